@@ -1,0 +1,44 @@
+# Everything here works alone on a fresh machine with Python >= 3.11, pip and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, print the front
+	$(BIN)/python -m sweeps.run mrpc_grid --sample
+
+test: .venv/.dev  ## the whole test suite
+	$(BIN)/pytest
+
+check: .venv/.dev  ## what else CI runs: format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.dev  ## write the format that `make check` asks for
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loop
+	$(BIN)/python -m benchmarks.stack
+
+.venv/.created:
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.sweep: .venv/.created pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[sweep]'
+	touch $@
+
+.venv/.dev: .venv/.created pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@ .venv/.sweep
+
+clean:  ## remove the environment and what tools left (run folders stay)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""Reads run folders: fronts, yardsticks, utilization, report. Knows neither models nor Ray."""

@@ -1,0 +1,169 @@
+"""What a run folder holds: file names, tables, columns, types and version. The one place that knows.
+
+Written by `sweeps.tables`, read by `analysis.load`. Importing this module loads pyarrow and
+nothing heavier.
+
+Shape legend of the list columns: K experts, C outputs of an expert (its logits, or one value).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pyarrow as pa
+
+VERSION: Final = 1
+"""Version of the tables; a reader refuses another one."""
+
+VERSION_KEY: Final = b"mpc_router.schema_version"
+RUN_KEY: Final = b"mpc_router.run"
+"""Keys of the Parquet files' own metadata: schema version, and the run's name."""
+
+STUDY_FILE: Final = "study.yaml"
+PROVENANCE_FILE: Final = "provenance.json"
+JOURNAL_FILE: Final = "journal.jsonl"
+REPORT_FILE: Final = "report.html"
+PARTS_FOLDER: Final = "parts"
+CHECKPOINTS_FOLDER: Final = "checkpoints"
+
+COMPLETED: Final = "COMPLETED"
+STOPPED: Final = "STOPPED"
+FAILED: Final = "FAILED"
+INTERRUPTED: Final = "INTERRUPTED"
+STATUSES: Final = (COMPLETED, STOPPED, FAILED, INTERRUPTED)
+
+SELECTION: Final = "selection"
+VALIDATION: Final = "validation"
+
+TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
+
+
+def table_file(table: str) -> str:
+    """File name of a table in its run folder."""
+    return f"{table}.parquet"
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+def trials(
+    settings: dict[str, pa.DataType],
+    *,
+    metrics: tuple[str, ...],
+    quoted: tuple[str, ...],
+    vectors: tuple[str, ...],
+) -> pa.Schema:
+    """Columns of `trials`: a row is a trial (a point with a seed).
+
+    `settings` are the searched settings by leaf name; `metrics` the task's own metrics (score
+    excepted); `quoted` the quoted splits (`validation`, and for MNLI `validation_mismatched`);
+    `vectors` the names of the pool's cost vectors. Per split S of selection and `quoted`:
+    `S_score`, `S_<metric>`, `S_cost` (under the study's vector) and `S_cost_<vector>`. Scores and
+    costs are null where the trial never reached the split.
+    """
+    fields = [
+        _required("key", pa.string()),
+        _required("point", pa.string()),
+        _required("seed", pa.int64()),
+        _required("pack", pa.string()),
+        _required("status", pa.string()),
+        pa.field("reason", pa.string()),
+        _required("epochs", pa.int64()),
+        _required("attempt", pa.int64()),
+        pa.field("seconds", pa.float64()),
+        pa.field("experts_id", pa.string()),
+    ]
+    fields += [pa.field(name, kind) for name, kind in settings.items()]
+    fields += [_required("config", pa.string())]
+    for split in (SELECTION, *quoted):
+        names = ("score", *metrics, "cost", *(f"cost_{vector}" for vector in vectors))
+        fields += [pa.field(f"{split}_{name}", pa.float64()) for name in names]
+    return pa.schema(fields)
+
+
+def reports(metrics: tuple[str, ...]) -> pa.Schema:
+    """Columns of `reports`: a row is a trial x epoch x split.
+
+    `loss` is the total of the soft gate, `loss_task`, `loss_balance` and `loss_cost` its terms
+    before their weights; `share` the hard routes' share by expert, `gate` the mean soft gate by
+    expert (both lists of length K); `gate_entropy` the mean entropy of a gate in nats; `seconds`
+    the time since the trial's pack started.
+    """
+    return pa.schema(
+        [
+            _required("key", pa.string()),
+            _required("epoch", pa.int64()),
+            _required("split", pa.string()),
+            *(pa.field(name, pa.float64()) for name in ("score", *metrics)),
+            *(
+                pa.field(name, pa.float64())
+                for name in ("cost", "loss", "loss_task", "loss_balance", "loss_cost")
+            ),
+            pa.field("share", pa.list_(pa.float64())),
+            pa.field("gate", pa.list_(pa.float64())),
+            pa.field("gate_entropy", pa.float64()),
+            pa.field("seconds", pa.float64()),
+        ]
+    )
+
+
+ROUTING: Final = pa.schema(
+    [
+        _required("key", pa.string()),
+        _required("split", pa.string()),
+        _required("example", pa.int64()),
+        _required("route", pa.uint8()),
+        _required("logits", pa.list_(pa.float32())),
+    ]
+)
+"""A row is a trial x split x example: the hard route and the router's K logits, before noise and
+temperature. Quoted splits and selection, at the trial's last epoch."""
+
+EXPERTS: Final = pa.schema(
+    [
+        _required("experts_id", pa.string()),
+        _required("expert", pa.uint8()),
+        _required("split", pa.string()),
+        _required("example", pa.int64()),
+        _required("prediction", pa.float64()),
+        _required("output", pa.list_(pa.float32())),
+        _required("loss", pa.float64()),
+        _required("right", pa.bool_()),
+    ]
+)
+"""A row is an expert x split x example. `prediction` is the class number, or the value of a
+regression; `right` means the label, or for a regression the least absolute error of the pool."""
+
+EXAMPLES: Final = pa.schema(
+    [
+        _required("split", pa.string()),
+        _required("example", pa.int64()),
+        _required("label", pa.float64()),
+        _required("tokens", pa.int64()),
+    ]
+)
+"""A row is a split x example (its row's number in its source file); `tokens` its length."""
+
+
+def stamped(schema: pa.Schema, run: str) -> pa.Schema:
+    """The schema with this version and the run's name in its metadata."""
+    return schema.with_metadata({VERSION_KEY: str(VERSION).encode(), RUN_KEY: run.encode()})
+
+
+Provenance = dict[str, Any]
+"""What `provenance.json` holds (plain JSON):
+
+- `schema` (int), `run`, `study`, `task`, `pool` (names), `synthetic` (bool: the embedded sample),
+  `started` (UTC, ISO 8601), `arguments` (list of strings), `versions` (package -> version),
+  `commit` (or null), `machine` (text by name: cpu, cores, memory, system, python)
+- `fingerprints`: `data`, `experts`, `code` (hex)
+- `experts`: list of {`expert` (int), `name`, `layers` (int, 0 = complete), `stand_in` (text or
+  null)}, cheapest first; `stem`: {`name`, `stand_in`}
+- `experts_fixed_seed` (bool): one set of trained experts served all trials
+- `splits`: split -> {`rows` (int), `source` ("train" or "validation"), `note` (text or null)}
+- `cost_vector`: the study's; `cost_vectors`: name -> {`unit`, `router`, `experts` (list), `as_if`
+  (bool: published numbers put on another pool)}
+- `objectives`: name -> "max" or "min"
+- `notes`: list of sentences that a reader of the results must know
+"""

@@ -1,0 +1,1 @@
+"""Where Ray runs. Imports nothing else of this project."""

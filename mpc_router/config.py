@@ -1,0 +1,508 @@
+"""TrialConfig: every setting of one trial and every rule on them, from YAML and `key=value`.
+
+The tree has the published shape (`model`, `loss_weights`, `training`, `data`). Leaf names are
+unique over the tree, so a setting is named by its leaf (`alpha`) or its path
+(`loss_weights.alpha`). A configuration that exists is complete and valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mpc_router.costs import CostVector, cost_vectors
+from mpc_router.pools import CUSTOM, POOLS, Pool
+from mpc_router.tasks import TASKS
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: what was found, what is allowed, what to do."""
+
+
+def _one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    names = sorted(allowed)
+    if value not in names:
+        close = difflib.get_close_matches(str(value), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{name} is {value!r}, allowed are {', '.join(names)}{hint}")
+
+
+def _at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
+    if not math.isfinite(value) or value < least or (open_end and value == least):
+        bound = f"above {least:g}" if open_end else f"at least {least:g}"
+        raise ConfigError(f"{name} is {value}, but must be a finite number {bound}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Pool, stem and gate."""
+
+    pool: str = "bert"
+    """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out."""
+
+    expert_model_names: tuple[str, ...] = ()
+    """Cheapest first; empty takes the pool's."""
+
+    expert_layers: tuple[int, ...] = ()
+    """Encoder layers kept of each expert; 0 is all of them."""
+
+    expert_costs: tuple[float, ...] = ()
+    """Training costs by expert; empty takes the pool's constants."""
+
+    expert_pooling: str = ""
+    """How an expert sums up its tokens: `cls` or `mean`; empty takes the pool's."""
+
+    expert_fine_tuned: bool | None = None
+    """The experts come fine-tuned, so selection is cut from validation; null takes the pool's."""
+
+    tokenizer_model_name: str = ""
+    """Empty takes the pool's."""
+
+    stem: str = "model"
+    """What the router looks through: `model`, or `expert` (the cheapest expert of the pool)."""
+
+    router_model_name: str = ""
+    """The stem's encoder; empty takes the pool's."""
+
+    router_stem_layers: int = -1
+    """Layers of the stem; 0 is all of them, -1 takes the pool's."""
+
+    stem_pooling: str = ""
+    router_hidden_size: int = 256
+    router_dropout: float = 0.1
+    gate: str = "gumbel"
+    """`gumbel` (noise while training) or `softmax`."""
+
+    temperature: float = 1.0
+    temperature_end: float = 0.0
+    """Temperature of the last step; 0 keeps the first throughout."""
+
+    temperature_schedule: str = "exponential"
+    """From `temperature` to `temperature_end`: `linear` or `exponential` in the steps."""
+
+    straight_through: bool = False
+    """One-hot gates forward, soft gradients back (gate: gumbel)."""
+
+    mixing: str = "logits"
+    """What the gate mixes while training: `logits` or `probabilities`."""
+
+    def __post_init__(self) -> None:
+        _one_of("pool", self.pool, [*POOLS, CUSTOM])
+        _one_of("stem", self.stem, ["model", "expert"])
+        _one_of("gate", self.gate, ["gumbel", "softmax"])
+        _one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
+        _one_of("mixing", self.mixing, ["logits", "probabilities"])
+        _at_least("temperature", self.temperature, 0, open_end=True)
+        _at_least("temperature_end", self.temperature_end, 0)
+        _at_least("router_hidden_size", self.router_hidden_size, 1)
+        _at_least("router_stem_layers", self.router_stem_layers, -1)
+        _at_least("router_dropout", self.router_dropout, 0)
+        if self.router_dropout >= 1:
+            raise ConfigError(f"router_dropout is {self.router_dropout}, but must lie below 1")
+        if self.straight_through and self.gate != "gumbel":
+            raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
+        for cost in self.expert_costs:
+            _at_least("expert_costs", cost, 0)
+        for layers in self.expert_layers:
+            _at_least("expert_layers", layers, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """L = task + alpha * balance + beta * cost."""
+
+    alpha: float = 0.01
+    """Weight of the balance of load."""
+
+    beta: float = 0.03
+    """Weight of cost; its meaning changes with the unit of `expert_costs`."""
+
+    balance_variance: str = "biased"
+    """`biased` divides by K, `unbiased` by K - 1."""
+
+    auxiliary_gates: str = "noisy"
+    """Gates that balance and cost see: `noisy` (published) or `clean` (softmax of the logits)."""
+
+    def __post_init__(self) -> None:
+        _at_least("alpha", self.alpha, 0)
+        _at_least("beta", self.beta, 0)
+        _one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
+        _one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the router, and before it each expert alone, is trained."""
+
+    experts: str = "frozen"
+    """`frozen`: experts are trained alone, once, and the router looks at their cached outputs."""
+
+    epochs: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    epoch: str = "last"
+    """Which epoch a trial's results are those of: `last`, or `best_score` on selection."""
+
+    expert_seed: int = 0
+    expert_epochs: int = 0
+    """Epochs of fine-tuning each expert; 0 takes the pool's."""
+
+    expert_learning_rate: float = 0.0
+    """0 takes the pool's."""
+
+    expert_batch_size: int = 32
+    precision: str = "auto"
+    """Of fine-tuning: `auto` (bfloat16 where the processor has it), `float32`, `bfloat16`."""
+
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`; no part of a trial's key."""
+
+    def __post_init__(self) -> None:
+        _one_of("experts", self.experts, ["frozen"])
+        _one_of("epoch", self.epoch, ["last", "best_score"])
+        _one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
+        _one_of("device", self.device, ["auto", "cpu", "cuda"])
+        for name in ("epochs", "batch_size", "expert_batch_size"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("weight_decay", "expert_epochs", "expert_learning_rate", "expert_seed"):
+            _at_least(name, getattr(self, name), 0)
+        _at_least("learning_rate", self.learning_rate, 0, open_end=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Task, and how much of its data."""
+
+    task: str = "mrpc"
+    max_length: int = 128
+    """Tokens kept of an example."""
+
+    train_rows: int = 0
+    """Rows of train used at most, chosen by a hash of the row; 0 is all of them."""
+
+    validation_rows: int = 0
+    """Rows of every quoted split used at most, likewise; 0 is all of them."""
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, TASKS)
+        _at_least("max_length", self.max_length, 4)
+        _at_least("train_rows", self.train_rows, 0)
+        _at_least("validation_rows", self.validation_rows, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Every setting of one trial but its seed. Complete (the pool's values filled in) and valid."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        model, training = _with_pool(self.model, self.training, self.data.task)
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "training", training)
+        count = len(model.expert_model_names)
+        for name in ("expert_layers", "expert_costs"):
+            values = getattr(model, name)
+            if len(values) != count:
+                raise ConfigError(
+                    f"{name} has {len(values)} values {list(values)} for {count} experts "
+                    f"{list(model.expert_model_names)}; give one value an expert"
+                )
+        if count < 2:
+            raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
+
+    @property
+    def experts(self) -> int:
+        """The pool's size K."""
+        return len(self.model.expert_model_names)
+
+    def vectors(self) -> dict[str, CostVector]:
+        """The cost vectors that results are reported under, by name.
+
+        Where the stem is the cheapest expert, the router costs what that expert costs, and a route
+        to it costs nothing more.
+        """
+        model = self.model
+        pool = POOLS.get(model.pool)
+        constants: list[float] = []
+        sizes: list[str | None] = []
+        for name, layers, trained in zip(
+            model.expert_model_names, model.expert_layers, model.expert_costs, strict=True
+        ):
+            member = pool.find(name, layers, self.data.task) if pool else None
+            constants.append(member.cost if member else trained)
+            sizes.append(member.size if member else None)
+        router = pool.router_cost if pool else 0.0
+        vectors = cost_vectors(constants=constants, router=router, sizes=sizes)
+        if model.stem == "model":
+            return vectors
+        return {
+            name: dataclasses.replace(
+                vector, router=vector.experts[0], experts=(0.0, *vector.experts[1:])
+            )
+            for name, vector in vectors.items()
+        }
+
+
+def _with_pool(
+    model: ModelConfig, training: TrainingConfig, task: str
+) -> tuple[ModelConfig, TrainingConfig]:
+    """Both with every value that the pool decides filled in."""
+    pool = POOLS.get(model.pool)
+    if pool is None:
+        return _spelled_out(model, training)
+    names, layers, costs = _members(model, pool, task)
+    filled = dataclasses.replace(
+        model,
+        expert_model_names=names,
+        expert_layers=layers,
+        expert_costs=costs,
+        expert_pooling=model.expert_pooling or pool.expert_pooling,
+        expert_fine_tuned=(
+            pool.fine_tuned if model.expert_fine_tuned is None else model.expert_fine_tuned
+        ),
+        tokenizer_model_name=model.tokenizer_model_name or pool.tokenizer,
+        router_model_name=model.router_model_name or pool.stem,
+        router_stem_layers=(
+            pool.stem_layers if model.router_stem_layers < 0 else model.router_stem_layers
+        ),
+        stem_pooling=model.stem_pooling or pool.stem_pooling,
+    )
+    _poolings(filled)
+    return filled, dataclasses.replace(
+        training,
+        expert_epochs=training.expert_epochs or pool.expert_epochs,
+        expert_learning_rate=training.expert_learning_rate or pool.expert_learning_rate,
+    )
+
+
+def _members(
+    model: ModelConfig, pool: Pool, task: str
+) -> tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...]]:
+    """Names, layers and training costs of the experts."""
+    names, layers = model.expert_model_names, model.expert_layers
+    default = [pool.members[index] for index in pool.default]
+    if not names and not layers:
+        names = tuple(member.model.format(task=task) for member in default)
+        layers = tuple(member.layers for member in default)
+    elif not names:
+        if len({member.model for member in pool.members}) > 1:
+            raise ConfigError(
+                f"expert_layers={list(layers)} cuts one model at several depths, and pool "
+                f"{pool.name!r} has several models; name them with expert_model_names"
+            )
+        names = (pool.members[0].model.format(task=task),) * len(layers)
+    layers = layers or (0,) * len(names)
+    if model.expert_costs or len(names) != len(layers):
+        return names, layers, model.expert_costs
+    found = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
+    costs = tuple(member.cost for member in found if member)
+    if len(costs) < len(names):
+        missing = [name for name, member in zip(names, found, strict=True) if member is None]
+        raise ConfigError(f"pool {pool.name!r} knows no cost of {missing}; give expert_costs")
+    return names, layers, costs
+
+
+def _spelled_out(
+    model: ModelConfig, training: TrainingConfig
+) -> tuple[ModelConfig, TrainingConfig]:
+    """A pool without a name: what has no default must be given."""
+    for name in ("expert_model_names", "expert_costs", "router_model_name"):
+        if not getattr(model, name):
+            raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")
+    filled = dataclasses.replace(
+        model,
+        expert_layers=model.expert_layers or (0,) * len(model.expert_model_names),
+        expert_pooling=model.expert_pooling or "cls",
+        expert_fine_tuned=bool(model.expert_fine_tuned),
+        tokenizer_model_name=model.tokenizer_model_name or model.router_model_name,
+        router_stem_layers=max(0, model.router_stem_layers),
+        stem_pooling=model.stem_pooling or "cls",
+    )
+    _poolings(filled)
+    return filled, dataclasses.replace(
+        training,
+        expert_epochs=training.expert_epochs or 3,
+        expert_learning_rate=training.expert_learning_rate or 3e-5,
+    )
+
+
+def _poolings(model: ModelConfig) -> None:
+    _one_of("expert_pooling", model.expert_pooling, ["cls", "mean"])
+    _one_of("stem_pooling", model.stem_pooling, ["cls", "mean"])
+
+
+PARTS: Final = {
+    "model": ModelConfig,
+    "loss_weights": LossWeights,
+    "training": TrainingConfig,
+    "data": DataConfig,
+}
+
+
+@functools.cache
+def leaf_paths() -> dict[str, str]:
+    """Every setting: leaf name -> dotted path."""
+    return {
+        leaf.name: f"{part}.{leaf.name}"
+        for part, kind in PARTS.items()
+        for leaf in dataclasses.fields(kind)
+    }
+
+
+def leaf_of(name: str) -> str:
+    """The leaf that a leaf name or a dotted path names.
+
+    Raises:
+        ConfigError: there is no such setting; the nearest names are given.
+    """
+    leaf = name.rpartition(".")[2]
+    known = leaf_paths()
+    if known.get(leaf) in (name, f"{known.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
+        return leaf
+    close = difflib.get_close_matches(leaf, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    raise ConfigError(f"unknown setting {name!r}; {hint}")
+
+
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by leaf name, from a nested, dotted or flat mapping (mixtures too).
+
+    Raises:
+        ConfigError: an unknown setting, or one that is given twice.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name in PARTS:
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{name} is {value!r}, but holds settings: write a mapping")
+            inner = flatten({f"{name}.{leaf}": each for leaf, each in value.items()})
+        else:
+            inner = {leaf_of(str(name)): value}
+        for leaf, each in inner.items():
+            if leaf in flat:
+                raise ConfigError(f"setting {leaf!r} is given twice")
+            flat[leaf] = each
+    return flat
+
+
+def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
+    """The complete configuration with these settings, everything else at its default.
+
+    Raises:
+        ConfigError: an unknown setting, a value of the wrong type, or a broken rule.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    nested: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for leaf, value in flatten(settings).items():
+        part = leaf_paths()[leaf].partition(".")[0]
+        nested[part][leaf] = list(value) if isinstance(value, tuple) else value
+    parts: dict[str, Any] = {}
+    for part, kind in PARTS.items():
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(kind), nested[part])
+            values = OmegaConf.to_container(merged, resolve=False)
+        except OmegaConfBaseException as error:
+            leaf = error.full_key or part
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{part}.{leaf}: {reason}") from error
+        assert isinstance(values, dict)
+        parts[part] = kind(
+            **{str(k): tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        )
+    return TrialConfig(**parts)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as plain data, read safely (`1e-4` is a number).
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping.
+    """
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    try:
+        data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; give a YAML file") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds no mapping; write `key: value` lines")
+    return {str(name): value for name, value in data.items()}
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`key=value` arguments as typed values; the value is read as YAML.
+
+    Raises:
+        ConfigError: an argument without `=` or whose value is not YAML.
+    """
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{argument!r} is not key=value")
+        try:
+            values[name] = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
+        except YAMLError as error:
+            raise ConfigError(f"{argument!r}: the value is not YAML") from error
+    return values
+
+
+def settings(config: TrialConfig) -> dict[str, Any]:
+    """Every setting by leaf name; sequences are tuples."""
+    return {
+        leaf.name: getattr(getattr(config, part), leaf.name)
+        for part, kind in PARTS.items()
+        for leaf in dataclasses.fields(kind)
+    }
+
+
+def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
+    """The configuration as plain nested data in the published shape."""
+    return {part: dataclasses.asdict(getattr(config, part)) for part in PARTS}
+
+
+def canonical(value: Any) -> str:
+    """JSON in which equal values are equal text: keys sorted, 0 = 0.0, tuples as lists."""
+    return json.dumps(_typed(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _typed(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str:
+    """The trial's key: 16 hex digits, the same on every machine and in every run.
+
+    `data` and `experts` are the fingerprints of the data and of the trained experts.
+    """
+    tree = to_tree(config)
+    del tree["training"]["device"]
+    text = canonical({"config": tree, "seed": seed, "data": data, "experts": experts})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

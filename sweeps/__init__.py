@@ -1,0 +1,1 @@
+"""The sweep orchestrator: studies of many trials, their journal and their tables."""
