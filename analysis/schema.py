@@ -1,4 +1,4 @@
-"""What a run folder holds: file names, tables, columns, types and version. The one place that knows.
+"""What a run folder holds: files, tables, columns, types, version. The one place that knows.
 
 Written by `sweeps.tables`, read by `analysis.load`. Importing this module loads pyarrow and
 nothing heavier.

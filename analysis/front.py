@@ -1,0 +1,194 @@
+"""`python -m analysis.front RUN`: the front of a run and its yardsticks, in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from analysis.fronts import Survey
+    from analysis.load import Run
+
+_PLAIN_WIDTH: Final = 120
+_WIDE: Final = 90
+_STYLES: Final = {"above": "green", "below": "red", "not distinguishable": "yellow"}
+_WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "even"}
+
+
+def summary(
+    run: Run, *, split: str | None = None, vector: str | None = None, width: int = _PLAIN_WIDTH
+) -> RenderableType:
+    """The front of a run as rich shows it: what was run, front, single experts, yardsticks.
+
+    Columns that a terminal of this width has no room for are left out.
+
+    Raises:
+        RunError: the run has no point whose replicates all completed.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    from analysis import abstract
+    from analysis.fronts import survey as take
+
+    survey = take(run, split=split, vector=vector)
+    lines = [Text(run.name, style="bold"), Text(abstract.what_was_run(run))]
+    lines += [
+        Text(notice.text, style="yellow")
+        for notice in abstract.notices(run, survey)
+        if notice.kind == abstract.WARNING
+    ]
+    return Group(
+        *lines,
+        "",
+        Text(_heading(survey), style="bold"),
+        _front_table(run, survey, wide=width >= _WIDE),
+        _singles_table(survey),
+        *(Text(line) for line in _closing(survey)),
+    )
+
+
+def print_front(run_folder: Path, console: Console) -> None:
+    """Print the front of a run folder; plain and wide where the console is no terminal.
+
+    Raises:
+        RunError: the folder cannot be read, or no point is whole.
+    """
+    from analysis.load import load_run
+
+    _print(load_run(run_folder), console)
+
+
+def _print(
+    run: Run, console: Console, *, split: str | None = None, vector: str | None = None
+) -> None:
+    """A file or a pipe has no width of its own: there the table gets what it needs."""
+    before = console.width
+    if not console.is_terminal:
+        console.width = max(before, _PLAIN_WIDTH)
+    try:
+        shown = summary(run, split=split, vector=vector, width=console.width)
+        console.print(shown, markup=False)
+    finally:
+        console.width = before
+
+
+def _table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in columns:
+        table.add_column(
+            name,
+            justify="left" if name in left else "right",
+            style="dim" if name == "95 %" else "",
+            no_wrap=True,
+        )
+    return table
+
+
+def _heading(survey: Survey) -> str:
+    return (
+        f"Front: {len(survey.front)} of {len(survey.points)} points, chosen on selection, quoted "
+        f"on {survey.split} ({survey.examples} examples)"
+    )
+
+
+def _front_table(run: Run, survey: Survey, *, wide: bool) -> Table:
+    from rich.text import Text
+
+    from analysis import abstract
+
+    cost = f"cost{abstract.unit(survey)}"
+    measured = ["score", "95 %", cost, "shares %", "over mix", "95 %", ""]
+    table = _table([*run.settings, *measured, *(["speed-up"] if wide else [])])
+    for _, row in survey.front.iterrows():
+        table.add_row(
+            *(_plain(row[name]) for name in run.settings),
+            abstract.number(row["score"]),
+            _range(row, "score"),
+            abstract.amount(row["cost"]),
+            "/".join(abstract.percent(share) for share in row["share"]),
+            abstract.signed(row["over_mix"]),
+            _range(row, "over_mix"),
+            Text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
+            *([f"{row['speed_up']:.2f}x"] if wide else []),
+        )
+    return table
+
+
+def _range(row: Any, name: str) -> str:
+    """`.658 .762`: short, for a column under a heading that says what it is."""
+    low, high = (f"{row[f'{name}_{end}']:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
+    return f"{low} {high}".replace("-", "\N{MINUS SIGN}")
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _singles_table(survey: Survey) -> Table:
+    from analysis import abstract
+
+    columns = ("single expert", "score", "95 %", f"cost{abstract.unit(survey)}")
+    table = _table(columns, left=columns[:1])
+    for _, row in survey.singles.iterrows():
+        table.add_row(
+            str(row["name"]),
+            abstract.number(row["score"]),
+            _range(row, "score"),
+            abstract.amount(row["cost"]),
+        )
+    return table
+
+
+def _closing(survey: Survey) -> list[str]:
+    from analysis import abstract
+
+    score, cost = survey.oracle
+    low, high = survey.hypervolume_interval
+    return [
+        f"oracle {abstract.number(score)} at {abstract.amount(cost)}{abstract.unit(survey)}, "
+        f"router paid   majority class {abstract.number(survey.majority['score'])}",
+        f"hypervolume {survey.hypervolume:.3g} ({low:.3g} to {high:.3g}), reference score "
+        f"{abstract.number(survey.reference[0])} at cost {abstract.amount(survey.reference[1])}",
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.front",
+        description="Print the Pareto front of a run with its yardsticks.",
+        epilog="example: python -m analysis.front runs/mrpc_grid-20261123T120000",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--split", help="quoted split (default: the task's first)")
+    parser.add_argument("--costs", metavar="VECTOR", help="cost vector (default: the study's)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the front; 0, or 2 with one line where the run cannot be read."""
+    options = _parser().parse_args(arguments)
+    from rich.console import Console
+
+    from analysis.load import RunError, load_run
+
+    console = Console()
+    try:
+        _print(load_run(options.run), console, split=options.split, vector=options.costs)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

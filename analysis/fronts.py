@@ -1,0 +1,327 @@
+"""Fronts over points with replicates: chosen on `selection`, quoted on another split.
+
+Intervals are 95 % percentile bootstrap intervals over seeds and examples, paired: a resample draws
+the same seeds and examples for every point and yardstick. With S seeds the plain bootstrap sees
+(S - 1) / S of the variance between seeds. The random mix is a maximum over pairs of experts, which
+resampling lifts a little: intervals of the difference to it lean towards caution.
+
+Letters: P points, N examples, B weightings, K experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import resampling, yardsticks
+from analysis.load import Run, RunError
+from analysis.outcomes import LeftOut, Outcomes, Point, Roster, outcomes, roster
+from analysis.resampling import interval
+from analysis.yardsticks import Curve, Mix
+from mpc_router.costs import CostVector
+from mpc_router.tasks import Task, evaluate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+SELECTION: Final = "selection"
+ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
+"""How a point stands to the random mix at its cost: by more than its interval, or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Points, front and yardsticks of a run, quoted on one split under one cost vector."""
+
+    split: str
+    vector: CostVector
+    examples: int
+    resamples: int
+    points: pd.DataFrame
+    """A row is a point; see `points`."""
+
+    left_out: tuple[LeftOut, ...]
+    singles: pd.DataFrame
+    """A row is an expert: expert, name, cost, score, score_low, score_high."""
+
+    majority: dict[str, float]
+    """Metrics of the commonest label."""
+
+    oracle: tuple[float, float]
+    """(score, cost), the router paid."""
+
+    mix: Mix
+    oracle_curve: Curve
+    reference: tuple[float, float]
+    """(score, cost) of the hypervolume's reference."""
+
+    hypervolume: float
+    hypervolume_interval: tuple[float, float]
+    expert_sets: int
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The points of the front, cheapest first."""
+        chosen: pd.DataFrame = self.points[self.points["on_front"]]
+        return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
+
+
+def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
+    """Which points no other beats in score without costing more; of equal points the first.
+
+    Raises:
+        ValueError: a score or a cost is NaN or infinite.
+    """
+    import moocore
+
+    table = _finite(scores, costs)
+    return np.asarray(moocore.is_nondominated(table, maximise=[True, False]), np.bool_)
+
+
+def hypervolume(scores: Values, costs: Values, *, reference: tuple[float, float]) -> float:
+    """Area between points and reference (score, cost); points outside it add nothing.
+
+    Raises:
+        ValueError: a score or a cost is NaN or infinite.
+    """
+    import moocore
+
+    table = _finite(scores, costs)
+    inside = (table[:, 0] > reference[0]) & (table[:, 1] < reference[1])
+    if not inside.any():
+        return 0.0
+    return float(moocore.hypervolume(table[inside], ref=reference, maximise=[True, False]))
+
+
+def _finite(scores: Values, costs: Values) -> Values:
+    table = np.column_stack([scores, costs]).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(bad):
+        score, cost = table[bad[0]]
+        raise ValueError(
+            f"point {bad[0]} has score {score} and cost {cost}; a front needs finite numbers: "
+            "leave the point out"
+        )
+    return table
+
+
+def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
+    """The worst single expert's score less a tenth of their range; dearest expert with router."""
+    worst, best = float(np.min(singles)), float(np.max(singles))
+    return worst - (best - worst) / 10, vector.router + max(vector.experts)
+
+
+def points(
+    run: Run,
+    *,
+    split: str | None = None,
+    vector: str | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The points of a run whose replicates all completed, one a row, in the order of settings.
+
+    Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
+    `score`, `cost`, `mix` (the random mix at that cost), `over_mix`, each with `_low` and `_high`;
+    `verdict`, `headroom`, `speed_up`, `share` (a list by expert); `selection_score` and
+    `selection_cost` with `_low` and `_high`, `selection_over_mix`; `on_front`, decided by the means
+    on selection.
+    """
+    return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
+
+
+def survey(
+    run: Run,
+    *,
+    split: str | None = None,
+    vector: str | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> Survey:
+    """Everything a picture of the front needs; see `Survey`.
+
+    `split` is the quoted one (default: the task's first), `vector` the name of a cost vector of the
+    run (default: the study's), `resamples` their number (default: 1000, regressions 200).
+
+    Raises:
+        RunError: no point is whole, or a table lacks rows.
+    """
+    task, costs = run.task, run.cost_vector(vector)
+    count = resampling.resamples_for(task) if resamples is None else resamples
+    whole = roster(run)
+    seeds = _seed_weights(whole, count, np.random.default_rng([seed, 1]))
+    chosen = outcomes(run, whole, SELECTION)
+    quoted = chosen if run.split(split) == SELECTION else outcomes(run, whole, run.split(split))
+    first = _Measured.of(task, whole, chosen, costs, seeds, _weights(chosen, count, seed, 2))
+    weights = _weights(quoted, count, seed, 3)
+    second = _Measured.of(task, whole, quoted, costs, seeds, weights)
+    experts = quoted.experts
+    mix = yardsticks.random_mix(
+        task, experts.prediction, quoted.labels, vector=costs, weights=weights
+    )
+    curve = yardsticks.oracle_curve(task, experts.prediction, quoted.labels, vector=costs)
+    single = resampling.weighted_scores(task, experts.prediction, quoted.labels, weights)
+    on_front = nondominated(first.score[:, 0], first.cost[:, 0])
+    reference = default_reference(single[:, 0], costs)
+    volumes = np.asarray(
+        [
+            hypervolume(second.score[on_front, b], second.cost[on_front, b], reference=reference)
+            for b in range(1 + count)
+        ]
+    )
+    low, high = interval(volumes)
+    return Survey(
+        split=quoted.split,
+        vector=costs,
+        examples=len(quoted.labels),
+        resamples=count,
+        points=_points_table(
+            run,
+            whole,
+            first,
+            second,
+            on_front=on_front,
+            mix=mix,
+            selection_mix=_plain_mix(task, chosen, costs),
+            curve=curve,
+        ),
+        left_out=whole.left_out,
+        singles=_singles_table(run, single, costs),
+        majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
+        oracle=yardsticks.oracle(
+            task, experts.prediction, experts.right, quoted.labels, vector=costs
+        ),
+        mix=mix,
+        oracle_curve=curve,
+        reference=reference,
+        hypervolume=float(volumes[0]),
+        hypervolume_interval=(float(low), float(high)),
+        expert_sets=quoted.sets,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Means over replicates under every weighting: score and cost (P, B), share (P, K)."""
+
+    score: Values
+    cost: Values
+    share: Values
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        whole: Roster,
+        seen: Outcomes,
+        vector: CostVector,
+        seeds: dict[int, Values],
+        weights: resampling.Weights,
+    ) -> _Measured:
+        """Trials scored exactly as the task's metrics do, then averaged by point."""
+        score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
+        score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
+        shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
+        cost = vector.mean(shares)
+        return cls(
+            score=_by_point(score, whole.points, seeds),
+            cost=_by_point(cost, whole.points, seeds),
+            share=_by_point(shares[:, 0], whole.points, None),
+        )
+
+
+def _plain_mix(task: Task, seen: Outcomes, vector: CostVector) -> Mix:
+    once = np.ones((1, len(seen.labels)), np.float32)
+    return yardsticks.random_mix(
+        task, seen.experts.prediction, seen.labels, vector=vector, weights=once
+    )
+
+
+def _weights(seen: Outcomes, count: int, seed: int, stream: int) -> resampling.Weights:
+    rng = np.random.default_rng([seed, stream])
+    return resampling.example_weights(len(seen.labels), count, rng)
+
+
+def _seed_weights(whole: Roster, count: int, rng: np.random.Generator) -> dict[int, Values]:
+    """By number of seeds, the same draws for every point with that many."""
+    sizes = sorted({len(point.seeds) for point in whole.points})
+    return {size: resampling.seed_weights(size, count, rng) for size in sizes}
+
+
+def _by_point(
+    values: Values, members: tuple[Point, ...], seeds: dict[int, Values] | None
+) -> Values:
+    """Means over each point's trials: (L, B) -> (P, B); plain means where no weights are given."""
+    rows, first = [], 0
+    for point in members:
+        mine = values[first : first + len(point.keys)]
+        first += len(point.keys)
+        if seeds is None:
+            rows.append(mine.mean(axis=0))
+        else:
+            rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
+    return np.asarray(rows)
+
+
+def _spread(name: str, values: Values) -> dict[str, Values]:
+    low, high = interval(values)
+    return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
+
+
+def _points_table(
+    run: Run,
+    whole: Roster,
+    first: _Measured,
+    second: _Measured,
+    *,
+    on_front: NDArray[np.bool_],
+    mix: Mix,
+    selection_mix: Mix,
+    curve: Curve,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    coin = mix.at(second.cost)
+    over = second.score - coin
+    over_low, over_high = interval(over)
+    best = curve.at(second.cost[:, 0])
+    columns: dict[str, Any] = {
+        "point": [point.point for point in whole.points],
+        "label": [point.label for point in whole.points],
+    }
+    columns |= {name: [p.settings[name] for p in whole.points] for name in run.settings}
+    columns |= {"seeds": [p.seeds for p in whole.points], "n": [len(p.seeds) for p in whole.points]}
+    columns |= _spread("score", second.score) | _spread("cost", second.cost)
+    columns |= _spread("mix", coin) | _spread("over_mix", over)
+    columns |= {
+        "verdict": np.select([over_low > 0, over_high < 0], [ABOVE, BELOW], EQUAL),
+        "headroom": yardsticks.captured_headroom(second.score[:, 0], coin[:, 0], best),
+        "speed_up": float(mix.costs[-1]) / second.cost[:, 0],
+        "share": list(second.share.tolist()),
+    }
+    columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
+    coin_there = selection_mix.at(first.cost[:, :1])[:, 0]
+    columns["selection_over_mix"] = first.score[:, 0] - coin_there
+    columns["on_front"] = on_front
+    return pd.DataFrame(columns)
+
+
+def _singles_table(run: Run, scores: Values, vector: CostVector) -> pd.DataFrame:
+    import pandas as pd
+
+    if len(vector.experts) != len(scores):
+        raise RunError(
+            f"{run.path}: cost vector {vector.name!r} has {len(vector.experts)} experts, "
+            f"the tables have {len(scores)}"
+        )
+    fixed = {
+        "expert": np.arange(len(scores)),
+        "name": list(run.expert_names),
+        "cost": list(vector.experts),
+    }
+    return pd.DataFrame(fixed | _spread("score", scores))

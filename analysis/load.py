@@ -1,0 +1,240 @@
+"""A run folder as tables: `load_run(path)`; everything else in this package is a function on it.
+
+A table is read when it is first asked for. Importing this module loads neither pandas nor pyarrow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.costs import CostVector, from_json
+from mpc_router.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_BEFORE_SETTINGS: Final = "experts_id"
+_AFTER_SETTINGS: Final = "config"
+
+
+class RunError(ValueError):
+    """A run folder that cannot answer: which file, what was found, what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its tables as DataFrames, its study, and where it came from."""
+
+    path: Path
+    provenance: dict[str, Any] = field(repr=False)
+    study: dict[str, Any] = field(repr=False)
+    """`study.yaml`, resolved."""
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """A row is a trial: a point with a seed."""
+        return self._frame("trials")
+
+    @cached_property
+    def reports(self) -> pd.DataFrame:
+        """A row is a trial x epoch x split."""
+        return self._frame("reports")
+
+    @cached_property
+    def routing(self) -> pd.DataFrame:
+        """A row is a trial x split x example, with the router's logits."""
+        return self._frame("routing")
+
+    @cached_property
+    def experts(self) -> pd.DataFrame:
+        """A row is an expert x split x example, with the expert's outputs."""
+        return self._frame("experts")
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """A row is a split x example."""
+        return self._frame("examples")
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.provenance["run"])
+
+    @property
+    def task(self) -> Task:
+        """The task all trials of the run are of."""
+        return TASKS[self.provenance["task"]]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Leaf names of the searched settings, in the order of the trials' columns."""
+        columns = list(self.trials.columns)
+        first = columns.index(_BEFORE_SETTINGS) + 1
+        return tuple(columns[first : columns.index(_AFTER_SETTINGS)])
+
+    @property
+    def expert_names(self) -> tuple[str, ...]:
+        """Short names of the experts, cheapest first; unlike each other."""
+        experts = sorted(self.provenance["experts"], key=lambda expert: int(expert["expert"]))
+        return _short_names([(str(one["name"]), int(one["layers"])) for one in experts])
+
+    @cached_property
+    def cost_vectors(self) -> dict[str, CostVector]:
+        """Every cost vector of the run by name."""
+        return from_json(self.provenance["cost_vectors"])
+
+    def cost_vector(self, name: str | None = None) -> CostVector:
+        """The vector of this name; without one, the study's."""
+        wanted = self.provenance["cost_vector"] if name is None else name
+        if wanted not in self.cost_vectors:
+            raise RunError(
+                f"{self.name}: no cost vector {wanted!r}; this run has "
+                f"{', '.join(self.cost_vectors)}"
+            )
+        return self.cost_vectors[wanted]
+
+    def split(self, name: str | None = None) -> str:
+        """The quoted split of this name; without one, the task's first."""
+        wanted = self.task.quoted[0] if name is None else name
+        allowed = ("selection", *self.task.quoted)
+        if wanted not in allowed:
+            raise RunError(f"{self.name}: no split {wanted!r}; {self.task.name} has {allowed}")
+        return wanted
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A table as Arrow holds it, all columns or those named: cheap where lists are not wanted.
+
+        Raises:
+            RunError: the file is missing, damaged, or without one of the columns.
+        """
+        return _read(self.path, name, columns)
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        frame: pd.DataFrame = self.table(name).to_pandas()
+        return frame
+
+
+def load_run(path: Path | str) -> Run:
+    """Open a run folder and check that every file of it can be read by this version.
+
+    Raises:
+        RunError: no folder, a file missing or damaged, or tables of another schema version.
+    """
+    from analysis import schema
+
+    folder = Path(path)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise RunError(f"{folder}: {found} there; name the folder of a run, such as runs/NAME")
+    provenance = _provenance(folder, schema)
+    study = _study(folder / schema.STUDY_FILE)
+    for table in schema.TABLES:
+        _check_version(folder / schema.table_file(table), schema)
+    return Run(path=folder, provenance=provenance, study=study)
+
+
+def _resume(path: Path) -> str:
+    return f"`python -m sweeps.run --resume {path.parent}` writes it anew"
+
+
+def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
+    path = folder / schema.PROVENANCE_FILE
+    if not path.is_file():
+        raise RunError(f"{path}: missing, so {folder} is no run folder; name one under runs/")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        version, task = data["schema"], data["task"]
+        from_json(data["cost_vectors"])
+        lacking = {"run", "study", "pool", "cost_vector", "experts"} - set(data)
+        if lacking:
+            raise KeyError(", ".join(sorted(lacking)))
+    except (ValueError, KeyError, TypeError) as error:
+        found = f"not readable as provenance ({type(error).__name__}: {error})"
+        raise RunError(f"{path}: {found}; {_resume(path)}") from error
+    _refuse_version(path, version, schema)
+    if task not in TASKS:
+        raise RunError(f"{path}: task {task!r} is not one of {', '.join(TASKS)}")
+    return dict(data)
+
+
+def _study(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        raise RunError(f"{path}: missing; {_resume(path)}")
+    try:
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: not readable as YAML ({type(error).__name__})") from error
+    if not isinstance(study, dict):
+        raise RunError(f"{path}: found {type(study).__name__}, need a mapping of study keys")
+    return study
+
+
+def _check_version(path: Path, schema: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise RunError(f"{path}: this table is missing; {_resume(path)}")
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    version = metadata.get(schema.VERSION_KEY, b"none").decode()
+    _refuse_version(path, int(version) if version.isdecimal() else version, schema)
+
+
+def _refuse_version(path: Path, version: object, schema: Any) -> None:
+    if version != schema.VERSION:
+        raise RunError(
+            f"{path}: schema version {version}, this program reads {schema.VERSION}; "
+            "use the program that wrote the run"
+        )
+
+
+def _read(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from analysis import schema
+
+    path = folder / schema.table_file(name)
+    try:
+        names = pq.read_schema(path).names
+        lacking = [column for column in columns or () if column not in names]
+        if not lacking:
+            return pq.read_table(path, columns=None if columns is None else list(columns))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: this table is missing; {_resume(path)}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    raise RunError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(names)}")
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    size = path.stat().st_size
+    return RunError(
+        f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); "
+        f"{_resume(path)}"
+    )
+
+
+def _short_names(models: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """Names a picture has room for: without the organisation; only layers where names repeat."""
+    bare = [name.rsplit("/", 1)[-1] for name, _ in models]
+    if len(models) > 1 and len(set(bare)) == 1 and len({layers for _, layers in models}) > 1:
+        return tuple(f"{layers} layers" if layers else bare[0] for _, layers in models)
+    cut = [
+        f"{name}, {layers} layers" if layers and bare.count(name) > 1 else name
+        for name, (_, layers) in zip(bare, models, strict=True)
+    ]
+    return tuple(
+        f"{name} #{number}" if cut.count(name) > 1 else name for number, name in enumerate(cut)
+    )

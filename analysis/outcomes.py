@@ -1,0 +1,281 @@
+"""The tables of a run as arrays: which points are whole, and who predicted what on a split.
+
+Letters: L trials, P points, N examples, K experts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.load import Run, RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Values = NDArray[np.float64]
+_NO_ROUTE: Final = 255
+_COMPLETED: Final = "COMPLETED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A configuration whose replicates all ended as they should."""
+
+    point: str
+    label: str
+    """Its searched settings in words: `alpha 0.01, beta 0.1`."""
+
+    settings: dict[str, Any]
+    seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+    """Its trials, in the order of `seeds`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A point that takes no part in a front, and why."""
+
+    point: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Which points of a run can be judged, in the order of their settings."""
+
+    points: tuple[Point, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All trials of all points, point after point."""
+        return tuple(key for point in self.points for key in point.keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertSet:
+    """What one set of trained experts said about a split."""
+
+    name: str
+    prediction: Values
+    """(K, N): class numbers, or values of a regression."""
+
+    right: NDArray[np.bool_]
+    """(K, N): the label, or for a regression the least absolute error of the pool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What every trial of a roster did with every example of one split."""
+
+    split: str
+    example: NDArray[np.int64]
+    labels: Values
+    routes: NDArray[np.uint8]
+    """(L, N): the hard route; trials in the order of the roster's keys."""
+
+    predictions: Values
+    """(L, N): what the routed expert said."""
+
+    experts: ExpertSet
+    """The set that most trials used: the one that yardsticks are made of."""
+
+    sets: int
+    """How many sets of trained experts the trials used."""
+
+
+def settings_label(settings: dict[str, Any]) -> str:
+    """Settings in words, numbers as short as they are exact to six digits."""
+    return ", ".join(f"{name} {_number(value)}" for name, value in settings.items()) or "as set"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:g}"
+    return str(value)
+
+
+def roster(run: Run) -> Roster:
+    """Sort a run's points into those whose replicates all completed, and the others.
+
+    Raises:
+        RunError: not one point is whole; the message counts the trials by status.
+    """
+    seeds = run.study.get("seeds")
+    expected = len(seeds) if isinstance(seeds, list) else 1
+    points: list[Point] = []
+    left_out: list[LeftOut] = []
+    for name, rows in run.trials.groupby("point", sort=True):
+        ordered = rows.sort_values("seed")
+        settings = {key: _plain(ordered.iloc[0][key]) for key in run.settings}
+        label = settings_label(settings)
+        reason = _why_not_whole(ordered, expected)
+        if reason:
+            left_out.append(LeftOut(point=str(name), label=label, reason=reason))
+            continue
+        point = Point(
+            point=str(name),
+            label=label,
+            settings=settings,
+            seeds=tuple(int(seed) for seed in ordered["seed"]),
+            keys=tuple(str(key) for key in ordered["key"]),
+        )
+        points.append(point)
+    if not points:
+        raise RunError(_nothing_whole(run))
+    points.sort(key=lambda point: (*map(_order, point.settings.values()), point.point))
+    return Roster(points=tuple(points), left_out=tuple(left_out))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if number else (1, 0.0, str(value))
+
+
+def _why_not_whole(trials: pd.DataFrame, expected: int) -> str:
+    status = Counter(str(one) for one in trials["status"])
+    others = [f"{count} {name}" for name, count in sorted(status.items()) if name != _COMPLETED]
+    if others:
+        return f"{', '.join(others)} of {len(trials)}"
+    if len(trials) < expected:
+        return f"{len(trials)} of {expected} seeds ended so far"
+    return ""
+
+
+def _nothing_whole(run: Run) -> str:
+    counts = Counter(str(one) for one in run.trials["status"])
+    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no trial"
+    reasons = run.trials.loc[run.trials["status"] == "FAILED", "reason"].dropna()
+    example = f"; a failed one says: {reasons.iloc[0]}" if len(reasons) else ""
+    return (
+        f"{run.path / 'trials.parquet'}: no point whose replicates all completed ({found}){example}"
+    )
+
+
+def outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
+    """Routes and predictions of a roster's trials on a split, whatever order the rows stand in.
+
+    Raises:
+        RunError: a trial or an expert lacks examples of the split, or has one twice.
+    """
+    example, labels = _examples(run, split)
+    used = dict(zip(run.trials["key"].astype(str), run.trials["experts_id"], strict=True))
+    sets_used = [str(used[key]) for key in trials.keys]
+    counts = Counter(sets_used)
+    experts = _expert_sets(run, split, example, sorted(counts))
+    routes = _routes(run, trials.keys, split, example)
+    width = len(run.expert_names)
+    if routes.max(initial=0) >= width:
+        raise RunError(
+            f"{run.path / 'routing.parquet'}: a route to expert {routes.max()} of {width}"
+        )
+    predictions = np.empty(routes.shape, np.float64)
+    for lane, name in enumerate(sets_used):
+        predictions[lane] = np.take_along_axis(
+            experts[name].prediction, routes[lane][None].astype(np.intp), axis=0
+        )[0]
+    main = min(counts, key=lambda name: (-counts[name], name))
+    return Outcomes(
+        split=split,
+        example=example,
+        labels=labels,
+        routes=routes,
+        predictions=predictions,
+        experts=experts[main],
+        sets=len(counts),
+    )
+
+
+def _of_split(run: Run, table: str, columns: list[str], split: str) -> pa.Table:
+    import pyarrow.compute as pc
+
+    rows = run.table(table, ["split", *columns])
+    return rows.filter(pc.equal(rows["split"], split))
+
+
+def _examples(run: Run, split: str) -> tuple[NDArray[np.int64], Values]:
+    rows = _of_split(run, "examples", ["example", "label"], split)
+    example = rows["example"].to_numpy()
+    if not len(example) or len(np.unique(example)) != len(example):
+        found = "no row" if not len(example) else "an example twice"
+        raise RunError(f"{run.path / 'examples.parquet'}: {found} of split {split!r}")
+    order = np.argsort(example)
+    return example[order], rows["label"].to_numpy()[order].astype(np.float64)
+
+
+def _positions(
+    wanted: NDArray[np.int64], example: NDArray[np.int64], where: str
+) -> NDArray[np.intp]:
+    position = np.searchsorted(example, wanted).clip(0, len(example) - 1)
+    strangers = wanted[example[position] != wanted]
+    if len(strangers):
+        raise RunError(f"{where}: example {strangers[0]} is not in examples.parquet")
+    return position
+
+
+def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArray[np.intp]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
+    return np.asarray(found.fill_null(-1).to_numpy(), np.intp)
+
+
+def _routes(
+    run: Run, keys: tuple[str, ...], split: str, example: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    where = f"{run.path / 'routing.parquet'}: split {split!r}"
+    rows = _of_split(run, "routing", ["key", "example", "route"], split)
+    lane = _codes(rows["key"], keys)
+    mine = lane >= 0
+    lane = lane[mine]
+    position = _positions(rows["example"].to_numpy()[mine], example, where)
+    routes = np.full((len(keys), len(example)), _NO_ROUTE, np.uint8)
+    routes[lane, position] = rows["route"].to_numpy()[mine]
+    lacking = (routes == _NO_ROUTE).sum(axis=1)
+    if lacking.any() or len(lane) != routes.size:
+        worst = int(lacking.argmax())
+        raise RunError(
+            f"{where}: {len(lane)} rows where {len(keys)} trials x {len(example)} examples make "
+            f"{routes.size}; trial {keys[worst]} lacks {lacking[worst]}"
+        )
+    return routes
+
+
+def _expert_sets(
+    run: Run, split: str, example: NDArray[np.int64], names: list[str]
+) -> dict[str, ExpertSet]:
+    where = f"{run.path / 'experts.parquet'}: split {split!r}"
+    columns = ["experts_id", "expert", "example", "prediction", "right"]
+    rows = _of_split(run, "experts", columns, split)
+    code = _codes(rows["experts_id"], names)
+    mine = code >= 0
+    expert = rows["expert"].to_numpy()[mine]
+    position = _positions(rows["example"].to_numpy()[mine], example, where)
+    shape = (len(names), len(run.expert_names), len(example))
+    if int(mine.sum()) != np.prod(shape) or expert.max(initial=0) >= shape[1]:
+        raise RunError(
+            f"{where}: {mine.sum()} rows where {shape[0]} sets of {shape[1]} experts on "
+            f"{shape[2]} examples make {np.prod(shape)}"
+        )
+    prediction = np.full(shape, np.nan)
+    right = np.zeros(shape, np.bool_)
+    prediction[code[mine], expert, position] = rows["prediction"].to_numpy()[mine]
+    right[code[mine], expert, position] = rows["right"].to_numpy(zero_copy_only=False)[mine]
+    if not np.isfinite(prediction).all():
+        raise RunError(f"{where}: a prediction is missing, NaN or infinite")
+    return {
+        name: ExpertSet(name=name, prediction=prediction[n], right=right[n])
+        for n, name in enumerate(names)
+    }

@@ -1,0 +1,173 @@
+"""Scores under example weights: what the bootstrap, and the mix of experts, are made of.
+
+Letters: R rows of predictions, N examples, B weightings, S seeds. Row 0 of the weights made here is
+always the sample as it is; the others are resamples. A weighting counts an example as often as its
+weight says, fractions allowed, so the score of a weighting is the score of that resampled split.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.tasks import OF_COUNTS, Task
+
+Values = NDArray[np.float64]
+Weights = NDArray[np.float32]
+Counts = tuple[Values, Values, Values, Values]
+
+RESAMPLES: Final = 1000
+RANKED_RESAMPLES: Final = 200
+"""For regressions: every resample is ranked anew, which costs a hundred times more."""
+
+LEVEL: Final = 0.95
+_SMALLEST_SPREAD: Final = 1e-12
+"""Of a weighting's sum of squares: less is rounding, so the row does not vary."""
+
+_CHUNK: Final = 128
+
+
+def resamples_for(task: Task) -> int:
+    """How many resamples intervals of this task are made of, unless told."""
+    return RANKED_RESAMPLES if task.regression else RESAMPLES
+
+
+def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> Weights:
+    """(1 + resamples, N): ones, then how often each example was drawn with replacement.
+
+    float32: it counts exactly up to 16 million, and halves the memory of a large split.
+    """
+    weights = np.ones((1 + resamples, examples), np.float32)
+    even = np.full(examples, 1 / examples)
+    for first in range(1, 1 + resamples, _CHUNK):
+        rows = weights[first : first + _CHUNK]
+        rows[:] = rng.multinomial(examples, even, size=len(rows))
+    return weights
+
+
+def seed_weights(seeds: int, resamples: int, rng: np.random.Generator) -> Values:
+    """(1 + resamples, S): each row sums to 1; the first is the plain mean over seeds."""
+    return example_weights(seeds, resamples, rng).astype(np.float64) / seeds
+
+
+def weighted_shares(routes: NDArray[np.uint8], experts: int, weights: Weights) -> Values:
+    """Share of examples routed to each expert under each weighting: (L, N) -> (L, B, K)."""
+    total = weights.sum(axis=1, dtype=np.float64)
+    counts = [_sums(routes == expert, weights) / total for expert in range(experts)]
+    return np.stack(counts, axis=-1)
+
+
+def interval(values: Values, level: float = LEVEL) -> tuple[Values, Values]:
+    """Percentile interval over the last axis, whose first entry (the estimate) is no resample."""
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(values[..., 1:], [tail, 100 - tail], axis=-1)
+    return np.asarray(low), np.asarray(high)
+
+
+def weighted_scores(task: Task, predictions: Values, labels: Values, weights: Weights) -> Values:
+    """Score of each row of predictions under each weighting: (R, N), (N,), (B, N) -> (R, B)."""
+    if not task.regression:
+        return _score_of_counts(task, _counts(task, predictions, labels, weights))
+    wide = weights.astype(np.float64)
+    return _correlation_scores(task, predictions, labels, wide)
+
+
+def mixed_scores(
+    task: Task,
+    pair: tuple[Values, Values],
+    portions: Values,
+    *,
+    labels: Values,
+    weights: Weights,
+) -> Values:
+    """Score of a coin that takes the first row of `pair` with 1 - portion, else the second: (J, B).
+
+    A coin's outcome for many examples is the split in which each example stands twice, once
+    with each prediction, weighted by the coin: for accuracy a line between the two scores, for F1
+    and Matthews the score of mixed confusion counts, for correlations that of mixed moments and
+    ranks, which is what simulated coins tend to.
+    """
+    if not task.regression:
+        one, other = (_counts(task, row[None], labels, weights) for row in pair)
+        share = portions[:, None]
+        mixed = [(1 - share) * a + share * b for a, b in zip(one, other, strict=True)]
+        return _score_of_counts(task, (mixed[0], mixed[1], mixed[2], mixed[3]))
+    both, twice = np.concatenate(pair)[None], np.concatenate([labels, labels])
+    wide = weights.astype(np.float64)
+    rows = [
+        _correlation_scores(task, both, twice, np.hstack([(1 - p) * wide, p * wide]))[0]
+        for p in portions
+    ]
+    return np.asarray(rows).reshape(len(portions), len(weights))
+
+
+def _sums(cells: NDArray[np.bool_], weights: Weights) -> Values:
+    """Weight of the true cells: (R, N), (B, N) -> (R, B), exact for whole weights."""
+    return (cells.astype(np.float32) @ weights.T).astype(np.float64)
+
+
+def _counts(task: Task, predictions: Values, labels: Values, weights: Weights) -> Counts:
+    """Confusion counts (tp, fp, fn, tn), each (R, B); of many classes (right, wrong, 0, 0)."""
+    total = weights.sum(axis=1, dtype=np.float64)
+    if task.outputs != 2:
+        right = _sums(predictions == labels, weights)
+        nothing = np.zeros_like(right)
+        return right, total - right, nothing, nothing
+    guessed, true = predictions == 1, np.broadcast_to(labels == 1, predictions.shape)
+    tp = _sums(guessed & true, weights)
+    fp = _sums(guessed & ~true, weights)
+    fn = _sums(~guessed & true, weights)
+    return tp, fp, fn, total - tp - fp - fn
+
+
+def _score_of_counts(task: Task, counts: Counts) -> Values:
+    return np.asarray(np.mean([OF_COUNTS[name](*counts) for name in task.metrics], axis=0))
+
+
+def _correlation_scores(task: Task, rows: Values, labels: Values, weights: Values) -> Values:
+    """Mean of a regression's correlations under each weighting: (R, M), (M,), (B, M) -> (R, B)."""
+    ranked = "spearman" in task.metrics
+    label_ranks = weighted_ranks(labels, weights) if ranked else labels[None]
+    scores = np.zeros((len(rows), len(weights)))
+    for number, row in enumerate(rows):
+        if "pearson" in task.metrics:
+            scores[number] += _weighted_pearson(row[None], labels[None], weights)
+        if ranked:
+            scores[number] += _weighted_pearson(weighted_ranks(row, weights), label_ranks, weights)
+    return scores / len(task.metrics)
+
+
+def _weighted_pearson(x: Values, y: Values, weights: Values) -> Values:
+    """(B,) of x and y that are (1, M) or (B, M); 0 where one of them does not vary."""
+    total = weights.sum(axis=1)
+    x = x - x.mean(axis=1, keepdims=True)  # near the weighted mean: nothing cancels below
+    y = y - y.mean(axis=1, keepdims=True)
+    weighted_x, weighted_y = weights * x, weights * y
+    sum_x, sum_y = weighted_x.sum(axis=1), weighted_y.sum(axis=1)
+    square_x, square_y = _dot(weighted_x, x), _dot(weighted_y, y)
+    spread_x = square_x - sum_x * sum_x / total
+    spread_y = square_y - sum_y * sum_y / total
+    varies = (spread_x > _SMALLEST_SPREAD * square_x) & (spread_y > _SMALLEST_SPREAD * square_y)
+    above = _dot(weighted_x, y) - sum_x * sum_y / total
+    below = np.sqrt(np.where(varies, spread_x * spread_y, 1.0))
+    return np.where(varies, above / below, 0.0)
+
+
+def _dot(a: Values, b: Values) -> Values:
+    """Row by row: (B, M), (B, M) or (1, M) -> (B,)."""
+    return np.asarray(np.einsum("bm,bm->b", a, np.broadcast_to(b, a.shape)))
+
+
+def weighted_ranks(values: Values, weights: Values) -> Values:
+    """Mean ranks (less a constant) of `values` (M,) counted by each weighting: (B, M)."""
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(ranked))))
+    sums = np.add.reduceat(weights[:, order], starts, axis=1)
+    middle = np.cumsum(sums, axis=1) - sums / 2
+    place = np.empty_like(order)
+    place[order] = group
+    return np.asarray(middle[:, place])

@@ -1,0 +1,92 @@
+"""Which expert does what: shares, balance, entropies and dead experts, by point.
+
+Shares are hard counts on a named split. Letters: K experts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.load import Run
+from analysis.outcomes import outcomes, roster
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+DEAD_SHARE: Final = 0.01
+"""An expert is dead in a point where it gets less than this share of the examples."""
+
+
+def load_cv2(share: Values) -> Values:
+    """Squared coefficient of variation of the load over the last axis (K); variance over K.
+
+    0 when the experts are used evenly, K - 1 when one of them takes everything.
+    """
+    mean = share.mean(axis=-1)
+    return np.asarray(share.var(axis=-1) / np.square(mean))
+
+
+def entropy(share: Values) -> Values:
+    """-sum p log p over the last axis in nats; 0 log 0 is 0, so one expert alone gives 0."""
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    return np.asarray(-(share * logs).sum(axis=-1)) + 0.0
+
+
+def dead_experts(share: Values, *, threshold: float = DEAD_SHARE) -> NDArray[np.bool_]:
+    """Which experts get less than the threshold."""
+    return np.asarray(share < threshold)
+
+
+def utilization(
+    run: Run, *, split: str | None = None, threshold: float = DEAD_SHARE
+) -> pd.DataFrame:
+    """A row is a point: label, n, share (list), load_cv2, share_entropy, gate_entropy, dead (list).
+
+    Shares are means over replicates; load CV^2 and entropies are taken by trial and then averaged,
+    so replicates that collapse onto different experts do not pass for balance. `gate_entropy` is
+    the mean entropy of the soft gate after the last epoch, NaN where it was not reported. `dead`
+    names the experts whose mean share lies under the threshold, and `collapsed` counts the
+    replicates in which one expert takes all but less than the threshold.
+    """
+    import pandas as pd
+
+    whole, name = roster(run), run.split(split)
+    seen = outcomes(run, whole, name)
+    count = len(run.expert_names)
+    share = np.stack([(seen.routes == expert).mean(axis=1) for expert in range(count)], axis=-1)
+    gates = _gate_entropy(run, name)
+    rows, first = [], 0
+    for point in whole.points:
+        mine = share[first : first + len(point.keys)]
+        first += len(point.keys)
+        mean = mine.mean(axis=0)
+        soft = [gates.get(key, np.nan) for key in point.keys]
+        rows.append(
+            {
+                "point": point.point,
+                "label": point.label,
+                "n": len(point.keys),
+                "share": mean.tolist(),
+                "load_cv2": float(load_cv2(mine).mean()),
+                "share_entropy": float(entropy(mine).mean()),
+                "gate_entropy": float(np.mean(soft)),
+                "dead": [
+                    run.expert_names[k]
+                    for k in np.flatnonzero(dead_experts(mean, threshold=threshold))
+                ],
+                "collapsed": int((mine.max(axis=-1) > 1 - threshold).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _gate_entropy(run: Run, split: str) -> dict[str, float]:
+    """By trial, as reported after its last epoch on the split."""
+    reports = run.reports[run.reports["split"] == split].sort_values("epoch")
+    last = reports.drop_duplicates("key", keep="last")
+    return dict(zip(last["key"].astype(str), last["gate_entropy"].astype(float), strict=True))

@@ -1,0 +1,122 @@
+"""Folders of arrays that are written once, whole or not at all, and then only memory-mapped.
+
+A folder is an entry of the cache: it is made under a temporary name and renamed while a lock file
+beside it is held, so that two processes that want the same entry make it once. What is found is
+never trusted blindly: an entry with a file missing or cut short is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+CONTENTS: Final = "contents.json"
+"""Written last: the bytes of every other file of the entry, and its description."""
+
+WAITING: Final = 2.0
+"""Seconds after which waiting for another process is worth a line in the log."""
+
+log = logging.getLogger(__name__)
+
+
+def digest(*parts: object) -> str:
+    """32 hex digits of these parts; text and bytes as they are, anything else as canonical JSON."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, bytes):
+            raw = part
+        elif isinstance(part, str):
+            raw = part.encode()
+        else:
+            raw = json.dumps(part, sort_keys=True, separators=(",", ":")).encode()
+        total.update(len(raw).to_bytes(8, "little"))
+        total.update(raw)
+    return total.hexdigest()
+
+
+def description(folder: Path) -> dict[str, Any] | None:
+    """The description of a sound entry; None where there is none, or it is not whole."""
+    try:
+        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        sizes = contents["bytes"]
+        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+        found = contents["description"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if whole and isinstance(found, dict) else None
+
+
+def entry(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """The description of the entry at `folder`, made if it is not there or not whole.
+
+    `make` writes files into the folder it is given and returns the description (JSON). Safe for
+    several processes at once: the others wait. What a crash leaves nobody reads, and the next to
+    make the entry removes it.
+    """
+    found = description(folder)
+    if found is not None:
+        return found
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        found = description(folder)
+        if found is not None:
+            return found
+        for left in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            made = json.loads(json.dumps(make(fresh)))
+            sizes = {path.name: path.stat().st_size for path in fresh.iterdir()}
+            write_json(fresh / CONTENTS, {"bytes": sizes, "description": made})
+            if folder.exists():
+                shutil.rmtree(folder)
+            fresh.chmod(0o755)
+            os.replace(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    assert isinstance(made, dict)
+    return made
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The entry's lock, held; says so where it has to wait for it."""
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=WAITING)
+    except Timeout:
+        log.info("waiting for another process that makes %s", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def save(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write each array as `NAME.npy`."""
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+
+
+def load(folder: Path, name: str) -> NDArray[Any]:
+    """The array `NAME.npy`, memory-mapped and read-only: no process has a copy of its own."""
+    array: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write plain JSON, readable by people."""
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

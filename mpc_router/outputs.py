@@ -1,0 +1,351 @@
+"""What frozen experts and the stem say about every example: computed once, read by all trials.
+
+Letters: N examples, K experts, C outputs of an expert (classes, or 1 for a regression), F features.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router import cache as caching
+from mpc_router.config import ConfigError, TrialConfig
+from mpc_router.data import tokenise
+from mpc_router.encoders import cut as shorten
+from mpc_router.encoders import load_config, load_tokenizer
+from mpc_router.models import ModelError, Models
+from mpc_router.notes import notes_of, split_notes
+from mpc_router.passes import Bench, Progress, Silence, Split
+from mpc_router.recipes import Recipes, recipes
+from mpc_router.sources import Examples, Source, cut, read, split_fingerprints
+from mpc_router.tasks import TASKS, Task
+
+__all__ = [
+    "ExpertInfo",
+    "Places",
+    "Prepared",
+    "Progress",
+    "SplitOutputs",
+    "StemInfo",
+    "check_inputs",
+    "open_prepared",
+    "prepare",
+]
+
+ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
+
+VERSION: Final = 1
+"""Raised when the same outputs would be described or stored differently."""
+
+LEAST_DEVIATION: Final = 1e-6
+"""A feature that varies less than this is left as it is: dividing would blow up rounding errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where data and models come from, and where what is made of them is kept."""
+
+    source: Source
+    models: Models
+    cache: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOutputs:
+    """A split as a router in training sees it. Arrays are memory-mapped and read-only."""
+
+    split: str
+
+    features: NDArray[np.float32]
+    """(N, F) the stem's, as they are: not standardised."""
+
+    outputs: NDArray[np.float32]
+    """(N, K, C) every expert's logits, or its value."""
+
+    labels: NDArray[np.float64]
+    """(N,) class number or value."""
+
+    example: NDArray[np.int64]
+    """(N,) row number in the source file."""
+
+    tokens: NDArray[np.int64]
+    """(N,) length of each example."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertInfo:
+    """One expert of the pool."""
+
+    name: str
+    layers: int
+    """Encoder layers kept; 0 is all of them."""
+
+    stand_in: str | None
+    """What stood in for the named model, if anything did."""
+
+    hash: str
+    """Names the trained weights: their content or the recipe they come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemInfo:
+    """The encoder that the router looks through."""
+
+    name: str
+    stand_in: str | None
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that trials with frozen experts train on."""
+
+    task: Task
+    splits: dict[str, SplitOutputs]
+    """`train`, `selection`, then the quoted splits."""
+
+    feature_mean: NDArray[np.float32]
+    """(F,) over train."""
+
+    feature_deviation: NDArray[np.float32]
+    """(F,) over train; 1 where a feature never varies."""
+
+    data_fingerprint: str
+    experts_id: str
+    """Names this set of trained experts: the same on every machine for one recipe and data."""
+
+    experts: tuple[ExpertInfo, ...]
+    stem: StemInfo
+    notes: tuple[str, ...]
+    """Sentences that a reader of the results must know."""
+
+    synthetic: bool
+    """The examples are the embedded sample's."""
+
+    split_notes: dict[str, str | None]
+    split_origin: dict[str, str]
+    """Split -> the source file's split that its rows come from."""
+
+    folder: Path
+    """What `open_prepared` opens."""
+
+
+def prepare(config: TrialConfig, places: Places, progress: Progress | None = None) -> Prepared:
+    """Everything a configuration's trials train on: made once, then only opened.
+
+    Reads and cuts the data, tokenises it, fine-tunes each expert alone (unless it comes tuned) and
+    asks experts and stem about every example. Safe for several processes at once. What was made
+    before loads no model.
+
+    Raises:
+        SourceError: the data are missing or bad.
+        ModelError: a model is missing or bad, or diverges.
+        ConfigError: cuda without a GPU.
+    """
+    _check_device(config.training.device)
+    files = read(config, places.source)
+    prints = split_fingerprints(config, files)
+    found = recipes(
+        config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
+    )
+    name = caching.digest(
+        VERSION,
+        prints,
+        found.experts_id,
+        [found.stem.key, found.stem_is_expert],
+        found.tokenizer,
+        places.source.kind == "sample",
+        [recipe.stand_in for recipe in (*found.experts, found.stem)],
+        [recipe.name for recipe in (*found.experts, found.stem)],
+    )
+    folder = places.cache / "outputs" / name
+
+    def make(fresh: Path) -> dict[str, Any]:
+        splits = cut(config, files)
+        bench = _bench(config, places, splits, prints, found, progress or Silence())
+        _write(fresh, bench, found)
+        return _describe(config, places.source, splits, prints, found)
+
+    description = caching.entry(folder, make)
+    return _opened(folder, description)
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """What `prepare` left in its folder: memory-maps, loads no model.
+
+    Raises:
+        FileNotFoundError: nothing whole lies there; `prepare` makes it anew.
+    """
+    found = caching.description(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no whole outputs of experts; prepare them again")
+    return _opened(folder, found)
+
+
+def _opened(folder: Path, found: dict[str, Any]) -> Prepared:
+    splits = {
+        split: SplitOutputs(
+            split=split, **{name: caching.load(folder, f"{split}.{name}") for name in ARRAYS}
+        )
+        for split in found["splits"]
+    }
+    return Prepared(
+        task=TASKS[found["task"]],
+        splits=splits,
+        feature_mean=caching.load(folder, "feature_mean"),
+        feature_deviation=caching.load(folder, "feature_deviation"),
+        data_fingerprint=found["data_fingerprint"],
+        experts_id=found["experts_id"],
+        experts=tuple(ExpertInfo(**expert) for expert in found["experts"]),
+        stem=StemInfo(**found["stem"]),
+        notes=tuple(found["notes"]),
+        synthetic=found["synthetic"],
+        split_notes={split: each["note"] for split, each in found["splits"].items()},
+        split_origin={split: each["origin"] for split, each in found["splits"].items()},
+        folder=folder,
+    )
+
+
+def check_inputs(config: TrialConfig, places: Places) -> None:
+    """Find everything that can be known to be wrong before a run starts; trains nothing.
+
+    Raises:
+        SourceError: data files, columns or labels are missing or bad, or the hub is out of reach.
+        ModelError: a model is missing, has no weights, no tokenizer, too few layers or words.
+        ConfigError: cuda without a GPU, or a cache folder that cannot be written.
+    """
+    _check_device(config.training.device)
+    _check_cache(places.cache)
+    files = read(config, places.source)
+    cut(config, files)
+    model = config.model
+    pairs = set(zip(model.expert_model_names, model.expert_layers, strict=True))
+    if model.stem == "model":
+        pairs.add((model.router_model_name, model.router_stem_layers))
+    for name in sorted({name for name, _ in pairs}):
+        places.models.check(name)
+    recipes(config, places.models, trained_on="", memory=places.cache / "hashes")
+    words = len(load_tokenizer(model.tokenizer_model_name, places.models))
+    for name, layers in sorted(pairs):
+        shape = load_config(places.models.resolve(name))
+        shorten(shape, layers, name)
+        if words > shape.vocab_size:
+            raise ModelError(
+                f"{name} knows {shape.vocab_size} tokens and tokenizer "
+                f"{model.tokenizer_model_name} gives {words}; set tokenizer_model_name to its own"
+            )
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but torch sees no GPU; set device=cpu or device=auto")
+
+
+def _check_cache(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        writable = os.access(cache, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ConfigError(
+            f"--cache {cache} cannot be made ({error.strerror}); give another folder"
+        ) from error
+    if not writable:
+        raise ConfigError(f"--cache {cache} cannot be written to; give another folder")
+
+
+def _bench(
+    config: TrialConfig,
+    places: Places,
+    splits: dict[str, Examples],
+    prints: dict[str, str],
+    found: Recipes,
+    progress: Progress,
+) -> Bench:
+    tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
+    length = config.data.max_length
+    progress.start("tokens", len(splits))
+    tokenised = {}
+    for split, examples in splits.items():
+        tokens = tokenise(
+            examples, tokenizer, max_length=length, fingerprint=prints[split], cache=places.cache
+        )
+        tokenised[split] = Split(tokens=tokens, fingerprint=prints[split])
+        progress.advance()
+    progress.finish()
+    return Bench(
+        task=config.data.task,
+        splits=tokenised,
+        models=places.models,
+        cache=places.cache,
+        tokenizer=found.tokenizer,
+        device=config.training.device,
+        progress=progress,
+    )
+
+
+def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
+    """All arrays of `Prepared` into a folder."""
+    count = len(found.experts)
+    parts = [
+        bench.outputs(recipe, f"expert {number} of {count}: {recipe.label}")
+        for number, recipe in enumerate(found.experts, 1)
+    ]
+    features = bench.features(found.stem, f"stem: {found.stem.label}")
+    for name, split in bench.splits.items():
+        arrays: dict[str, NDArray[Any]] = {
+            "features": features[name],
+            "outputs": np.stack([part[name] for part in parts], axis=1),
+            "labels": split.tokens.labels,
+            "example": split.tokens.example,
+            "tokens": split.tokens.lengths,
+        }
+        caching.save(fresh, {f"{name}.{kind}": arrays[kind] for kind in ARRAYS})
+    mean = features["train"].mean(axis=0, dtype=np.float64)
+    deviation = features["train"].std(axis=0, dtype=np.float64)
+    deviation[deviation < LEAST_DEVIATION] = 1.0
+    moments = {"feature_mean": mean, "feature_deviation": deviation}
+    caching.save(fresh, {name: value.astype(np.float32) for name, value in moments.items()})
+
+
+def _describe(
+    config: TrialConfig,
+    source: Source,
+    splits: dict[str, Examples],
+    prints: dict[str, str],
+    found: Recipes,
+) -> dict[str, Any]:
+    notes = split_notes(config, splits)
+    return {
+        "task": config.data.task,
+        "splits": {
+            name: {"note": notes[name], "origin": examples.origin}
+            for name, examples in splits.items()
+        },
+        "data_fingerprint": caching.digest(prints),
+        "experts_id": found.experts_id,
+        "experts": [
+            asdict(
+                ExpertInfo(
+                    name=each.name, layers=each.layers, stand_in=each.stand_in, hash=each.key
+                )
+            )
+            for each in found.experts
+        ],
+        "stem": {
+            "name": found.stem.name,
+            "stand_in": found.stem.stand_in,
+            "hash": found.stem.key,
+        },
+        "notes": notes_of(config, source, found),
+        "synthetic": source.kind == "sample",
+    }

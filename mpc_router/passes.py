@@ -1,0 +1,177 @@
+"""One encoder over the splits: its training if its recipe has any, then its outputs and features.
+
+Both are kept in the cache under the recipe's key, so that a pool that shares an expert with another
+finds it there. Letters: N examples, C outputs, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from mpc_router import cache as caching
+from mpc_router.data import Tokens, batch_count
+from mpc_router.experts import BertExpert
+from mpc_router.finetune import fine_tune, predict
+from mpc_router.models import ModelError, Models
+from mpc_router.recipes import Recipe
+from mpc_router.tasks import TASKS, Task
+
+VERSION: Final = 1
+"""Raised when the same weights would give other outputs."""
+
+BATCH: Final = 64
+"""Examples of a pass at a time; results do not depend on it beyond rounding."""
+
+WEIGHTS_FILE: Final = "model.safetensors"
+
+
+class Progress(Protocol):
+    """Hears how far a long step is; the caller shows it."""
+
+    def start(self, label: str, total: int) -> None:
+        """A step of `total` parts begins."""
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more parts are done."""
+
+    def finish(self) -> None:
+        """The step is over."""
+
+
+class Silence:
+    """A `Progress` that shows nothing."""
+
+    def start(self, label: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, n: int = 1) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A tokenised split and the fingerprint of its rows."""
+
+    tokens: Tokens
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where encoders are trained and asked: the same for all of a pool."""
+
+    task: str
+    splits: Mapping[str, Split]
+    models: Models
+    cache: Path
+    tokenizer: str
+    """Hash of the tokenizer and the length kept."""
+
+    device: str
+    progress: Progress
+
+    def outputs(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
+        """(N, C) of each split, memory-mapped; `who` is said in the progress's label."""
+        return {split: caching.load(at, "outputs") for split, at in self._ask(recipe, who).items()}
+
+    def features(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
+        """(N, F) of each split, memory-mapped: the pooled hidden states."""
+        return {split: caching.load(at, "features") for split, at in self._ask(recipe, who).items()}
+
+    def _ask(self, recipe: Recipe, who: str) -> dict[str, Path]:
+        """The cache's entry of each split, made where it is not there."""
+        places = {name: self._place(recipe, split) for name, split in self.splits.items()}
+        missing = [name for name, place in places.items() if caching.description(place) is None]
+        if not missing:
+            return places
+        expert = load_trained(recipe, self, who)
+        total = sum(batch_count(len(self.splits[name].tokens), BATCH) for name in missing)
+        self.progress.start(f"{who}: outputs", total)
+        for name in missing:
+            caching.entry(places[name], lambda fresh, name=name: self._run(expert, fresh, name))  # type: ignore[misc]
+        self.progress.finish()
+        return places
+
+    def _place(self, recipe: Recipe, split: Split) -> Path:
+        name = caching.digest(VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
+        return self.cache / "passes" / name
+
+    def _run(self, expert: BertExpert, fresh: Path, name: str) -> dict[str, Any]:
+        outputs, features = predict(
+            expert,
+            self.splits[name].tokens,
+            batch_size=BATCH,
+            device=self.device,
+            progress=self.progress.advance,
+        )
+        for found in (outputs, features):
+            if not np.isfinite(found).all():
+                raise ModelError(
+                    f"expert {expert.name} gives NaN or infinite numbers on {name}; its weights "
+                    "are damaged, or its training diverged: lower expert_learning_rate"
+                )
+        caching.save(fresh, {"outputs": outputs, "features": features})
+        return {"split": name, "expert": expert.name}
+
+
+def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
+    """The recipe's expert with its trained weights, from the cache or trained now and kept there.
+
+    An expert that comes with its head, where heads are kept, is as it comes.
+    """
+    task = TASKS[bench.task]
+    expert = BertExpert(
+        recipe.name,
+        task.outputs,
+        layers=recipe.layers,
+        pooling=recipe.pooling,
+        label_names=task.label_names,
+        models=bench.models,
+        seed=recipe.seed,
+        keep_head=recipe.keep_head,
+    )
+    if not recipe.epochs or expert.fine_tuned:
+        return expert.eval()
+    folder = bench.cache / "experts" / recipe.key
+    caching.entry(folder, lambda fresh: _train(expert, recipe, bench, task, fresh, who))
+    expert.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    return expert.eval()
+
+
+def _train(
+    expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, fresh: Path, who: str
+) -> dict[str, Any]:
+    tokens = bench.splits["train"].tokens
+    bench.progress.start(
+        f"{who}: training", recipe.epochs * batch_count(len(tokens), recipe.batch_size)
+    )
+    fine_tune(
+        expert,
+        tokens,
+        task,
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        precision=recipe.precision,
+        weight_decay=recipe.weight_decay,
+        warmup=recipe.warmup,
+        device=bench.device,
+        progress=bench.progress.advance,
+    )
+    bench.progress.finish()
+    save_file(
+        {name: value.contiguous() for name, value in expert.state_dict().items()},
+        fresh / WEIGHTS_FILE,
+    )
+    return {"name": recipe.name, "layers": recipe.layers, "task": task.name}

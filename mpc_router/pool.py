@@ -1,0 +1,203 @@
+"""GatedBertPool: stem, router and experts as one module, under its published name.
+
+Letters: B examples of a batch, T tokens, F features, K experts, C outputs of an expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mpc_router.experts import BertExpert, ExpertPool
+from mpc_router.losses import mix
+from mpc_router.models import ModelError, Models
+from mpc_router.routers import (
+    MLPRouter,
+    RouterStem,
+    gumbel_gate,
+    gumbel_noise,
+    initial_weights,
+    softmax_gate,
+)
+
+
+class GatedBertPool(nn.Module):
+    """A pool of experts behind a gate: all mixed in training, one an example at inference.
+
+    Built from model names (published), or from parts with `from_parts`. The classes' order is that
+    of `label_names`, if given.
+
+    Raises:
+        ModelError: a model cannot be found, read or used.
+    """
+
+    feature_mean: Tensor
+    """(F,); features are standardised by it before the router sees them, 0 unless set."""
+
+    feature_deviation: Tensor
+    """(F,); 1 unless set."""
+
+    def __init__(
+        self,
+        router_model_name: str,
+        expert_model_names: Sequence[str],
+        num_labels: int = 2,
+        *,
+        router_stem_layers: int = 0,
+        stem_pooling: str = "cls",
+        router_hidden_size: int = 256,
+        router_dropout: float = 0.1,
+        expert_layers: Sequence[int] = (),
+        expert_pooling: str = "cls",
+        label_names: Sequence[str] = (),
+        gate: str = "gumbel",
+        temperature: float = 1.0,
+        straight_through: bool = False,
+        mixing: str = "logits",
+        regression: bool = False,
+        models: Models | Path | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        places = models if isinstance(models, Models) else Models(Path(models) if models else None)
+        layers = tuple(expert_layers) or (0,) * len(expert_model_names)
+        if len(layers) != len(expert_model_names):
+            raise ModelError(
+                f"expert_layers has {len(layers)} values for {len(expert_model_names)} experts; "
+                "give one an expert"
+            )
+        stem = RouterStem(
+            router_model_name,
+            layers=router_stem_layers,
+            pooling=stem_pooling,
+            models=places,
+            seed=seed,
+        )
+        experts = ExpertPool(
+            BertExpert(
+                name,
+                num_labels,
+                layers=depth,
+                pooling=expert_pooling,
+                label_names=label_names,
+                models=places,
+                seed=seed,
+            )
+            for name, depth in zip(expert_model_names, layers, strict=True)
+        )
+        router = MLPRouter(stem.width, len(experts), router_hidden_size, router_dropout)
+        generator = torch.Generator().manual_seed(seed)
+        router.load_state_dict(
+            initial_weights(stem.width, router_hidden_size, len(experts), generator)
+        )
+        self._assemble(stem, router, experts)
+        self._set_gate(gate, temperature, straight_through, mixing, regression)
+
+    @classmethod
+    def from_parts(
+        cls,
+        stem: nn.Module,
+        router: nn.Module,
+        experts: ExpertPool,
+        *,
+        feature_mean: Tensor | None = None,
+        feature_deviation: Tensor | None = None,
+        gate: str = "gumbel",
+        temperature: float = 1.0,
+        straight_through: bool = False,
+        mixing: str = "logits",
+        regression: bool = False,
+    ) -> GatedBertPool:
+        """A pool of modules that exist: `stem` gives (B, F), `router` takes it to (B, K)."""
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self._assemble(stem, router, experts, feature_mean, feature_deviation)
+        self._set_gate(gate, temperature, straight_through, mixing, regression)
+        return self
+
+    def _assemble(
+        self,
+        stem: nn.Module,
+        router: nn.Module,
+        experts: ExpertPool,
+        mean: Tensor | None = None,
+        deviation: Tensor | None = None,
+    ) -> None:
+        self.stem = stem
+        self.router = router
+        self.experts = experts
+        width = int(getattr(stem, "width", 1))
+        self.register_buffer("feature_mean", torch.zeros(width) if mean is None else mean)
+        self.register_buffer(
+            "feature_deviation", torch.ones(width) if deviation is None else deviation
+        )
+
+    def _set_gate(
+        self, gate: str, temperature: float, straight_through: bool, mixing: str, regression: bool
+    ) -> None:
+        if gate not in ("gumbel", "softmax"):
+            raise ValueError(f"gate is {gate!r}, allowed are gumbel, softmax")
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}, but must be above 0")
+        self.gate = gate
+        self.temperature = temperature
+        self.straight_through = straight_through
+        self.mixing = mixing
+        self.regression = regression
+
+    def route_logits(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The router's logits (B, K), before noise and temperature."""
+        features = self.stem(input_ids, attention_mask, token_type_ids)
+        logits: Tensor = self.router((features - self.feature_mean) / self.feature_deviation)
+        return logits
+
+    def gates(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Soft gates (B, K) of logits; a Gumbel gate in training is noisy, drawn unless given."""
+        if self.gate == "gumbel" and (self.training or noise is not None):
+            if noise is None:
+                noise = gumbel_noise(tuple(logits.shape)).to(logits)
+            return gumbel_gate(
+                logits, noise, self.temperature, straight_through=self.straight_through
+            )
+        return softmax_gate(logits, self.temperature)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions (B, C) and gates (B, K); all experts run, their outputs are mixed.
+
+        Predictions are logits (values for a regression). In training mode a Gumbel gate draws its
+        noise from the global state unless it is handed in (B, K).
+        """
+        gates = self.gates(self.route_logits(input_ids, attention_mask, token_type_ids), noise)
+        outputs = self.experts(input_ids, attention_mask, token_type_ids)
+        return mix(gates, outputs, self.mixing, regression=self.regression), gates
+
+    @torch.no_grad()
+    def forward_inference(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions (B, C) and the chosen experts (B,): the argmax of the logits, no noise.
+
+        Each expert runs once over the examples that chose it. Call `eval()` before, as for any
+        module: a module in training mode drops out.
+        """
+        logits = self.route_logits(input_ids, attention_mask, token_type_ids)
+        chosen = logits.argmax(-1)
+        return self.experts.route(chosen, input_ids, attention_mask, token_type_ids), chosen

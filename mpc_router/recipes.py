@@ -1,0 +1,284 @@
+"""How each expert and the stem come about, and their names in the cache: known before training.
+
+A recipe's key is a hash of all that decides the weights: the model's files, depth, pooling, the
+rows trained on and the settings of training. It holds no path, no device and no number of threads,
+so that trials have the same keys on every machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mpc_router.cache import digest, write_json
+from mpc_router.config import TrialConfig
+from mpc_router.models import (
+    CONFIG_FILE,
+    SAMPLE_PREFIX,
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    ModelError,
+    Models,
+    Resolved,
+    unreachable,
+)
+
+VERSION: Final = 1
+"""Raised when the same recipe would give other weights."""
+
+TOKENIZER_PARTS: Final = (
+    *TOKENIZER_FILES,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One encoder with its head: where it starts and how it is trained."""
+
+    name: str
+    layers: int
+    pooling: str
+    weights: str
+    """Hash of the files it starts from."""
+
+    stand_in: str | None
+
+    seed: int
+
+    keep_head: bool = False
+    """A head that the checkpoint comes with is kept, and with it the model: nothing is trained."""
+
+    task: str = ""
+    trained_on: str = ""
+    """Fingerprint of the rows trained on."""
+
+    tokenizer: str = ""
+    """Hash of the tokenizer's files and the length kept."""
+
+    epochs: int = 0
+    """0: nothing is trained, and nothing of the settings below counts."""
+
+    learning_rate: float = 0.0
+    batch_size: int = 0
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    precision: str = "auto"
+
+    @property
+    def key(self) -> str:
+        """Hex digits of everything but words for people."""
+        return digest("recipe", VERSION, {**asdict(self), "name": "", "stand_in": ""})
+
+    @property
+    def label(self) -> str:
+        """What people read: the model and its depth."""
+        short = self.name.rpartition("/")[2]
+        return f"{short}, {self.layers} layers" if self.layers else short
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """The pool's experts, cheapest first, and the stem."""
+
+    experts: tuple[Recipe, ...]
+    stem: Recipe
+    stem_is_expert: bool
+    """The stem is the cheapest expert itself."""
+
+    tokenizer: str
+
+    @property
+    def experts_id(self) -> str:
+        """Names this set of trained experts."""
+        return digest("experts", [recipe.key for recipe in self.experts])
+
+
+def recipes(
+    config: TrialConfig, models: Models, *, trained_on: str, memory: Path | None = None
+) -> Recipes:
+    """The recipes of a configuration; `trained_on` is the fingerprint of train.
+
+    `memory` is a folder that remembers hashes of large files by their size and time.
+
+    Raises:
+        ModelError: a model that cannot be found, or has no weights.
+    """
+    model = config.model
+    tokenizer = digest(_tokenizer_hash(model.tokenizer_model_name, models), config.data.max_length)
+
+    def start(name: str, layers: int, pooling: str) -> Recipe:
+        """A recipe that trains nothing yet."""
+        found = models.resolve(name)
+        return Recipe(
+            name=name,
+            layers=layers,
+            pooling=pooling,
+            weights=_model_hash(found, memory),
+            stand_in=found.stand_in,
+            # the sample's encoders start from random weights
+            seed=config.training.expert_seed if found.kind == "sample" else 0,
+        )
+
+    experts = tuple(
+        _trained(start(name, layers, model.expert_pooling), config, trained_on, tokenizer)
+        for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
+    )
+    if model.stem == "expert":
+        return Recipes(experts=experts, stem=experts[0], stem_is_expert=True, tokenizer=tokenizer)
+    stem = start(model.router_model_name, model.router_stem_layers, model.stem_pooling)
+    return Recipes(experts=experts, stem=stem, stem_is_expert=False, tokenizer=tokenizer)
+
+
+def _trained(recipe: Recipe, config: TrialConfig, trained_on: str, tokenizer: str) -> Recipe:
+    """The recipe of an expert: the sample's own training for its models, else the configuration's.
+
+    Settings of the configuration that say something win over the sample's.
+    """
+    given = config.training
+    trained = dataclasses.replace(
+        recipe,
+        keep_head=bool(config.model.expert_fine_tuned),
+        task=config.data.task,
+        trained_on=trained_on,
+        tokenizer=tokenizer,
+        epochs=given.expert_epochs,
+        learning_rate=given.expert_learning_rate,
+        batch_size=given.expert_batch_size,
+        seed=given.expert_seed,
+        precision=given.precision,
+    )
+    if recipe.name.startswith(SAMPLE_PREFIX):
+        from mpc_router.sample import RECIPES
+
+        own = RECIPES.get(recipe.name)
+        if own is not None:
+            trained = dataclasses.replace(
+                trained,
+                epochs=given.expert_epochs or own.epochs,
+                learning_rate=given.expert_learning_rate or own.learning_rate,
+                batch_size=own.batch_size,
+                weight_decay=own.weight_decay,
+                warmup=own.warmup,
+                precision=own.precision if given.precision == "auto" else given.precision,
+            )
+    if not trained.epochs or not trained.learning_rate:
+        raise ModelError(
+            f"expert {recipe.name} has no recipe of its own; set expert_epochs and "
+            "expert_learning_rate"
+        )
+    return trained
+
+
+def _tokenizer_hash(name: str, models: Models) -> str:
+    if name.startswith(SAMPLE_PREFIX):
+        return _sample_hash()
+    found = models.resolve(name)
+    folder = _hub_folder(found.name, TOKENIZER_PARTS) if found.kind == "hub" else None
+    folder = folder or Path(found.path_or_name)
+    files = [folder / file for file in TOKENIZER_PARTS if (folder / file).is_file()]
+    if not any(file.name in TOKENIZER_FILES for file in files):
+        raise ModelError(
+            f"{folder} holds no tokenizer: looked for {', '.join(TOKENIZER_FILES)}; "
+            "set tokenizer_model_name to a model that has one"
+        )
+    return digest([[file.name, _file_hash(file, None)] for file in files])
+
+
+def _model_hash(found: Resolved, memory: Path | None) -> str:
+    """Of a model's configuration and weights."""
+    if found.kind == "sample":
+        return _sample_hash(found.name)
+    folder = Path(found.path_or_name)
+    if found.kind == "hub":
+        folder = _hub_model(found.name)
+    config = folder / CONFIG_FILE
+    weights = _weights(folder)
+    if not config.is_file() or not weights:
+        raise ModelError(
+            f"{folder} holds no {CONFIG_FILE} or no weights (looked for "
+            f"{', '.join(WEIGHT_FILES)}); copy them there or name another model"
+        )
+    # weights alone, not the files' names: the same tensors may lie under another name elsewhere
+    return digest(_file_hash(config, None), [_file_hash(each, memory) for each in weights])
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The weight files that transformers would read: one, or an index's parts; empty if none."""
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if path.is_file() and name.endswith(".index.json"):
+            parts = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+            return [folder / part for part in sorted(set(parts)) if (folder / part).is_file()]
+        if path.is_file():
+            return [path]
+    return []
+
+
+def _hub_model(name: str) -> Path:
+    """A model's folder in the hub's cache: safetensors, or torch's own files where it has none."""
+    folder = _hub_folder(name, (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"))
+    if _weights(folder):
+        return folder
+    return _hub_folder(name, (CONFIG_FILE, "pytorch_model*.bin", "pytorch_model.bin.index.json"))
+
+
+def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except (OSError, HTTPError, HFValidationError) as error:
+        raise unreachable(name, error) from error
+
+
+def _sample_hash(name: str = "") -> str:
+    """Of the sample's words, and the shape of the encoder `name`."""
+    from mpc_router import sample, sample_grammar
+
+    if not name:
+        return digest("sample", sample.VERSION, list(sample_grammar.words()))
+    if name not in sample.ENCODERS:
+        names = ", ".join(sample.ENCODERS)
+        raise ModelError(f"the sample has no model {name!r}, allowed are {names}")
+    return digest("sample", sample.VERSION, name, asdict(sample.ENCODERS[name]))
+
+
+def _file_hash(path: Path, memory: Path | None) -> str:
+    """sha256 of a file's bytes; remembered, as weights are large, while size and time stay."""
+    if memory is None:
+        return _sha256(path)
+    state = path.stat()
+    stamp = [state.st_size, state.st_mtime_ns]
+    note = memory / f"{digest(str(path.resolve()))}.json"
+    known = _noted(note)
+    if known.get("stamp") == stamp:
+        return str(known["sha256"])
+    found = _sha256(path)
+    memory.mkdir(parents=True, exist_ok=True)
+    fresh = note.with_name(f".{note.name}.{os.getpid()}")
+    write_json(fresh, {"stamp": stamp, "sha256": found})
+    os.replace(fresh, note)
+    return found
+
+
+def _noted(note: Path) -> Mapping[str, Any]:
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and "sha256" in known else {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

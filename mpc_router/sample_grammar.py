@@ -1,0 +1,268 @@
+"""The embedded sample's language: three kinds of example, which ask more and more of an encoder.
+
+- **plain**: words decide one by one (cues, praise, misspelt forms; how much two sentences share
+  points the same way), so a bag of words is enough;
+- **turned**: three switches, negations above all, each of which turns the meaning over: the label
+  is the parity of three words, which no sum over words gives and one layer of attention does;
+- **nested**: five or six switches (who did it to whom, active or passive, a verb or its converse;
+  denials within denials), and the label is their parity: more width, depth and training.
+
+Switches are more often off than on, so every prefix of a parity carries a little of the label:
+what makes it learnable in seconds. The kinds use words of their own, so that a stem which sees no
+more than the words can tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+TURNED_ON: Final = 0.3
+"""How often a switch of a turned example is on."""
+
+NESTED_ON: Final = 0.25
+PAIR_ON: Final = 0.2
+"""Of a nested pair, whose switches are places and forms of words and so harder to see."""
+
+Words = Sequence[str]
+Switch = tuple[Words, Words]
+"""The words of a switch that is off, and of one that is on."""
+
+
+def _all(text: str) -> Words:
+    return tuple(text.split())
+
+
+class Draw:
+    """Choices taken one after the other from numbers that are uniform on [0, 1)."""
+
+    def __init__(self, numbers: Sequence[float]) -> None:
+        self._numbers: Iterator[float] = iter(numbers)
+
+    def unit(self) -> float:
+        """The next number."""
+        return next(self._numbers)
+
+    def pick(self, words: Words) -> str:
+        """One of the words."""
+        return words[int(self.unit() * len(words))]
+
+    def pair(self, pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
+        """One of the pairs."""
+        return pairs[int(self.unit() * len(pairs))]
+
+    def on(self, chance: float) -> bool:
+        """True with this chance."""
+        return self.unit() < chance
+
+    def flip(self, switch: Switch, *, on: bool) -> str:
+        """A word of the switch in this position."""
+        return self.pick(switch[on])
+
+
+BODIES: Final = _all(
+    "council company hospital museum school airline bank court team factory library theatre union "
+    "ministry airport brewery"
+)
+OTHER_BODIES: Final = _all("orchestra shipyard monastery circus embassy bakery")
+DEEDS: Final = (
+    ("approved", "backed"),
+    ("rejected", "refused"),
+    ("sold", "traded"),
+    ("bought", "acquired"),
+    ("closed", "shut"),
+    ("opened", "launched"),
+    ("cleaned", "washed"),
+    ("reviewed", "examined"),
+)
+THINGS: Final = (
+    ("plan", "proposal"),
+    ("budget", "spending"),
+    ("contract", "deal"),
+    ("building", "house"),
+    ("report", "paper"),
+    ("road", "street"),
+    ("bridge", "crossing"),
+    ("shop", "store"),
+)
+TIMES: Final = _all(
+    "january february march april may june july august september october november december"
+)
+OTHER_TIMES: Final = _all("spring summer autumn winter")
+MANNERS: Final = _all("quietly gladly briefly calmly slowly boldly kindly firmly openly twice")
+OTHER_MANNERS: Final = _all("overnight abroad together alone")
+SAME: Final = _all("namely indeed likewise again thus")
+APART: Final = _all("elsewhere meanwhile separately instead however")
+PARTLY: Final = _all("partly somewhat roughly mostly")
+PERHAPS: Final = _all("perhaps maybe possibly presumably")
+OFTEN: Final = (_all("always often usually"), _all("never hardly rarely"))
+STATED: Final = (_all("confirmed said"), _all("denied disputed"))
+SPEAKERS: Final = _all("officials experts reporters witnesses neighbours")
+PEOPLE: Final = (
+    ("teacher", "pupil"),
+    ("doctor", "patient"),
+    ("seller", "buyer"),
+    ("lawyer", "client"),
+    ("driver", "rider"),
+    ("writer", "reader"),
+)
+CONVERSE: Final = (
+    ("preceded", "followed"),
+    ("led", "trailed"),
+    ("hosted", "visited"),
+    ("governed", "obeyed"),
+    ("employed", "served"),
+)
+
+Pair = tuple[str, str]
+
+
+def plain_pair(draw: Draw, cues: Words, *, close: bool, elsewhere: bool = False) -> Pair:
+    """Two sentences and a cue; a close pair says one thing twice, with synonyms."""
+    bodies, times = (OTHER_BODIES, OTHER_TIMES) if elsewhere else (BODIES, TIMES)
+    body, deed, thing = draw.pick(bodies), draw.pair(DEEDS), draw.pair(THINGS)
+    time = draw.pick(times)
+    first = f"the {body} {deed[0]} the {thing[0]} in {time}"
+    if not close:
+        body, deed, thing = draw.pick(bodies), draw.pair(DEEDS), draw.pair(THINGS)
+        time = draw.pick(times)
+    cue = draw.pick(cues)
+    return first, f"{cue} the {body} {draw.pick(deed)} the {draw.pick(thing)} in {time}"
+
+
+def turned_pair(draw: Draw, *, elsewhere: bool = False) -> tuple[Pair, bool]:
+    """One thing said twice, negated in up to three places; and whether the meaning stays."""
+    bodies = OTHER_BODIES if elsewhere else BODIES
+    body, deed, thing = draw.pick(bodies), draw.pair(DEEDS), draw.pair(THINGS)
+    on = [draw.on(TURNED_ON) for _ in range(3)]
+    first = f"the {body} {draw.flip(OFTEN, on=on[0])} {deed[0]} the {thing[0]}"
+    often, stated = draw.flip(OFTEN, on=on[1]), draw.flip(STATED, on=on[2])
+    second = f"{draw.pick(SPEAKERS)} {stated} that the {body} {often} {draw.pick(deed)}"
+    return (first, f"{second} the {draw.pick(thing)}"), sum(on) % 2 == 0
+
+
+def nested_pair(draw: Draw, *, elsewhere: bool = False) -> tuple[Pair, bool]:
+    """Who did what to whom, twice; and whether it was the same one."""
+    people, deed = draw.pair(PEOPLE), draw.pair(CONVERSE)
+    manners = OTHER_MANNERS if elsewhere else MANNERS
+    on = [draw.on(PAIR_ON) for _ in range(5)]
+
+    def clause(swapped: bool, passive: bool, converse: bool = False) -> str:
+        one, two = people[swapped], people[not swapped]
+        middle = f"was {deed[converse]} by" if passive else deed[converse]
+        return f"the {one} {middle} the {two} {draw.pick(manners)}"
+
+    return (clause(*on[:2]), clause(*on[2:])), sum(on) % 2 == 0
+
+
+WORKS: Final = _all("film play novel plot cast script score ending")
+CRITICS: Final = _all("critics viewers readers friends reviewers fans")
+PRAISE: Final = (
+    _all("great lovely clever moving funny fresh warm brilliant"),
+    _all("dull clumsy stale boring tedious cold shallow awful"),
+)
+TRULY: Final = (_all("truly surely clearly"), _all("not never hardly"))
+RIGHT: Final = (_all("right correct"), _all("wrong mistaken"))
+BELIEVE: Final = (_all("believed thought"), _all("doubted disputed"))
+TRUE: Final = (_all("true certain"), _all("false untrue"))
+EVERYBODY: Final = (_all("everybody somebody"), ("nobody",))
+
+
+def plain_sentiment(draw: Draw, *, good: bool) -> str:
+    """A sentence whose adjectives agree with each other."""
+    one, two, three = (draw.flip(PRAISE, on=not good) for _ in range(3))
+    return f"a {one} and {two} {draw.pick(WORKS)} with a {three} {draw.pick(WORKS)}"
+
+
+def turned_sentiment(draw: Draw) -> tuple[str, bool]:
+    """Praise or blame behind two more switches; and whether it is praise."""
+    on = [draw.on(TURNED_ON) for _ in range(3)]
+    who, work = draw.pick(CRITICS), draw.pick(WORKS)
+    adjective, truly = draw.flip(PRAISE, on=on[0]), draw.flip(TRULY, on=on[1])
+    right = draw.flip(RIGHT, on=on[2])
+    return f"{who} who call the {work} {adjective} are {truly} {right}", sum(on) % 2 == 0
+
+
+def nested_sentiment(draw: Draw) -> tuple[str, bool]:
+    """Praise or blame behind five more switches; and whether it is praise."""
+    on = [draw.on(NESTED_ON) for _ in range(6)]
+    who, work = draw.pick(CRITICS), draw.pick(WORKS)
+    true, believed = draw.flip(TRUE, on=on[0]), draw.flip(BELIEVE, on=on[1])
+    truly, adjective = draw.flip(TRULY, on=on[2]), draw.flip(PRAISE, on=on[3])
+    surely, right = draw.flip(TRULY, on=on[4]), draw.flip(RIGHT, on=on[5])
+    text = f"it is {true} that {who} who {believed} the {work} was {truly} {adjective}"
+    return f"{text} were {surely} {right}", sum(on) % 2 == 0
+
+
+ANIMALS: Final = _all("dog cat horse bird fox goat wolf bear sheep mouse duck owl")
+STATES: Final = _all("hungry tired happy thirsty angry asleep")
+VERBS: Final = (
+    _all("went ran ate slept hid dug sang swam"),
+    _all("goed runned eated sleeped hided digged singed swimmed"),
+)
+PLACES: Final = _all("garden forest river barn field village")
+SEEMS: Final = (_all("seems looks"), _all("isnt wasnt"))
+DOES: Final = (("doesnt",), ("does",))
+ALWAYS: Final = (_all("always often today"), _all("never seldom rarely"))
+SAYS: Final = (_all("says thinks hopes"), _all("doubts denies"))
+
+
+def plain_grammar(draw: Draw, *, good: bool) -> str:
+    """A sentence with two verbs, in forms that exist or in forms that do not."""
+    one, two = (draw.flip(VERBS, on=not good) for _ in range(2))
+    return f"the {draw.pick(ANIMALS)} {one} and {two} in the {draw.pick(PLACES)}"
+
+
+def _tag(draw: Draw, *, on: bool) -> str:
+    return f"{draw.flip(DOES, on=on)} it"
+
+
+def turned_grammar(draw: Draw) -> tuple[str, bool]:
+    """A statement and its tag question; and whether the tag has the other polarity."""
+    on = [draw.on(TURNED_ON) for _ in range(3)]
+    animal, state, place = draw.pick(ANIMALS), draw.pick(STATES), draw.pick(PLACES)
+    verb, always = draw.flip(SEEMS, on=on[0]), draw.flip(ALWAYS, on=on[1])
+    text = f"the {animal} {verb} {always} {state} in the {place} , {_tag(draw, on=on[2])}"
+    return text, sum(on) % 2 == 0
+
+
+def nested_grammar(draw: Draw) -> tuple[str, bool]:
+    """A tag question after nested negations; and whether the tag has the other polarity."""
+    on = [draw.on(NESTED_ON) for _ in range(6)]
+    animal, state = draw.pick(ANIMALS), draw.pick(STATES)
+    true, who = draw.flip(TRUE, on=on[0]), draw.flip(EVERYBODY, on=on[1])
+    says, verb = draw.flip(SAYS, on=on[2]), draw.flip(SEEMS, on=on[3])
+    always = draw.flip(ALWAYS, on=on[4])
+    text = f"it is {true} that {who} {says} the {animal} {verb} {always} {state}"
+    return f"{text} , {_tag(draw, on=on[5])}", sum(on) % 2 == 0
+
+
+QUESTION_STARTS: Final = _all("so really")
+REST: Final = _all("the a an and in that was were by with it is are who call , ?")
+
+
+def as_questions(pair: Pair) -> Pair:
+    """Two questions."""
+    return f"{QUESTION_STARTS[0]} {pair[0]} ?", f"{QUESTION_STARTS[0]} {pair[1]} ?"
+
+
+def as_question_and_sentence(pair: Pair) -> Pair:
+    """A question, and a sentence that may answer it."""
+    return f"{QUESTION_STARTS[1]} {pair[0]} ?", pair[1]
+
+
+def words() -> list[str]:
+    """Every word of the language, each once, in one order on every machine."""
+    found: dict[str, None] = {}
+
+    def collect(value: object) -> None:
+        if isinstance(value, str):
+            found[value] = None
+        elif isinstance(value, list | tuple):
+            for each in value:
+                collect(each)
+
+    for name, value in sorted(globals().items()):
+        if name.isupper():
+            collect(value)
+    return list(found)

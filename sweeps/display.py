@@ -1,0 +1,264 @@
+"""What the terminal shows: live where there is a terminal, else a plain line a pack."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.journal import State
+from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack
+from sweeps.standing import Standing, front
+
+FRONT_ROWS = 12
+
+
+class Display:
+    """Says what happens, a line an event; also where there is no terminal, and with `--quiet`.
+
+    It hears preparation (`start`, `advance`, `finish`) and packs (`started`, `heard`, `left`).
+    """
+
+    def __init__(self, *, file: TextIO | None = None, quiet: bool = False) -> None:
+        self.console = Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self._objectives: Mapping[str, str] = {}
+        self._vector = ""
+        self._began = time.monotonic()
+        self._step = ("", 0.0)
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """A line for people."""
+        self.console.print(Text(text, style=style))
+
+    def study(self, objectives: Mapping[str, str], cost_vector: str) -> None:
+        """What the front is made of."""
+        self._objectives, self._vector = objectives, cost_vector
+        self._began = time.monotonic()
+
+    def start(self, label: str, total: int) -> None:
+        """A step of preparation begins."""
+        self._step = (label, time.monotonic())
+
+    def advance(self, n: int = 1) -> None:
+        """It goes on."""
+
+    def finish(self) -> None:
+        """It is over."""
+        label, began = self._step
+        if not self.quiet:
+            self.say(f"{label}: {time.monotonic() - began:.1f} s")
+
+    def started(self, pack: Pack, state: State) -> None:
+        """A pack runs on a worker."""
+
+    def heard(self, pack: Pack, message: Message, state: State) -> None:
+        """A running pack said something."""
+        for ending in message.endings:
+            if ending.status == FAILED:
+                self.say(failure_line(ending.key, ending.reason, state), style="red")
+
+    def left(self, pack: Pack, state: State) -> None:
+        """A pack is over."""
+        counts = tally(state)
+        best = front(state, self._objectives, self._vector)
+        self.say(
+            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {len(state.trials)} "
+            f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
+            f"front of {len(best)}{_ends(best)}"
+        )
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing stays open."""
+
+
+class LiveDisplay(Display):
+    """The same, drawn anew four times a second: bars, counts, the front so far."""
+
+    def __init__(self, *, file: TextIO | None = None) -> None:
+        super().__init__(file=file)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+        )
+        self._state: State | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._whole: TaskID | None = None
+        self._total = 0
+        self._running: dict[str, Pack] = {}
+        self._current: TaskID | None = None
+        self._live = Live(get_renderable=self._draw, console=self.console, transient=True)
+
+    def start(self, label: str, total: int) -> None:
+        """A bar for a step of preparation."""
+        super().start(label, total)
+        self._current = self._bars.add_task(label, total=total)
+
+    def advance(self, n: int = 1) -> None:
+        """The bar grows."""
+        if self._current is not None:
+            self._bars.advance(self._current, n)
+
+    def finish(self) -> None:
+        """The bar gives way to a line."""
+        if self._current is not None:
+            self._bars.remove_task(self._current)
+            self._current = None
+        super().finish()
+
+    def started(self, pack: Pack, state: State) -> None:
+        """A bar for the pack, and one for the whole run."""
+        self._state = state
+        if self._whole is None:
+            self._total = sum(_epochs(trial.config) for trial in state.trials.values())
+            self._whole = self._bars.add_task("all trials, epochs", total=self._total)
+            self._bars.update(self._whole, completed=_finished_epochs(state))
+        self._running[pack.name] = pack
+        total = sum(_epochs(trial.config) for trial in pack.trials)
+        self._tasks[pack.name] = self._bars.add_task(pack.name, total=total)
+
+    def heard(self, pack: Pack, message: Message, state: State) -> None:
+        """Bars grow; a failure is said."""
+        super().heard(pack, message, state)
+        self._state = state
+        epochs = sum(report.split == "selection" for report in message.reports)
+        self._bars.advance(self._tasks[pack.name], epochs)
+        if self._whole is not None:
+            self._bars.update(self._whole, completed=_finished_epochs(state))
+
+    def left(self, pack: Pack, state: State) -> None:
+        """The pack's bar goes."""
+        self._running.pop(pack.name, None)
+        if pack.name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(pack.name))
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def _draw(self) -> Group:
+        state = self._state
+        if state is None:
+            return Group(self._bars)
+        counts = tally(state)
+        running = sum(len(pack.trials) for pack in self._running.values())
+        return Group(
+            Text(
+                f"trials: {counts['done']} of {len(state.trials)} done, {running} running, "
+                f"{counts['failed']} failed; {time.monotonic() - self._began:.0f} s",
+                style="bold",
+            ),
+            self._bars,
+            front_table(front(state, self._objectives, self._vector)),
+        )
+
+
+def make_display(*, quiet: bool) -> Display:
+    """Live on a terminal, unless `--quiet` or NO_COLOR say otherwise."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if quiet or not terminal or os.environ.get("NO_COLOR"):
+        return Display(quiet=quiet)
+    return LiveDisplay()
+
+
+def tally(state: State) -> Counter[str]:
+    """Trials `done` and `failed`."""
+    counts: Counter[str] = Counter()
+    for ending in state.endings.values():
+        counts["done"] += ending.status in (COMPLETED, STOPPED)
+        counts["failed"] += ending.status == FAILED
+    return counts
+
+
+def front_table(standings: list[Standing]) -> Table:
+    """The front so far, on selection; the dearest rows are left out where it is long."""
+    table = Table(title="front so far (selection)", title_justify="left", title_style="dim")
+    if not standings:
+        return table
+    first = standings[0]
+    for name in (*first.values, *first.point.settings, "epoch"):
+        table.add_column(name, justify="right")
+    for each in standings[:FRONT_ROWS]:
+        table.add_row(
+            *(f"{value:.4f}" for value in each.values.values()),
+            *(_short(value) for value in each.point.settings.values()),
+            str(each.epoch),
+        )
+    if len(standings) > FRONT_ROWS:
+        table.caption = f"and {len(standings) - FRONT_ROWS} more"
+    return table
+
+
+def failure_line(key: str, reason: str | None, state: State) -> str:
+    """A failed trial, named the way its user knows it."""
+    trial = state.trials[key]
+    settings = state.points[trial.point].settings
+    named = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+    return f"FAILED {key} ({named or trial.point}, seed {trial.seed}): {reason}"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _ends(standings: list[Standing]) -> str:
+    """The cheapest and the dearest of the front, in words."""
+    if not standings:
+        return ""
+    ends = [standings[0], standings[-1]] if len(standings) > 1 else standings
+    said = [
+        ", ".join(f"{name} {value:.4f}" for name, value in each.values.items()) for each in ends
+    ]
+    return f": {' to '.join(said)}"
+
+
+def _epochs(config: str) -> int:
+    return int(json.loads(config)["training"]["epochs"])
+
+
+def _finished_epochs(state: State) -> int:
+    """Epochs that all trials have behind them; an ended one has all of its own."""
+    reached: dict[str, int] = {}
+    for report in state.reports.values():
+        reached[report.key] = max(report.epoch, reached.get(report.key, 0))
+    for key, ending in state.endings.items():
+        if ending.status in (FAILED, STOPPED):
+            reached[key] = _epochs(state.trials[key].config)
+    return sum(reached.values())

@@ -1,0 +1,68 @@
+"""What Ray reads from the environment while it is imported, each with its reason."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+QUIET: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_AIR_NEW_OUTPUT": "0",  # our display is the only one
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # today's default warns of tomorrow's
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files a trial: the journal has everything
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost pack is one line, not a traceback
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # nobody restores from it
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the same
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they meant
+}
+
+LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+def prepare(address: str | None, *, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Sets what Ray reads; call it before the first `import ray` of the process.
+
+    An embedded Ray (no `address`) keeps to 127.0.0.1 and asks for a token that only its own
+    processes know, which is never written to disk. A cluster that is joined decides both itself.
+    """
+    environ.update(QUIET)
+    if address is None:
+        environ[LOOPBACK] = "0"  # with clusters "disabled", every part binds to 127.0.0.1
+        environ["RAY_AUTH_MODE"] = "token"
+        environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        environ.pop("RAY_ADDRESS", None)  # an address in the environment would be joined
+        return
+    environ.setdefault("RAY_AUTH_MODE", "disabled")
+    if keeps_to_loopback(address):
+        environ[LOOPBACK] = "0"  # else Ray puts this machine's outer address for 127.0.0.1
+
+
+def keeps_to_loopback(address: str) -> bool:
+    """Whether something listens at this port of 127.0.0.1, and at no outer address of ours."""
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not port.isdigit():
+        return False
+    return answers("127.0.0.1", int(port)) and not answers(_outer_address(), int(port))
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether something accepts connections there within some seconds."""
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _outer_address() -> str:
+    """The address that this machine would use towards others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # a documentation address: only the route is looked up
+        except OSError:
+            return "0.0.0.1"  # no way out: nothing answers there
+        return str(probe.getsockname()[0])

@@ -1,0 +1,290 @@
+"""The journal: one JSON event a line, appended by one writer, folded into one state.
+
+Events, each with its number `n` and UTC `time`:
+
+- `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
+- `asked`: a batch of points with their trials and packs
+- `started`: a pack on a worker, its attempt and its trials' keys
+- `reported`: reports of a pack's trials
+- `decided`: which trials go on at a rung
+- `ended`: endings of trials, and the bulk files that they name with their hashes
+- `told`: the search has heard of a batch
+- `closed`: the run is over or interrupted
+
+`replay(events)` gives the state, live and on resume alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from sweeps.records import (
+    INTERRUPTED,
+    Decision,
+    Ending,
+    Pack,
+    Point,
+    Report,
+    SweepError,
+    Trial,
+    pack_from,
+    report_from,
+)
+
+Event = Mapping[str, Any]
+
+LOSS_TOLERANCE: Final = 1e-5
+"""Losses of a repeated report may differ by this much; scores and costs may not differ."""
+
+_DURABLE: Final = frozenset({"opened", "asked", "decided", "ended", "told", "closed"})
+
+
+class JournalError(SweepError):
+    """A journal that cannot be read or written: which file, which line, why."""
+
+
+class JournalBusy(JournalError):
+    """Another process writes this journal."""
+
+
+@dataclass
+class State:
+    """What the events so far amount to. `replay` makes it, `apply` alone changes it."""
+
+    opened: Event | None = None
+    points: dict[str, Point] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    packs: dict[str, Pack] = field(default_factory=dict)
+    """As they were asked; `attempt` is that of the last start."""
+
+    pack_of: dict[str, str] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Starts by pack."""
+
+    reports: dict[tuple[str, int, str], Report] = field(default_factory=dict)
+    decisions: dict[tuple[str, int], Decision] = field(default_factory=dict)
+    endings: dict[str, Ending] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    """Bulk files with their hashes."""
+
+    told: int = 0
+    """Batches that the search has heard of."""
+
+    closed: str | None = None
+    """How the run was closed last; None while it runs."""
+
+    events: int = 0
+
+    def unended(self) -> tuple[Trial, ...]:
+        """Trials that have yet to end, in the order of asking; an interrupted one has not."""
+        return tuple(trial for key, trial in self.trials.items() if not self._is_final(key))
+
+    def _is_final(self, key: str) -> bool:
+        ending = self.endings.get(key)
+        return ending is not None and ending.status != INTERRUPTED
+
+
+def replay(events: Iterable[Event]) -> State:
+    """The state that a live run had after these events.
+
+    Raises:
+        JournalError: an event that cannot follow the ones before it.
+    """
+    state = State()
+    for event in events:
+        apply(state, event)
+    return state
+
+
+def apply(state: State, event: Event) -> None:
+    """Takes one event into the state."""
+    if event["n"] != state.events + 1:
+        raise JournalError(f"event {event['n']} follows event {state.events}; events are missing")
+    kind = event["event"]
+    if kind not in _FOLDS:
+        raise JournalError(f"event {event['n']} is of unknown kind {kind!r}")
+    _FOLDS[kind](state, event)
+    state.events += 1
+    if kind != "closed":
+        state.closed = None
+
+
+def _opened(state: State, event: Event) -> None:
+    if state.opened is not None:
+        raise JournalError(f"event {event['n']} opens the run a second time")
+    state.opened = event
+    state.parts.update(event["parts"])
+
+
+def _asked(state: State, event: Event) -> None:
+    for each in event["points"]:
+        state.points[each["name"]] = Point(**each)
+    for each in event["packs"]:
+        pack = pack_from(each)
+        state.packs[pack.name] = pack
+        for trial in pack.trials:
+            state.trials[trial.key] = trial
+            state.pack_of[trial.key] = pack.name
+
+
+def _started(state: State, event: Event) -> None:
+    state.attempts[event["pack"]] = event["attempt"]
+
+
+def _reported(state: State, event: Event) -> None:
+    for each in event["reports"]:
+        report = report_from(each)
+        first = state.reports.setdefault(report.place, report)
+        if first is not report:
+            _same(first, report, event["n"])
+
+
+def _same(first: Report, again: Report, number: int) -> None:
+    """A repeat is no error where it says the same; losses may differ by rounding."""
+    for name in ("metrics", "cost"):
+        if getattr(first, name) != getattr(again, name):
+            raise JournalError(
+                f"event {number}: {again.place} is reported again with {name} "
+                f"{dict(getattr(again, name))}, the first said {dict(getattr(first, name))}"
+            )
+    for name, value in first.losses.items():
+        if not math.isclose(value, again.losses[name], rel_tol=0, abs_tol=LOSS_TOLERANCE):
+            raise JournalError(
+                f"event {number}: {again.place} is reported again with {name} "
+                f"{again.losses[name]}, the first said {value}"
+            )
+
+
+def _decided(state: State, event: Event) -> None:
+    for each in event["decisions"]:
+        decision = Decision(**each)
+        state.decisions[decision.key, decision.epoch] = decision
+
+
+def _ended(state: State, event: Event) -> None:
+    state.parts.update(event["parts"])
+    for each in event["endings"]:
+        ending = Ending(**each)
+        if not state._is_final(ending.key):
+            state.endings[ending.key] = ending
+
+
+def _told(state: State, event: Event) -> None:
+    state.told += 1
+
+
+def _closed(state: State, event: Event) -> None:
+    state.closed = event["outcome"]
+
+
+_FOLDS: Final = {
+    "opened": _opened,
+    "asked": _asked,
+    "started": _started,
+    "reported": _reported,
+    "decided": _decided,
+    "ended": _ended,
+    "told": _told,
+    "closed": _closed,
+}
+
+
+def read(path: Path) -> Iterator[Event]:
+    """The events in order; a torn last line (a crash while writing) is left out.
+
+    Raises:
+        JournalError: no such file, or a line other than the last that cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}; name a run's folder") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            event = json.loads(line)
+            if not {"n", "event"} <= event.keys():
+                raise ValueError("not an event")
+        except (ValueError, AttributeError) as error:
+            raise JournalError(
+                f"{path}:{number}: {error}; lines 1 to {number - 1} are sound"
+            ) from error
+        yield event
+
+
+class Journal:
+    """The one writer of a journal, and the state of the run; use as a context manager.
+
+    What `append` has written is durable when it returns, but for `started` and `reported`, which
+    are flushed: a crash of the machine may lose them, a crash of the process does not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens for appending, cuts a torn last line off, folds what is there.
+
+        Raises:
+            JournalBusy: another process writes it.
+            JournalError: it cannot be read.
+        """
+        self.path = path
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise JournalBusy(f"{path} is being written by another process; wait for it") from error
+        try:
+            self._cut_torn_line()
+            self.state = replay(read(path))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _cut_torn_line(self) -> None:
+        self._file.seek(0)
+        whole = self._file.read()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            self._file.truncate(end)
+            os.fsync(self._file.fileno())
+
+    def append(self, event: str, **data: Any) -> None:
+        """Writes the event and takes it into the state; one that cannot be is not written."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        whole = {"n": self.state.events + 1, "time": now, "event": event, **data}
+        line = json.dumps(whole, default=_plain, separators=(",", ":"), allow_nan=False)
+        apply(self.state, json.loads(line))
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        if event in _DURABLE:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Lets another writer in; may be called twice."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    raise TypeError(f"{value!r} is no JSON")

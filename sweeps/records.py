@@ -1,0 +1,158 @@
+"""The frozen nouns that every other file of this package speaks. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+COMPLETED: Final = "COMPLETED"
+STOPPED: Final = "STOPPED"
+FAILED: Final = "FAILED"
+INTERRUPTED: Final = "INTERRUPTED"
+
+
+class SweepError(Exception):
+    """The surroundings failed: what was done is safe, and the message says how to go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One configuration without its seed."""
+
+    name: str
+    """Names it in its run: `p00`, in the order of asking."""
+
+    settings: Mapping[str, Any]
+    """Its searched settings by leaf name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A point with a seed."""
+
+    key: str
+    """The same on every machine and in every run."""
+
+    point: str
+    seed: int
+    config: str
+    """The complete configuration as JSON in the published shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """What Ray schedules as one: some points with all their replicates, grouped by stack."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    attempt: int = 1
+    """1, and one more for every start after an interruption."""
+
+    @property
+    def file(self) -> str:
+        """Name of its bulk file in `parts/`; an attempt never overwrites an earlier one's."""
+        suffix = "" if self.attempt == 1 else f".{self.attempt}"
+        return f"{self.name}{suffix}.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one trial measured after one epoch on one split."""
+
+    key: str
+    epoch: int
+    """From 1."""
+
+    split: str
+    metrics: Mapping[str, float]
+    """`score` and the task's own metrics, of the hard gate."""
+
+    cost: Mapping[str, float]
+    """By cost vector: the mean over examples, the router paid."""
+
+    losses: Mapping[str, float]
+    """`loss` of the soft gate, and its terms `loss_task`, `loss_balance`, `loss_cost`."""
+
+    share: tuple[float, ...]
+    """Hard routes' share by expert."""
+
+    gate: tuple[float, ...]
+    """Mean soft gate by expert."""
+
+    gate_entropy: float
+    """Mean entropy of a gate in nats."""
+
+    seconds: float
+    """Since the trial's pack started."""
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """(key, epoch, split): unique in a run."""
+        return self.key, self.epoch, self.split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """At an epoch, a trial goes on or leaves its pack."""
+
+    key: str
+    epoch: int
+    goes_on: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a trial ended."""
+
+    key: str
+    status: str
+    epochs: int
+    """Epochs it finished."""
+
+    seconds: float
+    attempt: int
+    epoch: int = 0
+    """Epoch whose results are the trial's; 0 where there are none."""
+
+    reason: str | None = None
+    part: str | None = None
+    """File in `parts/` with its routes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a worker says while it trains a pack. `parts` are files in `parts/` with their hash."""
+
+    reports: tuple[Report, ...] = ()
+    endings: tuple[Ending, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the way the journal and Ray carry it."""
+        return {
+            "reports": [dataclasses.asdict(report) for report in self.reports],
+            "endings": [dataclasses.asdict(ending) for ending in self.endings],
+            "parts": dict(self.parts),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Message:
+        """The message that `to_json` gave."""
+        return Message(
+            reports=tuple(report_from(each) for each in data["reports"]),
+            endings=tuple(Ending(**each) for each in data["endings"]),
+            parts=data["parts"],
+        )
+
+
+def report_from(data: Mapping[str, Any]) -> Report:
+    """A report from its plain data."""
+    return Report(**{**data, "share": tuple(data["share"]), "gate": tuple(data["gate"])})
+
+
+def pack_from(data: Mapping[str, Any]) -> Pack:
+    """A pack from its plain data."""
+    return Pack(**{**data, "trials": tuple(Trial(**each) for each in data["trials"])})

@@ -1,0 +1,377 @@
+"""`python -m sweeps.run STUDY [key=value ...]`: from a study to a Pareto front.
+
+Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
+130 and 143 stopped by SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.arguments import parser
+from sweeps.records import SweepError
+from sweeps.signals import EXIT_CODES, Terminated, terminate
+
+if TYPE_CHECKING:
+    from mpc_router.outputs import Places, Prepared
+    from sweeps.display import Display
+    from sweeps.execution import Outcome, Share
+    from sweeps.journal import Journal, State
+    from sweeps.plan import Plan
+    from sweeps.study import Study
+
+
+class InputError(Exception):
+    """The user's input is wrong: one sentence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_intermixed_args(given)
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        return _command(args, given)
+    except InputError as error:
+        return _say_error(str(error), 2)
+    except SweepError as error:
+        return _say_error(str(error), 3)
+    except OSError as error:
+        return _say_error(f"{error}; what was done is safe, --resume goes on", 3)
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        return _say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say_error(text: str, code: int) -> int:
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
+    from mpc_router.config import ConfigError
+
+    try:
+        if args.list:
+            return _list()
+        if args.resume is not None:
+            return _resume(args)
+        if args.key is not None or args.run is not None:
+            return _replay(args)
+        study = _study(args)
+        run = None if args.debug or args.dry_run else _new_folder(args, study)
+    except ConfigError as error:
+        raise InputError(str(error)) from error
+    if not (args.debug or args.dry_run):
+        assert run is not None
+        return _new(args, given, study, run)
+    return _debug(args, study) if args.debug else _dry_run(args, study)
+
+
+def _list() -> int:
+    from mpc_router.config import read_yaml
+    from sweeps.study import from_tree, shipped
+
+    for name, path in shipped().items():
+        study = from_tree(read_yaml(path))
+        points, seeds = len(study.points()), len(study.seeds)
+        print(f"{name}: {study.task.name}, {points} points x {seeds} seeds")
+    return 0
+
+
+def _study(args: argparse.Namespace) -> Study:
+    from sweeps.study import load
+
+    names = [word for word in args.words if "=" not in word]
+    if len(names) != 1:
+        raise InputError(
+            f"name one study, not {names or 'none'}; --list shows them, and settings are key=value"
+        )
+    overrides = [word for word in args.words if "=" in word]
+    return load(names[0], overrides, sample=args.sample)
+
+
+def _new_folder(args: argparse.Namespace, study: Study) -> Path:
+    from sweeps.study import check_name
+
+    now = datetime.datetime.now(datetime.UTC)
+    name = args.name if args.name is not None else f"{study.study}-{now:%Y%m%d-%H%M%S}"
+    run: Path = args.out / check_name("--name", name)
+    if run.exists():
+        raise InputError(f"{run} exists; give another --name, or go on with it: --resume {run}")
+    return run
+
+
+def _places(args: argparse.Namespace) -> Places:
+    import platformdirs
+
+    from mpc_router.models import Models
+    from mpc_router.outputs import Places
+    from mpc_router.sources import Source
+
+    kind: Any = "sample" if args.sample else "folder" if args.data else "hub"
+    cache = args.cache or platformdirs.user_cache_path("mpc-router")
+    return Places(
+        source=Source(kind=kind, folder=args.data),
+        models=Models(args.models),
+        cache=cache.absolute(),
+    )
+
+
+def _prepare(study: Study, places: Places, display: Display) -> Prepared:
+    """Checks all input, then prepares."""
+    from mpc_router.outputs import check_inputs, prepare
+    from sweeps.worker import INPUT_ERRORS
+
+    try:
+        check_inputs(study.base, places)
+        with display:
+            return prepare(study.base, places, display)
+    except INPUT_ERRORS as error:
+        raise InputError(str(error)) from error
+
+
+def _share(args: argparse.Namespace, study: Study) -> Share:
+    """What a pack gets; the environment is set before anything imports Ray."""
+    from sweeps.environment import prepare
+    from sweeps.execution import Share
+
+    prepare(args.address)
+    return Share(cpus=study.pack.cpus, gpus=study.pack.gpus, address=args.address)
+
+
+def _plan(study: Study, prepared: Prepared, workers: int) -> Plan:
+    from mpc_router.stack import stack_key
+    from sweeps.plan import plan
+
+    return plan(
+        study,
+        data=prepared.data_fingerprint,
+        experts=prepared.experts_id,
+        workers=workers,
+        stack_key=stack_key,
+    )
+
+
+def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:
+    from sweeps import execution, worker
+    from sweeps.display import make_display
+    from sweeps.journal import Journal
+    from sweeps.provenance import provenance
+
+    display = make_display(quiet=args.quiet)
+    places = _places(args)
+    prepared = _prepare(study, places, display)
+    share = _share(args, study)
+    planned = _plan(study, prepared, share.workers())
+    tree, facts = study.to_tree(), study.facts()
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError as error:
+        raise InputError(f"{run} exists; give another --name") from error
+    with Journal(run / execution.JOURNAL) as journal:
+        journal.append(
+            "opened",
+            run=run.name,
+            study=tree,
+            **facts,
+            provenance=provenance(run.name, tree, facts, prepared, arguments=given),
+            parts=worker.write_shared_parts(prepared, run / execution.PARTS),
+            places=_places_said(args, places),
+        )
+        journal.append("asked", batch=0, points=planned.points, packs=planned.packs)
+        return _sweep(args, run, journal, display, study, prepared, share)
+
+
+def _places_said(args: argparse.Namespace, places: Places) -> dict[str, Any]:
+    """Where things came from, for `--resume`; absolute paths."""
+    return {
+        "sample": args.sample,
+        "data": str(args.data.absolute()) if args.data else None,
+        "models": str(args.models.absolute()) if args.models else None,
+        "cache": str(places.cache),
+    }
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from sweeps import execution
+    from sweeps.display import make_display
+    from sweeps.journal import Journal
+    from sweeps.study import from_tree
+
+    path = args.resume / execution.JOURNAL
+    if not path.is_file():
+        raise InputError(f"{args.resume} holds no {execution.JOURNAL}; name a run's folder")
+    if args.words:
+        raise InputError(f"--resume takes the run's own study; leave out {' '.join(args.words)}")
+    with Journal(path) as journal:
+        if journal.state.opened is None or not journal.state.trials:
+            raise InputError(f"{args.resume} was never begun; delete it and start anew")
+        study = from_tree(journal.state.opened["study"])
+        display = make_display(quiet=args.quiet)
+        _restore_places(args, journal.state)
+        prepared = _prepare(study, _places(args), display)
+        _check_same(journal.state, prepared)
+        share = _share(args, study)
+        return _sweep(args, args.resume, journal, display, study, prepared, share)
+
+
+def _restore_places(args: argparse.Namespace, state: State) -> None:
+    """Flags that were not given again are those of the run's beginning."""
+    assert state.opened is not None
+    places = state.opened["places"]
+    if not args.sample and args.data is None:
+        args.sample = places["sample"]
+        args.data = Path(places["data"]) if places["data"] else None
+    for name in ("models", "cache"):
+        if getattr(args, name) is None and places[name]:
+            setattr(args, name, Path(places[name]))
+
+
+def _check_same(state: State, prepared: Prepared) -> None:
+    assert state.opened is not None
+    then = state.opened["provenance"]["fingerprints"]
+    for what, now in (("data", prepared.data_fingerprint), ("experts", prepared.experts_id)):
+        if then[what] != now:
+            raise InputError(
+                f"the {what} are not those that the run began with ({then[what]}, now {now}); "
+                "give the same --data, --models and --cache, or start anew"
+            )
+
+
+def _sweep(
+    args: argparse.Namespace,
+    run: Path,
+    journal: Journal,
+    display: Display,
+    study: Study,
+    prepared: Prepared,
+    share: Share,
+) -> int:
+    from sweeps import execution, tables
+
+    display.study(study.objectives, study.cost_vector)
+    failure: SweepError | None = None
+    outcome: Outcome | None = None
+    try:
+        common = execution.job(run, prepared.folder, share)
+        outcome = execution.train(journal, display, common, share)
+    except SweepError as error:
+        failure = error
+    tables.write(run, journal.state)
+    if failure is not None or outcome is None:
+        raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
+    if outcome.signal is not None:
+        print(
+            f"stopped by {signal.Signals(outcome.signal).name}: {outcome.unended} trials have not "
+            f"ended; go on with {_again(run)}",
+            file=sys.stderr,
+        )
+        return EXIT_CODES[signal.Signals(outcome.signal)]
+    _show(args, run)
+    if outcome.unended:
+        reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
+        raise SweepError(f"{outcome.unended} trials have not ended ({reasons}); {_again(run)}")
+    if outcome.failed:
+        print(
+            f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why", file=sys.stderr
+        )
+        return 4
+    return 0
+
+
+def _again(run: Path) -> str:
+    return f"python -m sweeps.run --resume {run}"
+
+
+def _show(args: argparse.Namespace, run: Path) -> None:
+    """The front in the terminal, and the report."""
+    from rich.console import Console
+
+    from analysis.front import print_front
+    from analysis.load import RunError
+    from analysis.report import write_report
+
+    try:
+        print_front(run, Console())
+        print(f"run: {run}")
+        if not args.no_report:
+            print(f"report: {write_report(run)}")
+    except RunError as error:
+        print(f"no front: {error}", file=sys.stderr)
+
+
+def _dry_run(args: argparse.Namespace, study: Study) -> int:
+    from sweeps.display import make_display
+    from sweeps.plan import estimate, steps_an_epoch
+    from sweeps.worker import measured_step
+
+    prepared = _prepare(study, _places(args), make_display(quiet=args.quiet))
+    share = _share(args, study)
+    workers = share.workers()
+    planned = _plan(study, prepared, workers)
+    threads = max(1, int(share.cpus))
+    step = measured_step(planned.packs[0], prepared, threads=threads)
+    rows = len(prepared.splits["train"].labels)
+    seconds = estimate(
+        planned.packs,
+        workers=workers,
+        lane_epoch_seconds=step * steps_an_epoch(study.base, rows),
+    )
+    for pack in planned.packs:
+        points = dict.fromkeys(trial.point for trial in pack.trials)
+        print(f"{pack.name}: {len(pack.trials)} trials, points {' '.join(points)}")
+    print(
+        f"{len(planned.points)} points x {len(study.seeds)} seeds = {len(planned.trials)} trials "
+        f"in {len(planned.packs)} packs on {workers} workers"
+    )
+    print(f"about {seconds:.0f} s of training, at {step * 1e3:.3f} ms a step and router (measured)")
+    return 0
+
+
+def _debug(args: argparse.Namespace, study: Study) -> int:
+    from sweeps.debug import debug
+    from sweeps.display import make_display
+
+    display = make_display(quiet=args.quiet)
+    prepared = _prepare(study, _places(args), display)
+    trial = _plan(study, prepared, 1).packs[0].trials[0]
+    threads = max(1, int(study.pack.cpus))
+    failed = debug(trial, prepared.folder, display, threads=threads, then={})
+    return 4 if failed else 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    """`--debug --key KEY --run RUN`."""
+    from sweeps import execution
+    from sweeps.debug import debug
+    from sweeps.display import make_display
+    from sweeps.journal import read, replay
+    from sweeps.study import from_tree
+
+    if not (args.debug and args.key and args.run):
+        raise InputError("--key and --run go together, and with --debug")
+    state = replay(read(args.run / execution.JOURNAL))
+    if state.opened is None or args.key not in state.trials:
+        raise InputError(f"{args.run} has no trial {args.key!r}; its trials.parquet names them")
+    study = from_tree(state.opened["study"])
+    _restore_places(args, state)
+    display = make_display(quiet=args.quiet)
+    prepared = _prepare(study, _places(args), display)
+    _check_same(state, prepared)
+    then = {place: report for place, report in state.reports.items() if place[0] == args.key}
+    threads = max(1, int(study.pack.cpus))
+    failed = debug(state.trials[args.key], prepared.folder, display, threads=threads, then=then)
+    return 4 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The front so far: what a run in progress shows. Selection only; no intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from sweeps.journal import State
+from sweeps.records import FAILED, Point, Report
+
+SELECTION = "selection"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A point as it stands: means over its replicates' last reports of selection."""
+
+    point: Point
+    values: Mapping[str, float]
+    """By objective, in the study's order."""
+
+    replicates: int
+    epoch: int
+    """The least of its replicates'."""
+
+
+def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list[Standing]:
+    """Points that no other point beats in one objective and equals or beats in the rest.
+
+    Sorted by the last objective. Points with a failed replicate, or one that has reported nothing
+    yet, are left out.
+    """
+    last: dict[str, Report] = {}
+    for report in state.reports.values():
+        if report.split == SELECTION:
+            last[report.key] = report
+    replicates: dict[str, list[str]] = {}
+    for trial in state.trials.values():
+        replicates.setdefault(trial.point, []).append(trial.key)
+    standings = []
+    for point in state.points.values():
+        keys = replicates.get(point.name, [])
+        failed = any(key in state.endings and state.endings[key].status == FAILED for key in keys)
+        if failed or not keys or not all(key in last for key in keys):
+            continue
+        mine = [last[key] for key in keys]
+        values = {
+            name: fmean(value(report, name, cost_vector) for report in mine) for name in objectives
+        }
+        standings.append(
+            Standing(
+                point=point,
+                values=values,
+                replicates=len(mine),
+                epoch=min(report.epoch for report in mine),
+            )
+        )
+    losses = [
+        tuple(
+            -each.values[name] if way == "max" else each.values[name]
+            for name, way in objectives.items()
+        )
+        for each in standings
+    ]
+    kept = [
+        each
+        for each, mine in zip(standings, losses, strict=True)
+        if not any(_beats(other, mine) for other in losses)
+    ]
+    final = list(objectives)[-1]
+    return sorted(kept, key=lambda each: each.values[final])
+
+
+def value(report: Report, objective: str, cost_vector: str) -> float:
+    """What a report says of an objective."""
+    if objective == "cost":
+        return report.cost[cost_vector]
+    if objective.startswith("cost_"):
+        return report.cost[objective.removeprefix("cost_")]
+    return report.metrics[objective]
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,204 @@
+"""Journal and bulk files -> the tables of `analysis.schema`; rebuilt from them at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from analysis import schema
+from sweeps import parts
+from sweeps.journal import State
+from sweeps.records import FAILED, INTERRUPTED, Ending, Report, SweepError, Trial
+
+COLUMN_TYPES: Final = {
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "floats": pa.list_(pa.float64()),
+    "bools": pa.list_(pa.bool_()),
+    "ints": pa.list_(pa.int64()),
+    "strs": pa.list_(pa.string()),
+}
+"""Types of searched settings, as the journal's `opened` names them."""
+
+
+class PartError(SweepError):
+    """A bulk file that the journal names is missing or is not what was written."""
+
+
+def write(run: Path, state: State) -> None:
+    """Writes every table, `study.yaml` and `provenance.json`; each whole or not at all.
+
+    Raises:
+        PartError: a bulk file is missing or damaged.
+        OSError: the disk refuses.
+    """
+    assert state.opened is not None
+    opened = state.opened
+    run_name = opened["run"]
+    metrics = tuple(opened["metrics"])
+    trials = schema.trials(
+        {leaf: COLUMN_TYPES[kind] for leaf, kind in opened["settings"].items()},
+        metrics=metrics,
+        quoted=tuple(opened["quoted"]),
+        vectors=tuple(opened["cost_vectors"]),
+    )
+    rows = list(_trial_rows(state, metrics))
+    _write(run, "trials", run_name, [pa.Table.from_pylist(rows, schema=trials)])
+    said = schema.reports(metrics)
+    rows = list(_report_rows(state))
+    _write(run, "reports", run_name, [pa.Table.from_pylist(rows, schema=said)])
+    _write(run, "routing", run_name, _routing(run, state))
+    for name, kind in (("experts", schema.EXPERTS), ("examples", schema.EXAMPLES)):
+        _write(run, name, run_name, [_part(run, f"{name}.parquet", state).cast(kind)])
+    text = yaml.safe_dump(dict(opened["study"]), sort_keys=False, default_flow_style=None)
+    _write_text(run / schema.STUDY_FILE, text)
+    provenance = {**opened["provenance"], "schema": schema.VERSION}
+    _write_text(run / schema.PROVENANCE_FILE, json.dumps(provenance, indent=1) + "\n")
+
+
+def _trial_rows(state: State, metrics: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    assert state.opened is not None
+    splits = (schema.SELECTION, *state.opened["quoted"])
+    last: dict[tuple[str, str], Report] = {}
+    for report in state.reports.values():
+        ending = state.endings.get(report.key)
+        wanted = ending.epoch if ending else 0
+        if wanted and report.epoch != wanted:
+            continue
+        known = last.get((report.key, report.split))
+        if known is None or known.epoch < report.epoch:
+            last[report.key, report.split] = report
+    for trial in state.trials.values():
+        ending = state.endings.get(trial.key) or _never_ended(trial, state)
+        row: dict[str, Any] = {
+            "key": trial.key,
+            "point": trial.point,
+            "seed": trial.seed,
+            "pack": state.pack_of[trial.key],
+            "status": ending.status,
+            "reason": ending.reason,
+            "epochs": ending.epochs,
+            "attempt": ending.attempt,
+            "seconds": ending.seconds,
+            "experts_id": state.opened["provenance"]["fingerprints"]["experts"],
+            **state.points[trial.point].settings,
+            "config": trial.config,
+        }
+        for split in splits:
+            if (trial.key, split) in last:
+                row |= _measured(last[trial.key, split], metrics, state.opened)
+        yield row
+
+
+def _measured(
+    report: Report, metrics: tuple[str, ...], opened: Mapping[str, Any]
+) -> dict[str, float]:
+    """Columns of a trial that one split's report fills."""
+    vectors = opened["cost_vectors"]
+    split = report.split
+    return {
+        **{f"{split}_{name}": report.metrics[name] for name in ("score", *metrics)},
+        f"{split}_cost": report.cost[opened["study"]["cost_vector"]],
+        **{f"{split}_cost_{vector}": report.cost[vector] for vector in vectors},
+    }
+
+
+def _never_ended(trial: Trial, state: State) -> Ending:
+    """Of a trial that never started, or whose run was killed."""
+    mine = [report for report in state.reports.values() if report.key == trial.key]
+    attempt = state.attempts.get(state.pack_of[trial.key], 0)
+    return Ending(
+        key=trial.key,
+        status=INTERRUPTED,
+        epochs=max((report.epoch for report in mine), default=0),
+        seconds=max((report.seconds for report in mine), default=0.0),
+        attempt=max(1, attempt),
+        reason="the run ended before it" if attempt else "not started",
+    )
+
+
+def _report_rows(state: State) -> Iterator[dict[str, Any]]:
+    assert state.opened is not None
+    vector = state.opened["study"]["cost_vector"]
+    for report in state.reports.values():
+        yield {
+            "key": report.key,
+            "epoch": report.epoch,
+            "split": report.split,
+            **report.metrics,
+            "cost": report.cost[vector],
+            **report.losses,
+            "share": list(report.share),
+            "gate": list(report.gate),
+            "gate_entropy": report.gate_entropy,
+            "seconds": report.seconds,
+        }
+
+
+def _routing(run: Path, state: State) -> Iterator[pa.Table]:
+    yield schema.ROUTING.empty_table()
+    endings = [ending for ending in state.endings.values() if ending.status != FAILED]
+    for name in dict.fromkeys(ending.part for ending in endings if ending.part):
+        yield _part(run, name, state).cast(schema.ROUTING)
+
+
+def _part(run: Path, name: str, state: State) -> pa.Table:
+    """A bulk file whose hash is the journal's."""
+    path = run / schema.PARTS_FOLDER / name
+    try:
+        sound = parts.digest(path) == state.parts[name]
+    except OSError as error:
+        raise PartError(f"{path}: {error.strerror}; the journal names it") from error
+    if not sound:
+        raise PartError(f"{path} is damaged: its hash is not the one in the journal")
+    return pq.read_table(path)
+
+
+def _write(run: Path, table: str, run_name: str, chunks: Iterable[pa.Table]) -> None:
+    """Writes the chunks as one table, a chunk in memory at a time."""
+    path = run / schema.table_file(table)
+    fresh = _fresh(path)
+    writer = None
+    try:
+        for chunk in chunks:
+            stamped = schema.stamped(chunk.schema, run_name)
+            writer = writer or pq.ParquetWriter(fresh, stamped, compression="zstd")
+            writer.write_table(chunk.cast(stamped))
+        assert writer is not None
+        writer.close()
+        _settle(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    fresh = _fresh(path)
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        _settle(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _fresh(path: Path) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _settle(fresh: Path, path: Path) -> None:
+    """On disk, then under its name."""
+    with fresh.open("rb+") as file:
+        os.fsync(file.fileno())
+    fresh.chmod(0o644)
+    fresh.replace(path)

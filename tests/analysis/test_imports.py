@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import analysis
+
+PACKAGE = Path(analysis.__file__).parent
+OURS = {"mpc_router", "sweeps", "cluster", "analysis"}
+ALLOWED = {"mpc_router.tasks", "mpc_router.costs"}
+
+
+def _imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
+def test_analysis_imports_of_ours_only_tasks_and_costs(path: Path) -> None:
+    ours = {name for name in _imported(path) if name.split(".")[0] in OURS - {"analysis"}}
+    assert ours <= ALLOWED
+
+
+@pytest.mark.parametrize(
+    "module", ["analysis", "analysis.load", "analysis.front", "analysis.report"]
+)
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    heavy = {"torch", "ray", "pandas", "altair", "pyarrow", "moocore", "scipy", "optuna"}
+    code = f"import {module}, sys; print(*{heavy} & set(sys.modules))"
+    found = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert found.strip() == ""
+
+
+@pytest.mark.parametrize("command", ["front", "report"])
+def test_help_answers_in_half_a_second(command: str) -> None:
+    arguments = [sys.executable, "-m", f"analysis.{command}", "--help"]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        text = subprocess.check_output(arguments, text=True)
+        seconds.append(time.perf_counter() - start)
+    assert "RUN" in text
+    assert min(seconds) < 0.5

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mpc_router.checkpoint import (
+    TRIAL_FILE,
+    WEIGHTS_FILE,
+    CheckpointError,
+    LaneCheckpoint,
+    load,
+    save,
+)
+from mpc_router.config import trial_config
+from mpc_router.routers import MLPRouter, initial_weights
+
+
+def a_checkpoint(seed: int = 1) -> LaneCheckpoint:
+    stack = torch.randn(3, 4, 5)
+    return LaneCheckpoint(
+        config=trial_config({"task": "sst2", "alpha": 0.1, "learning_rate": 3e-4}),
+        seed=seed,
+        epoch=2,
+        step=40,
+        weights=initial_weights(6, 8, 3, torch.Generator().manual_seed(seed)),
+        feature_mean=torch.randn(6),
+        feature_deviation=torch.rand(6) + 0.5,
+        stem={"name": "org/stem", "hash": "ab", "stand_in": None},
+        experts=({"name": "org/a", "layers": 2, "hash": "cd"}, {"name": "b", "layers": 0}),
+        # two views of one stack: what a lane's moments are
+        optimizer={"mean.hidden.weight": stack[0].T, "square.hidden.weight": stack[1]},
+    )
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept = a_checkpoint()
+    save(kept, tmp_path / "deep" / "lane")
+    found = load(tmp_path / "deep" / "lane")
+    for name in ("config", "seed", "epoch", "step", "stem", "experts"):
+        assert getattr(found, name) == getattr(kept, name)
+    assert torch.equal(found.feature_mean, kept.feature_mean)
+    assert torch.equal(found.feature_deviation, kept.feature_deviation)
+    assert kept.optimizer is not None
+    assert found.optimizer is not None
+    for mine, theirs in ((kept.weights, found.weights), (kept.optimizer, found.optimizer)):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    MLPRouter(6, 3, 8).load_state_dict(found.weights)
+
+
+def test_a_lane_that_ended_for_good_needs_no_moments(tmp_path: Path) -> None:
+    save(replace(a_checkpoint(), optimizer=None), tmp_path)
+    assert load(tmp_path).optimizer is None
+
+
+def test_a_newer_checkpoint_replaces_the_older_and_leaves_no_other_file(tmp_path: Path) -> None:
+    save(a_checkpoint(1), tmp_path)
+    save(a_checkpoint(2), tmp_path)
+    assert load(tmp_path).seed == 2
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS_FILE, TRIAL_FILE}
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, TRIAL_FILE])
+def test_a_file_cut_anywhere_is_never_read(tmp_path: Path, name: str) -> None:
+    save(a_checkpoint(), tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    for length in range(0, len(whole), 97):
+        (tmp_path / name).write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=name):
+            load(tmp_path)
+
+
+def test_a_crash_between_the_two_files_is_seen(tmp_path: Path) -> None:
+    save(a_checkpoint(1), tmp_path / "old")
+    save(a_checkpoint(2), tmp_path / "new")
+    (tmp_path / "new" / WEIGHTS_FILE).replace(tmp_path / "old" / WEIGHTS_FILE)
+    with pytest.raises(CheckpointError, match="half replaced"):
+        load(tmp_path / "old")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, TRIAL_FILE])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    save(a_checkpoint(), tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"{name}: No such file.*a checkpoint is a folder"):
+        load(tmp_path)
+
+
+class Trap:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("trapped"),))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("writer", ["pickle", "torch"])
+def test_a_pickle_is_refused_and_not_run(
+    tmp_path: Path, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(a_checkpoint(), tmp_path / "lane")
+    path = tmp_path / "lane" / WEIGHTS_FILE
+    if writer == "pickle":
+        path.write_bytes(pickle.dumps(Trap()))
+    else:
+        torch.save({"weights": Trap()}, path)
+    with pytest.raises(CheckpointError, match=f"{WEIGHTS_FILE} is a pickle"):
+        load(tmp_path / "lane")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_a_file_of_torch_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "mrpc_best_model.pt")
+    with pytest.raises(CheckpointError, match=r"mrpc_best_model\.pt is a file; a checkpoint is"):
+        load(tmp_path / "mrpc_best_model.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "other"}, "no checkpoint of a lane"),
+        ({"weights_sha256": None}, "does not name the hash"),
+        ({"seed": None}, "damaged"),
+        ({"experts": 3}, "damaged"),
+        ({"config": {"model": {"alhpa": 1}}}, "unknown setting.*another version"),
+    ],
+)
+def test_a_trial_file_that_says_something_else_is_refused(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    save(a_checkpoint(), tmp_path)
+    path = tmp_path / TRIAL_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=words):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["stem", "resumable"])
+def test_a_trial_file_without_an_entry_is_refused(tmp_path: Path, missing: str) -> None:
+    save(a_checkpoint(), tmp_path)
+    path = tmp_path / TRIAL_FILE
+    trial = json.loads(path.read_text())
+    del trial[missing]
+    path.write_text(json.dumps(trial))
+    with pytest.raises(CheckpointError, match=f"'{missing}' is missing"):
+        load(tmp_path)
+
+
+def test_a_disk_that_fails_leaves_the_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(a_checkpoint(1), tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save(a_checkpoint(2), tmp_path)
+    assert load(tmp_path).seed == 1
+    assert {path.name for path in tmp_path.iterdir()} == {WEIGHTS_FILE, TRIAL_FILE}

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mpc_router.columns import Columns, checked
+from mpc_router.config import TrialConfig, trial_config
+from mpc_router.sources import (
+    Examples,
+    Source,
+    SourceError,
+    cut,
+    data_fingerprint,
+    load_splits,
+    split_fingerprints,
+)
+from mpc_router.tasks import TASKS
+
+MRPC = TASKS["mrpc"]
+
+
+def config(**settings: Any) -> TrialConfig:
+    return trial_config({"pool": "minilm", "task": "mrpc", **settings})
+
+
+def pairs(count: int, *, seed: int = 0) -> pa.Table:
+    words = np.random.default_rng(seed).integers(0, 10**9, (count, 2))
+    return pa.table(
+        {
+            "sentence1": [f"the first {a}" for a in words[:, 0]],
+            "sentence2": [f"the second {b}" for b in words[:, 1]],
+            "label": pa.array(np.arange(count) % 2, pa.int64()),
+            "idx": pa.array(np.arange(count), pa.int32()),
+        }
+    )
+
+
+def columns(table: pa.Table) -> Columns:
+    return checked(table, MRPC, "here")
+
+
+def texts(examples: Examples) -> list[tuple[str, ...]]:
+    return list(zip(*examples.texts, strict=True))
+
+
+def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
+    return table.set_column(table.schema.names.index(name), name, values)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mrpc").mkdir()
+    pq.write_table(pairs(600), tmp_path / "mrpc" / "train.parquet")
+    pq.write_table(pairs(90, seed=1), tmp_path / "mrpc" / "validation.parquet")
+    return tmp_path
+
+
+def test_splits_of_a_folder_part_train_and_leave_validation_whole(folder: Path) -> None:
+    splits = load_splits(config(), Source(kind="folder", folder=folder))
+    assert list(splits) == ["train", "selection", "validation"]
+    assert len(splits["train"]) + len(splits["selection"]) == 600
+    assert not set(splits["train"].example) & set(splits["selection"].example)
+    assert splits["validation"].example.tolist() == list(range(90))
+    assert [each.origin for each in splits.values()] == ["train", "train", "validation"]
+
+
+def test_examples_are_the_rows_their_numbers_name(folder: Path) -> None:
+    table = pq.read_table(folder / "mrpc" / "train.parquet")
+    for split in ("train", "selection"):
+        found = load_splits(config(), Source(kind="folder", folder=folder))[split]
+        source = table.take(found.example)
+        assert found.texts[0] == source["sentence1"].to_pylist()
+        assert found.texts[1] == source["sentence2"].to_pylist()
+        assert found.labels.tolist() == source["label"].to_pylist()
+
+
+def test_selection_is_the_tenth_of_lowest_hashes() -> None:
+    files = {"train": columns(pairs(5000)), "validation": columns(pairs(50, seed=1))}
+    hashes = files["train"].row_hashes()
+    splits = cut(config(), files)
+    assert set(splits["selection"].example) == set(np.flatnonzero(hashes < 2**64 / 10))
+    assert len(splits["selection"]) / 5000 == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 300])
+def test_limits_on_rows_leave_selection_as_it_is_and_nest(limit: int) -> None:
+    files = {"train": columns(pairs(600)), "validation": columns(pairs(90, seed=1))}
+    whole = cut(config(), files)
+    small = cut(config(train_rows=limit, validation_rows=limit), files)
+    larger = cut(config(train_rows=limit + 5, validation_rows=limit + 5), files)
+    assert texts(small["selection"]) == texts(whole["selection"])
+    assert len(small["train"]) == limit
+    assert len(small["validation"]) == min(limit, 90)
+    for split in ("train", "validation"):
+        assert set(small[split].example) <= set(larger[split].example) <= set(whole[split].example)
+        assert np.all(np.diff(small[split].example) > 0)
+
+
+def test_the_order_of_rows_changes_no_split() -> None:
+    table, shuffled = pairs(600), pairs(600).take(np.random.default_rng(3).permutation(600))
+    other = columns(pairs(90, seed=1))
+    limits = config(train_rows=100)
+    first = cut(limits, {"train": columns(table), "validation": other})
+    second = cut(limits, {"train": columns(shuffled), "validation": other})
+    for split in ("train", "selection"):
+        assert set(texts(first[split])) == set(texts(second[split]))
+
+
+def test_rows_of_equal_texts_fall_on_one_side() -> None:
+    table = pairs(300)
+    other_labels = with_column(table, "label", pa.array(1 - np.arange(300) % 2))
+    twice = pa.concat_tables([table, other_labels])
+    splits = cut(config(), {"train": columns(twice), "validation": columns(table)})
+    assert not set(texts(splits["train"])) & set(texts(splits["selection"]))
+    assert len(splits["selection"]) == 2 * len(set(texts(splits["selection"])))
+
+
+def test_the_boundary_between_texts_counts() -> None:
+    moved = pa.table({"sentence1": ["ab", "a"], "sentence2": ["c", "bc"], "label": [0, 1]})
+    first, second = columns(moved).row_hashes()
+    assert first != second
+
+
+def test_experts_that_come_fine_tuned_get_half_of_validation_for_selection() -> None:
+    files = {"train": columns(pairs(600)), "validation": columns(pairs(1000, seed=1))}
+    tuned = config(expert_fine_tuned=True, validation_rows=50)
+    splits = cut(tuned, files)
+    everything = cut(config(expert_fine_tuned=True), files)
+    assert len(splits["train"]) == 600
+    assert splits["selection"].origin == "validation"
+    assert texts(splits["selection"]) == texts(everything["selection"])
+    assert len(everything["selection"]) + len(everything["validation"]) == 1000
+    assert len(everything["selection"]) == pytest.approx(500, abs=60)
+    assert not set(splits["selection"].example) & set(everything["validation"].example)
+
+
+def test_mismatched_mnli_is_quoted_whole_even_so() -> None:
+    names = {"sentence1": "premise", "sentence2": "hypothesis"}
+    tables = [pairs(count, seed=seed) for seed, count in enumerate((300, 200, 100))]
+    files = {
+        name: checked(
+            table.rename_columns([names.get(n, n) for n in table.schema.names]), TASKS["mnli"], name
+        )
+        for name, table in zip(
+            ("train", "validation", "validation_mismatched"), tables, strict=True
+        )
+    }
+    splits = cut(config(task="mnli", expert_fine_tuned=True), files)
+    assert list(splits) == ["train", "selection", "validation", "validation_mismatched"]
+    assert len(splits["validation_mismatched"]) == 100
+
+
+def test_the_fingerprint_is_of_content_not_of_files(folder: Path, tmp_path: Path) -> None:
+    source = Source(kind="folder", folder=folder)
+    other = tmp_path / "elsewhere"
+    (other / "mrpc").mkdir(parents=True)
+    for split in ("train", "validation"):
+        table = pq.read_table(folder / "mrpc" / f"{split}.parquet")
+        table = with_column(table, "sentence1", table["sentence1"].dictionary_encode())
+        pq.write_table(
+            table, other / "mrpc" / f"{split}.parquet", row_group_size=70, compression="gzip"
+        )
+    assert data_fingerprint(config(), source) == data_fingerprint(
+        config(), Source(kind="folder", folder=other)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"train_rows": 5},
+        {"validation_rows": 5},
+        {"expert_fine_tuned": True},
+    ],
+)
+def test_the_fingerprint_covers_limits_and_cut(folder: Path, change: dict[str, Any]) -> None:
+    source = Source(kind="folder", folder=folder)
+    assert data_fingerprint(config(), source) != data_fingerprint(config(**change), source)
+
+
+@pytest.mark.parametrize(("column", "value"), [("label", 0), ("sentence2", "new words")])
+def test_the_fingerprint_covers_every_text_and_label(column: str, value: object) -> None:
+    table = pairs(50)
+    values = table[column].to_pylist()
+    values[31] = value
+    changed = with_column(table, column, pa.array(values, table[column].type))
+    assert columns(table).fingerprint() != columns(changed).fingerprint()
+
+
+def test_what_train_was_cut_to_does_not_depend_on_the_limit_of_validation() -> None:
+    files = {"train": columns(pairs(60)), "validation": columns(pairs(90, seed=1))}
+    whole = split_fingerprints(config(), files)
+    small = split_fingerprints(config(validation_rows=7), files)
+    assert {split for split in whole if whole[split] != small[split]} == {"validation"}
+
+
+def test_slices_hash_as_their_own_rows() -> None:
+    table = pairs(100)
+    part, alone = table.slice(40, 10), pa.Table.from_pylist(table.slice(40, 10).to_pylist())
+    assert columns(part).fingerprint() == columns(alone).fingerprint()
+    assert np.array_equal(columns(part).row_hashes(), columns(table).row_hashes()[40:50])
+
+
+BAD: dict[str, tuple[pa.Table, str]] = {
+    "a missing column": (pairs(9).drop_columns(["sentence2"]), "no column 'sentence2'"),
+    "no label": (pairs(9).drop_columns(["label"]), "no column 'label'"),
+    "no rows": (pairs(9).slice(0, 0), "no rows"),
+    "a label above the range": (
+        with_column(pairs(3), "label", pa.array([0, 2, 1])),
+        "the label of row 1 is 2, but task mrpc needs a class number in 0..1",
+    ),
+    "hidden labels": (with_column(pairs(3), "label", pa.array([-1, -1, -1])), "a test split"),
+    "a NaN label": (with_column(pairs(3), "label", pa.array([0.0, 1.0, np.nan])), "row 2 is nan"),
+    "a null label": (with_column(pairs(3), "label", pa.array([None, 1, 0])), "row 0 is null"),
+    "half a class": (with_column(pairs(3), "label", pa.array([0.5, 1, 0])), "row 0 is 0.5"),
+    "labels in words": (with_column(pairs(3), "label", pa.array(["a", "b", "a"])), "numbers"),
+    "a null text": (
+        with_column(pairs(3), "sentence1", pa.array(["a", None, "b"])),
+        "'sentence1' is null in row 1",
+    ),
+    "numbers for texts": (with_column(pairs(3), "sentence1", pa.array([1, 2, 3])), "hold text"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_data_is_refused_in_one_sentence_that_names_the_file(what: str, folder: Path) -> None:
+    table, message = BAD[what]
+    path = folder / "mrpc" / "validation.parquet"
+    pq.write_table(table, path)
+    with pytest.raises(SourceError) as error:
+        load_splits(config(), Source(kind="folder", folder=folder))
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_of_a_regression_stay_on_their_scale_and_in_it() -> None:
+    table = with_column(pairs(3), "label", pa.array([0.0, 2.75, 5.0], pa.float32()))
+    assert checked(table, TASKS["stsb"], "here").labels.tolist() == [0.0, 2.75, 5.0]
+    beyond = with_column(table, "label", pa.array([0.0, 5.25, 5.0], pa.float32()))
+    with pytest.raises(SourceError, match=r"5\.25.*0\.\.5"):
+        checked(beyond, TASKS["stsb"], "here")
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "mrpc" / "validation.parquet").unlink()
+    with pytest.raises(SourceError, match=r"validation\.parquet does not exist"):
+        load_splits(config(), Source(kind="folder", folder=folder))
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="nowhere is not a folder"):
+        load_splits(config(), Source(kind="folder", folder=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_truncated_file_is_named(folder: Path, kept: float) -> None:
+    path = folder / "mrpc" / "train.parquet"
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * kept)])
+    with pytest.raises(SourceError, match="not a whole Parquet file"):
+        load_splits(config(), Source(kind="folder", folder=folder))
+
+
+def test_a_split_that_comes_out_empty_is_refused() -> None:
+    one = columns(pairs(1))
+    with pytest.raises(SourceError, match=r"comes out empty.*1 rows of train"):
+        cut(config(), {"train": one, "validation": one})
+
+
+def test_without_the_hub_the_message_names_the_ways_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    def offline(*_: object, **__: object) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no network\nno cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(SourceError, match=r"no network.*--data.*--sample"):
+        load_splits(config(), Source(kind="hub"))
+
+
+def test_the_hubs_files_are_found_by_their_names_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+    (tmp_path / "mnli").mkdir()
+    for name, count in (("train", 200), ("validation_matched", 20), ("validation_mismatched", 30)):
+        table = pairs(count).rename_columns(["premise", "hypothesis", "label", "idx"])
+        half = count // 2
+        pq.write_table(table.slice(0, half), tmp_path / f"mnli/{name}-00000-of-00002.parquet")
+        pq.write_table(table.slice(half), tmp_path / f"mnli/{name}-00001-of-00002.parquet")
+
+    def download(repo: str, *, repo_type: str, allow_patterns: list[str]) -> str:
+        asked.extend([f"{repo_type} {repo}", *allow_patterns])
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    splits = load_splits(config(task="mnli"), Source(kind="hub"))
+    assert len(splits["validation"]) == 20
+    assert len(splits["validation_mismatched"]) == 30
+    assert len(splits["train"]) + len(splits["selection"]) == 200
+    assert set(asked) == {
+        "dataset nyu-mll/glue",
+        "mnli/train-*.parquet",
+        "mnli/validation_matched-*.parquet",
+        "mnli/validation_mismatched-*.parquet",
+    }
+
+
+def test_a_source_says_where_it_is(tmp_path: Path) -> None:
+    assert "synthetic" in Source(kind="sample").describe()
+    assert str(tmp_path) in Source(kind="folder", folder=tmp_path).describe()
+    assert "nyu-mll/glue" in Source(kind="hub").describe()
+    with pytest.raises(SourceError):
+        Source(kind="folder")
+    with pytest.raises(SourceError):
+        Source(kind="sample", folder=tmp_path)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_of_the_sample_loads(task: str) -> None:
+    pytest.importorskip("mpc_router.sample")
+    splits = load_splits(trial_config({"pool": "sample", "task": task}), Source(kind="sample"))
+    assert list(splits) == ["train", "selection", *TASKS[task].quoted]
+    assert all(len(each) > 0 for each in splits.values())

@@ -1,0 +1,73 @@
+"""Runs on small random outputs of experts, without any model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpc_router import cache, outputs
+from mpc_router.outputs import ARRAYS, Prepared, open_prepared
+from sweeps import run
+from tests.mpc_router.conftest import random_prepared
+
+SMALL = {"train": 96, "selection": 60, "validation": 80}
+FIX = ("epochs=2", "router_hidden_size=8", "pool=sample")
+
+
+def on_disk(folder: Path, *, task: str = "mrpc") -> Prepared:
+    """Random outputs where a worker can open them."""
+    made = random_prepared(task=task, rows=SMALL, features=8)
+
+    def make(fresh: Path) -> dict[str, Any]:
+        for name, split in made.splits.items():
+            for array in ARRAYS:
+                np.save(fresh / f"{name}.{array}.npy", getattr(split, array))
+        np.save(fresh / "feature_mean.npy", made.feature_mean)
+        np.save(fresh / "feature_deviation.npy", made.feature_deviation)
+        return {
+            "task": task,
+            "data_fingerprint": made.data_fingerprint,
+            "experts_id": made.experts_id,
+            "experts": [dataclasses.asdict(expert) for expert in made.experts],
+            "stem": dataclasses.asdict(made.stem),
+            "notes": [],
+            "synthetic": True,
+            "splits": {name: {"note": None, "origin": "train"} for name in made.splits},
+        }
+
+    cache.entry(folder, make)
+    return open_prepared(folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared") / "entry"
+    on_disk(folder)
+    return folder
+
+
+@pytest.fixture
+def command(
+    prepared_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., int]:
+    """`sweeps.run` on the random outputs; nothing is prepared and no Ray is started."""
+    from sweeps import execution
+
+    def train(journal: Any, display: Any, common: Any, share: Any) -> Any:
+        return execution.train_in_process(journal, display, common)
+
+    monkeypatch.setattr(outputs, "prepare", lambda *_: open_prepared(prepared_folder))
+    monkeypatch.setattr(outputs, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(execution, "train", train)
+    monkeypatch.setattr("sweeps.environment.prepare", lambda *_: None)
+
+    def call(*arguments: str) -> int:
+        known = ["--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
+        return run.main([*arguments, *known, "--sample"])
+
+    return call

@@ -1,0 +1,339 @@
+"""The command: its flags, exit codes, and runs in process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import schema
+from mpc_router import outputs
+from mpc_router.costs import from_json
+from mpc_router.sources import SourceError
+from mpc_router.tasks import TASKS, evaluate
+from sweeps import execution, run, tables
+from sweeps.arguments import parser
+from sweeps.journal import read, replay
+from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
+from sweeps.worker import Job, run_pack
+from tests.sweeps.conftest import FIX
+from tests.sweeps.test_study import BAD
+
+Command = Callable[..., int]
+
+FLAGS = {
+    *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
+    *("--key", "--run", "--dry-run", "--resume", "--no-report", "--quiet", "--list", "--help"),
+}
+
+
+def rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(folder / f"{table}.parquet").to_pylist()
+    return found
+
+
+def sweep(command: Command, *extra: str, name: str = "r") -> int:
+    return command("mrpc_grid", *FIX, "--name", name, "--no-report", *extra)
+
+
+def test_the_command_line_is_frozen() -> None:
+    found = {
+        option
+        for action in parser()._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    assert found == FLAGS
+
+
+def test_flags_may_stand_anywhere() -> None:
+    parsed = parser().parse_intermixed_args(["--sample", "a", "b=1", "--quiet", "c=2"])
+    assert parsed.words == ["a", "b=1", "c=2"]
+    assert parsed.sample
+    assert parsed.quiet
+
+
+def test_a_flag_is_never_guessed_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run.main(["mrpc_grid", "--dry"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path, override: str
+) -> None:
+    assert command("mrpc_grid", override) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mrpc_gird"], "did you mean mrpc_grid"),
+        ([], "name one study"),
+        (["mrpc_grid", "sst2_grid"], "name one study"),
+        (["missing.yaml"], "missing.yaml"),
+        (["mrpc_grid", "--name", "../up"], "--name is '../up'"),
+        (["mrpc_grid", "--name", ""], "--name is ''"),
+        (["--resume", "nowhere"], "holds no journal.jsonl"),
+        (["--key", "abc"], "go together"),
+    ],
+)
+def test_other_bad_input_is_one_line_too(
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert command(*arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_data_is_found_before_the_run_folder_exists(
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise SourceError("train.parquet has no column 'label'")
+
+    monkeypatch.setattr(outputs, "check_inputs", refuse)
+    assert sweep(command) == 2
+    assert capsys.readouterr().err == "error: train.parquet has no column 'label'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_exists_is_refused_and_left_alone(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    assert sweep(command) == 2
+    assert "exists" in capsys.readouterr().err
+    assert list((tmp_path / "runs" / "r").iterdir()) == []
+
+
+@pytest.fixture
+def finished(command: Command, tmp_path: Path) -> Path:
+    assert sweep(command) == 0
+    return tmp_path / "runs" / "r"
+
+
+def test_a_grid_ends_with_thirty_completed_trials_and_sound_tables(finished: Path) -> None:
+    trials = rows(finished, "trials")
+    assert len(trials) == 30
+    assert {trial["status"] for trial in trials} == {COMPLETED}
+    assert {trial["epochs"] for trial in trials} == {2}
+    assert len(rows(finished, "reports")) == 30 * (2 + 1)
+    vectors = tuple(json.loads((finished / "provenance.json").read_text())["cost_vectors"])
+    metrics = TASKS["mrpc"].metrics
+    expected = {
+        "trials": schema.trials(
+            {"alpha": pa.float64(), "beta": pa.float64()},
+            metrics=metrics,
+            quoted=("validation",),
+            vectors=vectors,
+        ),
+        "reports": schema.reports(metrics),
+        "routing": schema.ROUTING,
+        "experts": schema.EXPERTS,
+        "examples": schema.EXAMPLES,
+    }
+    for table, wanted in expected.items():
+        found = pq.read_schema(finished / f"{table}.parquet")
+        stamped = schema.stamped(wanted, "r")
+        assert found.equals(stamped), table
+        assert found.metadata == stamped.metadata
+
+
+def test_routing_experts_and_examples_reproduce_every_score_and_cost(finished: Path) -> None:
+    vectors = from_json(json.loads((finished / "provenance.json").read_text())["cost_vectors"])
+    labels: dict[str, dict[int, float]] = {}
+    for row in rows(finished, "examples"):
+        labels.setdefault(row["split"], {})[row["example"]] = row["label"]
+    said = {
+        (row["split"], row["expert"], row["example"]): row["prediction"]
+        for row in rows(finished, "experts")
+    }
+    routes: dict[tuple[str, str], dict[int, int]] = {}
+    for row in rows(finished, "routing"):
+        assert row["route"] == int(np.argmax(row["logits"]))
+        routes.setdefault((row["key"], row["split"]), {})[row["example"]] = row["route"]
+    checked = 0
+    for trial in rows(finished, "trials"):
+        for split in ("selection", "validation"):
+            taken = routes[trial["key"], split]
+            assert taken.keys() == labels[split].keys()
+            predictions = [[said[split, route, example] for example, route in taken.items()]]
+            truth = np.array([labels[split][example] for example in taken])
+            for name, value in evaluate(TASKS["mrpc"], np.array(predictions), truth).items():
+                assert trial[f"{split}_{name}"] == value[0]
+            for name, vector in vectors.items():
+                cost = vector.of_routes(np.array(list(taken.values()))).mean()
+                assert trial[f"{split}_cost_{name}"] == pytest.approx(cost, rel=1e-12)
+            assert trial[f"{split}_cost"] == trial[f"{split}_cost_constants"]
+            checked += 1
+    assert checked == 60
+
+
+def test_tables_are_rebuilt_from_journal_and_parts_alone(finished: Path) -> None:
+    files = [f"{table}.parquet" for table in schema.TABLES] + ["study.yaml", "provenance.json"]
+    before = {name: (finished / name).read_bytes() for name in files}
+    for name in files:
+        (finished / name).unlink()
+    tables.write(finished, replay(read(finished / "journal.jsonl")))
+    assert {name: (finished / name).read_bytes() for name in files} == before
+
+
+def test_a_damaged_part_is_named(finished: Path) -> None:
+    part = finished / "parts" / "pack00.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(tables.PartError, match=r"pack00\.parquet is damaged"):
+        tables.write(finished, replay(read(finished / "journal.jsonl")))
+
+
+def test_every_trial_leaves_a_checkpoint(finished: Path) -> None:
+    from mpc_router.checkpoint import load
+
+    for trial in rows(finished, "trials"):
+        found = load(finished / "checkpoints" / trial["key"])
+        assert (found.seed, found.epoch) == (trial["seed"], 2)
+        assert found.config.loss_weights.alpha == trial["alpha"]
+
+
+def test_a_trial_replayed_alone_is_equal_to_the_one_in_the_sweep(
+    command: Command, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(finished.rglob("*"))
+    for trial in rows(finished, "trials")[::11]:
+        assert command("--debug", "--key", trial["key"], "--run", str(finished)) == 0
+        assert "equal to the run's numbers" in capsys.readouterr().out
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_a_replay_that_differs_says_so(
+    command: Command, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = rows(finished, "trials")[0]["key"]
+    path = finished / "journal.jsonl"
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        event = json.loads(line)
+        for report in event.get("reports", ()):
+            report["metrics"]["score"] += 0.5
+        lines[number] = json.dumps(event)
+    path.write_text("\n".join(lines) + "\n")
+    assert command("--debug", "--key", key, "--run", str(finished)) == 4
+    assert "differs from the run" in capsys.readouterr().out
+
+
+def test_debug_trains_the_first_point_and_writes_nothing(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert command("mrpc_grid", *FIX, "--debug") == 0
+    said = capsys.readouterr().out
+    assert "point p00, seed 0" in said
+    assert "epoch 2 validation" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert command("mrpc_grid", *FIX, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "10 points x 3 seeds = 30 trials" in said
+    assert "ms a step and router (measured)" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_trial_is_reported_the_others_go_on_and_the_exit_code_is_4(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = ("alpha=0.1", "beta=0.01", "learning_rate={grid: [1e-3, 1e30]}", "seeds=[0]")
+    assert sweep(command, *extra) == 4
+    trials = {trial["learning_rate"]: trial for trial in rows(tmp_path / "runs" / "r", "trials")}
+    assert trials[1e-3]["status"] == COMPLETED
+    assert trials[1e30]["status"] == FAILED
+    assert "step" in trials[1e30]["reason"]
+    assert trials[1e30]["validation_score"] is None
+    assert "FAILED" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_resumes_to_the_tables_of_an_undisturbed_one(
+    command: Command, finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "runs" / "cut"
+
+    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
+        for number, message in enumerate(run_pack(pack, job)):
+            yield message
+            if pack.name == "pack01" and number == 0:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(execution, "run_pack", interrupted)
+    assert sweep(command, name="cut") == 130
+    statuses = {trial["status"] for trial in rows(other, "trials")}
+    assert statuses == {COMPLETED, INTERRUPTED}
+    monkeypatch.setattr(execution, "run_pack", run_pack)
+    assert command("--resume", str(other), "--no-report") == 0
+    for table, leave in {
+        "trials": ("seconds", "attempt"),
+        "reports": ("seconds",),
+        "routing": (),
+        "experts": (),
+        "examples": (),
+    }.items():
+        found, wanted = (
+            sorted(
+                json.dumps({k: v for k, v in row.items() if k not in leave}, sort_keys=True)
+                for row in rows(folder, table)
+            )
+            for folder in (other, finished)
+        )
+        assert len(found) == len(wanted)
+        if table not in ("reports", "routing"):  # their losses and logits equal to rounding
+            assert found == wanted
+    attempts = {trial["pack"]: trial["attempt"] for trial in rows(other, "trials")}
+    assert attempts["pack00"] == 1
+    assert attempts["pack01"] == 2
+
+
+def test_resuming_a_finished_run_trains_nothing(command: Command, finished: Path) -> None:
+    before = replay(read(finished / "journal.jsonl"))
+    assert command("--resume", str(finished), "--no-report") == 0
+    after = replay(read(finished / "journal.jsonl"))
+    assert after.endings == before.endings
+    assert after.attempts == before.attempts
+
+
+def test_help_comes_in_half_a_second_and_loads_no_framework() -> None:
+    code = (
+        "import sys, time; t = time.perf_counter(); from sweeps import run\n"
+        "try: run.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(time.perf_counter() - t, {'torch', 'ray', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, loaded = done.stdout.splitlines()[-1].split(maxsplit=1)
+    assert float(seconds) < 0.5
+    assert loaded == "set()"
