@@ -54,15 +54,15 @@ def summary(
     )
 
 
-def print_front(run_folder: Path, console: Console) -> None:
-    """Print the front of a run folder; plain and wide where the console is no terminal.
+def print_front(run: Run | Path, console: Console) -> None:
+    """Print the front of a run, or of its folder; plain and wide where the console is no terminal.
 
     Raises:
         RunError: the folder cannot be read, or no point is whole.
     """
     from analysis.load import load_run
 
-    _print(load_run(run_folder), console)
+    _print(load_run(run) if isinstance(run, Path) else run, console)
 
 
 def _print(

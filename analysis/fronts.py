@@ -11,6 +11,7 @@ Letters: P points, N examples, B weightings, K experts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -113,7 +114,7 @@ def _finite(scores: Values, costs: Values) -> Values:
 def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
     """The worst single expert's score less a tenth of their range; dearest expert with router."""
     worst, best = float(np.min(singles)), float(np.max(singles))
-    return worst - (best - worst) / 10, vector.router + max(vector.experts)
+    return worst - (best - worst) / 10, vector.router + max(vector.routed)
 
 
 def points(
@@ -135,6 +136,7 @@ def points(
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 
 
+@lru_cache(maxsize=4)
 def survey(
     run: Run,
     *,

@@ -27,7 +27,7 @@ class RunError(ValueError):
     """A run folder that cannot answer: which file, what was found, what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One run: its tables as DataFrames, its study, and where it came from."""
 

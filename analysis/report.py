@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    run_folder: Path | str,
+    run: Run | Path,
     out: Path | None = None,
     *,
     split: str | None = None,
     vector: str | None = None,
 ) -> Path:
-    """Write the report of a run, by default to RUN/report.html, and give its path.
+    """Write the report of a run, or of its folder, by default to RUN/report.html; give its path.
 
     The file appears whole or not at all.
 
@@ -35,7 +35,8 @@ def write_report(
     from analysis import schema
     from analysis.load import load_run
 
-    run = load_run(run_folder)
+    if isinstance(run, Path):
+        run = load_run(run)
     page = render(run, split=split, vector=vector)
     path = run.path / schema.REPORT_FILE if out is None else Path(out)
     draft = path.with_name(f".{path.name}.{os.getpid()}")

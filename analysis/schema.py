@@ -163,7 +163,8 @@ Provenance = dict[str, Any]
 - `experts_fixed_seed` (bool): one set of trained experts served all trials
 - `splits`: split -> {`rows` (int), `source` ("train" or "validation"), `note` (text or null)}
 - `cost_vector`: the study's; `cost_vectors`: name -> {`unit`, `router`, `experts` (list), `as_if`
-  (bool: published numbers put on another pool)}
+  (bool: published numbers put on another pool), `stem_is_expert` (bool: the router looks through
+  the cheapest expert, which is paid once)}
 - `objectives`: name -> "max" or "min"
 - `notes`: list of sentences that a reader of the results must know
 """

@@ -106,7 +106,7 @@ def random_mix(
 
 def oracle_routes(right: NDArray[np.bool_], vector: CostVector) -> NDArray[np.intp]:
     """(K, N) -> (N,): each example to the cheapest expert that is right, else to the cheapest."""
-    order = np.argsort(vector.experts, kind="stable")
+    order = np.argsort(vector.routed, kind="stable")
     return np.asarray(order[right[order].argmax(axis=0)], np.intp)
 
 
@@ -135,7 +135,7 @@ def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: Cos
         worth = -np.abs(predictions - labels)
     else:
         worth = (predictions == labels).astype(np.float64)
-    steps = _upgrades(worth, np.asarray(vector.experts, np.float64))
+    steps = _upgrades(worth, np.asarray(vector.routed, np.float64))
     order = np.argsort(-steps.ratio, kind="stable")
     ends = np.flatnonzero(np.diff(steps.ratio[order], append=-np.inf)) + 1
     if len(ends) > _CURVE_POINTS:
@@ -188,7 +188,7 @@ def _upgrades(worth: Values, costs: Values) -> _Upgrades:
 
 
 def _cheapest(vector: CostVector) -> int:
-    return int(np.argmin(vector.experts))
+    return int(np.argmin(vector.routed))
 
 
 def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict[str, float]]:

@@ -12,191 +12,37 @@ import difflib
 import functools
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mpc_router.costs import CostVector, cost_vectors
-from mpc_router.pools import CUSTOM, POOLS, Pool
-from mpc_router.tasks import TASKS
+from mpc_router.pools import POOLS, Pool
+from mpc_router.sections import (
+    SECTIONS,
+    ConfigError,
+    DataConfig,
+    LossWeights,
+    ModelConfig,
+    TrainingConfig,
+    one_of,
+)
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be: what was found, what is allowed, what to do."""
-
-
-def _one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    names = sorted(allowed)
-    if value not in names:
-        close = difflib.get_close_matches(str(value), names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{name} is {value!r}, allowed are {', '.join(names)}{hint}")
-
-
-def _at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
-    if not math.isfinite(value) or value < least or (open_end and value == least):
-        bound = f"above {least:g}" if open_end else f"at least {least:g}"
-        raise ConfigError(f"{name} is {value}, but must be a finite number {bound}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Pool, stem and gate."""
-
-    pool: str = "bert"
-    """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out."""
-
-    expert_model_names: tuple[str, ...] = ()
-    """Cheapest first; empty takes the pool's."""
-
-    expert_layers: tuple[int, ...] = ()
-    """Encoder layers kept of each expert; 0 is all of them."""
-
-    expert_costs: tuple[float, ...] = ()
-    """Training costs by expert; empty takes the pool's constants."""
-
-    expert_pooling: str = ""
-    """How an expert sums up its tokens: `cls` or `mean`; empty takes the pool's."""
-
-    expert_fine_tuned: bool | None = None
-    """The experts come fine-tuned, so selection is cut from validation; null takes the pool's."""
-
-    tokenizer_model_name: str = ""
-    """Empty takes the pool's."""
-
-    stem: str = "model"
-    """What the router looks through: `model`, or `expert` (the cheapest expert of the pool)."""
-
-    router_model_name: str = ""
-    """The stem's encoder; empty takes the pool's."""
-
-    router_stem_layers: int = -1
-    """Layers of the stem; 0 is all of them, -1 takes the pool's."""
-
-    stem_pooling: str = ""
-    router_hidden_size: int = 256
-    router_dropout: float = 0.1
-    gate: str = "gumbel"
-    """`gumbel` (noise while training) or `softmax`."""
-
-    temperature: float = 1.0
-    temperature_end: float = 0.0
-    """Temperature of the last step; 0 keeps the first throughout."""
-
-    temperature_schedule: str = "exponential"
-    """From `temperature` to `temperature_end`: `linear` or `exponential` in the steps."""
-
-    straight_through: bool = False
-    """One-hot gates forward, soft gradients back (gate: gumbel)."""
-
-    mixing: str = "logits"
-    """What the gate mixes while training: `logits` or `probabilities`."""
-
-    def __post_init__(self) -> None:
-        _one_of("pool", self.pool, [*POOLS, CUSTOM])
-        _one_of("stem", self.stem, ["model", "expert"])
-        _one_of("gate", self.gate, ["gumbel", "softmax"])
-        _one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
-        _one_of("mixing", self.mixing, ["logits", "probabilities"])
-        _at_least("temperature", self.temperature, 0, open_end=True)
-        _at_least("temperature_end", self.temperature_end, 0)
-        _at_least("router_hidden_size", self.router_hidden_size, 1)
-        _at_least("router_stem_layers", self.router_stem_layers, -1)
-        _at_least("router_dropout", self.router_dropout, 0)
-        if self.router_dropout >= 1:
-            raise ConfigError(f"router_dropout is {self.router_dropout}, but must lie below 1")
-        if self.straight_through and self.gate != "gumbel":
-            raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
-        for cost in self.expert_costs:
-            _at_least("expert_costs", cost, 0)
-        for layers in self.expert_layers:
-            _at_least("expert_layers", layers, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """L = task + alpha * balance + beta * cost."""
-
-    alpha: float = 0.01
-    """Weight of the balance of load."""
-
-    beta: float = 0.03
-    """Weight of cost; its meaning changes with the unit of `expert_costs`."""
-
-    balance_variance: str = "biased"
-    """`biased` divides by K, `unbiased` by K - 1."""
-
-    auxiliary_gates: str = "noisy"
-    """Gates that balance and cost see: `noisy` (published) or `clean` (softmax of the logits)."""
-
-    def __post_init__(self) -> None:
-        _at_least("alpha", self.alpha, 0)
-        _at_least("beta", self.beta, 0)
-        _one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
-        _one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How the router, and before it each expert alone, is trained."""
-
-    experts: str = "frozen"
-    """`frozen`: experts are trained alone, once, and the router looks at their cached outputs."""
-
-    epochs: int = 5
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    epoch: str = "last"
-    """Which epoch a trial's results are those of: `last`, or `best_score` on selection."""
-
-    expert_seed: int = 0
-    expert_epochs: int = 0
-    """Epochs of fine-tuning each expert; 0 takes the pool's."""
-
-    expert_learning_rate: float = 0.0
-    """0 takes the pool's."""
-
-    expert_batch_size: int = 32
-    precision: str = "auto"
-    """Of fine-tuning: `auto` (bfloat16 where the processor has it), `float32`, `bfloat16`."""
-
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`; no part of a trial's key."""
-
-    def __post_init__(self) -> None:
-        _one_of("experts", self.experts, ["frozen"])
-        _one_of("epoch", self.epoch, ["last", "best_score"])
-        _one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
-        _one_of("device", self.device, ["auto", "cpu", "cuda"])
-        for name in ("epochs", "batch_size", "expert_batch_size"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("weight_decay", "expert_epochs", "expert_learning_rate", "expert_seed"):
-            _at_least(name, getattr(self, name), 0)
-        _at_least("learning_rate", self.learning_rate, 0, open_end=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Task, and how much of its data."""
-
-    task: str = "mrpc"
-    max_length: int = 128
-    """Tokens kept of an example."""
-
-    train_rows: int = 0
-    """Rows of train used at most, chosen by a hash of the row; 0 is all of them."""
-
-    validation_rows: int = 0
-    """Rows of every quoted split used at most, likewise; 0 is all of them."""
-
-    def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
-        _at_least("max_length", self.max_length, 4)
-        _at_least("train_rows", self.train_rows, 0)
-        _at_least("validation_rows", self.validation_rows, 0)
+__all__ = [
+    "ConfigError",
+    "TrialConfig",
+    "canonical",
+    "flatten",
+    "leaf_of",
+    "leaf_paths",
+    "parse_overrides",
+    "read_yaml",
+    "settings",
+    "to_tree",
+    "trial_config",
+    "trial_key",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,9 +95,7 @@ class TrialConfig:
         if model.stem == "model":
             return vectors
         return {
-            name: dataclasses.replace(
-                vector, router=vector.experts[0], experts=(0.0, *vector.experts[1:])
-            )
+            name: dataclasses.replace(vector, router=vector.experts[0], stem_is_expert=True)
             for name, vector in vectors.items()
         }
 
@@ -340,16 +184,8 @@ def _spelled_out(
 
 
 def _poolings(model: ModelConfig) -> None:
-    _one_of("expert_pooling", model.expert_pooling, ["cls", "mean"])
-    _one_of("stem_pooling", model.stem_pooling, ["cls", "mean"])
-
-
-PARTS: Final = {
-    "model": ModelConfig,
-    "loss_weights": LossWeights,
-    "training": TrainingConfig,
-    "data": DataConfig,
-}
+    one_of("expert_pooling", model.expert_pooling, ["cls", "mean"])
+    one_of("stem_pooling", model.stem_pooling, ["cls", "mean"])
 
 
 @functools.cache
@@ -357,7 +193,7 @@ def leaf_paths() -> dict[str, str]:
     """Every setting: leaf name -> dotted path."""
     return {
         leaf.name: f"{part}.{leaf.name}"
-        for part, kind in PARTS.items()
+        for part, kind in SECTIONS.items()
         for leaf in dataclasses.fields(kind)
     }
 
@@ -385,7 +221,7 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        if name in PARTS:
+        if name in SECTIONS:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{name} is {value!r}, but holds settings: write a mapping")
             inner = flatten({f"{name}.{leaf}": each for leaf, each in value.items()})
@@ -407,12 +243,12 @@ def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    nested: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    nested: dict[str, dict[str, Any]] = {part: {} for part in SECTIONS}
     for leaf, value in flatten(settings).items():
         part = leaf_paths()[leaf].partition(".")[0]
         nested[part][leaf] = list(value) if isinstance(value, tuple) else value
     parts: dict[str, Any] = {}
-    for part, kind in PARTS.items():
+    for part, kind in SECTIONS.items():
         try:
             merged = OmegaConf.merge(OmegaConf.structured(kind), nested[part])
             values = OmegaConf.to_container(merged, resolve=False)
@@ -472,14 +308,14 @@ def settings(config: TrialConfig) -> dict[str, Any]:
     """Every setting by leaf name; sequences are tuples."""
     return {
         leaf.name: getattr(getattr(config, part), leaf.name)
-        for part, kind in PARTS.items()
+        for part, kind in SECTIONS.items()
         for leaf in dataclasses.fields(kind)
     }
 
 
 def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     """The configuration as plain nested data in the published shape."""
-    return {part: dataclasses.asdict(getattr(config, part)) for part in PARTS}
+    return {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
 
 
 def canonical(value: Any) -> str:

@@ -29,6 +29,10 @@ class CostVector:
     as_if: bool = False
     """Published numbers of other encoders, put on this pool: a stand-in, labelled as such."""
 
+    stem_is_expert: bool = False
+    """The router looks through the cheapest expert: it costs what that expert costs, and a route to
+    that expert costs nothing more."""
+
     def __post_init__(self) -> None:
         if not self.experts:
             raise ValueError(f"cost vector {self.name!r} names no expert; give one cost an expert")
@@ -39,14 +43,19 @@ class CostVector:
                 "costs are finite numbers from 0"
             )
 
+    @property
+    def routed(self) -> tuple[float, ...]:
+        """What a route to each expert adds once the router is paid, (K,)."""
+        return (0.0, *self.experts[1:]) if self.stem_is_expert else self.experts
+
     def of_routes(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Cost of every routed example, the router paid; same shape as `routes`."""
-        experts = np.asarray(self.experts, np.float64)
-        return np.asarray(self.router + experts[routes], np.float64)
+        routed = np.asarray(self.routed, np.float64)
+        return np.asarray(self.router + routed[routes], np.float64)
 
     def mean(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """T = router + sum_k share_k * cost_k over the last axis (K): the projection."""
-        return self.router + np.asarray(share, np.float64) @ np.asarray(self.experts, np.float64)
+        return self.router + np.asarray(share, np.float64) @ np.asarray(self.routed, np.float64)
 
     def speed_up(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """max(experts) / T: against sending everything to the dearest expert without a router."""
@@ -107,6 +116,7 @@ def to_json(vectors: dict[str, CostVector]) -> dict[str, dict[str, Any]]:
             "router": vector.router,
             "experts": list(vector.experts),
             "as_if": vector.as_if,
+            "stem_is_expert": vector.stem_is_expert,
         }
         for name, vector in vectors.items()
     }
@@ -121,6 +131,7 @@ def from_json(data: dict[str, dict[str, Any]]) -> dict[str, CostVector]:
             router=value["router"],
             experts=tuple(value["experts"]),
             as_if=value["as_if"],
+            stem_is_expert=value["stem_is_expert"],
         )
         for name, value in data.items()
     }

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mpc_router.config import ModelConfig
 from mpc_router.encoders import PooledEncoder, load_encoder
 from mpc_router.models import Models
+from mpc_router.sections import ModelConfig
 
 
 class RouterStem(PooledEncoder):

@@ -29,6 +29,11 @@ class Share:
     gpus: float
     address: str | None
 
+    @property
+    def threads(self) -> int:
+        """Torch threads of a pack."""
+        return max(1, int(self.cpus))
+
     def workers(self) -> int:
         """Packs at once: on this machine, or on the cluster that is joined."""
         if self.address is None:
@@ -62,7 +67,7 @@ def job(run: Path, prepared: Path, share: Share) -> Job:
         prepared=prepared.resolve(),
         parts=(run / PARTS).resolve(),
         checkpoints=(run / CHECKPOINTS).resolve(),
-        threads=max(1, int(share.cpus)),
+        threads=share.threads,
     )
 
 

@@ -13,6 +13,10 @@ FAILED: Final = "FAILED"
 INTERRUPTED: Final = "INTERRUPTED"
 
 
+class InputError(Exception):
+    """The user's input is wrong: one sentence."""
+
+
 class SweepError(Exception):
     """The surroundings failed: what was done is safe, and the message says how to go on."""
 

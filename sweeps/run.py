@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.arguments import parser
-from sweeps.records import SweepError
+from sweeps.records import InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, terminate
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from sweeps.journal import Journal, State
     from sweeps.plan import Plan
     from sweeps.study import Study
-
-
-class InputError(Exception):
-    """The user's input is wrong: one sentence."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,7 +158,7 @@ def _plan(study: Study, prepared: Prepared, workers: int) -> Plan:
 
 
 def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:
-    from sweeps import execution, worker
+    from sweeps import execution, origins, worker
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.provenance import provenance
@@ -185,24 +181,14 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
             **facts,
             provenance=provenance(run.name, tree, facts, prepared, arguments=given),
             parts=worker.write_shared_parts(prepared, run / execution.PARTS),
-            places=_places_said(args, places),
+            places=origins.said(args, cache=places.cache),
         )
         journal.append("asked", batch=0, points=planned.points, packs=planned.packs)
         return _sweep(args, run, journal, display, study, prepared, share)
 
 
-def _places_said(args: argparse.Namespace, places: Places) -> dict[str, Any]:
-    """Where things came from, for `--resume`; absolute paths."""
-    return {
-        "sample": args.sample,
-        "data": str(args.data.absolute()) if args.data else None,
-        "models": str(args.models.absolute()) if args.models else None,
-        "cache": str(places.cache),
-    }
-
-
 def _resume(args: argparse.Namespace) -> int:
-    from sweeps import execution
+    from sweeps import execution, origins
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.study import from_tree
@@ -217,34 +203,11 @@ def _resume(args: argparse.Namespace) -> int:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
         study = from_tree(journal.state.opened["study"])
         display = make_display(quiet=args.quiet)
-        _restore_places(args, journal.state)
+        origins.restore(args, journal.state)
         prepared = _prepare(study, _places(args), display)
-        _check_same(journal.state, prepared)
+        origins.check_same(journal.state, prepared)
         share = _share(args, study)
         return _sweep(args, args.resume, journal, display, study, prepared, share)
-
-
-def _restore_places(args: argparse.Namespace, state: State) -> None:
-    """Flags that were not given again are those of the run's beginning."""
-    assert state.opened is not None
-    places = state.opened["places"]
-    if not args.sample and args.data is None:
-        args.sample = places["sample"]
-        args.data = Path(places["data"]) if places["data"] else None
-    for name in ("models", "cache"):
-        if getattr(args, name) is None and places[name]:
-            setattr(args, name, Path(places[name]))
-
-
-def _check_same(state: State, prepared: Prepared) -> None:
-    assert state.opened is not None
-    then = state.opened["provenance"]["fingerprints"]
-    for what, now in (("data", prepared.data_fingerprint), ("experts", prepared.experts_id)):
-        if then[what] != now:
-            raise InputError(
-                f"the {what} are not those that the run began with ({then[what]}, now {now}); "
-                "give the same --data, --models and --cache, or start anew"
-            )
 
 
 def _sweep(
@@ -311,29 +274,11 @@ def _show(args: argparse.Namespace, run: Path) -> None:
 
 def _dry_run(args: argparse.Namespace, study: Study) -> int:
     from sweeps.display import make_display
-    from sweeps.plan import estimate, steps_an_epoch
-    from sweeps.worker import measured_step
+    from sweeps.forecast import forecast
 
     prepared = _prepare(study, _places(args), make_display(quiet=args.quiet))
     share = _share(args, study)
-    workers = share.workers()
-    planned = _plan(study, prepared, workers)
-    threads = max(1, int(share.cpus))
-    step = measured_step(planned.packs[0], prepared, threads=threads)
-    rows = len(prepared.splits["train"].labels)
-    seconds = estimate(
-        planned.packs,
-        workers=workers,
-        lane_epoch_seconds=step * steps_an_epoch(study.base, rows),
-    )
-    for pack in planned.packs:
-        points = dict.fromkeys(trial.point for trial in pack.trials)
-        print(f"{pack.name}: {len(pack.trials)} trials, points {' '.join(points)}")
-    print(
-        f"{len(planned.points)} points x {len(study.seeds)} seeds = {len(planned.trials)} trials "
-        f"in {len(planned.packs)} packs on {workers} workers"
-    )
-    print(f"about {seconds:.0f} s of training, at {step * 1e3:.3f} ms a step and router (measured)")
+    forecast(study, prepared, _plan(study, prepared, share.workers()), share)
     return 0
 
 
@@ -351,7 +296,7 @@ def _debug(args: argparse.Namespace, study: Study) -> int:
 
 def _replay(args: argparse.Namespace) -> int:
     """`--debug --key KEY --run RUN`."""
-    from sweeps import execution
+    from sweeps import execution, origins
     from sweeps.debug import debug
     from sweeps.display import make_display
     from sweeps.journal import read, replay
@@ -363,10 +308,10 @@ def _replay(args: argparse.Namespace) -> int:
     if state.opened is None or args.key not in state.trials:
         raise InputError(f"{args.run} has no trial {args.key!r}; its trials.parquet names them")
     study = from_tree(state.opened["study"])
-    _restore_places(args, state)
+    origins.restore(args, state)
     display = make_display(quiet=args.quiet)
     prepared = _prepare(study, _places(args), display)
-    _check_same(state, prepared)
+    origins.check_same(state, prepared)
     then = {place: report for place, report in state.reports.items() if place[0] == args.key}
     threads = max(1, int(study.pack.cpus))
     failed = debug(state.trials[args.key], prepared.folder, display, threads=threads, then=then)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import itertools
 import math
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config import (
-    PARTS,
     ConfigError,
     TrialConfig,
     canonical,
@@ -28,8 +26,10 @@ from mpc_router.config import (
     trial_config,
 )
 from mpc_router.costs import to_json
+from mpc_router.sections import SECTIONS
 from mpc_router.tasks import TASKS, Task
 from sweeps.records import Point
+from sweeps.space import SpaceError, grid, is_number, kind, only_able, plain, unknown
 
 SHIPPED: Final = Path(__file__).parent / "studies"
 
@@ -75,7 +75,7 @@ class PackSettings:
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
             raise ConfigError(f"pack.points is {self.points!r}, but must be an integer from 0")
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
-            if not _number(value) or not math.isfinite(value) or value < 0:
+            if not is_number(value) or not math.isfinite(value) or value < 0:
                 raise ConfigError(f"pack.{name} is {value!r}, but must be a number from 0")
         if self.cpus == 0:
             raise ConfigError("pack.cpus is 0, but a pack needs a share of a processor")
@@ -120,13 +120,13 @@ class Study:
     def _check_objectives(self, config: TrialConfig) -> None:
         vectors = config.vectors()
         if self.cost_vector not in vectors:
-            raise ConfigError(_unknown("cost_vector", self.cost_vector, vectors))
+            raise ConfigError(unknown("cost_vector", self.cost_vector, vectors))
         allowed = {"score", *self.task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
         if not self.objectives:
             raise ConfigError("objectives is empty; name at least one, such as {score: max}")
         for name, direction in self.objectives.items():
             if name not in allowed:
-                raise ConfigError(_unknown("objectives", name, allowed))
+                raise ConfigError(unknown("objectives", name, allowed))
             if direction not in ("max", "min"):
                 raise ConfigError(f"objectives.{name} is {direction!r}, allowed are max and min")
 
@@ -156,11 +156,11 @@ class Study:
     @functools.cached_property
     def _resolved(self) -> tuple[tuple[Point, TrialConfig], ...]:
         axes = self.space.values()
-        grid = [dict(zip(self.space, values, strict=True)) for values in itertools.product(*axes)]
+        whole = [dict(zip(self.space, values, strict=True)) for values in itertools.product(*axes)]
         if self.start and not self.space:
-            grid = []
+            whole = []
         found: dict[str, tuple[Point, TrialConfig]] = {}
-        for given in (*self.start, *grid):
+        for given in (*self.start, *whole):
             config = trial_config({**self.trial, **given})
             complete = settings(config)
             searched = {leaf: complete[leaf] for leaf in self.searched}
@@ -177,18 +177,18 @@ class Study:
             "metrics": list(self.task.metrics),
             "quoted": list(self.task.quoted),
             "cost_vectors": to_json(self.base.vectors()),
-            "settings": {leaf: _kind(first[leaf]) for leaf in self.searched},
+            "settings": {leaf: kind(first[leaf]) for leaf in self.searched},
         }
 
     def to_tree(self) -> dict[str, Any]:
         """The resolved study as plain data, which `from_tree` reads."""
         fixed = settings(self.base)
-        trial = {leaf: _plain(fixed[leaf]) for leaf in fixed if leaf not in self.searched}
+        trial = {leaf: plain(fixed[leaf]) for leaf in fixed if leaf not in self.searched}
         return {
             "study": self.study,
             "trial": trial,
-            "space": {leaf: {"grid": _plain(values)} for leaf, values in self.space.items()},
-            "start": [_plain(each) for each in self.start],
+            "space": {leaf: {"grid": plain(values)} for leaf, values in self.space.items()},
+            "start": [plain(each) for each in self.start],
             "seeds": list(self.seeds),
             "objectives": dict(self.objectives),
             "cost_vector": self.cost_vector,
@@ -214,11 +214,15 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     """
     for name in tree:
         if name not in KEYS:
-            raise ConfigError(_unknown("key of a study", name, KEYS))
+            raise ConfigError(unknown("key of a study", name, KEYS))
     for name in _MAPPINGS:
         if not isinstance(tree.get(name, {}), Mapping):
             raise ConfigError(f"{name} is {tree[name]!r}, but must be a mapping")
-    _only_later(tree)
+    try:
+        only_able(tree)
+        axes = {name: grid(name, axis) for name, axis in tree.get("space", {}).items()}
+    except SpaceError as error:
+        raise ConfigError(str(error)) from error
     start = tree.get("start", [])
     if not isinstance(start, Sequence) or not all(isinstance(each, Mapping) for each in start):
         raise ConfigError(f"start is {start!r}, but must be a list of mappings")
@@ -229,13 +233,11 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     known = [each.name for each in dataclasses.fields(PackSettings)]
     for name in pack:
         if name not in known:
-            raise ConfigError(_unknown("key of pack", name, known))
+            raise ConfigError(unknown("key of pack", name, known))
     return Study(
         study=tree.get("study", ""),
         trial=flatten(tree.get("trial", {})),
-        space={leaf_of(str(name)): _grid(name, axis) for name, axis in tree["space"].items()}
-        if "space" in tree
-        else {},
+        space={leaf_of(str(name)): values for name, values in axes.items()},
         start=tuple(flatten(each) for each in start),
         seeds=tuple(seeds),
         objectives={str(k): v for k, v in tree["objectives"].items()}
@@ -264,7 +266,7 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     if path is None:
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
-            raise ConfigError(f"{_unknown('study', name, known)}; or give the path of a YAML file")
+            raise ConfigError(f"{unknown('study', name, known)}; or give the path of a YAML file")
     tree = read_yaml(path)
     tree.setdefault("study", path.stem)
     given = parse_overrides(overrides)
@@ -314,7 +316,7 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """By leaf name, the axes of a space not taken apart."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        flat.update(flatten({name: value}) if name in PARTS else {leaf_of(str(name)): value})
+        flat.update(flatten({name: value}) if name in SECTIONS else {leaf_of(str(name)): value})
     return flat
 
 
@@ -324,43 +326,8 @@ def _leaf(name: str) -> str:
         return leaf_of(name)
     except ConfigError:
         raise ConfigError(
-            _unknown("setting", name, [*leaf_paths(), *(key for key in KEYS if key != "trial")])
+            unknown("setting", name, [*leaf_paths(), *(key for key in KEYS if key != "trial")])
         ) from None
-
-
-def _grid(name: object, axis: Any) -> tuple[Any, ...]:
-    """The values of `{grid: [...]}`."""
-    kinds = ("grid", "choice", "uniform", "loguniform", "int")
-    if not isinstance(axis, Mapping) or len(axis) != 1 or next(iter(axis)) not in kinds:
-        raise ConfigError(f"space.{name} is {axis!r}; write {{grid: [value, ...]}}")
-    kind, values = next(iter(axis.items()))
-    if kind != "grid":
-        raise ConfigError(
-            f"space.{name} is searched by {kind!r}, but only {{grid: [...]}} can be searched so far"
-        )
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise ConfigError(f"space.{name}.grid is {values!r}, but must be a list of values")
-    return tuple(tuple(each) if isinstance(each, list) else each for each in values)
-
-
-def _only_later(tree: Mapping[str, Any]) -> None:
-    """Refuses what a study may say one day but this version cannot do."""
-    for part, able in (("search", "grid"), ("stopping", "none")):
-        given = tree.get(part, {})
-        method = given.get("method", able)
-        if method != able:
-            raise ConfigError(
-                f"{part}.method is {method!r}, but this version knows only {able!r}; "
-                f"set {part}.method={able}"
-            )
-        extra = [name for name in given if name != "method"]
-        if extra:
-            raise ConfigError(f"{part}.method {able!r} has no setting {extra[0]!r}; leave it out")
-    if tree.get("budget", {}):
-        raise ConfigError(
-            f"budget is {dict(tree['budget'])!r}, but this version stops at no budget; "
-            "leave it empty"
-        )
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:
@@ -371,30 +338,3 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
             raise ConfigError(f"seeds holds {seed!r}, but a seed is an integer from 0 to 2^31 - 1")
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {list(seeds)}; give each seed once")
-
-
-def _unknown(what: str, name: object, known: Any) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
-    return f"unknown {what} {str(name)!r}; {hint}"
-
-
-def _kind(value: Any) -> str:
-    """The kind of a setting: bool, int, float, str, or the plural of one for a list."""
-    if isinstance(value, tuple):
-        return f"{_kind(value[0]) if value else 'str'}s"
-    return type(value).__name__
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _plain(value: Any) -> Any:
-    """With lists for tuples, as YAML and JSON have them."""
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    return value

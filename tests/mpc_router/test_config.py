@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from mpc_router.config import (
-    PARTS,
     ConfigError,
     canonical,
     flatten,
@@ -24,12 +23,13 @@ from mpc_router.config import (
     trial_key,
 )
 from mpc_router.pools import POOLS
+from mpc_router.sections import SECTIONS
 
 
 def test_leaf_names_are_unique_over_the_tree() -> None:
-    names = [leaf.name for kind in PARTS.values() for leaf in dataclasses.fields(kind)]
+    names = [leaf.name for kind in SECTIONS.values() for leaf in dataclasses.fields(kind)]
     assert len(names) == len(set(names))
-    assert not set(names) & set(PARTS)
+    assert not set(names) & set(SECTIONS)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -77,7 +77,7 @@ def test_a_stem_that_is_an_expert_is_paid_once() -> None:
     plain = trial_config({"pool": "minilm"}).vectors()["constants"]
     vector = trial_config({"pool": "minilm", "stem": "expert"}).vectors()["constants"]
     assert (plain.router, plain.experts) == (0.22, (2, 4, 6))
-    assert (vector.router, vector.experts) == (2, (0, 4, 6))
+    assert (vector.router, vector.experts, vector.routed) == (2, (2, 4, 6), (0, 4, 6))
 
 
 def test_a_pool_can_be_spelled_out() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -59,3 +60,13 @@ def test_vectors_survive_json() -> None:
 def test_a_cost_that_cannot_be_is_refused(router: float, experts: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="cost"):
         CostVector(name="mine", unit="s", router=router, experts=experts)
+
+
+def test_a_stem_that_is_an_expert_is_paid_once() -> None:
+    plain = CostVector(name="c", unit="u", router=2, experts=(2, 4, 6))
+    shared = dataclasses.replace(plain, stem_is_expert=True)
+    routes = np.array([0, 1, 2])
+    assert plain.of_routes(routes) == pytest.approx([4, 6, 8])
+    assert shared.of_routes(routes) == pytest.approx([2, 6, 8])
+    assert shared.mean(np.array([1.0, 0, 0])) == pytest.approx(2)
+    assert from_json(to_json({"c": shared})) == {"c": shared}

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from mpc_router.config import ModelConfig
 from mpc_router.models import ModelError, Models
 from mpc_router.routers import (
     MLPRouter,
@@ -20,6 +19,7 @@ from mpc_router.routers import (
     softmax_gate,
     temperature_at,
 )
+from mpc_router.sections import ModelConfig
 from tests.mpc_router.small_models import save_encoder, some_tokens
 
 LOGITS = torch.tensor([[1.0, 0.2, -0.7], [-3.0, 0.0, 2.5]])

@@ -1,0 +1,88 @@
+"""What of a study needs no trainer: the values of an axis, plain data, and names that are near."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+AXES: Final = ("grid", "choice", "uniform", "loguniform", "int")
+"""Ways to search a setting that a study may name."""
+
+ABLE: Final = {"search": "grid", "stopping": "none"}
+"""The methods that this version has."""
+
+
+class SpaceError(ValueError):
+    """A part of a study that cannot be read, or that this version cannot do: one sentence."""
+
+
+def grid(name: object, axis: Any) -> tuple[Any, ...]:
+    """The values of `{grid: [...]}`, lists as tuples.
+
+    Raises:
+        SpaceError: another kind of axis, or no list of values.
+    """
+    if not isinstance(axis, Mapping) or len(axis) != 1 or next(iter(axis)) not in AXES:
+        raise SpaceError(f"space.{name} is {axis!r}; write {{grid: [value, ...]}}")
+    way, values = next(iter(axis.items()))
+    if way != "grid":
+        raise SpaceError(
+            f"space.{name} is searched by {way!r}, but only {{grid: [...]}} can be searched so far"
+        )
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise SpaceError(f"space.{name}.grid is {values!r}, but must be a list of values")
+    return tuple(tuple(each) if isinstance(each, list) else each for each in values)
+
+
+def only_able(tree: Mapping[str, Any]) -> None:
+    """Refuses what a study may say one day but this version cannot do.
+
+    Raises:
+        SpaceError: a method, a setting of one, or a budget that is not there yet.
+    """
+    for part, able in ABLE.items():
+        given = tree.get(part, {})
+        method = given.get("method", able)
+        if method != able:
+            raise SpaceError(
+                f"{part}.method is {method!r}, but this version knows only {able!r}; "
+                f"set {part}.method={able}"
+            )
+        extra = [name for name in given if name != "method"]
+        if extra:
+            raise SpaceError(f"{part}.method {able!r} has no setting {extra[0]!r}; leave it out")
+    if tree.get("budget", {}):
+        raise SpaceError(
+            f"budget is {dict(tree['budget'])!r}, but this version stops at no budget; "
+            "leave it empty"
+        )
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """A sentence about a name that is not known, with the nearest names or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
+    return f"unknown {what} {str(name)!r}; {hint}"
+
+
+def kind(value: Any) -> str:
+    """The kind of a setting: bool, int, float, str, or the plural of one for a list."""
+    if isinstance(value, tuple):
+        return f"{kind(value[0]) if value else 'str'}s"
+    return type(value).__name__
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """With lists for tuples, as YAML and JSON have them."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    return value
