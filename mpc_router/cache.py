@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,18 +59,23 @@ def description(folder: Path) -> dict[str, Any] | None:
     return found if whole and isinstance(found, dict) else None
 
 
-def entry(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+def entry(
+    folder: Path,
+    make: Callable[[Path], Mapping[str, Any]],
+    *,
+    waiting: AbstractContextManager[object] | None = None,
+) -> dict[str, Any]:
     """The description of the entry at `folder`, made if it is not there or not whole.
 
     `make` writes files into the folder it is given and returns the description (JSON). Safe for
-    several processes at once: the others wait. What a crash leaves nobody reads, and the next to
-    make the entry removes it.
+    several processes at once: the others wait, inside `waiting` where that takes some seconds. What
+    a crash leaves nobody reads, and the next to make the entry removes it.
     """
     found = description(folder)
     if found is not None:
         return found
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with _locked(folder, waiting or contextlib.nullcontext()):
         found = description(folder)
         if found is not None:
             return found
@@ -91,14 +97,15 @@ def entry(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, 
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, waiting: AbstractContextManager[object]) -> Iterator[None]:
     """The entry's lock, held; says so where it has to wait for it."""
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:
         lock.acquire(timeout=WAITING)
     except Timeout:
         log.info("waiting for another process that makes %s", folder)
-        lock.acquire()
+        with waiting:
+            lock.acquire()
     try:
         yield
     finally:

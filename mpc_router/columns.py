@@ -74,8 +74,7 @@ def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
             raise SourceError(f"{path} does not exist; put the task's split there, or use --sample")
         try:
             file = pq.ParquetFile(path)
-            names = file.schema_arrow.names
-            _require_columns(names, task, where=str(path))
+            _require_columns(file.schema_arrow.names, task, where=str(path))
             tables.append(file.read(columns=[*task.columns, "label"]))
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0].rstrip(". ")
@@ -107,6 +106,8 @@ def _require_columns(names: Sequence[str], task: Task, *, where: str) -> None:
                 f"{where} has no column {name!r} (it has {', '.join(names)}); "
                 f"task {task.name} needs {needed}"
             )
+        if list(names).count(name) > 1:
+            raise SourceError(f"{where} has several columns {name!r}; keep one of them")
 
 
 def _one_array(table: Any, name: str) -> Any:
@@ -126,6 +127,10 @@ def _texts(table: Any, name: str, where: str) -> Any:
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
         raise SourceError(f"{where}: {name!r} is null in row {row}; give a text or drop the row")
+    try:
+        column.validate(full=True)  # decodes every text
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{where}: {name!r} holds bytes that are no UTF-8; mend them") from error
     return column.cast(pa.large_string())
 
 

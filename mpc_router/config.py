@@ -247,20 +247,36 @@ def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
     for leaf, value in flatten(settings).items():
         part = leaf_paths()[leaf].partition(".")[0]
         nested[part][leaf] = list(value) if isinstance(value, tuple) else value
+        _literal(leaf, nested[part][leaf])
     parts: dict[str, Any] = {}
     for part, kind in SECTIONS.items():
         try:
             merged = OmegaConf.merge(OmegaConf.structured(kind), nested[part])
             values = OmegaConf.to_container(merged, resolve=False)
         except OmegaConfBaseException as error:
-            leaf = error.full_key or part
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{part}.{leaf}: {reason}") from error
+            raise ConfigError(_mistyped(part, nested[part], error)) from error
         assert isinstance(values, dict)
         parts[part] = kind(
             **{str(k): tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         )
     return TrialConfig(**parts)
+
+
+def _literal(leaf: str, value: Any) -> None:
+    """Refuse what OmegaConf would read as a reference, or as a value that is still to come."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, str) and ("${" in each or each == "???"):
+            raise ConfigError(f"{leaf} is {each!r}, but references are not followed; give a value")
+
+
+def _mistyped(part: str, given: Mapping[str, Any], error: Exception) -> str:
+    """Which setting is of the wrong type; OmegaConf names no list, where an item of it is."""
+    leaf = getattr(error, "full_key", "") or part
+    reason = str(error).splitlines()[0]
+    if "$VALUE" not in reason:
+        return f"{part}.{leaf}: {reason}"
+    lists = " or ".join(f"{name}={value}" for name, value in given.items() if type(value) is list)
+    return f"{part}: an item of {lists} is of the wrong type"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -278,7 +294,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror or error}; give a YAML file") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path} holds no mapping; write `key: value` lines")
     return {str(name): value for name, value in data.items()}
 
@@ -300,7 +316,9 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         try:
             values[name] = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
         except YAMLError as error:
-            raise ConfigError(f"{argument!r}: the value is not YAML") from error
+            raise ConfigError(
+                f"{argument!r}: the value is not YAML; write a blank after a colon: {{grid: [0]}}"
+            ) from error
     return values
 
 

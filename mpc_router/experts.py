@@ -38,6 +38,8 @@ __all__ = [
     "ModelError",
     "Models",
     "Resolved",
+    "comes_with_head",
+    "head_order",
     "label_order",
     "load_encoder",
     "load_tokenizer",
@@ -97,7 +99,7 @@ class BertExpert(nn.Module):
         self._segments = takes_segments(loaded)
         config: Any = loaded.config
         if self.fine_tuned:
-            order = _order_of_head(self.name, config, num_labels, label_names)
+            order = head_order(self.name, config, num_labels, label_names)
             self.register_buffer("label_order", torch.tensor(order))
         else:
             self.dropout = nn.Dropout(_head_dropout(config))
@@ -219,9 +221,20 @@ def _word(label: object) -> str:
     return re.sub(r"[\s-]+", "_", str(label).strip().lower())
 
 
-def _order_of_head(
-    name: str, config: Any, num_labels: int, label_names: Sequence[str]
-) -> list[int]:
+def comes_with_head(config: Any, layers: int) -> bool:
+    """Whether a checkpoint's configuration states a head that is of use at this depth (0: all)."""
+    architectures = config.architectures or ()
+    return layers in (0, depth_of(config)) and any(
+        each.endswith(HEAD_SUFFIX) for each in architectures
+    )
+
+
+def head_order(name: str, config: Any, num_labels: int, label_names: Sequence[str]) -> list[int]:
+    """The number, in a checkpoint's head, of each of the task's C outputs.
+
+    Raises:
+        ModelError: the head has another size, or labels that are not the task's.
+    """
     if config.num_labels != num_labels:
         raise ModelError(
             f"{name} comes with a head of {config.num_labels} outputs, the task has {num_labels}; "
@@ -239,10 +252,7 @@ def _order_of_head(
 def _load(found: Resolved, layers: int, *, seed: int, keep_head: bool) -> nn.Module:
     if keep_head and found.kind != "sample":
         config = load_config(found)
-        architectures = config.architectures or ()
-        if layers in (0, depth_of(config)) and any(
-            each.endswith(HEAD_SUFFIX) for each in architectures
-        ):
+        if comes_with_head(config, layers):
             cut(config, layers, found.name)
             return load_classifier(found, config)
     return load_resolved(found, layers, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,18 @@ class Models:
     """The places that models are looked for in; `folder` is `--models`."""
 
     folder: Path | None = None
+
+    def check_place(self) -> None:
+        """Make sure that `--models`, where it is given, is a folder.
+
+        Raises:
+            ModelError: it is not.
+        """
+        if self.folder is not None and not self.folder.is_dir():
+            raise ModelError(
+                f"--models {self.folder} is not a folder; give one that holds models as "
+                "org/name or name"
+            )
 
     def resolve(self, name: str) -> Resolved:
         """Where `name` leads; no file is read and no network touched.
@@ -131,9 +144,9 @@ def check_folder(folder: Path) -> None:
 
 def unreachable(name: str, reason: object) -> ModelError:
     """The error for a model that is nowhere on this machine and cannot be fetched."""
-    text = " ".join(str(reason).split())
+    text = textwrap.shorten(str(reason).partition(". ")[0], 160, placeholder=" ...").rstrip(".")
     return ModelError(
-        f"model {name!r} is not on this machine and the hub did not give it ({text[:200]}); "
+        f"model {name!r} is not on this machine and the hub did not give it ({text}); "
         "give its folder with --models DIR (DIR/org/name), or use --sample, which needs no network"
     )
 

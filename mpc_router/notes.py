@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mpc_router.config import TrialConfig
 from mpc_router.recipes import Recipes
 from mpc_router.sources import Examples, Source
 
 
-def notes_of(config: TrialConfig, source: Source, found: Recipes) -> list[str]:
-    """Sentences about the whole of the prepared data and experts."""
+def notes_of(
+    config: TrialConfig, source: Source, found: Recipes, *, headless: Sequence[str] = ()
+) -> list[str]:
+    """Sentences about the whole of the prepared data and experts.
+
+    `headless` names the experts that were to come fine-tuned and came without a head.
+    """
     notes = []
     if source.kind == "sample":
         from mpc_router.sample import NOTICE
@@ -25,6 +30,12 @@ def notes_of(config: TrialConfig, source: Source, found: Recipes) -> list[str]:
             "The experts come fine-tuned and have seen all of train, where they look better than "
             "they are: selection is a fixed half of validation, the other half is quoted."
         )
+        if headless:
+            notes.append(
+                f"{' and '.join(headless)} did not come fine-tuned, without a head for the task: "
+                f"trained here on all of train (expert_seed {config.training.expert_seed}), "
+                "for one seed alone."
+            )
     else:
         notes.append(
             f"One set of experts (expert_seed {config.training.expert_seed}) served all trials: "

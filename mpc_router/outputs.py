@@ -5,7 +5,6 @@ Letters: N examples, K experts, C outputs of an expert (classes, or 1 for a regr
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router import cache as caching
-from mpc_router.config import ConfigError, TrialConfig
+from mpc_router.checks import Places, check_device, check_inputs, headless
+from mpc_router.config import TrialConfig
 from mpc_router.data import tokenise
-from mpc_router.encoders import cut as shorten
-from mpc_router.encoders import load_config, load_tokenizer
-from mpc_router.models import ModelError, Models
+from mpc_router.encoders import load_tokenizer
 from mpc_router.notes import notes_of, split_notes
-from mpc_router.passes import Bench, Progress, Silence, Split
+from mpc_router.passes import Bench, Progress, Silence, Split, shown
 from mpc_router.recipes import Recipes, recipes
-from mpc_router.sources import Examples, Source, cut, read, split_fingerprints
+from mpc_router.sources import Examples, cut, read, split_fingerprints
 from mpc_router.tasks import TASKS, Task
 
 __all__ = [
@@ -39,20 +37,11 @@ __all__ = [
 
 ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when the same outputs would be described or stored differently."""
 
 LEAST_DEVIATION: Final = 1e-6
 """A feature that varies less than this is left as it is: dividing would blow up rounding errors."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where data and models come from, and where what is made of them is kept."""
-
-    source: Source
-    models: Models
-    cache: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +139,8 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         ModelError: a model is missing or bad, or diverges.
         ConfigError: cuda without a GPU.
     """
-    _check_device(config.training.device)
+    check_device(config.training.device)
+    hears = progress or Silence()
     files = read(config, places.source)
     prints = split_fingerprints(config, files)
     found = recipes(
@@ -170,11 +160,12 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
 
     def make(fresh: Path) -> dict[str, Any]:
         splits = cut(config, files)
-        bench = _bench(config, places, splits, prints, found, progress or Silence())
+        bench = _bench(config, places, splits, prints, found, hears)
         _write(fresh, bench, found)
-        return _describe(config, places.source, splits, prints, found)
+        return _describe(config, places, splits, prints, found)
 
-    description = caching.entry(folder, make)
+    waiting = shown(hears, "waiting for another process that prepares the same")
+    description = caching.entry(folder, make, waiting=waiting)
     return _opened(folder, description)
 
 
@@ -212,55 +203,6 @@ def _opened(folder: Path, found: dict[str, Any]) -> Prepared:
         split_origin={split: each["origin"] for split, each in found["splits"].items()},
         folder=folder,
     )
-
-
-def check_inputs(config: TrialConfig, places: Places) -> None:
-    """Find everything that can be known to be wrong before a run starts; trains nothing.
-
-    Raises:
-        SourceError: data files, columns or labels are missing or bad, or the hub is out of reach.
-        ModelError: a model is missing, has no weights, no tokenizer, too few layers or words.
-        ConfigError: cuda without a GPU, or a cache folder that cannot be written.
-    """
-    _check_device(config.training.device)
-    _check_cache(places.cache)
-    files = read(config, places.source)
-    cut(config, files)
-    model = config.model
-    pairs = set(zip(model.expert_model_names, model.expert_layers, strict=True))
-    if model.stem == "model":
-        pairs.add((model.router_model_name, model.router_stem_layers))
-    for name in sorted({name for name, _ in pairs}):
-        places.models.check(name)
-    recipes(config, places.models, trained_on="", memory=places.cache / "hashes")
-    words = len(load_tokenizer(model.tokenizer_model_name, places.models))
-    for name, layers in sorted(pairs):
-        shape = load_config(places.models.resolve(name))
-        shorten(shape, layers, name)
-        if words > shape.vocab_size:
-            raise ModelError(
-                f"{name} knows {shape.vocab_size} tokens and tokenizer "
-                f"{model.tokenizer_model_name} gives {words}; set tokenizer_model_name to its own"
-            )
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but torch sees no GPU; set device=cpu or device=auto")
-
-
-def _check_cache(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        writable = os.access(cache, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise ConfigError(
-            f"--cache {cache} cannot be made ({error.strerror}); give another folder"
-        ) from error
-    if not writable:
-        raise ConfigError(f"--cache {cache} cannot be written to; give another folder")
 
 
 def _bench(
@@ -319,7 +261,7 @@ def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
 
 def _describe(
     config: TrialConfig,
-    source: Source,
+    places: Places,
     splits: dict[str, Examples],
     prints: dict[str, str],
     found: Recipes,
@@ -346,6 +288,6 @@ def _describe(
             "stand_in": found.stem.stand_in,
             "hash": found.stem.key,
         },
-        "notes": notes_of(config, source, found),
-        "synthetic": source.kind == "sample",
+        "notes": notes_of(config, places.source, found, headless=headless(config, places.models)),
+        "synthetic": places.source.kind == "sample",
     }

@@ -6,7 +6,8 @@ finds it there. Letters: N examples, C outputs, F features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -43,6 +44,17 @@ class Progress(Protocol):
 
     def finish(self) -> None:
         """The step is over."""
+
+
+@contextlib.contextmanager
+def shown(progress: Progress, label: str) -> Iterator[None]:
+    """A step without parts: said when it begins, over when the block is left."""
+    progress.start(label, 1)
+    try:
+        yield
+    finally:
+        progress.advance()
+        progress.finish()
 
 
 class Silence:
@@ -143,7 +155,11 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
     if not recipe.epochs or expert.fine_tuned:
         return expert.eval()
     folder = bench.cache / "experts" / recipe.key
-    caching.entry(folder, lambda fresh: _train(expert, recipe, bench, task, fresh, who))
+    caching.entry(
+        folder,
+        lambda fresh: _train(expert, recipe, bench, task, fresh, who),
+        waiting=shown(bench.progress, f"{who}: waiting for another process that trains it"),
+    )
     expert.load_state_dict(load_file(folder / WEIGHTS_FILE))
     return expert.eval()
 

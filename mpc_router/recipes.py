@@ -197,30 +197,50 @@ def _model_hash(found: Resolved, memory: Path | None) -> str:
     """Of a model's configuration and weights."""
     if found.kind == "sample":
         return _sample_hash(found.name)
-    folder = Path(found.path_or_name)
-    if found.kind == "hub":
-        folder = _hub_model(found.name)
-    config = folder / CONFIG_FILE
+    weights = weight_files(found)
+    config = weights[0].parent / CONFIG_FILE
+    # weights alone, not the files' names: the same tensors may lie under another name elsewhere
+    return digest(_file_hash(config, None), [_file_hash(each, memory) for each in weights])
+
+
+def weight_files(found: Resolved) -> list[Path]:
+    """The files that a model's weights are read from, in its own folder; none for the sample's.
+
+    Raises:
+        ModelError: there is no configuration, no weights, or a part of them is missing.
+    """
+    if found.kind == "sample":
+        return []
+    folder = _hub_model(found.name) if found.kind == "hub" else Path(found.path_or_name)
     weights = _weights(folder)
-    if not config.is_file() or not weights:
+    if not (folder / CONFIG_FILE).is_file() or not weights:
         raise ModelError(
             f"{folder} holds no {CONFIG_FILE} or no weights (looked for "
             f"{', '.join(WEIGHT_FILES)}); copy them there or name another model"
         )
-    # weights alone, not the files' names: the same tensors may lie under another name elsewhere
-    return digest(_file_hash(config, None), [_file_hash(each, memory) for each in weights])
+    return weights
 
 
 def _weights(folder: Path) -> list[Path]:
     """The weight files that transformers would read: one, or an index's parts; empty if none."""
     for name in WEIGHT_FILES:
         path = folder / name
-        if path.is_file() and name.endswith(".index.json"):
-            parts = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-            return [folder / part for part in sorted(set(parts)) if (folder / part).is_file()]
         if path.is_file():
-            return [path]
+            return _parts(path) if name.endswith(".index.json") else [path]
     return []
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, all of them beside it."""
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        parts = [index.parent / str(part) for part in sorted(set(named))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} is no index of weights; copy or download it again") from error
+    for part in parts:
+        if not part.is_file() or part.parent != index.parent:
+            raise ModelError(f"{index} names {part.name}, which is not there; copy it there")
+    return parts
 
 
 def _hub_model(name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 EPILOGUE: Final = """examples:
   python -m sweeps.run mrpc_grid --sample
   python -m sweeps.run mrpc_grid pool=minilm --data DIR seeds=[0,1] epochs=3
-  python -m sweeps.run mrpc_grid alpha={grid:[0,0.1]} beta=0.01
+  python -m sweeps.run mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
   python -m sweeps.run --resume runs/mrpc_grid-20261123-101500
 """
 

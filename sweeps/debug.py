@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from sweeps import parts
 from sweeps.display import Display
-from sweeps.journal import LOSS_TOLERANCE
-from sweeps.records import FAILED, Pack, Report, Trial
+from sweeps.journal import LOSS_TOLERANCE, State
+from sweeps.records import (
+    CHECKPOINTS_FOLDER,
+    FAILED,
+    INTERRUPTED,
+    PARTS_FOLDER,
+    Pack,
+    Report,
+    Trial,
+)
 from sweeps.worker import Job, run_pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The same trial in a run: what a replay of it must equal."""
+
+    reports: Mapping[tuple[str, int, str], Report]
+    """By (key, epoch, split)."""
+
+    routes: pa.Table | None
+    """Its rows of the routing table; None where it left none."""
+
+    whole: bool
+    """Whether it ended, and was not interrupted."""
+
+    @staticmethod
+    def of(state: State, key: str, run: Path) -> Before:
+        """The trial in the run's journal and bulk files."""
+        ending = state.endings.get(key)
+        part = ending.part if ending else None
+        return Before(
+            reports={place: each for place, each in state.reports.items() if place[0] == key},
+            routes=parts.routes_of(run / PARTS_FOLDER / part, key) if part else None,
+            whole=ending is not None and ending.status != INTERRUPTED,
+        )
 
 
 def debug(
@@ -18,20 +56,20 @@ def debug(
     display: Display,
     *,
     threads: int,
-    then: Mapping[tuple[str, int, str], Report],
+    before: Before | None = None,
 ) -> bool:
-    """Trains the trial alone and prints its reports; gives whether it failed, or differs.
+    """Trains the trial alone and prints its reports; False if it failed, or differs from `before`.
 
-    `then` are the reports of the same trial in a run, to compare with. Nothing is left on disk.
+    Nothing is left on disk.
     """
     print(f"trial {trial.key}: point {trial.point}, seed {trial.seed}")
-    bad = False
+    sound = True
     seen: list[Report] = []
     with tempfile.TemporaryDirectory(prefix="mpc-debug-") as folder:
         job = Job(
             prepared=prepared,
-            parts=Path(folder) / "parts",
-            checkpoints=Path(folder) / "checkpoints",
+            parts=Path(folder) / PARTS_FOLDER,
+            checkpoints=Path(folder) / CHECKPOINTS_FOLDER,
             threads=threads,
         )
         pack = Pack(name="debug", trials=(trial,))
@@ -40,15 +78,45 @@ def debug(
                 seen += message.reports
                 for ending in message.endings:
                     if ending.status == FAILED:
-                        bad = True
+                        sound = False
                         print(f"FAILED: {ending.reason}")
+        path = job.parts / pack.file
+        routes = parts.routes_of(path, trial.key) if path.exists() else None
     for report in seen:
         print(line(report))
-    if then and not bad:
-        differing = [report.place for report in seen if not equal(report, then.get(report.place))]
-        bad = bool(differing) or len(seen) != len(then)
-        print("differs from the run: " + str(differing) if bad else "equal to the run's numbers")
-    return bad
+    if before is None or not sound:
+        return sound
+    return _compare(seen, routes, before)
+
+
+def _compare(seen: Sequence[Report], routes: pa.Table | None, before: Before) -> bool:
+    """Says in a line how far the replay is from the run; whether it is equal."""
+    now = {report.place: report for report in seen}
+    places = before.reports.keys() | (now.keys() if before.whole else set())
+    differing = sorted(
+        place for place in places if not equal(now.get(place), before.reports.get(place))
+    )
+    if differing:
+        print(f"differs from the run: {differing}")
+        return False
+    losses = max((_distance(now[place], before.reports[place]) for place in places), default=0.0)
+    said = f"equal to the run's numbers: {len(places)} reports, losses within {losses:.1e}"
+    if before.routes is not None and routes is not None:
+        if not routes.drop(["logits"]).equals(before.routes.drop(["logits"])):
+            print("differs from the run: the routes")
+            return False
+        far = np.abs(_logits(routes) - _logits(before.routes)).max(initial=0.0)
+        said += f"; {len(routes)} routes, the router's logits within {far:.1e}"
+    print(said)
+    return True
+
+
+def _distance(report: Report, other: Report) -> float:
+    return max(abs(value - other.losses[name]) for name, value in report.losses.items())
+
+
+def _logits(routes: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.asarray(routes["logits"].combine_chunks().flatten().to_numpy(), np.float64)
 
 
 def line(report: Report) -> str:
@@ -62,14 +130,13 @@ def line(report: Report) -> str:
     )
 
 
-def equal(report: Report, other: Report | None) -> bool:
+def equal(report: Report | None, other: Report | None) -> bool:
     """Same scores, costs and shares; losses within `LOSS_TOLERANCE`."""
-    return other is not None and (
-        dict(report.metrics) == dict(other.metrics)
+    return (
+        report is not None
+        and other is not None
+        and dict(report.metrics) == dict(other.metrics)
         and dict(report.cost) == dict(other.cost)
         and report.share == other.share
-        and all(
-            abs(value - other.losses[name]) <= LOSS_TOLERANCE
-            for name, value in report.losses.items()
-        )
+        and _distance(report, other) <= LOSS_TOLERANCE
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
@@ -25,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.journal import State
-from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack
+from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
 from sweeps.standing import Standing, front
 
 FRONT_ROWS = 12
@@ -44,6 +45,7 @@ class Display:
         self._vector = ""
         self._began = time.monotonic()
         self._step = ("", 0.0)
+        self._stopping = False
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line for people."""
@@ -85,6 +87,17 @@ class Display:
             f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
             f"front of {len(best)}{_ends(best)}"
         )
+
+    def stopping(self) -> None:
+        """A clean stop was asked for, and takes some seconds; said once."""
+        if not self._stopping:
+            self._stopping = True
+            self.say("stopping; what is done is kept (Ctrl-C again ends at once)", style="yellow")
+
+    def abandon(self) -> None:
+        """The last word before the process ends at once; called from a signal's handler."""
+        print("\nended at once; what is journaled is safe, --resume goes on", file=sys.stderr)
+        sys.stderr.flush()
 
     def __enter__(self) -> Display:
         return self
@@ -150,7 +163,7 @@ class LiveDisplay(Display):
         """Bars grow; a failure is said."""
         super().heard(pack, message, state)
         self._state = state
-        epochs = sum(report.split == "selection" for report in message.reports)
+        epochs = sum(report.split == SELECTION for report in message.reports)
         self._bars.advance(self._tasks[pack.name], epochs)
         if self._whole is not None:
             self._bars.update(self._whole, completed=_finished_epochs(state))
@@ -160,6 +173,11 @@ class LiveDisplay(Display):
         self._running.pop(pack.name, None)
         if pack.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(pack.name))
+
+    def abandon(self) -> None:
+        """The same, with the cursor back that the live display hides."""
+        self.console.show_cursor()
+        super().abandon()
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()
@@ -175,6 +193,9 @@ class LiveDisplay(Display):
 
     def _draw(self) -> Group:
         state = self._state
+        if state is None and self._objectives:
+            waited = time.monotonic() - self._began
+            return Group(Text(f"workers are being started; {waited:.0f} s", style="bold"))
         if state is None:
             return Group(self._bars)
         counts = tally(state)
@@ -209,7 +230,13 @@ def tally(state: State) -> Counter[str]:
 
 def front_table(standings: list[Standing]) -> Table:
     """The front so far, on selection; the dearest rows are left out where it is long."""
-    table = Table(title="front so far (selection)", title_justify="left", title_style="dim")
+    table = Table(
+        title="front so far (selection)",
+        title_justify="left",
+        title_style="dim",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     if not standings:
         return table
     first = standings[0]
@@ -255,9 +282,7 @@ def _epochs(config: str) -> int:
 
 def _finished_epochs(state: State) -> int:
     """Epochs that all trials have behind them; an ended one has all of its own."""
-    reached: dict[str, int] = {}
-    for report in state.reports.values():
-        reached[report.key] = max(report.epoch, reached.get(report.key, 0))
+    reached = {key: report.epoch for (key, _), report in state.latest.items()}
     for key, ending in state.endings.items():
         if ending.status in (FAILED, STOPPED):
             reached[key] = _epochs(state.trials[key].config)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shutil
-import tempfile
+import logging
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ from ray.tune.search import Searcher
 from sweeps.environment import answers
 from sweeps.ledger import Ledger
 from sweeps.records import Message, Pack, SweepError, pack_from
+from sweeps.sessions import session_folder
+from sweeps.signals import EXIT_CODES
 from sweeps.worker import Job, run_pack
 
 LOOPBACK: Final = "127.0.0.1"
-_SHORT: Final = 24
-"""Sockets lie in the temporary folder, and a socket's path has at most 107 characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,8 @@ def drive(
     Raises:
         SweepError: Ray could not be started or joined, or gave up.
     """
-    with _folder() as folder, _ray(workers, folder):
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the ledger's to say
+    with session_folder() as folder, _ray(workers, folder):
         if stopped():
             return
         tuner = tune.Tuner(
@@ -90,7 +91,10 @@ def drive(
 
 def capacity(address: str, *, cpus: float, gpus: float) -> int:
     """Packs that a running cluster has room for at once."""
-    with _folder() as folder, _ray(Workers(count=1, cpus=cpus, gpus=gpus, address=address), folder):
+    with (
+        session_folder() as folder,
+        _ray(Workers(count=1, cpus=cpus, gpus=gpus, address=address), folder),
+    ):
         found = ray.cluster_resources()
     room = found.get("CPU", 0.0) / cpus
     if gpus:
@@ -100,17 +104,6 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
             f"the cluster at {address} has no room for a pack of {cpus:g} cpus and {gpus:g} gpus"
         )
     return int(room)
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder that only we may read, gone in the end, for Ray's sessions and Tune's own files."""
-    short = None if len(tempfile.gettempdir()) <= _SHORT else "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="mpc-", dir=short))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -126,6 +119,7 @@ def _ray(workers: Workers, folder: Path) -> Iterator[None]:
         raise SweepError(
             f"nothing answers at {workers.address}; start the cluster, or leave out --address"
         )
+    handlers = {number: signal.getsignal(number) for number in EXIT_CODES}
     try:
         if workers.address is None:
             ray.init(
@@ -140,6 +134,8 @@ def _ray(workers: Workers, folder: Path) -> Iterator[None]:
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         place = workers.address or "this machine"
         raise SweepError(f"Ray on {place} is not to be had: {_last_line(error)}") from error
+    for number, handler in handlers.items():
+        signal.signal(number, handler)  # Ray has put its own, which ends this process, for SIGTERM
     try:
         if workers.address is None:
             address = ray.util.get_node_ip_address()

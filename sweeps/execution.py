@@ -6,41 +6,31 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from sweeps.display import Display
 from sweeps.journal import Journal
 from sweeps.ledger import Ledger
 from sweeps.plan import remaining
-from sweeps.records import FAILED, Pack
+from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Pack
 from sweeps.signals import CleanStop
+from sweeps.space import PackSettings
 from sweeps.worker import Job, run_pack
-
-JOURNAL: Final = "journal.jsonl"
-PARTS: Final = "parts"
-CHECKPOINTS: Final = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """What of the machine, or of a cluster, a pack gets."""
 
-    cpus: float
-    gpus: float
+    pack: PackSettings
     address: str | None
-
-    @property
-    def threads(self) -> int:
-        """Torch threads of a pack."""
-        return max(1, int(self.cpus))
 
     def workers(self) -> int:
         """Packs at once: on this machine, or on the cluster that is joined."""
         if self.address is None:
-            return max(1, int(_cores() / self.cpus))
+            return max(1, int(_cores() / self.pack.cpus))
         from sweeps.driver import capacity
 
-        return capacity(self.address, cpus=self.cpus, gpus=self.gpus)
+        return capacity(self.address, cpus=self.pack.cpus, gpus=self.pack.gpus)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +55,9 @@ def job(run: Path, prepared: Path, share: Share) -> Job:
     """What all packs of a run share."""
     return Job(
         prepared=prepared.resolve(),
-        parts=(run / PARTS).resolve(),
-        checkpoints=(run / CHECKPOINTS).resolve(),
-        threads=share.threads,
+        parts=(run / PARTS_FOLDER).resolve(),
+        checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
+        threads=share.pack.threads,
     )
 
 
@@ -78,8 +68,8 @@ def train(journal: Journal, display: Display, common: Job, share: Share) -> Outc
     def by_ray(packs: Sequence[Pack], ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
             count=share.workers(),
-            cpus=share.cpus,
-            gpus=share.gpus,
+            cpus=share.pack.cpus,
+            gpus=share.pack.gpus,
             address=share.address,
         )
         drive(packs, common, ledger, workers=workers, stopped=stopped)
@@ -109,11 +99,17 @@ def _train(
 ) -> Outcome:
     ledger = Ledger(journal, display)
     packs = remaining(journal.state.packs.values(), journal.state.unended(), journal.state.attempts)
-    with CleanStop() as stop:
+    with CleanStop(display.abandon) as stop:
+
+        def stopped() -> bool:
+            if stop.asked():
+                display.stopping()
+            return stop.asked()
+
         try:
             if packs:
                 with display:
-                    drive(packs, ledger, stop.asked)
+                    drive(packs, ledger, stopped)
         finally:
             reason = stop.number.name if stop.number else "the run broke off"
             ledger.interrupt_all(reason)

@@ -11,7 +11,7 @@ from sweeps.worker import Prepared, measured_step
 def forecast(study: Study, prepared: Prepared, planned: Plan, share: Share) -> None:
     """Measures a step of the first pack and prints the plan with an estimate."""
     workers = share.workers()
-    step = measured_step(planned.packs[0], prepared, threads=share.threads)
+    step = measured_step(planned.packs[0], prepared, threads=share.pack.threads)
     rows = len(prepared.splits["train"].labels)
     seconds = estimate(
         planned.packs,

@@ -72,6 +72,9 @@ class State:
     """Starts by pack."""
 
     reports: dict[tuple[str, int, str], Report] = field(default_factory=dict)
+    latest: dict[tuple[str, str], Report] = field(default_factory=dict)
+    """The report of the highest epoch, by key and split."""
+
     decisions: dict[tuple[str, int], Decision] = field(default_factory=dict)
     endings: dict[str, Ending] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
@@ -147,6 +150,10 @@ def _reported(state: State, event: Event) -> None:
         first = state.reports.setdefault(report.place, report)
         if first is not report:
             _same(first, report, event["n"])
+            continue
+        latest = state.latest.get((report.key, report.split))
+        if latest is None or latest.epoch < report.epoch:
+            state.latest[report.key, report.split] = report
 
 
 def _same(first: Report, again: Report, number: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sweeps.journal import Journal, State
-from sweeps.records import INTERRUPTED, Ending, Message, Pack
+from sweeps.records import INTERRUPTED, SELECTION, Ending, Message, Pack
 
 
 class Watcher(Protocol):
@@ -79,12 +79,12 @@ class Ledger:
             self.interrupted(pack, reason)
 
     def _interruption(self, key: str, pack: Pack, reason: str) -> Ending:
-        mine = [report for report in self.state.reports.values() if report.key == key]
+        last = self.state.latest.get((key, SELECTION))
         return Ending(
             key=key,
             status=INTERRUPTED,
-            epochs=max((report.epoch for report in mine), default=0),
-            seconds=max((report.seconds for report in mine), default=0.0),
+            epochs=last.epoch if last else 0,
+            seconds=last.seconds if last else 0.0,
             attempt=pack.attempt,
             reason=reason,
         )

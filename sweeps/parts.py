@@ -42,6 +42,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def routes_of(path: Path, key: str) -> pa.Table:
+    """The rows of one trial in a pack's file, as `routing` made them."""
+    return pq.read_table(path, filters=[("key", "=", key)])
+
+
 def routing(
     key: str,
     split: str,

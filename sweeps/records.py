@@ -12,6 +12,16 @@ STOPPED: Final = "STOPPED"
 FAILED: Final = "FAILED"
 INTERRUPTED: Final = "INTERRUPTED"
 
+SELECTION: Final = "selection"
+"""The split that stopping, search and the display see."""
+
+JOURNAL_FILE: Final = "journal.jsonl"
+PARTS_FOLDER: Final = "parts"
+CHECKPOINTS_FOLDER: Final = "checkpoints"
+"""A run's truth. `analysis.schema` says these names, and those of the statuses, to readers; the
+writers may not import it (`tables` excepted), so that training never waits for the analysis. A
+test holds the two to each other."""
+
 
 class InputError(Exception):
     """The user's input is wrong: one sentence."""

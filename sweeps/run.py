@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.arguments import parser
-from sweeps.records import InputError, SweepError
+from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, terminate
 
 if TYPE_CHECKING:
     from mpc_router.outputs import Places, Prepared
     from sweeps.display import Display
     from sweeps.execution import Outcome, Share
-    from sweeps.journal import Journal, State
+    from sweeps.journal import Journal
     from sweeps.plan import Plan
     from sweeps.study import Study
 
@@ -103,6 +104,9 @@ def _new_folder(args: argparse.Namespace, study: Study) -> Path:
     run: Path = args.out / check_name("--name", name)
     if run.exists():
         raise InputError(f"{run} exists; give another --name, or go on with it: --resume {run}")
+    above = next(each for each in run.absolute().parents if each.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"--out {args.out} cannot be written to: {above}; give another folder")
     return run
 
 
@@ -141,7 +145,7 @@ def _share(args: argparse.Namespace, study: Study) -> Share:
     from sweeps.execution import Share
 
     prepare(args.address)
-    return Share(cpus=study.pack.cpus, gpus=study.pack.gpus, address=args.address)
+    return Share(pack=study.pack, address=args.address)
 
 
 def _plan(study: Study, prepared: Prepared, workers: int) -> Plan:
@@ -158,7 +162,7 @@ def _plan(study: Study, prepared: Prepared, workers: int) -> Plan:
 
 
 def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:
-    from sweeps import execution, origins, worker
+    from sweeps import origins, worker
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.provenance import provenance
@@ -173,14 +177,14 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
         run.mkdir(parents=True)
     except FileExistsError as error:
         raise InputError(f"{run} exists; give another --name") from error
-    with Journal(run / execution.JOURNAL) as journal:
+    with Journal(run / JOURNAL_FILE) as journal:
         journal.append(
             "opened",
             run=run.name,
             study=tree,
             **facts,
             provenance=provenance(run.name, tree, facts, prepared, arguments=given),
-            parts=worker.write_shared_parts(prepared, run / execution.PARTS),
+            parts=worker.write_shared_parts(prepared, run / PARTS_FOLDER),
             places=origins.said(args, cache=places.cache),
         )
         journal.append("asked", batch=0, points=planned.points, packs=planned.packs)
@@ -188,14 +192,14 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from sweeps import execution, origins
+    from sweeps import origins
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.study import from_tree
 
-    path = args.resume / execution.JOURNAL
+    path = args.resume / JOURNAL_FILE
     if not path.is_file():
-        raise InputError(f"{args.resume} holds no {execution.JOURNAL}; name a run's folder")
+        raise InputError(f"{args.resume} holds no {JOURNAL_FILE}; name a run's folder")
     if args.words:
         raise InputError(f"--resume takes the run's own study; leave out {' '.join(args.words)}")
     with Journal(path) as journal:
@@ -242,7 +246,9 @@ def _sweep(
     _show(args, run)
     if outcome.unended:
         reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
-        raise SweepError(f"{outcome.unended} trials have not ended ({reasons}); {_again(run)}")
+        raise SweepError(
+            f"{outcome.unended} trials have not ended ({reasons}); go on with {_again(run)}"
+        )
     if outcome.failed:
         print(
             f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why", file=sys.stderr
@@ -260,14 +266,15 @@ def _show(args: argparse.Namespace, run: Path) -> None:
     from rich.console import Console
 
     from analysis.front import print_front
-    from analysis.load import RunError
+    from analysis.load import RunError, load_run
     from analysis.report import write_report
 
     try:
-        print_front(run, Console())
+        loaded = load_run(run)
+        print_front(loaded, Console())
         print(f"run: {run}")
         if not args.no_report:
-            print(f"report: {write_report(run)}")
+            print(f"report: {write_report(loaded)}")
     except RunError as error:
         print(f"no front: {error}", file=sys.stderr)
 
@@ -289,22 +296,23 @@ def _debug(args: argparse.Namespace, study: Study) -> int:
     display = make_display(quiet=args.quiet)
     prepared = _prepare(study, _places(args), display)
     trial = _plan(study, prepared, 1).packs[0].trials[0]
-    threads = max(1, int(study.pack.cpus))
-    failed = debug(trial, prepared.folder, display, threads=threads, then={})
-    return 4 if failed else 0
+    sound = debug(trial, prepared.folder, display, threads=study.pack.threads)
+    return 0 if sound else 4
 
 
 def _replay(args: argparse.Namespace) -> int:
     """`--debug --key KEY --run RUN`."""
-    from sweeps import execution, origins
-    from sweeps.debug import debug
+    from sweeps import origins
+    from sweeps.debug import Before, debug
     from sweeps.display import make_display
     from sweeps.journal import read, replay
     from sweeps.study import from_tree
 
     if not (args.debug and args.key and args.run):
         raise InputError("--key and --run go together, and with --debug")
-    state = replay(read(args.run / execution.JOURNAL))
+    if not (args.run / JOURNAL_FILE).is_file():
+        raise InputError(f"{args.run} holds no {JOURNAL_FILE}; name a run's folder")
+    state = replay(read(args.run / JOURNAL_FILE))
     if state.opened is None or args.key not in state.trials:
         raise InputError(f"{args.run} has no trial {args.key!r}; its trials.parquet names them")
     study = from_tree(state.opened["study"])
@@ -312,10 +320,9 @@ def _replay(args: argparse.Namespace) -> int:
     display = make_display(quiet=args.quiet)
     prepared = _prepare(study, _places(args), display)
     origins.check_same(state, prepared)
-    then = {place: report for place, report in state.reports.items() if place[0] == args.key}
-    threads = max(1, int(study.pack.cpus))
-    failed = debug(state.trials[args.key], prepared.folder, display, threads=threads, then=then)
-    return 4 if failed else 0
+    trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
+    sound = debug(trial, prepared.folder, display, threads=study.pack.threads, before=before)
+    return 0 if sound else 4
 
 
 if __name__ == "__main__":

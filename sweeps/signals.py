@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final
+
+from sweeps.processes import end_descendants
 
 EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -20,9 +23,14 @@ def terminate(number: int, frame: FrameType | None) -> None:
 
 
 class CleanStop:
-    """While its block runs, a signal sets `number` instead of interrupting."""
+    """While its block runs, a signal sets `number` instead of interrupting.
 
-    def __init__(self) -> None:
+    A SIGINT after that ends the process at once, after `last_words`, and with it every process that
+    it has started (Ray's agents would outlive it by some seconds): what the journal holds is safe.
+    """
+
+    def __init__(self, last_words: Callable[[], None]) -> None:
+        self._last_words = last_words
         self.number: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -46,5 +54,7 @@ class CleanStop:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
+            self._last_words()
+            end_descendants()
             os._exit(EXIT_CODES[signal.SIGINT])
         self.number = self.number or signal.Signals(number)

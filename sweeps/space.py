@@ -1,9 +1,12 @@
-"""What of a study needs no trainer: the values of an axis, plain data, and names that are near."""
+"""What of a study needs no trainer: axes, a pack's share, plain data, and names that are near."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 AXES: Final = ("grid", "choice", "uniform", "loguniform", "int")
@@ -15,6 +18,44 @@ ABLE: Final = {"search": "grid", "stopping": "none"}
 
 class SpaceError(ValueError):
     """A part of a study that cannot be read, or that this version cannot do: one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """The share of the machine that a pack gets, and its size."""
+
+    points: int = 0
+    """Points a pack holds at most, each with all replicates; 0: two packs a worker."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
+            raise SpaceError(f"pack.points is {self.points!r}, but must be an integer from 0")
+        for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
+            if not is_number(value) or not math.isfinite(value) or value < 0:
+                raise SpaceError(f"pack.{name} is {value!r}, but must be a number from 0")
+        if self.cpus == 0:
+            raise SpaceError("pack.cpus is 0, but a pack needs a share of a processor")
+
+    @property
+    def threads(self) -> int:
+        """Torch's, for a pack."""
+        return max(1, int(self.cpus))
+
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> PackSettings:
+        """The settings that plain data describes.
+
+        Raises:
+            SpaceError: an unknown key, or a value out of its range.
+        """
+        known = [each.name for each in dataclasses.fields(PackSettings)]
+        for name in given:
+            if name not in known:
+                raise SpaceError(unknown("key of pack", name, known))
+        return PackSettings(**given)
 
 
 def grid(name: object, axis: Any) -> tuple[Any, ...]:

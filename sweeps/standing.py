@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sweeps.journal import State
-from sweeps.records import FAILED, Point, Report
-
-SELECTION = "selection"
+from sweeps.records import FAILED, SELECTION, Point, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +29,7 @@ def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list
     Sorted by the last objective. Points with a failed replicate, or one that has reported nothing
     yet, are left out.
     """
-    last: dict[str, Report] = {}
-    for report in state.reports.values():
-        if report.split == SELECTION:
-            last[report.key] = report
+    last = {key: report for (key, split), report in state.latest.items() if split == SELECTION}
     replicates: dict[str, list[str]] = {}
     for trial in state.trials.values():
         replicates.setdefault(trial.point, []).append(trial.key)
@@ -56,20 +51,22 @@ def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list
                 epoch=min(report.epoch for report in mine),
             )
         )
-    losses = [
-        tuple(
-            -each.values[name] if way == "max" else each.values[name]
-            for name, way in objectives.items()
-        )
-        for each in standings
-    ]
-    kept = [
-        each
-        for each, mine in zip(standings, losses, strict=True)
-        if not any(_beats(other, mine) for other in losses)
-    ]
+    kept: list[tuple[tuple[float, ...], Standing]] = []
+    for losses, each in sorted(
+        ((_losses(each, objectives), each) for each in standings), key=lambda pair: pair[0]
+    ):  # whoever beats a point comes before it
+        if not any(_beats(other, losses) for other, _ in kept):
+            kept.append((losses, each))
     final = list(objectives)[-1]
-    return sorted(kept, key=lambda each: each.values[final])
+    return sorted((each for _, each in kept), key=lambda each: each.values[final])
+
+
+def _losses(standing: Standing, objectives: Mapping[str, str]) -> tuple[float, ...]:
+    """Its values, all to be minimised."""
+    return tuple(
+        -standing.values[name] if way == "max" else standing.values[name]
+        for name, way in objectives.items()
+    )
 
 
 def value(report: Report, objective: str, cost_vector: str) -> float:

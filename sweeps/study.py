@@ -29,7 +29,10 @@ from mpc_router.costs import to_json
 from mpc_router.sections import SECTIONS
 from mpc_router.tasks import TASKS, Task
 from sweeps.records import Point
-from sweeps.space import SpaceError, grid, is_number, kind, only_able, plain, unknown
+from sweeps.space import PackSettings, SpaceError, grid, kind, only_able, plain, unknown
+
+MOST_POINTS: Final = 10_000
+"""Of a grid: more than a run could hold, and a slip of the pen rather than a wish."""
 
 SHIPPED: Final = Path(__file__).parent / "studies"
 
@@ -59,26 +62,6 @@ def check_name(what: str, name: object) -> str:
             "the first a letter or a digit"
         )
     return name
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackSettings:
-    """The share of the machine that a pack gets, and its size."""
-
-    points: int = 0
-    """Points a pack holds at most, each with all replicates; 0: two packs a worker."""
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
-            raise ConfigError(f"pack.points is {self.points!r}, but must be an integer from 0")
-        for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
-            if not is_number(value) or not math.isfinite(value) or value < 0:
-                raise ConfigError(f"pack.{name} is {value!r}, but must be a number from 0")
-        if self.cpus == 0:
-            raise ConfigError("pack.cpus is 0, but a pack needs a share of a processor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +139,11 @@ class Study:
     @functools.cached_property
     def _resolved(self) -> tuple[tuple[Point, TrialConfig], ...]:
         axes = self.space.values()
+        size = math.prod(map(len, axes))
+        if size > MOST_POINTS:
+            raise ConfigError(
+                f"space has {size} points, more than {MOST_POINTS}; search fewer values"
+            )
         whole = [dict(zip(self.space, values, strict=True)) for values in itertools.product(*axes)]
         if self.start and not self.space:
             whole = []
@@ -218,22 +206,18 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     for name in _MAPPINGS:
         if not isinstance(tree.get(name, {}), Mapping):
             raise ConfigError(f"{name} is {tree[name]!r}, but must be a mapping")
-    try:
-        only_able(tree)
-        axes = {name: grid(name, axis) for name, axis in tree.get("space", {}).items()}
-    except SpaceError as error:
-        raise ConfigError(str(error)) from error
     start = tree.get("start", [])
     if not isinstance(start, Sequence) or not all(isinstance(each, Mapping) for each in start):
         raise ConfigError(f"start is {start!r}, but must be a list of mappings")
     seeds = tree.get("seeds", [0])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
         raise ConfigError(f"seeds is {seeds!r}, but must be a list of integers such as [0, 1, 2]")
-    pack = tree.get("pack", {})
-    known = [each.name for each in dataclasses.fields(PackSettings)]
-    for name in pack:
-        if name not in known:
-            raise ConfigError(unknown("key of pack", name, known))
+    try:
+        only_able(tree)
+        axes = {name: grid(name, axis) for name, axis in tree.get("space", {}).items()}
+        pack = PackSettings.of(tree.get("pack", {}))
+    except SpaceError as error:
+        raise ConfigError(str(error)) from error
     return Study(
         study=tree.get("study", ""),
         trial=flatten(tree.get("trial", {})),
@@ -244,7 +228,7 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         if "objectives" in tree
         else {"score": "max", "cost": "min"},
         cost_vector=str(tree.get("cost_vector", "constants")),
-        pack=PackSettings(**pack),
+        pack=pack,
     )
 
 
@@ -266,7 +250,7 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     if path is None:
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
-            raise ConfigError(f"{unknown('study', name, known)}; or give the path of a YAML file")
+            raise ConfigError(f"{unknown('study', name, known)} (or give a YAML file's path)")
     tree = read_yaml(path)
     tree.setdefault("study", path.stem)
     given = parse_overrides(overrides)
@@ -316,7 +300,10 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """By leaf name, the axes of a space not taken apart."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        flat.update(flatten({name: value}) if name in SECTIONS else {leaf_of(str(name)): value})
+        inner = flatten({name: value}) if name in SECTIONS else {leaf_of(str(name)): value}
+        for leaf in inner.keys() & flat.keys():
+            raise ConfigError(f"setting {leaf!r} is given twice")
+        flat.update(inner)
     return flat
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -46,6 +48,7 @@ def write(run: Path, state: State) -> None:
     opened = state.opened
     run_name = opened["run"]
     metrics = tuple(opened["metrics"])
+    order = _Order(state)
     trials = schema.trials(
         {leaf: COLUMN_TYPES[kind] for leaf, kind in opened["settings"].items()},
         metrics=metrics,
@@ -55,15 +58,45 @@ def write(run: Path, state: State) -> None:
     rows = list(_trial_rows(state, metrics))
     _write(run, "trials", run_name, [pa.Table.from_pylist(rows, schema=trials)])
     said = schema.reports(metrics)
-    rows = list(_report_rows(state))
+    rows = list(_report_rows(state, order))
     _write(run, "reports", run_name, [pa.Table.from_pylist(rows, schema=said)])
-    _write(run, "routing", run_name, _routing(run, state))
+    _write(run, "routing", run_name, _routing(run, state, order))
     for name, kind in (("experts", schema.EXPERTS), ("examples", schema.EXAMPLES)):
         _write(run, name, run_name, [_part(run, f"{name}.parquet", state).cast(kind)])
     text = yaml.safe_dump(dict(opened["study"]), sort_keys=False, default_flow_style=None)
     _write_text(run / schema.STUDY_FILE, text)
     provenance = {**opened["provenance"], "schema": schema.VERSION}
     _write_text(run / schema.PROVENANCE_FILE, json.dumps(provenance, indent=1) + "\n")
+
+
+class _Order:
+    """The order of rows: trials as they were asked, epochs, then splits, selection first.
+
+    Told by the plan and not by who arrived first, so that equal runs have equal tables.
+    """
+
+    def __init__(self, state: State) -> None:
+        assert state.opened is not None
+        self._keys = list(state.trials)
+        self._splits = [schema.SELECTION, *state.opened["quoted"]]
+        self._rank = {key: rank for rank, key in enumerate(self._keys)}
+
+    def of_report(self, report: Report) -> tuple[int, int, int]:
+        """Where it stands."""
+        return self._rank[report.key], report.epoch, self._splits.index(report.split)
+
+    def sorted(self, table: pa.Table) -> pa.Table:
+        """The table by trial and split; within a split the rows stay as they are."""
+        ranks = pa.table(
+            {
+                "trial": pc.index_in(table["key"], pa.array(self._keys)),
+                "split": pc.index_in(table["split"], pa.array(self._splits)),
+                "row": np.arange(len(table)),
+            }
+        )
+        return table.take(
+            pc.sort_indices(ranks, [(name, "ascending") for name in ranks.column_names])
+        )
 
 
 def _trial_rows(state: State, metrics: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -115,22 +148,22 @@ def _measured(
 
 def _never_ended(trial: Trial, state: State) -> Ending:
     """Of a trial that never started, or whose run was killed."""
-    mine = [report for report in state.reports.values() if report.key == trial.key]
+    last = state.latest.get((trial.key, schema.SELECTION))
     attempt = state.attempts.get(state.pack_of[trial.key], 0)
     return Ending(
         key=trial.key,
         status=INTERRUPTED,
-        epochs=max((report.epoch for report in mine), default=0),
-        seconds=max((report.seconds for report in mine), default=0.0),
+        epochs=last.epoch if last else 0,
+        seconds=last.seconds if last else 0.0,
         attempt=max(1, attempt),
         reason="the run ended before it" if attempt else "not started",
     )
 
 
-def _report_rows(state: State) -> Iterator[dict[str, Any]]:
+def _report_rows(state: State, order: _Order) -> Iterator[dict[str, Any]]:
     assert state.opened is not None
     vector = state.opened["study"]["cost_vector"]
-    for report in state.reports.values():
+    for report in sorted(state.reports.values(), key=order.of_report):
         yield {
             "key": report.key,
             "epoch": report.epoch,
@@ -145,11 +178,20 @@ def _report_rows(state: State) -> Iterator[dict[str, Any]]:
         }
 
 
-def _routing(run: Path, state: State) -> Iterator[pa.Table]:
+def _routing(run: Path, state: State, order: _Order) -> Iterator[pa.Table]:
+    """The routes of one pack after the other; a resumed pack has them in several files."""
     yield schema.ROUTING.empty_table()
-    endings = [ending for ending in state.endings.values() if ending.status != FAILED]
-    for name in dict.fromkeys(ending.part for ending in endings if ending.part):
-        yield _part(run, name, state).cast(schema.ROUTING)
+    files: dict[str, dict[str, list[str]]] = {}
+    for key in state.trials:
+        ending = state.endings.get(key)
+        if ending and ending.part and ending.status != FAILED:
+            files.setdefault(state.pack_of[key], {}).setdefault(ending.part, []).append(key)
+    for each in files.values():
+        found = [
+            table.filter(pc.is_in(table["key"], pa.array(keys)))
+            for table, keys in ((_part(run, name, state), keys) for name, keys in each.items())
+        ]
+        yield order.sorted(pa.concat_tables(found)).cast(schema.ROUTING)
 
 
 def _part(run: Path, name: str, state: State) -> pa.Table:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from mpc_router import cache as caching
 
@@ -94,6 +97,26 @@ def test_of_two_processes_one_makes_and_both_have_it(tmp_path: Path) -> None:
         worker.join(timeout=60)
     assert sorted(makes for makes, _, _ in found) == [0, 1]
     assert found[0][1:] == found[1][1:] == ({"a": [2], "b": 1}, list(range(10)))
+
+
+def test_waiting_is_entered_only_by_those_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "WAITING", 0.01)
+    other = FileLock(tmp_path / "entry.lock")
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:
+        seen.append("waits")
+        other.release()
+        yield
+        seen.append("has it")
+
+    other.acquire()
+    caching.entry(tmp_path / "entry", _make, waiting=waiting())
+    caching.entry(tmp_path / "another", _make, waiting=waiting())
+    assert seen == ["waits", "has it"]
 
 
 def test_digests_part_what_reads_the_same() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -353,6 +354,48 @@ def test_experts_that_come_tuned_are_taken_as_they_are(tmp_path: Path) -> None:
         logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).logits
     kept = torch.tensor(found.splits["validation"].outputs[:5, 1])
     torch.testing.assert_close(kept, logits, atol=1e-4, rtol=1e-4)
+
+
+def test_an_expert_of_a_tuned_pool_that_comes_without_a_head_is_noted(tmp_path: Path) -> None:
+    from transformers import BertModel
+
+    models = models_folder(tmp_path / "models", tuned=True)
+    BertModel.from_pretrained(models / "org" / "large").save_pretrained(models / "org" / "large")
+    found = prepare(custom(expert_fine_tuned=True), places_at(tmp_path / "cache", models))
+    noted = [note for note in found.notes if "org/large" in note]
+    assert len(noted) == 1
+    assert "without a head" in noted[0]
+    assert "expert_seed 0" in noted[0]
+    assert "org/small" not in noted[0]
+    assert len(list((tmp_path / "cache" / "experts").glob("*/model.safetensors"))) == 1
+
+
+def test_waiting_for_another_process_is_said(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from filelock import FileLock
+
+    from mpc_router import cache as caching
+
+    monkeypatch.setattr(caching, "WAITING", 0.01)
+    folder = tmp_path / "outputs" / prepared.folder.name
+    folder.parent.mkdir()
+    other = FileLock(folder.with_name(f"{folder.name}.lock"))
+
+    class Releasing(Log):
+        def start(self, label: str, total: int) -> None:
+            super().start(label, total)
+            if "waiting" in label:
+                shutil.copytree(prepared.folder, folder)  # the other is done
+                other.release()
+
+    log = Releasing()
+    other.acquire()
+    found = prepare(config(), places_at(tmp_path), log)
+    assert found.experts_id == prepared.experts_id
+    assert log.steps == [("waiting for another process that prepares the same", 1)]
+    assert log.done == [1]
+    assert log.finished == 1
 
 
 def test_heads_are_trained_anew_where_experts_do_not_come_tuned(tmp_path: Path) -> None:

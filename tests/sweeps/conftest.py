@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from analysis import schema
 from mpc_router import cache, outputs
 from mpc_router.outputs import ARRAYS, Prepared, open_prepared
 from sweeps import run
@@ -51,20 +53,44 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def command(
-    prepared_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., int]:
-    """`sweeps.run` on the random outputs; nothing is prepared and no Ray is started."""
+def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
+    """`sweeps.run` takes what is prepared there, and trains without Ray."""
     from sweeps import execution
 
     def train(journal: Any, display: Any, common: Any, share: Any) -> Any:
         return execution.train_in_process(journal, display, common)
 
-    monkeypatch.setattr(outputs, "prepare", lambda *_: open_prepared(prepared_folder))
-    monkeypatch.setattr(outputs, "check_inputs", lambda *_: None)
-    monkeypatch.setattr(execution, "train", train)
-    monkeypatch.setattr("sweeps.environment.prepare", lambda *_: None)
+    patch.setattr(outputs, "prepare", lambda *_: open_prepared(prepared))
+    patch.setattr(outputs, "check_inputs", lambda *_: None)
+    patch.setattr(execution, "train", train)
+    patch.setattr("sweeps.environment.prepare", lambda *_: None)
+
+
+OF_THE_CLOCK = {"trials": ("seconds", "attempt"), "reports": ("seconds",)}
+"""Columns that say when and how often, and nothing of what was measured."""
+
+
+def rows(folder: Path, table: str) -> list[dict[str, Any]]:
+    """A table of a run as rows."""
+    found: list[dict[str, Any]] = pq.read_table(folder / f"{table}.parquet").to_pylist()
+    return found
+
+
+def assert_same_tables(found: Path, wanted: Path) -> None:
+    """The same rows in the same order, equal in every number but the clock's."""
+    for table in schema.TABLES:
+        mine, others = (pq.read_table(run / f"{table}.parquet") for run in (found, wanted))
+        clock = list(OF_THE_CLOCK.get(table, ()))
+        assert len(mine) == len(others) > 0, table
+        assert mine.drop(clock).equals(others.drop(clock)), table
+
+
+@pytest.fixture
+def command(
+    prepared_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., int]:
+    """`sweeps.run` on the random outputs; nothing is prepared and no Ray is started."""
+    in_process(monkeypatch, prepared_folder)
 
     def call(*arguments: str) -> int:
         known = ["--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]

@@ -8,22 +8,25 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from sweeps.environment import LOOPBACK
-from tests.sweeps.conftest import FIX
+from sweeps.run import main
+from tests.sweeps.conftest import FIX, assert_same_tables, in_process
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
-import json, os, sys
+import json, os, sys, tempfile, time
 from pathlib import Path
 from mpc_router import outputs
 from sweeps import ledger, run
@@ -33,6 +36,7 @@ outputs.check_inputs = lambda *_: None
 heard = ledger.Ledger.heard
 def look(self, pack, message):
     heard(self, pack, message)
+    time.sleep(float(os.environ.get("SLOW", 0)))
     if not sockets.exists():
         import psutil
         me = psutil.Process()
@@ -43,7 +47,8 @@ def look(self, pack, message):
             if connection.status == psutil.CONN_LISTEN
         ]
         names = [process.name() for process in me.children(recursive=True)]
-        sockets.write_text(json.dumps([found, names]))
+        used = tempfile.gettempdir()
+        sockets.write_text(json.dumps([found, names, used, os.listdir(used)]))
 ledger.Ledger.heard = look
 sys.exit(run.main(sys.argv[3:]))
 """
@@ -67,17 +72,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def embedded(prepared_folder: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def short() -> Iterator[Path]:
+    """A temporary folder for Ray whose path is short enough to be taken."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+GRID = [
+    *("mrpc_grid", *FIX, "seeds=[0, 1]", "beta=0.01", "alpha={grid: [0.01, 1]}"),
+    *("learning_rate={grid: [1e-3, 1e30]}", "start=[]", "pack.points=2"),
+]
+
+
+@pytest.fixture(scope="module")
+def embedded(prepared_folder: Path, folder: Path, short: Path) -> subprocess.CompletedProcess[str]:
     """A whole grid on an embedded Ray, one of its points failing."""
     pytest.importorskip("psutil", reason="psutil sees which processes listen where")
-    arguments = ["mrpc_grid", *FIX, "seeds=[0, 1]", "beta=0.01", "alpha={grid: [0.01, 1]}"]
-    arguments += ["learning_rate={grid: [1e-3, 1e30]}", "start=[]", "pack.points=2"]
     return subprocess.run(
-        command(prepared_folder, folder, *arguments, "--out", str(folder), "--name", "whole"),
+        command(prepared_folder, folder, *GRID, "--out", str(folder), "--name", "whole"),
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(short)},
         check=False,
         timeout=120,
     )
@@ -103,56 +119,195 @@ def test_ray_says_nothing_and_failures_are_a_line_each(
 def test_nothing_of_ours_listens_outside_this_machine(
     embedded: subprocess.CompletedProcess[str], folder: Path
 ) -> None:
-    listening, names = json.loads((folder / "sockets.json").read_text())
+    listening, names = json.loads((folder / "sockets.json").read_text())[:2]
     assert "raylet" in names
     assert listening
     assert {address.removeprefix("::ffff:") for _, address in listening} <= {"127.0.0.1", "::1"}
 
 
 def test_ray_leaves_no_session_behind(
-    embedded: subprocess.CompletedProcess[str], folder: Path
+    embedded: subprocess.CompletedProcess[str], folder: Path, short: Path
 ) -> None:
-    assert not list(folder.glob("mpc-*"))
-    assert "session" not in "".join(path.name for path in folder.rglob("*"))
+    used, listing = json.loads((folder / "sockets.json").read_text())[2:]
+    assert used == str(short)
+    assert len(listing) == 1
+    assert list(short.iterdir()) == []
 
 
-def test_ctrl_c_stops_cleanly_and_resume_ends_every_trial_once(
-    prepared_folder: Path, tmp_path: Path
+def test_a_run_on_ray_equals_one_in_this_process(
+    embedded: subprocess.CompletedProcess[str], prepared_folder: Path, folder: Path
 ) -> None:
-    arguments = ["mrpc_grid", *FIX, "epochs=40", "seeds=[0]", "--out", str(tmp_path)]
+    with pytest.MonkeyPatch.context() as patch:
+        in_process(patch, prepared_folder)
+        assert main([*GRID, "--sample", "--no-report", "--out", str(folder), "--name", "here"]) == 4
+    assert_same_tables(folder / "whole", folder / "here")
+
+
+LONG = ["mrpc_grid", *FIX, "epochs=10", "seeds=[0]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """How a disturbed process ended."""
+
+    code: int
+    said: str
+    seconds: float
+    """From the first signal to its end."""
+
+    left: list[str]
+    """Processes it had started that outlived it by some seconds."""
+
+    statuses: list[str]
+
+
+def disturb(
+    prepared: Path,
+    folder: Path,
+    short: Path,
+    *,
+    arguments: list[str],
+    disturbance: Callable[[int], None],
+) -> Told:
+    """Starts a run in `folder`, disturbs it as soon as a worker has reported, waits for its end."""
+    import psutil
+
+    run = folder / "r"
+    known = (run / "journal.jsonl").stat().st_size if run.exists() else 0
     running = subprocess.Popen(
-        command(prepared_folder, tmp_path, *arguments, "--name", "cut"),
+        command(prepared, folder, *arguments, "--quiet"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(short), "SLOW": "0.05"},
     )
-    run = tmp_path / "cut"
     deadline = time.monotonic() + 120
-    while not (run / "journal.jsonl").exists() or (
-        b'"reported"' not in (run / "journal.jsonl").read_bytes()
-    ):
+    while b'"reported"' not in news(run, known):
         assert running.poll() is None, running.communicate()[1]
         assert time.monotonic() < deadline
-        time.sleep(0.1)
-    running.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    started = psutil.Process(running.pid).children(recursive=True)
+    began = time.monotonic()
+    disturbance(running.pid)
     _, said = running.communicate(timeout=120)
-    assert running.returncode == 130, said
-    assert f"python -m sweeps.run --resume {run}" in said
-    assert "INTERRUPTED" in statuses(run)
-    resumed = subprocess.run(
-        command(prepared_folder, tmp_path, "--resume", str(run)),
+    seconds = time.monotonic() - began
+    _, alive = psutil.wait_procs(started, timeout=10)
+    return Told(
+        code=running.returncode,
+        said=said,
+        seconds=seconds,
+        left=[process.name() for process in alive],
+        statuses=statuses(run) if (run / "trials.parquet").exists() else [],
+    )
+
+
+def news(run: Path, known: int) -> bytes:
+    """What the journal has gained since it had so many bytes."""
+    journal = run / "journal.jsonl"
+    return journal.read_bytes()[known:] if journal.exists() else b""
+
+
+def twice(process: int) -> None:
+    os.kill(process, signal.SIGINT)
+    time.sleep(0.2)
+    os.kill(process, signal.SIGINT)
+
+
+def kill_a_worker(process: int) -> None:
+    import psutil
+
+    for child in psutil.Process(process).children(recursive=True):
+        if any("PackTrainable" in word for word in child.cmdline()):
+            child.kill()
+            return
+    raise AssertionError("no worker was found")
+
+
+@pytest.fixture(scope="module")
+def disturbed(
+    prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory, short: Path
+) -> tuple[Path, dict[str, Told]]:
+    """One run: ended by SIGTERM, by SIGINT, by SIGINT twice, robbed of a worker, then let go on."""
+    pytest.importorskip("psutil", reason="psutil sees which processes are left")
+    folder = tmp_path_factory.mktemp("d")
+    new = [*LONG, "--out", str(folder), "--name", "r"]
+    again = ["--resume", str(folder / "r")]
+    disturbances: dict[str, Callable[[int], None]] = {
+        "terminated": lambda process: os.kill(process, signal.SIGTERM),
+        "interrupted": lambda process: os.kill(process, signal.SIGINT),
+        "twice": twice,
+        "robbed": kill_a_worker,
+    }
+    told: dict[str, Told] = {}
+    for name, disturbance in disturbances.items():
+        arguments = again if told else new
+        told[name] = disturb(
+            prepared_folder, folder, short, arguments=arguments, disturbance=disturbance
+        )
+    done = subprocess.run(
+        command(prepared_folder, folder, *again, "--quiet"),
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(short)},
         check=False,
         timeout=120,
     )
-    assert resumed.returncode == 0, resumed.stderr
-    assert statuses(run) == ["COMPLETED"] * 10
-    reports = pq.read_table(run / "reports.parquet").select(["key", "epoch", "split"]).to_pylist()
-    assert len(reports) == 10 * (40 + 1)
-    assert len({tuple(row.values()) for row in reports}) == len(reports)
+    told["resumed"] = Told(
+        code=done.returncode,
+        said=done.stderr,
+        seconds=0,
+        left=[path.name for path in short.iterdir()],
+        statuses=statuses(folder / "r"),
+    )
+    return folder / "r", told
+
+
+@pytest.mark.parametrize(("how", "code"), [("terminated", 143), ("interrupted", 130)])
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(
+    disturbed: tuple[Path, dict[str, Told]], how: str, code: int
+) -> None:
+    run, told = disturbed
+    assert told[how].code == code, told[how].said
+    assert f"python -m sweeps.run --resume {run}" in told[how].said
+    assert "Traceback" not in told[how].said
+    assert "INTERRUPTED" in told[how].statuses
+    assert told[how].left == []
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(
+    disturbed: tuple[Path, dict[str, Told]],
+) -> None:
+    _, told = disturbed
+    assert told["twice"].code == 130, told["twice"].said
+    assert told["twice"].seconds < 3
+    assert "ended at once" in told["twice"].said
+    assert told["twice"].left == []
+
+
+def test_a_lost_worker_costs_its_pack_and_no_other(
+    disturbed: tuple[Path, dict[str, Told]],
+) -> None:
+    run, told = disturbed
+    assert told["robbed"].code == 3, told["robbed"].said
+    assert f"python -m sweeps.run --resume {run}" in told["robbed"].said
+    assert "Traceback" not in told["robbed"].said
+    assert set(told["robbed"].statuses) == {"COMPLETED", "INTERRUPTED"}
+    assert told["robbed"].left == []
+
+
+def test_after_all_that_the_tables_equal_those_of_an_undisturbed_run(
+    disturbed: tuple[Path, dict[str, Told]], prepared_folder: Path, tmp_path: Path
+) -> None:
+    run, told = disturbed
+    assert told["resumed"].code == 0, told["resumed"].said
+    assert told["resumed"].left == []
+    with pytest.MonkeyPatch.context() as patch:
+        in_process(patch, prepared_folder)
+        arguments = [*LONG, "--sample", "--no-report", "--out", str(tmp_path), "--name", "r"]
+        assert main(arguments) == 0
+    assert_same_tables(run, tmp_path / "r")
 
 
 @pytest.fixture

@@ -10,22 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis import schema
 from mpc_router import outputs
-from mpc_router.costs import from_json
 from mpc_router.sources import SourceError
-from mpc_router.tasks import TASKS, evaluate
-from sweeps import execution, run, tables
+from mpc_router.tasks import TASKS
+from sweeps import execution, records, run, tables
 from sweeps.arguments import parser
 from sweeps.journal import read, replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.worker import Job, run_pack
-from tests.sweeps.conftest import FIX
+from tests.sweeps.conftest import FIX, assert_same_tables, rows
 from tests.sweeps.test_study import BAD
 
 Command = Callable[..., int]
@@ -34,11 +32,6 @@ FLAGS = {
     *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
     *("--key", "--run", "--dry-run", "--resume", "--no-report", "--quiet", "--list", "--help"),
 }
-
-
-def rows(folder: Path, table: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(folder / f"{table}.parquet").to_pylist()
-    return found
 
 
 def sweep(command: Command, *extra: str, name: str = "r") -> int:
@@ -92,6 +85,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
         (["mrpc_grid", "--name", ""], "--name is ''"),
         (["--resume", "nowhere"], "holds no journal.jsonl"),
         (["--key", "abc"], "go together"),
+        (["--debug", "--key", "abc", "--run", "nowhere"], "holds no journal.jsonl"),
     ],
 )
 def test_other_bad_input_is_one_line_too(
@@ -165,36 +159,6 @@ def test_a_grid_ends_with_thirty_completed_trials_and_sound_tables(finished: Pat
         assert found.metadata == stamped.metadata
 
 
-def test_routing_experts_and_examples_reproduce_every_score_and_cost(finished: Path) -> None:
-    vectors = from_json(json.loads((finished / "provenance.json").read_text())["cost_vectors"])
-    labels: dict[str, dict[int, float]] = {}
-    for row in rows(finished, "examples"):
-        labels.setdefault(row["split"], {})[row["example"]] = row["label"]
-    said = {
-        (row["split"], row["expert"], row["example"]): row["prediction"]
-        for row in rows(finished, "experts")
-    }
-    routes: dict[tuple[str, str], dict[int, int]] = {}
-    for row in rows(finished, "routing"):
-        assert row["route"] == int(np.argmax(row["logits"]))
-        routes.setdefault((row["key"], row["split"]), {})[row["example"]] = row["route"]
-    checked = 0
-    for trial in rows(finished, "trials"):
-        for split in ("selection", "validation"):
-            taken = routes[trial["key"], split]
-            assert taken.keys() == labels[split].keys()
-            predictions = [[said[split, route, example] for example, route in taken.items()]]
-            truth = np.array([labels[split][example] for example in taken])
-            for name, value in evaluate(TASKS["mrpc"], np.array(predictions), truth).items():
-                assert trial[f"{split}_{name}"] == value[0]
-            for name, vector in vectors.items():
-                cost = vector.of_routes(np.array(list(taken.values()))).mean()
-                assert trial[f"{split}_cost_{name}"] == pytest.approx(cost, rel=1e-12)
-            assert trial[f"{split}_cost"] == trial[f"{split}_cost_constants"]
-            checked += 1
-    assert checked == 60
-
-
 def test_tables_are_rebuilt_from_journal_and_parts_alone(finished: Path) -> None:
     files = [f"{table}.parquet" for table in schema.TABLES] + ["study.yaml", "provenance.json"]
     before = {name: (finished / name).read_bytes() for name in files}
@@ -209,6 +173,12 @@ def test_a_damaged_part_is_named(finished: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(tables.PartError, match=r"pack00\.parquet is damaged"):
         tables.write(finished, replay(read(finished / "journal.jsonl")))
+
+
+def test_the_names_that_writers_use_are_those_that_readers_know() -> None:
+    names = ("JOURNAL_FILE", "PARTS_FOLDER", "CHECKPOINTS_FOLDER", "SELECTION")
+    for name in (*names, "COMPLETED", "STOPPED", "FAILED", "INTERRUPTED"):
+        assert getattr(records, name) == getattr(schema, name)
 
 
 def test_every_trial_leaves_a_checkpoint(finished: Path) -> None:
@@ -296,23 +266,7 @@ def test_an_interrupted_run_resumes_to_the_tables_of_an_undisturbed_one(
     assert statuses == {COMPLETED, INTERRUPTED}
     monkeypatch.setattr(execution, "run_pack", run_pack)
     assert command("--resume", str(other), "--no-report") == 0
-    for table, leave in {
-        "trials": ("seconds", "attempt"),
-        "reports": ("seconds",),
-        "routing": (),
-        "experts": (),
-        "examples": (),
-    }.items():
-        found, wanted = (
-            sorted(
-                json.dumps({k: v for k, v in row.items() if k not in leave}, sort_keys=True)
-                for row in rows(folder, table)
-            )
-            for folder in (other, finished)
-        )
-        assert len(found) == len(wanted)
-        if table not in ("reports", "routing"):  # their losses and logits equal to rounding
-            assert found == wanted
+    assert_same_tables(other, finished)
     attempts = {trial["pack"]: trial["attempt"] for trial in rows(other, "trials")}
     assert attempts["pack00"] == 1
     assert attempts["pack01"] == 2

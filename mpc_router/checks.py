@@ -1,0 +1,148 @@
+"""What can be known to be wrong before a run starts; nothing is trained here."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from mpc_router.config import ConfigError, TrialConfig
+from mpc_router.encoders import cut as shorten
+from mpc_router.encoders import load_config, load_tokenizer
+from mpc_router.experts import comes_with_head, head_order
+from mpc_router.models import ModelError, Models
+from mpc_router.recipes import recipes, weight_files
+from mpc_router.sections import DataConfig
+from mpc_router.sources import Source, cut, read
+from mpc_router.tasks import TASKS
+
+LFS: Final = b"version https://git-lfs"
+"""How the small file begins that stands for a large one until git LFS fetches it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where data and models come from, and where what is made of them is kept."""
+
+    source: Source
+    models: Models
+    cache: Path
+
+
+def check_inputs(config: TrialConfig, places: Places) -> None:
+    """Find everything that can be known to be wrong before a run starts; trains nothing.
+
+    Raises:
+        SourceError: data files, columns or labels are missing or bad, or the hub is out of reach.
+        ModelError: a model is missing, has no sound weights, no tokenizer, too few layers, words or
+            positions, or comes with a head that is not the task's.
+        ConfigError: cuda without a GPU, or a cache folder that cannot be written.
+    """
+    check_device(config.training.device)
+    _check_cache(places.cache)
+    places.models.check_place()
+    cut(config, read(config, places.source))
+    model = config.model
+    experts = set(zip(model.expert_model_names, model.expert_layers, strict=True))
+    stem = {(model.router_model_name, model.router_stem_layers)} if model.stem == "model" else set()
+    pairs = experts | stem
+    for name in sorted({name for name, _ in pairs}):
+        places.models.check(name)
+    recipes(config, places.models, trained_on="", memory=places.cache / "hashes")
+    for name in sorted({name for name, _ in pairs}):
+        for path in weight_files(places.models.resolve(name)):
+            _check_weights(path)
+    tokenizer = load_tokenizer(model.tokenizer_model_name, places.models)
+    for name, layers in sorted(pairs):
+        shape = load_config(places.models.resolve(name))
+        if (name, layers) in experts:
+            _check_head(config, shape, name, layers)
+        shorten(shape, layers, name)
+        _check_tokens(config, tokenizer, shape, name)
+
+
+def check_device(device: str) -> None:
+    """Raise a ConfigError if the device is `cuda` and there is no GPU."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but torch sees no GPU; set device=cpu or device=auto")
+
+
+def _check_cache(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        writable = os.access(cache, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ConfigError(
+            f"--cache {cache} cannot be made ({error.strerror}); give another folder"
+        ) from error
+    if not writable:
+        raise ConfigError(f"--cache {cache} cannot be written to; give another folder")
+
+
+def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None:
+    """A head that will be kept has the task's outputs, in words that can be told apart."""
+    task = TASKS[config.data.task]
+    if config.model.expert_fine_tuned and comes_with_head(shape, layers):
+        head_order(name, shape, task.outputs, task.label_names)
+
+
+def _check_tokens(config: TrialConfig, tokenizer: Any, shape: Any, name: str) -> None:
+    """An encoder knows every token and takes as many as an example may have."""
+    words, called = len(tokenizer), config.model.tokenizer_model_name
+    if words > shape.vocab_size:
+        raise ModelError(
+            f"{name} knows {shape.vocab_size} tokens and tokenizer {called} gives {words}; "
+            "set tokenizer_model_name to its own"
+        )
+    chosen, kept = config.data.max_length, tokenizer.model_max_length
+    limit = min(kept, getattr(shape, "max_position_embeddings", kept))
+    # the default is no wish: a tokenizer that cuts earlier may do so
+    if min(chosen, kept) > limit or chosen > max(limit, DataConfig().max_length):
+        raise ModelError(
+            f"max_length is {chosen}, but {name} takes {limit} tokens at most; "
+            f"set max_length={limit} or less"
+        )
+
+
+def _check_weights(path: Path) -> None:
+    """The file's header is sound and its tensors are all there; nothing in it is run."""
+    with path.open("rb") as file:
+        if file.read(len(LFS)) == LFS:
+            raise ModelError(f"{path} is a git LFS pointer and no weights; fetch it: git lfs pull")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt"):
+                return
+        whole = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another pickle protocol: what follows says more
+            torch.load(path, map_location="meta", weights_only=True, mmap=whole)
+    except UnpicklingError as error:
+        raise ModelError(
+            f"{path} is damaged, or holds more than tensors, which is never loaded; "
+            "copy or download it again, best as model.safetensors"
+        ) from error
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+        raise ModelError(
+            f"{path} is not a whole file of weights ({str(error).splitlines()[0][:120]}); "
+            "copy or download it again"
+        ) from error
+
+
+def headless(config: TrialConfig, models: Models) -> list[str]:
+    """The experts that were to come fine-tuned and come without a head for the task."""
+    if not config.model.expert_fine_tuned:
+        return []
+    pairs = zip(config.model.expert_model_names, config.model.expert_layers, strict=True)
+    return [
+        name
+        for name, layers in pairs
+        if not comes_with_head(load_config(models.resolve(name)), layers)
+    ]

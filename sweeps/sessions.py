@@ -1,0 +1,43 @@
+"""Temporary folders for Ray's sessions: short, private, and gone in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+PREFIX: Final = "mpc-"
+LOCK: Final = "lock"
+_SHORT: Final = 24
+"""Sockets lie in the folder, and a socket's path has at most 107 characters."""
+
+
+@contextlib.contextmanager
+def session_folder() -> Iterator[Path]:
+    """A folder that only we may read, for Ray's session and Tune's own files.
+
+    It goes with the block. What a killed process had to leave behind goes when the next one comes:
+    a folder of ours whose lock nobody holds.
+    """
+    parent = Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= _SHORT else "/tmp")
+    _remove_orphans(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    fresh = folder / f"{LOCK}.new"
+    with fresh.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fresh.rename(folder / LOCK)  # seen by others only when it is held
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_orphans(parent: Path) -> None:
+    for path in parent.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError), path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent, ignore_errors=True)
