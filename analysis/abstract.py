@@ -160,7 +160,7 @@ def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
     named = [*run.provenance["experts"], run.provenance.get("stem") or {}]
     for one in named:
         if one.get("stand_in"):
-            found.append(Notice(WARNING, f"{one['name']} is a stand-in: {one['stand_in']}."))
+            found.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
     for split, facts in (run.provenance.get("splits") or {}).items():
         if facts.get("note") and split in ("selection", survey.split):
             found.append(Notice(NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
@@ -170,18 +170,13 @@ def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
             "those of the set that most trials used."
         )
         found.append(Notice(NOTE, text))
-    elif run.provenance.get("experts_fixed_seed") and not _says_one_seed(run):
+    elif run.provenance.get("experts_fixed_seed"):
         text = (
-            "The experts were trained once, with one seed: intervals say nothing about training "
-            "them again."
+            "One set of trained experts served all trials: intervals hold for these experts and do "
+            "not cover the chance in their training."
         )
         found.append(Notice(NOTE, text))
     return found
-
-
-def _says_one_seed(run: Run) -> bool:
-    notes = " ".join(str(note) for note in run.provenance.get("notes", ()))
-    return "one seed" in notes or "expert_seed" in notes
 
 
 def sentences(run: Run, survey: Survey) -> list[str]:

@@ -5,41 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpc_router.config import TrialConfig
-from mpc_router.recipes import Recipes
-from mpc_router.sources import Examples, Source
+from mpc_router.sources import Examples
 
 
-def notes_of(
-    config: TrialConfig, source: Source, found: Recipes, *, headless: Sequence[str] = ()
-) -> list[str]:
-    """Sentences about the whole of the prepared data and experts.
+def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
+    """Sentences about experts that no field of `Prepared` says.
 
     `headless` names the experts that were to come fine-tuned and came without a head.
     """
-    notes = []
-    if source.kind == "sample":
-        from mpc_router.sample import NOTICE
-
-        notes.append(f"Data: {NOTICE}.")
-    stand_ins = {
-        recipe.stand_in: None for recipe in (*found.experts, found.stem) if recipe.stand_in
-    }
-    notes += [f"Stand-in: {sentence}." for sentence in stand_ins]
-    if config.model.expert_fine_tuned:
+    if not config.model.expert_fine_tuned:
+        return []
+    notes = [
+        "The experts come fine-tuned and have seen all of train, where they look better than "
+        "they are: selection is a fixed half of validation, the other half is quoted."
+    ]
+    if headless:
         notes.append(
-            "The experts come fine-tuned and have seen all of train, where they look better than "
-            "they are: selection is a fixed half of validation, the other half is quoted."
-        )
-        if headless:
-            notes.append(
-                f"{' and '.join(headless)} did not come fine-tuned, without a head for the task: "
-                f"trained here on all of train (expert_seed {config.training.expert_seed}), "
-                "for one seed alone."
-            )
-    else:
-        notes.append(
-            f"One set of experts (expert_seed {config.training.expert_seed}) served all trials: "
-            "intervals hold for these experts and do not cover the chance in their training."
+            f"{' and '.join(headless)} did not come fine-tuned, without a head for the task: "
+            f"trained here on all of train (expert_seed {config.training.expert_seed}), "
+            "for one seed alone."
         )
     return notes
 

@@ -37,7 +37,7 @@ __all__ = [
 
 ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised when the same outputs would be described or stored differently."""
 
 LEAST_DEVIATION: Final = 1e-6
@@ -288,6 +288,6 @@ def _describe(
             "stand_in": found.stem.stand_in,
             "hash": found.stem.key,
         },
-        "notes": notes_of(config, places.source, found, headless=headless(config, places.models)),
+        "notes": notes_of(config, headless=headless(config, places.models)),
         "synthetic": places.source.kind == "sample",
     }

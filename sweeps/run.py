@@ -129,10 +129,13 @@ def _places(args: argparse.Namespace) -> Places:
 def _prepare(study: Study, places: Places, display: Display) -> Prepared:
     """Checks all input, then prepares."""
     from mpc_router.outputs import check_inputs, prepare
+    from mpc_router.sample import NOTICE
     from sweeps.worker import INPUT_ERRORS
 
     try:
         check_inputs(study.base, places)
+        if places.source.kind == "sample":
+            print(f"data: {NOTICE}")
         with display:
             return prepare(study.base, places, display)
     except INPUT_ERRORS as error:
