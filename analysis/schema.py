@@ -157,7 +157,7 @@ Provenance = dict[str, Any]
 - `schema` (int), `run`, `study`, `task`, `pool` (names), `synthetic` (bool: the embedded sample),
   `started` (UTC, ISO 8601), `arguments` (list of strings), `versions` (package -> version),
   `commit` (or null), `machine` (text by name: cpu, cores, memory, system, python)
-- `fingerprints`: `data`, `experts`, `code` (hex)
+- `fingerprints`: `data`, `experts`, `stem`, `code` (hex)
 - `experts`: list of {`expert` (int), `name`, `layers` (int, 0 = complete), `stand_in` (text or
   null)}, cheapest first; `stem`: {`name`, `stand_in`}
 - `experts_fixed_seed` (bool): one set of trained experts served all trials

@@ -113,7 +113,7 @@ def load(folder: Path) -> LaneCheckpoint:
             experts=tuple(dict(expert) for expert in trial["experts"]),
             optimizer=optimizer if trial["resumable"] else None,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         hint = "it was written by another version" if isinstance(error, ConfigError) else "damaged"
         raise CheckpointError(f"{folder / TRIAL_FILE}: {reason} ({hint})") from error

@@ -140,7 +140,9 @@ def _labels(table: Any, task: Task, where: str) -> NDArray[np.float64]:
     column = _one_array(table, "label")
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise SourceError(f"{where}: column 'label' holds {column.type}, but must hold numbers")
-    labels = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    labels = np.asarray(
+        column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
+    )
     least, most = task.label_range if task.regression else (0.0, len(task.label_names) - 1.0)
     bad = ~((labels >= least) & (labels <= most))
     if not task.regression:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mpc_router.completion import has_stem, with_pool
 from mpc_router.costs import CostVector, cost_vectors
-from mpc_router.pools import POOLS, Pool
+from mpc_router.pools import POOLS
 from mpc_router.sections import (
     SECTIONS,
     ConfigError,
@@ -26,7 +27,6 @@ from mpc_router.sections import (
     LossWeights,
     ModelConfig,
     TrainingConfig,
-    one_of,
 )
 
 __all__ = [
@@ -55,7 +55,7 @@ class TrialConfig:
     data: DataConfig = field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
-        model, training = _with_pool(self.model, self.training, self.data.task)
+        model, training = with_pool(self.model, self.training, self.data.task)
         object.__setattr__(self, "model", model)
         object.__setattr__(self, "training", training)
         count = len(model.expert_model_names)
@@ -90,102 +90,15 @@ class TrialConfig:
             member = pool.find(name, layers, self.data.task) if pool else None
             constants.append(member.cost if member else trained)
             sizes.append(member.size if member else None)
-        router = pool.router_cost if pool else 0.0
-        vectors = cost_vectors(constants=constants, router=router, sizes=sizes)
+        if pool is None or not has_stem(model, pool):
+            sizes = [None] * len(sizes)  # the published numbers are another router's
+        vectors = cost_vectors(constants=constants, router=model.router_cost, sizes=sizes)
         if model.stem == "model":
             return vectors
         return {
             name: dataclasses.replace(vector, router=vector.experts[0], stem_is_expert=True)
             for name, vector in vectors.items()
         }
-
-
-def _with_pool(
-    model: ModelConfig, training: TrainingConfig, task: str
-) -> tuple[ModelConfig, TrainingConfig]:
-    """Both with every value that the pool decides filled in."""
-    pool = POOLS.get(model.pool)
-    if pool is None:
-        return _spelled_out(model, training)
-    names, layers, costs = _members(model, pool, task)
-    filled = dataclasses.replace(
-        model,
-        expert_model_names=names,
-        expert_layers=layers,
-        expert_costs=costs,
-        expert_pooling=model.expert_pooling or pool.expert_pooling,
-        expert_fine_tuned=(
-            pool.fine_tuned if model.expert_fine_tuned is None else model.expert_fine_tuned
-        ),
-        tokenizer_model_name=model.tokenizer_model_name or pool.tokenizer,
-        router_model_name=model.router_model_name or pool.stem,
-        router_stem_layers=(
-            pool.stem_layers if model.router_stem_layers < 0 else model.router_stem_layers
-        ),
-        stem_pooling=model.stem_pooling or pool.stem_pooling,
-    )
-    _poolings(filled)
-    return filled, dataclasses.replace(
-        training,
-        expert_epochs=training.expert_epochs or pool.expert_epochs,
-        expert_learning_rate=training.expert_learning_rate or pool.expert_learning_rate,
-    )
-
-
-def _members(
-    model: ModelConfig, pool: Pool, task: str
-) -> tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...]]:
-    """Names, layers and training costs of the experts."""
-    names, layers = model.expert_model_names, model.expert_layers
-    default = [pool.members[index] for index in pool.default]
-    if not names and not layers:
-        names = tuple(member.model.format(task=task) for member in default)
-        layers = tuple(member.layers for member in default)
-    elif not names:
-        if len({member.model for member in pool.members}) > 1:
-            raise ConfigError(
-                f"expert_layers={list(layers)} cuts one model at several depths, and pool "
-                f"{pool.name!r} has several models; name them with expert_model_names"
-            )
-        names = (pool.members[0].model.format(task=task),) * len(layers)
-    layers = layers or (0,) * len(names)
-    if model.expert_costs or len(names) != len(layers):
-        return names, layers, model.expert_costs
-    found = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
-    costs = tuple(member.cost for member in found if member)
-    if len(costs) < len(names):
-        missing = [name for name, member in zip(names, found, strict=True) if member is None]
-        raise ConfigError(f"pool {pool.name!r} knows no cost of {missing}; give expert_costs")
-    return names, layers, costs
-
-
-def _spelled_out(
-    model: ModelConfig, training: TrainingConfig
-) -> tuple[ModelConfig, TrainingConfig]:
-    """A pool without a name: what has no default must be given."""
-    for name in ("expert_model_names", "expert_costs", "router_model_name"):
-        if not getattr(model, name):
-            raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")
-    filled = dataclasses.replace(
-        model,
-        expert_layers=model.expert_layers or (0,) * len(model.expert_model_names),
-        expert_pooling=model.expert_pooling or "cls",
-        expert_fine_tuned=bool(model.expert_fine_tuned),
-        tokenizer_model_name=model.tokenizer_model_name or model.router_model_name,
-        router_stem_layers=max(0, model.router_stem_layers),
-        stem_pooling=model.stem_pooling or "cls",
-    )
-    _poolings(filled)
-    return filled, dataclasses.replace(
-        training,
-        expert_epochs=training.expert_epochs or 3,
-        expert_learning_rate=training.expert_learning_rate or 3e-5,
-    )
-
-
-def _poolings(model: ModelConfig) -> None:
-    one_of("expert_pooling", model.expert_pooling, ["cls", "mean"])
-    one_of("stem_pooling", model.stem_pooling, ["cls", "mean"])
 
 
 @functools.cache
@@ -265,6 +178,8 @@ def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
 def _literal(leaf: str, value: Any) -> None:
     """Refuse what OmegaConf would read as a reference, or as a value that is still to come."""
     for each in value if isinstance(value, list) else [value]:
+        if isinstance(value, list) and not isinstance(each, str | int | float):
+            raise ConfigError(f"{leaf} is {value!r}, but an item of a list is a number or a name")
         if isinstance(each, str) and ("${" in each or each == "???"):
             raise ConfigError(f"{leaf} is {each!r}, but references are not followed; give a value")
 
@@ -286,13 +201,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, not YAML, or not a mapping.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     try:
         data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; give a YAML file") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path} holds no mapping; write `key: value` lines")
@@ -306,6 +222,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         ConfigError: an argument without `=` or whose value is not YAML.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     values: dict[str, Any] = {}
@@ -315,7 +232,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"{argument!r} is not key=value")
         try:
             values[name] = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-        except YAMLError as error:
+        except (YAMLError, OmegaConfBaseException) as error:
             raise ConfigError(
                 f"{argument!r}: the value is not YAML; write a blank after a colon: {{grid: [0]}}"
             ) from error
@@ -354,9 +271,12 @@ def _typed(value: Any) -> Any:
 def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str:
     """The trial's key: 16 hex digits, the same on every machine and in every run.
 
-    `data` and `experts` are the fingerprints of the data and of the trained experts.
+    `data` and `experts` are the fingerprints of the data, and of the trained experts and the stem:
+    they stand for the models, whose names may be paths of one machine.
     """
     tree = to_tree(config)
     del tree["training"]["device"]
+    for name in ("expert_model_names", "router_model_name", "tokenizer_model_name"):
+        del tree["model"][name]
     text = canonical({"config": tree, "seed": seed, "data": data, "experts": experts})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -125,7 +125,8 @@ def tokens_folder(
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for passing in ("truncation", "padding"):  # what the last call asked for
         state.pop(passing, None)
-    return cache / "tokens" / caching.digest(VERSION, fingerprint, split, state, max_length)
+    sides = [tokenizer.truncation_side, tokenizer.pad_token_id]
+    return cache / "tokens" / caching.digest(VERSION, fingerprint, split, state, sides, max_length)
 
 
 def open_tokens(folder: Path, *, pad: int) -> Tokens:

@@ -167,8 +167,15 @@ def load_tokenizer(name: str, models: Models) -> Any:
 
 
 def depth_of(config: Any) -> int:
-    """Encoder layers of a configuration."""
-    return int(config.num_hidden_layers)
+    """Encoder layers of a configuration.
+
+    Raises:
+        ModelError: it states none, or is one of an encoder with a decoder.
+    """
+    depth = getattr(config, "num_hidden_layers", None)
+    if not isinstance(depth, int) or getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"a model of type {config.model_type!r} is no BERT-like encoder; give one")
+    return depth
 
 
 def cut(config: Any, layers: int, name: str) -> None:

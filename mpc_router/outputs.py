@@ -126,6 +126,11 @@ class Prepared:
     folder: Path
     """What `open_prepared` opens."""
 
+    @property
+    def models_id(self) -> str:
+        """Names experts and stem together: what a trial's key holds of the models."""
+        return caching.digest(self.experts_id, self.stem.hash)
+
 
 def prepare(config: TrialConfig, places: Places, progress: Progress | None = None) -> Prepared:
     """Everything a configuration's trials train on: made once, then only opened.

@@ -48,6 +48,7 @@ class Pool:
 
     expert_epochs: int
     expert_learning_rate: float
+    expert_batch_size: int = 32
 
     def find(self, model: str, layers: int, task: str) -> Member | None:
         """The member that is this model cut at this depth, if the pool has it."""
@@ -112,6 +113,7 @@ SAMPLE: Final = Pool(
     fine_tuned=False,
     expert_epochs=0,
     expert_learning_rate=0.0,
+    expert_batch_size=0,
 )
 """Its experts are trained by the recipes of `mpc_router.sample`, so none is stated here."""
 

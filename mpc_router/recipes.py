@@ -129,7 +129,13 @@ def recipes(
         )
 
     experts = tuple(
-        _trained(start(name, layers, model.expert_pooling), config, trained_on, tokenizer)
+        _trained(
+            start(name, layers, model.expert_pooling),
+            config,
+            models,
+            trained_on=trained_on,
+            tokenizer=tokenizer,
+        )
         for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
     )
     if model.stem == "expert":
@@ -138,11 +144,20 @@ def recipes(
     return Recipes(experts=experts, stem=stem, stem_is_expert=False, tokenizer=tokenizer)
 
 
-def _trained(recipe: Recipe, config: TrialConfig, trained_on: str, tokenizer: str) -> Recipe:
+def _trained(
+    recipe: Recipe, config: TrialConfig, models: Models, *, trained_on: str, tokenizer: str
+) -> Recipe:
     """The recipe of an expert: the sample's own training for its models, else the configuration's.
 
-    Settings of the configuration that say something win over the sample's.
+    Settings of the configuration that say something win over the sample's. An expert that comes
+    with its head keeps it, and nothing of a training that never happens is in its key.
     """
+    if config.model.expert_fine_tuned and not recipe.name.startswith(SAMPLE_PREFIX):
+        from mpc_router.encoders import load_config
+        from mpc_router.experts import comes_with_head
+
+        if comes_with_head(load_config(models.resolve(recipe.name)), recipe.layers):
+            return dataclasses.replace(recipe, keep_head=True, task=config.data.task)
     given = config.training
     trained = dataclasses.replace(
         recipe,
@@ -165,7 +180,7 @@ def _trained(recipe: Recipe, config: TrialConfig, trained_on: str, tokenizer: st
                 trained,
                 epochs=given.expert_epochs or own.epochs,
                 learning_rate=given.expert_learning_rate or own.learning_rate,
-                batch_size=own.batch_size,
+                batch_size=given.expert_batch_size or own.batch_size,
                 weight_decay=own.weight_decay,
                 warmup=own.warmup,
                 precision=own.precision if given.precision == "auto" else given.precision,

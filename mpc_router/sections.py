@@ -15,6 +15,9 @@ from typing import Final
 from mpc_router.pools import CUSTOM, POOLS
 from mpc_router.tasks import TASKS
 
+LEAST_TEMPERATURE: Final = 1e-6
+"""Of a gate: one-hot for all purposes, and still a number in float32."""
+
 
 class ConfigError(ValueError):
     """A setting that cannot be: what was found, what is allowed, what to do."""
@@ -70,6 +73,10 @@ class ModelConfig:
     router_stem_layers: int = -1
     """Layers of the stem; 0 is all of them, -1 takes the pool's."""
 
+    router_cost: float = -1.0
+    """What stem and router cost an example, in the units of the pool's costs; -1 takes the pool's.
+    """
+
     stem_pooling: str = ""
     router_hidden_size: int = 256
     router_dropout: float = 0.1
@@ -95,8 +102,10 @@ class ModelConfig:
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
         one_of("mixing", self.mixing, ["logits", "probabilities"])
-        at_least("temperature", self.temperature, 0, open_end=True)
-        at_least("temperature_end", self.temperature_end, 0)
+        at_least("temperature", self.temperature, LEAST_TEMPERATURE)
+        if self.temperature_end:
+            at_least("temperature_end", self.temperature_end, LEAST_TEMPERATURE)
+        at_least("router_cost", self.router_cost, -1)
         at_least("router_hidden_size", self.router_hidden_size, 1)
         at_least("router_stem_layers", self.router_stem_layers, -1)
         at_least("router_dropout", self.router_dropout, 0)
@@ -154,7 +163,9 @@ class TrainingConfig:
     expert_learning_rate: float = 0.0
     """0 takes the pool's."""
 
-    expert_batch_size: int = 32
+    expert_batch_size: int = 0
+    """0 takes the pool's."""
+
     precision: str = "auto"
     """Of fine-tuning: `auto` (bfloat16 where the processor has it), `float32`, `bfloat16`."""
 
@@ -166,9 +177,15 @@ class TrainingConfig:
         one_of("epoch", self.epoch, ["last", "best_score"])
         one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
         one_of("device", self.device, ["auto", "cpu", "cuda"])
-        for name in ("epochs", "batch_size", "expert_batch_size"):
+        for name in ("epochs", "batch_size"):
             at_least(name, getattr(self, name), 1)
-        for name in ("weight_decay", "expert_epochs", "expert_learning_rate", "expert_seed"):
+        for name in (
+            "weight_decay",
+            "expert_epochs",
+            "expert_learning_rate",
+            "expert_seed",
+            "expert_batch_size",
+        ):
             at_least(name, getattr(self, name), 0)
         at_least("learning_rate", self.learning_rate, 0, open_end=True)
 

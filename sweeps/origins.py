@@ -34,16 +34,21 @@ def restore(args: argparse.Namespace, state: State) -> None:
 
 
 def check_same(state: State, prepared: Prepared) -> None:
-    """Refuses data or experts other than the run's.
+    """Refuses data, experts or a stem other than the run's.
 
     Raises:
         InputError: their fingerprints differ.
     """
     assert state.opened is not None
     then = state.opened["provenance"]["fingerprints"]
-    for what, now in (("data", prepared.data_fingerprint), ("experts", prepared.experts_id)):
+    found = {
+        "data": prepared.data_fingerprint,
+        "experts": prepared.experts_id,
+        "stem": prepared.stem.hash,
+    }
+    for what, now in found.items():
         if then[what] != now:
             raise InputError(
-                f"the {what} are not those that the run began with ({then[what]}, now {now}); "
+                f"{what}: not what the run began with ({then[what]}, now {now}); "
                 "give the same --data, --models and --cache, or start anew"
             )

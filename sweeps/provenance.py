@@ -48,6 +48,7 @@ def provenance(
         "fingerprints": {
             "data": prepared.data_fingerprint,
             "experts": prepared.experts_id,
+            "stem": prepared.stem.hash,
             "code": code_fingerprint(),
         },
         "experts": [

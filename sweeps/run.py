@@ -158,7 +158,7 @@ def _plan(study: Study, prepared: Prepared, workers: int) -> Plan:
     return plan(
         study,
         data=prepared.data_fingerprint,
-        experts=prepared.experts_id,
+        experts=prepared.models_id,
         workers=workers,
         stack_key=stack_key,
     )

@@ -33,6 +33,7 @@ MODELS = (
     "expert_costs=[1, 3]",
     "expert_fine_tuned=true",
     "router_model_name=org/small",
+    "router_cost=0",
 )
 """Two experts that come fine-tuned, in a folder for `--models`."""
 

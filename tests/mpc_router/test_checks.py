@@ -29,6 +29,7 @@ def tuned(**settings: Any) -> TrialConfig:
         "expert_costs": [1, 3],
         "expert_fine_tuned": True,
         "router_model_name": "org/small",
+        "router_cost": 0,
     }
     return trial_config({**given, **settings})
 

@@ -87,10 +87,23 @@ def test_a_pool_can_be_spelled_out() -> None:
             "expert_model_names": ["a/small", "a/large"],
             "expert_costs": [1, 10],
             "router_model_name": "a/stem",
+            "router_cost": 0.5,
         }
     )
     assert config.model.expert_layers == (0, 0)
     assert config.vectors()["constants"].experts == (1, 10)
+    assert config.vectors()["constants"].router == 0.5
+
+
+def test_another_stem_has_another_price() -> None:
+    bert = {"router_model_name": "prajjwal1/bert-small", "router_stem_layers": 0}
+    config = trial_config(bert)
+    assert config.vectors()["constants"].router == 4
+    assert not {"mpc_seconds", "mpc_gb"} & set(config.vectors())
+    with pytest.raises(ConfigError, match="router_cost"):
+        trial_config({"router_model_name": "nobody/knows"})
+    priced = trial_config({"router_model_name": "nobody/knows", "router_cost": 3})
+    assert priced.vectors()["constants"].router == 3
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -115,6 +128,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"gate": "hard"}, "gumbel"),
     ({"gate": "softmax", "straight_through": True}, "straight_through"),
     ({"pool": "custom"}, "expert_model_names"),
+    ({"pool": "minilm", "expert_layers": [6, 4, 2]}, "cheapest first"),
+    ({"temperature": 1e-300}, "temperature"),
+    ({"expert_layers": [[1], [2]]}, "item of a list"),
     ({"max_length": 2}, "max_length"),
     ({"model": 3}, "mapping"),
     ({"alpha": 1, "loss_weights.alpha": 2}, "given twice"),
@@ -141,7 +157,7 @@ def test_keys_change_with_everything_that_changes_results() -> None:
         trial_key(base, 0, data="d", experts="e"),
         trial_key(base, 1, data="d", experts="e"),
         trial_key(base, 0, data="D", experts="e"),
-        trial_key(base, 0, data="d", experts="E"),
+        trial_key(base, 0, data="d", experts="E"),  # the names of models stand for no more than it
         trial_key(trial_config({"alpha": 0.02}), 0, data="d", experts="e"),
     ]
     assert all(one != other for one, other in itertools.combinations(keys, 2))
@@ -171,7 +187,7 @@ def test_overrides_are_typed() -> None:
     }
 
 
-@pytest.mark.parametrize("argument", ["alpha", "=1", "a=[1,"])
+@pytest.mark.parametrize("argument", ["alpha", "=1", "a=[1,", "a=${", "a=!!set {a}"])
 def test_an_override_that_is_none_is_refused(argument: str) -> None:
     with pytest.raises(ConfigError, match=r"key=value|YAML"):
         parse_overrides([argument])

@@ -149,6 +149,7 @@ def test_a_lane_is_charged_the_vector_of_its_own_configuration(prepared: Prepare
         "pool": "custom",
         "expert_model_names": ["a/one", "a/two", "a/three"],
         "router_model_name": "a/one",
+        "router_cost": 0,
     }
     trials = [config(**spelled, expert_costs=costs) for costs in ([1, 2, 3], [10, 20, 30])]
     logits = np.repeat(random_logits(1), 2, axis=0)

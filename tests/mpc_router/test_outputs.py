@@ -333,6 +333,7 @@ def custom(**settings: Any) -> TrialConfig:
         expert_model_names=["org/small", "org/large"],
         expert_costs=[1, 3],
         router_model_name="org/small",
+        router_cost=0,
         **settings,
     )
 
