@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NOTICE: Final = (
     "embedded synthetic sample: made by a small grammar, its numbers say nothing about language"
 )
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised with every change of the rows or of the recipes."""
 
 SEED: Final = 20260415
@@ -220,11 +220,14 @@ class Recipe:
 
 ENCODERS: Final = {
     "sample/tiny": Encoder(layers=0, hidden=16, heads=1, intermediate=16),
-    "sample/base": Encoder(layers=1, hidden=32, heads=2, intermediate=32),
-    "sample/large": Encoder(layers=2, hidden=64, heads=4, intermediate=128),
+    "sample/base": Encoder(layers=1, hidden=32, heads=2, intermediate=8),
+    "sample/large": Encoder(layers=2, hidden=64, heads=8, intermediate=128),
     "sample/stem": Encoder(layers=0, hidden=128, heads=1, intermediate=16, initializer_range=1.0),
 }
 """Tiny and stem have no attention layer: mean-pooled, they are bags of words.
+
+Base has the attention for turned examples, but few intermediate units to count with, so that it
+learns a part of the nested ones whatever its seed. Large has heads and steps to spare for them.
 
 The stem is not trained. Its features are a random projection of the words' counts, from which a
 router's two layers can read what kind of example it looks at.
@@ -233,9 +236,13 @@ router's two layers can read what kind of example it looks at.
 RECIPES: Final = {
     "sample/tiny": Recipe(learning_rate=1e-2, epochs=1),
     "sample/base": Recipe(learning_rate=4e-3, epochs=3),
-    "sample/large": Recipe(learning_rate=1.5e-3, epochs=5),
+    "sample/large": Recipe(learning_rate=1e-3, epochs=6, warmup=0.2),
 }
-"""Recipes of the experts, which are trained from nothing."""
+"""Recipes of the experts, which are trained from nothing.
+
+A parity is learnt late and at once, or not in time: large's warm-up is long and its rate low
+because at 1.5e-3 some seeds never got to the nested examples.
+"""
 
 NAMES: Final = tuple(ENCODERS)
 
