@@ -69,6 +69,8 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
         *_partial(run),
         *_failed(run),
         *_left_out(survey),
+        *_one_seed(survey),
+        *_other_objectives(run),
         *_stand_ins(run, survey),
     ]
     found += [Notice(NOTE, str(text)) for text in run.provenance.get("notes", ())]
@@ -134,6 +136,28 @@ def _failed(run: Run) -> list[Notice]:
     named = ", ".join(str(key) for key in failed["key"].astype(str).str.slice(0, 12)[:5])
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
     return [Notice(WARNING, f"{_count(len(failed), 'trial')} failed ({named}{more}): {said}.")]
+
+
+def _one_seed(survey: Survey) -> list[Notice]:
+    if _seeds(survey) > 1:
+        return []
+    text = (
+        "One seed: the intervals are over examples only and say nothing about the chance in "
+        "training a router again; try several seeds before believing a difference."
+    )
+    return [Notice(WARNING, text)]
+
+
+def _other_objectives(run: Run) -> list[Notice]:
+    objectives = dict(run.provenance.get("objectives") or {})
+    if objectives in ({}, {"score": "max", "cost": "min"}):
+        return []
+    said = ", ".join(f"{name} ({direction})" for name, direction in objectives.items())
+    text = (
+        f"The study's objectives are {said}; the front shown here is that of score and cost under "
+        f"the vector {run.provenance['cost_vector']}."
+    )
+    return [Notice(WARNING, text)]
 
 
 def _left_out(survey: Survey) -> list[Notice]:
@@ -284,13 +308,19 @@ def _yardsticks(survey: Survey) -> str:
     )
 
 
+def _seeds(survey: Survey) -> int:
+    """Replicates of the point that has fewest."""
+    return int(survey.points["n"].min())
+
+
 def _standing(survey: Survey) -> str:
     counts = Counter(survey.points["verdict"])
     total = len(survey.points)
+    over = "seeds and examples" if _seeds(survey) > 1 else "examples only, for there is one seed"
     return (
         f"Of all {_count(total, 'point')}, {counts[ABOVE]} "
         f"{'beats' if counts[ABOVE] == 1 else 'beat'} the random mix at their own cost by more "
         f"than the interval, {counts[EQUAL]} cannot be told from it, and {counts[BELOW]} "
         f"{'lies' if counts[BELOW] == 1 else 'lie'} under it. Intervals are 95 % bootstrap "
-        f"intervals over seeds and examples ({survey.resamples} resamples)."
+        f"intervals over {over} ({survey.resamples} resamples)."
     )

@@ -145,6 +145,8 @@ def _resume(path: Path) -> str:
 
 def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
     path = folder / schema.PROVENANCE_FILE
+    if not path.is_file() and (folder / schema.JOURNAL_FILE).is_file():
+        raise RunError(f"{folder}: this run was cut off before its tables; {_resume(path)}")
     if not path.is_file():
         raise RunError(f"{path}: missing, so {folder} is no run folder; name one under runs/")
     try:

@@ -245,7 +245,8 @@ def _provenance(run: Run, survey: Survey) -> list[tuple[str, str]]:
         ("versions", _pairs(facts.get("versions"))),
         (
             "intervals",
-            f"95 % percentile bootstrap, {survey.resamples} resamples of seeds, examples",
+            f"95 % percentile bootstrap, {survey.resamples} resamples of examples and of the seeds "
+            "that there are",
         ),
         ("tables", f"schema version {facts['schema']}"),
     ]

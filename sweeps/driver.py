@@ -27,7 +27,7 @@ from sweeps.environment import answers
 from sweeps.ledger import Ledger
 from sweeps.records import Message, Pack, SweepError, pack_from
 from sweeps.sessions import session_folder
-from sweeps.signals import EXIT_CODES
+from sweeps.signals import EXIT_CODES, Terminated
 from sweeps.worker import Job, run_pack
 
 LOOPBACK: Final = "127.0.0.1"
@@ -131,6 +131,11 @@ def _ray(workers: Workers, folder: Path) -> Iterator[None]:
             )
         else:
             ray.init(address=workers.address, **common)
+    except SystemExit as error:  # Ray's own answer to SIGTERM, while its handler is in place
+        ray.shutdown()
+        if callable(ours := handlers[signal.SIGTERM]):
+            ours(signal.SIGTERM, None)
+        raise Terminated from error
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         place = workers.address or "this machine"
         raise SweepError(f"Ray on {place} is not to be had: {_last_line(error)}") from error

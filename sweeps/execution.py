@@ -114,8 +114,7 @@ def _train(
             reason = stop.number.name if stop.number else "the run broke off"
             ledger.interrupt_all(reason)
             unended = len(journal.state.unended())
-            outcome = "done" if not unended else reason
-            journal.append("closed", outcome=outcome)
+            journal.append("closed", outcome=reason if unended else "done")
     return Outcome(
         failed=sum(each.status == FAILED for each in journal.state.endings.values()),
         unended=unended,

@@ -243,7 +243,7 @@ class Journal:
             JournalError: it cannot be read.
         """
         self.path = path
-        self._file = path.open("a+b")
+        self._file = path.open("a+b", buffering=0)  # nothing is left to be written later
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -265,14 +265,39 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def append(self, event: str, **data: Any) -> None:
-        """Writes the event and takes it into the state; one that cannot be is not written."""
+        """Writes the event and takes it into the state; one that cannot be is not written.
+
+        Raises:
+            JournalError: the event cannot follow, or the journal is closed.
+            OSError: the disk refuses. File and state are as they were before; where not even that
+                can be had, the journal is closed, and a torn line is cut off as it is opened again.
+        """
+        if self._file.closed:
+            raise JournalError(f"{self.path} could not be written to; what it holds is sound")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         whole = {"n": self.state.events + 1, "time": now, "event": event, **data}
         line = json.dumps(whole, default=_plain, separators=(",", ":"), allow_nan=False)
         apply(self.state, json.loads(line))
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        if event in _DURABLE:
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            self._write(line.encode() + b"\n", durable=event in _DURABLE)
+        except OSError:
+            self._take_back(end)
+            raise
+
+    def _take_back(self, end: int) -> None:
+        """File and state as they were when the file had `end` bytes."""
+        try:
+            self._file.truncate(end)
+            self.state = replay(read(self.path))
+        except OSError:
+            self._file.close()
+
+    def _write(self, line: bytes, *, durable: bool) -> None:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
+        if durable:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -56,6 +56,7 @@ def _say_error(text: str, code: int) -> int:
 def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     from mpc_router.config import ConfigError
 
+    _check_flags(args)
     try:
         if args.list:
             return _list()
@@ -64,6 +65,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
         if args.key is not None or args.run is not None:
             return _replay(args)
         study = _study(args)
+        _check_gpus(args, study)
         run = None if args.debug or args.dry_run else _new_folder(args, study)
     except ConfigError as error:
         raise InputError(str(error)) from error
@@ -71,6 +73,19 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
         assert run is not None
         return _new(args, given, study, run)
     return _debug(args, study) if args.debug else _dry_run(args, study)
+
+
+def _check_flags(args: argparse.Namespace) -> None:
+    """Refuses flags that would be passed over in silence."""
+    if args.debug and args.dry_run:
+        raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
+    if args.resume is None:
+        return
+    given = {"--debug": args.debug, "--dry-run": args.dry_run, "--name": args.name is not None}
+    given |= {"--key": args.key is not None, "--run": args.run is not None}
+    if any(given.values()):
+        idle = ", ".join(flag for flag, there in given.items() if there)
+        raise InputError(f"--resume goes on with its run; leave out {idle}")
 
 
 def _list() -> int:
@@ -142,6 +157,18 @@ def _prepare(study: Study, places: Places, display: Display) -> Prepared:
         raise InputError(str(error)) from error
 
 
+def _check_gpus(args: argparse.Namespace, study: Study) -> None:
+    """A pack that asks for more than there is would wait for ever; a cluster answers for itself."""
+    if args.address is not None or not study.pack.gpus:
+        return
+    from sweeps.worker import gpus
+
+    if study.pack.gpus > gpus():
+        raise InputError(
+            f"pack.gpus is {study.pack.gpus:g}, but torch sees {gpus()} here; set pack.gpus=0"
+        )
+
+
 def _share(args: argparse.Namespace, study: Study) -> Share:
     """What a pack gets; the environment is set before anything imports Ray."""
     from sweeps.environment import prepare
@@ -209,6 +236,7 @@ def _resume(args: argparse.Namespace) -> int:
         if journal.state.opened is None or not journal.state.trials:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
         study = from_tree(journal.state.opened["study"])
+        _check_gpus(args, study)
         display = make_display(quiet=args.quiet)
         origins.restore(args, journal.state)
         prepared = _prepare(study, _places(args), display)
@@ -313,6 +341,8 @@ def _replay(args: argparse.Namespace) -> int:
 
     if not (args.debug and args.key and args.run):
         raise InputError("--key and --run go together, and with --debug")
+    if args.words:
+        raise InputError(f"a replay takes the run's own study; leave out {' '.join(args.words)}")
     if not (args.run / JOURNAL_FILE).is_file():
         raise InputError(f"{args.run} holds no {JOURNAL_FILE}; name a run's folder")
     state = replay(read(args.run / JOURNAL_FILE))

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-PREFIX: Final = "mpc-"
-LOCK: Final = "lock"
-_SHORT: Final = 24
+PREFIX: Final = "mpcr-ray-"
+LOCK: Final = ".mpc-router-session"
+"""Both are ours alone: a folder that has the one and not the other is somebody else's."""
+
+_SHORT: Final = 20
 """Sockets lie in the folder, and a socket's path has at most 107 characters."""
 
 

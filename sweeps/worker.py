@@ -220,6 +220,11 @@ def _device(lane: Lane) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def gpus() -> int:
+    """GPUs that torch sees on this machine."""
+    return torch.cuda.device_count()
+
+
 class _Enough(Exception):
     """Steps enough have been measured."""
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from analysis import schema
 from analysis.front import main, print_front
 from tests.analysis.conftest import WriteRun
 
@@ -62,3 +65,27 @@ def test_a_folder_that_is_no_run_is_one_line_and_exit_2(
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
+
+
+def test_one_seed_is_said_to_cover_no_chance_in_training(
+    written: WriteRun, run_folder: Path
+) -> None:
+    assert "One seed" in _printed(written("one", seeds=(0,)))
+    assert "One seed" not in _printed(run_folder)
+
+
+def test_other_objectives_than_the_front_shows_are_said(tmp_path: Path, run_folder: Path) -> None:
+    folder = Path(shutil.copytree(run_folder, tmp_path / "other"))
+    path = folder / schema.PROVENANCE_FILE
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "objectives": {"accuracy": "max"}}))
+    assert "objectives are accuracy (max)" in " ".join(_printed(folder).split())
+    assert "objectives are" not in _printed(run_folder)
+
+
+def test_a_run_that_was_killed_before_its_tables_is_told_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / schema.JOURNAL_FILE).write_text("")
+    assert main([str(tmp_path)]) == 2
+    assert f"--resume {tmp_path}" in capsys.readouterr().err

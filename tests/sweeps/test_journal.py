@@ -174,3 +174,37 @@ def test_an_unknown_event_is_refused(path: Path) -> None:
         file.write(json.dumps({"n": 7, "event": "dreamt"}) + "\n")
     with pytest.raises(JournalError, match="unknown kind 'dreamt'"):
         replay(read(path))
+
+
+@pytest.mark.parametrize("room", [0, 40, 500])
+def test_a_disk_that_fills_up_leaves_file_and_state_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append("started", pack="a", attempt=1, keys=[])
+        before = journal.path.read_bytes()
+        real = journal._file
+
+        class Full:
+            """A file on a disk with so much room left."""
+
+            left = room
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+            def write(self, line: bytes) -> int:
+                if not self.left:
+                    raise OSError(28, "No space left on device")
+                written = real.write(line[: self.left])
+                self.left -= written
+                return written
+
+        monkeypatch.setattr(journal, "_file", Full())
+        with pytest.raises(OSError, match="No space"):
+            journal.append("started", pack="b", attempt=1, keys=["x" * 1000])
+        assert journal.path.read_bytes() == before
+        assert set(journal.state.attempts) == {"a"}
+        monkeypatch.undo()
+        journal.append("closed", outcome="the disk was full")
+    assert replay(read(journal.path)).closed == "the disk was full"

@@ -291,3 +291,24 @@ def test_help_comes_in_half_a_second_and_loads_no_framework() -> None:
     seconds, loaded = done.stdout.splitlines()[-1].split(maxsplit=1)
     assert float(seconds) < 0.5
     assert loaded == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--resume", "runs/r", "--dry-run"], "--dry-run"),
+        (["--resume", "runs/r", "--debug"], "--debug"),
+        (["--resume", "runs/r", "--name", "other"], "--name"),
+        (["mrpc_grid", "--sample", "--debug", "--dry-run"], "--debug"),
+        (["alpha=7", "--debug", "--key", "k", "--run", "runs/r"], "alpha=7"),
+        (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64"),
+    ],
+)
+def test_what_would_be_passed_over_or_wait_for_ever_is_refused(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
