@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format bench clean
+.PHONY: quickstart test check format bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,6 +23,9 @@ check: .venv/.dev  ## what else CI runs: format, lint, types, import rules
 format: .venv/.dev  ## write the format that `make check` asks for
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: .venv/.dev  ## docs/API.md from the docstrings
+	$(BIN)/python docs/api.py
 
 bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loop
 	$(BIN)/python -m benchmarks.stack

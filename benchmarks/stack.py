@@ -3,7 +3,8 @@
     python -m benchmarks.stack [--rounds 9] [--threads 1] [--sizes 1 8 32 128]
 
 Both train what a trial trains (features 128, hidden 256, 3 experts, batch 32, Gumbel gate, dropout,
-three losses, AdamW) on generated features, drawing their randomness as they go. Every round
+three losses, AdamW) on generated features, drawing their randomness as they go. Supervised stacks
+learn labels instead, each lane its own: focal loss, no noise, nothing mixed. Every round
 measures all of them one after another, so that other work on the machine meets all alike: medians
 and quartiles are over rounds, and a ratio is the median of the rounds' ratios.
 """
@@ -25,6 +26,7 @@ from mpc_router.losses import CompositeLoss, mix
 from mpc_router.outputs import ExpertInfo, Prepared, SplitOutputs, StemInfo
 from mpc_router.randomness import epoch_draws
 from mpc_router.routers import MLPRouter, gumbel_gate, gumbel_noise
+from mpc_router.supervision import Supervision
 from mpc_router.tasks import TASKS
 
 ROWS, FEATURES, HIDDEN, EXPERTS, BATCH = 4096, 128, 256, 3, 32
@@ -83,7 +85,7 @@ def plain(prepared: Prepared) -> Step:
     return step
 
 
-def stacked(prepared: Prepared, lanes: int, *, rates: bool) -> Step:
+def stacked(prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = False) -> Step:
     """A stack of this many lanes of three seeds; with one learning rate, or each its own."""
     stack = [
         Lane(
@@ -93,6 +95,9 @@ def stacked(prepared: Prepared, lanes: int, *, rates: bool) -> Step:
                     "router_hidden_size": HIDDEN,
                     "batch_size": BATCH,
                     "alpha": 0.01 * lane,
+                    "router": "supervised" if supervised else "gated",
+                    "router_labels": "loss_cost",
+                    "label_cost": 0.01 * lane,
                     "learning_rate": 1e-3 * (1 + lane / 100) if rates else 1e-3,
                 }
             ),
@@ -100,14 +105,20 @@ def stacked(prepared: Prepared, lanes: int, *, rates: bool) -> Step:
         )
         for lane in range(lanes)
     ]
-    routers = StackedRouters(stack, features=FEATURES, device="cpu")
+    configs = [lane.config for lane in stack]
+    labels = (
+        Supervision.of(configs, prepared.splits["train"], regression=False, device="cpu")
+        if supervised
+        else None
+    )
+    routers = StackedRouters(stack, features=FEATURES, device="cpu", supervision=labels)
     train = SplitTensors(prepared.splits["train"], prepared, "cpu")
     draws = epoch_draws(
         routers.seeds,
         epoch=1,
         rows=ROWS,
         batch_size=BATCH,
-        experts=EXPERTS,
+        experts=0 if supervised else EXPERTS,
         hidden_size=HIDDEN,
         probability=0.1,
     )
@@ -135,6 +146,9 @@ def measure(sizes: Sequence[int], *, rounds: int) -> dict[str, NDArray[np.float6
         kind = "a rate a lane" if rates else "one rate"
         for lanes in sizes:
             contenders[f"stack of {lanes}, {kind}"] = stacked(prepared, lanes, rates=rates), lanes
+    for lanes in sizes:
+        name = f"stack of {lanes}, supervised"
+        contenders[name] = stacked(prepared, lanes, rates=False, supervised=True), lanes
     for step, _ in contenders.values():
         milliseconds(step, steps=3)
     found: dict[str, list[float]] = {name: [] for name in contenders}

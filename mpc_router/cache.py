@@ -21,13 +21,15 @@ from typing import Any, Final
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 CONTENTS: Final = "contents.json"
 """Written last: the bytes of every other file of the entry, and its description."""
 
 WAITING: Final = 2.0
 """Seconds after which waiting for another process is worth a line in the log."""
+
+Mapped = np.memmap[Any, np.dtype[Any]]
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +118,61 @@ def save(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write each array as `NAME.npy`."""
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+
+
+class Growing:
+    """The array `NAME.npy` while it is written, part after part: none of it stays in memory."""
+
+    def __init__(self, folder: Path, name: str, kind: DTypeLike) -> None:
+        self._file = (folder / f"{name}.npy").open("wb")
+        self._kind = np.dtype(kind)
+        self._count = 0
+        self._head()
+        self._begin = self._file.tell()
+
+    def append(self, part: ArrayLike) -> None:
+        """Add these numbers at the end."""
+        array = np.ascontiguousarray(part, self._kind)
+        array.tofile(self._file)
+        self._count += len(array)
+
+    def _head(self) -> None:
+        """numpy's header, which leaves room for any count."""
+        stated = {
+            "descr": np.lib.format.dtype_to_descr(self._kind),
+            "fortran_order": False,
+            "shape": (self._count,),
+        }
+        np.lib.format.write_array_header_1_0(self._file, stated)
+
+    def __enter__(self) -> Growing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._head()
+        whole = self._file.tell() == self._begin
+        self._file.close()
+        if not whole:
+            raise RuntimeError("numpy's header of a longer array takes more room than before")
+
+
+def blank(folder: Path, name: str, shape: tuple[int, ...], kind: DTypeLike) -> Mapped:
+    """The array `NAME.npy`, mapped, to be filled in: what is written is no process's memory."""
+    path = folder / f"{name}.npy"
+    array: Mapped = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+    return array
+
+
+def share(source: Path, folder: Path, name: str) -> None:
+    """Give an entry in the making the array file `source` under the name `NAME.npy`.
+
+    As a hard link, which takes no room, or as a copy where the disk cannot.
+    """
+    try:
+        os.link(source, folder / f"{name}.npy")
+    except OSError:
+        shutil.copyfile(source, folder / f"{name}.npy")
 
 
 def load(folder: Path, name: str) -> NDArray[Any]:

@@ -1,32 +1,52 @@
-"""A trained lane on disk: safetensors and JSON, written atomically, read without any pickle.
+"""A trained trial on disk: safetensors and JSON, written atomically, read without any pickle.
 
-`router.safetensors` holds every tensor, `trial.json` everything else and the hash of the tensors'
-file, so that a crash between the two renames is seen when they are read.
+There are two kinds. A lane's checkpoint (frozen experts) holds its router and names the encoders it
+belongs to; a joint one holds stem, router and experts. `trial.json` says which, and everything that
+is no tensor. A checkpoint is written file by file, each of them complete or absent at any time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
+from mpc_router.checkpoint_files import (
+    HEAD,
+    TRIAL_FILE,
+    CheckpointError,
+    is_pickle,
+    read_tensors,
+    read_trial,
+    with_prefix,
+    write_tensors,
+    write_trial,
+)
 from mpc_router.config import ConfigError, TrialConfig, flatten, to_tree, trial_config
 
+__all__ = [
+    "TRIAL_FILE",
+    "WEIGHTS_FILE",
+    "CheckpointError",
+    "JointCheckpoint",
+    "LaneCheckpoint",
+    "checkpoint_folder",
+    "load",
+    "save",
+    "without_optimizer",
+]
+
 WEIGHTS_FILE: Final = "router.safetensors"
-TRIAL_FILE: Final = "trial.json"
+"""Of a lane: weights, feature moments and the optimizer's."""
+
+POOL_FILE: Final = "pool.safetensors"
+OPTIMIZER_FILE: Final = "optimizer.safetensors"
+"""Of a joint trial: everything's weights, and the optimizer's state where it can go on."""
+
 FORMAT: Final = "mpc-router lane 1"
-
-_FEATURES: Final = ("feature_mean", "feature_deviation")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read: which file, why, what to do."""
+JOINT_FORMAT: Final = "mpc-router joint 1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,23 +78,48 @@ class LaneCheckpoint:
     """The optimizer's moments, for going on; None when the lane has ended for good."""
 
 
-def save(checkpoint: LaneCheckpoint, folder: Path) -> None:
-    """Write the checkpoint into `folder`; durable on return, an older one there is replaced.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointCheckpoint:
+    """Stem, router and experts that trained together: needs no other file to be of use."""
 
-    Each file is complete or absent at any time.
-    """
-    from safetensors.torch import save as to_bytes
+    config: TrialConfig
+    seed: int
+    epoch: int
+    """Epochs trained, from 1."""
 
-    tensors = {f"weights.{name}": value for name, value in checkpoint.weights.items()}
-    tensors |= {name: getattr(checkpoint, name) for name in _FEATURES}
-    if checkpoint.optimizer is not None:
-        tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
-    # a lane is a slice of a stack: own memory, or safetensors would refuse what is shared
-    own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    packed = to_bytes(own, metadata={"format": FORMAT})
+    step: int
+    """Updates made."""
+
+    description: dict[str, Any]
+    """The shape of all modules: `saved.rebuild` makes a `GatedBertPool` of it."""
+
+    weights: dict[str, Tensor]
+    """State dict of the `GatedBertPool`."""
+
+    stem: dict[str, Any]
+    """`name` and `hash` of what the stem was before, and what else names it."""
+
+    experts: tuple[dict[str, Any], ...]
+    """`name`, `layers` and `hash` of what each expert was before, cheapest first."""
+
+    data_fingerprint: str
+    models_id: str
+    """Name the data, and the models it started from."""
+
+    score: float | None = None
+    """On selection after that epoch."""
+
+    history: tuple[dict[str, Any], ...] = ()
+    """The reports on selection up to this epoch, as JSON."""
+
+    optimizer: dict[str, Tensor] | None = None
+    """The optimizer's state by parameter, for going on; None when the trial has ended for good."""
+
+
+def save(checkpoint: LaneCheckpoint | JointCheckpoint, folder: Path) -> None:
+    """Write the checkpoint into `folder`; durable on return, an older one there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
     trial = {
-        "format": FORMAT,
-        "weights_sha256": hashlib.sha256(packed).hexdigest(),
         "seed": checkpoint.seed,
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
@@ -83,116 +128,125 @@ def save(checkpoint: LaneCheckpoint, folder: Path) -> None:
         "experts": list(checkpoint.experts),
         "config": to_tree(checkpoint.config),
     }
-    text = json.dumps(trial, indent=1, allow_nan=False).encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS_FILE, packed)
-    _write(folder / TRIAL_FILE, text)
-    _sync_folder(folder)
+    if isinstance(checkpoint, LaneCheckpoint):
+        trial = _write_lane(checkpoint, folder) | trial
+    else:
+        trial = _write_joint(checkpoint, folder) | trial
+    write_trial(folder, trial)
 
 
-def load(folder: Path) -> LaneCheckpoint:
+def _write_lane(checkpoint: LaneCheckpoint, folder: Path) -> dict[str, Any]:
+    tensors = {f"weights.{name}": value for name, value in checkpoint.weights.items()}
+    tensors["feature_mean"] = checkpoint.feature_mean
+    tensors["feature_deviation"] = checkpoint.feature_deviation
+    if checkpoint.optimizer is not None:
+        tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
+    sha256 = write_tensors(folder / WEIGHTS_FILE, tensors, form=FORMAT)
+    return {"format": FORMAT, "weights_sha256": sha256}
+
+
+def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "format": JOINT_FORMAT,
+        "weights_sha256": write_tensors(folder / POOL_FILE, checkpoint.weights, form=JOINT_FORMAT),
+        "score": checkpoint.score,
+        "data_fingerprint": checkpoint.data_fingerprint,
+        "models_id": checkpoint.models_id,
+        "description": checkpoint.description,
+        "history": list(checkpoint.history),
+    }
+    if checkpoint.optimizer is not None:
+        found["optimizer_sha256"] = write_tensors(
+            folder / OPTIMIZER_FILE, checkpoint.optimizer, form=JOINT_FORMAT
+        )
+    return found
+
+
+def without_optimizer(folder: Path) -> None:
+    """Take what only going on needs out of a joint trial's checkpoint: two thirds of its bytes."""
+    trial = read_trial(folder, (JOINT_FORMAT,))
+    if trial["resumable"]:
+        write_trial(folder, trial | {"resumable": False})
+    (folder / OPTIMIZER_FILE).unlink(missing_ok=True)
+
+
+def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
     """The checkpoint that `save` wrote into `folder`.
 
     Raises:
         CheckpointError: a file is missing, damaged, of another format, or a pickle.
     """
-    trial = _read_trial(folder / TRIAL_FILE)
-    tensors = _read_tensors(folder / WEIGHTS_FILE, trial["weights_sha256"])
+    trial = read_trial(folder, (FORMAT, JOINT_FORMAT))
     try:
-        weights = _with_prefix(tensors, "weights.")
-        optimizer = _with_prefix(tensors, "optimizer.")
-        return LaneCheckpoint(
-            config=trial_config(flatten(trial["config"])),
-            seed=int(trial["seed"]),
-            epoch=int(trial["epoch"]),
-            step=int(trial["step"]),
-            weights=weights,
-            feature_mean=tensors["feature_mean"],
-            feature_deviation=tensors["feature_deviation"],
-            stem=dict(trial["stem"]),
-            experts=tuple(dict(expert) for expert in trial["experts"]),
-            optimizer=optimizer if trial["resumable"] else None,
-        )
+        common: dict[str, Any] = {
+            "config": trial_config(flatten(trial["config"])),
+            "seed": int(trial["seed"]),
+            "epoch": int(trial["epoch"]),
+            "step": int(trial["step"]),
+            "stem": dict(trial["stem"]),
+            "experts": tuple(dict(expert) for expert in trial["experts"]),
+        }
+        resumable = bool(trial["resumable"])
+        if trial["format"] == FORMAT:
+            return _read_lane(folder, trial["weights_sha256"], common, resumable=resumable)
+        return _read_joint(folder, trial, common, resumable=resumable)
+    except CheckpointError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         hint = "it was written by another version" if isinstance(error, ConfigError) else "damaged"
         raise CheckpointError(f"{folder / TRIAL_FILE}: {reason} ({hint})") from error
 
 
-def _read_trial(path: Path) -> dict[str, Any]:
-    try:
-        trial = json.loads(_bytes_of(path))
-    except ValueError as error:
+def _read_lane(
+    folder: Path, sha256: str, common: dict[str, Any], *, resumable: bool
+) -> LaneCheckpoint:
+    tensors = read_tensors(folder / WEIGHTS_FILE, sha256)
+    return LaneCheckpoint(
+        **common,
+        weights=with_prefix(tensors, "weights."),
+        feature_mean=tensors["feature_mean"],
+        feature_deviation=tensors["feature_deviation"],
+        optimizer=with_prefix(tensors, "optimizer.") if resumable else None,
+    )
+
+
+def _read_joint(
+    folder: Path, trial: dict[str, Any], common: dict[str, Any], *, resumable: bool
+) -> JointCheckpoint:
+    optimizer = None
+    if resumable:
+        optimizer = read_tensors(folder / OPTIMIZER_FILE, str(trial["optimizer_sha256"]))
+    return JointCheckpoint(
+        **common,
+        description=dict(trial["description"]),
+        weights=read_tensors(folder / POOL_FILE, trial["weights_sha256"]),
+        data_fingerprint=str(trial["data_fingerprint"]),
+        models_id=str(trial["models_id"]),
+        score=None if trial["score"] is None else float(trial["score"]),
+        history=tuple(dict(report) for report in trial["history"]),
+        optimizer=optimizer,
+    )
+
+
+def checkpoint_folder(path: Path) -> tuple[Path, str | None]:
+    """The folder that a checkpoint's path names, and a sentence where that is not the path itself.
+
+    The published commands name `outputs/mrpc_best_model.pt`: ours is the folder of that name
+    without `.pt`.
+
+    Raises:
+        CheckpointError: the path is a file, which is no checkpoint, and may be a pickle.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            pickled = is_pickle(file.read(HEAD))
+        what = "a pickle, which can run code, and is not read" if pickled else "a file"
         raise CheckpointError(
-            f"{path} is not JSON ({error}); it is damaged, take another checkpoint"
-        ) from error
-    if not isinstance(trial, dict) or trial.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of a lane ({FORMAT!r})")
-    if not isinstance(trial.get("weights_sha256"), str):
-        raise CheckpointError(f"{path} does not name the hash of {WEIGHTS_FILE}; it is damaged")
-    return trial
-
-
-def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_bytes
-
-    packed = _bytes_of(path)
-    if packed[:1] == b"\x80" or packed[:2] == b"PK":
-        raise CheckpointError(f"{path} is a pickle, which can run code; it is not read")
-    if hashlib.sha256(packed).hexdigest() != sha256:
-        raise CheckpointError(
-            f"{path} is not the file that {TRIAL_FILE} beside it belongs to: it is truncated or "
-            "was half replaced; take another checkpoint or train the trial again"
+            f"{path} is {what}; a checkpoint is a folder that holds {TRIAL_FILE}: train the trial "
+            "with mpc-router-train and name the folder it writes"
         )
-    try:
-        tensors: dict[str, Tensor] = from_bytes(packed)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not safetensors: {error}") from error
-    return tensors
-
-
-def _bytes_of(path: Path) -> bytes:
-    if path.parent.is_file():
-        raise CheckpointError(
-            f"{path.parent} is a file; a checkpoint is a folder with {WEIGHTS_FILE} and "
-            f"{TRIAL_FILE} (files that torch.save wrote are pickles and are not read)"
-        )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: {error.strerror or error}; a checkpoint is a folder with {WEIGHTS_FILE} and "
-            f"{TRIAL_FILE}"
-        ) from error
-
-
-def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renames durable; on a system without folder handles there is nothing to do."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if path.suffix != ".pt" or path.is_dir():
+        return path, None
+    folder = path.with_suffix("")
+    return folder, f"{path} is read as the folder {folder}: checkpoints are folders here"

@@ -23,6 +23,9 @@ from mpc_router.sections import DataConfig
 from mpc_router.sources import Source, cut, read
 from mpc_router.tasks import TASKS
 
+LEAST_KNOWN: Final = 0.5
+"""Share of a tokenizer's words that a model of the same vocabulary knows; some lack a few."""
+
 LFS: Final = b"version https://git-lfs"
 """How the small file begins that stands for a large one until git LFS fetches it."""
 
@@ -66,6 +69,8 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
             _check_head(config, shape, name, layers)
         shorten(shape, layers, name)
         _check_tokens(config, tokenizer, shape, name)
+    for name in sorted({name for name, _ in pairs} - {model.tokenizer_model_name}):
+        _check_words(config, tokenizer, places.models, name)
 
 
 def check_device(device: str) -> None:
@@ -108,6 +113,32 @@ def _check_tokens(config: TrialConfig, tokenizer: Any, shape: Any, name: str) ->
         raise ModelError(
             f"max_length is {chosen}, but {name} takes {limit} tokens at most; "
             f"set max_length={limit} or less"
+        )
+
+
+def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str) -> None:
+    """The words of a model's own tokenizer, where it brings one, have the numbers they are given.
+
+    Two vocabularies of one size look alike to the model's shape.
+    """
+    called = config.model.tokenizer_model_name
+    try:
+        theirs = load_tokenizer(name, models).get_vocab()
+    except ModelError:  # it brings none
+        return
+    ours = tokenizer.get_vocab()
+    for word in sorted(ours):
+        if theirs.get(word, ours[word]) != ours[word]:
+            raise ModelError(
+                f"{name} has another vocabulary than tokenizer {called}: token {word!r} is "
+                f"{theirs[word]} to it and {ours[word]} here; set tokenizer_model_name={name}, or "
+                "pool models of one vocabulary"
+            )
+    known = len(ours.keys() & theirs.keys())
+    if known < LEAST_KNOWN * len(ours):
+        raise ModelError(
+            f"{name} has another vocabulary than tokenizer {called}: it knows {known} of its "
+            f"{len(ours)} tokens; set tokenizer_model_name={name}, or pool models of one vocabulary"
         )
 
 

@@ -16,8 +16,10 @@ def with_pool(
     if pool is None:
         return _spelled_out(model, training)
     names, layers, costs = _members(model, pool, task)
+    _size(model, len(names))
     filled = dataclasses.replace(
         model,
+        pool_size=len(names),
         expert_model_names=names,
         expert_layers=layers,
         expert_costs=costs,
@@ -46,6 +48,7 @@ def with_pool(
         expert_batch_size=training.expert_batch_size or pool.expert_batch_size,
         expert_epochs=training.expert_epochs or pool.expert_epochs,
         expert_learning_rate=training.expert_learning_rate or pool.expert_learning_rate,
+        encoder_learning_rate=training.encoder_learning_rate or pool.encoder_learning_rate,
     )
 
 
@@ -74,8 +77,13 @@ def _members(
 ) -> tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...]]:
     """Names, layers and training costs of the experts."""
     names, layers = model.expert_model_names, model.expert_layers
-    default = [pool.members[index] for index in pool.default]
     if not names and not layers:
+        if model.pool_size and model.pool_size not in pool.sizes:
+            raise ConfigError(
+                f"pool_size is {model.pool_size}, but pool {pool.name!r} comes with "
+                f"{', '.join(map(str, pool.sizes))} experts; take one of these"
+            )
+        default = pool.of_size(model.pool_size)
         names = tuple(member.model.format(task=task) for member in default)
         layers = tuple(member.layers for member in default)
     elif not names:
@@ -105,8 +113,10 @@ def _spelled_out(
             raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")
     if model.router_cost < 0 and model.stem == "model":
         raise ConfigError("pool=custom needs router_cost, what stem and router cost; 0 is free")
+    _size(model, len(model.expert_model_names))
     filled = dataclasses.replace(
         model,
+        pool_size=len(model.expert_model_names),
         expert_layers=model.expert_layers or (0,) * len(model.expert_model_names),
         expert_pooling=model.expert_pooling or "cls",
         expert_fine_tuned=bool(model.expert_fine_tuned),
@@ -121,7 +131,16 @@ def _spelled_out(
         expert_batch_size=training.expert_batch_size or 32,
         expert_epochs=training.expert_epochs or 3,
         expert_learning_rate=training.expert_learning_rate or 3e-5,
+        encoder_learning_rate=training.encoder_learning_rate or 3e-5,
     )
+
+
+def _size(model: ModelConfig, experts: int) -> None:
+    if model.pool_size not in (0, experts):
+        raise ConfigError(
+            f"pool_size is {model.pool_size}, but {experts} experts are given by name or layers; "
+            "leave one of the two out"
+        )
 
 
 def _poolings(model: ModelConfig) -> None:

@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mpc_router.completion import has_stem, with_pool
 from mpc_router.costs import CostVector, cost_vectors
@@ -32,6 +32,7 @@ from mpc_router.sections import (
 __all__ = [
     "ConfigError",
     "TrialConfig",
+    "applied",
     "canonical",
     "flatten",
     "leaf_of",
@@ -68,6 +69,21 @@ class TrialConfig:
                 )
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
+        if model.shared_stem and training.experts == "frozen":
+            raise ConfigError(
+                "shared_stem=true needs experts=joint: frozen experts are whole encoders; set one "
+                "of the two"
+            )
+        if (
+            (training.router, training.experts) == ("supervised", "joint")
+            and training.expert_start == "checkpoint"
+            and not model.expert_fine_tuned
+        ):
+            raise ConfigError(
+                "router=supervised makes its labels of the experts' outputs, but with "
+                "expert_start=checkpoint these experts have learned nothing of the task yet; set "
+                "expert_start=fine_tuned"
+            )
 
     @property
     def experts(self) -> int:
@@ -78,7 +94,8 @@ class TrialConfig:
         """The cost vectors that results are reported under, by name.
 
         Where the stem is the cheapest expert, the router costs what that expert costs, and a route
-        to it costs nothing more.
+        to it costs nothing more. Constants and published numbers are those of whole encoders, also
+        where experts share the stem: there `mpc_router.measures` counts the layers that run.
         """
         model = self.model
         pool = POOLS.get(model.pool)
@@ -253,6 +270,38 @@ def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     return {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
 
 
+_ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
+    (
+        ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
+        {"experts": "joint"},
+    ),
+    (("gradient_clip", "accumulation", "warmup", "decay"), {"experts": "joint"}),
+    (("router_labels", "focal_gamma", "class_balance"), {"router": "supervised"}),
+    (("label_cost",), {"router": "supervised", "router_labels": "loss_cost"}),
+    (("router_epochs",), {"router": "supervised", "experts": "joint"}),
+    (
+        ("router_model_name", "router_stem_layers", "stem_pooling", "router_cost"),
+        {"stem": "model"},
+    ),
+)
+"""Settings that no number of a trial depends on but where other settings have these values."""
+
+
+def applied(config: TrialConfig) -> dict[str, Any]:
+    """The settings that a trial's numbers depend on, by leaf name.
+
+    As `settings`, less the device and what does not apply: the settings of joint training where
+    experts are frozen, those of supervision where the router learns from its gates, those of a stem
+    that the cheapest expert takes the place of. Configurations of which this is equal train alike.
+    """
+    known = settings(config)
+    idle = {"device"}
+    for names, needs in _ONLY_WHERE:
+        if any(known[name] != value for name, value in needs.items()):
+            idle.update(names)
+    return {name: value for name, value in known.items() if name not in idle}
+
+
 def canonical(value: Any) -> str:
     """JSON in which equal values are equal text: keys sorted, 0 = 0.0, tuples as lists."""
     return json.dumps(_typed(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -272,11 +321,11 @@ def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str
     """The trial's key: 16 hex digits, the same on every machine and in every run.
 
     `data` and `experts` are the fingerprints of the data, and of the trained experts and the stem:
-    they stand for the models, whose names may be paths of one machine.
+    they stand for the models, whose names may be paths of one machine. Settings that do not apply
+    (see `applied`) are no part of it.
     """
-    tree = to_tree(config)
-    del tree["training"]["device"]
+    counts = applied(config)
     for name in ("expert_model_names", "router_model_name", "tokenizer_model_name"):
-        del tree["model"][name]
-    text = canonical({"config": tree, "seed": seed, "data": data, "experts": experts})
+        counts.pop(name, None)
+    text = canonical({"config": counts, "seed": seed, "data": data, "experts": experts})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Cost vectors: what an expert and the router cost an example, and the projection of FACTS.
+"""Cost vectors: what an expert and the router cost an example, and what a routing then costs.
 
 Training costs (`expert_costs` of a configuration) are what a router is trained with; a cost vector
 is what is reported. Letters: L lanes, N examples, K experts.
@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONSTANTS: Final = "constants"
+PARAMETERS: Final = "parameters"
+FLOPS: Final = "flops"
+"""The last two are counted from the models by `mpc_router.measures`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

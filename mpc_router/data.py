@@ -5,8 +5,10 @@ Letters: N examples, B batch, T tokens of the longest example of a batch.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +28,7 @@ from mpc_router.tasks import TASKS
 VERSION: Final = 1
 """Raised when the same text would be tokenised or stored differently."""
 
-CHUNK: Final = 4096
+CHUNK: Final = 1024
 """Examples tokenised at a time: bounds the memory that token lists take."""
 
 WINDOW: Final = 50
@@ -36,7 +38,10 @@ the order stays nearly that of the shuffle."""
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped."""
+    """A tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped.
+
+    What lies outside these places belongs to no example.
+    """
 
     ids: NDArray[np.int32]
     """Token numbers of all examples, one after the other, special tokens included."""
@@ -63,6 +68,15 @@ class Tokens:
     def lengths(self) -> NDArray[np.int64]:
         """(N,) tokens of each example."""
         return np.diff(self.offsets)
+
+    def part(self, start: int, stop: int) -> Tokens:
+        """Examples `start` to `stop` - 1, in the same memory."""
+        return dataclasses.replace(
+            self,
+            offsets=self.offsets[start : stop + 1],
+            labels=self.labels[start:stop],
+            example=self.example[start:stop],
+        )
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ def tokenise(
     )
 
     def make(fresh: Path) -> dict[str, Any]:
-        caching.save(fresh, _token_arrays(examples, tokenizer, max_length))
+        _write_tokens(fresh, examples, tokenizer, max_length)
         pad = getattr(tokenizer, "pad_token_id", None)
         return {"pad": pad or 0, "examples": len(examples.labels), "split": examples.split}
 
@@ -135,32 +149,42 @@ def open_tokens(folder: Path, *, pad: int) -> Tokens:
     return Tokens(**{name: caching.load(folder, name) for name in names}, pad=pad)
 
 
-def _token_arrays(examples: Examples, tokenizer: Any, max_length: int) -> dict[str, NDArray[Any]]:
-    ids: list[NDArray[np.int32]] = []
-    segments: list[NDArray[np.uint8]] = []
-    lengths: list[NDArray[np.int64]] = []
-    for start in range(0, len(examples.labels), CHUNK):
-        texts = [list(column[start : start + CHUNK]) for column in examples.texts]
-        found = tokenizer(
-            *texts,
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_token_type_ids=True,
-            return_attention_mask=False,
-        )
-        rows = found["input_ids"]
-        lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
-        ids.append(np.concatenate([np.asarray(row, np.int32) for row in rows]))
-        kinds = found["token_type_ids"]
-        segments.append(np.concatenate([np.asarray(row, np.uint8) for row in kinds]))
-    return {
-        "ids": np.concatenate(ids),
-        "segments": np.concatenate(segments),
-        "offsets": np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64),
-        "labels": np.asarray(examples.labels, np.float64),
-        "example": np.asarray(examples.example, np.int64),
-    }
+def _write_tokens(fresh: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
+    """The arrays of `Tokens`, written as they come."""
+    at = 0
+    with (
+        caching.Growing(fresh, "ids", np.int32) as ids,
+        caching.Growing(fresh, "segments", np.uint8) as segments,
+        caching.Growing(fresh, "offsets", np.int64) as offsets,
+    ):
+        offsets.append([0])
+        for texts in _chunks(examples.texts):
+            found = tokenizer(
+                *texts,
+                truncation=True,
+                max_length=max_length,
+                padding=False,
+                return_token_type_ids=True,
+                return_attention_mask=False,
+            )
+            rows = found["input_ids"]
+            ends = at + np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
+            offsets.append(ends)
+            at = int(ends[-1])
+            count = at - int(ends[0]) + len(rows[0])
+            chain = itertools.chain.from_iterable
+            ids.append(np.fromiter(chain(rows), np.int32, count))
+            segments.append(np.fromiter(chain(found["token_type_ids"]), np.uint8, count))
+            del found, rows  # else two chunks are in memory while the next one is made
+    caching.save(fresh, {"labels": np.asarray(examples.labels, np.float64)})
+    caching.save(fresh, {"example": np.asarray(examples.example, np.int64)})
+
+
+def _chunks(texts: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
+    """Some examples' texts at a time, a list for each text column."""
+    columns = [iter(column) for column in texts]
+    while (chunk := [list(itertools.islice(column, CHUNK)) for column in columns])[0]:
+        yield chunk
 
 
 def batch_count(examples: int, batch_size: int) -> int:

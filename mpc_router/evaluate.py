@@ -10,7 +10,7 @@ Letters: L lanes, N examples, K experts, C outputs of an expert.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpc_router import tasks
-from mpc_router.checkpoint import LaneCheckpoint
+from mpc_router.checkpoint import JointCheckpoint, LaneCheckpoint
 from mpc_router.config import TrialConfig
+from mpc_router.costs import CostVector
 from mpc_router.lanes import balance_of_lanes
 from mpc_router.losses import cost_loss, mix, task_loss
 from mpc_router.outputs import SplitOutputs
@@ -106,6 +107,10 @@ class EpochResult:
     failures: tuple[Failure, ...]
     """Lanes that died in this epoch: not in the report."""
 
+    steps: NDArray[np.float32] | None = None
+    """(steps, 4, L) loss terms as each step saw them: task, balance, cost, and their weighted sum;
+    None where they are not known."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanesEnded:
@@ -122,8 +127,18 @@ class LanesEnded:
     routing: tuple[Routing, ...]
     """Selection and the quoted splits; lanes in the order of `lanes`."""
 
-    checkpoints: tuple[LaneCheckpoint, ...]
+    checkpoints: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...]
     """One a lane. Of failed lanes there are no reports, routing and checkpoints."""
+
+    experts: tuple[SplitOutputs, ...] = ()
+    """Where experts train too: what they say of selection and the quoted splits at the end. They
+    have no features, (N, 0)."""
+
+    best: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...] = ()
+    """If asked for: each lane after its best epoch on selection."""
+
+    last: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...] = ()
+    """If asked for: each lane after its last epoch."""
 
 
 def routes_of(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -147,8 +162,12 @@ def split_report(
     configs: Sequence[TrialConfig],
     logits: NDArray[np.float32],
     temperature: Sequence[float],
+    vectors: Mapping[str, CostVector] | None = None,
 ) -> SplitReport:
-    """The report of lanes with these finite logits (L, N, K) and present temperatures (L,)."""
+    """The report of lanes with these finite logits (L, N, K) and present temperatures (L,).
+
+    `vectors` are those of what was prepared; a lane's own constants win over theirs.
+    """
     parts = [
         _report_block(
             split,
@@ -157,6 +176,7 @@ def split_report(
             configs=configs[start : start + _LANES],
             logits=logits[start : start + _LANES],
             temperature=temperature[start : start + _LANES],
+            vectors=vectors or {},
         )
         for start in range(0, max(1, len(lanes)), _LANES)
     ]
@@ -192,6 +212,7 @@ def _report_block(
     configs: Sequence[TrialConfig],
     logits: NDArray[np.float32],
     temperature: Sequence[float],
+    vectors: Mapping[str, CostVector],
 ) -> SplitReport:
     """A report of few lanes."""
     routes = routes_of(logits)
@@ -206,7 +227,7 @@ def _report_block(
         split=split.split,
         lanes=np.asarray(lanes, np.int64),
         metrics=tasks.evaluate(task, predictions, split.labels),
-        cost=_costs(configs, share),
+        cost=_costs(configs, share, vectors),
         share=share,
         gate=soft.gate,
         gate_entropy=soft.entropy,
@@ -217,9 +238,11 @@ def _report_block(
     )
 
 
-def _costs(configs: Sequence[TrialConfig], share: Values) -> dict[str, Values]:
+def _costs(
+    configs: Sequence[TrialConfig], share: Values, vectors: Mapping[str, CostVector]
+) -> dict[str, Values]:
     """Mean costs (L,) by vector; lane by lane, since a spelled-out pool's are the trial's own."""
-    of_lanes = [config.vectors() for config in configs]
+    of_lanes = [{**vectors, **config.vectors()} for config in configs]
     names = list(of_lanes[0]) if of_lanes else []
     return {
         name: np.array(

@@ -43,6 +43,7 @@ __all__ = [
     "label_order",
     "load_encoder",
     "load_tokenizer",
+    "names_labels",
     "weights_hash",
 ]
 
@@ -98,6 +99,7 @@ class BertExpert(nn.Module):
         self.width = width_of(loaded)
         self._segments = takes_segments(loaded)
         config: Any = loaded.config
+        self.labels_named = self.fine_tuned and names_labels(config.id2label)
         if self.fine_tuned:
             order = head_order(self.name, config, num_labels, label_names)
             self.register_buffer("label_order", torch.tensor(order))
@@ -206,15 +208,20 @@ def label_order(id2label: Mapping[int, str], label_names: Sequence[str]) -> list
     """The checkpoint's number of each of the task's labels; None where the words do not fit.
 
     Words are compared without case, with `-` and blanks as `_`. Unnamed labels (`LABEL_0`, `0`),
-    or a task without names, mean that the orders are the same.
+    or a task without names, leave the order as it is; `mpc_router.label_order` finds a better one.
     """
     words = [_word(id2label[number]) for number in sorted(id2label)]
-    if not label_names or all(_UNNAMED.fullmatch(word) for word in words):
+    if not label_names or not names_labels(id2label):
         return list(range(len(words)))
     wanted = [_word(name) for name in label_names]
     if sorted(wanted) != sorted(words):
         return None
     return [words.index(word) for word in wanted]
+
+
+def names_labels(id2label: Mapping[int, str]) -> bool:
+    """Whether a head's labels have words, not `LABEL_0` or numbers alone."""
+    return not all(_UNNAMED.fullmatch(_word(word)) for word in id2label.values())
 
 
 def _word(label: object) -> str:
@@ -244,7 +251,8 @@ def head_order(name: str, config: Any, num_labels: int, label_names: Sequence[st
     if order is None:
         raise ModelError(
             f"{name} names its labels {list(config.id2label.values())}, the task "
-            f"{list(label_names)}; mend id2label in its config.json"
+            f"{list(label_names)}; mend id2label in its config.json (LABEL_0, LABEL_1, ... leaves "
+            "the order to be found on train)"
         )
     return order
 

@@ -78,7 +78,7 @@ def fine_tune(
     steps = epochs * batch_count(len(tokens), batch_size)
     order = torch.Generator().manual_seed(seed)
     step = 0
-    with _own_randomness(seed, place), _threads(expert.width):
+    with own_randomness(seed, place), threads_for(expert.width):
         for _ in range(epochs):
             for batch in batches(tokens, batch_size, generator=order):
                 step += 1
@@ -99,14 +99,16 @@ def fine_tune(
     expert.cpu().eval()
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
+def schedule(step: int, steps: int, warmup: float, decay: str = "linear") -> float:
     """Share of the learning rate in step 1..steps: up linearly to 1, then down linearly to 0.
 
-    The last step still moves: the rate would be 0 in step `steps` + 1.
+    The last step still moves: the rate would be 0 in step `steps` + 1. A `constant` one stays at 1.
     """
     rising = max(1, round(warmup * steps))
     if step <= rising:
         return step / rising
+    if decay == "constant":
+        return 1.0
     return max(0.0, (steps + 1 - step) / (steps + 1 - rising))
 
 
@@ -131,7 +133,7 @@ def predict(
     training = expert.training
     expert.to(place).eval()
     kept = "float32" if precision == "auto" else precision
-    with torch.inference_mode(), autocast(kept, place), _threads(expert.width):
+    with torch.inference_mode(), autocast(kept, place), threads_for(expert.width):
         for batch in batches(tokens, batch_size, generator=None):
             here = batch.to(place)
             output, feature = expert.examine(
@@ -186,7 +188,7 @@ def _optimizer(expert: nn.Module, learning_rate: float, weight_decay: float) -> 
 
 
 @contextlib.contextmanager
-def _threads(width: int) -> Iterator[None]:
+def threads_for(width: int) -> Iterator[None]:
     """One thread for an encoder of `width` features if it is small; as before on leaving."""
     before = torch.get_num_threads()
     if width <= SMALL_WIDTH:
@@ -198,7 +200,7 @@ def _threads(width: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Global random state set by `seed` (dropout draws from it), put back on leaving."""
     cards = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cards):

@@ -18,14 +18,15 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from mpc_router.config import TrialConfig
-from mpc_router.losses import balance_loss, cost_loss, mix, task_loss
+from mpc_router.losses import balance_loss, cost_loss, focal_loss, mix, task_loss
 from mpc_router.optimizer import LaneAdamW
 from mpc_router.outputs import Prepared, SplitOutputs
 from mpc_router.randomness import StepDraws, starting_weights
 from mpc_router.routers import MLPRouter, gumbel_gate, softmax_gate
+from mpc_router.supervision import Supervision
 
 TERMS: Final = ("task", "balance", "cost", "total")
-"""Rows of `StackedRouters.step`'s answer."""
+"""Rows of `StackedRouters.step`'s answer; of a supervised router `task` is the focal loss."""
 
 _ROWS: Final = 256
 """Rows evaluated at once: one number for every stack, so that logits depend on no neighbour."""
@@ -60,12 +61,23 @@ class SplitTensors:
 
 
 class StackedRouters:
-    """Routers of equal shape with a leading lane dimension, their optimizer and loss weights."""
+    """Routers of equal shape with a leading lane dimension, their optimizer and loss weights.
 
-    def __init__(self, lanes: Sequence[Lane], *, features: int, device: str) -> None:
+    With `supervision` they learn its labels, else from the mixed outputs of the experts.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        features: int,
+        device: str,
+        supervision: Supervision | None = None,
+    ) -> None:
         config = lanes[0].config
         self.config = config
         self.device = device
+        self.supervision = supervision
         model = config.model
         drawn = {
             seed: starting_weights(
@@ -146,7 +158,7 @@ class StackedRouters:
         self, train: SplitTensors, draws: StepDraws, temperature: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
         """The total (L,) and its terms before their weights, each (L,)."""
-        model, weighting = self.config.model, self.config.loss_weights
+        weighting = self.config.loss_weights
         rows = torch.from_numpy(draws.rows).to(self.device)
         features = self._of_lanes(train.standardised(rows))
         if draws.masks is None:
@@ -154,18 +166,31 @@ class StackedRouters:
         else:
             masks = self._of_lanes(torch.from_numpy(draws.masks).to(self.device))
             logits = self._forward(self.weights, features, masks)
-        if draws.noise is None:
-            gates = softmax_gate(logits, temperature)
+        gates = self._gates(logits, draws, temperature)
+        if self.supervision is None:
+            task = self._mixed_loss(gates, train, rows)
         else:
-            noise = self._of_lanes(torch.from_numpy(draws.noise).to(self.device))
-            gates = gumbel_gate(logits, noise, temperature, straight_through=model.straight_through)
+            labels = self.supervision.at(self._of_lanes(rows))
+            task = focal_loss(logits, labels, self.supervision.weights, self.supervision.gamma)
         seen = softmax_gate(logits) if weighting.auxiliary_gates == "clean" else gates
-        regression = train.labels.is_floating_point()
-        mixed = mix(gates, self._of_lanes(train.outputs[rows]), model.mixing, regression=regression)
-        task = task_loss(mixed, self._of_lanes(train.labels[rows]), regression=regression)
         balance = balance_of_lanes(seen, weighting.balance_variance)
         cost = cost_loss(seen, self.costs)
         return task + self.alpha * balance + self.beta * cost, (task, balance, cost)
+
+    def _gates(self, logits: Tensor, draws: StepDraws, temperature: Tensor) -> Tensor:
+        """Gates (L, B, K) in training; a supervised router's have no noise."""
+        if draws.noise is None or self.supervision is not None:
+            return softmax_gate(logits, temperature)
+        noise = self._of_lanes(torch.from_numpy(draws.noise).to(self.device))
+        straight = self.config.model.straight_through
+        return gumbel_gate(logits, noise, temperature, straight_through=straight)
+
+    def _mixed_loss(self, gates: Tensor, train: SplitTensors, rows: Tensor) -> Tensor:
+        """The task's loss (L,) of the experts' outputs, mixed by the gates."""
+        regression = train.labels.is_floating_point()
+        outputs = self._of_lanes(train.outputs[rows])
+        mixed = mix(gates, outputs, self.config.model.mixing, regression=regression)
+        return task_loss(mixed, self._of_lanes(train.labels[rows]), regression=regression)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Weights and moments (L, ...) by name, copied: `weights.<name>`, `exp_avg.<name>`, ..."""
@@ -181,6 +206,8 @@ class StackedRouters:
         index = torch.tensor(places, dtype=torch.long, device=self.device)
         self._leaves = {name: value.detach()[index] for name, value in self._leaves.items()}
         self.optimizer.keep(places, self._leaves)
+        if self.supervision is not None:
+            self.supervision = self.supervision.keep(places)
         self._settle([self.lanes[place] for place in places])
 
     @torch.no_grad()

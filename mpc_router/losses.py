@@ -54,6 +54,24 @@ def task_loss(predictions: Tensor, labels: Tensor, *, regression: bool = False) 
     return -log_p.gather(-1, index).squeeze(-1).mean(-1)
 
 
+def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: Tensor) -> Tensor:
+    """Mean focal loss (...) of a router's logits (..., B, K) against labels (..., B).
+
+    mean_b -w_y (1 - p_y)^gamma log p_y,  p = softmax(logits); `weights` (..., K), `gamma` (...).
+
+    A plain mean: it is not divided by the weights' sum. gamma = 0 is weighted cross-entropy.
+    Lin et al. 2017, arXiv:1708.02002; for routers Dr.LLM, arXiv:2510.12773.
+    """
+    log_p = torch.log_softmax(logits, -1)
+    index = labels.unsqueeze(-1)
+    log_p_y = log_p.gather(-1, index).squeeze(-1)
+    # log(1 - p_y) from the other experts: finite, and so is its gradient, where p_y rounds to 1
+    others = log_p.scatter(-1, index, -torch.inf).logsumexp(-1)
+    weight = weights.to(log_p.dtype).unsqueeze(-2).expand_as(log_p).gather(-1, index).squeeze(-1)
+    hardness = (gamma.to(log_p.dtype).unsqueeze(-1) * others).exp()
+    return -(weight * hardness * log_p_y).mean(-1)
+
+
 def balance_loss(gates: Tensor, variance: str = "biased") -> Tensor:
     """Squared coefficient of variation (...) of the experts' importance, gates (..., B, K).
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mpc_router.config import TrialConfig
 from mpc_router.sources import Examples
+from mpc_router.tasks import TASKS
 
 
 def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
@@ -38,6 +39,8 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
         notes["validation"].append("the half of validation that is not selection")
     else:
         notes["selection"].append("a tenth of train, by a hash of the row, seen by no expert")
+    for missing in set(TASKS[data.task].quoted) - set(splits):
+        notes["validation"].append(f"the data hold no {missing}")
     for split in splits:
         limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)
         if limit and limit == len(splits[split]):

@@ -5,7 +5,7 @@ Letters: N examples, K experts, C outputs of an expert (classes, or 1 for a regr
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from mpc_router import cache as caching
 from mpc_router.checks import Places, check_device, check_inputs, headless
 from mpc_router.config import TrialConfig
+from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.data import tokenise
 from mpc_router.encoders import load_tokenizer
 from mpc_router.notes import notes_of, split_notes
-from mpc_router.passes import Bench, Progress, Silence, Split, shown
-from mpc_router.recipes import Recipes, recipes
+from mpc_router.passes import WINDOW, Bench, Progress, Silence, Split, found_order, head_note, shown
+from mpc_router.recipes import Recipe, Recipes, recipes
 from mpc_router.sources import Examples, cut, read, split_fingerprints
 from mpc_router.tasks import TASKS, Task
 
@@ -37,7 +38,7 @@ __all__ = [
 
 ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raised when the same outputs would be described or stored differently."""
 
 LEAST_DEVIATION: Final = 1e-6
@@ -83,6 +84,14 @@ class ExpertInfo:
     hash: str
     """Names the trained weights: their content or the recipe they come from."""
 
+    label_order: tuple[int, ...] | None = None
+    """The output that stands for each class, where a head that comes fine-tuned does not say so
+    and it was found on train."""
+
+    def __post_init__(self) -> None:
+        if self.label_order is not None:
+            object.__setattr__(self, "label_order", tuple(self.label_order))
+
 
 @dataclass(frozen=True, kw_only=True)
 class StemInfo:
@@ -123,6 +132,10 @@ class Prepared:
     split_origin: dict[str, str]
     """Split -> the source file's split that its rows come from."""
 
+    vectors: dict[str, CostVector] = field(default_factory=dict)
+    """What results are reported under, by name: the pool's constants, what was published, and what
+    is counted from the models."""
+
     folder: Path
     """What `open_prepared` opens."""
 
@@ -160,6 +173,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         places.source.kind == "sample",
         [recipe.stand_in for recipe in (*found.experts, found.stem)],
         [recipe.name for recipe in (*found.experts, found.stem)],
+        *_priced_by(config),
     )
     folder = places.cache / "outputs" / name
 
@@ -167,7 +181,11 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         splits = cut(config, files)
         bench = _bench(config, places, splits, prints, found, hears)
         _write(fresh, bench, found)
-        return _describe(config, places, splits, prints, found)
+        described = _describe(config, places, splits, prints, found)
+        for info, (recipe, who) in zip(described["experts"], _called(found), strict=True):
+            info["label_order"] = found_order(recipe, bench, who)
+        described["notes"] += _head_notes(bench, found)
+        return described | {"vectors": to_json(_vectors(config, bench))}
 
     waiting = shown(hears, "waiting for another process that prepares the same")
     description = caching.entry(folder, make, waiting=waiting)
@@ -206,8 +224,22 @@ def _opened(folder: Path, found: dict[str, Any]) -> Prepared:
         synthetic=found["synthetic"],
         split_notes={split: each["note"] for split, each in found["splits"].items()},
         split_origin={split: each["origin"] for split, each in found["splits"].items()},
+        vectors=from_json(found["vectors"]),
         folder=folder,
     )
+
+
+def _priced_by(config: TrialConfig) -> list[Any]:
+    """What decides the cost vectors and is in no recipe; not what a trial's key is made of."""
+    shared = config.model.shared_stem and config.training.experts == "joint"
+    return [to_json(config.vectors()), config.model.router_hidden_size, shared]
+
+
+def _vectors(config: TrialConfig, bench: Bench) -> dict[str, CostVector]:
+    from mpc_router.measures import counted
+
+    tokens = float(bench.splits["train"].tokens.lengths.mean())
+    return config.vectors() | counted(config, bench.models, tokens=tokens)
 
 
 def _bench(
@@ -243,25 +275,55 @@ def _bench(
 def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
     """All arrays of `Prepared` into a folder."""
     count = len(found.experts)
-    parts = [
-        bench.outputs(recipe, f"expert {number} of {count}: {recipe.label}")
-        for number, recipe in enumerate(found.experts, 1)
-    ]
+    parts = [bench.outputs(recipe, who) for recipe, who in _called(found)]
     features = bench.features(found.stem, f"stem: {found.stem.label}")
     for name, split in bench.splits.items():
-        arrays: dict[str, NDArray[Any]] = {
-            "features": features[name],
-            "outputs": np.stack([part[name] for part in parts], axis=1),
-            "labels": split.tokens.labels,
-            "example": split.tokens.example,
-            "tokens": split.tokens.lengths,
-        }
-        caching.save(fresh, {f"{name}.{kind}": arrays[kind] for kind in ARRAYS})
-    mean = features["train"].mean(axis=0, dtype=np.float64)
-    deviation = features["train"].std(axis=0, dtype=np.float64)
+        caching.share(bench.features_file(found.stem, name), fresh, f"{name}.features")
+        outputs = [part[name] for part in parts]
+        kept = caching.blank(
+            fresh, f"{name}.outputs", (len(split.tokens), count, outputs[0].shape[1]), np.float32
+        )
+        for number, output in enumerate(outputs):
+            kept[:, number] = output
+        kept.flush()
+        labels, example = split.tokens.labels, split.tokens.example
+        lengths: NDArray[Any] = split.tokens.lengths
+        arrays = {"labels": labels, "example": example, "tokens": lengths}
+        caching.save(fresh, {f"{name}.{kind}": array for kind, array in arrays.items()})
+    mean, deviation = moments(features["train"])
     deviation[deviation < LEAST_DEVIATION] = 1.0
-    moments = {"feature_mean": mean, "feature_deviation": deviation}
-    caching.save(fresh, {name: value.astype(np.float32) for name, value in moments.items()})
+    found_moments = {"feature_mean": mean, "feature_deviation": deviation}
+    caching.save(fresh, {name: value.astype(np.float32) for name, value in found_moments.items()})
+
+
+def _called(found: Recipes) -> list[tuple[Recipe, str]]:
+    """The experts' recipes, and what the progress calls each."""
+    count = len(found.experts)
+    return [
+        (recipe, f"expert {number} of {count}: {recipe.label}")
+        for number, recipe in enumerate(found.experts, 1)
+    ]
+
+
+def _head_notes(bench: Bench, found: Recipes) -> list[str]:
+    """What is to be said of the labels of experts that come with their heads."""
+    notes = [
+        head_note(recipe, bench, who, bench.outputs(recipe, who)["train"])
+        for recipe, who in _called(found)
+        if recipe.keep_head
+    ]
+    return list(dict.fromkeys(note for note in notes if note))
+
+
+def moments(
+    features: NDArray[np.float32], rows: int = WINDOW
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation (F,) of features (N, F), of which so many rows are read at a time."""
+    count = len(features)
+    parts = [features[start : start + rows] for start in range(0, count, rows)]
+    mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / count
+    square = sum(np.square(part - mean).sum(axis=0) for part in parts)
+    return mean, np.sqrt(square / count)
 
 
 def _describe(

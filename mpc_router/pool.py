@@ -1,17 +1,22 @@
 """GatedBertPool: stem, router and experts as one module, under its published name.
 
-Letters: B examples of a batch, T tokens, F features, K experts, C outputs of an expert.
+With a shared stem its hidden states are what the experts are given; else they are whole encoders
+that see the tokens. Letters: B examples of a batch, T tokens, F features, H hidden units of the
+router, K experts, C outputs of an expert.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mpc_router.experts import BertExpert, ExpertPool
+from mpc_router.joint_stem import behind_stem, layers_of
 from mpc_router.losses import mix
 from mpc_router.models import ModelError, Models
 from mpc_router.routers import (
@@ -22,6 +27,21 @@ from mpc_router.routers import (
     initial_weights,
     softmax_gate,
 )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch after the stem."""
+
+    features: Tensor
+    """(B, F), standardised: what the router is given."""
+
+    states: Tensor
+    """What each expert is given: token numbers (B, T), or of a shared stem hidden states
+    (B, T, F)."""
+
+    attention_mask: Tensor | None
+    token_type_ids: Tensor | None
 
 
 class GatedBertPool(nn.Module):
@@ -58,6 +78,7 @@ class GatedBertPool(nn.Module):
         straight_through: bool = False,
         mixing: str = "logits",
         regression: bool = False,
+        shared_stem: bool = False,
         models: Models | Path | str | None = None,
         seed: int = 0,
     ) -> None:
@@ -76,7 +97,7 @@ class GatedBertPool(nn.Module):
             models=places,
             seed=seed,
         )
-        experts = ExpertPool(
+        experts = [
             BertExpert(
                 name,
                 num_labels,
@@ -87,13 +108,16 @@ class GatedBertPool(nn.Module):
                 seed=seed,
             )
             for name, depth in zip(expert_model_names, layers, strict=True)
-        )
+        ]
+        if shared_stem:
+            after = len(layers_of(stem.encoder, router_model_name))
+            experts = [behind_stem(expert, after) for expert in experts]
         router = MLPRouter(stem.width, len(experts), router_hidden_size, router_dropout)
         generator = torch.Generator().manual_seed(seed)
         router.load_state_dict(
             initial_weights(stem.width, router_hidden_size, len(experts), generator)
         )
-        self._assemble(stem, router, experts)
+        self._assemble(stem, router, ExpertPool(experts), shared=shared_stem)
         self._set_gate(gate, temperature, straight_through, mixing, regression)
 
     @classmethod
@@ -110,13 +134,28 @@ class GatedBertPool(nn.Module):
         straight_through: bool = False,
         mixing: str = "logits",
         regression: bool = False,
+        shared_stem: bool = False,
     ) -> GatedBertPool:
-        """A pool of modules that exist: `stem` gives (B, F), `router` takes it to (B, K)."""
+        """A pool of modules that exist: `stem` gives (B, F), `router` takes it to (B, K).
+
+        With a shared stem it is a `RouterStem`, and each expert stands behind it (`behind_stem`).
+        """
         self = cls.__new__(cls)
         nn.Module.__init__(self)
-        self._assemble(stem, router, experts, feature_mean, feature_deviation)
+        self._assemble(stem, router, experts, feature_mean, feature_deviation, shared=shared_stem)
         self._set_gate(gate, temperature, straight_through, mixing, regression)
         return self
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> GatedBertPool:
+        """The model in a folder that `mpc-router-export` wrote, in evaluation mode.
+
+        Raises:
+            CheckpointError: the folder holds no such model, or a damaged one.
+        """
+        # by name: what is saved is described in terms of this class, and no module imports in turn
+        loaded: GatedBertPool = import_module("mpc_router.saved").load_pool(Path(folder))
+        return loaded
 
     def _assemble(
         self,
@@ -125,7 +164,10 @@ class GatedBertPool(nn.Module):
         experts: ExpertPool,
         mean: Tensor | None = None,
         deviation: Tensor | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
+        self.shared_stem = shared
         self.stem = stem
         self.router = router
         self.experts = experts
@@ -148,6 +190,30 @@ class GatedBertPool(nn.Module):
         self.mixing = mixing
         self.regression = regression
 
+    def look(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Seen:
+        """What the stem makes of tokens (B, T): the router's features, and what experts take."""
+        if self.shared_stem:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            states, features = self.stem.tokens(input_ids, mask, token_type_ids)  # type: ignore[operator]
+        else:
+            states, mask = input_ids, attention_mask  # type: ignore[assignment]
+            features = self.stem(input_ids, attention_mask, token_type_ids)
+        # a stem in bfloat16 is standardised in the buffers' precision
+        standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / (
+            self.feature_deviation
+        )
+        return Seen(standard, states, mask, token_type_ids)
+
+    def ask(self, seen: Seen) -> Tensor:
+        """Outputs (B, K, C): every expert on every example."""
+        outputs: Tensor = self.experts(seen.states, seen.attention_mask, seen.token_type_ids)
+        return outputs
+
     def route_logits(
         self,
         input_ids: Tensor,
@@ -155,8 +221,7 @@ class GatedBertPool(nn.Module):
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
         """The router's logits (B, K), before noise and temperature."""
-        features = self.stem(input_ids, attention_mask, token_type_ids)
-        logits: Tensor = self.router((features - self.feature_mean) / self.feature_deviation)
+        logits: Tensor = self.router(self.look(input_ids, attention_mask, token_type_ids).features)
         return logits
 
     def gates(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -182,9 +247,9 @@ class GatedBertPool(nn.Module):
         Predictions are logits (values for a regression). In training mode a Gumbel gate draws its
         noise from the global state unless it is handed in (B, K).
         """
-        gates = self.gates(self.route_logits(input_ids, attention_mask, token_type_ids), noise)
-        outputs = self.experts(input_ids, attention_mask, token_type_ids)
-        return mix(gates, outputs, self.mixing, regression=self.regression), gates
+        seen = self.look(input_ids, attention_mask, token_type_ids)
+        gates = self.gates(self.router(seen.features), noise)
+        return mix(gates, self.ask(seen), self.mixing, regression=self.regression), gates
 
     @torch.no_grad()
     def forward_inference(
@@ -198,6 +263,7 @@ class GatedBertPool(nn.Module):
         Each expert runs once over the examples that chose it. Call `eval()` before, as for any
         module: a module in training mode drops out.
         """
-        logits = self.route_logits(input_ids, attention_mask, token_type_ids)
-        chosen = logits.argmax(-1)
-        return self.experts.route(chosen, input_ids, attention_mask, token_type_ids), chosen
+        seen = self.look(input_ids, attention_mask, token_type_ids)
+        chosen = self.router(seen.features).argmax(-1)
+        given = (seen.states, seen.attention_mask, seen.token_type_ids)
+        return self.experts.route(chosen, *given), chosen

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+USUAL_SIZE: Final = 3
+"""Experts of a pool unless told."""
 
 CUSTOM: Final = "custom"
 """Name of a pool that is spelled out: model names, layers and costs given one by one."""
@@ -24,7 +28,7 @@ class Member:
     """The size of the paper's table 4 that this encoder is: tiny, base or large."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pool:
     """A named pool: what it can hold, what it holds unless told, and how it is trained."""
 
@@ -32,8 +36,8 @@ class Pool:
     members: tuple[Member, ...]
     """Everything with a known cost, cheapest first."""
 
-    default: tuple[int, ...]
-    """Indices into `members` of the experts of the plain pool."""
+    sizes: Mapping[int, tuple[int, ...]]
+    """By K: indices into `members` of the experts of the pool of that size."""
 
     router_cost: float
     """Cost of stem and router in the units of `Member.cost`."""
@@ -48,7 +52,18 @@ class Pool:
 
     expert_epochs: int
     expert_learning_rate: float
+    encoder_learning_rate: float
+    """Of stem and experts where all trains together."""
+
     expert_batch_size: int = 32
+
+    def of_size(self, experts: int = 0) -> tuple[Member, ...]:
+        """The pool of this many experts, cheapest first; 0 is its usual size.
+
+        Raises:
+            KeyError: the pool has no such size.
+        """
+        return tuple(self.members[index] for index in self.sizes[experts or USUAL_SIZE])
 
     def find(self, model: str, layers: int, task: str) -> Member | None:
         """The member that is this model cut at this depth, if the pool has it."""
@@ -67,7 +82,7 @@ BERT: Final = Pool(
         Member(model="howey/bert-base-uncased-{task}", cost=7, size="base"),
         Member(model="yoshitomo-matsubara/bert-large-uncased-{task}", cost=13, size="large"),
     ),
-    default=(0, 3, 4),
+    sizes={2: (0, 4), 3: (0, 3, 4), 4: (0, 2, 3, 4), 5: (0, 1, 2, 3, 4)},  # as in the paper
     router_cost=0.0,
     stem="prajjwal1/bert-tiny",
     stem_layers=2,
@@ -77,6 +92,7 @@ BERT: Final = Pool(
     fine_tuned=True,
     expert_epochs=3,
     expert_learning_rate=3e-5,
+    encoder_learning_rate=3e-5,
 )
 
 MINILM_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
@@ -84,7 +100,7 @@ MINILM_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM: Final = Pool(
     name="minilm",
     members=tuple(Member(model=MINILM_MODEL, cost=n, layers=n) for n in range(1, 7)),
-    default=(1, 3, 5),
+    sizes={2: (1, 5), 3: (1, 3, 5), 4: (1, 2, 3, 5), 5: (1, 2, 3, 4, 5)},
     router_cost=0.22,
     stem="prajjwal1/bert-tiny",
     stem_layers=2,
@@ -94,6 +110,7 @@ MINILM: Final = Pool(
     fine_tuned=False,
     expert_epochs=3,
     expert_learning_rate=1e-4,
+    encoder_learning_rate=1e-4,
 )
 
 SAMPLE: Final = Pool(
@@ -103,7 +120,7 @@ SAMPLE: Final = Pool(
         Member(model="sample/base", cost=7),
         Member(model="sample/large", cost=13),
     ),
-    default=(0, 1, 2),
+    sizes={2: (0, 2), 3: (0, 1, 2)},
     router_cost=0.3,
     stem="sample/stem",
     stem_layers=0,
@@ -113,6 +130,7 @@ SAMPLE: Final = Pool(
     fine_tuned=False,
     expert_epochs=0,
     expert_learning_rate=0.0,
+    encoder_learning_rate=1e-3,
     expert_batch_size=0,
 )
 """Its experts are trained by the recipes of `mpc_router.sample`, so none is stated here."""

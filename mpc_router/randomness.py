@@ -21,6 +21,7 @@ _WEIGHTS: Final = 1
 _ORDER: Final = 2
 _NOISE: Final = 3
 _DROPOUT: Final = 4
+_TORCH: Final = 5
 _WORD: Final = 2**64 - 1
 
 
@@ -62,6 +63,11 @@ def dropout(
     """Dropout mask (B, H) of a step: 0 with this probability, else 1 / (1 - probability)."""
     draws = generator(_DROPOUT, seed, epoch=epoch, step=step).random(shape, dtype=np.float32)
     return (draws >= probability) * np.float32(1 / (1 - probability))
+
+
+def torch_seed(seed: int, *, epoch: int, step: int) -> int:
+    """A seed for torch's generators at a step: of dropout inside encoders, which cannot be told."""
+    return int(generator(_TORCH, seed, epoch=epoch, step=step).integers(2**63))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from mpc_router.models import (
     Resolved,
     unreachable,
 )
+from mpc_router.tasks import TASKS
 
 VERSION: Final = 1
 """Raised when the same recipe would give other weights."""
@@ -59,7 +60,7 @@ class Recipe:
 
     task: str = ""
     trained_on: str = ""
-    """Fingerprint of the rows trained on."""
+    """Fingerprint of the rows trained on, or that the order of a kept head's labels is found on."""
 
     tokenizer: str = ""
     """Hash of the tokenizer's files and the length kept."""
@@ -154,10 +155,15 @@ def _trained(
     """
     if config.model.expert_fine_tuned and not recipe.name.startswith(SAMPLE_PREFIX):
         from mpc_router.encoders import load_config
-        from mpc_router.experts import comes_with_head
+        from mpc_router.experts import comes_with_head, names_labels
 
-        if comes_with_head(load_config(models.resolve(recipe.name)), recipe.layers):
-            return dataclasses.replace(recipe, keep_head=True, task=config.data.task)
+        shape = load_config(models.resolve(recipe.name))
+        if comes_with_head(shape, recipe.layers):
+            kept = dataclasses.replace(recipe, keep_head=True, task=config.data.task)
+            if TASKS[config.data.task].regression or names_labels(shape.id2label):
+                return kept
+            # the order of its labels is found on train, so train decides what it says
+            return dataclasses.replace(kept, trained_on=trained_on, tokenizer=tokenizer)
     given = config.training
     trained = dataclasses.replace(
         recipe,

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mpc_router.encoders import PooledEncoder, load_encoder
+from mpc_router.encoders import PooledEncoder, load_encoder, summarise
 from mpc_router.models import Models
 from mpc_router.sections import ModelConfig
 
@@ -32,6 +32,18 @@ class RouterStem(PooledEncoder):
         if isinstance(encoder, str):
             encoder = load_encoder(encoder, layers, models or Models(), seed=seed)
         super().__init__(encoder, pooling)
+
+    def tokens(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, F) of the last layer, and their summary, the features (B, F)."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        segments = {"token_type_ids": token_type_ids} if self._segments else {}
+        hidden: Tensor = self.encoder(input_ids, attention_mask=mask, **segments).last_hidden_state
+        return hidden, summarise(hidden, mask, self.pooling)
 
 
 class MLPRouter(nn.Module):

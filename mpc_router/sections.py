@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -46,6 +47,9 @@ class ModelConfig:
     pool: str = "bert"
     """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out."""
 
+    pool_size: int = 0
+    """Experts K of a named pool, as the pool has them at that size; 0 takes its usual ones."""
+
     expert_model_names: tuple[str, ...] = ()
     """Cheapest first; empty takes the pool's."""
 
@@ -69,6 +73,9 @@ class ModelConfig:
 
     router_model_name: str = ""
     """The stem's encoder; empty takes the pool's."""
+
+    shared_stem: bool = False
+    """Experts are the layers after the stem's (experts: joint); else they are whole encoders."""
 
     router_stem_layers: int = -1
     """Layers of the stem; 0 is all of them, -1 takes the pool's."""
@@ -105,6 +112,9 @@ class ModelConfig:
         at_least("temperature", self.temperature, LEAST_TEMPERATURE)
         if self.temperature_end:
             at_least("temperature_end", self.temperature_end, LEAST_TEMPERATURE)
+        at_least("pool_size", self.pool_size, 0)
+        if self.shared_stem and self.stem == "expert":
+            raise ConfigError("shared_stem=true needs stem=model; set one of the two")
         at_least("router_cost", self.router_cost, -1)
         at_least("router_hidden_size", self.router_hidden_size, 1)
         at_least("router_stem_layers", self.router_stem_layers, -1)
@@ -135,11 +145,15 @@ class LossWeights:
     auxiliary_gates: str = "noisy"
     """Gates that balance and cost see: `noisy` (published) or `clean` (softmax of the logits)."""
 
+    aux_gradient: str = "router"
+    """What balance and cost update where all trains: the `router` (stem and MLP) or its `mlp`."""
+
     def __post_init__(self) -> None:
         at_least("alpha", self.alpha, 0)
         at_least("beta", self.beta, 0)
         one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
         one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
+        one_of("aux_gradient", self.aux_gradient, ["router", "mlp"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +161,62 @@ class TrainingConfig:
     """How the router, and before it each expert alone, is trained."""
 
     experts: str = "frozen"
-    """`frozen`: experts are trained alone, once, and the router looks at their cached outputs."""
+    """`frozen`: experts are trained alone, once, and the router looks at their cached outputs;
+    `joint`: stem, router and experts train together (published)."""
+
+    router: str = "gated"
+    """What a router learns from: `gated`, the loss of the mixed outputs (published), or
+    `supervised`, a focal loss on labels made of the experts' outputs; balance and cost add to
+    either with alpha and beta (alpha=0 beta=0 leaves a supervised router its labels alone). With
+    experts: joint all then trains on from the supervised router."""
+
+    router_labels: str = "cheapest_right"
+    """The label of an example (router: supervised): `cheapest_right` expert, or `loss_cost`, the
+    expert with the least loss + `label_cost` x its cost."""
+
+    label_cost: float = 0.0
+    """lambda of `loss_cost`: with expert_costs c the label is argmin_k loss_k + lambda c_k; its
+    meaning changes with the unit of `expert_costs`."""
+
+    focal_gamma: float = 2.0
+    """Of the focal loss (router: supervised); 0 is cross-entropy."""
+
+    class_balance: float = 0.999
+    """b of the effective number of examples of a label (router: supervised); 0 weighs all labels
+    alike."""
+
+    router_epochs: int = 5
+    """Epochs of the supervised router before all trains (router: supervised, experts: joint)."""
 
     epochs: int = 5
     batch_size: int = 32
     learning_rate: float = 1e-3
+    """Of the router."""
+
+    encoder_learning_rate: float = 0.0
+    """Of stem and experts (experts: joint); 0 takes the pool's."""
+
     weight_decay: float = 0.01
+    expert_start: str = "checkpoint"
+    """Where joint training begins: each expert's `checkpoint` as it comes, or `fine_tuned` alone
+    before, as for frozen experts."""
+
+    trainable: str = "all"
+    """Of stem and experts (experts: joint): `all`, `head` (the experts' heads alone), or `last_N`
+    (the heads and the last N encoder layers of each). The router always trains."""
+
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient (experts: joint); 0 does not clip."""
+
+    accumulation: int = 1
+    """Batches whose gradients make one step (experts: joint)."""
+
+    warmup: float = 0.1
+    """Share of the steps in which the learning rates rise (experts: joint)."""
+
+    decay: str = "linear"
+    """Of the learning rates after that (experts: joint): `linear` to 0, or `constant`."""
+
     epoch: str = "last"
     """Which epoch a trial's results are those of: `last`, or `best_score` on selection."""
 
@@ -173,14 +237,28 @@ class TrainingConfig:
     """`auto`, `cpu` or `cuda`; no part of a trial's key."""
 
     def __post_init__(self) -> None:
-        one_of("experts", self.experts, ["frozen"])
+        one_of("experts", self.experts, ["frozen", "joint"])
+        one_of("router", self.router, ["gated", "supervised"])
+        one_of("router_labels", self.router_labels, ["cheapest_right", "loss_cost"])
+        one_of("expert_start", self.expert_start, ["checkpoint", "fine_tuned"])
+        one_of("decay", self.decay, ["linear", "constant"])
+        if not re.fullmatch(r"all|head|last_[1-9]\d*", self.trainable):
+            raise ConfigError(
+                f"trainable is {self.trainable!r}, allowed are all, head, and last_N such as last_2"
+            )
         one_of("epoch", self.epoch, ["last", "best_score"])
         one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
         one_of("device", self.device, ["auto", "cpu", "cuda"])
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulation", "router_epochs"):
             at_least(name, getattr(self, name), 1)
         for name in (
             "weight_decay",
+            "label_cost",
+            "focal_gamma",
+            "class_balance",
+            "encoder_learning_rate",
+            "gradient_clip",
+            "warmup",
             "expert_epochs",
             "expert_learning_rate",
             "expert_seed",
@@ -188,6 +266,9 @@ class TrainingConfig:
         ):
             at_least(name, getattr(self, name), 0)
         at_least("learning_rate", self.learning_rate, 0, open_end=True)
+        for name in ("class_balance", "warmup"):
+            if getattr(self, name) >= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but must lie below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,16 @@ class Source:
             return "the embedded sample (synthetic)"
         return f"the hub's {HUB}" if self.folder is None else str(self.folder)
 
+    def quoted(self, task: Task) -> tuple[str, ...]:
+        """The task's quoted splits that are there; the first one is, or its absence is an error.
+
+        A folder need not have the others: MNLI runs without its mismatched validation set.
+        """
+        if self.folder is None:
+            return task.quoted
+        first, *more = task.quoted
+        return (first, *(split for split in more if _stored(self.folder, task.name, split)))
+
     def columns(self, task: Task, split: str) -> Columns:
         """The checked rows of one source file: `train` or one of the task's quoted splits.
 
@@ -62,7 +72,7 @@ class Source:
         if self.kind == "sample":
             return checked(_sample(task.name, split), task, f"the sample's {task.name}/{split}")
         if self.folder is not None:
-            return read_parquet([_file(self.folder, task.name, split)], task)
+            return read_parquet(_files(self.folder, task.name, split), task)
         return read_parquet(_hub_files(task.name, split), task)
 
 
@@ -74,7 +84,7 @@ class Examples:
     """`train`, `selection`, or a quoted split."""
 
     texts: tuple[Sequence[str], ...]
-    """A sequence of N texts for each text column."""
+    """A sequence of N texts for each text column, read when it is gone through."""
 
     labels: NDArray[np.float64]
     """(N,) class number or value."""
@@ -110,7 +120,7 @@ def data_fingerprint(config: TrialConfig, source: Source) -> str:
 def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
     """The rows of every source file of the task, checked, before they are cut."""
     task = TASKS[config.data.task]
-    return {origin: source.columns(task, origin) for origin in ("train", *task.quoted)}
+    return {origin: source.columns(task, origin) for origin in ("train", *source.quoted(task))}
 
 
 def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, str]:
@@ -178,7 +188,7 @@ def _limited(rows: NDArray[np.int64], hashes: NDArray[np.uint64], limit: int) ->
 def _examples(split: str, origin: str, columns: Columns, rows: NDArray[np.int64]) -> Examples:
     return Examples(
         split=split,
-        texts=tuple(column.take(rows).to_pylist() for column in columns.texts),
+        texts=columns.texts(rows),
         labels=columns.labels[rows],
         example=rows.astype(np.int64),
         origin=origin,
@@ -191,10 +201,43 @@ def _sample(task: str, split: str) -> Any:
     return sample.table(task, split)
 
 
-def _file(folder: Path, task: str, split: str) -> Path:
+def _files(folder: Path, task: str, split: str) -> list[Path]:
+    """The files of a split, which must be there."""
     if not folder.is_dir():
         raise SourceError(f"--data {folder} is not a folder; give one that holds {task}/*.parquet")
-    return folder / task / f"{split}.parquet"
+    return _stored(folder, task, split) or [folder / task / f"{split}.parquet"]
+
+
+def _stored(folder: Path, task: str, split: str) -> list[Path]:
+    """The files of a split as we or the hub name them; empty where there are none.
+
+    Raises:
+        SourceError: there are several such sets of files, or a part of one is missing.
+    """
+    found: list[list[Path]] = []
+    for name in dict.fromkeys((split, _hub_name(task, split))):
+        found += [[path] for path in [folder / task / f"{name}.parquet"] if path.is_file()]
+        parts = sorted((folder / task).glob(f"{name}-*-of-*.parquet"))
+        found += [parts] if parts else []
+    if len(found) > 1:
+        names = " and ".join(files[0].name for files in found)
+        raise SourceError(f"{folder / task} holds split {split} as {names}; keep one of them")
+    return _all_parts(found[0]) if found else []
+
+
+def _all_parts(files: list[Path]) -> list[Path]:
+    """The files of a split, of which none is missing by what their names say."""
+    said = files[0].stem.rpartition("-of-")[2]
+    if said.isdigit() and int(said) != len(files):
+        raise SourceError(
+            f"{files[0].parent} holds {len(files)} of the {int(said)} files that {files[0].name} "
+            "is one of; copy the others there"
+        )
+    return files
+
+
+def _hub_name(task: str, split: str) -> str:
+    return "validation_matched" if (task, split) == ("mnli", "validation") else split
 
 
 def _hub_files(task: str, split: str) -> list[Path]:
@@ -202,8 +245,7 @@ def _hub_files(task: str, split: str) -> list[Path]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its client
 
-    stored = "validation_matched" if (task, split) == ("mnli", "validation") else split
-    pattern = f"{task}/{stored}-*.parquet"
+    pattern = f"{task}/{_hub_name(task, split)}-*.parquet"
     instead = "give --data DIR with Parquet files, or --sample for the embedded sample"
     try:
         folder = snapshot_download(HUB, repo_type="dataset", allow_patterns=[pattern])

@@ -1,5 +1,7 @@
 """Trains a stack of routers on the cached outputs of frozen experts: the one training loop.
 
+Routers learn from the mixed outputs (`router: gated`) or labels made of them (`supervised`).
+
 A single trial is a stack of one. Lanes differ in seed and in `LANE_SETTINGS`; each trains exactly
 as it would alone: its randomness is keyed (`randomness`), its kernels see its own matrices
 (`lanes`), and neither company nor the leaving of neighbours changes a number.
@@ -26,6 +28,10 @@ LANE_SETTINGS: Final = (
     "temperature",
     "temperature_end",
     "expert_costs",
+    "router_labels",
+    "label_cost",
+    "focal_gamma",
+    "class_balance",
 )
 """Settings in which the lanes of a stack may differ."""
 
@@ -45,29 +51,32 @@ def train(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    keep_best: bool = False,
 ) -> Generator[EpochResult | LanesEnded, Collection[int] | None, None]:
     """Trains the lanes; yields an `EpochResult` after every epoch and `LanesEnded` as lanes end.
 
     The answer to an `EpochResult` (`drop = yield result`) names lanes to end now; lanes that have
     ended already may be among them, and after the last epoch there is nothing left to drop. The
-    answer to a `LanesEnded` is ignored. `progress` counts steps of the whole stack.
+    answer to a `LanesEnded` is ignored. `progress` counts steps of the whole stack. With
+    `keep_best` every `LanesEnded` also holds the lanes as they were after their best epoch on
+    selection and after their last one; nothing else changes.
 
     Raises:
         ValueError: at the first `next`, lanes that cannot share a stack or do not fit what is
             prepared; later, an answer that names a lane that never was.
     """
     _check(lanes, prepared)
-    run = Training(lanes, prepared, device)
+    run = Training(lanes, prepared, device, keep_best=keep_best)
     if progress is not None:
         progress.start("routers", run.steps * run.epochs)
     try:
         for epoch in range(1, run.epochs + 1):
             terms = run.train_epoch(epoch, progress)
-            report, failures = run.close_epoch(terms)
-            answer = yield EpochResult(epoch=epoch, report=report, failures=failures)
+            result = run.close_epoch(terms)
+            answer = yield result
             drop = _named(answer, len(lanes))
-            if failures:
-                yield run.failed(failures)
+            if result.failures:
+                yield run.failed(result.failures)
             leaving = [lane for lane in run.live if lane in drop]
             if epoch == run.epochs:
                 leaving = []
@@ -104,6 +113,11 @@ def _check(lanes: Sequence[Lane], prepared: Prepared) -> None:
                 "stack_key"
             )
     config = lanes[0].config
+    if config.training.experts != "frozen":
+        raise ValueError(
+            f"the configuration's experts are {config.training.experts}, but a stack is trained "
+            "beside frozen ones; use mpc_router.joint.train"
+        )
     experts = prepared.splits["train"].outputs.shape[1]
     if config.experts != experts:
         raise ValueError(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mpc_router.checkpoint import LaneCheckpoint
 from mpc_router.evaluate import (
+    EpochResult,
     Failure,
     LanesEnded,
     Routing,
@@ -28,18 +29,27 @@ from mpc_router.lanes import TERMS, Lane, SplitTensors, StackedRouters
 from mpc_router.outputs import Prepared, Progress
 from mpc_router.randomness import epoch_draws
 from mpc_router.routers import temperature_at
+from mpc_router.supervision import Supervision
 
 
 class Training:
     """A stack in training: its live lanes and the best epoch of each if that is asked for."""
 
-    def __init__(self, lanes: Sequence[Lane], prepared: Prepared, device: str) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], prepared: Prepared, device: str, *, keep_best: bool = False
+    ) -> None:
         self.prepared = prepared
         self.device = device
         self.config = lanes[0].config
         self.lanes = list(lanes)
         self.live = list(range(len(lanes)))
-        self.routers = StackedRouters(lanes, features=len(prepared.feature_mean), device=device)
+        self.supervised = self.config.training.router == "supervised"
+        self.routers = StackedRouters(
+            lanes,
+            features=len(prepared.feature_mean),
+            device=device,
+            supervision=self._supervision() if self.supervised else None,
+        )
         self.splits = {
             name: SplitTensors(split, prepared, device) for name, split in prepared.splits.items()
         }
@@ -49,19 +59,30 @@ class Training:
         self.steps = -(-rows // self.config.training.batch_size)
         self.temperature = [lane.config.model.temperature for lane in lanes]
         self.logits = np.empty((0, 0, 0), np.float32)
-        self.best = _Best(self.live) if self.config.training.epoch == "best_score" else None
+        self.keep_best = keep_best
+        self.leave_best = self.config.training.epoch == "best_score"
+        self.best = _Best(self.live) if keep_best or self.leave_best else None
+
+    def _supervision(self) -> Supervision:
+        return Supervision.of(
+            [lane.config for lane in self.lanes],
+            self.prepared.splits["train"],
+            regression=self.prepared.task.regression,
+            device=self.device,
+        )
 
     def train_epoch(self, epoch: int, progress: Progress | None) -> Tensor:
         """One epoch of every live lane; the loss terms of its steps, (steps, 4, L)."""
         self.epoch = epoch
         model = self.config.model
         train = self.splits["train"]
+        noisy = model.gate == "gumbel" and not self.supervised
         draws = epoch_draws(
             self.routers.seeds,
             epoch=epoch,
             rows=len(train),
             batch_size=self.config.training.batch_size,
-            experts=self.config.experts if model.gate == "gumbel" else 0,
+            experts=self.config.experts if noisy else 0,
             hidden_size=model.router_hidden_size,
             probability=model.router_dropout,
         )
@@ -87,8 +108,8 @@ class Training:
         self.temperature = [columns[end][-1] for end in ends]
         return torch.tensor([columns[end] for end in ends], device=self.device).T.contiguous()
 
-    def close_epoch(self, terms: Tensor) -> tuple[SplitReport, tuple[Failure, ...]]:
-        """Evaluates selection and takes out the lanes that have failed."""
+    def close_epoch(self, terms: Tensor) -> EpochResult:
+        """Evaluates selection and takes out the lanes that have failed; `terms` are its steps'."""
         logits = self.routers.logits(self.splits["selection"])
         failures = self._failures(
             terms.isfinite().cpu().numpy(), np.asarray(np.isfinite(logits).all((1, 2)))
@@ -97,11 +118,12 @@ class Training:
         places = [place for place, lane in enumerate(self.live) if lane not in dead]
         if failures:
             self._keep(places)
-            logits = logits[places]
+            logits, terms = logits[places], terms[:, :, places]
         report = self._report("selection", self.live, logits, self.temperature)
         if self.best is not None:
             self.best.see(report.metrics["score"], self)
-        return report, failures
+        steps = terms.cpu().numpy()
+        return EpochResult(epoch=self.epoch, report=report, failures=failures, steps=steps)
 
     def _failures(
         self, finite: NDArray[np.bool_], finite_logits: NDArray[np.bool_]
@@ -148,6 +170,7 @@ class Training:
             configs=[self.lanes[lane].config for lane in lanes],
             logits=logits,
             temperature=temperature,
+            vectors=self.prepared.vectors,
         )
 
     def failed(self, failures: Sequence[Failure]) -> LanesEnded:
@@ -163,7 +186,11 @@ class Training:
 
     def end(self, lanes: Sequence[int], reason: Literal["completed", "dropped"]) -> LanesEnded:
         """Evaluates what these live lanes leave, and goes on without them."""
-        results = self._results(lanes)
+        best = [self.best.results[lane] for lane in lanes] if self.best is not None else []
+        last = []
+        if self.keep_best or not self.leave_best:
+            last = self.present([self.live.index(lane) for lane in lanes])
+        results = best if self.leave_best else last
         weights = {
             name: torch.stack([result.tensors[f"weights.{name}"] for result in results])
             for name in self.routers.weights
@@ -186,18 +213,12 @@ class Training:
             reason=reason,
             reports=tuple(reports),
             routing=tuple(routing),
-            checkpoints=tuple(
-                self._checkpoint(lane, result) for lane, result in zip(lanes, results, strict=True)
-            ),
+            checkpoints=self._checkpoints(lanes, results),
+            best=self._checkpoints(lanes, best) if self.keep_best else (),
+            last=self._checkpoints(lanes, last) if self.keep_best else (),
         )
         self._keep([place for place, lane in enumerate(self.live) if lane not in set(lanes)])
         return ended
-
-    def _results(self, lanes: Sequence[int]) -> list[_Result]:
-        """The weights whose results the lanes leave: the last epoch's, or the best one's."""
-        if self.best is not None:
-            return [self.best.results[lane] for lane in lanes]
-        return self.present([self.live.index(lane) for lane in lanes])
 
     def present(self, places: Sequence[int]) -> list[_Result]:
         """The present state of the live lanes at these places."""
@@ -210,6 +231,11 @@ class Training:
             )
             for place in places
         ]
+
+    def _checkpoints(
+        self, lanes: Sequence[int], results: Sequence[_Result]
+    ) -> tuple[LaneCheckpoint, ...]:
+        return tuple(self._checkpoint(*each) for each in zip(lanes, results, strict=True))
 
     def _checkpoint(self, lane: int, result: _Result) -> LaneCheckpoint:
         prepared = self.prepared

@@ -13,6 +13,7 @@ import pyarrow as pa
 from sweeps import parts
 from sweeps.display import Display
 from sweeps.journal import LOSS_TOLERANCE, State
+from sweeps.preparation import Ready
 from sweeps.records import (
     CHECKPOINTS_FOLDER,
     FAILED,
@@ -52,7 +53,7 @@ class Before:
 
 def debug(
     trial: Trial,
-    prepared: Path,
+    ready: Ready,
     display: Display,
     *,
     threads: int,
@@ -67,9 +68,10 @@ def debug(
     seen: list[Report] = []
     with tempfile.TemporaryDirectory(prefix="mpc-debug-") as folder:
         job = Job(
-            prepared=prepared,
+            prepared={trial.prepared: ready.inputs.folder},
             parts=Path(folder) / PARTS_FOLDER,
             checkpoints=Path(folder) / CHECKPOINTS_FOLDER,
+            measured={trial.prepared: ready.measured},
             threads=threads,
         )
         pack = Pack(name="debug", trials=(trial,))

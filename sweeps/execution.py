@@ -11,6 +11,7 @@ from sweeps.display import Display
 from sweeps.journal import Journal
 from sweeps.ledger import Ledger
 from sweeps.plan import remaining
+from sweeps.preparation import Ready
 from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Pack
 from sweeps.signals import CleanStop
 from sweeps.space import PackSettings
@@ -51,12 +52,13 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def job(run: Path, prepared: Path, share: Share) -> Job:
+def job(run: Path, ready: Sequence[Ready], share: Share) -> Job:
     """What all packs of a run share."""
     return Job(
-        prepared=prepared.resolve(),
+        prepared={each.of.name: each.inputs.folder.resolve() for each in ready},
         parts=(run / PARTS_FOLDER).resolve(),
         checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
+        measured={each.of.name: each.measured for each in ready},
         threads=share.pack.threads,
     )
 

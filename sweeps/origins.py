@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sweeps.journal import State
+from sweeps.preparation import Ready
 from sweeps.records import InputError
-from sweeps.worker import Prepared
 
 
 def said(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:
@@ -33,22 +34,26 @@ def restore(args: argparse.Namespace, state: State) -> None:
             setattr(args, name, Path(places[name]))
 
 
-def check_same(state: State, prepared: Prepared) -> None:
+def check_same(state: State, ready: Sequence[Ready]) -> None:
     """Refuses data, experts or a stem other than the run's.
 
     Raises:
         InputError: their fingerprints differ.
     """
     assert state.opened is not None
-    then = state.opened["provenance"]["fingerprints"]
-    found = {
-        "data": prepared.data_fingerprint,
-        "experts": prepared.experts_id,
-        "stem": prepared.stem.hash,
-    }
-    for what, now in found.items():
-        if then[what] != now:
-            raise InputError(
-                f"{what}: not what the run began with ({then[what]}, now {now}); "
-                "give the same --data, --models and --cache, or start anew"
-            )
+    provenance = state.opened["provenance"]
+    by_set = {each["name"]: each["fingerprints"] for each in provenance.get("sets", ())}
+    for each in ready:
+        then = by_set.get(each.of.name, provenance["fingerprints"])
+        found = {
+            "data": each.inputs.data_fingerprint,
+            "experts": each.inputs.experts_id,
+            "stem": each.inputs.stem.hash,
+        }
+        for what, now in found.items():
+            if then[what] != now:
+                of = f" of {each.of.label}" if each.of.label else ""
+                raise InputError(
+                    f"{what}{of}: not what the run began with ({then[what]}, now {now}); "
+                    "give the same --data, --models and --cache, or start anew"
+                )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,34 @@ from numpy.typing import NDArray
 
 EXPERTS: Final = "experts.parquet"
 EXAMPLES: Final = "examples.parquet"
+
+
+class Labelled(Protocol):
+    """A split with its labels; N examples."""
+
+    @property
+    def split(self) -> str:
+        """Its name."""
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """(N,)"""
+
+    @property
+    def example(self) -> NDArray[np.int64]:
+        """(N,) row numbers in the source file."""
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """(N,) lengths."""
+
+
+class Outputs(Labelled, Protocol):
+    """The same with what K experts say, C outputs each."""
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        """(N, K, C)"""
 
 
 def write(path: Path, tables: Iterable[pa.Table]) -> str:
@@ -65,6 +93,57 @@ def routing(
             "logits": lists(logits),
         }
     )
+
+
+def examples(split: Labelled) -> pa.Table:
+    """A split's labels and lengths."""
+    return pa.table(
+        {
+            "split": repeated(split.split, len(split.labels)),
+            "example": np.asarray(split.example),
+            "label": np.asarray(split.labels, np.float64),
+            "tokens": np.asarray(split.tokens),
+        }
+    )
+
+
+def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:
+    """What each expert says of a split's examples."""
+    said = np.asarray(split.outputs, np.float64)
+    labels = np.asarray(split.labels, np.float64)
+    predictions, losses, right = judged(said, labels, regression=regression)
+    for expert in range(said.shape[1]):
+        yield pa.table(
+            {
+                "experts_id": repeated(experts_id, len(labels)),
+                "expert": np.full(len(labels), expert, np.uint8),
+                "split": repeated(split.split, len(labels)),
+                "example": np.asarray(split.example),
+                "prediction": predictions[:, expert],
+                "output": lists(np.asarray(split.outputs[:, expert])),
+                "loss": losses[:, expert],
+                "right": right[:, expert],
+            }
+        )
+
+
+def judged(
+    outputs: NDArray[np.float64], labels: NDArray[np.float64], *, regression: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Predictions, losses and being right, each (N, K), of outputs (N, K, C) and labels (N,).
+
+    Cross-entropy and the label's class; for a regression the squared error, and right is whoever
+    has the least absolute error of the pool.
+    """
+    if regression:
+        predictions = outputs[:, :, 0]
+        errors = np.abs(predictions - labels[:, None])
+        return predictions, errors**2, errors == errors.min(axis=1, keepdims=True)
+    predictions = outputs.argmax(axis=2).astype(np.float64)
+    top = outputs.max(axis=2)
+    normaliser = top + np.log(np.exp(outputs - top[:, :, None]).sum(axis=2))
+    chosen = np.take_along_axis(outputs, labels.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
+    return predictions, normaliser - chosen, predictions == labels[:, None]
 
 
 def repeated(text: str, count: int) -> pa.Array:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mpc_router.config import TrialConfig, to_tree, trial_config, trial_key
-from sweeps.records import Pack, Point, Trial
+from sweeps.records import InputError, Pack, Point, Trial
+from sweeps.sets import PreparedSet
 from sweeps.study import Study
 
 PACKS_A_WORKER: Final = 2
@@ -38,50 +39,111 @@ def config_of(trial: Trial) -> TrialConfig:
     return trial_config(json.loads(trial.config))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprints:
+    """Of a prepared set: what its trials' keys hold besides their settings."""
+
+    data: str
+    models: str
+
+
 def plan(
     study: Study,
+    prints: Mapping[str, Fingerprints],
     *,
-    data: str,
-    experts: str,
     workers: int,
     stack_key: Callable[[TrialConfig], str],
 ) -> Plan:
-    """The study's points in packs: as even as can be, stacks together, replicates never apart.
+    """The study's points in packs: as even as can be, one stack each, replicates never apart.
 
-    `data` and `experts` are the fingerprints that trials' keys hold.
+    `prints` are the fingerprints of the study's sets by name. A trial whose experts train too is a
+    pack of its own.
+
+    Raises:
+        InputError: two points are the same trials.
     """
     configs = study.configs()
-    stacks = {name: stack_key(config) for name, config in configs.items()}
-    order = list(dict.fromkeys(stacks.values()))
-    points = sorted(study.points(), key=lambda point: order.index(stacks[point.name]))
-    count = pack_count(
-        len(points), len(study.seeds), workers=workers, points_a_pack=study.pack.points
-    )
-    packs = []
-    for number, chunk in enumerate(_even(points, count)):
-        trials = [
-            Trial(
-                key=trial_key(configs[point.name], seed, data=data, experts=experts),
-                point=point.name,
-                seed=seed,
-                config=json.dumps(to_tree(configs[point.name]), sort_keys=True),
-            )
-            for point in chunk
-            for seed in study.seeds
+    points = {point.name: point for point in study.points()}
+    chunks: list[list[Trial]] = []
+    for each, together in _groups(study, stack_key):
+        trials = {
+            name: [
+                trial_of(configs[name], points[name], seed, each=each, prints=prints[each.name])
+                for seed in study.seeds
+            ]
+            for name in together
+        }
+        if each.joint:
+            chunks += [[trial] for replicates in trials.values() for trial in replicates]
+            continue
+        count = pack_count(
+            len(together),
+            len(study.seeds),
+            workers=workers,
+            points_a_pack=study.pack.points,
+            of=len(points),
+        )
+        chunks += [
+            [trial for name in chunk for trial in trials[name]] for chunk in _even(together, count)
         ]
-        packs.append(Pack(name=f"pack{number:02d}", trials=tuple(trials)))
+    _check_keys(chunks)
+    packs = (
+        Pack(name=f"pack{number:02d}", trials=tuple(trials)) for number, trials in enumerate(chunks)
+    )
     return Plan(points=study.points(), packs=tuple(packs))
 
 
-def pack_count(points: int, seeds: int, *, workers: int, points_a_pack: int = 0) -> int:
+def _check_keys(chunks: Iterable[Sequence[Trial]]) -> None:
+    """Refuses points that are one and the same: models of several names may be the same files."""
+    seen: dict[str, str] = {}
+    for trial in (trial for chunk in chunks for trial in chunk):
+        other = seen.setdefault(trial.key, trial.point)
+        if other != trial.point:
+            raise InputError(
+                f"points {other} and {trial.point} are the same trial: the models that they name "
+                "are the same files; search one of them"
+            )
+
+
+def trial_of(
+    config: TrialConfig, point: Point, seed: int, *, each: PreparedSet, prints: Fingerprints
+) -> Trial:
+    """A point of a set with a seed."""
+    return Trial(
+        key=trial_key(config, seed, data=prints.data, experts=prints.models),
+        point=point.name,
+        seed=seed,
+        config=json.dumps(to_tree(config), sort_keys=True),
+        prepared=each.name,
+    )
+
+
+def _groups(
+    study: Study, stack_key: Callable[[TrialConfig], str]
+) -> Iterator[tuple[PreparedSet, list[str]]]:
+    """Points that may share packs: those of one set and one stack."""
+    configs = study.configs()
+    for each in study.sets:
+        stacks: dict[str, list[str]] = {}
+        for name in each.points:
+            stacks.setdefault(stack_key(configs[name]), []).append(name)
+        for together in stacks.values():
+            yield each, together
+
+
+def pack_count(
+    points: int, seeds: int, *, workers: int, points_a_pack: int = 0, of: int = 0
+) -> int:
     """How many packs: two a worker, more where a pack would pass `LANES_A_PACK` lanes.
 
+    Where the points are some `of` so many, they get their share of the workers' packs.
     `points_a_pack` above 0 decides instead. Never more packs than points.
     """
     if points_a_pack:
         return math.ceil(points / points_a_pack)
     most = max(1, LANES_A_PACK // seeds)
-    return min(points, max(PACKS_A_WORKER * workers, math.ceil(points / most)))
+    share = round(PACKS_A_WORKER * workers * points / max(points, of))
+    return min(points, max(1, share, math.ceil(points / most)))
 
 
 def remaining(
@@ -98,19 +160,23 @@ def remaining(
     return tuple(left)
 
 
-def estimate(packs: Sequence[Pack], *, workers: int, lane_epoch_seconds: float) -> float:
+def estimate(
+    packs: Sequence[Pack], *, workers: int, epoch_seconds: Callable[[Trial], float]
+) -> float:
     """Seconds of all packs on the workers, each taking the next pack when it is free.
 
-    `lane_epoch_seconds` is one epoch of one lane in a stack, as measured.
+    `epoch_seconds` is one epoch of a trial, its share of a stack's, as measured.
     """
     busy = [0.0] * workers
     for pack in packs:
-        epochs = sum(config_of(trial).training.epochs for trial in pack.trials)
-        busy[busy.index(min(busy))] += epochs * lane_epoch_seconds
+        seconds = sum(
+            config_of(trial).training.epochs * epoch_seconds(trial) for trial in pack.trials
+        )
+        busy[busy.index(min(busy))] += seconds
     return max(busy)
 
 
-def _even(points: Sequence[Point], count: int) -> list[Sequence[Point]]:
+def _even(points: Sequence[str], count: int) -> list[Sequence[str]]:
     """Consecutive chunks whose sizes differ by one at most, the larger first."""
     size, extra = divmod(len(points), count)
     chunks, start = [], 0
@@ -119,8 +185,3 @@ def _even(points: Sequence[Point], count: int) -> list[Sequence[Point]]:
         chunks.append(points[start:end])
         start = end
     return chunks
-
-
-def steps_an_epoch(config: TrialConfig, rows: int) -> int:
-    """Steps of one epoch over so many rows of train."""
-    return math.ceil(rows / config.training.batch_size)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sweeps.worker import Prepared
+from sweeps.preparation import Ready
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("mpc_router", "sweeps")
@@ -26,31 +26,58 @@ def provenance(
     run: str,
     tree: Mapping[str, Any],
     facts: Mapping[str, Any],
-    prepared: Prepared,
+    ready: Sequence[Ready],
     *,
     arguments: Sequence[str],
 ) -> dict[str, Any]:
     """What `provenance.json` holds (`analysis.schema` lists it), but for the schema's version.
 
-    `tree` is the resolved study, `facts` what the study says of itself.
+    `tree` is the resolved study, `facts` what the study says of itself. Experts, stem, splits and
+    cost vectors are those of the first set; `sets` has them all.
     """
+    sets = [_said_of(each) for each in ready]
+    inputs = ready[0].inputs
     return {
         "run": run,
         "study": tree["study"],
         "task": facts["task"],
         "pool": facts["pool"],
-        "synthetic": prepared.synthetic,
+        "synthetic": inputs.synthetic,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "arguments": list(arguments),
         "versions": versions(),
         "commit": commit(),
         "machine": machine(),
-        "fingerprints": {
-            "data": prepared.data_fingerprint,
-            "experts": prepared.experts_id,
-            "stem": prepared.stem.hash,
-            "code": code_fingerprint(),
+        "fingerprints": {**sets[0]["fingerprints"], "code": code_fingerprint()},
+        "experts": sets[0]["experts"],
+        "stem": sets[0]["stem"],
+        "experts_fixed_seed": _fixed_seed(ready, facts),
+        "splits": {
+            name: {
+                "rows": len(split.labels),
+                "source": inputs.split_origin[name],
+                "note": inputs.split_notes[name],
+            }
+            for name, split in inputs.splits.items()
         },
+        "cost_vector": tree["cost_vector"],
+        "cost_vectors": sets[0]["cost_vectors"],
+        "sets": sets,
+        "objectives": tree["objectives"],
+        "notes": _notes(ready),
+    }
+
+
+def _said_of(ready: Ready) -> dict[str, Any]:
+    """An entry of `sets`."""
+    inputs = ready.inputs
+    return {
+        "name": ready.of.name,
+        "points": list(ready.of.points),
+        "joint": ready.of.joint,
+        "experts_id": inputs.experts_id,
+        "pool": ready.of.config.model.pool,
+        "pool_size": len(inputs.experts),
         "experts": [
             {
                 "expert": number,
@@ -58,23 +85,33 @@ def provenance(
                 "layers": expert.layers,
                 "stand_in": expert.stand_in,
             }
-            for number, expert in enumerate(prepared.experts)
+            for number, expert in enumerate(inputs.experts)
         ],
-        "stem": {"name": prepared.stem.name, "stand_in": prepared.stem.stand_in},
-        "experts_fixed_seed": True,
-        "splits": {
-            name: {
-                "rows": len(split.labels),
-                "source": prepared.split_origin[name],
-                "note": prepared.split_notes[name],
-            }
-            for name, split in prepared.splits.items()
+        "stem": {"name": inputs.stem.name, "stand_in": inputs.stem.stand_in},
+        "cost_vectors": ready.costs(),
+        "fingerprints": {
+            "data": inputs.data_fingerprint,
+            "experts": inputs.experts_id,
+            "stem": inputs.stem.hash,
         },
-        "cost_vector": tree["cost_vector"],
-        "cost_vectors": facts["cost_vectors"],
-        "objectives": tree["objectives"],
-        "notes": list(prepared.notes),
     }
+
+
+def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
+    """Whether the experts were trained for one seed alone."""
+    return not any(each.of.joint for each in ready) and "expert_seed" not in facts["settings"]
+
+
+def _notes(ready: Sequence[Ready]) -> list[str]:
+    """What a reader must know of any set, once; of several tokenizers, whose lengths are given."""
+    notes = list(dict.fromkeys(note for each in ready for note in each.inputs.notes))
+    names = dict.fromkeys(each.of.config.model.tokenizer_model_name for each in ready)
+    if len(names) > 1:
+        notes.append(
+            f"The points' tokenizers differ ({', '.join(names)}); `tokens` of the examples are "
+            f"counted by {next(iter(names))}."
+        )
+    return notes
 
 
 def versions() -> dict[str, str]:

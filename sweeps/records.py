@@ -12,6 +12,9 @@ STOPPED: Final = "STOPPED"
 FAILED: Final = "FAILED"
 INTERRUPTED: Final = "INTERRUPTED"
 
+FIRST_SET: Final = "set00"
+"""Of what is prepared for a study; most studies have no other."""
+
 SELECTION: Final = "selection"
 """The split that stopping, search and the display see."""
 
@@ -54,6 +57,9 @@ class Trial:
     config: str
     """The complete configuration as JSON in the published shape."""
 
+    prepared: str = FIRST_SET
+    """Name of the prepared set that it trains on, or begins with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
@@ -67,8 +73,16 @@ class Pack:
     @property
     def file(self) -> str:
         """Name of its bulk file in `parts/`; an attempt never overwrites an earlier one's."""
-        suffix = "" if self.attempt == 1 else f".{self.attempt}"
-        return f"{self.name}{suffix}.parquet"
+        return f"{self._stem}.parquet"
+
+    @property
+    def experts_file(self) -> str:
+        """The same for what its trials' own experts say."""
+        return f"{self._stem}.experts.parquet"
+
+    @property
+    def _stem(self) -> str:
+        return self.name if self.attempt == 1 else f"{self.name}.{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +148,9 @@ class Ending:
     reason: str | None = None
     part: str | None = None
     """File in `parts/` with its routes."""
+
+    experts: str | None = None
+    """File in `parts/` with what its own experts say; None where they were frozen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,12 @@ from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, terminate
 
 if TYPE_CHECKING:
-    from mpc_router.outputs import Places, Prepared
+    from mpc_router.outputs import Places
     from sweeps.display import Display
     from sweeps.execution import Outcome, Share
     from sweeps.journal import Journal
     from sweeps.plan import Plan
+    from sweeps.preparation import Ready
     from sweeps.study import Study
 
 
@@ -141,22 +142,6 @@ def _places(args: argparse.Namespace) -> Places:
     )
 
 
-def _prepare(study: Study, places: Places, display: Display) -> Prepared:
-    """Checks all input, then prepares."""
-    from mpc_router.outputs import check_inputs, prepare
-    from mpc_router.sample import NOTICE
-    from sweeps.worker import INPUT_ERRORS
-
-    try:
-        check_inputs(study.base, places)
-        if places.source.kind == "sample":
-            print(f"data: {NOTICE}")
-        with display:
-            return prepare(study.base, places, display)
-    except INPUT_ERRORS as error:
-        raise InputError(str(error)) from error
-
-
 def _check_gpus(args: argparse.Namespace, study: Study) -> None:
     """A pack that asks for more than there is would wait for ever; a cluster answers for itself."""
     if args.address is not None or not study.pack.gpus:
@@ -178,30 +163,26 @@ def _share(args: argparse.Namespace, study: Study) -> Share:
     return Share(pack=study.pack, address=args.address)
 
 
-def _plan(study: Study, prepared: Prepared, workers: int) -> Plan:
+def _plan(study: Study, ready: Sequence[Ready], workers: int) -> Plan:
     from mpc_router.stack import stack_key
     from sweeps.plan import plan
+    from sweeps.preparation import prints_of
 
-    return plan(
-        study,
-        data=prepared.data_fingerprint,
-        experts=prepared.models_id,
-        workers=workers,
-        stack_key=stack_key,
-    )
+    return plan(study, prints_of(ready), workers=workers, stack_key=stack_key)
 
 
 def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:
     from sweeps import origins, worker
     from sweeps.display import make_display
     from sweeps.journal import Journal
+    from sweeps.preparation import prepare_sets
     from sweeps.provenance import provenance
 
     display = make_display(quiet=args.quiet)
     places = _places(args)
-    prepared = _prepare(study, places, display)
+    ready = prepare_sets(study, places, display)
     share = _share(args, study)
-    planned = _plan(study, prepared, share.workers())
+    planned = _plan(study, ready, share.workers())
     tree, facts = study.to_tree(), study.facts()
     try:
         run.mkdir(parents=True)
@@ -213,18 +194,19 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
             run=run.name,
             study=tree,
             **facts,
-            provenance=provenance(run.name, tree, facts, prepared, arguments=given),
-            parts=worker.write_shared_parts(prepared, run / PARTS_FOLDER),
+            provenance=provenance(run.name, tree, facts, ready, arguments=given),
+            parts=worker.write_shared_parts([each.inputs for each in ready], run / PARTS_FOLDER),
             places=origins.said(args, cache=places.cache),
         )
         journal.append("asked", batch=0, points=planned.points, packs=planned.packs)
-        return _sweep(args, run, journal, display, study, prepared, share)
+        return _sweep(args, run, journal, display, study, ready, share)
 
 
 def _resume(args: argparse.Namespace) -> int:
     from sweeps import origins
     from sweeps.display import make_display
     from sweeps.journal import Journal
+    from sweeps.preparation import prepare_sets
     from sweeps.study import from_tree
 
     path = args.resume / JOURNAL_FILE
@@ -239,10 +221,10 @@ def _resume(args: argparse.Namespace) -> int:
         _check_gpus(args, study)
         display = make_display(quiet=args.quiet)
         origins.restore(args, journal.state)
-        prepared = _prepare(study, _places(args), display)
-        origins.check_same(journal.state, prepared)
+        ready = prepare_sets(study, _places(args), display)
+        origins.check_same(journal.state, ready)
         share = _share(args, study)
-        return _sweep(args, args.resume, journal, display, study, prepared, share)
+        return _sweep(args, args.resume, journal, display, study, ready, share)
 
 
 def _sweep(
@@ -251,7 +233,7 @@ def _sweep(
     journal: Journal,
     display: Display,
     study: Study,
-    prepared: Prepared,
+    ready: Sequence[Ready],
     share: Share,
 ) -> int:
     from sweeps import execution, tables
@@ -260,7 +242,7 @@ def _sweep(
     failure: SweepError | None = None
     outcome: Outcome | None = None
     try:
-        common = execution.job(run, prepared.folder, share)
+        common = execution.job(run, ready, share)
         outcome = execution.train(journal, display, common, share)
     except SweepError as error:
         failure = error
@@ -313,22 +295,26 @@ def _show(args: argparse.Namespace, run: Path) -> None:
 def _dry_run(args: argparse.Namespace, study: Study) -> int:
     from sweeps.display import make_display
     from sweeps.forecast import forecast
+    from sweeps.preparation import prepare_sets
 
-    prepared = _prepare(study, _places(args), make_display(quiet=args.quiet))
+    ready = prepare_sets(study, _places(args), make_display(quiet=args.quiet))
     share = _share(args, study)
-    forecast(study, prepared, _plan(study, prepared, share.workers()), share)
+    forecast(study, ready, _plan(study, ready, share.workers()), share)
     return 0
 
 
 def _debug(args: argparse.Namespace, study: Study) -> int:
     from sweeps.debug import debug
     from sweeps.display import make_display
+    from sweeps.plan import trial_of
+    from sweeps.preparation import prepare_sets
 
     display = make_display(quiet=args.quiet)
-    prepared = _prepare(study, _places(args), display)
-    trial = _plan(study, prepared, 1).packs[0].trials[0]
-    sound = debug(trial, prepared.folder, display, threads=study.pack.threads)
-    return 0 if sound else 4
+    (ready,) = prepare_sets(study, _places(args), display, only=study.sets[0].name)
+    trial = trial_of(
+        study.base, study.points()[0], study.seeds[0], each=ready.of, prints=ready.prints
+    )
+    return 0 if debug(trial, ready, display, threads=study.pack.threads) else 4
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -337,6 +323,7 @@ def _replay(args: argparse.Namespace) -> int:
     from sweeps.debug import Before, debug
     from sweeps.display import make_display
     from sweeps.journal import read, replay
+    from sweeps.preparation import prepare_sets
     from sweeps.study import from_tree
 
     if not (args.debug and args.key and args.run):
@@ -351,10 +338,10 @@ def _replay(args: argparse.Namespace) -> int:
     study = from_tree(state.opened["study"])
     origins.restore(args, state)
     display = make_display(quiet=args.quiet)
-    prepared = _prepare(study, _places(args), display)
-    origins.check_same(state, prepared)
     trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
-    sound = debug(trial, prepared.folder, display, threads=study.pack.threads, before=before)
+    (ready,) = prepare_sets(study, _places(args), display, only=trial.prepared)
+    origins.check_same(state, (ready,))
+    sound = debug(trial, ready, display, threads=study.pack.threads, before=before)
     return 0 if sound else 4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,8 +58,10 @@ class PackSettings:
         return PackSettings(**given)
 
 
-def grid(name: object, axis: Any) -> tuple[Any, ...]:
-    """The values of `{grid: [...]}`, lists as tuples.
+def grid(
+    name: object, axis: Any, *, whole: Callable[[], Sequence[Any]] | None = None
+) -> tuple[Any, ...]:
+    """The values of `{grid: [...]}`, lists as tuples; `whole` gives those of `{grid: all}`.
 
     Raises:
         SpaceError: another kind of axis, or no list of values.
@@ -71,6 +73,8 @@ def grid(name: object, axis: Any) -> tuple[Any, ...]:
         raise SpaceError(
             f"space.{name} is searched by {way!r}, but only {{grid: [...]}} can be searched so far"
         )
+    if values == "all" and whole is not None:
+        values = whole()
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise SpaceError(f"space.{name}.grid is {values!r}, but must be a list of values")
     return tuple(tuple(each) if isinstance(each, list) else each for each in values)

@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,20 +15,23 @@ from typing import Any, Final
 from mpc_router.config import (
     ConfigError,
     TrialConfig,
+    applied,
     canonical,
     flatten,
     leaf_of,
-    leaf_paths,
     parse_overrides,
     read_yaml,
     settings,
-    to_tree,
     trial_config,
 )
-from mpc_router.costs import to_json
-from mpc_router.sections import SECTIONS
+from mpc_router.costs import FLOPS, PARAMETERS, CostVector
+from mpc_router.measured import Measured, from_json, read_measured
+from mpc_router.pools import POOLS
+from mpc_router.sections import SECTIONS, ModelConfig
 from mpc_router.tasks import TASKS, Task
+from sweeps.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.records import Point
+from sweeps.sets import PreparedSet, sets_of
 from sweeps.space import PackSettings, SpaceError, grid, kind, only_able, plain, unknown
 
 MOST_POINTS: Final = 10_000
@@ -36,16 +39,11 @@ MOST_POINTS: Final = 10_000
 
 SHIPPED: Final = Path(__file__).parent / "studies"
 
-PREPARED: Final = frozenset(
-    {
-        *("task", "max_length", "train_rows", "validation_rows"),
-        *("pool", "expert_model_names", "expert_layers", "expert_pooling", "expert_fine_tuned"),
-        *("tokenizer_model_name", "stem", "router_model_name", "router_stem_layers"),
-        *("stem_pooling", "experts", "expert_seed", "expert_epochs", "expert_learning_rate"),
-        *("expert_batch_size", "precision", "device"),
-    }
-)
-"""Settings that decide what is prepared before the sweep: one value a study."""
+COUNTED: Final = (PARAMETERS, FLOPS)
+"""Cost vectors that every set has, counted from its models as it is prepared."""
+
+FILE: Final = "file:"
+"""Before a path: the cost vector is one that was measured."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -81,28 +79,30 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     objectives: Mapping[str, str] = field(default_factory=lambda: {"score": "max", "cost": "min"})
     cost_vector: str = "constants"
+    measured: Measured | None = None
+    """Costs that were measured: one more cost vector, whose name they hold."""
+
     pack: PackSettings = field(default_factory=PackSettings)
 
     def __post_init__(self) -> None:
         check_name("the study's name", self.study)
         _check_seeds(self.seeds)
-        for leaf in self.searched:
-            if leaf in PREPARED:
-                raise ConfigError(
-                    f"{leaf} is searched, but it decides what is prepared before the sweep; "
-                    f"fix it ({leaf}=VALUE) and run a study for each value"
-                )
         for leaf in set(self.searched) & set(self.trial):
             raise ConfigError(f"{leaf} is fixed in trial and searched in space; keep one")
-        first = self.base
-        for config in self.configs().values():
-            if config.vectors() != first.vectors():
-                raise ConfigError("the points differ in their cost vectors; fix expert_costs")
-        self._check_objectives(first)
+        self._check_objectives()
 
-    def _check_objectives(self, config: TrialConfig) -> None:
-        vectors = config.vectors()
+    def _check_objectives(self) -> None:
+        by_set = [self._vector_names(each) for each in self.sets]
+        vectors = [name for name in by_set[0] if all(name in names for names in by_set)]
         if self.cost_vector not in vectors:
+            for each, names in zip(self.sets, by_set, strict=True):
+                if any(self.cost_vector in others for others in by_set) and (
+                    self.cost_vector not in names
+                ):
+                    raise ConfigError(
+                        f"cost_vector {self.cost_vector} is not known for {each.label}; known for "
+                        f"all points are {', '.join(vectors)}"
+                    )
             raise ConfigError(unknown("cost_vector", self.cost_vector, vectors))
         allowed = {"score", *self.task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
         if not self.objectives:
@@ -112,6 +112,25 @@ class Study:
                 raise ConfigError(unknown("objectives", name, allowed))
             if direction not in ("max", "min"):
                 raise ConfigError(f"objectives.{name} is {direction!r}, allowed are max and min")
+
+    def _vector_names(self, each: PreparedSet) -> list[str]:
+        """The cost vectors that a set's trials will be reported under."""
+        return [*each.config.vectors(), *COUNTED, *self.measured_vectors(each)]
+
+    def measured_vectors(self, each: PreparedSet) -> dict[str, CostVector]:
+        """The vector of the measured costs for a set, by its name; empty where none were given.
+
+        Raises:
+            ConfigError: they lack one of the set's experts, or are of another router.
+        """
+        if self.measured is None:
+            return {}
+        return {self.measured.name: self.measured.vector(each.config)}
+
+    @functools.cached_property
+    def sets(self) -> tuple[PreparedSet, ...]:
+        """What is prepared before the sweep, each with the points that train on it."""
+        return sets_of(self.configs(), self.searched)
 
     @property
     def task(self) -> Task:
@@ -129,7 +148,10 @@ class Study:
         return self._resolved[0][1]
 
     def points(self) -> tuple[Point, ...]:
-        """`start`, then the grid; a point that stands twice is tried once."""
+        """`start`, then the grid; a point that stands twice is tried once.
+
+        So is one that differs from an earlier one in nothing that applies to it.
+        """
         return tuple(point for point, _ in self._resolved)
 
     def configs(self) -> dict[str, TrialConfig]:
@@ -153,7 +175,7 @@ class Study:
             complete = settings(config)
             searched = {leaf: complete[leaf] for leaf in self.searched}
             point = Point(name=f"p{len(found):02d}", settings=searched)
-            found.setdefault(canonical(to_tree(config)), (point, config))
+            found.setdefault(canonical(plain(applied(config))), (point, config))
         return tuple(found.values())
 
     def facts(self) -> dict[str, Any]:
@@ -164,17 +186,14 @@ class Study:
             "pool": self.base.model.pool,
             "metrics": list(self.task.metrics),
             "quoted": list(self.task.quoted),
-            "cost_vectors": to_json(self.base.vectors()),
             "settings": {leaf: kind(first[leaf]) for leaf in self.searched},
         }
 
     def to_tree(self) -> dict[str, Any]:
-        """The resolved study as plain data, which `from_tree` reads."""
-        fixed = settings(self.base)
-        trial = {leaf: plain(fixed[leaf]) for leaf in fixed if leaf not in self.searched}
-        return {
+        """The resolved study as plain data, which `from_tree` reads; it needs no other file."""
+        tree = {
             "study": self.study,
-            "trial": trial,
+            "trial": plain(self._fixed()),
             "space": {leaf: {"grid": plain(values)} for leaf, values in self.space.items()},
             "start": [plain(each) for each in self.start],
             "seeds": list(self.seeds),
@@ -185,13 +204,35 @@ class Study:
             "budget": {},
             "pack": dataclasses.asdict(self.pack),
         }
+        return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
+
+    def _fixed(self) -> dict[str, Any]:
+        """Everything that is not searched, complete.
+
+        What the pool fills in is left to it where points differ in that: a searched `pool_size`
+        brings each point its own experts, layers and costs.
+        """
+        complete = [settings(config) for config in self.configs().values()]
+        given = {leaf: self.trial.get(leaf, value) for leaf, value in _defaults().items()}
+        fixed = {leaf: value for leaf, value in complete[0].items() if leaf not in self.searched}
+        filled = {
+            leaf
+            for leaf in fixed
+            if any(canonical(each[leaf]) != canonical(given[leaf]) for each in complete)
+        }
+        if all(each[leaf] == fixed[leaf] for each in complete for leaf in filled):
+            return fixed
+        kept = {leaf: self.trial[leaf] for leaf in filled if leaf in self.trial}
+        return {leaf: value for leaf, value in fixed.items() if leaf not in filled} | kept
 
 
-KEYS: Final = (
-    *("study", "trial", "space", "start", "seeds", "objectives", "cost_vector"),
-    *("search", "stopping", "budget", "pack"),
-)
-_MAPPINGS: Final = ("trial", "space", "objectives", "search", "stopping", "budget", "pack")
+def _defaults() -> dict[str, Any]:
+    """Every setting as it is before the pool fills it in, by leaf name."""
+    return {
+        leaf.name: leaf.default
+        for section in SECTIONS.values()
+        for leaf in dataclasses.fields(section)
+    }
 
 
 def from_tree(tree: Mapping[str, Any]) -> Study:
@@ -203,7 +244,7 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     for name in tree:
         if name not in KEYS:
             raise ConfigError(unknown("key of a study", name, KEYS))
-    for name in _MAPPINGS:
+    for name in MAPPINGS:
         if not isinstance(tree.get(name, {}), Mapping):
             raise ConfigError(f"{name} is {tree[name]!r}, but must be a mapping")
     start = tree.get("start", [])
@@ -214,22 +255,59 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         raise ConfigError(f"seeds is {seeds!r}, but must be a list of integers such as [0, 1, 2]")
     try:
         only_able(tree)
-        axes = {name: grid(name, axis) for name, axis in tree.get("space", {}).items()}
+        trial = flatten(tree.get("trial", {}))
+        axes = {
+            name: grid(name, axis, whole=_whole(str(name), trial, tree))
+            for name, axis in tree.get("space", {}).items()
+        }
         pack = PackSettings.of(tree.get("pack", {}))
     except SpaceError as error:
         raise ConfigError(str(error)) from error
+    cost_vector, measured = _costs(tree)
     return Study(
         study=tree.get("study", ""),
-        trial=flatten(tree.get("trial", {})),
+        trial=trial,
         space={leaf_of(str(name)): values for name, values in axes.items()},
         start=tuple(flatten(each) for each in start),
         seeds=tuple(seeds),
         objectives={str(k): v for k, v in tree["objectives"].items()}
         if "objectives" in tree
         else {"score": "max", "cost": "min"},
-        cost_vector=str(tree.get("cost_vector", "constants")),
+        cost_vector=cost_vector,
+        measured=measured,
         pack=pack,
     )
+
+
+def _costs(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
+    """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
+    name = str(tree.get("cost_vector", "constants"))
+    if name.startswith(FILE):
+        found = read_measured(Path(name.removeprefix(FILE)))
+        return found.name, found
+    kept = tree.get("measured")
+    return name, None if kept is None else from_json(kept, origin="measured of the study")
+
+
+def _whole(
+    name: str, trial: Mapping[str, Any], tree: Mapping[str, Any]
+) -> Callable[[], Sequence[Any]] | None:
+    """What `{grid: all}` of a setting means; None where it means nothing."""
+    if leaf_of(name) != "pool_size":
+        return None
+
+    def sizes() -> Sequence[int]:
+        pool = trial.get("pool", ModelConfig().pool)
+        if any(leaf_of(str(leaf)) == "pool" for leaf in tree.get("space", {})):
+            raise ConfigError("pool_size={grid: all} needs one pool; fix it, or list the sizes")
+        if pool not in POOLS:
+            raise ConfigError(
+                f"pool_size={{grid: all}} needs a pool with sizes of its own ({', '.join(POOLS)}), "
+                f"and pool is {pool!r}; name one of these"
+            )
+        return list(POOLS[pool].sizes)
+
+    return sizes
 
 
 def shipped() -> dict[str, Path]:
@@ -254,67 +332,10 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     tree = read_yaml(path)
     tree.setdefault("study", path.stem)
     given = parse_overrides(overrides)
-    tree = _with_overrides(tree, given)
+    tree = with_overrides(tree, given)
     if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
-        tree["trial"] = {**_flat(tree["trial"]), "pool": "sample"}
+        tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
     return from_tree(tree)
-
-
-def _with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with study settings replaced, and trial settings fixed or searched."""
-    result = {**tree}
-    for name in _MAPPINGS:
-        if not isinstance(result.setdefault(name, {}), Mapping):
-            raise ConfigError(f"{name} is {result[name]!r}, but must be a mapping")
-        result[name] = dict(result[name])
-    if not result["objectives"]:
-        del result["objectives"]
-    for name, value in given.items():
-        head, _, rest = name.partition(".")
-        if name in KEYS and name != "trial":
-            result[name] = value
-        elif rest and head in _MAPPINGS and head not in ("trial", "space"):
-            result[head] = {**result.get(head, {}), rest: value}
-        else:
-            _set(result, _leaf(rest if head in ("trial", "space") and rest else name), value)
-    return result
-
-
-def _set(tree: dict[str, Any], leaf: str, value: Any) -> None:
-    """Searches the setting if the value is an axis, else fixes it everywhere."""
-    space, trial = _flat(tree["space"]), _flat(tree["trial"])
-    space.pop(leaf, None)
-    trial.pop(leaf, None)
-    if isinstance(value, Mapping):
-        space[leaf] = value
-    else:
-        trial[leaf] = value
-        start = tree.get("start", [])
-        if isinstance(start, list) and all(isinstance(each, Mapping) for each in start):
-            kept = [{k: v for k, v in flatten(each).items() if k != leaf} for each in start]
-            tree["start"] = [each for each in kept if each or space]
-    tree["space"], tree["trial"] = space, trial
-
-
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """By leaf name, the axes of a space not taken apart."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        inner = flatten({name: value}) if name in SECTIONS else {leaf_of(str(name)): value}
-        for leaf in inner.keys() & flat.keys():
-            raise ConfigError(f"setting {leaf!r} is given twice")
-        flat.update(inner)
-    return flat
-
-
-def _leaf(name: str) -> str:
-    """The leaf that an override names; among the near names are the study's own keys."""
-    try:
-        return leaf_of(name)
-    except ConfigError:
-        raise ConfigError(
-            unknown("setting", name, [*leaf_paths(), *(key for key in KEYS if key != "trial")])
-        ) from None
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:

@@ -18,7 +18,7 @@ import yaml
 from analysis import schema
 from sweeps import parts
 from sweeps.journal import State
-from sweeps.records import FAILED, INTERRUPTED, Ending, Report, SweepError, Trial
+from sweeps.records import FAILED, FIRST_SET, INTERRUPTED, Ending, Report, SweepError, Trial
 
 COLUMN_TYPES: Final = {
     "bool": pa.bool_(),
@@ -53,7 +53,7 @@ def write(run: Path, state: State) -> None:
         {leaf: COLUMN_TYPES[kind] for leaf, kind in opened["settings"].items()},
         metrics=metrics,
         quoted=tuple(opened["quoted"]),
-        vectors=tuple(opened["cost_vectors"]),
+        vectors=_vectors(opened),
     )
     rows = list(_trial_rows(state, metrics))
     _write(run, "trials", run_name, [pa.Table.from_pylist(rows, schema=trials)])
@@ -61,8 +61,9 @@ def write(run: Path, state: State) -> None:
     rows = list(_report_rows(state, order))
     _write(run, "reports", run_name, [pa.Table.from_pylist(rows, schema=said)])
     _write(run, "routing", run_name, _routing(run, state, order))
-    for name, kind in (("experts", schema.EXPERTS), ("examples", schema.EXAMPLES)):
-        _write(run, name, run_name, [_part(run, f"{name}.parquet", state).cast(kind)])
+    _write(run, "experts", run_name, _experts(run, state))
+    examples = _part(run, parts.EXAMPLES, state).cast(schema.EXAMPLES)
+    _write(run, "examples", run_name, [examples])
     text = yaml.safe_dump(dict(opened["study"]), sort_keys=False, default_flow_style=None)
     _write_text(run / schema.STUDY_FILE, text)
     provenance = {**opened["provenance"], "schema": schema.VERSION}
@@ -111,6 +112,7 @@ def _trial_rows(state: State, metrics: tuple[str, ...]) -> Iterator[dict[str, An
         known = last.get((report.key, report.split))
         if known is None or known.epoch < report.epoch:
             last[report.key, report.split] = report
+    experts = _frozen_experts(state.opened)
     for trial in state.trials.values():
         ending = state.endings.get(trial.key) or _never_ended(trial, state)
         row: dict[str, Any] = {
@@ -123,7 +125,7 @@ def _trial_rows(state: State, metrics: tuple[str, ...]) -> Iterator[dict[str, An
             "epochs": ending.epochs,
             "attempt": ending.attempt,
             "seconds": ending.seconds,
-            "experts_id": state.opened["provenance"]["fingerprints"]["experts"],
+            "experts_id": experts.get(trial.prepared, trial.key),
             **state.points[trial.point].settings,
             "config": trial.config,
         }
@@ -133,16 +135,31 @@ def _trial_rows(state: State, metrics: tuple[str, ...]) -> Iterator[dict[str, An
         yield row
 
 
+def _vectors(opened: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cost vectors that any set is reported under, those of the first set first."""
+    sets = opened["provenance"].get("sets", ())
+    named = [opened["provenance"]["cost_vectors"], *(each["cost_vectors"] for each in sets)]
+    return tuple(dict.fromkeys(name for vectors in named for name in vectors))
+
+
+def _frozen_experts(opened: Mapping[str, Any]) -> dict[str, str]:
+    """Experts by set, where trials share them; a joint trial has its own, named by its key."""
+    provenance = opened["provenance"]
+    if "sets" not in provenance:
+        return {FIRST_SET: provenance["fingerprints"]["experts"]}
+    return {each["name"]: each["experts_id"] for each in provenance["sets"] if not each["joint"]}
+
+
 def _measured(
     report: Report, metrics: tuple[str, ...], opened: Mapping[str, Any]
-) -> dict[str, float]:
-    """Columns of a trial that one split's report fills."""
-    vectors = opened["cost_vectors"]
+) -> dict[str, float | None]:
+    """Columns of a trial that one split's report fills; null under a vector that its set lacks."""
+    vectors = _vectors(opened)
     split = report.split
     return {
         **{f"{split}_{name}": report.metrics[name] for name in ("score", *metrics)},
         f"{split}_cost": report.cost[opened["study"]["cost_vector"]],
-        **{f"{split}_cost_{vector}": report.cost[vector] for vector in vectors},
+        **{f"{split}_cost_{vector}": report.cost.get(vector) for vector in vectors},
     }
 
 
@@ -192,6 +209,18 @@ def _routing(run: Path, state: State, order: _Order) -> Iterator[pa.Table]:
             for table, keys in ((_part(run, name, state), keys) for name, keys in each.items())
         ]
         yield order.sorted(pa.concat_tables(found)).cast(schema.ROUTING)
+
+
+def _experts(run: Path, state: State) -> Iterator[pa.Table]:
+    """What experts say: the shared ones, then those of joint trials in the order of asking."""
+    yield schema.EXPERTS.empty_table()
+    if parts.EXPERTS in state.parts:
+        yield _part(run, parts.EXPERTS, state).cast(schema.EXPERTS)
+    for key in state.trials:
+        ending = state.endings.get(key)
+        if ending and ending.experts and ending.status != FAILED:
+            said = _part(run, ending.experts, state)
+            yield said.filter(pc.equal(said["experts_id"], key)).cast(schema.EXPERTS)
 
 
 def _part(run: Path, name: str, state: State) -> pa.Table:

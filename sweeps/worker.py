@@ -5,52 +5,88 @@ Letters: L lanes, N examples, K experts, C outputs of an expert.
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
+from mpc_router import joint, joint_inputs, outputs, stack
 from mpc_router.checkpoint import save
-from mpc_router.config import ConfigError
+from mpc_router.config import ConfigError, TrialConfig
+from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.evaluate import EpochResult, LanesEnded, SplitReport
+from mpc_router.joint_inputs import JointInputs
 from mpc_router.models import ModelError
-from mpc_router.outputs import Prepared as Prepared
-from mpc_router.outputs import Progress, SplitOutputs, open_prepared
+from mpc_router.outputs import Places, Prepared, Progress
 from mpc_router.sources import SourceError
-from mpc_router.stack import Lane, stack_key, train
+from mpc_router.stack import Lane, stack_key
 from sweeps import parts
 from sweeps.plan import config_of
 from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
 
+Inputs = Prepared | JointInputs
+"""What trials train on: outputs of frozen experts, or what their own experts begin with."""
+
 INPUT_ERRORS = (ConfigError, SourceError, ModelError)
 """What says that the user's input is wrong."""
+
+EPOCHS: Final = "epochs"
+"""In a joint trial's checkpoint, while it trains: what it goes on from when interrupted."""
+
+
+def check(config: TrialConfig, places: Places) -> None:
+    """Finds what is wrong with data and models before anything is prepared.
+
+    Raises:
+        ConfigError, SourceError, ModelError: what was found.
+    """
+    if config.training.experts == "joint":
+        joint_inputs.check_joint(config, places)
+    else:
+        outputs.check_inputs(config, places)
+
+
+def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
+    """What trials with this configuration train on: made once, then only opened.
+
+    Raises:
+        ConfigError, SourceError, ModelError: the input is wrong.
+    """
+    if config.training.experts == "joint":
+        return joint_inputs.prepare_joint(config, places, progress)
+    return outputs.prepare(config, places, progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What is common to all packs of a run."""
 
-    prepared: Path
-    """Folder of the experts' outputs."""
+    prepared: Mapping[str, Path]
+    """Folders of what is prepared, by the set's name."""
 
     parts: Path
     """Where bulk files go."""
 
     checkpoints: Path
+    measured: Mapping[str, Mapping[str, CostVector]] = field(default_factory=dict)
+    """Costs that the study brings along: by set, then by name."""
+
     threads: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the way Ray carries it."""
         return {
-            "prepared": str(self.prepared),
+            "prepared": {name: str(folder) for name, folder in self.prepared.items()},
             "parts": str(self.parts),
             "checkpoints": str(self.checkpoints),
+            "measured": {name: to_json(dict(each)) for name, each in self.measured.items()},
             "threads": self.threads,
         }
 
@@ -58,9 +94,10 @@ class Job:
     def from_json(data: Mapping[str, Any]) -> Job:
         """The job that `to_json` gave."""
         return Job(
-            prepared=Path(data["prepared"]),
+            prepared={name: Path(folder) for name, folder in data["prepared"].items()},
             parts=Path(data["parts"]),
             checkpoints=Path(data["checkpoints"]),
+            measured={name: from_json(each) for name, each in data["measured"].items()},
             threads=data["threads"],
         )
 
@@ -72,15 +109,25 @@ def run_pack(
 
     A lane that fails is said to have ended at once, with its reason; the others go on. Those that
     finish are said to have ended in the last message, when their routes and checkpoints are on
-    disk. An exception means that the surroundings failed (the disk, the prepared outputs).
+    disk. A trial whose experts train too goes on from the newest epoch that an interrupted attempt
+    has left. An exception means that the surroundings failed (the disk, the prepared outputs).
     """
-    torch.set_num_threads(job.threads)
-    run = _Run(pack=pack, job=job, prepared=open_prepared(job.prepared))
-    for trials in _stacks(pack):
+    use_threads(job.threads)
+    run = _Run(pack=pack, job=job)
+    for trials in stacks(pack):
         yield from _train_stack(run, trials, progress)
     if run.endings:
-        sha256 = parts.write(job.parts / pack.file, run.tables)
-        yield Message(endings=tuple(run.endings), parts={pack.file: sha256})
+        files = {pack.file: run.routing, pack.experts_file: run.experts}
+        yield Message(
+            endings=tuple(run.endings),
+            parts={
+                name: parts.write(job.parts / name, tables)
+                for name, tables in files.items()
+                if tables
+            },
+        )
+    for trial in pack.trials:  # the journal has their endings: nobody goes on from here
+        shutil.rmtree(job.checkpoints / trial.key / EPOCHS, ignore_errors=True)
 
 
 @dataclass(kw_only=True)
@@ -89,9 +136,9 @@ class _Run:
 
     pack: Pack
     job: Job
-    prepared: Prepared
     began: float = field(default_factory=time.monotonic)
-    tables: list[pa.Table] = field(default_factory=list)
+    routing: list[pa.Table] = field(default_factory=list)
+    experts: list[pa.Table] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
 
     def failed(self, trial: Trial, *, epochs: int, reason: str) -> Ending:
@@ -107,26 +154,71 @@ class _Run:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
+    def reports(
+        self, split: SplitReport, epoch: int, trials: Sequence[Trial], *, only: int | None = None
+    ) -> tuple[Report, ...]:
+        measured = self.job.measured.get(trials[0].prepared, {})
+        costs = {name: vector.mean(split.share) for name, vector in measured.items()}
+        whole = dataclasses.replace(split, cost={**split.cost, **costs})
+        return reports(whole, epoch, trials, self.seconds(), only=only)
 
-def _stacks(pack: Pack) -> list[list[Trial]]:
-    """The pack's trials by stack, in the order of their first trials."""
-    groups: dict[str, list[Trial]] = {}
+
+def is_joint(trial: Trial) -> bool:
+    """Whether its experts train too."""
+    return config_of(trial).training.experts == "joint"
+
+
+def stacks(pack: Pack) -> list[list[Trial]]:
+    """The pack's trials by set and stack, in the order of their first trials; joint ones alone."""
+    groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in pack.trials:
-        groups.setdefault(stack_key(config_of(trial)), []).append(trial)
+        together = trial.key if is_joint(trial) else stack_key(config_of(trial))
+        groups.setdefault((trial.prepared, together), []).append(trial)
     return list(groups.values())
 
 
-def _train_stack(run: _Run, trials: list[Trial], progress: Progress | None) -> Iterator[Message]:
+def _opened(folder: Path, trial: Trial) -> Inputs:
+    """What the trial trains on."""
+    return joint_inputs.open_joint(folder) if is_joint(trial) else outputs.open_prepared(folder)
+
+
+def events(
+    trials: Sequence[Trial],
+    inputs: Inputs,
+    progress: Progress | None,
+    *,
+    checkpoints: Path | None = None,
+) -> Generator[EpochResult | LanesEnded, Any, None]:
+    """The training of a stack; of a joint trial with its epochs in the folder."""
     lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
     device = _device(lanes[0])
-    live = set(range(len(lanes)))
+    if isinstance(inputs, JointInputs):
+        return joint.train(
+            lanes,
+            inputs,
+            device=device,
+            progress=progress,
+            checkpoints=checkpoints,
+            resume=checkpoints is not None,
+        )
+    return stack.train(lanes, inputs, device=device, progress=progress)
+
+
+def _train_stack(run: _Run, trials: list[Trial], progress: Progress | None) -> Iterator[Message]:
+    first = trials[0]
+    inputs = _opened(run.job.prepared[first.prepared], first)
+    training = events(
+        trials, inputs, progress, checkpoints=run.job.checkpoints / first.key / EPOCHS
+    )
+    live = set(range(len(trials)))
     epochs = 0
-    events = train(lanes, run.prepared, device=device, progress=progress)
     while True:
         try:
-            event = next(events)
+            event = next(training)
         except StopIteration:
             break
+        except OSError:
+            raise  # the surroundings, and no trial's fault
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             yield Message(
@@ -139,7 +231,7 @@ def _train_stack(run: _Run, trials: list[Trial], progress: Progress | None) -> I
             dead = {failure.lane for failure in event.failures}
             live -= dead
             yield Message(
-                reports=reports(event.report, event.epoch, trials, run.seconds()),
+                reports=run.reports(event.report, event.epoch, trials),
                 endings=tuple(
                     run.failed(trials[failure.lane], epochs=epochs, reason=failure.message)
                     for failure in event.failures
@@ -148,18 +240,18 @@ def _train_stack(run: _Run, trials: list[Trial], progress: Progress | None) -> I
             epochs = event.epoch
         elif event.reason != "failed":
             live -= {int(lane) for lane in event.lanes}
-            yield _finish(run, event, trials)
+            yield _finish(run, event, trials, inputs)
 
 
-def _finish(run: _Run, event: LanesEnded, trials: Sequence[Trial]) -> Message:
+def _finish(run: _Run, event: LanesEnded, trials: Sequence[Trial], inputs: Inputs) -> Message:
     """Keeps what the lanes leave behind; gives their reports of the quoted splits."""
     quoted: list[Report] = []
     for place, lane in enumerate(event.lanes):
         trial, checkpoint = trials[int(lane)], event.checkpoints[place]
         save(checkpoint, run.job.checkpoints / trial.key)
         for split in event.reports:
-            quoted += reports(split, checkpoint.epoch, trials, run.seconds(), only=int(lane))
-        run.tables += [
+            quoted += run.reports(split, checkpoint.epoch, trials, only=int(lane))
+        run.routing += [
             parts.routing(
                 trial.key,
                 split.split,
@@ -169,6 +261,8 @@ def _finish(run: _Run, event: LanesEnded, trials: Sequence[Trial]) -> Message:
             )
             for split in event.routing
         ]
+        for said in event.experts:  # of a joint trial: nobody else has these experts
+            run.experts += parts.experts(trial.key, said, regression=inputs.task.regression)
         run.endings.append(
             Ending(
                 key=trial.key,
@@ -178,6 +272,7 @@ def _finish(run: _Run, event: LanesEnded, trials: Sequence[Trial]) -> Message:
                 seconds=run.seconds(),
                 attempt=run.pack.attempt,
                 part=run.pack.file,
+                experts=run.pack.experts_file if event.experts else None,
             )
         )
     return Message(reports=tuple(quoted))
@@ -220,112 +315,34 @@ def _device(lane: Lane) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def use_threads(count: int) -> None:
+    """Torch's, from now on."""
+    torch.set_num_threads(count)
+
+
 def gpus() -> int:
     """GPUs that torch sees on this machine."""
     return torch.cuda.device_count()
 
 
-class _Enough(Exception):
-    """Steps enough have been measured."""
+def write_shared_parts(sets: Sequence[Inputs], folder: Path) -> dict[str, str]:
+    """Frozen experts' outputs, and examples of every split but train, as bulk files; their hashes.
 
-
-class _Stopwatch:
-    """A progress that measures steps and ends the training when it has seen enough."""
-
-    def __init__(self, seconds: float) -> None:
-        self.limit = seconds
-        self.total = 0
-        self.steps = -1
-        """The first step, with its warming up, is not counted."""
-
-        self.began = 0.0
-        self.spent = 0.0
-
-    def start(self, label: str, total: int) -> None:
-        self.total = max(self.total, total)
-
-    def advance(self, n: int = 1) -> None:
-        now = time.perf_counter()
-        if self.steps < 0:
-            self.began, self.steps = now, 0
-            return
-        self.steps += n
-        self.spent = now - self.began
-        if self.spent > self.limit:
-            raise _Enough
-
-    def finish(self) -> None:
-        """Nothing to do."""
-
-
-def measured_step(pack: Pack, prepared: Prepared, *, threads: int, seconds: float = 1.0) -> float:
-    """Seconds of one step of one lane in the pack's first stack, measured; nothing is written."""
-    torch.set_num_threads(threads)
-    trials = _stacks(pack)[0]
-    lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
-    watch = _Stopwatch(seconds)
-    try:
-        for _ in train(lanes, prepared, device=_device(lanes[0]), progress=watch):
-            pass
-    except _Enough:
-        pass
-    return watch.spent / max(1, watch.steps) / len(lanes)
-
-
-def write_shared_parts(prepared: Prepared, folder: Path) -> dict[str, str]:
-    """Experts' outputs and examples of every split but train, as bulk files; their hashes."""
-    splits = [split for name, split in prepared.splits.items() if name != "train"]
-    experts = [table for split in splits for table in _expert_tables(prepared, split)]
-    examples = [
-        pa.table(
-            {
-                "split": parts.repeated(split.split, len(split.labels)),
-                "example": np.asarray(split.example),
-                "label": np.asarray(split.labels, np.float64),
-                "tokens": np.asarray(split.tokens),
-            }
-        )
-        for split in splits
-    ]
-    return {
-        parts.EXPERTS: parts.write(folder / parts.EXPERTS, experts),
-        parts.EXAMPLES: parts.write(folder / parts.EXAMPLES, examples),
-    }
-
-
-def _expert_tables(prepared: Prepared, split: SplitOutputs) -> Iterator[pa.Table]:
-    outputs = np.asarray(split.outputs, np.float64)
-    labels = np.asarray(split.labels, np.float64)
-    predictions, losses, right = judged(outputs, labels, regression=prepared.task.regression)
-    for expert in range(outputs.shape[1]):
-        yield pa.table(
-            {
-                "experts_id": parts.repeated(prepared.experts_id, len(labels)),
-                "expert": np.full(len(labels), expert, np.uint8),
-                "split": parts.repeated(split.split, len(labels)),
-                "example": np.asarray(split.example),
-                "prediction": predictions[:, expert],
-                "output": parts.lists(np.asarray(split.outputs[:, expert])),
-                "loss": losses[:, expert],
-                "right": right[:, expert],
-            }
-        )
-
-
-def judged(
-    outputs: NDArray[np.float64], labels: NDArray[np.float64], *, regression: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Predictions, losses and being right, each (N, K), of outputs (N, K, C) and labels (N,).
-
-    Cross-entropy and the label's class; for a regression the squared error, and right is whoever
-    has the least absolute error of the pool.
+    Experts that several sets have in common are written once. The examples are those of the first.
     """
-    if regression:
-        predictions = outputs[:, :, 0]
-        errors = np.abs(predictions - labels[:, None])
-        return predictions, errors**2, errors == errors.min(axis=1, keepdims=True)
-    predictions = outputs.argmax(axis=2).astype(np.float64)
-    top = outputs.max(axis=2)
-    normaliser = top + np.log(np.exp(outputs - top[:, :, None]).sum(axis=2))
-    chosen = np.take_along_axis(outputs, labels.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
-    return predictions, normaliser - chosen, predictions == labels[:, None]
+    frozen = {each.experts_id: each for each in sets if isinstance(each, Prepared)}
+    experts = [
+        table
+        for prepared in frozen.values()
+        for split in _all_but_train(prepared)
+        for table in parts.experts(prepared.experts_id, split, regression=prepared.task.regression)
+    ]
+    examples = [parts.examples(split) for split in _all_but_train(sets[0])]
+    written = {parts.EXAMPLES: parts.write(folder / parts.EXAMPLES, examples)}
+    if experts:
+        written[parts.EXPERTS] = parts.write(folder / parts.EXPERTS, experts)
+    return written
+
+
+def _all_but_train(inputs: Inputs) -> list[Any]:
+    return [split for name, split in inputs.splits.items() if name != "train"]

@@ -123,3 +123,36 @@ def test_digests_part_what_reads_the_same() -> None:
     assert caching.digest("ab", "c") != caching.digest("a", "bc")
     assert caching.digest({"a": 1, "b": 2}) == caching.digest({"b": 2, "a": 1})
     assert caching.digest([1, 2]) != caching.digest([2, 1])
+
+
+@pytest.mark.parametrize("parts", [[], [[1, 2, 3]], [[], [1]], [list(range(5000))] * 41])
+def test_an_array_written_in_parts_is_the_whole(tmp_path: Path, parts: list[list[int]]) -> None:
+    with caching.Growing(tmp_path, "numbers", np.int32) as grown:
+        for part in parts:
+            grown.append(part)
+    found = caching.load(tmp_path, "numbers") if any(parts) else np.load(tmp_path / "numbers.npy")
+    assert found.dtype == np.int32
+    assert found.tolist() == [number for part in parts for number in part]
+
+
+def test_a_blank_array_is_filled_in_on_disk(tmp_path: Path) -> None:
+    blank = caching.blank(tmp_path, "square", (3, 2), np.float32)
+    blank[1] = 7
+    blank.flush()
+    assert caching.load(tmp_path, "square").tolist() == [[0, 0], [7, 7], [0, 0]]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_shared_array_is_the_same_with_links_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("this disk has no links")
+
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "one.npy", np.arange(4))
+    caching.share(tmp_path / "one.npy", tmp_path / "other", "two")
+    assert caching.load(tmp_path / "other", "two").tolist() == [0, 1, 2, 3]
+    assert ((tmp_path / "other" / "two.npy").stat().st_nlink == 2) is links

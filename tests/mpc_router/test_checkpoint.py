@@ -2,20 +2,26 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from mpc_router.checkpoint import (
+    OPTIMIZER_FILE,
+    POOL_FILE,
     TRIAL_FILE,
     WEIGHTS_FILE,
     CheckpointError,
+    JointCheckpoint,
     LaneCheckpoint,
+    checkpoint_folder,
     load,
     save,
+    without_optimizer,
 )
+from mpc_router.checkpoint_files import read_tensors, write_tensors
 from mpc_router.config import trial_config
 from mpc_router.routers import MLPRouter, initial_weights
 
@@ -37,10 +43,121 @@ def a_checkpoint(seed: int = 1) -> LaneCheckpoint:
     )
 
 
+def a_joint_checkpoint(seed: int = 1) -> JointCheckpoint:
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(4, 4, generator=generator)
+    return JointCheckpoint(
+        config=trial_config({"task": "sst2", "experts": "joint"}),
+        seed=seed,
+        epoch=3,
+        step=30,
+        description={"experts": [{"depth": 2}]},
+        # a buffer of integers, a view, and one tensor under two names
+        weights={
+            "experts.0.label_order": torch.tensor([1, 0]),
+            "stem.weight": shared[1:3],
+            "tied": shared[1:3],
+            "router.out.weight": torch.randn(2, 3, generator=generator).T,
+        },
+        stem={"name": "org/stem", "hash": "ab"},
+        experts=({"name": "org/a", "layers": 2},),
+        data_fingerprint="data",
+        models_id="models",
+        score=0.1 + 0.2,
+        history=({"metrics": {"score": [0.1 + 0.2]}},),
+        optimizer={"step.tied": torch.tensor(3.0), "exp_avg.tied": shared[1:3] / 3},
+    )
+
+
+def test_a_joint_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept = a_joint_checkpoint()
+    save(kept, tmp_path)
+    found = load(tmp_path)
+    assert isinstance(found, JointCheckpoint)
+    for field in fields(JointCheckpoint):
+        mine, theirs = getattr(kept, field.name), getattr(found, field.name)
+        if field.name in ("weights", "optimizer"):
+            assert mine.keys() == theirs.keys()
+            assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+        else:
+            assert mine == theirs
+    assert {path.name for path in tmp_path.iterdir()} == {POOL_FILE, OPTIMIZER_FILE, TRIAL_FILE}
+
+
+def test_the_optimizer_can_be_left_behind(tmp_path: Path) -> None:
+    save(a_joint_checkpoint(), tmp_path)
+    for _ in range(2):
+        without_optimizer(tmp_path)
+        assert load(tmp_path).optimizer is None
+    assert {path.name for path in tmp_path.iterdir()} == {POOL_FILE, TRIAL_FILE}
+
+
+@pytest.mark.parametrize("name", [POOL_FILE, OPTIMIZER_FILE, TRIAL_FILE])
+def test_a_joint_file_cut_or_gone_is_never_read(tmp_path: Path, name: str) -> None:
+    save(a_joint_checkpoint(), tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    for length in range(0, len(whole), 97):
+        (tmp_path / name).write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=name):
+            load(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["description", "history", "score", "optimizer_sha256"])
+def test_a_joint_trial_file_without_an_entry_is_refused(tmp_path: Path, missing: str) -> None:
+    save(a_joint_checkpoint(), tmp_path)
+    path = tmp_path / TRIAL_FILE
+    trial = json.loads(path.read_text())
+    del trial[missing]
+    path.write_text(json.dumps(trial))
+    with pytest.raises(CheckpointError, match=f"'{missing}' is missing"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(("begin", "step"), [(b"\x80", 256), (b"PK", 65536)])
+def test_safetensors_that_begin_like_a_pickle_are_read(
+    tmp_path: Path, begin: bytes, step: int
+) -> None:
+    path = tmp_path / WEIGHTS_FILE
+    wanted = int.from_bytes(begin, "little")
+    plain = write_tensors(path, {"a": torch.ones(2)}, form="test")
+    assert read_tensors(path, plain)
+    header = int.from_bytes(path.read_bytes()[:8], "little")
+    name = "a" * (1 + (wanted - header) % step)
+    sha256 = write_tensors(path, {name: torch.ones(2)}, form="test")
+    assert path.read_bytes().startswith(begin)
+    assert torch.equal(read_tensors(path, sha256)[name], torch.ones(2))
+    with pytest.raises(CheckpointError, match="is not the file that"):
+        read_tensors(path, "0" * 64)
+
+
+def test_a_published_path_names_our_folder(tmp_path: Path) -> None:
+    folder, note = checkpoint_folder(tmp_path / "mrpc_best_model.pt")
+    assert folder == tmp_path / "mrpc_best_model"
+    assert note is not None
+    assert "mrpc_best_model.pt is read as the folder" in note
+    assert checkpoint_folder(tmp_path / "mine") == (tmp_path / "mine", None)
+    (tmp_path / "odd.pt").mkdir()
+    assert checkpoint_folder(tmp_path / "odd.pt") == (tmp_path / "odd.pt", None)
+
+
+def test_a_file_at_the_published_path_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mrpc_best_model.pt"
+    torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="is a pickle, which can run code, and is not read"):
+        checkpoint_folder(path)
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is a file; a checkpoint is a folder"):
+        checkpoint_folder(path)
+
+
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     kept = a_checkpoint()
     save(kept, tmp_path / "deep" / "lane")
     found = load(tmp_path / "deep" / "lane")
+    assert isinstance(found, LaneCheckpoint)
     for name in ("config", "seed", "epoch", "step", "stem", "experts"):
         assert getattr(found, name) == getattr(kept, name)
     assert torch.equal(found.feature_mean, kept.feature_mean)

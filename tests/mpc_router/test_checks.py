@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mpc_router.checks import Places, check_inputs, headless
-from mpc_router.config import TrialConfig, trial_config
+from mpc_router.config import ConfigError, TrialConfig, trial_config
 from mpc_router.models import ModelError, Models
 from mpc_router.sources import Source
 from tests.mpc_router.test_outputs import models_folder
@@ -119,3 +119,49 @@ def test_experts_without_a_head_are_named(tmp_path: Path, models: Path) -> None:
 def test_a_folder_of_models_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"--models .*nowhere is not a folder"):
         check_inputs(trial_config({"pool": "sample"}), at(tmp_path, tmp_path / "nowhere"))
+
+
+def reword(folder: Path, change: Any) -> None:
+    """Change the words of a model's own tokenizer."""
+    path = folder / "tokenizer.json"
+    stated = json.loads(path.read_text())
+    stated["model"]["vocab"] = change(stated["model"]["vocab"])
+    path.write_text(json.dumps(stated))
+
+
+def swap_two(words: dict[str, int]) -> dict[str, int]:
+    first, second = list(words)[50:52]
+    return {**words, first: words[second], second: words[first]}
+
+
+def translate(words: dict[str, int]) -> dict[str, int]:
+    return {word if number < 5 else f"{word}ado": number for word, number in words.items()}
+
+
+@pytest.mark.parametrize("change", [swap_two, translate])
+@pytest.mark.parametrize("role", ["expert", "stem"])
+def test_another_vocabulary_of_the_same_size_is_refused(
+    tmp_path: Path, models: Path, change: Any, role: str
+) -> None:
+    reword(models / "org" / "large", change)
+    pool = {"router_model_name": "org/large", "expert_model_names": ["org/small"] * 2}
+    chosen = tuned(**(pool if role == "stem" else {}), tokenizer_model_name="org/small")
+    with pytest.raises(ModelError, match=r"org/large has another vocabulary.*org/small") as error:
+        check_inputs(chosen, at(tmp_path, models))
+    assert "\n" not in str(error.value)
+
+
+def test_words_that_a_model_lacks_and_a_model_without_words_pass(
+    tmp_path: Path, models: Path
+) -> None:
+    chosen = tuned(tokenizer_model_name="org/small")
+    reword(models / "org" / "large", lambda words: dict(list(words.items())[:-3]))
+    check_inputs(chosen, at(tmp_path, models))
+    for path in (models / "org" / "large").glob("*token*"):
+        path.unlink()
+    check_inputs(chosen, at(tmp_path, models))
+
+
+def test_a_pool_of_one_expert_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 2 experts"):
+        tuned(expert_model_names=["org/small"], expert_costs=[1])

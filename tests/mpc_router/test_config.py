@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from mpc_router.config import (
+    _ONLY_WHERE,
     ConfigError,
+    applied,
     canonical,
     flatten,
     leaf_of,
@@ -133,6 +135,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"expert_layers": [[1], [2]]}, "item of a list"),
     ({"max_length": 2}, "max_length"),
     ({"model": 3}, "mapping"),
+    ({"trainable": "last_0"}, "last_2"),
+    ({"trainable": 2}, "last_2"),
+    ({"gradient_clip": True}, "gradient_clip"),
+    ({"accumulation": 2.5}, "accumulation"),
+    ({"warmup": 1}, "warmup is 1"),
+    ({"shared_stem": "maybe"}, "shared_stem"),
+    ({"shared_stem": True, "stem": "expert"}, "set one of the two"),
+    ({"pool_size": 7}, "2, 3, 4, 5 experts"),
     ({"alpha": 1, "loss_weights.alpha": 2}, "given twice"),
 ]
 
@@ -166,6 +176,77 @@ def test_keys_change_with_everything_that_changes_results() -> None:
 def test_the_device_is_no_part_of_a_key() -> None:
     on_cpu, anywhere = trial_config({"device": "cpu"}), trial_config({})
     assert trial_key(on_cpu, 0, data="", experts="") == trial_key(anywhere, 0, data="", experts="")
+
+
+IDLE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"shared_stem": True}),
+    ({}, {"aux_gradient": "mlp", "encoder_learning_rate": 1e-5, "trainable": "last_2"}),
+    ({}, {"gradient_clip": 0, "accumulation": 4, "warmup": 0, "decay": "constant"}),
+    ({}, {"expert_start": "fine_tuned", "router_epochs": 9}),
+    ({}, {"router_labels": "loss_cost", "label_cost": 1, "focal_gamma": 0, "class_balance": 0}),
+    ({"experts": "joint"}, {"focal_gamma": 1, "router_epochs": 3}),
+    ({"router": "supervised"}, {"label_cost": 0.5, "router_epochs": 3}),
+    ({"stem": "expert"}, {"router_stem_layers": 1, "stem_pooling": "mean", "router_cost": 3}),
+    ({}, {"device": "cpu"}),
+]
+
+
+@pytest.mark.parametrize(("mode", "idle"), IDLE, ids=[str(idle) for _, idle in IDLE])
+def test_what_does_not_apply_is_no_part_of_a_key(
+    mode: dict[str, Any], idle: dict[str, Any]
+) -> None:
+    plain, other = trial_config(mode), trial_config({**mode, **idle})
+    assert settings(plain) != settings(other)
+    assert applied(plain) == applied(other)
+    assert trial_key(plain, 0, data="d", experts="e") == trial_key(other, 0, data="d", experts="e")
+
+
+LIVE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"experts": "joint"}, {"trainable": "last_2"}),
+    ({"experts": "joint"}, {"aux_gradient": "mlp"}),
+    ({"experts": "joint"}, {"expert_start": "fine_tuned"}),
+    ({"experts": "joint"}, {"accumulation": 4}),
+    ({"experts": "joint"}, {"shared_stem": True}),
+    ({"router": "supervised"}, {"focal_gamma": 0}),
+    ({"router": "supervised"}, {"router_labels": "loss_cost"}),
+    ({"router": "supervised", "router_labels": "loss_cost"}, {"label_cost": 0.5}),
+    ({"router": "supervised", "experts": "joint"}, {"router_epochs": 3}),
+    ({}, {"stem_pooling": "mean"}),
+    ({}, {"router": "supervised"}),
+    ({}, {"experts": "joint"}),
+]
+
+
+@pytest.mark.parametrize(("mode", "live"), LIVE, ids=[f"{mode} {live}" for mode, live in LIVE])
+def test_what_applies_in_its_mode_is_part_of_a_key(
+    mode: dict[str, Any], live: dict[str, Any]
+) -> None:
+    plain, other = trial_config(mode), trial_config({**mode, **live})
+    assert applied(plain) != applied(other)
+    assert trial_key(plain, 0, data="d", experts="e") != trial_key(other, 0, data="d", experts="e")
+
+
+def test_the_table_of_what_applies_names_settings_once_and_values_that_exist() -> None:
+    names = [name for group, _ in _ONLY_WHERE for name in group]
+    assert len(names) == len(set(names))
+    assert set(names) <= set(leaf_paths())
+    for _, needs in _ONLY_WHERE:
+        assert set(settings(trial_config(needs)).items()) >= set(needs.items())
+
+
+def test_labels_of_experts_that_have_learned_nothing_are_refused() -> None:
+    unborn = {"pool": "minilm", "experts": "joint", "router": "supervised"}
+    with pytest.raises(ConfigError, match="set expert_start=fine_tuned"):
+        trial_config(unborn)
+    trial_config({**unborn, "expert_start": "fine_tuned"})
+    trial_config({**unborn, "pool": "bert"})
+    trial_config({**unborn, "experts": "frozen"})
+
+
+def test_the_settings_of_all_modes_are_typed() -> None:
+    given = ["experts=joint", "shared_stem=yes", "trainable=last_2", "warmup=0", "accumulation=2"]
+    found = settings(trial_config(parse_overrides(given)))
+    assert [found[name.partition("=")[0]] for name in given] == ["joint", True, "last_2", 0, 2]
 
 
 def test_a_key_is_the_same_in_another_process() -> None:

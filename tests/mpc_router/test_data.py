@@ -88,7 +88,7 @@ def test_cached_tokens_are_mapped_and_tokenised_once(
 ) -> None:
     tokenizer = sample.tokenizer()
     first = tokenise(examples(), tokenizer, max_length=32, fingerprint="x", cache=tmp_path)
-    monkeypatch.setattr("mpc_router.data._token_arrays", None)
+    monkeypatch.setattr("mpc_router.data._write_tokens", None)
     again = tokenise(examples(), tokenizer, max_length=32, fingerprint="x", cache=tmp_path)
     for name in ("ids", "segments", "offsets", "labels", "example"):
         assert isinstance(getattr(again, name), np.memmap)
@@ -152,6 +152,19 @@ def test_two_processes_at_once_leave_one_sound_entry(tmp_path: Path) -> None:
     left = [path.name for path in (tmp_path / "tokens").iterdir() if path.is_dir()]
     assert len(left) == 1
     assert not left[0].startswith(".")
+
+
+def test_a_part_of_a_split_is_its_examples() -> None:
+    whole = tokens_of([3, 5, 2, 4])
+    part = whole.part(1, 3)
+    assert len(part) == 2
+    assert part.lengths.tolist() == [5, 2]
+    assert np.shares_memory(part.ids, whole.ids)
+    rows, same = gather(part, np.array([1, 0])), gather(whole, np.array([2, 1]))
+    assert torch.equal(rows.input_ids, same.input_ids)
+    assert torch.equal(rows.token_type_ids, same.token_type_ids)
+    assert torch.equal(rows.labels, same.labels)
+    assert len(whole.part(2, 99)) == 2
 
 
 LENGTHS = np.random.default_rng(1).integers(2, 40, 333).tolist()

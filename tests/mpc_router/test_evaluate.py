@@ -9,6 +9,7 @@ import pytest
 
 from mpc_router import tasks
 from mpc_router.config import TrialConfig, trial_config
+from mpc_router.costs import CostVector
 from mpc_router.evaluate import SplitReport, routed_predictions, routes_of, split_report
 from mpc_router.outputs import Prepared
 from mpc_router.stack import Lane, train
@@ -163,3 +164,24 @@ def test_routes_of_a_regression_give_the_experts_values() -> None:
     np.testing.assert_array_equal(
         routed_predictions(routes, outputs, regression=True), [[2.5, 3.5]]
     )
+
+
+def test_costs_are_of_what_was_prepared_and_a_lane_s_own_constants_win(
+    prepared: Prepared,
+) -> None:
+    logits = random_logits(1)
+    counted = CostVector(name="flops", unit="GFLOP", router=0.5, experts=(1.0, 2.0, 4.0))
+    wrong = CostVector(name="constants", unit="units", router=0.0, experts=(9.0, 9.0, 9.0))
+    report = split_report(
+        prepared.splits["selection"],
+        task=prepared.task,
+        lanes=[0],
+        configs=[config()],
+        logits=logits,
+        temperature=[1.0],
+        vectors={"flops": counted, "constants": wrong},
+    )
+    own = config().vectors()
+    assert report.cost.keys() == {"flops", *own}
+    assert report.cost["flops"][0] == counted.mean(report.share[0])
+    assert report.cost["constants"][0] == own["constants"].mean(report.share[0])

@@ -151,6 +151,12 @@ def test_the_rate_rises_to_its_full_height_and_falls_to_nearly_nothing() -> None
     assert schedule(1, 5, 0.0) == 1
 
 
+def test_a_constant_rate_rises_too_and_stays() -> None:
+    shares = [schedule(step, 20, 0.2, "constant") for step in range(1, 21)]
+    assert shares[:4] == [schedule(step, 20, 0.2) for step in range(1, 5)]
+    assert set(shares[3:]) == {1.0}
+
+
 def test_predictions_come_in_the_split_s_order_whatever_the_batches(models: Models) -> None:
     split = some_split(23)
     expert = BertExpert("net", pooling="mean", models=models).train()

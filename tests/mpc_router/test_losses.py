@@ -13,6 +13,7 @@ from mpc_router.losses import (
     TaskLoss,
     balance_loss,
     cost_loss,
+    focal_loss,
     mix,
     task_loss,
 )
@@ -219,3 +220,45 @@ def test_a_shape_that_does_not_fit_is_named() -> None:
         LoadBalancingLoss(3)(torch.full((4, 2), 0.5))
     with pytest.raises(ValueError, match="mixing is 'logit'"):
         mix(torch.ones(1, 1), torch.ones(1, 1, 2), "logit")
+
+
+def plain_focal(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, gamma: float
+) -> torch.Tensor:
+    """The formula as it stands in FACTS."""
+    p_y = logits.softmax(-1)[torch.arange(len(labels)), labels]
+    return -(weights[labels] * (1 - p_y) ** gamma * p_y.log()).mean()
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 2, 5])
+def test_the_focal_loss_is_its_formula_with_its_gradient(gamma: float) -> None:
+    source = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 4, generator=source, dtype=torch.float64).requires_grad_()
+    labels = torch.randint(0, 4, (20,), generator=source)
+    weights = torch.rand(4, generator=source, dtype=torch.float64)
+    ours = focal_loss(logits, labels, weights, torch.tensor(float(gamma)))
+    theirs = plain_focal(logits, labels, weights, gamma)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
+    )
+
+
+def test_without_gamma_the_focal_loss_is_cross_entropy() -> None:
+    logits, labels = torch.randn(9, 3, generator=torch.Generator().manual_seed(1)), torch.arange(9)
+    ours = focal_loss(logits, labels % 3, torch.ones(3), torch.tensor(0.0))
+    torch.testing.assert_close(ours, F.cross_entropy(logits, labels % 3))
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
+@pytest.mark.parametrize("far", [30.0, 1e4, 1e30])
+def test_the_focal_loss_is_finite_however_sure_the_router_is(gamma: float, far: float) -> None:
+    logits = torch.tensor([[far, 0.0, -far], [-far, 0.0, far]], requires_grad=True)
+    loss = focal_loss(logits, torch.tensor([0, 0]), torch.ones(3), torch.tensor(float(gamma)))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(loss.item(), far)  # the second row is 2 far wrong
+    assert gradient.isfinite().all()
+    if far == 1e30:
+        return  # float32 has no digits left for more than this
+    torch.testing.assert_close(gradient[1], torch.tensor([-0.5, 0.0, 0.5]))
+    torch.testing.assert_close(gradient[0], torch.zeros(3), atol=1e-5, rtol=0)

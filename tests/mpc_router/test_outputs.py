@@ -18,8 +18,9 @@ from mpc_router.config import ConfigError, TrialConfig, trial_config
 from mpc_router.data import Tokens, gather, tokenise
 from mpc_router.encoders import load_tokenizer, seeded
 from mpc_router.experts import BertExpert
+from mpc_router.measures import counted
 from mpc_router.models import ModelError, Models
-from mpc_router.outputs import Places, Prepared, check_inputs, open_prepared, prepare
+from mpc_router.outputs import Places, Prepared, check_inputs, moments, open_prepared, prepare
 from mpc_router.recipes import recipes
 from mpc_router.routers import RouterStem
 from mpc_router.sources import Source, SourceError, data_fingerprint, load_splits
@@ -166,6 +167,52 @@ def test_a_worker_opens_the_same(prepared: Prepared) -> None:
     for name, split in opened.splits.items():
         for array in ARRAYS:
             assert np.array_equal(getattr(split, array), getattr(prepared.splits[name], array))
+
+
+def test_vectors_hold_constants_and_what_is_counted_and_are_opened_with_the_rest(
+    prepared: Prepared,
+) -> None:
+    assert prepared.vectors["constants"] == config().vectors()["constants"]
+    assert {"parameters", "flops", "mpc_seconds_as_if"} <= set(prepared.vectors)
+    tokens = float(prepared.splits["train"].tokens.mean())
+    assert prepared.vectors == config().vectors() | counted(config(), Models(), tokens=tokens)
+    assert open_prepared(prepared.folder).vectors == prepared.vectors
+
+
+@pytest.mark.parametrize("change", [{"router_hidden_size": 16}, {"router_cost": 5.0}])
+def test_what_prices_a_router_changes_its_vectors_and_no_id(
+    prepared: Prepared, places: Places, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("mpc_router.passes.BertExpert", forbid)
+    other = prepare(config(**change), places)
+    assert other.vectors != prepared.vectors
+    assert prepare(config(), places).vectors == prepared.vectors
+    assert (other.models_id, other.data_fingerprint) == (
+        prepared.models_id,
+        prepared.data_fingerprint,
+    )
+    assert np.array_equal(other.splits["train"].features, prepared.splits["train"].features)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 96, 1000])
+def test_moments_read_in_parts_are_those_of_the_whole(rows: int) -> None:
+    features = np.random.default_rng(0).standard_normal((96, 5)).astype(np.float32) * 3 + 100
+    mean, deviation = moments(features, rows)
+    np.testing.assert_allclose(mean, features.mean(0, dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(deviation, features.std(0, dtype=np.float64), rtol=1e-9)
+
+
+def test_outputs_do_not_depend_on_how_many_are_in_memory(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Places
+) -> None:
+    shutil.copytree(places.cache / "experts", tmp_path / "experts")
+    monkeypatch.setattr("mpc_router.passes.WINDOW", 33)
+    monkeypatch.setattr("mpc_router.passes.fine_tune", forbid)
+    parts = prepare(config(), places_at(tmp_path))
+    for name, split in prepared.splits.items():
+        for array in ("outputs", "features"):
+            whole, part = getattr(split, array), getattr(parts.splits[name], array)
+            np.testing.assert_allclose(whole, part, atol=1e-5, rtol=1e-4)
 
 
 def test_nothing_whole_is_not_opened(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.losses import mix
 from mpc_router.models import ModelError, Models
 from mpc_router.routers import MLPRouter, RouterStem, gumbel_gate, gumbel_noise
+from mpc_router.saved import write_pool
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
 
 NAMES = ["org/tiny", "org/base", "org/large"]
@@ -210,3 +211,17 @@ def test_the_published_names_load_torch_only_when_asked_for() -> None:
     code = "import sys, mpc_router; print('torch' in sys.modules, len(mpc_router.__all__))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == "False"
+
+
+def test_an_exported_folder_is_loaded_under_the_published_habit(
+    model: GatedBertPool, tmp_path: Path
+) -> None:
+    write_pool(tmp_path, model, {})
+    found = GatedBertPool.from_pretrained(tmp_path)
+    ids, mask = some_tokens()
+    model.eval()
+    assert not found.training
+    for mine, theirs in zip(
+        found.forward_inference(ids, mask), model.forward_inference(ids, mask), strict=True
+    ):
+        assert torch.allclose(mine, theirs)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mpc_router.columns import Columns, checked
+from mpc_router.columns import Columns, checked, read_parquet
 from mpc_router.config import TrialConfig, trial_config
+from mpc_router.notes import split_notes
 from mpc_router.sources import (
     Examples,
     Source,
@@ -17,6 +19,7 @@ from mpc_router.sources import (
     cut,
     data_fingerprint,
     load_splits,
+    read,
     split_fingerprints,
 )
 from mpc_router.tasks import TASKS
@@ -245,6 +248,119 @@ def test_labels_of_a_regression_stay_on_their_scale_and_in_it() -> None:
     beyond = with_column(table, "label", pa.array([0.0, 5.25, 5.0], pa.float32()))
     with pytest.raises(SourceError, match=r"5\.25.*0\.\.5"):
         checked(beyond, TASKS["stsb"], "here")
+
+
+def named(table: pa.Table, words: list[str]) -> pa.Table:
+    """With the hub's metadata, in which labels have words."""
+    stated = {"info": {"features": {"label": {"names": words, "_type": "ClassLabel"}}}}
+    return table.replace_schema_metadata({"huggingface": json.dumps(stated)})
+
+
+def test_named_labels_are_the_tasks_in_its_order() -> None:
+    checked(named(pairs(9), ["not_equivalent", "equivalent"]), MRPC, "here")
+    for words in (["equivalent", "not_equivalent"], ["entailment", "not_entailment"], ["a"] * 3):
+        with pytest.raises(SourceError, match=r"here names its labels.*0 not_equivalent"):
+            checked(named(pairs(9), words), MRPC, "here")
+
+
+def test_classes_are_no_scores() -> None:
+    with pytest.raises(SourceError, match=r"every label is 0 or 1.*0\.\.5"):
+        checked(pairs(40), TASKS["stsb"], "here")
+    checked(pairs(5), TASKS["stsb"], "here")
+
+
+def test_labels_in_words_are_told_the_numbers(folder: Path) -> None:
+    with pytest.raises(SourceError, match="numbers: 0 not_equivalent, 1 equivalent"):
+        checked(with_column(pairs(2), "label", pa.array(["a", "b"])), MRPC, "here")
+
+
+def test_row_numbers_in_messages_are_the_files_own(tmp_path: Path) -> None:
+    table = pairs(9000)
+    pq.write_table(table, tmp_path / "a.parquet")
+    labels = table["label"].to_pylist()
+    labels[8123] = 7
+    pq.write_table(with_column(table, "label", pa.array(labels)), tmp_path / "b.parquet")
+    with pytest.raises(SourceError, match=r"b\.parquet: the label of row 8123 is 7"):
+        read_parquet([tmp_path / "a.parquet", tmp_path / "b.parquet"], MRPC)
+
+
+def test_texts_are_read_where_they_are_gone_through(folder: Path) -> None:
+    splits = load_splits(config(), Source(kind="folder", folder=folder))
+    found = splits["train"].texts[0]
+    listed = list(found)
+    assert list(found) == listed
+    assert len(found) == len(listed)
+    assert [found[0], found[-1], found[17]] == [listed[0], listed[-1], listed[17]]
+    assert found[5:9] == listed[5:9]
+    assert found != listed[1:]
+    assert found != [*listed[:-1], "else"]
+    with pytest.raises(ValueError, match="step"):
+        found[::2]
+    (folder / "mrpc" / "train.parquet").unlink()
+    with pytest.raises(SourceError, match=r"train\.parquet"):
+        list(found)
+
+
+def test_reading_in_pieces_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(kind="folder", folder=folder)
+    whole = load_splits(config(), source)
+    prints = split_fingerprints(config(), read(config(), source))
+    monkeypatch.setattr("mpc_router.columns.BATCH", 7)
+    pieces = load_splits(config(), source)
+    assert split_fingerprints(config(), read(config(), source)) == prints
+    for split, examples in whole.items():
+        assert texts(pieces[split]) == texts(examples)
+        assert np.array_equal(pieces[split].labels, examples.labels)
+
+
+def save_mnli(folder: Path, names: list[str]) -> Source:
+    (folder / "mnli").mkdir()
+    for seed, name in enumerate(names):
+        table = pairs(200 if seed == 0 else 20 + seed, seed=seed)
+        table = table.rename_columns(["premise", "hypothesis", "label", "idx"])
+        pq.write_table(table, folder / "mnli" / f"{name}.parquet")
+    return Source(kind="folder", folder=folder)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train", "validation", "validation_mismatched"],
+        ["train", "validation_matched", "validation_mismatched"],
+        [
+            "train-00000-of-00001",
+            "validation_matched-00000-of-00001",
+            "validation_mismatched-00000-of-00001",
+        ],
+    ],
+)
+def test_a_folder_may_name_mnlis_files_as_we_do_or_as_the_hub(
+    tmp_path: Path, names: list[str]
+) -> None:
+    splits = load_splits(config(task="mnli"), save_mnli(tmp_path, names))
+    assert [len(splits[name]) for name in ("validation", "validation_mismatched")] == [21, 22]
+
+
+def test_mnli_runs_without_its_mismatched_set_and_says_so(tmp_path: Path) -> None:
+    splits = load_splits(config(task="mnli"), save_mnli(tmp_path, ["train", "validation"]))
+    assert list(splits) == ["train", "selection", "validation"]
+    noted = split_notes(config(task="mnli"), splits)
+    assert "no validation_mismatched" in str(noted["validation"])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train", "validation_mismatched"], r"validation\.parquet does not exist"),
+        (["train", "validation", "validation_matched"], "keep one of them"),
+        (["train", "validation-00001-of-00002"], "1 of the 2 files"),
+    ],
+)
+def test_files_that_leave_a_split_in_doubt_are_refused(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        load_splits(config(task="mnli"), save_mnli(tmp_path, names))
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:

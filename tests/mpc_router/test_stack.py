@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,84 +10,23 @@ import pytest
 import torch
 from torch import nn
 
-from mpc_router.config import TrialConfig, trial_config
-from mpc_router.evaluate import EpochResult, LanesEnded, SplitReport
+from mpc_router.config import TrialConfig
+from mpc_router.costs import CostVector
+from mpc_router.evaluate import EpochResult, LanesEnded
 from mpc_router.losses import CompositeLoss
 from mpc_router.optimizer import LaneAdamW
 from mpc_router.outputs import Prepared
-from mpc_router.randomness import dropout, gumbel, order, starting_weights
+from mpc_router.randomness import dropout, gumbel, order, starting_weights, torch_seed
 from mpc_router.routers import MLPRouter
 from mpc_router.stack import LANE_SETTINGS, Lane, stack_key, train
 from tests.mpc_router.conftest import random_prepared
-
-
-def config(**settings: Any) -> TrialConfig:
-    small = {"task": "mrpc", "pool": "sample", "router_hidden_size": 16, "epochs": 2}
-    return trial_config({**small, **settings})
-
-
-def drained(
-    lanes: Iterable[Lane], prepared: Prepared, *, drop: Mapping[int, Collection[int]] | None = None
-) -> tuple[list[EpochResult], dict[int, LanesEnded]]:
-    """Every epoch, and by lane the event that ended it; `drop` names lanes by epoch."""
-    run = train(list(lanes), prepared)
-    epochs: list[EpochResult] = []
-    ended: dict[int, LanesEnded] = {}
-    answer: Collection[int] | None = None
-    while True:
-        try:
-            event = run.send(answer)
-        except StopIteration:
-            return epochs, ended
-        answer = None
-        if isinstance(event, EpochResult):
-            epochs.append(event)
-            answer = (drop or {}).get(event.epoch)
-        else:
-            ended |= {int(lane): event for lane in event.lanes}
+from tests.mpc_router.stacks import arrays, assert_same, config, drained, left_by
 
 
 def global_words() -> np.ndarray[Any, Any]:
     """The state of numpy's global generator."""
     state: Any = np.random.get_state()  # noqa: NPY002
     return np.asarray(state[1])
-
-
-def arrays(report: SplitReport, lane: int) -> dict[str, Any]:
-    """Everything a report says of one lane."""
-    row = int(np.flatnonzero(report.lanes == lane)[0])
-    plain = {
-        field.name: getattr(report, field.name)[row]
-        for field in dataclasses.fields(report)
-        if field.name not in ("split", "lanes", "metrics", "cost")
-    }
-    named = {
-        f"{kind}.{name}": values[row]
-        for kind in ("metrics", "cost")
-        for name, values in getattr(report, kind).items()
-    }
-    return plain | named
-
-
-def left_by(ended: LanesEnded, lane: int) -> dict[str, Any]:
-    """What a lane leaves: reports, routes, logits, weights and moments."""
-    place = int(np.flatnonzero(ended.lanes == lane)[0])
-    left: dict[str, Any] = {}
-    for report in ended.reports:
-        left |= {f"{report.split}.{name}": value for name, value in arrays(report, lane).items()}
-    for routing in ended.routing:
-        left[f"{routing.split}.routes"] = routing.routes[place]
-        left[f"{routing.split}.logits"] = routing.logits[place]
-    checkpoint = ended.checkpoints[place]
-    left |= {name: value.numpy() for name, value in checkpoint.weights.items()}
-    left |= {name: value.numpy() for name, value in (checkpoint.optimizer or {}).items()}
-    return left
-
-
-def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 def plain_loop(
@@ -260,6 +198,14 @@ def test_the_global_generators_are_neither_read_nor_moved(prepared: Prepared) ->
     assert_same(left_by(first[0], 0), left_by(second[0], 0))
 
 
+def test_torchs_own_seeds_are_keyed_too() -> None:
+    keys = [(seed, epoch, step) for seed in (0, 7) for epoch in (1, 2) for step in (0, 1)]
+    drawn = [torch_seed(seed, epoch=epoch, step=step) for seed, epoch, step in keys]
+    assert len(set(drawn)) == len(keys)
+    assert all(0 <= each < 2**63 for each in drawn)
+    assert torch_seed(7, epoch=2, step=1) == drawn[-1]
+
+
 def test_seeds_differ_and_equal_seeds_agree(prepared: Prepared) -> None:
     _, ended = drained([Lane(config=config(), seed=seed) for seed in (5, 6, 5)], prepared)
     logits = ended[0].routing[0].logits
@@ -340,6 +286,68 @@ def test_the_best_epoch_is_the_one_that_is_left(prepared: Prepared) -> None:
         assert_same(left_by(alone[0], 0), left_by(ended[lane], lane))
 
 
+@pytest.mark.parametrize("epoch", ["last", "best_score"])
+def test_keeping_the_best_epoch_changes_nothing_else(prepared: Prepared, epoch: str) -> None:
+    trial = config(epoch=epoch, epochs=5, learning_rate=0.03, alpha=0)
+    lanes = [Lane(config=trial, seed=seed) for seed in range(4)]
+    _, usual = drained(lanes, prepared, drop={2: [3]})
+    _, kept = drained(lanes, prepared, drop={2: [3]}, keep_best=True)
+    for lane, event in kept.items():
+        assert_same(left_by(event, lane), left_by(usual[lane], lane))
+        assert not usual[lane].best
+        assert not usual[lane].last
+        assert len(event.best) == len(event.last) == len(event.lanes)
+        place = list(event.lanes).index(lane)
+        assert event.last[place].epoch == event.epoch
+        same = event.best if epoch == "best_score" else event.last
+        assert same[place].epoch == event.checkpoints[place].epoch
+
+
+def test_the_best_checkpoint_is_that_of_the_best_epoch(prepared: Prepared) -> None:
+    lanes = [Lane(config=config(epochs=5, learning_rate=0.03, alpha=0), seed=s) for s in range(4)]
+    epochs, kept = drained(lanes, prepared, keep_best=True)
+    scores = np.array([result.report.metrics["score"] for result in epochs])
+    best = [
+        dataclasses.replace(
+            lane, config=config(epochs=5, learning_rate=0.03, alpha=0, epoch="best_score")
+        )
+        for lane in lanes
+    ]
+    _, left = drained(best, prepared)
+    for lane in range(4):
+        found = kept[0].best[lane]
+        assert found.epoch == scores[:, lane].argmax() + 1
+        for name, value in left[0].checkpoints[lane].weights.items():
+            assert torch.equal(found.weights[name], value)
+
+
+def test_an_epoch_tells_the_loss_terms_of_every_step(prepared: Prepared) -> None:
+    lanes = [Lane(config=config(learning_rate=rate), seed=0) for rate in (1e-3, 1e30, 2e-3)]
+    epochs, _ = drained(lanes, prepared)
+    steps = epochs[0].steps
+    assert steps is not None
+    assert steps.shape == (19, 4, 2)
+    task, balance, cost, total = steps.transpose(1, 0, 2)
+    np.testing.assert_allclose(total, task + 0.01 * balance + 0.03 * cost, rtol=1e-6)
+    # the first step comes before any update: both lanes of the seed see the same
+    np.testing.assert_array_equal(steps[0, :, 0], steps[0, :, 1])
+
+
+def test_reports_hold_the_vectors_of_what_was_prepared(prepared: Prepared) -> None:
+    counted = CostVector(name="flops", unit="GFLOP", router=0.5, experts=(1.0, 2.0, 4.0))
+    known = dataclasses.replace(prepared, vectors={"flops": counted})
+    epochs, ended = drained([Lane(config=config(), seed=0)], known)
+    for report in (epochs[-1].report, ended[0].reports[0]):
+        np.testing.assert_allclose(report.cost["flops"], counted.mean(report.share))
+        assert set(config().vectors()) < set(report.cost)
+
+
+def test_a_stack_refuses_what_trains_jointly(prepared: Prepared) -> None:
+    lane = Lane(config=config(experts="joint"), seed=0)
+    with pytest.raises(ValueError, match=r"joint.*mpc_router\.joint\.train"):
+        next(train([lane], prepared))
+
+
 def test_an_unknown_lane_cannot_be_dropped(prepared: Prepared) -> None:
     run = train([Lane(config=config(), seed=0)], prepared)
     next(run)
@@ -356,7 +364,8 @@ def test_dropping_every_lane_ends_the_training(prepared: Prepared) -> None:
 
 @pytest.mark.parametrize("name", LANE_SETTINGS)
 def test_a_lane_setting_is_not_in_the_stacks_key(name: str) -> None:
-    value: Any = [1, 2, 3] if name == "expert_costs" else 0.7
+    others: dict[str, Any] = {"expert_costs": [1, 2, 3], "router_labels": "loss_cost"}
+    value = others.get(name, 0.7)
     assert stack_key(config(**{name: value})) == stack_key(config())
 
 

@@ -39,6 +39,7 @@ def on_disk(folder: Path, *, task: str = "mrpc") -> Prepared:
             "stem": dataclasses.asdict(made.stem),
             "notes": [],
             "synthetic": True,
+            "vectors": {},
             "splits": {name: {"note": None, "origin": "train"} for name in made.splits},
         }
 
@@ -53,17 +54,46 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
-    """`sweeps.run` takes what is prepared there, and trains without Ray."""
+def without_ray(patch: pytest.MonkeyPatch) -> None:
+    """`sweeps.run` trains in this process."""
     from sweeps import execution
 
     def train(journal: Any, display: Any, common: Any, share: Any) -> Any:
         return execution.train_in_process(journal, display, common)
 
-    patch.setattr(outputs, "prepare", lambda *_: open_prepared(prepared))
-    patch.setattr(outputs, "check_inputs", lambda *_: None)
     patch.setattr(execution, "train", train)
     patch.setattr("sweeps.environment.prepare", lambda *_: None)
+
+
+def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
+    """The same, and it takes what is prepared there."""
+    without_ray(patch)
+    patch.setattr(outputs, "prepare", lambda *_: open_prepared(prepared))
+    patch.setattr(outputs, "check_inputs", lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is prepared of the embedded sample, for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+LITTLE = ("train_rows=96", "validation_rows=60", "router_hidden_size=8", "pool=sample")
+"""Of the sample: what can be trained in a second."""
+
+
+@pytest.fixture
+def sample(
+    sample_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., int]:
+    """`sweeps.run` on a little of the sample, really prepared; no Ray is started."""
+    without_ray(monkeypatch)
+
+    def call(*arguments: str) -> int:
+        known = ["--out", str(tmp_path / "runs"), "--cache", str(sample_cache), "--no-report"]
+        return run.main([*arguments, *known, *([] if "--resume" in arguments else ["--sample"])])
+
+    return call
 
 
 OF_THE_CLOCK = {"trials": ("seconds", "attempt"), "reports": ("seconds",)}

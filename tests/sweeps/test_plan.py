@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.plan import Plan, config_of, estimate, pack_count, plan, remaining
+from sweeps.plan import Fingerprints, Plan, config_of, estimate, pack_count, plan, remaining
+from sweeps.records import InputError
 from sweeps.study import load
 
 
 def planned(*overrides: str, workers: int = 2, data: str = "d") -> Plan:
+    study = load("mrpc_grid", overrides)
     return plan(
-        load("mrpc_grid", overrides),
-        data=data,
-        experts="e",
+        study,
+        {each.name: Fingerprints(data=data, models=f"e{each.label}") for each in study.sets},
         workers=workers,
-        stack_key=lambda config: str(config.model.router_hidden_size),
+        stack_key=lambda config: str(config.loss_weights.balance_variance),
     )
 
 
@@ -55,12 +56,26 @@ def test_packs_keep_workers_busy_and_stacks_in_the_cache(
     assert pack_count(points, seeds, workers=workers, points_a_pack=points_a_pack) == count
 
 
-def test_points_of_one_stack_lie_together() -> None:
-    made = planned("router_hidden_size={grid: [8, 16]}", "beta=0", "start=[]", "pack.points=3")
-    sizes = [
-        {config_of(trial).model.router_hidden_size for trial in pack.trials} for pack in made.packs
-    ]
-    assert sizes == [{8}, {16}]
+@pytest.mark.parametrize(("workers", "points"), [(1, 0), (8, 2), (2, 100)])
+def test_a_pack_holds_one_stack_of_one_set(workers: int, points: int) -> None:
+    made = planned(
+        *("balance_variance={grid: [biased, unbiased]}", "pool_size={grid: all}", "beta=0"),
+        *("start=[]", "seeds=[0]", f"pack.points={points}"),
+        workers=workers,
+    )
+    assert len(made.points) == 2 * 4 * 3
+    for pack in made.packs:
+        assert len({trial.prepared for trial in pack.trials}) == 1
+        configs = [config_of(trial) for trial in pack.trials]
+        assert len({(each.loss_weights.balance_variance, each.experts) for each in configs}) == 1
+
+
+def test_a_trial_whose_experts_train_is_a_pack_of_its_own() -> None:
+    made = planned("experts={grid: [frozen, joint]}", "beta=0", "start=[]", "seeds=[0, 1]")
+    joint = [pack for pack in made.packs if config_of(pack.trials[0]).training.experts == "joint"]
+    assert [len(pack.trials) for pack in joint] == [1] * 3 * 2
+    assert {trial.prepared for pack in joint for trial in pack.trials} == {"set01"}
+    assert sum(len(pack.trials) for pack in made.packs) == 12
 
 
 def test_keys_do_not_depend_on_packs_but_on_data() -> None:
@@ -80,5 +95,13 @@ def test_what_remains_is_the_open_trials_at_the_next_attempt() -> None:
 
 def test_the_estimate_is_the_busiest_workers_time() -> None:
     made = planned("epochs=2")
-    assert estimate(made.packs, workers=1, lane_epoch_seconds=0.5) == 30 * 2 * 0.5
-    assert estimate(made.packs, workers=2, lane_epoch_seconds=0.5) == 15 * 2 * 0.5
+    assert estimate(made.packs, workers=1, epoch_seconds=lambda _: 0.5) == 30 * 2 * 0.5
+    assert estimate(made.packs, workers=2, epoch_seconds=lambda _: 0.5) == 15 * 2 * 0.5
+
+
+def test_points_that_are_the_same_trials_are_refused() -> None:
+    names = "tokenizer_model_name={grid: [here/bert, there/bert]}"
+    study = load("mrpc_grid", [names, "alpha=0", "beta=0"])
+    same = {each.name: Fingerprints(data="d", models="e") for each in study.sets}
+    with pytest.raises(InputError, match="points p00 and p01 are the same trial"):
+        plan(study, same, workers=1, stack_key=lambda config: "")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mpc_router.config import ConfigError
+from mpc_router.tasks import TASKS
 from sweeps.study import from_tree, load, shipped
 
 GRID = {(a, b) for a in (0.01, 0.1, 1.0) for b in (0.001, 0.01, 0.1)}
@@ -18,19 +19,43 @@ def weights(*overrides: str) -> list[tuple[Any, Any]]:
     return [(point.settings.get("alpha"), point.settings.get("beta")) for point in points]
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
-def test_shipped_studies_are_the_baseline_and_the_published_grid(name: str) -> None:
-    study = load(name)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_grid_the_published_one_and_the_baseline(task: str) -> None:
+    study = load(f"{task}_grid")
     found = [(point.settings["alpha"], point.settings["beta"]) for point in study.points()]
     assert found[0] == (0.0, 0.0)
     assert set(found[1:]) == GRID
     assert len(found) == 10
     assert study.seeds == (0, 1, 2)
-    assert study.task.name == name.removesuffix("_grid")
+    assert study.task.name == task
 
 
-def test_three_studies_ship() -> None:
-    assert sorted(shipped()) == ["mrpc_grid", "sst2_grid", "stsb_grid"]
+def test_a_grid_for_every_task_and_the_two_published_ablations_ship() -> None:
+    grids = [f"{task}_grid" for task in TASKS]
+    assert sorted(shipped()) == sorted([*grids, "mrpc_pool_size", "mrpc_cost_profiles"])
+
+
+@pytest.mark.parametrize("pool", ["bert", "minilm", "sample"])
+def test_the_cost_profiles_are_the_published_ones_and_are_reported_alike(pool: str) -> None:
+    study = load("mrpc_cost_profiles", [f"pool={pool}"])
+    profiles = [point.settings["expert_costs"] for point in study.points()]
+    given = (2, 7, 13)
+    assert profiles[0] == given
+    assert profiles[1] == pytest.approx([0.7 * cost for cost in given])
+    assert profiles[2] == pytest.approx([1.5 * cost for cost in given])
+    assert profiles[3:] == [(5.1, 7.3, 9.5), (1, 7, 19.5), given[::-1]]
+    (only,) = study.sets
+    assert study.cost_vector in only.config.vectors()
+    for config in study.configs().values():
+        assert (config.loss_weights.alpha, config.loss_weights.beta) == (0.05, 0.08)
+    assert len(study.seeds) == 5
+
+
+def test_points_that_differ_in_nothing_that_applies_collapse() -> None:
+    idle = "label_cost={grid: [0, 1]}"
+    assert len(load("mrpc_grid", ["alpha=0", "beta=0", idle]).points()) == 1
+    labels = ("router_labels=loss_cost", "router={grid: [gated, supervised]}")
+    assert len(load("mrpc_grid", ["alpha=0", "beta=0", idle, *labels]).points()) == 3
 
 
 def test_the_resolved_study_says_the_same_again() -> None:
@@ -108,7 +133,14 @@ BAD = {
     "learning_rate": "not key=value",
     "expert_costs=[1, 2]": "expert_costs has 2 values",
     "task=imdb": "task is 'imdb'",
-    "pool={grid: [bert, minilm]}": "decides what is prepared",
+    "pool={grid: [bert, minilm]}": "the points differ in expert_fine_tuned (false and true)",
+    "task={grid: [mrpc, rte]}": "a run has one set of examples",
+    "train_rows={grid: [8, 9]}": "fix it (train_rows=VALUE)",
+    "device={grid: [cpu]}": "one kind of device",
+    "alpha={grid: all}": "must be a list of values",
+    "pool_size={grid: [2, 6]}": "comes with 2, 3, 4, 5 experts",
+    "router_cost={grid: [0, 1]}": "fix expert_costs and router_cost",
+    "cost_vector=file:none.json": "none.json: No such file",
     "alpha={grid: []}": "must be a list of values",
     "alpha={uniform: [0, 1]}": "only {grid",
     "alpha={gird: [0, 1]}": "write {grid",

@@ -1,0 +1,172 @@
+"""The two kinds of file that a checkpoint is made of: tensors as safetensors, the rest as JSON.
+
+Each is written under a temporary name and renamed, and durable once its folder is synced. The JSON
+names the hash of every file of tensors, so that a crash between two renames is seen on reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+TRIAL_FILE: Final = "trial.json"
+_PICKLES: Final = (b"\x80", b"PK")
+"""How a pickle begins, and a zip file, which is what torch makes of one."""
+
+HEAD: Final = 9
+"""Bytes of a file that tell a pickle from safetensors."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read: which file, why, what to do."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, form: str) -> str:
+    """Write tensors under their names; the file's sha256 in hex. They may be views of others."""
+    from safetensors.torch import save_file
+
+    temporary = _temporary(path)
+    try:
+        save_file(_own(tensors), temporary, metadata={"format": form})
+        with temporary.open("rb+") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return sha256
+
+
+def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU and contiguous; a copy where memory is shared, which safetensors would refuse."""
+    own: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, value in tensors.items():
+        plain = value.detach().cpu().contiguous()
+        storage = plain.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != plain.nbytes:
+            plain = plain.clone(memory_format=torch.contiguous_format)
+        seen.add(plain.untyped_storage().data_ptr())
+        own[name] = plain
+    return own
+
+
+def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a file with this hash.
+
+    Raises:
+        CheckpointError: it is missing, another file, no safetensors, or a pickle.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    packed = bytes_of(path)
+    if hashlib.sha256(packed).hexdigest() != sha256:
+        if is_pickle(packed[:HEAD]):
+            raise CheckpointError(f"{path} is a pickle, which can run code; it is not read")
+        raise CheckpointError(
+            f"{path} is not the file that {TRIAL_FILE} beside it belongs to: it is truncated or "
+            "was half replaced; take another checkpoint or train the trial again"
+        )
+    try:
+        tensors: dict[str, Tensor] = from_bytes(packed)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not safetensors: {error}") from error
+    return tensors
+
+
+def is_pickle(head: bytes) -> bool:
+    """Whether a file's first `HEAD` bytes are a pickle's.
+
+    Safetensors begin with eight bytes that say how long their JSON is, which may look like one.
+    """
+    return head.startswith(_PICKLES) and head[HEAD - 1 : HEAD] != b"{"
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def write_trial(folder: Path, trial: Mapping[str, Any]) -> None:
+    """Write the JSON file of a checkpoint, and make all renames in `folder` durable."""
+    path = folder / TRIAL_FILE
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(json.dumps(trial, indent=1, allow_nan=False).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(folder)
+
+
+def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
+    """The JSON file of a checkpoint of one of these formats.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another format.
+    """
+    path = folder / TRIAL_FILE
+    try:
+        trial = json.loads(bytes_of(path))
+    except ValueError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path} is not JSON ({error}); it is damaged, take another checkpoint"
+        ) from error
+    if not isinstance(trial, dict) or trial.get("format") not in formats:
+        known = " or ".join(map(repr, formats))
+        raise CheckpointError(f"{path} is no checkpoint of a lane or of a joint trial: {known}")
+    if not isinstance(trial.get("weights_sha256"), str):
+        raise CheckpointError(f"{path} does not name the hash of its weights; it is damaged")
+    return trial
+
+
+def bytes_of(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        CheckpointError: it cannot be read, or what should be its folder is a file.
+    """
+    if path.parent.is_file():
+        raise CheckpointError(
+            f"{path.parent} is a file; a checkpoint is a folder with weights (safetensors) and "
+            f"{TRIAL_FILE} (files that torch.save wrote are pickles and are not read)"
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: {error.strerror or error}; a checkpoint is a folder with weights "
+            f"(safetensors) and {TRIAL_FILE}"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames durable; on a system without folder handles there is nothing to do."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,0 +1,214 @@
+"""`mpc-router-demo --checkpoint PATH [TEXT ...]`: which expert takes a sentence, and its answer.
+
+Exit codes: 0 done; 2 the input is wrong; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.commands.exits import DONE, InputError, Parser, ended
+from mpc_router.commands.places import add_place_flags, places_of
+
+if TYPE_CHECKING:
+    from mpc_router.assembly import Assembled
+
+EXAMPLES: Final = """\
+  mpc-router-demo --checkpoint outputs/sst2_best_model "a joy from start to end"
+  mpc-router-demo --checkpoint outputs/mrpc_best_model "He bought it." "It was bought by him."
+  mpc-router-demo --checkpoint outputs/mrpc_best_model      # asks for sentences
+"""
+
+BAR: Final = 24
+"""Characters of a bar that is full."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one example was answered, and by whom."""
+
+    label: str
+    """The task's word, or a regression's value."""
+
+    confidence: float | None
+    """Of the label; None for a regression."""
+
+    expert: int
+    scores: tuple[float, ...]
+    """(K,) softmax of the router's logits."""
+
+    tokens: int
+    """Tokens of the text, special ones included, before it was cut."""
+
+    cut: bool
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = Parser(
+        "mpc-router-demo",
+        "Ask a trained router: which expert takes a sentence, and what it answers.",
+        EXAMPLES,
+    )
+    add = made.add_argument
+    add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
+    add("--checkpoint", type=Path, required=True, metavar="PATH", help="a checkpoint's folder")
+    add("--task", metavar="NAME", help="refuse a checkpoint of another task")
+    add("--strict", action="store_true", help="refuse text that is longer than the model takes")
+    add_place_flags(made)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    return ended(lambda: _command(args), stopped="")
+
+
+def _command(args: argparse.Namespace) -> int:
+    given = list(args.texts)
+    if any(not text.strip() for text in given):
+        raise InputError("a sentence is empty; give text, or none at all to be asked for it")
+    from mpc_router.assembly import assemble
+
+    found = assemble(args.checkpoint, places_of(args))
+    if args.task is not None and args.task != found.task.name:
+        raise InputError(
+            f"{args.checkpoint} is a router of {found.task.name}, not of {args.task}; give "
+            "another checkpoint, or leave out --task"
+        )
+    if found.note:
+        print(f"note: {found.note}", file=sys.stderr)
+    width = len(found.task.columns)
+    if len(given) % width:
+        raise InputError(
+            f"{found.task.name} takes pairs ({' and '.join(found.task.columns)}), and "
+            f"{len(given)} sentences are no pairs; give two for each"
+        )
+    if given:
+        for start in range(0, len(given), width):
+            _show(found, given[start : start + width], strict=args.strict)
+        return DONE
+    print(_greeting(found), file=sys.stderr)
+    for texts in _asked(found.task.columns):
+        try:
+            _show(found, texts, strict=args.strict)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+    return DONE
+
+
+def _greeting(found: Assembled) -> str:
+    names = ", ".join(_experts(found))
+    return f"{found.task.name}: {names}; an empty line asks again, Ctrl-D ends"
+
+
+def _asked(columns: Sequence[str]) -> Iterator[list[str]]:
+    """Texts from the terminal or a pipe, one for each column, until there are no more."""
+    while True:
+        texts: list[str] = []
+        for column in columns:
+            while not (line := _line(column)).strip():
+                if line == "":
+                    return
+                print("that is empty; write a sentence, or end with Ctrl-D", file=sys.stderr)
+            texts.append(line.strip())
+        yield texts
+
+
+def _line(column: str) -> str:
+    """The next line with its end; empty text when there is none."""
+    if sys.stdin.isatty():
+        print(f"{column}> ", end="", flush=True)
+        found = sys.stdin.readline()
+        if not found:
+            print()
+        return found
+    return sys.stdin.readline()
+
+
+def answer(found: Assembled, texts: Sequence[str]) -> Answer:
+    """What the router does with an example: only the expert that it chooses runs."""
+    import torch
+
+    limit = found.config.data.max_length
+    whole = found.tokenizer(*texts, truncation=False)["input_ids"]
+    batch = found.tokenizer(
+        *texts, truncation=True, max_length=limit, return_tensors="pt", return_token_type_ids=True
+    )
+    given = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    with torch.inference_mode():
+        scores = found.model.route_logits(*given).softmax(-1)[0]
+        outputs, chosen = found.model.forward_inference(*given)
+    label, confidence = _said(found, outputs[0])
+    return Answer(
+        label=label,
+        confidence=confidence,
+        expert=int(chosen[0]),
+        scores=tuple(map(float, scores)),
+        tokens=len(whole),
+        cut=len(whole) > limit,
+    )
+
+
+def _said(found: Assembled, output: Any) -> tuple[str, float | None]:
+    task = found.task
+    if task.regression:
+        low, high = task.label_range
+        return f"{float(output[0]):.2f} on {low:g} to {high:g}", None
+    shares = output.softmax(-1)
+    best = int(shares.argmax())
+    return task.label_names[best].replace("_", " "), float(shares[best])
+
+
+def _experts(found: Assembled) -> list[str]:
+    from mpc_router.commands.account import expert_words
+
+    model = found.config.model
+    pairs = zip(model.expert_model_names, model.expert_layers, strict=True)
+    return [expert_words(name, layers) for name, layers in pairs]
+
+
+def _show(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
+    """Prints the answer to one example.
+
+    Raises:
+        InputError: the text is longer than the model takes, and `strict` refuses to cut it.
+    """
+    from mpc_router.costs import CONSTANTS
+
+    limit = found.config.data.max_length
+    said = answer(found, texts)
+    if said.cut and strict:
+        raise InputError(
+            f"the text has {said.tokens} tokens, the model takes {limit}; shorten it, or leave out "
+            "--strict to have it cut"
+        )
+    print("\n".join(f"  {text}" for text in texts))
+    if said.cut:
+        print(f"  (cut: {said.tokens} tokens, the model takes {limit})")
+    sure = "" if said.confidence is None else f"   confidence {100 * said.confidence:.1f} %"
+    names, vector = _experts(found), found.vectors[CONSTANTS]
+    print(f"  answer   {said.label}{sure}")
+    print(f"  expert   {names[said.expert]}")
+    width = max(map(len, names))
+    for number, (name, score) in enumerate(zip(names, said.scores, strict=True)):
+        bar = "\N{FULL BLOCK}" * round(BAR * score)
+        arrow = " <-" if number == said.expert else ""
+        print(f"    {name:<{width}} {bar:<{BAR}} {100 * score:5.1f} %{arrow}")
+    cost = vector.router + vector.routed[said.expert]
+    saved = 1 - cost / max(vector.experts)
+    verb = "saved" if saved >= 0 else "more than"
+    print(
+        f"  cost     {cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f} % {verb} "
+        f"{'against ' if saved >= 0 else ''}the largest alone ({max(vector.experts):g})\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""`mpc-router-eval --checkpoint PATH`: what a trained router is worth on a split.
+
+Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.commands.exits import DONE, InputError, Parser, ended
+from mpc_router.commands.places import add_place_flags, places_of
+
+if TYPE_CHECKING:
+    from mpc_router.assembly import Assembled
+    from mpc_router.checks import Places
+    from mpc_router.commands.progress import Lines
+    from mpc_router.costs import CostVector
+    from mpc_router.data import Tokens
+
+EXAMPLES: Final = """\
+  mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR
+  mpc-router-eval --checkpoint runs/NAME/checkpoints/KEY --sample --split selection
+  mpc-router-eval --checkpoint exported/mrpc --data DIR --cost-vector mpc_seconds --json
+  mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR --measure-latency costs.json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = Parser(
+        "mpc-router-eval",
+        "Score, cost and shares of a trained router, beside its experts alone.",
+        EXAMPLES,
+    )
+    add = made.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="PATH", help="a checkpoint's folder")
+    add("--split", metavar="NAME", help="default: the task's first quoted split")
+    add("--task", metavar="NAME", help="refuse a checkpoint of another task")
+    add("--cost-vector", metavar="VECTOR", help="a name, or file:PATH (default: constants)")
+    add("--measure-latency", type=Path, metavar="FILE", help="time every expert, write a vector")
+    add("--json", action="store_true", help="for programs")
+    add_place_flags(made)
+    add("--quiet", action="store_true", help="the result, no more")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    return ended(lambda: _command(args))
+
+
+def _command(args: argparse.Namespace) -> int:
+    from mpc_router.assembly import assemble
+    from mpc_router.commands.progress import progress
+
+    places = places_of(args)
+    target: Path | None = args.measure_latency
+    if target is not None and target.exists():
+        raise InputError(f"{target} exists; give --measure-latency another file")
+    found = assemble(args.checkpoint, places)
+    if args.task is not None and args.task != found.task.name:
+        raise InputError(
+            f"{args.checkpoint} is a router of {found.task.name}, not of {args.task}; give "
+            "another checkpoint, or leave out --task"
+        )
+    vector = _vector(args.cost_vector, found)
+    with progress(args.quiet or args.json) as shown:
+        if found.note:
+            shown.say(f"note: {found.note}")
+        split, tokens = _split(args.split, found, places)
+        told = measured(found, split, tokens, vector, shown)
+        if target is not None:
+            told["latency"] = _measure(found, tokens, target, shown)
+    if args.json:
+        print(json.dumps(told, indent=1))
+        return DONE
+    for line in _lines(told, vector):
+        print(line)
+    if target is not None:
+        print(f"\n{target}: seconds and memory on this machine; cost_vector=file:{target} takes it")
+    return DONE
+
+
+def _vector(asked: str | None, found: Assembled) -> CostVector:
+    from mpc_router.costs import CONSTANTS
+
+    name = asked or CONSTANTS
+    if name.startswith("file:"):
+        from mpc_router.measured import read_measured
+
+        return read_measured(Path(name.removeprefix("file:"))).vector(found.config)
+    if name not in found.vectors:
+        raise InputError(
+            f"--cost-vector is {name!r}; this checkpoint has {', '.join(found.vectors)}, "
+            "and file:PATH takes a measured one"
+        )
+    return found.vectors[name]
+
+
+def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, Tokens]:
+    from mpc_router.data import tokenise
+    from mpc_router.sources import cut, read, split_fingerprints
+
+    files = read(found.config, places.source)
+    prints = split_fingerprints(found.config, files)
+    name = asked or next(split for split in found.task.quoted if split in prints)
+    if name not in prints:
+        raise InputError(
+            f"--split is {name!r}, but {found.task.name} has {', '.join(prints)}; take one of them"
+        )
+    tokens = tokenise(
+        cut(found.config, files)[name],
+        found.tokenizer,
+        max_length=found.config.data.max_length,
+        fingerprint=prints[name],
+        cache=places.cache,
+    )
+    return name, tokens
+
+
+def measured(
+    found: Assembled, split: str, tokens: Tokens, vector: CostVector, shown: Lines
+) -> dict[str, Any]:
+    """What the router does with a split, and what its experts alone would do: plain JSON."""
+    import numpy as np
+
+    from mpc_router import tasks
+    from mpc_router.evaluate import routed_predictions, routes_of
+    from mpc_router.joint_pool import examine
+
+    task = found.task
+    shown.start(f"{split}: {len(tokens)} examples", 1)
+    seen = examine(found.model, tokens, task.outputs)
+    shown.finish()
+    labels = np.asarray(tokens.labels)
+    routes = routes_of(seen.logits[None])[0]
+    said = routed_predictions(routes[None], seen.outputs, regression=task.regression)
+    count = seen.outputs.shape[1]
+    alone = np.stack(
+        [
+            routed_predictions(
+                np.full_like(routes, k)[None], seen.outputs, regression=task.regression
+            )[0]
+            for k in range(count)
+        ]
+    )
+    share = np.array([(routes == k).mean() for k in range(count)])
+    scores = {name: float(v[0]) for name, v in tasks.evaluate(task, said, labels).items()}
+    singles = tasks.evaluate(task, alone, labels)["score"]
+    vectors = found.vectors | {vector.name: vector}
+    model = found.config.model
+    return {
+        "checkpoint": found.kind,
+        "task": task.name,
+        "split": split,
+        "examples": len(tokens),
+        "score": scores.pop("score"),
+        "metrics": scores,
+        "cost_vector": vector.name,
+        "cost": {name: float(each.mean(share)) for name, each in vectors.items()},
+        "speed_up": {name: float(each.speed_up(share)) for name, each in vectors.items()},
+        "majority": _majority(found, labels),
+        "experts": [
+            {
+                "expert": k,
+                "name": model.expert_model_names[k],
+                "layers": model.expert_layers[k],
+                "examples": int((routes == k).sum()),
+                "share": float(share[k]),
+                "cost": vector.experts[k],
+                "score": float(singles[k]),
+                "score_routed": _on(found, alone[k], labels, routes == k),
+            }
+            for k in range(count)
+        ],
+    }
+
+
+def _on(found: Assembled, said: Any, labels: Any, mine: Any) -> float | None:
+    """An expert's score on the examples routed to it; none where the metric has no meaning."""
+    from mpc_router import tasks
+
+    if mine.sum() < 2:
+        return None
+    return float(tasks.evaluate(found.task, said[None, mine], labels[mine])["score"][0])
+
+
+def _majority(found: Assembled, labels: Any) -> float | None:
+    """Score of the split's most frequent class, said of everything; none for a regression."""
+    import numpy as np
+
+    from mpc_router import tasks
+
+    if found.task.regression:
+        return None
+    names, counts = np.unique(labels, return_counts=True)
+    constant = np.full((1, len(labels)), names[counts.argmax()])
+    return float(tasks.evaluate(found.task, constant, labels)["score"][0])
+
+
+def _measure(found: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:
+    """Times the pool's parts on this split, and writes the file that studies take."""
+    from mpc_router import latency
+
+    timed = latency.measure_latency(found.model, tokens, progress=shown)
+    latency.write(target, timed, found.config)
+    return {
+        "file": str(target),
+        "router": timed.router.seconds,
+        "experts": [each.seconds for each in timed.experts],
+    }
+
+
+def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
+    """The result for people: a head, and a table by expert."""
+    from mpc_router.commands.account import expert_words
+
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())
+    cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
+    dearest = max(told["experts"], key=lambda each: each["cost"])
+    head = [
+        f"{told['task']}, {told['split']}: {told['examples']} examples",
+        f"score     {told['score']:.4f}  ({metrics})",
+        f"cost      {cost:.4g} {vector.unit} an example ({vector.name}, router {vector.router:g} "
+        "paid)",
+        f"speed-up  {faster:.2f}x projected, over sending all to "
+        f"{expert_words(dearest['name'], dearest['layers'])}",
+    ]
+    if told["majority"] is not None:
+        head.append(f"majority  {told['majority']:.4f}  (the most frequent class)")
+    head += [
+        f"          cost {value:.4g}, {told['speed_up'][name]:.2f}x under {name}"
+        for name, value in told["cost"].items()
+        if name != vector.name
+    ]
+    names = [expert_words(each["name"], each["layers"]) for each in told["experts"]]
+    width = max(len("expert"), *map(len, names))
+    head += ["", f"{'expert':<{width}}   share  examples     cost  score alone  on its examples"]
+    for name, each in zip(names, told["experts"], strict=True):
+        routed = "-" if each["score_routed"] is None else f"{each['score_routed']:.4f}"
+        head.append(
+            f"{name:<{width}}  {100 * each['share']:5.1f} %  {each['examples']:7d}  "
+            f"{each['cost']:7.4g}  {each['score']:11.4f}  {routed:>15}"
+        )
+    return head
+
+
+if __name__ == "__main__":
+    sys.exit(main())

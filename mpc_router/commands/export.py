@@ -1,0 +1,182 @@
+"""`mpc-router-export --checkpoint PATH FOLDER`: a model that needs neither cache nor other models.
+
+Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.commands.exits import DONE, InputError, Parser, ended
+from mpc_router.commands.places import add_place_flags, places_of
+
+if TYPE_CHECKING:
+    from mpc_router.assembly import Assembled
+
+EXAMPLES: Final = """\
+  mpc-router-export --checkpoint outputs/mrpc_best_model exported/mrpc
+  mpc-router-export --checkpoint runs/NAME/checkpoints/KEY exported/mrpc --models DIR
+"""
+
+CARD: Final = "README.md"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = Parser(
+        "mpc-router-export",
+        "Write a trained router with its experts as one folder that from_pretrained loads.",
+        EXAMPLES,
+    )
+    add = made.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="the new folder")
+    add("--checkpoint", type=Path, required=True, metavar="PATH", help="a checkpoint's folder")
+    add_place_flags(made)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    return ended(lambda: _command(args))
+
+
+def _command(args: argparse.Namespace) -> int:
+    target: Path = args.folder
+    if target.exists():
+        raise InputError(f"{target} exists; give a new folder")
+    from mpc_router.assembly import assemble
+
+    found = assemble(args.checkpoint, places_of(args))
+    if found.note:
+        print(f"note: {found.note}", file=sys.stderr)
+    write(found, target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {size / 1e6:.0f} MB; GatedBertPool.from_pretrained({str(target)!r}) loads it")
+    return DONE
+
+
+def write(found: Assembled, target: Path) -> None:
+    """Write the folder under another name and rename it: it is whole, or it is not there."""
+    from mpc_router.assembly import TOKENIZER_FOLDER
+    from mpc_router.config import to_tree
+    from mpc_router.costs import to_json
+    from mpc_router.saved import write_pool
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        found.tokenizer.save_pretrained(fresh / TOKENIZER_FOLDER)
+        (fresh / CARD).write_text(card(found), encoding="utf-8")
+        write_pool(
+            fresh,
+            found.model,
+            {
+                "config": to_tree(found.config),
+                "cost_vectors": to_json(found.vectors),
+                "origin": found.origin,
+                "summary": _without_places(found.summary),
+            },
+        )
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the training found, without the paths of the machine that it ran on."""
+    if summary is None:
+        return None
+    return {
+        name: value
+        for name, value in summary.items()
+        if name not in ("places", "arguments", "identity")
+    }
+
+
+def card(found: Assembled) -> str:
+    """The model card in Markdown: what it is, what it is worth, where it comes from."""
+    model = found.config.model
+    experts = zip(model.expert_model_names, model.expert_layers, strict=True)
+    constants = next(iter(found.vectors.values()))
+    lines = [
+        "---",
+        "library_name: mpc-router",
+        "pipeline_tag: text-classification",
+        "---",
+        "",
+        f"# A router over {found.config.experts} experts for {found.task.name.upper()}",
+        "",
+        "A router looks at each input through a cheap stem and sends it to one expert.",
+        "",
+        "```python",
+        "from mpc_router import GatedBertPool",
+        "",
+        'model = GatedBertPool.from_pretrained("PATH")',
+        "predictions, chosen_expert = model.forward_inference(input_ids, attention_mask)",
+        "```",
+        "",
+        "The tokenizer lies in `tokenizer/`. `mpc-router-eval` and `mpc-router-demo` take this "
+        "folder as `--checkpoint`.",
+        "",
+        "| expert | layers | cost |",
+        "|--|--|--|",
+        *(
+            f"| {name} | {layers or 'all'} | {cost:g} |"
+            for (name, layers), cost in zip(experts, constants.experts, strict=True)
+        ),
+        "",
+        f"Costs are in {constants.unit} an example; stem and router cost {constants.router:g}.",
+        "",
+        *_worth(found),
+        "## Where it comes from",
+        "",
+        f"- trained as: `{found.kind}`, seed {found.origin.get('seed')}, "
+        f"epoch {found.origin.get('epoch')}, alpha {found.config.loss_weights.alpha:g}, "
+        f"beta {found.config.loss_weights.beta:g}",
+        f"- stem: {found.origin['stem'].get('name')} ({found.origin['stem'].get('hash')})",
+        *(f"- expert: {each.get('name')} ({each.get('hash')})" for each in found.origin["experts"]),
+        *_provenance(found.summary),
+        "",
+        "The weights carry the licences of the models and data they were made from.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _worth(found: Assembled) -> list[str]:
+    """Score, cost and shares by split, as far as they are known."""
+    splits = (found.summary or {}).get("splits") or {}
+    if not splits:
+        return ["What it is worth was not recorded beside its checkpoint: see `mpc-router-eval`.\n"]
+    lines = ["| split | score | cost | shares of the experts |", "|--|--|--|--|"]
+    for name, each in splits.items():
+        shares = " / ".join(f"{100 * share:.1f} %" for share in each["share"])
+        cost = next(iter(each["cost"].values()))
+        lines.append(f"| {name} | {each['score']:.4f} | {cost:.4g} | {shares} |")
+    return [*lines, "", "Shares are hard counts on the named split; one seed, no interval.", ""]
+
+
+def _provenance(summary: dict[str, Any] | None) -> list[str]:
+    if summary is None:
+        return []
+    versions = ", ".join(
+        f"{name} {version}" for name, version in (summary.get("versions") or {}).items()
+    )
+    notes = [f"- note: {note}" for note in summary.get("notes") or ()]
+    synthetic = ["- data: the embedded synthetic sample"] if summary.get("synthetic") else []
+    prints = summary.get("fingerprints") or {}
+    data = [f"- data fingerprint: {prints['data']}"] if "data" in prints else []
+    return [*synthetic, *data, f"- versions: {versions}", *notes]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Where a training leaves what it makes, and the rule that nothing of another one is overwritten.
+
+`OUT/NAME_best_model`, `OUT/NAME_last_model`: checkpoints, each with its `summary.json`.
+`OUT/logs/NAME`: TensorBoard. `OUT/NAME_epochs`: joint training while it runs, gone when it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mpc_router.checkpoint import TRIAL_FILE, CheckpointError
+from mpc_router.commands.exits import InputError
+from mpc_router.config import TrialConfig, canonical, flatten, to_tree
+from mpc_router.summary import SUMMARY_FILE, read_summary
+
+RUN_FILE: Final = "run.json"
+
+
+def identity(config: TrialConfig, seed: int, places: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two trainings the same: every setting but the device, the seed, the data's place.
+
+    Plain data with a flat key each, so that a difference can be named.
+    """
+    settings = flatten(to_tree(config))
+    del settings["device"]
+    data = "sample" if places["sample"] else places["data"] or "hub"
+    found: dict[str, Any] = json.loads(canonical({**settings, "seed": seed, "data": data}))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """The folders of one training."""
+
+    out: Path
+    name: str
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch by selection score."""
+        return self.out / f"{self.name}_best_model"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last epoch."""
+        return self.out / f"{self.name}_last_model"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard's events."""
+        return self.out / "logs" / self.name
+
+    @property
+    def epochs(self) -> Path:
+        """Joint training, epoch by epoch."""
+        return self.out / f"{self.name}_epochs"
+
+    def check(self, wanted: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Refuses a place that cannot be written to or holds another training.
+
+        Raises:
+            InputError: it does, and `overwrite` is not said; the differences are named.
+        """
+        above = next(each for each in self.best.absolute().parents if each.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise InputError(f"--out {self.out} cannot be written to: {above}; give another folder")
+        for folder in (self.best, self.last, self.epochs, self.logs):
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder} is a file; move it, or give another --out or --name")
+        for folder in (self.best, self.last, self.epochs):
+            if folder.exists() and not overwrite:
+                self._check_same(folder, wanted)
+
+    def _check_same(self, folder: Path, wanted: Mapping[str, Any]) -> None:
+        then = self.began() if folder == self.epochs else _identity_of(folder)
+        advice = "give another --out or --name, or --overwrite"
+        if then is None:
+            raise InputError(f"{folder} exists and no training of ours left it; {advice}")
+        differing = [key for key in wanted if then.get(key) != wanted[key]]
+        if differing:
+            named = ", ".join(f"{key} {then.get(key)!r}, now {wanted[key]!r}" for key in differing)
+            raise InputError(f"{folder} holds another training ({named}); {advice}")
+
+    def began(self) -> dict[str, Any] | None:
+        """The identity of the joint training that was begun here and is not done."""
+        try:
+            found = json.loads((self.epochs / RUN_FILE).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def is_done(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether this very training has left its checkpoints."""
+        return all(_identity_of(folder) == wanted for folder in (self.best, self.last))
+
+    def begin(self, wanted: Mapping[str, Any], *, resume: bool) -> None:
+        """Makes the folder of epochs, empty unless an earlier training goes on."""
+        if not resume and self.epochs.exists():
+            shutil.rmtree(self.epochs)
+        self.epochs.mkdir(parents=True, exist_ok=True)
+        temporary = self.epochs / f".{RUN_FILE}.tmp"
+        temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.epochs / RUN_FILE)
+
+    def done(self) -> None:
+        """Joint training is done: its epochs go."""
+        shutil.rmtree(self.epochs, ignore_errors=True)
+
+
+def replace(folder: Path, write: Callable[[Path], None]) -> None:
+    """What `write` makes of an empty folder takes the place of `folder`.
+
+    Until it is whole the older one stays; one that is no checkpoint of ours is left in place and
+    written into.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        write(fresh)
+        if (folder / TRIAL_FILE).is_file() or (folder / SUMMARY_FILE).is_file():
+            folder.rename(old)
+        elif folder.exists():
+            shutil.copytree(fresh, folder, dirs_exist_ok=True)
+            return
+        fresh.rename(folder)
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _identity_of(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = read_summary(folder)
+    except CheckpointError:
+        return None
+    told = found.get("identity") if found else None
+    return told if isinstance(told, dict) else None

@@ -1,0 +1,39 @@
+"""The flags that say where data and models come from: the same for every command."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mpc_router.checks import Places
+
+
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    """`--sample`, `--data`, `--models` and `--cache`, as in sweeps."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--sample", action="store_true", help="the embedded synthetic sample")
+    where.add_argument("--data", type=Path, metavar="DIR", help="holds <task>/<split>.parquet")
+    add = parser.add_argument
+    add("--models", type=Path, metavar="DIR", help="holds models as org/name or name")
+    add("--cache", type=Path, metavar="DIR", help="what is prepared (default: the user's cache)")
+
+
+def places_of(args: argparse.Namespace) -> Places:
+    """What the flags say; without `--sample` and `--data`, data come from the hub."""
+    import platformdirs
+
+    from mpc_router.checks import Places
+    from mpc_router.models import Models
+    from mpc_router.sources import Source
+
+    kind: Literal["sample", "folder", "hub"] = (
+        "sample" if args.sample else "folder" if args.data else "hub"
+    )
+    cache: Path = args.cache or platformdirs.user_cache_path("mpc-router")
+    return Places(
+        source=Source(kind=kind, folder=args.data),
+        models=Models(args.models),
+        cache=cache.absolute(),
+    )

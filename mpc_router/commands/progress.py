@@ -1,0 +1,128 @@
+"""What a command shows while it works: a bar on a terminal, else a line a step; on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+
+class Lines:
+    """A plain line for every step that is over, with its seconds; none where `quiet`.
+
+    It is a `Progress` (start, advance, finish) and a context manager.
+    """
+
+    def __init__(self, *, quiet: bool = False, file: TextIO | None = None) -> None:
+        self.quiet = quiet
+        self._file = file
+        self._step = ("", 0.0)
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """A line for people, `quiet` or not; `style` is rich's, where there are colours."""
+        print(text, file=self._file or sys.stderr, flush=True)
+
+    def tell(self, text: str) -> None:
+        """A line of the kind that `quiet` leaves out."""
+        if not self.quiet:
+            self.say(text)
+
+    def start(self, label: str, total: int) -> None:
+        """A step of `total` parts begins."""
+        self._step = (label, time.monotonic())
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more parts are done."""
+
+    def finish(self) -> None:
+        """The step is over."""
+        label, began = self._step
+        self.tell(f"{label}: {time.monotonic() - began:.1f} s")
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing stays open."""
+
+
+class Bars(Lines):
+    """The same with a bar for the step that runs; lines stand above it."""
+
+    def __init__(self, *, file: TextIO | None = None) -> None:
+        super().__init__(file=file)
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TaskID,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._console = Console(file=file or sys.stderr, highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,  # what is found goes to stdout, whatever stderr is
+        )
+        self._current: TaskID | None = None
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """A line above the bar."""
+        from rich.text import Text
+
+        self._console.print(Text(text, style=style))
+
+    def start(self, label: str, total: int) -> None:
+        """A bar for the step."""
+        super().start(label, total)
+        self._drop()
+        self._current = self._bars.add_task(label, total=total)
+
+    def advance(self, n: int = 1) -> None:
+        """The bar grows."""
+        if self._current is not None:
+            self._bars.advance(self._current, n)
+
+    def finish(self) -> None:
+        """The bar gives way to a line."""
+        self._drop()
+        super().finish()
+
+    def _drop(self) -> None:
+        if self._current is not None:
+            self._bars.remove_task(self._current)
+            self._current = None
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+
+def progress(quiet: bool) -> Lines:
+    """Bars on a terminal, unless `quiet` or NO_COLOR say otherwise; a `Progress` either way."""
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if quiet or not terminal or os.environ.get("NO_COLOR"):
+        return Lines(quiet=quiet)
+    return Bars()

@@ -1,0 +1,88 @@
+"""The typed space of a study: one axis a searched setting, from YAML. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
+"""Ways to search a setting that a study may name."""
+
+
+class AxisError(ValueError):
+    """An axis that cannot be: one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """The values that a setting may take."""
+
+    kind: str
+    """`grid` and `choice` list them; `uniform`, `loguniform`, `int` are ranges, ends included."""
+
+    values: tuple[Any, ...] = ()
+    """Of `grid` and `choice`; sequences are tuples."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    @property
+    def listed(self) -> bool:
+        """Whether its values can be counted off, as a grid needs."""
+        return bool(self.values)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies on it."""
+        if self.listed:
+            return value in self.values
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        whole = self.kind != "int" or (number and float(value).is_integer())
+        return number and whole and self.low <= value <= self.high
+
+    def plain(self) -> dict[str, Any]:
+        """The way YAML has it."""
+        if self.listed:
+            return {self.kind: [list(v) if isinstance(v, tuple) else v for v in self.values]}
+        ends = (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)
+        return {self.kind: list(ends)}
+
+
+def axis(name: object, given: Any) -> Axis:
+    """The axis that YAML describes: `{grid: [...]}`, `{loguniform: [a, b]}` and the like.
+
+    Raises:
+        AxisError: no such kind, or ends or values that make no axis.
+    """
+    if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in KINDS:
+        raise AxisError(
+            f"space.{name} is {given!r}; write one of "
+            "{grid: [value, ...]}, {choice: [value, ...]}, {uniform: [a, b]}, "
+            "{loguniform: [a, b]}, {int: [a, b]}"
+        )
+    kind, values = next(iter(given.items()))
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise AxisError(f"space.{name}.{kind} is {values!r}, but must be a list of values")
+    if kind in ("grid", "choice"):
+        listed = tuple(tuple(each) if isinstance(each, list) else each for each in values)
+        return Axis(kind=kind, values=listed)
+    return _range(name, kind, values)
+
+
+def _range(name: object, kind: str, ends: Sequence[Any]) -> Axis:
+    numbers = [each for each in ends if isinstance(each, int | float) and each is not True]
+    numbers = [each for each in numbers if each is not False and math.isfinite(each)]
+    if len(ends) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise AxisError(
+            f"space.{name}.{kind} is {list(ends)!r}, but must be two finite numbers [low, high], "
+            "low below high"
+        )
+    low, high = map(float, numbers)
+    if kind == "loguniform" and low <= 0:
+        raise AxisError(
+            f"space.{name}.loguniform begins at {low:g}, but a logarithm needs a number above 0"
+        )
+    if kind == "int" and not (low.is_integer() and high.is_integer()):
+        raise AxisError(f"space.{name}.int is {list(ends)!r}, but must be two whole numbers")
+    return Axis(kind=kind, low=low, high=high)

@@ -1,0 +1,76 @@
+"""`key=value` over a study: its own settings replaced, a trial's fixed or searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mpc_router.config import ConfigError, flatten, leaf_of, leaf_paths
+from mpc_router.sections import SECTIONS
+from sweeps.space import unknown
+
+KEYS: Final = (
+    *("study", "trial", "space", "start", "seeds", "objectives", "cost_vector", "measured"),
+    *("search", "stopping", "budget", "pack"),
+)
+"""What a study's YAML may say at the top."""
+
+MAPPINGS: Final = ("trial", "space", "objectives", "search", "stopping", "budget", "pack")
+"""The keys that hold mappings."""
+
+
+def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with study settings replaced, and trial settings fixed or searched."""
+    result = {**tree}
+    for name in MAPPINGS:
+        if not isinstance(result.setdefault(name, {}), Mapping):
+            raise ConfigError(f"{name} is {result[name]!r}, but must be a mapping")
+        result[name] = dict(result[name])
+    if not result["objectives"]:
+        del result["objectives"]
+    for name, value in given.items():
+        head, _, rest = name.partition(".")
+        if name in KEYS and name != "trial":
+            result[name] = value
+        elif rest and head in MAPPINGS and head not in ("trial", "space"):
+            result[head] = {**result.get(head, {}), rest: value}
+        else:
+            _set(result, _leaf(rest if head in ("trial", "space") and rest else name), value)
+    return result
+
+
+def _set(tree: dict[str, Any], leaf: str, value: Any) -> None:
+    """Searches the setting if the value is an axis, else fixes it everywhere."""
+    space, trial = flat_settings(tree["space"]), flat_settings(tree["trial"])
+    space.pop(leaf, None)
+    trial.pop(leaf, None)
+    if isinstance(value, Mapping):
+        space[leaf] = value
+    else:
+        trial[leaf] = value
+        start = tree.get("start", [])
+        if isinstance(start, list) and all(isinstance(each, Mapping) for each in start):
+            left = [{k: v for k, v in flatten(each).items() if k != leaf} for each in start]
+            tree["start"] = [new for new, old in zip(left, start, strict=True) if new or not old]
+    tree["space"], tree["trial"] = space, trial
+
+
+def flat_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """By leaf name, the axes of a space not taken apart."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = flatten({name: value}) if name in SECTIONS else {leaf_of(str(name)): value}
+        for leaf in inner.keys() & flat.keys():
+            raise ConfigError(f"setting {leaf!r} is given twice")
+        flat.update(inner)
+    return flat
+
+
+def _leaf(name: str) -> str:
+    """The leaf that an override names; among the near names are the study's own keys."""
+    try:
+        return leaf_of(name)
+    except ConfigError:
+        raise ConfigError(
+            unknown("setting", name, [*leaf_paths(), *(key for key in KEYS if key != "trial")])
+        ) from None
