@@ -69,11 +69,6 @@ class TrialConfig:
                 )
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
-        if model.shared_stem and training.experts == "frozen":
-            raise ConfigError(
-                "shared_stem=true needs experts=joint: frozen experts are whole encoders; set one "
-                "of the two"
-            )
         if (
             (training.router, training.experts) == ("supervised", "joint")
             and training.expert_start == "checkpoint"
