@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from analysis.effects import effects
 from analysis.fronts import ABOVE, BELOW, EQUAL, Survey
 from analysis.load import Run
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 WARNING: Final = "warning"
 NOTE: Final = "note"
 _REASONS_SHOWN: Final = 3
+
+MOST_COMPARED: Final = 12
+"""Points of a study whose differences are tested as a whole: an ablation, and no search."""
+
+LARGER: Final = 0.05
+"""Seeds alone give such differences less often than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +195,23 @@ def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
     for split, facts in (run.provenance.get("splits") or {}).items():
         if facts.get("note") and split in ("selection", survey.split):
             found.append(Notice(NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
-    if survey.expert_sets > 1:
+    return [*found, *_experts(run, survey)]
+
+
+def _experts(run: Run, survey: Survey) -> list[Notice]:
+    """What trained experts the trials had, and what that means for the yardsticks."""
+    found = []
+    if survey.prepared_sets > 1:
         text = (
-            f"The trials used {survey.expert_sets} sets of trained experts; the yardsticks are "
-            "those of the set that most trials used."
+            f"The points train on {survey.prepared_sets} prepared sets of experts: shares, single "
+            "experts, random mix and oracle are over all experts of the run."
+        )
+        found.append(Notice(NOTE, text))
+    if survey.expert_sets > 1:
+        why = "experts train with each trial" if survey.joint else "experts of one name differ"
+        text = (
+            f"The trials used {survey.expert_sets} sets of trained experts ({why}): each is held "
+            "against its own, and the yardsticks shown are means over these sets."
         )
         found.append(Notice(NOTE, text))
     elif run.provenance.get("experts_fixed_seed"):
@@ -211,7 +231,22 @@ def sentences(run: Run, survey: Survey) -> list[str]:
         _best_trade(run, survey),
         _yardsticks(survey),
         _standing(survey),
+        *_noise(run, survey),
     ]
+
+
+def _noise(run: Run, survey: Survey) -> list[str]:
+    """Of a study with few points: whether they differ by more than seeds do."""
+    if not 2 <= len(survey.points) <= MOST_COMPARED or _seeds(survey) < 2:
+        return []
+    said = [
+        f"the {each.name} of the points varies by {amount(each.span)} between the least and the "
+        f"most, by {amount(each.noise)} (standard deviation) between the seeds of a point: that is "
+        f"{'' if each.p < LARGER else 'not '}more than seeds alone give (permutation test, "
+        f"p = {each.p:.2g})"
+        for each in effects(run, split=survey.split, vector=survey.vector.name)
+    ]
+    return [f"{'; '.join(said)}.".capitalize()] if said else []
 
 
 def what_was_run(run: Run) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from analysis.abstract import amount, number, percent, signed
 from analysis.fronts import Survey
 from analysis.load import Run
+from analysis.outcomes import setting_text
 from analysis.palette import (
     BEST,
     COIN,
@@ -185,10 +186,7 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
         for base in ("score", "cost")
         for name in (base, f"{base}_low", f"{base}_high")
     }
-    settings = {
-        name: f"{row[name]:g}" if isinstance(row[name], float) else str(row[name])
-        for name in run.settings
-    }
+    settings = {name: setting_text(row[name]) for name in run.settings}
     over = f"{signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}"
     return {
         **numbers,

@@ -131,7 +131,9 @@ def _range(row: Any, name: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    from analysis.outcomes import setting_text
+
+    return setting_text(value)
 
 
 def _singles_table(survey: Survey) -> Table:

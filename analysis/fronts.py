@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import resampling, yardsticks
+from analysis.held import Measured, Yards
 from analysis.load import Run, RunError
-from analysis.outcomes import LeftOut, Outcomes, Point, Roster, outcomes, roster
+from analysis.outcomes import LeftOut, Outcomes, Roster, outcomes, roster
 from analysis.resampling import interval
 from analysis.yardsticks import Curve, Mix
 from mpc_router.costs import CostVector
-from mpc_router.tasks import Task, evaluate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,11 @@ class Survey:
     hypervolume: float
     hypervolume_interval: tuple[float, float]
     expert_sets: int
+    """Pools of trained experts that trials were held against; see `Outcomes.pools`."""
+
+    prepared_sets: int
+    joint: bool
+    """Whether experts trained with their trials: single experts are then means over trials."""
 
     @property
     def front(self) -> pd.DataFrame:
@@ -159,17 +164,12 @@ def survey(
     seeds = _seed_weights(whole, count, np.random.default_rng([seed, 1]))
     chosen = outcomes(run, whole, SELECTION)
     quoted = chosen if run.split(split) == SELECTION else outcomes(run, whole, run.split(split))
-    first = _Measured.of(task, whole, chosen, costs, seeds, _weights(chosen, count, seed, 2))
+    first = Measured.of(run, whole, chosen, costs, seeds, _weights(chosen, count, seed, 2))
     weights = _weights(quoted, count, seed, 3)
-    second = _Measured.of(task, whole, quoted, costs, seeds, weights)
-    experts = quoted.experts
-    mix = yardsticks.random_mix(
-        task, experts.prediction, quoted.labels, vector=costs, weights=weights
-    )
-    curve = yardsticks.oracle_curve(task, experts.prediction, quoted.labels, vector=costs)
-    single = resampling.weighted_scores(task, experts.prediction, quoted.labels, weights)
+    second = Measured.of(run, whole, quoted, costs, seeds, weights)
+    yards = Yards.of(task, quoted, costs, weights)
     on_front = nondominated(first.score[:, 0], first.cost[:, 0])
-    reference = default_reference(single[:, 0], costs)
+    reference = default_reference(yards.singles[:, 0], costs)
     volumes = np.asarray(
         [
             hypervolume(second.score[on_front, b], second.cost[on_front, b], reference=reference)
@@ -177,6 +177,7 @@ def survey(
         ]
     )
     low, high = interval(volumes)
+    once = np.ones((1, len(chosen.labels)), np.float32)
     return Survey(
         split=quoted.split,
         vector=costs,
@@ -188,59 +189,22 @@ def survey(
             first,
             second,
             on_front=on_front,
-            mix=mix,
-            selection_mix=_plain_mix(task, chosen, costs),
-            curve=curve,
+            coin=yards.coin(whole, second, quoted, seeds),
+            selection_mix=Yards.of(task, chosen, costs, once).mix,
+            yards=yards,
         ),
         left_out=whole.left_out,
-        singles=_singles_table(run, single, costs),
+        singles=_singles_table(run, yards.singles, costs),
         majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
-        oracle=yardsticks.oracle(
-            task, experts.prediction, experts.right, quoted.labels, vector=costs
-        ),
-        mix=mix,
-        oracle_curve=curve,
+        oracle=yards.oracle,
+        mix=yards.mix,
+        oracle_curve=yards.curve,
         reference=reference,
         hypervolume=float(volumes[0]),
         hypervolume_interval=(float(low), float(high)),
-        expert_sets=quoted.sets,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Means over replicates under every weighting: score and cost (P, B), share (P, K)."""
-
-    score: Values
-    cost: Values
-    share: Values
-
-    @classmethod
-    def of(
-        cls,
-        task: Task,
-        whole: Roster,
-        seen: Outcomes,
-        vector: CostVector,
-        seeds: dict[int, Values],
-        weights: resampling.Weights,
-    ) -> _Measured:
-        """Trials scored exactly as the task's metrics do, then averaged by point."""
-        score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
-        score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
-        shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
-        cost = vector.mean(shares)
-        return cls(
-            score=_by_point(score, whole.points, seeds),
-            cost=_by_point(cost, whole.points, seeds),
-            share=_by_point(shares[:, 0], whole.points, None),
-        )
-
-
-def _plain_mix(task: Task, seen: Outcomes, vector: CostVector) -> Mix:
-    once = np.ones((1, len(seen.labels)), np.float32)
-    return yardsticks.random_mix(
-        task, seen.experts.prediction, seen.labels, vector=vector, weights=once
+        expert_sets=len(quoted.pools),
+        prepared_sets=len(run.sets),
+        joint=any(run.sets[number].joint for number in set(quoted.set_of.tolist())),
     )
 
 
@@ -255,21 +219,6 @@ def _seed_weights(whole: Roster, count: int, rng: np.random.Generator) -> dict[i
     return {size: resampling.seed_weights(size, count, rng) for size in sizes}
 
 
-def _by_point(
-    values: Values, members: tuple[Point, ...], seeds: dict[int, Values] | None
-) -> Values:
-    """Means over each point's trials: (L, B) -> (P, B); plain means where no weights are given."""
-    rows, first = [], 0
-    for point in members:
-        mine = values[first : first + len(point.keys)]
-        first += len(point.keys)
-        if seeds is None:
-            rows.append(mine.mean(axis=0))
-        else:
-            rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
-    return np.asarray(rows)
-
-
 def _spread(name: str, values: Values) -> dict[str, Values]:
     low, high = interval(values)
     return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
@@ -278,20 +227,19 @@ def _spread(name: str, values: Values) -> dict[str, Values]:
 def _points_table(
     run: Run,
     whole: Roster,
-    first: _Measured,
-    second: _Measured,
+    first: Measured,
+    second: Measured,
     *,
     on_front: NDArray[np.bool_],
-    mix: Mix,
+    coin: Values,
     selection_mix: Mix,
-    curve: Curve,
+    yards: Yards,
 ) -> pd.DataFrame:
     import pandas as pd
 
-    coin = mix.at(second.cost)
     over = second.score - coin
     over_low, over_high = interval(over)
-    best = curve.at(second.cost[:, 0])
+    best = yards.curve.at(second.cost[:, 0])
     columns: dict[str, Any] = {
         "point": [point.point for point in whole.points],
         "label": [point.label for point in whole.points],
@@ -303,7 +251,7 @@ def _points_table(
     columns |= {
         "verdict": np.select([over_low > 0, over_high < 0], [ABOVE, BELOW], EQUAL),
         "headroom": yardsticks.captured_headroom(second.score[:, 0], coin[:, 0], best),
-        "speed_up": float(mix.costs[-1]) / second.cost[:, 0],
+        "speed_up": float(yards.mix.costs[-1]) / second.cost[:, 0],
         "share": list(second.share.tolist()),
     }
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)

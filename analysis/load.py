@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,24 @@ _AFTER_SETTINGS: Final = "config"
 
 class RunError(ValueError):
     """A run folder that cannot answer: which file, what was found, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedSet:
+    """Points that trained on the same experts, or began with them."""
+
+    points: frozenset[str] | None
+    """Their names; None is all of the run's."""
+
+    joint: bool
+    """Experts trained with each trial, so that every trial has its own."""
+
+    experts: tuple[tuple[str, int], ...]
+    """(K,) name and layers (0: all), cheapest first."""
+
+    vectors: dict[str, CostVector]
+    members: tuple[int, ...] = ()
+    """(K,) each expert's number among all of the run's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,20 +96,68 @@ class Run:
         first = columns.index(_BEFORE_SETTINGS) + 1
         return tuple(columns[first : columns.index(_AFTER_SETTINGS)])
 
+    @cached_property
+    def sets(self) -> tuple[PreparedSet, ...]:
+        """What was prepared; a run of one pool has one set."""
+        found = _sets(self.provenance)
+        places = {expert: number for number, expert in enumerate(_catalogue(found, self._wanted))}
+        return tuple(
+            replace(
+                each,
+                members=tuple(places[key] for key in _keys_of(each, self._wanted)),
+            )
+            for each in found
+        )
+
+    @property
+    def _wanted(self) -> str:
+        return str(self.provenance["cost_vector"])
+
+    @cached_property
+    def set_of_point(self) -> dict[str, int]:
+        """The number of each point's set."""
+        names = [str(name) for name in self.trials["point"].unique()]
+        found = {}
+        for name in names:
+            mine = [
+                number
+                for number, each in enumerate(self.sets)
+                if each.points is None or name in each.points
+            ]
+            if not mine:
+                raise RunError(
+                    f"{self.path / 'provenance.json'}: no set holds point {name!r}; "
+                    f"{_resume(self.path / 'provenance.json')}"
+                )
+            found[name] = mine[0]
+        return found
+
     @property
     def expert_names(self) -> tuple[str, ...]:
-        """Short names of the experts, cheapest first; unlike each other."""
-        experts = sorted(self.provenance["experts"], key=lambda expert: int(expert["expert"]))
-        return _short_names([(str(one["name"]), int(one["layers"])) for one in experts])
+        """Short names of all experts of the run, cheapest first; unlike each other."""
+        return _short_names([key[:2] for key in _catalogue(self.sets, self._wanted)])
 
     @cached_property
     def cost_vectors(self) -> dict[str, CostVector]:
-        """Every cost vector of the run by name."""
-        return from_json(self.provenance["cost_vectors"])
+        """Every cost vector that all sets have, by name, over all experts of the run.
+
+        Where sets have routers of different prices, the router is that of the first set.
+        """
+        first = self.sets[0]
+        names = [name for name in first.vectors if all(name in each.vectors for each in self.sets)]
+        return {name: self._whole_vector(name) for name in names}
+
+    def _whole_vector(self, name: str) -> CostVector:
+        count = 1 + max(place for each in self.sets for place in each.members)
+        costs = [0.0] * count
+        for each in reversed(self.sets):
+            for place, cost in zip(each.members, each.vectors[name].experts, strict=True):
+                costs[place] = cost
+        return replace(self.sets[0].vectors[name], experts=tuple(costs))
 
     def cost_vector(self, name: str | None = None) -> CostVector:
         """The vector of this name; without one, the study's."""
-        wanted = self.provenance["cost_vector"] if name is None else name
+        wanted = self._wanted if name is None else name
         if wanted not in self.cost_vectors:
             raise RunError(
                 f"{self.name}: no cost vector {wanted!r}; this run has "
@@ -153,6 +219,7 @@ def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
         version, task = data["schema"], data["task"]
         from_json(data["cost_vectors"])
+        _sets(data)
         lacking = {"run", "study", "pool", "cost_vector", "experts"} - set(data)
         if lacking:
             raise KeyError(", ".join(sorted(lacking)))
@@ -226,6 +293,37 @@ def _damaged(path: Path, error: Exception) -> RunError:
         f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); "
         f"{_resume(path)}"
     )
+
+
+def _sets(provenance: dict[str, Any]) -> tuple[PreparedSet, ...]:
+    """The sets as they are written, or the one of a run that names none."""
+    given = provenance.get("sets")
+    if not given:
+        given = [{"points": None, "joint": False, **provenance}]
+    return tuple(
+        PreparedSet(
+            points=None if each["points"] is None else frozenset(map(str, each["points"])),
+            joint=bool(each["joint"]),
+            experts=tuple(
+                (str(expert["name"]), int(expert["layers"]))
+                for expert in sorted(each["experts"], key=lambda one: int(one["expert"]))
+            ),
+            vectors=from_json(each["cost_vectors"]),
+        )
+        for each in given
+    )
+
+
+def _keys_of(each: PreparedSet, vector: str) -> list[tuple[str, int, float]]:
+    """What makes its experts one of the run's: name, layers and cost."""
+    costs = each.vectors[vector].experts
+    return [(*expert, cost) for expert, cost in zip(each.experts, costs, strict=True)]
+
+
+def _catalogue(sets: Sequence[PreparedSet], vector: str) -> list[tuple[str, int, float]]:
+    """All experts of the run, cheapest first; of equal cost those of earlier sets first."""
+    seen = dict.fromkeys(key for each in sets for key in _keys_of(each, vector))
+    return list(seen) if len(sets) == 1 else sorted(seen, key=lambda key: key[2])
 
 
 def _short_names(models: Sequence[tuple[str, int]]) -> tuple[str, ...]:

@@ -61,9 +61,11 @@ class Roster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertSet:
-    """What one set of trained experts said about a split."""
+    """What trained experts, a trial's own or those of a set, said about a split."""
 
-    name: str
+    members: tuple[int, ...]
+    """(K,) their numbers among all experts of the run."""
+
     prediction: Values
     """(K, N): class numbers, or values of a regression."""
 
@@ -79,26 +81,37 @@ class Outcomes:
     example: NDArray[np.int64]
     labels: Values
     routes: NDArray[np.uint8]
-    """(L, N): the hard route; trials in the order of the roster's keys."""
+    """(L, N): the hard route, a number among all experts of the run; trials in the order of the
+    roster's keys."""
 
     predictions: Values
     """(L, N): what the routed expert said."""
 
-    experts: ExpertSet
-    """The set that most trials used: the one that yardsticks are made of."""
+    pools: tuple[ExpertSet, ...]
+    """What trials are held against. Sets that agree on the experts they share are one pool, the
+    union of all; where experts of one name differ (joint training, several `expert_seed`), every
+    set of trained experts is a pool of its own."""
 
-    sets: int
-    """How many sets of trained experts the trials used."""
+    pool_of: NDArray[np.intp]
+    """(L,) each trial's pool."""
+
+    set_of: NDArray[np.intp]
+    """(L,) each trial's prepared set."""
 
 
 def settings_label(settings: dict[str, Any]) -> str:
     """Settings in words, numbers as short as they are exact to six digits."""
-    return ", ".join(f"{name} {_number(value)}" for name, value in settings.items()) or "as set"
+    return (
+        ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items()) or "as set"
+    )
 
 
-def _number(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A setting in words: numbers short, a list in brackets."""
     if isinstance(value, float | np.floating):
         return f"{value:g}"
+    if isinstance(value, tuple | list | np.ndarray):
+        return f"[{', '.join(map(setting_text, value))}]"
     return str(value)
 
 
@@ -135,6 +148,8 @@ def roster(run: Run) -> Roster:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -171,30 +186,56 @@ def outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
     """
     example, labels = _examples(run, split)
     used = dict(zip(run.trials["key"].astype(str), run.trials["experts_id"], strict=True))
-    sets_used = [str(used[key]) for key in trials.keys]
-    counts = Counter(sets_used)
-    experts = _expert_sets(run, split, example, sorted(counts))
-    routes = _routes(run, trials.keys, split, example)
-    width = len(run.expert_names)
-    if routes.max(initial=0) >= width:
-        raise RunError(
-            f"{run.path / 'routing.parquet'}: a route to expert {routes.max()} of {width}"
-        )
-    predictions = np.empty(routes.shape, np.float64)
-    for lane, name in enumerate(sets_used):
+    lanes = [str(used[key]) for key in trials.keys]
+    sets = [run.set_of_point[point.point] for point in trials.points for _ in point.keys]
+    members = {name: run.sets[number].members for name, number in zip(lanes, sets, strict=True)}
+    experts = _expert_sets(run, split, example, members)
+    local = _routes(run, trials.keys, split, example)
+    routes, predictions = np.empty_like(local), np.empty(local.shape, np.float64)
+    for lane, name in enumerate(lanes):
+        mine = experts[name]
+        width, highest = len(mine.members), int(local[lane].max(initial=0))
+        if highest >= width:
+            raise RunError(
+                f"{run.path / 'routing.parquet'}: a route to expert {highest} of {width}"
+            )
+        routes[lane] = np.asarray(mine.members, np.uint8)[local[lane]]
         predictions[lane] = np.take_along_axis(
-            experts[name].prediction, routes[lane][None].astype(np.intp), axis=0
+            mine.prediction, local[lane][None].astype(np.intp), axis=0
         )[0]
-    main = min(counts, key=lambda name: (-counts[name], name))
+    pools, place = _pools(experts, labels, regression=run.task.regression)
     return Outcomes(
         split=split,
         example=example,
         labels=labels,
         routes=routes,
         predictions=predictions,
-        experts=experts[main],
-        sets=len(counts),
+        pools=pools,
+        pool_of=np.array([place[name] for name in lanes], np.intp),
+        set_of=np.array(sets, np.intp),
     )
+
+
+def _pools(
+    experts: dict[str, ExpertSet], labels: Values, *, regression: bool
+) -> tuple[tuple[ExpertSet, ...], dict[str, int]]:
+    """The pools, and the number of each set's: one pool of all where the sets agree."""
+    said: dict[int, Values] = {}
+    right: dict[int, NDArray[np.bool_]] = {}
+    for each in experts.values():
+        for row, member in enumerate(each.members):
+            known = said.setdefault(member, each.prediction[row])
+            if not np.array_equal(known, each.prediction[row]):
+                return tuple(experts.values()), {name: n for n, name in enumerate(experts)}
+            right[member] = each.right[row]
+    order = sorted(said)
+    prediction = np.stack([said[member] for member in order])
+    judged = np.stack([right[member] for member in order])
+    if regression and len(experts) > 1:  # the best of a larger pool may be another
+        errors = np.abs(prediction - labels)
+        judged = errors == errors.min(axis=0)
+    whole = ExpertSet(members=tuple(order), prediction=prediction, right=judged)
+    return (whole,), dict.fromkeys(experts, 0)
 
 
 def _of_split(run: Run, table: str, columns: list[str], split: str) -> pa.Table:
@@ -254,28 +295,33 @@ def _routes(
 
 
 def _expert_sets(
-    run: Run, split: str, example: NDArray[np.int64], names: list[str]
+    run: Run, split: str, example: NDArray[np.int64], members: dict[str, tuple[int, ...]]
 ) -> dict[str, ExpertSet]:
+    """What each set of trained experts, by its experts_id, said about a split."""
     where = f"{run.path / 'experts.parquet'}: split {split!r}"
     columns = ["experts_id", "expert", "example", "prediction", "right"]
     rows = _of_split(run, "experts", columns, split)
+    names = sorted(members)
     code = _codes(rows["experts_id"], names)
-    mine = code >= 0
-    expert = rows["expert"].to_numpy()[mine]
-    position = _positions(rows["example"].to_numpy()[mine], example, where)
-    shape = (len(names), len(run.expert_names), len(example))
-    if int(mine.sum()) != np.prod(shape) or expert.max(initial=0) >= shape[1]:
-        raise RunError(
-            f"{where}: {mine.sum()} rows where {shape[0]} sets of {shape[1]} experts on "
-            f"{shape[2]} examples make {np.prod(shape)}"
-        )
-    prediction = np.full(shape, np.nan)
-    right = np.zeros(shape, np.bool_)
-    prediction[code[mine], expert, position] = rows["prediction"].to_numpy()[mine]
-    right[code[mine], expert, position] = rows["right"].to_numpy(zero_copy_only=False)[mine]
-    if not np.isfinite(prediction).all():
-        raise RunError(f"{where}: a prediction is missing, NaN or infinite")
-    return {
-        name: ExpertSet(name=name, prediction=prediction[n], right=right[n])
-        for n, name in enumerate(names)
-    }
+    expert = rows["expert"].to_numpy()
+    position = _positions(rows["example"].to_numpy()[code >= 0], example, where)
+    places = np.zeros(len(code), np.intp)
+    places[code >= 0] = position
+    said = rows["prediction"].to_numpy()
+    judged = rows["right"].to_numpy(zero_copy_only=False)
+    found = {}
+    for number, name in enumerate(names):
+        mine = code == number
+        shape = (len(members[name]), len(example))
+        if int(mine.sum()) != np.prod(shape) or expert[mine].max(initial=0) >= shape[0]:
+            raise RunError(
+                f"{where}: {mine.sum()} rows of the experts {name} where {shape[0]} experts on "
+                f"{shape[1]} examples make {np.prod(shape)}"
+            )
+        prediction, right = np.full(shape, np.nan), np.zeros(shape, np.bool_)
+        prediction[expert[mine], places[mine]] = said[mine]
+        right[expert[mine], places[mine]] = judged[mine]
+        if not np.isfinite(prediction).all():
+            raise RunError(f"{where}: a prediction is missing, NaN or infinite")
+        found[name] = ExpertSet(members=members[name], prediction=prediction, right=right)
+    return found

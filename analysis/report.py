@@ -129,7 +129,9 @@ def _colours(run: Run) -> list[str]:
 
 
 def _setting(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    from analysis.outcomes import setting_text
+
+    return setting_text(value)
 
 
 def _front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
@@ -203,6 +205,8 @@ def _trials(run: Run, survey: Survey) -> dict[str, Any]:
 
 
 def _cell(value: Any, *, digits: int | None = None) -> dict[str, Any]:
+    if not isinstance(value, str | int | float | None):
+        value = _setting(value)  # a list, as pandas gives it
     if value is None or value != value:
         return {"text": "", "value": "", "number": False}
     if isinstance(value, str):
@@ -220,9 +224,12 @@ def _provenance(run: Run, survey: Survey) -> list[tuple[str, str]]:
         for vector in run.cost_vectors.values()
     )
     experts = "; ".join(
-        f"{one['name']}{', ' + str(one['layers']) + ' layers' if one['layers'] else ''}"
-        f"{' (stand-in: ' + str(one['stand_in']) + ')' if one.get('stand_in') else ''}"
-        for one in facts["experts"]
+        dict.fromkeys(
+            f"{one['name']}{', ' + str(one['layers']) + ' layers' if one['layers'] else ''}"
+            f"{' (stand-in: ' + str(one['stand_in']) + ')' if one.get('stand_in') else ''}"
+            for each in facts.get("sets") or [facts]
+            for one in each["experts"]
+        )
     )
     splits = "; ".join(
         f"{name}: {one['rows']} rows of {one['source']}"

@@ -160,6 +160,10 @@ Provenance = dict[str, Any]
 - `fingerprints`: `data`, `experts`, `stem`, `code` (hex)
 - `experts`: list of {`expert` (int), `name`, `layers` (int, 0 = complete), `stand_in` (text or
   null)}, cheapest first; `stem`: {`name`, `stand_in`}
+- `sets`: what was prepared, a list of {`name`, `points` (the names of those that train on it),
+  `joint` (bool: experts train with each trial, whose experts_id is its key), `experts_id`, `pool`,
+  `pool_size`, `experts`, `stem`, `cost_vectors`, `fingerprints`}, each as for the run; what the run
+  says of these is that of the first set. Runs without it have one set
 - `experts_fixed_seed` (bool): one set of trained experts served all trials
 - `splits`: split -> {`rows` (int), `source` ("train" or "validation"), `note` (text or null)}
 - `cost_vector`: the study's; `cost_vectors`: name -> {`unit`, `router`, `experts` (list), `as_if`

@@ -45,13 +45,15 @@ def dead_experts(share: Values, *, threshold: float = DEAD_SHARE) -> NDArray[np.
 def utilization(
     run: Run, *, split: str | None = None, threshold: float = DEAD_SHARE
 ) -> pd.DataFrame:
-    """A row is a point: label, n, share (list), load_cv2, share_entropy, gate_entropy, dead (list).
+    """A row is a point: label, n, share, load_cv2, share_entropy, gate_entropy, dead (list).
+
+    `share` is a list over all experts of the run; load CV^2 is over those of the point's pool.
 
     Shares are means over replicates; load CV^2 and entropies are taken by trial and then averaged,
     so replicates that collapse onto different experts do not pass for balance. `gate_entropy` is
     the mean entropy of the soft gate after the last epoch, NaN where it was not reported. `dead`
-    names the experts whose mean share lies under the threshold, and `collapsed` counts the
-    replicates in which one expert takes all but less than the threshold.
+    names the experts of the point's pool whose mean share lies under the threshold, and
+    `collapsed` counts the replicates in which one expert takes all but less than the threshold.
     """
     import pandas as pd
 
@@ -63,22 +65,21 @@ def utilization(
     rows, first = [], 0
     for point in whole.points:
         mine = share[first : first + len(point.keys)]
+        own = list(run.sets[int(seen.set_of[first])].members)
         first += len(point.keys)
         mean = mine.mean(axis=0)
         soft = [gates.get(key, np.nan) for key in point.keys]
+        dead = [k for k in own if dead_experts(mean[k], threshold=threshold)]
         rows.append(
             {
                 "point": point.point,
                 "label": point.label,
                 "n": len(point.keys),
                 "share": mean.tolist(),
-                "load_cv2": float(load_cv2(mine).mean()),
+                "load_cv2": float(load_cv2(mine[:, own]).mean()),
                 "share_entropy": float(entropy(mine).mean()),
                 "gate_entropy": float(np.mean(soft)),
-                "dead": [
-                    run.expert_names[k]
-                    for k in np.flatnonzero(dead_experts(mean, threshold=threshold))
-                ],
+                "dead": [run.expert_names[k] for k in dead],
                 "collapsed": int((mine.max(axis=-1) > 1 - threshold).sum()),
             }
         )

@@ -32,6 +32,7 @@ from mpc_router.pool import GatedBertPool
 from mpc_router.recipes import Recipe, Recipes, recipes
 from mpc_router.routers import MLPRouter, RouterStem
 from mpc_router.saved import POOL_FILE, filled, read_pool
+from mpc_router.sources import read, split_fingerprints
 from mpc_router.summary import read_summary
 from mpc_router.tasks import TASKS, Task
 
@@ -73,6 +74,20 @@ class Assembled:
     def task(self) -> Task:
         """What it was trained for."""
         return TASKS[self.config.data.task]
+
+    @property
+    def limit(self) -> int:
+        """Tokens that it takes of an example: no more than was trained on, and all encoders have
+        places for."""
+        wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
+        modules = [self.model.stem, *self.model.experts.experts]
+        places = [
+            getattr(module.config, "max_position_embeddings", wanted)
+            for part in modules
+            for module in part.modules()
+            if hasattr(module, "config")
+        ]
+        return int(min([wanted, *places]))
 
 
 def assemble(path: Path, places: Places) -> Assembled:
@@ -141,9 +156,12 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     """A lane's router before the experts that it was trained with."""
     config = found.config
-    here = recipes(
-        config, places.models, trained_on="", memory=places.cache / "hashes"
-    )  # of what is trained the key is another, for the rows are not known here
+    if len(found.experts) != config.experts:
+        raise CheckpointError(
+            f"{folder} names {len(found.experts)} experts and is configured for {config.experts}; "
+            "it is damaged, take another checkpoint"
+        )
+    here = _recipes(found, places)
     experts = [
         _expert(recipe, said, config, places, folder)
         for recipe, said in zip(here.experts, found.experts, strict=True)
@@ -152,7 +170,13 @@ def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     width = found.feature_mean.numel()
     model = config.model
     router = MLPRouter(width, len(experts), model.router_hidden_size, model.router_dropout)
-    router.load_state_dict(found.weights)
+    try:
+        router.load_state_dict(found.weights)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}: the router's weights are not of its configuration's shape; it is damaged, "
+            "take another checkpoint"
+        ) from error
     return GatedBertPool.from_parts(
         stem,
         router,
@@ -165,6 +189,26 @@ def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
         mixing=model.mixing,
         regression=TASKS[config.data.task].regression,
     ).eval()
+
+
+def _recipes(found: LaneCheckpoint, places: Places) -> Recipes:
+    """The recipes of a lane's encoders.
+
+    Of an expert that is trained the key is another, for the rows are not known here. One that comes
+    with a head without label names is judged on train, whose rows are then in its key: only for
+    these are the data asked for.
+    """
+    memory = places.cache / "hashes"
+    here = recipes(found.config, places.models, trained_on="", memory=memory)
+    unlike = any(
+        recipe.keep_head and not recipe.epochs and recipe.key != said["hash"]
+        for recipe, said in zip(here.experts, found.experts, strict=True)
+    )
+    if not unlike:
+        return here
+    files = read(found.config, places.source)
+    train = split_fingerprints(found.config, files)["train"]
+    return recipes(found.config, places.models, trained_on=train, memory=memory)
 
 
 def _expert(
@@ -223,6 +267,6 @@ def _stem(
 def _other(folder: Path, name: str, places: Places) -> str:
     where = places.models.folder or "the hub"
     return (
-        f"{folder} was trained with other weights of {name} than {where} has; give the --models "
-        "of the training"
+        f"{folder} was trained with other weights of {name} than {where} has, or on other data; "
+        "give the --models, --data or --sample of the training"
     )

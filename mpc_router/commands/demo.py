@@ -42,11 +42,6 @@ class Answer:
     scores: tuple[float, ...]
     """(K,) softmax of the router's logits."""
 
-    tokens: int
-    """Tokens of the text, special ones included, before it was cut."""
-
-    cut: bool
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -67,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-    return ended(lambda: _command(args), stopped="")
+    return ended(lambda: _command(args), stopped="stopped")
 
 
 def _command(args: argparse.Namespace) -> int:
@@ -132,27 +127,38 @@ def _line(column: str) -> str:
     return sys.stdin.readline()
 
 
+def length(found: Assembled, texts: Sequence[str]) -> int:
+    """Tokens of an example, special ones included, as long as it is."""
+    return len(found.tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
+
+
 def answer(found: Assembled, texts: Sequence[str]) -> Answer:
-    """What the router does with an example: only the expert that it chooses runs."""
+    """What the router does with an example: stem and router run, and the expert that they choose.
+
+    Text beyond `found.limit` tokens is cut.
+    """
     import torch
 
-    limit = found.config.data.max_length
-    whole = found.tokenizer(*texts, truncation=False)["input_ids"]
     batch = found.tokenizer(
-        *texts, truncation=True, max_length=limit, return_tensors="pt", return_token_type_ids=True
+        *texts,
+        truncation=True,
+        max_length=found.limit,
+        return_tensors="pt",
+        return_token_type_ids=True,
     )
     given = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    model = found.model
     with torch.inference_mode():
-        scores = found.model.route_logits(*given).softmax(-1)[0]
-        outputs, chosen = found.model.forward_inference(*given)
+        seen = model.look(*given)
+        scores = model.router(seen.features).softmax(-1)[0]
+        chosen = scores.argmax().unsqueeze(0)
+        outputs = model.experts.route(chosen, seen.states, seen.attention_mask, seen.token_type_ids)
     label, confidence = _said(found, outputs[0])
     return Answer(
         label=label,
         confidence=confidence,
-        expert=int(chosen[0]),
+        expert=int(chosen),
         scores=tuple(map(float, scores)),
-        tokens=len(whole),
-        cut=len(whole) > limit,
     )
 
 
@@ -182,16 +188,16 @@ def _show(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
     """
     from mpc_router.costs import CONSTANTS
 
-    limit = found.config.data.max_length
-    said = answer(found, texts)
-    if said.cut and strict:
+    tokens = length(found, texts)
+    if tokens > found.limit and strict:
         raise InputError(
-            f"the text has {said.tokens} tokens, the model takes {limit}; shorten it, or leave out "
-            "--strict to have it cut"
+            f"the text has {tokens} tokens, the model takes {found.limit}; shorten it, or leave "
+            "out --strict to have it cut"
         )
+    said = answer(found, texts)
     print("\n".join(f"  {text}" for text in texts))
-    if said.cut:
-        print(f"  (cut: {said.tokens} tokens, the model takes {limit})")
+    if tokens > found.limit:
+        print(f"  (cut: {tokens} tokens, the model takes {found.limit})")
     sure = "" if said.confidence is None else f"   confidence {100 * said.confidence:.1f} %"
     names, vector = _experts(found), found.vectors[CONSTANTS]
     print(f"  answer   {said.label}{sure}")

@@ -69,11 +69,11 @@ def _command(args: argparse.Namespace) -> int:
             f"{args.checkpoint} is a router of {found.task.name}, not of {args.task}; give "
             "another checkpoint, or leave out --task"
         )
-    vector = _vector(args.cost_vector, found)
     with progress(args.quiet or args.json) as shown:
         if found.note:
             shown.say(f"note: {found.note}")
         split, tokens = _split(args.split, found, places)
+        vector = _vector(args.cost_vector, found, places, tokens)
         told = measured(found, split, tokens, vector, shown)
         if target is not None:
             told["latency"] = _measure(found, tokens, target, shown)
@@ -87,10 +87,16 @@ def _command(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _vector(asked: str | None, found: Assembled) -> CostVector:
-    from mpc_router.costs import CONSTANTS
+def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens) -> CostVector:
+    """The vector of that name. What a checkpoint does not carry of counted ones is counted now."""
+    from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS
 
     name = asked or CONSTANTS
+    if name in (PARAMETERS, FLOPS) and name not in found.vectors:
+        from mpc_router.measures import counted
+
+        mean = float(tokens.lengths.mean())
+        found.vectors.update(counted(found.config, places.models, tokens=mean))
     if name.startswith("file:"):
         from mpc_router.measured import read_measured
 
@@ -117,7 +123,7 @@ def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, To
     tokens = tokenise(
         cut(found.config, files)[name],
         found.tokenizer,
-        max_length=found.config.data.max_length,
+        max_length=found.limit,
         fingerprint=prints[name],
         cache=places.cache,
     )
@@ -233,7 +239,9 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
         f"{expert_words(dearest['name'], dearest['layers'])}",
     ]
     if told["majority"] is not None:
-        head.append(f"majority  {told['majority']:.4f}  (the most frequent class)")
+        head.append(
+            f"majority  {told['majority']:.4f}  (the most frequent class of {told['split']})"
+        )
     head += [
         f"          cost {value:.4g}, {told['speed_up'][name]:.2f}x under {name}"
         for name, value in told["cost"].items()
@@ -241,13 +249,14 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     ]
     names = [expert_words(each["name"], each["layers"]) for each in told["experts"]]
     width = max(len("expert"), *map(len, names))
-    head += ["", f"{'expert':<{width}}   share  examples     cost  score alone  on its examples"]
+    head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]
     for name, each in zip(names, told["experts"], strict=True):
         routed = "-" if each["score_routed"] is None else f"{each['score_routed']:.4f}"
         head.append(
-            f"{name:<{width}}  {100 * each['share']:5.1f} %  {each['examples']:7d}  "
-            f"{each['cost']:7.4g}  {each['score']:11.4f}  {routed:>15}"
+            f"{name:<{width}}  {100 * each['share']:5.1f} %  {each['cost']:7.4g}  "
+            f"{each['score']:6.4f}  {routed:>6}"
         )
+    head += ["alone: its score on the whole split; routed: on the examples that it gets"]
     return head
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
@@ -54,6 +55,9 @@ def ended(command: Callable[[], int], *, stopped: str = "stopped; what is cached
         return say_error(str(error), error.code)
     except KeyboardInterrupt:
         return say_error(stopped, STOPPED)
+    except BrokenPipeError:  # whoever read has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except Exception as error:
         if _of_input(error):
             return say_error(str(error), BAD_INPUT)

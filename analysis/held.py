@@ -1,0 +1,159 @@
+"""Points as they were measured, and the yardsticks that each is held against.
+
+Letters: L trials, P points, N examples, B weightings, K experts of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import resampling, yardsticks
+from analysis.load import Run
+from analysis.outcomes import Outcomes, Point, Roster
+from analysis.yardsticks import Curve, Mix
+from mpc_router.costs import CostVector
+from mpc_router.tasks import Task, evaluate
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Yards:
+    """Yardsticks of every pool of trained experts, and their means, which pictures show."""
+
+    mixes: tuple[Mix, ...]
+    """One a pool."""
+
+    mix: Mix
+    singles: Values
+    """(K, B) of all experts of the run, each the mean over the pools that have it."""
+
+    oracle: tuple[float, float]
+    curve: Curve
+
+    @classmethod
+    def of(
+        cls, task: Task, seen: Outcomes, vector: CostVector, weights: resampling.Weights
+    ) -> Yards:
+        """Of the outcomes' pools under one vector."""
+        mixes, curves, oracles = [], [], []
+        count = len(vector.experts)
+        singles, having = np.zeros((count, len(weights))), np.zeros(count)
+        for pool in seen.pools:
+            mine = _of_members(vector, pool.members)
+            said = pool.prediction
+            mixes.append(
+                yardsticks.random_mix(task, said, seen.labels, vector=mine, weights=weights)
+            )
+            curves.append(yardsticks.oracle_curve(task, said, seen.labels, vector=mine))
+            oracles.append(yardsticks.oracle(task, said, pool.right, seen.labels, vector=mine))
+            rows = list(pool.members)
+            singles[rows] += resampling.weighted_scores(task, said, seen.labels, weights)
+            having[rows] += 1
+        score, cost = np.mean(oracles, axis=0)
+        return cls(
+            mixes=tuple(mixes),
+            mix=_mean_mix(mixes),
+            singles=singles / having[:, None],
+            oracle=(float(score), float(cost)),
+            curve=_mean_curve(curves),
+        )
+
+    def coin(
+        self, whole: Roster, measured: Measured, seen: Outcomes, seeds: dict[int, Values]
+    ) -> Values:
+        """(P, B) what a coin over a point's own experts reaches at its cost.
+
+        Where replicates have experts of their own, the mean over replicates at each one's cost.
+        """
+        rows, first = [], 0
+        for number, point in enumerate(whole.points):
+            lanes = range(first, first + len(point.keys))
+            first += len(point.keys)
+            pools = {int(seen.pool_of[lane]) for lane in lanes}
+            if len(pools) == 1:
+                rows.append(self.mixes[pools.pop()].at(measured.cost[number][None])[0])
+                continue
+            mine = np.stack(
+                [self.mixes[seen.pool_of[n]].at(measured.lane_cost[n][None])[0] for n in lanes]
+            )
+            rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
+        return np.asarray(rows)
+
+
+def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
+    """The vector of some of the experts."""
+    return replace(vector, experts=tuple(vector.experts[member] for member in members))
+
+
+def _mean_mix(mixes: list[Mix]) -> Mix:
+    if len(mixes) == 1:
+        return mixes[0]
+    costs = np.unique(np.concatenate([mix.costs for mix in mixes]))
+    scores = np.mean([mix.at(costs[:, None]) for mix in mixes], axis=0)
+    return Mix(costs=costs, scores=scores)
+
+
+def _mean_curve(curves: list[Curve]) -> Curve:
+    if len(curves) == 1:
+        return curves[0]
+    costs = np.unique(np.concatenate([curve.costs for curve in curves]))
+    return Curve(costs=costs, scores=np.mean([curve.at(costs) for curve in curves], axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Means over replicates under every weighting: score and cost (P, B), share (P, K)."""
+
+    score: Values
+    cost: Values
+    share: Values
+    lane_cost: Values
+    """(L, B) of each trial."""
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        whole: Roster,
+        seen: Outcomes,
+        vector: CostVector,
+        seeds: dict[int, Values],
+        weights: resampling.Weights,
+    ) -> Measured:
+        """Trials scored exactly as the task's metrics do, then averaged by point.
+
+        What a route costs is what it costs in the trial's own set.
+        """
+        task = run.task
+        score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
+        score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
+        shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
+        cost = np.empty(score.shape)
+        for number in np.unique(seen.set_of):
+            mine, each = seen.set_of == number, run.sets[int(number)]
+            cost[mine] = each.vectors[vector.name].mean(shares[mine][..., list(each.members)])
+        return cls(
+            score=_by_point(score, whole.points, seeds),
+            cost=_by_point(cost, whole.points, seeds),
+            share=_by_point(shares[:, 0], whole.points, None),
+            lane_cost=cost,
+        )
+
+
+def _by_point(
+    values: Values, members: tuple[Point, ...], seeds: dict[int, Values] | None
+) -> Values:
+    """Means over each point's trials: (L, B) -> (P, B); plain means where no weights are given."""
+    rows, first = [], 0
+    for point in members:
+        mine = values[first : first + len(point.keys)]
+        first += len(point.keys)
+        if seeds is None:
+            rows.append(mine.mean(axis=0))
+        else:
+            rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
+    return np.asarray(rows)

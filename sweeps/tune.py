@@ -1,0 +1,99 @@
+"""`mpc-router-tune --config FILE`: the published grid over alpha and beta, as a sweep.
+
+A thin door: it turns its flags into those of `python -m sweeps.run` and calls it. The study is
+`<task>_grid`; the configuration's settings are fixed in it, and all flags and `key=value` words of
+`sweeps.run` may follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sweeps import run
+
+SEARCHED: Final = ("alpha", "beta")
+
+EXAMPLES: Final = """\
+examples:
+  mpc-router-tune --config configs/task_mrpc.yaml --sample
+  mpc-router-tune --config configs/task_sst2.yaml --alphas 0.01,0.1 --betas 0,0.01 --data DIR
+  mpc-router-tune --config configs/task_rte.yaml experts=frozen 'seeds=[0,1,2]' --dry-run
+
+Everything else is passed on: python -m sweeps.run --help
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="mpc-router-tune",
+        description="Train the grid of alpha and beta for a task, and show its front.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", type=Path, required=True, metavar="FILE", help="a YAML file")
+    for name in SEARCHED:
+        made.add_argument(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
+    return made
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(each) for each in text.split(",")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code of the sweep."""
+    args, rest = parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.config import ConfigError
+
+    try:
+        given = words(args, rest)
+    except ConfigError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return run.main(given)
+
+
+def words(args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
+    """What `sweeps.run` is called with.
+
+    Raises:
+        ConfigError: the file cannot be read, or its settings cannot be.
+    """
+    from mpc_router.config import parse_overrides, settings, trial_config
+    from mpc_router.inheritance import settle
+
+    sample = "--sample" in rest
+    own = [word for word in rest if "=" in word and not word.startswith("-")]
+    settled = settle(args.config, {}, sample=sample)
+    for note in settled.notes:
+        print(f"note: {note}", file=sys.stderr)
+    config = settled.config
+    plain = settings(trial_config({"task": config.data.task, "pool": config.model.pool}))
+    fixed = {"pool": config.model.pool} | {
+        name: value
+        for name, value in settings(config).items()
+        if value != plain[name] and name not in SEARCHED
+    }
+    taken = {name.rpartition(".")[2] for name in parse_overrides(own)}
+    axes = {name: {"grid": values} for name in SEARCHED if (values := getattr(args, f"{name}s"))}
+    return [
+        f"{config.data.task}_grid",
+        *(f"{name}={_yaml(value)}" for name, value in (fixed | axes).items() if name not in taken),
+        *rest,
+    ]
+
+
+def _yaml(value: Any) -> str:
+    """A value as one word of YAML: JSON, with a blank after a colon."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
