@@ -17,6 +17,7 @@ import argparse
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -322,7 +323,7 @@ def methods(*, samplers: bool) -> dict[str, Method]:
     }
     for ties in ("crowding", "epsilon_net"):
         rule = Rule(method="mo_asha", ties=ties)
-        found[f"ours, async, {ties}"] = async_(lambda c, s, rule=rule: ours(c, rule, s))
+        found[f"ours, async, {ties}"] = async_(partial(_ours, rule))
         found[f"ours, packs, {ties}"] = _packs(rule, SearchRule(method="random", points=10**6))
     if samplers:
         for name in ("qmc", "tpe", "nsga2"):
@@ -330,6 +331,10 @@ def methods(*, samplers: bool) -> dict[str, Method]:
                 search = SearchRule(method=name, points=10**6, batch=BRACKET, fidelity=fidelity)
                 found[f"ours, packs, {name}, {fidelity}"] = _packs(plain, search)
     return found
+
+
+def _ours(rule: Rule, curves: Curves, seed: int) -> GoesOn:
+    return ours(curves, rule, seed)
 
 
 def _packs(rule: Rule, search: SearchRule) -> Method:

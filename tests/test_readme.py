@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import pytest
 import torch
 
 from analysis import schema
+from mpc_router.commands import demo, export, train
+from mpc_router.commands import eval as evaluate
 from mpc_router.pools import POOLS
+from sweeps import tune
 from sweeps.arguments import parser
 from sweeps.study import shipped
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
@@ -44,28 +49,55 @@ def test_the_published_snippet_runs_as_printed(
     assert set(names["components"]) == {"task", "balance", "cost"}
 
 
-def test_every_flag_of_the_command_is_in_the_readme() -> None:
-    flags = {flag for action in parser()._actions for flag in action.option_strings}
-    assert {flag for flag in flags - {"-h", "--help"} if f"{flag}" not in README} == set()
+COMMANDS = {
+    "mpc-router-train": train.parser,
+    "mpc-router-eval": evaluate.parser,
+    "mpc-router-demo": demo.parser,
+    "mpc-router-export": export.parser,
+    "mpc-router-tune": tune.parser,
+}
+OF_OTHERS = {"--logdir"}
+"""Flags of programs that are not ours."""
+
+
+def flags_of(made: argparse.ArgumentParser) -> set[str]:
+    return {flag for action in made._actions for flag in action.option_strings}
+
+
+@pytest.mark.parametrize("made", [parser, *COMMANDS.values()])
+def test_every_flag_of_a_command_is_in_the_readme(made: Callable[[], Any]) -> None:
+    assert {flag for flag in flags_of(made()) - {"-h", "--help"} if flag not in README} == set()
 
 
 def test_the_readme_names_no_flag_that_is_not_there() -> None:
-    flags = {flag for action in parser()._actions for flag in action.option_strings}
+    known = set().union(*(flags_of(made()) for made in (parser, *COMMANDS.values())))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
-    assert named <= flags
+    assert named <= known | OF_OTHERS
 
 
-@pytest.mark.parametrize("command", [line for block in blocks("sh") for line in block.splitlines()])
-def test_a_sweep_in_the_readme_is_one_that_the_command_takes(command: str) -> None:
+@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
+def test_a_command_in_the_readme_is_one_that_can_be_given(line: str) -> None:
     import shlex
 
-    words = shlex.split(command, comments=True)
-    if words[:3] != ["python", "-m", "sweeps.run"]:
-        assert words == [] or words[0] in ("make", "source", "python")
-        return
-    args = parser().parse_intermixed_args(words[3:])
-    studies = [word for word in args.words if "=" not in word]
-    assert all(name in shipped() or name.endswith(".yaml") for name in studies)
+    words = shlex.split(line, comments=True)
+    if words[:3] == ["python", "-m", "sweeps.run"]:
+        args = parser().parse_intermixed_args(words[3:])
+        studies = [word for word in args.words if "=" not in word]
+        assert all(name in shipped() or name.endswith(".yaml") for name in studies)
+    elif words and words[0] == "mpc-router-tune":
+        tune.parser().parse_known_args(words[1:])
+    elif words and words[0] in COMMANDS:
+        args = COMMANDS[words[0]]().parse_intermixed_args(words[1:])
+        assert words[0] != "mpc-router-train" or (ROOT / args.config).is_file()
+    else:
+        assert words == [] or words[0] in ("make", "source", "python", "tensorboard")
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "demo", "export", "tune"])
+def test_every_console_script_is_installed_and_in_the_readme(name: str) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"mpc-router-{name} = " in text
+    assert f"mpc-router-{name}" in README
 
 
 def test_every_table_and_pool_is_explained() -> None:
