@@ -45,6 +45,8 @@ def amount(value: float) -> str:
     """A cost: whole numbers as they are, others with three significant digits."""
     if float(value).is_integer():
         return f"{value:.0f}"
+    if not value or not math.isfinite(value):
+        return f"{value:g}"
     digits = 2 - math.floor(math.log10(abs(value)))
     return f"{value:.{max(0, digits)}f}"
 
@@ -240,10 +242,11 @@ def _noise(run: Run, survey: Survey) -> list[str]:
     if not 2 <= len(survey.points) <= MOST_COMPARED or _seeds(survey) < 2:
         return []
     said = [
-        f"the {each.name} of the points varies by {amount(each.span)} between the least and the "
-        f"most, by {amount(each.noise)} (standard deviation) between the seeds of a point: that is "
-        f"{'' if each.p < LARGER else 'not '}more than seeds alone give (permutation test, "
-        f"p = {each.p:.2g})"
+        f"the {each.name} differs by {amount(each.test.span)} between the points that lie farthest "
+        f"apart (95 % interval {amount(each.test.span_low)} to {amount(each.test.span_high)}), and "
+        f"by {amount(each.noise)} (standard deviation) between the seeds of a point: "
+        f"{'more than' if each.test.p < LARGER else 'no more than what'} seeds explain "
+        f"(analysis of variance with seeds as blocks, p = {each.test.p:.2g})"
         for each in effects(run, split=survey.split, vector=survey.vector.name)
     ]
     return [f"{'; '.join(said)}.".capitalize()] if said else []

@@ -122,7 +122,15 @@ def bias_curve(
 
     At bias 0 score and cost are those of the trial. To be honest about a bias, choose it on
     selection and take its score from another split's curve over the same biases.
+
+    Raises:
+        ValueError: the arrays are not of the same examples and experts.
     """
+    if predictions.shape != logits.T.shape or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits {logits.shape}, predictions {predictions.shape} and labels {labels.shape} do "
+            "not match; need (examples, experts), (experts, examples) and (examples,)"
+        )
     biases = np.sort(np.asarray(biases, np.float64))
     routes = route(logits, vector, biases)
     said = np.take_along_axis(predictions, routes, axis=0)

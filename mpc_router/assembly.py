@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -33,7 +34,7 @@ from mpc_router.recipes import Recipe, Recipes, recipes
 from mpc_router.routers import MLPRouter, RouterStem
 from mpc_router.saved import POOL_FILE, filled, read_pool
 from mpc_router.sources import read, split_fingerprints
-from mpc_router.summary import read_summary
+from mpc_router.summary import of_run, read_summary
 from mpc_router.tasks import TASKS, Task
 
 TOKENIZER_FOLDER: Final = "tokenizer"
@@ -107,7 +108,7 @@ def assemble(path: Path, places: Places) -> Assembled:
         if isinstance(found, JointCheckpoint)
         else _lane(found, places, folder)
     )
-    summary = read_summary(folder)
+    summary = read_summary(folder) or of_run(folder)
     vectors = found.config.vectors()
     if summary is not None:
         vectors = from_json(summary["cost_vectors"]) | vectors
@@ -156,6 +157,11 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     """A lane's router before the experts that it was trained with."""
     config = found.config
+    if not all(each.get("hash") for each in (found.stem, *found.experts)):
+        raise CheckpointError(
+            f"{folder} does not name the hash of every encoder; it is damaged, take another "
+            "checkpoint"
+        )
     if len(found.experts) != config.experts:
         raise CheckpointError(
             f"{folder} names {len(found.experts)} experts and is configured for {config.experts}; "
@@ -236,7 +242,13 @@ def _expert(
         keep_head=recipe.keep_head,
     )
     if not kept:
-        expert.load_state_dict(load_file(weights))
+        try:
+            expert.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{weights} is damaged ({str(error).splitlines()[0]}); delete its folder and "
+                "prepare the experts again, with any sweep or training over them"
+            ) from error
     elif said.get("label_order"):
         expert.label_order.copy_(expert.label_order.new_tensor(said["label_order"]))
     return expert.eval()

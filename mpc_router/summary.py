@@ -115,3 +115,49 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def of_run(folder: Path) -> dict[str, Any] | None:
+    """What a run's tables say of the trial whose checkpoint this is; None outside a run.
+
+    The same keys as `read_summary` gives, as far as the tables know them.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    run, key = folder.resolve().parent.parent, folder.resolve().name
+    paths = {name: run / f"{name}.parquet" for name in ("trials", "reports")}
+    origin = run / "provenance.json"
+    if not all(path.is_file() for path in (*paths.values(), origin)):
+        return None
+    try:
+        facts = json.loads(origin.read_text(encoding="utf-8"))
+        trials, reports = (pq.read_table(path) for path in paths.values())
+        (trial,) = trials.filter(pc.equal(trials["key"], key)).to_pylist()
+        mine = reports.filter(pc.equal(reports["key"], key)).to_pylist()
+        own = next(
+            (each for each in facts.get("sets") or () if trial["point"] in each["points"]), facts
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{run}: its tables cannot be read ({error}); python -m sweeps.run --resume {run} "
+            "writes them anew"
+        ) from error
+    vectors = list(own["cost_vectors"])
+    last = {each["split"]: each for each in sorted(mine, key=lambda each: each["epoch"])}
+    splits = {
+        split: {
+            "score": each["score"],
+            "cost": {name: trial[f"{split}_cost_{name}"] for name in vectors},
+            "share": each["share"],
+        }
+        for split, each in last.items()
+    }
+    return {
+        "format": FORMAT,
+        "task": facts["task"],
+        "splits": splits,
+        "cost_vectors": own["cost_vectors"],
+        **{name: facts[name] for name in ("notes", "synthetic", "versions") if name in facts},
+        "fingerprints": own.get("fingerprints", {}),
+    }

@@ -44,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(each) for each in text.split(",")]
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}; write numbers: 0.01,0.1") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -110,6 +110,8 @@ def _asked(columns: Sequence[str]) -> Iterator[list[str]]:
         for column in columns:
             while not (line := _line(column)).strip():
                 if line == "":
+                    if texts:
+                        raise InputError(f"a pair lacks its {column}; give two lines for each")
                     return
                 print("that is empty; write a sentence, or end with Ctrl-D", file=sys.stderr)
             texts.append(line.strip())
@@ -162,6 +164,15 @@ def answer(found: Assembled, texts: Sequence[str]) -> Answer:
     )
 
 
+def _is_text(text: str) -> bool:
+    """Whether it can be written down: bytes that are no UTF-8 reach Python as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _said(found: Assembled, output: Any) -> tuple[str, float | None]:
     task = found.task
     if task.regression:
@@ -188,6 +199,9 @@ def _show(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
     """
     from mpc_router.costs import CONSTANTS
 
+    for text in texts:
+        if not _is_text(text):
+            raise InputError("a sentence holds bytes that are no UTF-8; give text")
     tokens = length(found, texts)
     if tokens > found.limit and strict:
         raise InputError(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands.exits import DONE, InputError, Parser, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.costs import CONSTANTS
 
 if TYPE_CHECKING:
     from mpc_router.assembly import Assembled
@@ -106,7 +107,7 @@ def card(found: Assembled) -> str:
     """The model card in Markdown: what it is, what it is worth, where it comes from."""
     model = found.config.model
     experts = zip(model.expert_model_names, model.expert_layers, strict=True)
-    constants = next(iter(found.vectors.values()))
+    constants = found.vectors[CONSTANTS]
     lines = [
         "---",
         "library_name: mpc-router",
@@ -160,7 +161,7 @@ def _worth(found: Assembled) -> list[str]:
     lines = ["| split | score | cost | shares of the experts |", "|--|--|--|--|"]
     for name, each in splits.items():
         shares = " / ".join(f"{100 * share:.1f} %" for share in each["share"])
-        cost = next(iter(each["cost"].values()))
+        cost = each["cost"][CONSTANTS]
         lines.append(f"| {name} | {each['score']:.4f} | {cost:.4g} | {shares} |")
     return [*lines, "", "Shares are hard counts on the named split; one seed, no interval.", ""]
 

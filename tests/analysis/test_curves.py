@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -71,7 +73,7 @@ def test_routes_change_at_the_turning_biases_and_nowhere_else(seed: int, experts
     middles = (edges[:-1] + edges[1:]) / 2
     steps = np.diff(vector.of_routes(route(logits, vector, middles)).sum(axis=1))
     assert (steps < 0).all()
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = low + (high - low) * np.array([0.001, 0.3, 0.7, 0.999])
         assert (np.ptp(route(logits, vector, inside), axis=0) == 0).all()
 
@@ -156,10 +158,16 @@ def test_logits_of_another_pool_are_refused() -> None:
         route(_logits(0, 5, 2), VECTOR, np.zeros(1))
 
 
+def test_experts_that_are_not_the_routers_are_refused() -> None:
+    logits, said, labels = _world(0)
+    with pytest.raises(ValueError, match="do not match"):
+        bias_curve(SST2, logits, said[:2], labels, vector=VECTOR, biases=np.zeros(1))
+
+
 def _curve(costs: list[float], scores: list[float], first: float = 0.0) -> BiasCurve:
     count = len(costs)
     return BiasCurve(
-        biases=first + np.arange(count),
+        biases=first + np.arange(count, dtype=np.float64),
         costs=np.array(costs),
         scores=np.array(scores),
         shares=np.zeros((count, 3)),

@@ -66,6 +66,6 @@ def test_sets_that_agree_are_one_pool_and_own_experts_are_pools_of_their_own(run
 
 def test_its_report_can_be_written(run: Path) -> None:
     text = write_report(load_run(run)).read_text(encoding="utf-8")
-    assert "permutation test" in text
+    assert "analysis of variance" in text
     words = {"sizes": "2 prepared sets", "profiles": "[13, 7, 2]", "both": "means over these sets"}
     assert words[run.name] in text

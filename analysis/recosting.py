@@ -1,0 +1,107 @@
+"""The same routes under other prices: no training, only another cost vector.
+
+Letters: L trials, N examples, K experts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.load import Run, RunError
+from mpc_router.costs import CostVector, from_json, to_json
+
+Values = NDArray[np.float64]
+
+
+def read_vectors(path: Path | str) -> dict[str, CostVector]:
+    """Cost vectors of a JSON file, as `cost_vectors` of a run's provenance are written.
+
+        {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
+
+    `as_if` and `stem_is_expert` are false unless given. Experts stand cheapest first, as in the
+    run.
+
+    Raises:
+        RunError: the file is missing, no JSON, or no such mapping; one sentence.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: not readable as JSON ({error})") from error
+    shape = '{"NAME": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}'
+    if not isinstance(data, dict) or not data:
+        raise RunError(f"{path}: found {type(data).__name__}, need vectors by name: {shape}")
+    free = {"as_if": False, "stem_is_expert": False}
+    try:
+        return from_json({name: {**free, **vector} for name, vector in data.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: no cost vectors ({error}); need {shape}") from error
+
+
+def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
+    """The run with more cost vectors, so that fronts and pictures can be asked for under them.
+
+    A vector prices all experts of the run in the order of `run.expert_names`, and every prepared
+    set takes the prices of its own. Nothing is written.
+
+    Raises:
+        RunError: a vector has another number of experts, or a name that is taken by other costs.
+    """
+    for vector in vectors.values():
+        _refuse_misfit(run, vector)
+    parts = [
+        to_json({name: _of_members(vector, each.members) for name, vector in vectors.items()})
+        for each in run.sets
+    ]
+    facts: dict[str, Any] = {**run.provenance}
+    facts["cost_vectors"] = {**facts["cost_vectors"], **parts[0]}
+    if facts.get("sets"):
+        facts["sets"] = [
+            {**one, "cost_vectors": {**one["cost_vectors"], **part}}
+            for one, part in zip(facts["sets"], parts, strict=True)
+        ]
+    return replace(run, provenance=facts)
+
+
+def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
+    """The vector of some of the experts."""
+    return replace(vector, experts=tuple(vector.experts[member] for member in members))
+
+
+def _refuse_misfit(run: Run, vector: CostVector) -> None:
+    names = run.expert_names
+    if len(vector.experts) != len(names):
+        raise RunError(
+            f"{run.name}: cost vector {vector.name!r} has {len(vector.experts)} experts, the run "
+            f"{len(names)} ({', '.join(names)}); give one cost for each, in this order"
+        )
+    for each in run.sets:
+        known = each.vectors.get(vector.name)
+        if known is not None and known != _of_members(vector, each.members):
+            raise RunError(
+                f"{run.name}: it has a cost vector {vector.name!r} already, with other costs; "
+                "give yours another name"
+            )
+
+
+def mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> Values:
+    """Mean cost of routed examples, the router paid: (L, N) -> (L,)."""
+    return np.asarray(vector.of_routes(routes).mean(axis=-1))
+
+
+def break_even(share: Values, vector: CostVector) -> Values:
+    """The router's cost at which a routing costs as much as the dearest expert alone: (.., K) -> ..
+
+    A router that is dearer than this saves nothing, however well it routes; one that looks through
+    the cheapest expert is priced as the vector says.
+    """
+    routed = np.asarray(share, np.float64) @ np.asarray(vector.routed, np.float64)
+    return np.asarray(max(vector.experts) - routed)

@@ -1,0 +1,36 @@
+"""Routers that are trained once for all tests."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import trained as training
+from tests.trained import Train, Trained
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """A router with these settings; one training a session for each, one cache for all."""
+    cache: Path = tmp_path_factory.mktemp("trained_cache")
+
+    @functools.cache
+    def made(**settings: Any) -> Trained:
+        return training.train(tmp_path_factory.mktemp("trained") / "checkpoint", cache, **settings)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def router(trained: Train) -> Trained:
+    """Over the sample's frozen experts, for pairs of sentences (mrpc)."""
+    return trained()
+
+
+@pytest.fixture(scope="session")
+def joint_router(trained: Train) -> Trained:
+    """Trained with its experts."""
+    return trained(experts="joint", train_rows=60, expert_start="checkpoint")
