@@ -205,8 +205,9 @@ def _experts(run: Run, survey: Survey) -> list[Notice]:
     found = []
     if survey.prepared_sets > 1:
         text = (
-            f"The points train on {survey.prepared_sets} prepared sets of experts: shares, single "
-            "experts, random mix and oracle are over all experts of the run."
+            f"The points train on {survey.prepared_sets} prepared sets of experts: a point is held "
+            "against a random mix of its own; shares, and the mix and oracle that are drawn, are over "
+            "all experts of the run."
         )
         found.append(Notice(NOTE, text))
     if survey.expert_sets > 1:
@@ -218,8 +219,8 @@ def _experts(run: Run, survey: Survey) -> list[Notice]:
         found.append(Notice(NOTE, text))
     elif run.provenance.get("experts_fixed_seed"):
         text = (
-            "One set of trained experts served all trials: intervals hold for these experts and do "
-            "not cover the chance in their training."
+            "Every expert was trained once and served all its trials: intervals hold for these "
+            "experts and do not cover the chance in their training."
         )
         found.append(Notice(NOTE, text))
     return found
@@ -312,7 +313,7 @@ def _the_front(survey: Survey) -> str:
 
 def _best_trade(run: Run, survey: Survey) -> str:
     row = best_trade(survey)
-    dearest = run.expert_names[int(survey.singles["cost"].to_numpy().argmax())]
+    dearest = run.expert_names[survey.vector.experts.index(max(survey.vector.experts))]
     verdict = {
         ABOVE: "more than its interval",
         EQUAL: "not distinguishable from a coin",

@@ -117,8 +117,11 @@ def _finite(scores: Values, costs: Values) -> Values:
 
 
 def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
-    """The worst single expert's score less a tenth of their range; dearest expert with router."""
-    worst, best = float(np.min(singles)), float(np.max(singles))
+    """The worst single expert's score less a tenth of their range; dearest expert with router.
+
+    Scores that are not known (NaN) are passed over.
+    """
+    worst, best = float(np.nanmin(singles)), float(np.nanmax(singles))
     return worst - (best - worst) / 10, vector.router + max(vector.routed)
 
 
@@ -133,10 +136,10 @@ def points(
     """The points of a run whose replicates all completed, one a row, in the order of settings.
 
     Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
-    `score`, `cost`, `mix` (the random mix at that cost), `over_mix`, each with `_low` and `_high`;
-    `verdict`, `headroom`, `speed_up`, `share` (a list by expert); `selection_score` and
-    `selection_cost` with `_low` and `_high`, `selection_over_mix`; `on_front`, decided by the means
-    on selection.
+    `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
+    with `_low` and `_high`; `verdict`, `headroom`, `speed_up`, `share` (a list by expert);
+    `selection_score` and `selection_cost` with `_low` and `_high`, `selection_over_mix`;
+    `on_front`, decided by the means on selection.
     """
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 
@@ -190,7 +193,7 @@ def survey(
             second,
             on_front=on_front,
             coin=yards.coin(whole, second, quoted, seeds),
-            selection_mix=Yards.of(task, chosen, costs, once).mix,
+            coin_there=Yards.of(task, chosen, costs, once).coin(whole, first, chosen, seeds)[:, 0],
             yards=yards,
         ),
         left_out=whole.left_out,
@@ -232,7 +235,7 @@ def _points_table(
     *,
     on_front: NDArray[np.bool_],
     coin: Values,
-    selection_mix: Mix,
+    coin_there: Values,
     yards: Yards,
 ) -> pd.DataFrame:
     import pandas as pd
@@ -255,7 +258,6 @@ def _points_table(
         "share": list(second.share.tolist()),
     }
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
-    coin_there = selection_mix.at(first.cost[:, :1])[:, 0]
     columns["selection_over_mix"] = first.score[:, 0] - coin_there
     columns["on_front"] = on_front
     return pd.DataFrame(columns)
@@ -274,4 +276,5 @@ def _singles_table(run: Run, scores: Values, vector: CostVector) -> pd.DataFrame
         "name": list(run.expert_names),
         "cost": list(vector.experts),
     }
-    return pd.DataFrame(fixed | _spread("score", scores))
+    table = pd.DataFrame(fixed | _spread("score", scores))
+    return table[table["score"].notna()].reset_index(drop=True)

@@ -24,12 +24,15 @@ Values = NDArray[np.float64]
 class Yards:
     """Yardsticks of every pool of trained experts, and their means, which pictures show."""
 
-    mixes: tuple[Mix, ...]
-    """One a pool."""
+    mixes: dict[tuple[int, tuple[int, ...]], Mix]
+    """By pool, and the experts of it that some trials route between."""
 
     mix: Mix
+    """Over all experts of a pool: the mean over pools."""
+
     singles: Values
-    """(K, B) of all experts of the run, each the mean over the pools that have it."""
+    """(K, B) of all experts of the run, each the mean over the pools that have it; NaN where no
+    whole point's pool does, as in a run that has not ended."""
 
     oracle: tuple[float, float]
     curve: Curve
@@ -39,15 +42,24 @@ class Yards:
         cls, task: Task, seen: Outcomes, vector: CostVector, weights: resampling.Weights
     ) -> Yards:
         """Of the outcomes' pools under one vector."""
-        mixes, curves, oracles = [], [], []
+        mixes: dict[tuple[int, tuple[int, ...]], Mix] = {}
+        whole, curves, oracles = [], [], []
         count = len(vector.experts)
         singles, having = np.zeros((count, len(weights))), np.zeros(count)
-        for pool in seen.pools:
+        for number, pool in enumerate(seen.pools):
             mine = _of_members(vector, pool.members)
             said = pool.prediction
-            mixes.append(
-                yardsticks.random_mix(task, said, seen.labels, vector=mine, weights=weights)
-            )
+            some = {seen.own[lane] for lane in np.flatnonzero(seen.pool_of == number)}
+            for own in {pool.members, *some}:
+                rows = [pool.members.index(member) for member in own]
+                mixes[number, own] = yardsticks.random_mix(
+                    task,
+                    said[rows],
+                    seen.labels,
+                    vector=_of_members(vector, own),
+                    weights=weights,
+                )
+            whole.append(mixes[number, pool.members])
             curves.append(yardsticks.oracle_curve(task, said, seen.labels, vector=mine))
             oracles.append(yardsticks.oracle(task, said, pool.right, seen.labels, vector=mine))
             rows = list(pool.members)
@@ -55,9 +67,9 @@ class Yards:
             having[rows] += 1
         score, cost = np.mean(oracles, axis=0)
         return cls(
-            mixes=tuple(mixes),
-            mix=_mean_mix(mixes),
-            singles=singles / having[:, None],
+            mixes=mixes,
+            mix=_mean_mix(whole),
+            singles=np.where(having > 0, singles.T / np.maximum(having, 1), np.nan).T,
             oracle=(float(score), float(cost)),
             curve=_mean_curve(curves),
         )
@@ -73,12 +85,15 @@ class Yards:
         for number, point in enumerate(whole.points):
             lanes = range(first, first + len(point.keys))
             first += len(point.keys)
-            pools = {int(seen.pool_of[lane]) for lane in lanes}
-            if len(pools) == 1:
-                rows.append(self.mixes[pools.pop()].at(measured.cost[number][None])[0])
+            of = [self.mixes[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            if all(mix is of[0] for mix in of):
+                rows.append(of[0].at(measured.cost[number][None])[0])
                 continue
             mine = np.stack(
-                [self.mixes[seen.pool_of[n]].at(measured.lane_cost[n][None])[0] for n in lanes]
+                [
+                    mix.at(measured.lane_cost[lane][None])[0]
+                    for mix, lane in zip(of, lanes, strict=True)
+                ]
             )
             rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
         return np.asarray(rows)

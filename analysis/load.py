@@ -314,13 +314,14 @@ def _sets(provenance: dict[str, Any]) -> tuple[PreparedSet, ...]:
     )
 
 
-def _keys_of(each: PreparedSet, vector: str) -> list[tuple[str, int, float]]:
-    """What makes its experts one of the run's: name, layers and cost."""
+def _keys_of(each: PreparedSet, vector: str) -> list[tuple[str, int, float, int]]:
+    """What makes its experts one of the run's: name, layers, cost, and the number among twins."""
     costs = each.vectors[vector].experts
-    return [(*expert, cost) for expert, cost in zip(each.experts, costs, strict=True)]
+    alike = [(*expert, cost) for expert, cost in zip(each.experts, costs, strict=True)]
+    return [(*key, alike[:place].count(key)) for place, key in enumerate(alike)]
 
 
-def _catalogue(sets: Sequence[PreparedSet], vector: str) -> list[tuple[str, int, float]]:
+def _catalogue(sets: Sequence[PreparedSet], vector: str) -> list[tuple[str, int, float, int]]:
     """All experts of the run, cheapest first; of equal cost those of earlier sets first."""
     seen = dict.fromkeys(key for each in sets for key in _keys_of(each, vector))
     return list(seen) if len(sets) == 1 else sorted(seen, key=lambda key: key[2])

@@ -98,6 +98,9 @@ class Outcomes:
     set_of: NDArray[np.intp]
     """(L,) each trial's prepared set."""
 
+    own: tuple[tuple[int, ...], ...]
+    """(L,) the experts that each trial routes between, numbers among all of the run."""
+
 
 def settings_label(settings: dict[str, Any]) -> str:
     """Settings in words, numbers as short as they are exact to six digits."""
@@ -213,6 +216,7 @@ def outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
         pools=pools,
         pool_of=np.array([place[name] for name in lanes], np.intp),
         set_of=np.array(sets, np.intp),
+        own=tuple(run.sets[number].members for number in sets),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from mpc_router.checkpoint import (
     CheckpointError,
@@ -177,8 +176,10 @@ def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     model = config.model
     router = MLPRouter(width, len(experts), model.router_hidden_size, model.router_dropout)
     try:
+        if stem.width != width or found.feature_deviation.shape != (width,):
+            raise ValueError("moments of another stem")
         router.load_state_dict(found.weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: the router's weights are not of its configuration's shape; it is damaged, "
             "take another checkpoint"
@@ -260,7 +261,7 @@ def _stem(
     experts: list[BertExpert],
     places: Places,
     folder: Path,
-) -> nn.Module:
+) -> RouterStem:
     """The encoder that the router looks through, its weights those of its hash."""
     model = found.config.model
     if here.stem_is_expert:

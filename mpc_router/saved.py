@@ -84,7 +84,7 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
                 feature_deviation=torch.ones(shape["features"]),
                 **description["gate"],
             )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"the description of the model cannot be read ({error}); it is damaged, or of another "
             "version"

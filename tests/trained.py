@@ -80,6 +80,8 @@ def train(folder: Path, cache: Path, *, models: Path | None = None, **settings: 
         "epochs": 1,
         "batch_size": 32,
         "learning_rate": 0.01,
+        "alpha": 1.0,
+        "beta": 0.0,
     }
     config = trial_config(base | settings)
     places = Places(source=SAMPLE, models=Models(models), cache=cache)
