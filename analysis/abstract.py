@@ -206,8 +206,8 @@ def _experts(run: Run, survey: Survey) -> list[Notice]:
     if survey.prepared_sets > 1:
         text = (
             f"The points train on {survey.prepared_sets} prepared sets of experts: a point is held "
-            "against a random mix of its own; shares, and the mix and oracle that are drawn, are over "
-            "all experts of the run."
+            "against a random mix of its own experts; shares, and the mix and oracle that are "
+            "drawn, are over all experts of the run."
         )
         found.append(Notice(NOTE, text))
     if survey.expert_sets > 1:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from mpc_router.commands.exits import BAD_INPUT, Parser, say_error
 from sweeps import run
 
 SEARCHED: Final = ("alpha", "beta")
 
 EXAMPLES: Final = """\
-examples:
   mpc-router-tune --config configs/task_mrpc.yaml --sample
   mpc-router-tune --config configs/task_sst2.yaml --alphas 0.01,0.1 --betas 0,0.01 --data DIR
   mpc-router-tune --config configs/task_rte.yaml experts=frozen 'seeds=[0,1,2]' --dry-run
@@ -30,12 +30,10 @@ Everything else is passed on: python -m sweeps.run --help
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        prog="mpc-router-tune",
-        description="Train the grid of alpha and beta for a task, and show its front.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = Parser(
+        "mpc-router-tune",
+        "Train the grid of alpha and beta for a task, and show its front.",
+        EXAMPLES,
     )
     made.add_argument("--config", type=Path, required=True, metavar="FILE", help="a YAML file")
     for name in SEARCHED:
@@ -58,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = words(args, rest)
     except ConfigError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return say_error(str(error), BAD_INPUT)
     return run.main(given)
 
 
@@ -69,7 +66,7 @@ def words(args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: the file cannot be read, or its settings cannot be.
     """
-    from mpc_router.config import parse_overrides, settings, trial_config
+    from mpc_router.config import ConfigError, parse_overrides, settings, trial_config
     from mpc_router.inheritance import settle
 
     sample = "--sample" in rest
@@ -85,6 +82,9 @@ def words(args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
         if value != plain[name] and name not in SEARCHED
     }
     taken = {name.rpartition(".")[2] for name in parse_overrides(own)}
+    for name in SEARCHED:
+        if name in taken and getattr(args, f"{name}s"):
+            raise ConfigError(f"{name} is given twice, by --{name}s and {name}=; leave out one")
     axes = {name: {"grid": values} for name in SEARCHED if (values := getattr(args, f"{name}s"))}
     return [
         f"{config.data.task}_grid",

@@ -86,13 +86,17 @@ def _command(args: argparse.Namespace) -> int:
             f"{len(given)} sentences are no pairs; give two for each"
         )
     if given:
-        for start in range(0, len(given), width):
-            _show(found, given[start : start + width], strict=args.strict)
+        examples = [given[start : start + width] for start in range(0, len(given), width)]
+        for texts in examples:  # all of them before the first answer
+            _check(found, texts, strict=args.strict)
+        for texts in examples:
+            _show(found, texts)
         return DONE
     print(_greeting(found), file=sys.stderr)
     for texts in _asked(found.task.columns):
         try:
-            _show(found, texts, strict=args.strict)
+            _check(found, texts, strict=args.strict)
+            _show(found, texts)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
     return DONE
@@ -191,14 +195,12 @@ def _experts(found: Assembled) -> list[str]:
     return [expert_words(name, layers) for name, layers in pairs]
 
 
-def _show(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
-    """Prints the answer to one example.
+def _check(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
+    """An example can be answered.
 
     Raises:
-        InputError: the text is longer than the model takes, and `strict` refuses to cut it.
+        InputError: it is no text, or longer than the model takes and `strict` refuses to cut it.
     """
-    from mpc_router.costs import CONSTANTS
-
     for text in texts:
         if not _is_text(text):
             raise InputError("a sentence holds bytes that are no UTF-8; give text")
@@ -208,6 +210,13 @@ def _show(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
             f"the text has {tokens} tokens, the model takes {found.limit}; shorten it, or leave "
             "out --strict to have it cut"
         )
+
+
+def _show(found: Assembled, texts: Sequence[str]) -> None:
+    """Prints the answer to one example."""
+    from mpc_router.costs import CONSTANTS
+
+    tokens = length(found, texts)
     said = answer(found, texts)
     print("\n".join(f"  {text}" for text in texts))
     if tokens > found.limit:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands.exits import DONE, InputError, Parser, ended
 from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.costs import CONSTANTS
 
 if TYPE_CHECKING:
     from mpc_router.assembly import Assembled
@@ -105,6 +104,8 @@ def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def card(found: Assembled) -> str:
     """The model card in Markdown: what it is, what it is worth, where it comes from."""
+    from mpc_router.costs import CONSTANTS
+
     model = found.config.model
     experts = zip(model.expert_model_names, model.expert_layers, strict=True)
     constants = found.vectors[CONSTANTS]
@@ -155,6 +156,8 @@ def card(found: Assembled) -> str:
 
 def _worth(found: Assembled) -> list[str]:
     """Score, cost and shares by split, as far as they are known."""
+    from mpc_router.costs import CONSTANTS
+
     splits = (found.summary or {}).get("splits") or {}
     if not splits:
         return ["What it is worth was not recorded beside its checkpoint: see `mpc-router-eval`.\n"]

@@ -39,7 +39,7 @@ def test_a_pair_is_answered_by_the_expert_that_the_router_chooses(
     batch = found.tokenizer(*PAIR, return_tensors="pt", return_token_type_ids=True)
     given = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
     predictions, chosen = found.model.forward_inference(*given)
-    scores = found.model.route_logits(*given).softmax(-1)[0]
+    scores = found.model.route_logits(*given).softmax(-1)[0].detach()
     shares = predictions[0].softmax(-1)
     label = found.task.label_names[int(shares.argmax())].replace("_", " ")
     assert f"answer   {label}   confidence {100 * float(shares.max()):.1f} %" in answer.out
@@ -139,13 +139,24 @@ def test_a_piped_dialogue_asks_again_after_an_empty_line_and_ends_with_the_input
     assert answer.out.startswith(ask(*router.flags, *PAIR).out)
 
 
-@pytest.mark.parametrize("lines", ["", "\n\n", f"{PAIR[0]}\n"])
-def test_input_that_ends_early_ends_with_0(
+@pytest.mark.parametrize("lines", ["", "\n\n"])
+def test_input_without_an_example_ends_with_0(
     ask: Ask, router: Trained, monkeypatch: pytest.MonkeyPatch, lines: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
     answer = ask(*router.flags)
     assert (answer.code, answer.out) == (0, "")
+
+
+def test_half_a_pair_is_bad_input(
+    ask: Ask, router: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PAIR[0]}\n"))
+    refused(ask(*router.flags), "lacks its sentence2")
+
+
+def test_bytes_that_are_no_text_are_refused(ask: Ask, router: Trained) -> None:
+    refused(ask(*router.flags, PAIR[0], "caf\udce9"), "no UTF-8")
 
 
 def test_a_last_line_without_an_end_counts(
