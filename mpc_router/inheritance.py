@@ -8,7 +8,7 @@ layers say of experts and stem gives way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,9 @@ _OF_SIZE: Final = ("pool_size", "expert_model_names", "expert_layers", "expert_c
 _OF_TASK: Final = ("num_labels",)
 _COMMAND: Final = ("seed",)
 
+SMALL_RATE: Final = 1e-4
+"""A learning rate below this is an encoder's: a router hardly moves with it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -129,10 +132,23 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
             "together; expert_start=checkpoint leaves that out"
         )
     config = trial_config(settings)
+    if _one_rate_meant(layers[1:], config):
+        notes.append(
+            "learning_rate is the router's alone; stem and experts train at "
+            f"encoder_learning_rate={config.training.encoder_learning_rate:g}"
+        )
     for each in layers:
         _check_labels(each, config)
     seeds = [each.seed for each in layers if each.seed is not None]
     return Settled(config=config, seed=_seed(seeds[-1]) if seeds else None, notes=tuple(notes))
+
+
+def _one_rate_meant(given: Sequence[Layer], config: TrialConfig) -> bool:
+    """Whether one learning rate was given where two apply, as codes with one optimizer do."""
+    named = {leaf for each in given for leaf in each.settings}
+    small = config.training.learning_rate < SMALL_RATE
+    joint = config.training.experts == "joint"
+    return joint and small and "learning_rate" in named and "encoder_learning_rate" not in named
 
 
 def _starts_from_nothing(settings: Mapping[str, Any]) -> bool:
@@ -256,7 +272,20 @@ def _gives_way(before: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[str
     pool, size = later.get("pool", was), later.get("pool_size", 0)
     if pool != was:
         return f"pool={pool}", OF_POOL
+    names = later.get("expert_model_names")
+    if not size and isinstance(names, list):  # a count, costs and cuts may be of other experts
+        idle = [
+            leaf
+            for leaf in ("pool_size", "expert_costs", "expert_layers")
+            if leaf not in later and _count(before.get(leaf, names)) != len(names)
+        ]
+        return "expert_model_names", tuple(idle)
     return f"pool_size={size}", _OF_SIZE if size else ()
+
+
+def _count(value: Any) -> int:
+    """Of a list its items, of a count itself."""
+    return len(value) if isinstance(value, list | tuple) else int(value or 0)
 
 
 def _renamed_experts(settings: dict[str, Any], task: object) -> bool:

@@ -193,7 +193,7 @@ def prepare_joint(
         [config.model.shared_stem, config.model.router_hidden_size],
         to_json(config.vectors()),
         places.source.kind == "sample",
-        str(places.models.folder),
+        str(_absolute(places.models)),
         str(frozen.folder) if frozen else "",
     )
     folder = places.cache / "joint" / name
@@ -246,6 +246,11 @@ def open_joint(folder: Path) -> JointInputs:
     if found is None:
         raise FileNotFoundError(f"{folder} holds no whole inputs; prepare them again")
     return _opened(folder, found)
+
+
+def _absolute(models: Models) -> Path | None:
+    """`--models`: the inputs are opened in processes of other working folders too."""
+    return models.folder.absolute() if models.folder else None
 
 
 def _frozen(config: TrialConfig) -> TrialConfig:
@@ -349,7 +354,7 @@ def _describe(
         "expert_recipes": [asdict(recipe) for recipe in begin],
         "stem_recipe": asdict(found.stem),
         "tokenizer": found.tokenizer,
-        "models": str(places.models.folder) if places.models.folder else None,
+        "models": str(_absolute(places.models)) if places.models.folder else None,
         "notes": notes_of(config, headless=headless(config, places.models)),
         "synthetic": places.source.kind == "sample",
     }

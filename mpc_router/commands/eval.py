@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,10 @@ def _command(args: argparse.Namespace) -> int:
     target: Path | None = args.measure_latency
     if target is not None and target.exists():
         raise InputError(f"{target} exists; give --measure-latency another file")
+    if target is not None:
+        above = next(each for each in target.absolute().parents if each.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise InputError(f"{target} cannot be written: {above}; give another file")
     found = assemble(args.checkpoint, places)
     if args.task is not None and args.task != found.task.name:
         raise InputError(

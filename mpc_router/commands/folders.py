@@ -121,6 +121,8 @@ def replace(folder: Path, write: Callable[[Path], None]) -> None:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
+    if old.exists() and not folder.exists():  # a crash between two renames
+        old.rename(folder)
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
     fresh.mkdir()
@@ -131,10 +133,15 @@ def replace(folder: Path, write: Callable[[Path], None]) -> None:
         elif folder.exists():
             shutil.copytree(fresh, folder, dirs_exist_ok=True)
             return
-        fresh.rename(folder)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _identity_of(folder: Path) -> dict[str, Any] | None:

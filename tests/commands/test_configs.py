@@ -227,3 +227,23 @@ def test_every_key_of_the_files_that_ship_is_there_once() -> None:
             assert not found.renamed
         tree: dict[str, Any] = read_yaml(path)
         assert (tree.get("inherits") == "base_config.yaml") == path.name.startswith("task_")
+
+
+def test_a_count_in_a_base_gives_way_to_the_experts_that_a_child_names(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "model: {pool: custom, router_model_name: a/s, router_cost: 1,"
+        " expert_model_names: [a/x, a/y, a/z], num_experts: 3, expert_costs: [2, 7, 13]}\n"
+    )
+    (tmp_path / "child.yaml").write_text(
+        "inherits: base.yaml\nmodel: {expert_model_names: [a/x, a/z], expert_costs: [2, 7]}\n"
+    )
+    found = settle(tmp_path / "child.yaml", {"task": "mrpc"})
+    assert found.config.model.expert_costs == (2.0, 7.0)
+    assert found.config.model.pool_size == 2
+    assert any("expert_model_names" in note and "pool_size" in note for note in found.notes)
+
+
+def test_one_small_learning_rate_is_said_to_be_the_routers_alone(tmp_path: Path) -> None:
+    (tmp_path / "task_mrpc.yaml").write_text("training: {lr: 2e-5, experts: joint}\n")
+    notes = settle(tmp_path / "task_mrpc.yaml", {}).notes
+    assert any("learning_rate is the router's alone" in note for note in notes)
