@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +36,12 @@ def router(trained: Train) -> Trained:
 def joint_router(trained: Train) -> Trained:
     """Trained with its experts."""
     return trained(experts="joint", train_rows=60, expert_start="checkpoint")
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a test puts into the environment leaves with it: a sweep in this process sets Ray's."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
