@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
 """Ways to search a setting that a study may name."""
+
+LISTED: Final = ("grid", "choice")
+"""Those of them whose values are counted off: two words for one thing."""
 
 
 class AxisError(ValueError):
@@ -41,6 +44,28 @@ class Axis:
         whole = self.kind != "int" or (number and float(value).is_integer())
         return number and whole and self.low <= value <= self.high
 
+    def on(self, value: Any) -> Any:
+        """A value that lies on it, the way the axis itself has it: `1.0` as `1` where that is
+        listed."""
+        if self.listed:
+            return next(each for each in self.values if each == value)
+        return int(value) if self.kind == "int" else float(value)
+
+    @property
+    def corners(self) -> tuple[Any, ...]:
+        """All its values, or both ends of a range."""
+        return self.values if self.listed else (self.on(self.low), self.on(self.high))
+
+    @property
+    def middle(self) -> Any:
+        """The first of its values, or the middle of a range on its own scale."""
+        if self.listed:
+            return self.values[0]
+        if self.kind == "loguniform":
+            return math.sqrt(self.low) * math.sqrt(self.high)
+        half = (self.low + self.high) / 2
+        return math.floor(half) if self.kind == "int" else half
+
     def plain(self) -> dict[str, Any]:
         """The way YAML has it."""
         if self.listed:
@@ -49,8 +74,10 @@ class Axis:
         return {self.kind: list(ends)}
 
 
-def axis(name: object, given: Any) -> Axis:
+def axis(name: object, given: Any, *, whole: Callable[[], Sequence[Any]] | None = None) -> Axis:
     """The axis that YAML describes: `{grid: [...]}`, `{loguniform: [a, b]}` and the like.
+
+    `whole` gives the values of `{grid: all}` and `{choice: all}`, where that means something.
 
     Raises:
         AxisError: no such kind, or ends or values that make no axis.
@@ -62,9 +89,11 @@ def axis(name: object, given: Any) -> Axis:
             "{loguniform: [a, b]}, {int: [a, b]}"
         )
     kind, values = next(iter(given.items()))
+    if values == "all" and kind in LISTED and whole is not None:
+        values = whole()
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise AxisError(f"space.{name}.{kind} is {values!r}, but must be a list of values")
-    if kind in ("grid", "choice"):
+    if kind in LISTED:
         listed = tuple(tuple(each) if isinstance(each, list) else each for each in values)
         return Axis(kind=kind, values=listed)
     return _range(name, kind, values)

@@ -1,42 +1,187 @@
-"""What `--dry-run` prints: the packs, and how long they will take."""
+"""What `--dry-run` prints: the packs, what stopping saves, and how long it will take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
+from sweeps.budget import said
 from sweeps.execution import Share
 from sweeps.plan import Plan, estimate
 from sweeps.preparation import Ready
+from sweeps.records import Pack
+from sweeps.stopping import Rule, places
 from sweeps.study import Study
 from sweeps.timing import Measurement, measured_steps
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """From one rung to the next: who trains, and for how long."""
+
+    points: int
+    begin: int
+    """Epochs that are done."""
+
+    end: int
+
+    @property
+    def epochs(self) -> int:
+        """What it costs: epochs of points."""
+        return self.points * (self.end - self.begin)
+
+
+def legs(points: int, rule: Rule, epochs: int) -> tuple[Leg, ...]:
+    """What a bracket of `points` trains, from its first rung to the last epoch.
+
+    Exact where a pack is ranked within itself. Between packs that arrive one by one some more go
+    on, for the first to arrive are judged against few.
+    """
+    found, begin = [], 0
+    for end in (*rule.rungs(epochs), epochs):
+        found.append(Leg(points=points, begin=begin, end=end))
+        points, begin = places(points, rule.eta), end
+    return tuple(found)
+
+
 def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) -> None:
-    """Measures steps of the first pack of every set and prints the plan with an estimate."""
+    """Measures steps of every set and prints the plan with an estimate.
+
+    Of a search `planned` is its first batch: the others are taken to be like it.
+    """
     workers = share.workers()
-    measured: dict[str, Measurement] = {}
-    for pack in planned.packs:
-        name = pack.trials[0].prepared
-        if name not in measured:
-            inputs = next(each.inputs for each in ready if each.of.name == name)
-            measured[name] = measured_steps(pack, inputs, threads=share.pack.threads)
-    seconds = estimate(
-        planned.packs,
-        workers=workers,
-        epoch_seconds=lambda trial: measured[trial.prepared].epoch,
-    )
+    measured = _measured(planned.packs, ready, threads=share.pack.threads)
     for pack in planned.packs:
         points = dict.fromkeys(trial.point for trial in pack.trials)
         trials = f"{len(pack.trials)} trial{'' if len(pack.trials) == 1 else 's'}"
         print(f"{pack.name}: {trials}, points {' '.join(points)}")
-    print(
-        f"{len(planned.points)} points x {len(study.seeds)} seeds = {len(planned.trials)} trials "
-        f"in {len(planned.packs)} packs on {workers} workers"
-    )
+    print(_whole(study, planned, workers))
+    rungs = _Rungs.of(study, planned)
+    spent = {name: each.epoch for name, each in measured.items()}
+    seconds = [
+        estimate(
+            (pack,),
+            workers=1,
+            epoch_seconds=lambda trial: spent[trial.prepared] * rungs.share[trial.point],
+        )
+        for pack in planned.packs
+    ]
+    for line in rungs.lines(study, fmean(spent.values())):
+        print(line)
     steps = ", ".join(
-        f"{measured[each.of.name].step * 1e3:.3f} ms a step and {_what(each)}" for each in ready
+        f"{measured[each.of.name].step * 1e3:.3f} ms a step and {_what(each)}"
+        for each in ready
+        if each.of.name in measured
     )
-    print(f"about {seconds:.0f} s of training, at {steps} (measured)")
+    print(
+        f"about {_clock(study, planned, seconds, workers):.0f} s of training, at {steps} (measured)"
+    )
+    if study.budget:
+        ends = study.budget.plain()
+        if "time" in ends:
+            ends["time"] = said(ends["time"])
+        print(f"or less, if a budget ends it: {', '.join(f'{k} {v}' for k, v in ends.items())}")
+
+
+def _measured(
+    packs: Sequence[Pack], ready: Sequence[Ready], *, threads: int
+) -> dict[str, Measurement]:
+    """How long trials of each set take, by the set's name; some of the first pack's are trained."""
+    inputs = {each.of.name: each.inputs for each in ready}
+    found: dict[str, Measurement] = {}
+    for pack in packs:
+        for name in dict.fromkeys(trial.prepared for trial in pack.trials):
+            if name in found:
+                continue
+            mine = tuple(trial for trial in pack.trials if trial.prepared == name)
+            alone = dataclasses.replace(pack, trials=mine)
+            found[name] = measured_steps(alone, inputs[name], threads=threads)
+    return found
+
+
+def _whole(study: Study, planned: Plan, workers: int) -> str:
+    """Points, seeds, trials and packs, of all batches."""
+    seeds, packs = len(study.seeds), len(planned.packs)
+    if not study.proposes:
+        return (
+            f"{len(planned.points)} points x {seeds} seeds = {len(planned.trials)} trials in "
+            f"{packs} packs on {workers} workers"
+        )
+    rule, epochs = study.search, study.base.training.epochs
+    trials = rule.points * seeds
+    length = "" if "epochs" in study.searched else f" of {epochs} epochs"
+    return (
+        f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
+        f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of {rule.batch}, "
+        f"{rule.parallel} at a time, on {workers} workers; shown is the first batch"
+    )
+
+
+def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) -> float:
+    """Seconds by the clock of packs that take so long, each worker taking the next when it is free.
+
+    Of a search all batches, as many at a time as may be open.
+    """
+    rounds, at_once = 1, workers
+    if study.proposes:
+        rounds = math.ceil(study.search.points / len(planned.points))
+        at_once = min(workers, study.search.parallel * len(planned.packs))
+    busy = [0.0] * at_once
+    for each in [*seconds] * rounds:
+        busy[busy.index(min(busy))] += each
+    return max(busy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rungs:
+    """What stopping does to a plan."""
+
+    brackets: tuple[tuple[Leg, ...], ...]
+    """Of each pack that is ranked within itself; of all joint trials together."""
+
+    share: Mapping[str, float]
+    """Of its epochs that a point trains on average, by its name."""
+
+    @staticmethod
+    def of(study: Study, planned: Plan) -> _Rungs:
+        """Those of the study, none where nothing is stopped."""
+        if study.stopping.method == "none":
+            return _Rungs(brackets=(), share={point.name: 1.0 for point in planned.points})
+        epochs = study.base.training.epochs
+        joint = {each.name for each in study.sets if each.joint}
+        groups = [
+            list(dict.fromkeys(t.point for t in pack.trials if t.prepared not in joint))
+            for pack in planned.packs
+        ]
+        groups.append(list(dict.fromkeys(t.point for t in planned.trials if t.prepared in joint)))
+        brackets: list[tuple[Leg, ...]] = []
+        share: dict[str, float] = {}
+        for points in filter(None, groups):
+            found = legs(len(points), study.stopping, epochs)
+            brackets.append(found)
+            share |= dict.fromkeys(points, sum(leg.epochs for leg in found) / len(points) / epochs)
+        return _Rungs(brackets=tuple(brackets), share=share)
+
+    def lines(self, study: Study, seconds: float) -> list[str]:
+        """What each rung costs, at `seconds` an epoch of a trial, and what stopping saves."""
+        if not self.brackets:
+            return []
+        seeds = len(study.seeds)
+        said_of = [
+            f"{leg.points} points to epoch {leg.end} ({leg.epochs * seeds} epochs of trials, about "
+            f"{leg.epochs * seeds * seconds:.2g} s)"
+            for leg in self.brackets[0]
+        ]
+        saved = 1 - fmean(self.share.values())
+        points = study.search.points if study.proposes else len(self.share)
+        total = points * seeds * study.base.training.epochs
+        return [
+            f"a bracket: {', '.join(said_of)}",
+            f"stopping is expected to save {saved:.0%} of {total} epochs of trials",
+        ]
 
 
 def _what(each: Ready) -> str:

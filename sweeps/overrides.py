@@ -11,12 +11,17 @@ from sweeps.space import unknown
 
 KEYS: Final = (
     *("study", "trial", "space", "start", "seeds", "objectives", "cost_vector", "measured"),
-    *("search", "stopping", "budget", "pack"),
+    *("search", "stopping", "budget", "constraints", "pack"),
 )
 """What a study's YAML may say at the top."""
 
-MAPPINGS: Final = ("trial", "space", "objectives", "search", "stopping", "budget", "pack")
+MAPPINGS: Final = (
+    *("trial", "space", "objectives", "search", "stopping", "budget", "constraints", "pack"),
+)
 """The keys that hold mappings."""
+
+PLAIN_METHODS: Final = {"search": "grid", "stopping": "none"}
+"""Methods without settings: whoever chooses one lets go of those that the study had."""
 
 
 def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,10 +38,24 @@ def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
         if name in KEYS and name != "trial":
             result[name] = value
         elif rest and head in MAPPINGS and head not in ("trial", "space"):
-            result[head] = {**result.get(head, {}), rest: value}
+            before = result.get(head, {})
+            if not isinstance(before, Mapping):
+                raise ConfigError(f"{head} is {before!r}, but must be a mapping")
+            if rest == "method" and PLAIN_METHODS.get(head) == value:
+                before = {each: before[each] for each in before if f"{head}.{each}" in given}
+            result[head] = {**before, **_bound(head, rest, value, before)}
         else:
             _set(result, _leaf(rest if head in ("trial", "space") and rest else name), value)
     return result
+
+
+def _bound(head: str, rest: str, value: Any, before: Mapping[str, Any]) -> dict[str, Any]:
+    """`constraints.cost.max=8` beside the bound that cost may have already; else key and value."""
+    name, dot, bound = rest.rpartition(".")
+    if head != "constraints" or not dot:
+        return {rest: value}
+    known = before.get(name, {})
+    return {name: {**(known if isinstance(known, Mapping) else {}), bound: value}}
 
 
 def _set(tree: dict[str, Any], leaf: str, value: Any) -> None:

@@ -95,8 +95,14 @@ def _list() -> int:
 
     for name, path in shipped().items():
         study = from_tree(read_yaml(path))
-        points, seeds = len(study.points()), len(study.seeds)
-        print(f"{name}: {study.task.name}, {points} points x {seeds} seeds")
+        points = study.search.points if study.proposes else len(study.points())
+        how = [f"{study.task.name}, {points} points x {len(study.seeds)} seeds"]
+        if study.proposes:
+            how.append(f"proposed by {study.search.method}")
+        if study.stopping.method != "none":
+            epochs = study.base.training.epochs
+            how.append(f"stopped early by {study.stopping.method} over {epochs} epochs")
+        print(f"{name}: {', '.join(how)}")
     return 0
 
 

@@ -29,6 +29,9 @@ COSTED: Final = ("router_hidden_size",)
 JOINT: Final = ("expert_start", "router")
 """Settings that decide what is prepared where experts train too."""
 
+DECIDING: Final = (*PREPARED, *COSTED, *JOINT)
+"""All of these: a search lists their values, so that every set is known before its first point."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedSet:
@@ -36,6 +39,8 @@ class PreparedSet:
 
     name: str
     points: tuple[str, ...]
+    """Of a grid; empty where points are still to be proposed (`Study.set_of` finds theirs)."""
+
     config: TrialConfig
     """Of its first point."""
 
@@ -57,7 +62,7 @@ def sets_of(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> tupl
     _check_one_value(configs, searched)
     groups: dict[str, list[str]] = {}
     for point, config in configs.items():
-        groups.setdefault(_key(config), []).append(point)
+        groups.setdefault(set_key(config), []).append(point)
     for points in groups.values():
         _check_costs([configs[point] for point in points])
     return tuple(
@@ -78,7 +83,8 @@ def _deciding(config: TrialConfig) -> dict[str, Any]:
     return {leaf: complete[leaf] for leaf in (*PREPARED, *COSTED, *(JOINT if joint else ()))}
 
 
-def _key(config: TrialConfig) -> str:
+def set_key(config: TrialConfig) -> str:
+    """Equal for configurations of one set."""
     return canonical(plain(_deciding(config)))
 
 

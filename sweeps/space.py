@@ -1,23 +1,17 @@
-"""What of a study needs no trainer: axes, a pack's share, plain data, and names that are near."""
+"""What of a study needs no trainer: a pack's share, plain data, and names that are near."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-AXES: Final = ("grid", "choice", "uniform", "loguniform", "int")
-"""Ways to search a setting that a study may name."""
-
-ABLE: Final = {"search": "grid", "stopping": "none"}
-"""The methods that this version has."""
+from typing import Any
 
 
 class SpaceError(ValueError):
-    """A part of a study that cannot be read, or that this version cannot do: one sentence."""
+    """A part of a study that cannot be read: one sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,52 +50,6 @@ class PackSettings:
             if name not in known:
                 raise SpaceError(unknown("key of pack", name, known))
         return PackSettings(**given)
-
-
-def grid(
-    name: object, axis: Any, *, whole: Callable[[], Sequence[Any]] | None = None
-) -> tuple[Any, ...]:
-    """The values of `{grid: [...]}`, lists as tuples; `whole` gives those of `{grid: all}`.
-
-    Raises:
-        SpaceError: another kind of axis, or no list of values.
-    """
-    if not isinstance(axis, Mapping) or len(axis) != 1 or next(iter(axis)) not in AXES:
-        raise SpaceError(f"space.{name} is {axis!r}; write {{grid: [value, ...]}}")
-    way, values = next(iter(axis.items()))
-    if way != "grid":
-        raise SpaceError(
-            f"space.{name} is searched by {way!r}, but only {{grid: [...]}} can be searched so far"
-        )
-    if values == "all" and whole is not None:
-        values = whole()
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise SpaceError(f"space.{name}.grid is {values!r}, but must be a list of values")
-    return tuple(tuple(each) if isinstance(each, list) else each for each in values)
-
-
-def only_able(tree: Mapping[str, Any]) -> None:
-    """Refuses what a study may say one day but this version cannot do.
-
-    Raises:
-        SpaceError: a method, a setting of one, or a budget that is not there yet.
-    """
-    for part, able in ABLE.items():
-        given = tree.get(part, {})
-        method = given.get("method", able)
-        if method != able:
-            raise SpaceError(
-                f"{part}.method is {method!r}, but this version knows only {able!r}; "
-                f"set {part}.method={able}"
-            )
-        extra = [name for name in given if name != "method"]
-        if extra:
-            raise SpaceError(f"{part}.method {able!r} has no setting {extra[0]!r}; leave it out")
-    if tree.get("budget", {}):
-        raise SpaceError(
-            f"budget is {dict(tree['budget'])!r}, but this version stops at no budget; "
-            "leave it empty"
-        )
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

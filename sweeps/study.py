@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,32 +18,31 @@ from mpc_router.config import (
     applied,
     canonical,
     flatten,
-    leaf_of,
     parse_overrides,
     read_yaml,
     settings,
     trial_config,
 )
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
-from mpc_router.measured import Measured, from_json, read_measured
-from mpc_router.pools import POOLS
-from mpc_router.sections import SECTIONS, ModelConfig
+from mpc_router.measured import Measured
 from mpc_router.tasks import TASKS, Task
-from sweeps.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
+from sweeps import grammar
+from sweeps.axes import Axis, AxisError
+from sweeps.budget import Budget
+from sweeps.checks import MOST_POINTS, check_objectives, check_search, check_stopping
+from sweeps.constraints import Constraint, constraints_of
+from sweeps.examples import check_space, default_settings, examples, starts
+from sweeps.overrides import KEYS, flat_settings, with_overrides
 from sweeps.records import Point
-from sweeps.sets import PreparedSet, sets_of
-from sweeps.space import PackSettings, SpaceError, grid, kind, only_able, plain, unknown
-
-MOST_POINTS: Final = 10_000
-"""Of a grid: more than a run could hold, and a slip of the pen rather than a wish."""
+from sweeps.search import SearchError, SearchRule
+from sweeps.sets import PreparedSet, set_key, sets_of
+from sweeps.space import PackSettings, SpaceError, kind, plain, unknown
+from sweeps.stopping import Rule, StoppingError
 
 SHIPPED: Final = Path(__file__).parent / "studies"
 
 COUNTED: Final = (PARAMETERS, FLOPS)
 """Cost vectors that every set has, counted from its models as it is prepared."""
-
-FILE: Final = "file:"
-"""Before a path: the cost vector is one that was measured."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -70,8 +69,8 @@ class Study:
     trial: Mapping[str, Any] = field(default_factory=dict)
     """Fixed settings by leaf name."""
 
-    space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Searched settings by leaf name: the values of the grid."""
+    space: Mapping[str, Axis] = field(default_factory=dict)
+    """Searched settings by leaf name."""
 
     start: tuple[Mapping[str, Any], ...] = ()
     """Points tried first."""
@@ -82,38 +81,26 @@ class Study:
     measured: Measured | None = None
     """Costs that were measured: one more cost vector, whose name they hold."""
 
+    search: SearchRule = field(default_factory=SearchRule)
+    seed: int = 0
+    """Of the search's proposals, and of what lots a rung draws; the trials' are `seeds`."""
+
+    stopping: Rule = field(default_factory=Rule)
+    budget: Budget = field(default_factory=Budget)
+    constraints: tuple[Constraint, ...] = ()
     pack: PackSettings = field(default_factory=PackSettings)
 
     def __post_init__(self) -> None:
         check_name("the study's name", self.study)
-        _check_seeds(self.seeds)
+        grammar.check_seeds(self.seeds)
         for leaf in set(self.searched) & set(self.trial):
             raise ConfigError(f"{leaf} is fixed in trial and searched in space; keep one")
-        self._check_objectives()
+        check_space(self.space)
+        check_search(self)
+        check_objectives(self)
+        check_stopping(self)
 
-    def _check_objectives(self) -> None:
-        by_set = [self._vector_names(each) for each in self.sets]
-        vectors = [name for name in by_set[0] if all(name in names for names in by_set)]
-        if self.cost_vector not in vectors:
-            for each, names in zip(self.sets, by_set, strict=True):
-                if any(self.cost_vector in others for others in by_set) and (
-                    self.cost_vector not in names
-                ):
-                    raise ConfigError(
-                        f"cost_vector {self.cost_vector} is not known for {each.label}; known for "
-                        f"all points are {', '.join(vectors)}"
-                    )
-            raise ConfigError(unknown("cost_vector", self.cost_vector, vectors))
-        allowed = {"score", *self.task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
-        if not self.objectives:
-            raise ConfigError("objectives is empty; name at least one, such as {score: max}")
-        for name, direction in self.objectives.items():
-            if name not in allowed:
-                raise ConfigError(unknown("objectives", name, allowed))
-            if direction not in ("max", "min"):
-                raise ConfigError(f"objectives.{name} is {direction!r}, allowed are max and min")
-
-    def _vector_names(self, each: PreparedSet) -> list[str]:
+    def vector_names(self, each: PreparedSet) -> list[str]:
         """The cost vectors that a set's trials will be reported under."""
         return [*each.config.vectors(), *COUNTED, *self.measured_vectors(each)]
 
@@ -127,10 +114,30 @@ class Study:
             return {}
         return {self.measured.name: self.measured.vector(each.config)}
 
+    @property
+    def proposes(self) -> bool:
+        """Whether points are proposed as results come in, instead of being known before."""
+        return self.search.method != "grid"
+
     @functools.cached_property
     def sets(self) -> tuple[PreparedSet, ...]:
-        """What is prepared before the sweep, each with the points that train on it."""
-        return sets_of(self.configs(), self.searched)
+        """What is prepared before the sweep, each with the points that train on it.
+
+        Where points are proposed: every combination of the listed settings that decide it, for all
+        points to come.
+        """
+        found = sets_of({point.name: config for point, config in self._resolved}, self.searched)
+        if not self.proposes:
+            return found
+        return tuple(dataclasses.replace(each, points=()) for each in found)
+
+    def set_of(self, config: TrialConfig) -> PreparedSet:
+        """The set that a point of this configuration trains on."""
+        return self._sets_by_key[set_key(config)]
+
+    @functools.cached_property
+    def _sets_by_key(self) -> dict[str, PreparedSet]:
+        return {set_key(each.config): each for each in self.sets}
 
     @property
     def task(self) -> Task:
@@ -143,24 +150,56 @@ class Study:
         return tuple(dict.fromkeys([*self.space, *(leaf for each in self.start for leaf in each)]))
 
     @property
+    def first(self) -> tuple[Point, TrialConfig]:
+        """A point to show or to try: the grid's first; of a search its first start point, or the
+        middle of its space."""
+        return self._resolved[0]
+
+    @property
     def base(self) -> TrialConfig:
-        """The configuration of the first point."""
-        return self._resolved[0][1]
+        """The configuration of `first`."""
+        return self.first[1]
+
+    @functools.cached_property
+    def start_points(self) -> tuple[Mapping[str, Any], ...]:
+        """`start` as a search proposes it: complete over the space."""
+        return starts(self.space, self.trial, self.start)
 
     def points(self) -> tuple[Point, ...]:
         """`start`, then the grid; a point that stands twice is tried once.
 
-        So is one that differs from an earlier one in nothing that applies to it.
+        So is one that differs from an earlier one in nothing that applies to it. There are none
+        where points are still to be proposed.
         """
-        return tuple(point for point, _ in self._resolved)
+        return () if self.proposes else tuple(point for point, _ in self._resolved)
 
     def configs(self) -> dict[str, TrialConfig]:
-        """The complete configuration of every point, by the point's name."""
-        return {point.name: config for point, config in self._resolved}
+        """The complete configuration of every point of the grid, by the point's name."""
+        return {} if self.proposes else {point.name: config for point, config in self._resolved}
+
+    def config(self, given: Mapping[str, Any]) -> TrialConfig:
+        """The complete configuration of a point with these searched settings.
+
+        Raises:
+            ConfigError: they cannot be together.
+        """
+        return trial_config({**self.trial, **given})
+
+    def point(self, name: str, config: TrialConfig) -> Point:
+        """The point that has this configuration."""
+        complete = settings(config)
+        return Point(name=name, settings={leaf: complete[leaf] for leaf in self.searched})
 
     @functools.cached_property
     def _resolved(self) -> tuple[tuple[Point, TrialConfig], ...]:
-        axes = self.space.values()
+        """The grid's points, or those that stand for a search."""
+        if self.proposes:
+            stand = examples(self.space, self.trial, self.start_points)
+            return tuple(
+                (self.point(f"x{number}", config), config)
+                for number, (_, config) in enumerate(stand)
+            )
+        axes = [axis.values for axis in self.space.values()]
         size = math.prod(map(len, axes))
         if size > MOST_POINTS:
             raise ConfigError(
@@ -171,16 +210,14 @@ class Study:
             whole = []
         found: dict[str, tuple[Point, TrialConfig]] = {}
         for given in (*self.start, *whole):
-            config = trial_config({**self.trial, **given})
-            complete = settings(config)
-            searched = {leaf: complete[leaf] for leaf in self.searched}
-            point = Point(name=f"p{len(found):02d}", settings=searched)
+            config = self.config(given)
+            point = self.point(f"p{len(found):02d}", config)
             found.setdefault(canonical(plain(applied(config))), (point, config))
         return tuple(found.values())
 
     def facts(self) -> dict[str, Any]:
         """What tables and reports need to know of it, as plain data."""
-        first = self.points()[0].settings
+        first = self.first[0].settings
         return {
             "task": self.task.name,
             "pool": self.base.model.pool,
@@ -194,17 +231,25 @@ class Study:
         tree = {
             "study": self.study,
             "trial": plain(self._fixed()),
-            "space": {leaf: {"grid": plain(values)} for leaf, values in self.space.items()},
+            "space": {leaf: axis.plain() for leaf, axis in self.space.items()},
             "start": [plain(each) for each in self.start],
             "seeds": list(self.seeds),
             "objectives": dict(self.objectives),
             "cost_vector": self.cost_vector,
-            "search": {"method": "grid"},
-            "stopping": {"method": "none"},
-            "budget": {},
+            "search": self._search(),
+            "stopping": {"method": "none"}
+            if self.stopping.method == "none"
+            else dataclasses.asdict(self.stopping),
+            "budget": self.budget.plain(),
+            "constraints": {each.name: each.plain() for each in self.constraints},
             "pack": dataclasses.asdict(self.pack),
         }
         return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
+
+    def _search(self) -> dict[str, Any]:
+        """The way YAML has it."""
+        rule = dataclasses.asdict(self.search) if self.proposes else {"method": "grid"}
+        return {**rule, "seed": self.seed}
 
     def _fixed(self) -> dict[str, Any]:
         """Everything that is not searched, complete.
@@ -212,8 +257,8 @@ class Study:
         What the pool fills in is left to it where points differ in that: a searched `pool_size`
         brings each point its own experts, layers and costs.
         """
-        complete = [settings(config) for config in self.configs().values()]
-        given = {leaf: self.trial.get(leaf, value) for leaf, value in _defaults().items()}
+        complete = [settings(config) for _, config in self._resolved]
+        given = {leaf: self.trial.get(leaf, value) for leaf, value in default_settings().items()}
         fixed = {leaf: value for leaf, value in complete[0].items() if leaf not in self.searched}
         filled = {
             leaf
@@ -226,15 +271,6 @@ class Study:
         return {leaf: value for leaf, value in fixed.items() if leaf not in filled} | kept
 
 
-def _defaults() -> dict[str, Any]:
-    """Every setting as it is before the pool fills it in, by leaf name."""
-    return {
-        leaf.name: leaf.default
-        for section in SECTIONS.values()
-        for leaf in dataclasses.fields(section)
-    }
-
-
 def from_tree(tree: Mapping[str, Any]) -> Study:
     """The study that plain data describes.
 
@@ -244,70 +280,36 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     for name in tree:
         if name not in KEYS:
             raise ConfigError(unknown("key of a study", name, KEYS))
-    for name in MAPPINGS:
-        if not isinstance(tree.get(name, {}), Mapping):
-            raise ConfigError(f"{name} is {tree[name]!r}, but must be a mapping")
-    start = tree.get("start", [])
-    if not isinstance(start, Sequence) or not all(isinstance(each, Mapping) for each in start):
-        raise ConfigError(f"start is {start!r}, but must be a list of mappings")
-    seeds = tree.get("seeds", [0])
-    if not isinstance(seeds, Sequence) or isinstance(seeds, str):
-        raise ConfigError(f"seeds is {seeds!r}, but must be a list of integers such as [0, 1, 2]")
+    part = grammar.mappings(tree)
+    trial = flatten(part["trial"])
     try:
-        only_able(tree)
-        trial = flatten(tree.get("trial", {}))
-        axes = {
-            name: grid(name, axis, whole=_whole(str(name), trial, tree))
-            for name, axis in tree.get("space", {}).items()
-        }
-        pack = PackSettings.of(tree.get("pack", {}))
-    except SpaceError as error:
+        stopping = grammar.stopping_of(part["stopping"])
+        search, seed = grammar.search_of(part["search"], stopping)
+        space = grammar.space_of(part["space"], trial)
+        budget = Budget.of(part["budget"])
+        constraints = constraints_of(part["constraints"])
+        pack = PackSettings.of(part["pack"])
+    except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
-    cost_vector, measured = _costs(tree)
+    cost_vector, measured = grammar.costs_of(tree)
     return Study(
         study=tree.get("study", ""),
         trial=trial,
-        space={leaf_of(str(name)): values for name, values in axes.items()},
-        start=tuple(flatten(each) for each in start),
-        seeds=tuple(seeds),
-        objectives={str(k): v for k, v in tree["objectives"].items()}
+        space=space,
+        start=grammar.start_of(tree),
+        seeds=grammar.seeds_of(tree),
+        objectives={str(name): way for name, way in part["objectives"].items()}
         if "objectives" in tree
         else {"score": "max", "cost": "min"},
         cost_vector=cost_vector,
         measured=measured,
+        search=search,
+        seed=seed,
+        stopping=stopping,
+        budget=budget,
+        constraints=constraints,
         pack=pack,
     )
-
-
-def _costs(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
-    """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
-    name = str(tree.get("cost_vector", "constants"))
-    if name.startswith(FILE):
-        found = read_measured(Path(name.removeprefix(FILE)))
-        return found.name, found
-    kept = tree.get("measured")
-    return name, None if kept is None else from_json(kept, origin="measured of the study")
-
-
-def _whole(
-    name: str, trial: Mapping[str, Any], tree: Mapping[str, Any]
-) -> Callable[[], Sequence[Any]] | None:
-    """What `{grid: all}` of a setting means; None where it means nothing."""
-    if leaf_of(name) != "pool_size":
-        return None
-
-    def sizes() -> Sequence[int]:
-        pool = trial.get("pool", ModelConfig().pool)
-        if any(leaf_of(str(leaf)) == "pool" for leaf in tree.get("space", {})):
-            raise ConfigError("pool_size={grid: all} needs one pool; fix it, or list the sizes")
-        if pool not in POOLS:
-            raise ConfigError(
-                f"pool_size={{grid: all}} needs a pool with sizes of its own ({', '.join(POOLS)}), "
-                f"and pool is {pool!r}; name one of these"
-            )
-        return list(POOLS[pool].sizes)
-
-    return sizes
 
 
 def shipped() -> dict[str, Path]:
@@ -336,13 +338,3 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
         tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
     return from_tree(tree)
-
-
-def _check_seeds(seeds: tuple[int, ...]) -> None:
-    if not seeds:
-        raise ConfigError("seeds is empty; give at least one, such as seeds=[0]")
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-            raise ConfigError(f"seeds holds {seed!r}, but a seed is an integer from 0 to 2^31 - 1")
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds is {list(seeds)}; give each seed once")

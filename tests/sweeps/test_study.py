@@ -30,9 +30,9 @@ def test_every_task_has_its_grid_the_published_one_and_the_baseline(task: str) -
     assert study.task.name == task
 
 
-def test_a_grid_for_every_task_and_the_two_published_ablations_ship() -> None:
-    grids = [f"{task}_grid" for task in TASKS]
-    assert sorted(shipped()) == sorted([*grids, "mrpc_pool_size", "mrpc_cost_profiles"])
+def test_a_grid_and_a_search_for_every_task_and_the_two_published_ablations_ship() -> None:
+    studies = [f"{task}_{kind}" for task in TASKS for kind in ("grid", "pareto")]
+    assert sorted(shipped()) == sorted([*studies, "mrpc_pool_size", "mrpc_cost_profiles"])
 
 
 @pytest.mark.parametrize("pool", ["bert", "minilm", "sample"])
@@ -142,12 +142,23 @@ BAD = {
     "router_cost={grid: [0, 1]}": "fix expert_costs and router_cost",
     "cost_vector=file:none.json": "none.json: No such file",
     "alpha={grid: []}": "must be a list of values",
-    "alpha={uniform: [0, 1]}": "only {grid",
-    "alpha={gird: [0, 1]}": "write {grid",
-    "search.method=tpe": "search.method is 'tpe'",
+    "alpha={uniform: [0, 1]}": "needs a list of values; write {grid",
+    "alpha={gird: [0, 1]}": "write one of {grid",
+    "search.method=tpe": "needs search.points",
+    "search.method=bohb": "allowed are grid, random",
     "search.points=4": "no setting 'points'",
-    "stopping.method=asha": "stopping.method is 'asha'",
-    "budget.time=60": "leave it empty",
+    "search.seed=-1": "search.seed is -1",
+    "search={methd: tpe}": "did you mean method",
+    "search=tpe": "must be a mapping",
+    "stopping.method=asha": "ranks by one objective",
+    "stopping.method=hyperband": "allowed are none, asha, mo_asha",
+    "stopping.eta=4": "has no setting 'eta'",
+    "stopping.gracee=4": "did you mean grace",
+    "budget.time=0": "above 0",
+    "budget.time=soon": "such as 2h",
+    "budget.money=60": "unknown key of budget",
+    "constraints={cost: {max: 8}}": "change nothing in a grid",
+    "constraints.cost=8": "write {max: number}",
     "cost_vector=euros": "unknown cost_vector 'euros'",
     "objectives={acurracy: max}": "did you mean accuracy",
     "objectives={score: most}": "allowed are max and min",
