@@ -97,7 +97,7 @@ def _members(
     if model.expert_costs or len(names) != len(layers):
         return names, layers, model.expert_costs
     found = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
-    costs = tuple(member.cost for member in found if member)
+    costs = tuple(float(member.cost) for member in found if member)
     if len(costs) < len(names):
         missing = [name for name, member in zip(names, found, strict=True) if member is None]
         raise ConfigError(f"pool {pool.name!r} knows no cost of {missing}; give expert_costs")

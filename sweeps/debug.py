@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from sweeps import parts
 from sweeps.display import Display
+from sweeps.job import Job
 from sweeps.journal import LOSS_TOLERANCE, State
 from sweeps.preparation import Ready
 from sweeps.records import (
@@ -19,11 +21,13 @@ from sweeps.records import (
     FAILED,
     INTERRUPTED,
     PARTS_FOLDER,
+    STOPPED,
+    Message,
     Pack,
     Report,
     Trial,
 )
-from sweeps.worker import Job, run_pack
+from sweeps.worker import run_pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,9 @@ class Before:
     whole: bool
     """Whether it ended, and was not interrupted."""
 
+    stopped_after: int = 0
+    """The epoch after which it was stopped; 0 if it was not."""
+
     @staticmethod
     def of(state: State, key: str, run: Path) -> Before:
         """The trial in the run's journal and bulk files."""
@@ -48,6 +55,7 @@ class Before:
             reports={place: each for place, each in state.reports.items() if place[0] == key},
             routes=parts.routes_of(run / PARTS_FOLDER / part, key) if part else None,
             whole=ending is not None and ending.status != INTERRUPTED,
+            stopped_after=ending.epochs if ending and ending.status == STOPPED else 0,
         )
 
 
@@ -76,7 +84,7 @@ def debug(
         )
         pack = Pack(name="debug", trials=(trial,))
         with display:
-            for message in run_pack(pack, job, progress=display):
+            for message in _said(pack, job, display, before.stopped_after if before else 0):
                 seen += message.reports
                 for ending in message.endings:
                     if ending.status == FAILED:
@@ -89,6 +97,19 @@ def debug(
     if before is None or not sound:
         return sound
     return _compare(seen, routes, before)
+
+
+def _said(pack: Pack, job: Job, display: Display, stopped_after: int) -> Iterator[Message]:
+    """All messages of the pack, whose trial is stopped where it was stopped in its run."""
+    messages = run_pack(pack, job, progress=display)
+    drop: dict[str, str] | None = None
+    with contextlib.suppress(StopIteration):
+        while True:
+            message = messages.send(drop)
+            reached = max((report.epoch for report in message.reports), default=0)
+            here = bool(stopped_after) and reached == stopped_after
+            drop = {trial.key: "as in its run" for trial in pack.trials} if here else None
+            yield message
 
 
 def _compare(seen: Sequence[Report], routes: pa.Table | None, before: Before) -> bool:

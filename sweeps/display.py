@@ -42,6 +42,7 @@ class Display:
         self.console = Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
         self.quiet = quiet
         self._objectives: Mapping[str, str] = {}
+        self._trials = 0
         self._vector = ""
         self._began = time.monotonic()
         self._step = ("", 0.0)
@@ -51,9 +52,9 @@ class Display:
         """A line for people."""
         self.console.print(Text(text, style=style))
 
-    def study(self, objectives: Mapping[str, str], cost_vector: str) -> None:
-        """What the front is made of."""
-        self._objectives, self._vector = objectives, cost_vector
+    def study(self, objectives: Mapping[str, str], cost_vector: str, *, trials: int) -> None:
+        """What the front is made of, and how many trials there will be."""
+        self._objectives, self._vector, self._trials = objectives, cost_vector, trials
         self._began = time.monotonic()
 
     def start(self, label: str, total: int) -> None:
@@ -77,13 +78,15 @@ class Display:
         for ending in message.endings:
             if ending.status == FAILED:
                 self.say(failure_line(ending.key, ending.reason, state), style="red")
+        if message.decisions and not self.quiet:
+            self.say(rung_line(pack, message))
 
     def left(self, pack: Pack, state: State) -> None:
         """A pack is over."""
         counts = tally(state)
         best = front(state, self._objectives, self._vector)
         self.say(
-            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {len(state.trials)} "
+            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {self._trials} "
             f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
             f"front of {len(best)}{_ends(best)}"
         )
@@ -126,7 +129,6 @@ class LiveDisplay(Display):
         self._state: State | None = None
         self._tasks: dict[str, TaskID] = {}
         self._whole: TaskID | None = None
-        self._total = 0
         self._running: dict[str, Pack] = {}
         self._current: TaskID | None = None
         self._live = Live(get_renderable=self._draw, console=self.console, transient=True)
@@ -152,9 +154,10 @@ class LiveDisplay(Display):
         """A bar for the pack, and one for the whole run."""
         self._state = state
         if self._whole is None:
-            self._total = sum(_epochs(trial.config) for trial in state.trials.values())
-            self._whole = self._bars.add_task("all trials, epochs", total=self._total)
-            self._bars.update(self._whole, completed=_finished_epochs(state))
+            self._whole = self._bars.add_task("all trials, epochs", total=None)
+        self._bars.update(
+            self._whole, total=_all_epochs(state, self._trials), completed=_finished_epochs(state)
+        )
         self._running[pack.name] = pack
         total = sum(_epochs(trial.config) for trial in pack.trials)
         self._tasks[pack.name] = self._bars.add_task(pack.name, total=total)
@@ -202,7 +205,7 @@ class LiveDisplay(Display):
         running = sum(len(pack.trials) for pack in self._running.values())
         return Group(
             Text(
-                f"trials: {counts['done']} of {len(state.trials)} done, {running} running, "
+                f"trials: {counts['done']} of {self._trials} done, {running} running, "
                 f"{counts['failed']} failed; {time.monotonic() - self._began:.0f} s",
                 style="bold",
             ),
@@ -261,6 +264,23 @@ def failure_line(key: str, reason: str | None, state: State) -> str:
     return f"FAILED {key} ({named or trial.point}, seed {trial.seed}): {reason}"
 
 
+def rung_line(pack: Pack, message: Message) -> str:
+    """Who goes on at a rung; of a pack of one trial, why."""
+    first = message.decisions[0]
+    if len(message.decisions) == 1:
+        verb = "goes on" if first.goes_on else "is stopped"
+        return f"{pack.name} {verb}: {first.reason}"
+    going = {each.key: each.goes_on for each in message.decisions}
+    points: dict[str, bool] = {}
+    for trial in pack.trials:
+        if trial.key in going:
+            points[trial.point] = going[trial.key]
+    return (
+        f"{pack.name}: after epoch {first.epoch} {sum(points.values())} of {len(points)} points "
+        "go on"
+    )
+
+
 def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -278,6 +298,12 @@ def _ends(standings: list[Standing]) -> str:
 
 def _epochs(config: str) -> int:
     return int(json.loads(config)["training"]["epochs"])
+
+
+def _all_epochs(state: State, trials: int) -> int:
+    """Epochs of all trials, of those too that are still to be asked."""
+    known = [_epochs(trial.config) for trial in state.trials.values()]
+    return sum(known) + max(0, trials - len(known)) * (known[-1] if known else 0)
 
 
 def _finished_epochs(state: State) -> int:

@@ -11,8 +11,8 @@ import dataclasses
 import json
 import logging
 import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,14 +21,17 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from sweeps.batches import Batches
 from sweeps.environment import answers
-from sweeps.ledger import Ledger
-from sweeps.records import Message, Pack, SweepError, pack_from
+from sweeps.job import Job
+from sweeps.ledger import BUDGET, Ledger
+from sweeps.records import BETWEEN, Message, Pack, SweepError, pack_from
 from sweeps.sessions import session_folder
 from sweeps.signals import EXIT_CODES, Terminated
-from sweeps.worker import Job, run_pack
+from sweeps.worker import run_pack
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -45,14 +48,15 @@ class Workers:
 
 
 def drive(
-    packs: Sequence[Pack],
+    batches: Batches,
     job: Job,
     ledger: Ledger,
     *,
     workers: Workers,
     stopped: Callable[[], bool],
 ) -> None:
-    """Trains the packs; returns when all are over, or soon after `stopped()` turns true.
+    """Trains the packs as they become due; returns when all are over, when no budget is left, or
+    soon after `stopped()` turns true.
 
     A pack whose worker is lost is noted in `ledger.lost`, the others go on.
 
@@ -63,10 +67,12 @@ def drive(
     with session_folder() as folder, _ray(workers, folder):
         if stopped():
             return
+        mailbox = _Mailboxes() if job.ranking is not None else None
         tuner = tune.Tuner(
             tune.with_resources(PackTrainable, {"cpu": workers.cpus, "gpu": workers.gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=PackQueue(packs, job),
+                search_alg=PackQueue(batches, ledger, job, mailbox),
+                scheduler=LedgerScheduler(ledger, mailbox),
                 num_samples=-1,
                 max_concurrent_trials=workers.count,
                 reuse_actors=True,
@@ -156,8 +162,10 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins the pack."""
-        job = Job.from_json(json.loads(config["job"]))
-        self._messages = run_pack(pack_from(json.loads(config["pack"])), job)
+        pack = pack_from(json.loads(config["pack"]))
+        self._messages = run_pack(pack, Job.from_json(json.loads(config["job"])))
+        self._mailbox = ray.get_actor(config["mailbox"]) if config["mailbox"] else None
+        self._pack = pack.name
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The same actor takes another pack."""
@@ -166,36 +174,79 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """The next message; JSON, so that Tune neither flattens nor copies it in parts."""
-        message = next(self._messages, None)
-        return {
-            "message": json.dumps((message or Message()).to_json()),
-            "done": message is None,
-        }
+        """The next message; JSON, so that Tune neither flattens nor copies it in parts.
+
+        Whoever is to be stopped ends in here, with routes and checkpoint, and not by Tune's hand.
+        """
+        drop = ray.get(self._mailbox.take.remote(self._pack)) if self._mailbox else None
+        try:
+            message = self._messages.send(drop)
+        except StopIteration:
+            return {"message": "", "done": True}
+        return {"message": json.dumps(message.to_json()), "done": False}
 
     def cleanup(self) -> None:
         """Ends the pack where it stands."""
         self._messages.close()
 
 
+class Mailbox:
+    """Keeps what a pack's worker is to be told before its next epoch."""
+
+    def __init__(self) -> None:
+        self._drop: dict[str, dict[str, str]] = {}
+
+    def put(self, pack: str, drop: dict[str, str]) -> None:
+        """Trials to end, each with the reason."""
+        self._drop[pack] = drop
+
+    def take(self, pack: str) -> dict[str, str] | None:
+        """What there is, once."""
+        return self._drop.pop(pack, None)
+
+
+class _Mailboxes:
+    """The run's mailbox: an actor, for packs may run on any node."""
+
+    def __init__(self) -> None:
+        self.name = f"mpc-mailbox-{uuid.uuid4().hex}"
+        self._actor = ray.remote(Mailbox).options(name=self.name, num_cpus=0).remote()
+
+    def put(self, pack: str, drop: dict[str, str]) -> None:
+        """Returns when it is there: only then may the pack go on."""
+        ray.get(self._actor.put.remote(pack, drop))
+
+
 class PackQueue(Searcher):  # type: ignore[misc]
-    """Gives Tune the packs in their order."""
+    """Gives Tune the packs as they become due."""
 
-    def __init__(self, packs: Sequence[Pack], job: Job) -> None:
+    def __init__(
+        self, batches: Batches, ledger: Ledger, job: Job, mailbox: _Mailboxes | None
+    ) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._packs = deque(packs)
+        self._here = _Held(batches=batches, ledger=ledger, out=set())
         self._job = json.dumps(job.to_json())
+        self._mailbox = mailbox.name if mailbox is not None else ""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next pack."""
-        if not self._packs:
-            return str(Searcher.FINISHED)
-        return {"pack": json.dumps(dataclasses.asdict(self._packs.popleft())), "job": self._job}
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next pack; None while it is still to be seen whether there is one."""
+        batches, ledger, out = self._here.batches, self._here.ledger, self._here.out
+        pack = None if ledger.used_up() else batches.take()
+        if pack is not None:
+            ledger.over.discard(pack.name)
+            out.add(pack.name)
+            return {
+                "pack": json.dumps(dataclasses.asdict(pack)),
+                "job": self._job,
+                "mailbox": self._mailbox if pack.stopping == BETWEEN else "",
+            }
+        waits = out - ledger.over and not batches.complete and not ledger.used_up()
+        return None if waits else str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing to learn: the grid is fixed."""
+        """Nothing to learn: the journal tells the search."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: the journal resumes, Tune does not."""
@@ -214,6 +265,16 @@ class _Here:
         return {}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Held(_Here):
+    """What a queue gives packs from."""
+
+    batches: Batches
+    ledger: Ledger
+    out: set[str]
+    """Packs that were given."""
+
+
 class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
     """Ends everything when asked from outside."""
 
@@ -229,6 +290,30 @@ class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
         return self._stopped()
 
 
+class LedgerScheduler(_Here, FIFOScheduler):  # type: ignore[misc]
+    """Carries every word of the packs into the ledger, and decisions between packs to their
+    workers, before Tune lets a pack go on."""
+
+    def __init__(self, ledger: Ledger, mailbox: _Mailboxes | None) -> None:
+        super().__init__()
+        self._ledger, self._mailbox = ledger, mailbox
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        """A worker said something; it goes on, unless the budget is used up.
+
+        Tune is never told to stop a pack whose trials are to be stopped: their worker ends them.
+        """
+        pack, message = _pack(trial), Message.from_json(json.loads(result["message"]))
+        drop = self._ledger.heard(pack, message)
+        if self._ledger.breaks_off(pack, message):
+            self._ledger.interrupted(pack, BUDGET)
+            return str(FIFOScheduler.STOP)
+        if drop and pack.stopping == BETWEEN:
+            assert self._mailbox is not None
+            self._mailbox.put(pack.name, drop)
+        return str(FIFOScheduler.CONTINUE)
+
+
 class LedgerCallback(_Here, tune.Callback):  # type: ignore[misc]
     """Carries Tune's news into the ledger. Runs in the driver, one call after the other."""
 
@@ -242,12 +327,11 @@ class LedgerCallback(_Here, tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """A worker said something; it does not stay in Tune's memory."""
-        message = result.pop("message", None)
-        if message:
-            self._ledger.heard(_pack(trial), Message.from_json(json.loads(message)))
-        if result.get("done"):
-            self._ledger.finished(_pack(trial))
+        """What was said does not stay in Tune's memory; a pack that has said everything is over."""
+        result.pop("message", None)
+        pack = _pack(trial)
+        if result.get("done") and pack.name not in self._ledger.over:
+            self._ledger.finished(pack)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker is lost, or its surroundings failed."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.batches import Batches
 from sweeps.display import Display
+from sweeps.job import Job
 from sweeps.journal import Journal
-from sweeps.ledger import Ledger
-from sweeps.plan import remaining
+from sweeps.ledger import BUDGET, Ledger
+from sweeps.plan import Planner
 from sweeps.preparation import Ready
-from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Pack
+from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Message
 from sweeps.signals import CleanStop
 from sweeps.space import PackSettings
-from sweeps.worker import Job, run_pack
+from sweeps.study import Study
+from sweeps.worker import run_pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +43,15 @@ class Outcome:
 
     failed: int
     unended: int
+    unasked: int
+    """Points of a search that were never asked."""
+
     signal: int | None
     lost: dict[str, str]
     """Packs whose worker was lost, with the reason."""
+
+    used_up: str | None
+    """The budget of which nothing is left."""
 
 
 def _cores() -> int:
@@ -52,7 +61,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def job(run: Path, ready: Sequence[Ready], share: Share) -> Job:
+def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
     """What all packs of a run share."""
     return Job(
         prepared={each.of.name: each.inputs.folder.resolve() for each in ready},
@@ -60,47 +69,71 @@ def job(run: Path, ready: Sequence[Ready], share: Share) -> Job:
         checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
         measured={each.of.name: each.measured for each in ready},
         threads=share.pack.threads,
+        ranking=study.ranking,
     )
 
 
-def train(journal: Journal, display: Display, common: Job, share: Share) -> Outcome:
+def train(
+    journal: Journal, display: Display, planner: Planner, common: Job, share: Share
+) -> Outcome:
     """Trains what has not ended, by Ray; closes the journal's run."""
     from sweeps.driver import Workers, drive
 
-    def by_ray(packs: Sequence[Pack], ledger: Ledger, stopped: Callable[[], bool]) -> None:
+    def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
-            count=share.workers(),
+            count=planner.workers,
             cpus=share.pack.cpus,
             gpus=share.pack.gpus,
             address=share.address,
         )
-        drive(packs, common, ledger, workers=workers, stopped=stopped)
+        drive(batches, common, ledger, workers=workers, stopped=stopped)
 
-    return _train(journal, display, by_ray)
+    return _train(journal, display, planner, by_ray)
 
 
-def train_in_process(journal: Journal, display: Display, common: Job) -> Outcome:
+def train_in_process(journal: Journal, display: Display, planner: Planner, common: Job) -> Outcome:
     """The same without Ray, a pack after the other in this process."""
 
-    def here(packs: Sequence[Pack], ledger: Ledger, stopped: Callable[[], bool]) -> None:
-        for pack in packs:
+    def here(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
+        while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
             ledger.started(pack)
-            for message in run_pack(pack, common):
-                ledger.heard(pack, message)
+            messages = run_pack(pack, common)
+            drop: Mapping[str, str] = {}
+            while (message := _next(messages, drop)) is not None:
+                drop = ledger.heard(pack, message)
                 if stopped():
                     return
-            ledger.finished(pack)
+                if ledger.breaks_off(pack, message):
+                    ledger.interrupted(pack, BUDGET)
+                    break
+            else:
+                ledger.finished(pack)
 
-    return _train(journal, display, here)
+    return _train(journal, display, planner, here)
+
+
+def _next(
+    messages: Generator[Message, Mapping[str, str] | None, None], drop: Mapping[str, str]
+) -> Message | None:
+    """What the worker says after this answer; None when it has said everything."""
+    try:
+        return messages.send(drop or None)
+    except StopIteration:
+        return None
 
 
 def _train(
     journal: Journal,
     display: Display,
-    drive: Callable[[Sequence[Pack], Ledger, Callable[[], bool]], None],
+    planner: Planner,
+    drive: Callable[[Batches, Ledger, Callable[[], bool]], None],
 ) -> Outcome:
-    ledger = Ledger(journal, display)
-    packs = remaining(journal.state.packs.values(), journal.state.unended(), journal.state.attempts)
+    study = planner.study
+    batches = Batches(journal, planner)
+    ledger = Ledger(
+        journal, display, ranking=study.ranking, budget=study.budget, gpus=study.pack.gpus
+    )
+    reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
 
         def stopped() -> bool:
@@ -109,17 +142,24 @@ def _train(
             return stop.asked()
 
         try:
-            if packs:
+            if not batches.complete and not ledger.used_up():
                 with display:
-                    drive(packs, ledger, stopped)
+                    drive(batches, ledger, stopped)
+            if ledger.used_up():
+                reason = BUDGET
         finally:
-            reason = stop.number.name if stop.number else "the run broke off"
+            if stop.number:
+                reason = stop.number.name
             ledger.interrupt_all(reason)
+            batches.tell()
+            batches.show(running=False)
             unended = len(journal.state.unended())
-            journal.append("closed", outcome=reason if unended else "done")
+            journal.append("closed", outcome=reason if unended or batches.left else "done")
     return Outcome(
         failed=sum(each.status == FAILED for each in journal.state.endings.values()),
         unended=unended,
+        unasked=batches.left,
         signal=stop.number,
         lost=ledger.lost,
+        used_up=ledger.used_up(),
     )

@@ -3,12 +3,13 @@
 Events, each with its number `n` and UTC `time`:
 
 - `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
-- `asked`: a batch of points with their trials and packs
+- `resumed`: another session of the run begins, with the budget it has in all
+- `asked`: a batch of points with their trials and packs; of a search also its proposals
 - `started`: a pack on a worker, its attempt and its trials' keys
 - `reported`: reports of a pack's trials
 - `decided`: which trials go on at a rung
 - `ended`: endings of trials, and the bulk files that they name with their hashes
-- `told`: the search has heard of a batch
+- `told`: the search has heard of a batch, and of what
 - `closed`: the run is over or interrupted
 
 `replay(events)` gives the state, live and on resume alike.
@@ -30,6 +31,7 @@ from typing import Any, Final
 
 from sweeps.records import (
     INTERRUPTED,
+    SELECTION,
     Decision,
     Ending,
     Pack,
@@ -40,13 +42,14 @@ from sweeps.records import (
     pack_from,
     report_from,
 )
+from sweeps.search import Batch, Proposal, Result
 
 Event = Mapping[str, Any]
 
 LOSS_TOLERANCE: Final = 1e-5
 """Losses of a repeated report may differ by this much; scores and costs may not differ."""
 
-_DURABLE: Final = frozenset({"opened", "asked", "decided", "ended", "told", "closed"})
+_DURABLE: Final = frozenset({"opened", "resumed", "asked", "decided", "ended", "told", "closed"})
 
 
 class JournalError(SweepError):
@@ -64,6 +67,9 @@ class State:
     opened: Event | None = None
     points: dict[str, Point] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
+    replicates: dict[str, list[str]] = field(default_factory=dict)
+    """Keys by point."""
+
     packs: dict[str, Pack] = field(default_factory=dict)
     """As they were asked; `attempt` is that of the last start."""
 
@@ -80,13 +86,33 @@ class State:
     parts: dict[str, str] = field(default_factory=dict)
     """Bulk files with their hashes."""
 
+    batches: list[Batch] = field(default_factory=list)
+    """Of a search: what was proposed, and of those that were told, what came of it."""
+
+    proposed: list[tuple[str, ...]] = field(default_factory=list)
+    """By batch, the point of each proposal; one that was there before stands for both."""
+
     told: int = 0
     """Batches that the search has heard of."""
+
+    budget: Mapping[str, Any] | None = None
+    """Of the last session that was given one; None: the study's."""
+
+    seconds: float = 0.0
+    """By the clock, of all sessions together."""
+
+    epochs: int = 0
+    """That trials have finished, all trials together."""
+
+    trained: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Seconds of a pack's attempt."""
 
     closed: str | None = None
     """How the run was closed last; None while it runs."""
 
     events: int = 0
+    _at: datetime.datetime | None = None
+    """When the last event was written."""
 
     def unended(self) -> tuple[Trial, ...]:
         """Trials that have yet to end, in the order of asking; an interrupted one has not."""
@@ -117,9 +143,18 @@ def apply(state: State, event: Event) -> None:
     if kind not in _FOLDS:
         raise JournalError(f"event {event['n']} is of unknown kind {kind!r}")
     _FOLDS[kind](state, event)
+    _tick(state, event)
     state.events += 1
     if kind != "closed":
         state.closed = None
+
+
+def _tick(state: State, event: Event) -> None:
+    """Time goes on within a session; what lies between two counts for nothing."""
+    now = datetime.datetime.fromisoformat(event["time"])
+    if state._at is not None and event["event"] != "resumed":
+        state.seconds += max(0.0, (now - state._at).total_seconds())
+    state._at = now
 
 
 def _opened(state: State, event: Event) -> None:
@@ -129,7 +164,19 @@ def _opened(state: State, event: Event) -> None:
     state.parts.update(event["parts"])
 
 
+def _resumed(state: State, event: Event) -> None:
+    state.budget = event["budget"]
+
+
 def _asked(state: State, event: Event) -> None:
+    if event.get("proposals") is not None:
+        state.batches.append(
+            Batch(
+                proposals=tuple(Proposal(**each) for each in event["proposals"]),
+                attributes=event["attributes"],
+            )
+        )
+        state.proposed.append(tuple(event["proposed"]))
     for each in event["points"]:
         state.points[each["name"]] = Point(**each)
     for each in event["packs"]:
@@ -137,6 +184,7 @@ def _asked(state: State, event: Event) -> None:
         state.packs[pack.name] = pack
         for trial in pack.trials:
             state.trials[trial.key] = trial
+            state.replicates.setdefault(trial.point, []).append(trial.key)
             state.pack_of[trial.key] = pack.name
 
 
@@ -151,9 +199,16 @@ def _reported(state: State, event: Event) -> None:
         if first is not report:
             _same(first, report, event["n"])
             continue
+        state.epochs += report.split == SELECTION
+        _worked(state, event["pack"], report.seconds)
         latest = state.latest.get((report.key, report.split))
         if latest is None or latest.epoch < report.epoch:
             state.latest[report.key, report.split] = report
+
+
+def _worked(state: State, pack: str, seconds: float) -> None:
+    place = pack, state.attempts.get(pack, 1)
+    state.trained[place] = max(seconds, state.trained.get(place, 0.0))
 
 
 def _same(first: Report, again: Report, number: int) -> None:
@@ -184,9 +239,20 @@ def _ended(state: State, event: Event) -> None:
         ending = Ending(**each)
         if not state._is_final(ending.key):
             state.endings[ending.key] = ending
+        _worked(state, event["pack"], ending.seconds)
 
 
 def _told(state: State, event: Event) -> None:
+    number = event["batch"]
+    if number != state.told or number >= len(state.batches):
+        raise JournalError(
+            f"event {event['n']} tells of batch {number}, but {state.told} of "
+            f"{len(state.batches)} are told"
+        )
+    results = tuple(
+        Result(**{**each, "values": tuple(each["values"])}) for each in event["results"]
+    )
+    state.batches[number] = dataclasses.replace(state.batches[number], results=results)
     state.told += 1
 
 
@@ -196,6 +262,7 @@ def _closed(state: State, event: Event) -> None:
 
 _FOLDS: Final = {
     "opened": _opened,
+    "resumed": _resumed,
     "asked": _asked,
     "started": _started,
     "reported": _reported,

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+import json
+import time
+from typing import Final, Protocol
 
+from sweeps import rungs
+from sweeps.budget import Budget
 from sweeps.journal import Journal, State
-from sweeps.records import INTERRUPTED, SELECTION, Ending, Message, Pack
+from sweeps.records import (
+    BETWEEN,
+    INSIDE,
+    INTERRUPTED,
+    SELECTION,
+    Decision,
+    Ending,
+    Message,
+    Pack,
+    Report,
+    SweepError,
+)
+from sweeps.rungs import Ranking
+
+BUDGET: Final = "budget"
+"""Reason of a trial that the budget has interrupted."""
 
 
 class Watcher(Protocol):
@@ -24,10 +44,25 @@ class Watcher(Protocol):
 class Ledger:
     """Writes a run's journal; every worker's word comes through here."""
 
-    def __init__(self, journal: Journal, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        watcher: Watcher,
+        *,
+        ranking: Ranking | None = None,
+        budget: Budget | None = None,
+        gpus: float = 0.0,
+    ) -> None:
+        """`gpus` is a pack's share; without a ranking nothing is stopped early."""
         self.journal = journal
         self._watcher = watcher
+        self._ranking = ranking
+        self._budget, self._gpus = budget or Budget(), gpus
+        self._before, self._began = journal.state.seconds, time.monotonic()
         self._running: dict[str, Pack] = {}
+        self.over: set[str] = set()
+        """Packs that have said everything, or were lost."""
+
         self.lost: dict[str, str] = {}
         """Packs whose worker was lost, with the reason."""
 
@@ -36,28 +71,107 @@ class Ledger:
         """The run so far."""
         return self.journal.state
 
+    def used_up(self) -> str | None:
+        """Which budget has nothing left; None where all have."""
+        return self._budget.used_up(
+            time=self._before + time.monotonic() - self._began,
+            epochs=self.state.epochs,
+            gpu_hours=self._gpus * sum(self.state.trained.values()) / 3600,
+        )
+
     def started(self, pack: Pack) -> None:
         """A pack runs."""
         keys = [trial.key for trial in pack.trials]
         self.journal.append("started", pack=pack.name, attempt=pack.attempt, keys=keys)
         self._running[pack.name] = pack
+        self.over.discard(pack.name)
         self._watcher.started(pack, self.state)
 
-    def heard(self, pack: Pack, message: Message) -> None:
-        """A message of a running pack: reports first, so that an ending finds them."""
+    def heard(self, pack: Pack, message: Message) -> dict[str, str]:
+        """A message of a running pack: reports first, so that a decision and an ending find them.
+
+        Gives the trials that its worker is to end, each with the reason, by key.
+
+        Raises:
+            SweepError: a bracket has decided otherwise than its reports say.
+        """
         said = message.to_json()
         if message.reports:
             self.journal.append("reported", pack=pack.name, reports=said["reports"])
+        decisions = self._decided(pack, message)
         if message.endings:
             self.journal.append(
                 "ended", pack=pack.name, endings=said["endings"], parts=said["parts"]
             )
         if message.reports or message.endings:
-            self._watcher.heard(pack, message, self.state)
+            whole = dataclasses.replace(message, decisions=decisions)
+            self._watcher.heard(pack, whole, self.state)
+        return {each.key: each.reason for each in decisions if not each.goes_on}
+
+    def _decided(self, pack: Pack, message: Message) -> tuple[Decision, ...]:
+        """The rung that these reports reach; what is not in the journal yet is put there.
+
+        A repeat, after an interruption, changes nothing: what was decided once stands.
+        """
+        said = [report for report in message.reports if report.split == SELECTION]
+        known = self.state.decisions
+        if self._ranking is None or not said or not pack.stopping:
+            return ()
+        if pack.stopping == BETWEEN:
+            found = [self._arrived(report, self._ranking) for report in said]
+            decisions = tuple(each for each in found if each is not None)
+        else:
+            decisions = self._ranked(pack, said[0].epoch, self._ranking)
+            if decisions != message.decisions:
+                raise SweepError(
+                    f"{pack.name} has decided otherwise after epoch {said[0].epoch} than the "
+                    "journal's reports say; this is a bug of ours, please report it"
+                )
+        fresh = [each for each in decisions if (each.key, each.epoch) not in known]
+        if pack.stopping == INSIDE and any(
+            known.get((each.key, each.epoch), each) != each for each in decisions
+        ):
+            raise SweepError(
+                f"{pack.name} has decided otherwise after epoch {said[0].epoch} than before it was "
+                "interrupted; this is a bug of ours, please report it"
+            )
+        if fresh:
+            self.journal.append("decided", pack=pack.name, decisions=fresh)
+        return decisions
+
+    def _ranked(self, pack: Pack, epoch: int, ranking: Ranking) -> tuple[Decision, ...]:
+        if epoch not in ranking.rungs():
+            return ()
+        whole = self.state.packs[pack.name]
+        places = {trial.key: (trial.key, epoch, SELECTION) for trial in whole.trials}
+        reports = self.state.reports
+        there = {key: reports[place] for key, place in places.items() if place in reports}
+        return rungs.inside(whole, epoch, there, ranking)
+
+    def _arrived(self, report: Report, ranking: Ranking) -> Decision | None:
+        known = self.state.decisions
+        if (report.key, report.epoch) in known:
+            return known[report.key, report.epoch]
+        earlier = (
+            self.state.reports[key, epoch, SELECTION]
+            for key, epoch in known
+            if epoch == report.epoch
+            and self.state.packs[self.state.pack_of[key]].stopping == BETWEEN
+        )
+        return rungs.between(report, earlier, ranking)
+
+    def breaks_off(self, pack: Pack, message: Message) -> bool:
+        """Whether the pack is to end with this message: no budget is left, and some of its trials
+        have epochs left."""
+        epochs = [report.epoch for report in message.reports if report.split == SELECTION]
+        if not epochs or self.used_up() is None:
+            return False
+        return max(epochs) < max(_epochs(trial.config) for trial in pack.trials)
 
     def finished(self, pack: Pack) -> None:
         """A pack has said everything."""
         self._running.pop(pack.name, None)
+        self.over.add(pack.name)
         self._watcher.left(pack, self.state)
 
     def interrupted(self, pack: Pack, reason: str, *, lost: bool = False) -> None:
@@ -88,3 +202,7 @@ class Ledger:
             attempt=pack.attempt,
             reason=reason,
         )
+
+
+def _epochs(config: str) -> int:
+    return int(json.loads(config)["training"]["epochs"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc_router.config import TrialConfig, to_tree, trial_config, trial_key
-from sweeps.records import InputError, Pack, Point, Trial
+from sweeps.records import BETWEEN, INSIDE, InputError, Pack, Point, Trial
 from sweeps.sets import PreparedSet
 from sweeps.study import Study
 
@@ -34,6 +34,10 @@ class Plan:
         return tuple(trial for pack in self.packs for trial in pack.trials)
 
 
+Asked = tuple[Point, TrialConfig]
+"""A point with its complete configuration."""
+
+
 def config_of(trial: Trial) -> TrialConfig:
     """The trial's complete configuration."""
     return trial_config(json.loads(trial.config))
@@ -47,50 +51,91 @@ class Fingerprints:
     models: str
 
 
-def plan(
-    study: Study,
-    prints: Mapping[str, Fingerprints],
-    *,
-    workers: int,
-    stack_key: Callable[[TrialConfig], str],
-) -> Plan:
-    """The study's points in packs: as even as can be, one stack each, replicates never apart.
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Cuts a study's points into packs."""
 
-    `prints` are the fingerprints of the study's sets by name. A trial whose experts train too is a
-    pack of its own.
+    study: Study
+    prints: Mapping[str, Fingerprints]
+    """By set, of what the study's sets are made of."""
 
-    Raises:
-        InputError: two points are the same trials.
-    """
-    configs = study.configs()
-    points = {point.name: point for point in study.points()}
-    chunks: list[list[Trial]] = []
-    for each, together in _groups(study, stack_key):
-        trials = {
-            name: [
-                trial_of(configs[name], points[name], seed, each=each, prints=prints[each.name])
-                for seed in study.seeds
+    workers: int
+    stack_key: Callable[[TrialConfig], str]
+
+    def key(self, config: TrialConfig) -> str:
+        """Of a point's first trial: equal for points that are the same trials."""
+        each = self.study.set_of(config)
+        prints = self.prints[each.name]
+        return trial_key(config, self.study.seeds[0], data=prints.data, experts=prints.models)
+
+    def plan(self, points: Sequence[Asked], *, packs: int = 0) -> Plan:
+        """Some points in packs: as even as can be, replicates never apart.
+
+        Without stopping a pack is one stack. With it, it is a bracket of all kinds of points with
+        frozen experts, in the order given. A trial whose experts train too is a pack of its own.
+        `packs` are there already.
+
+        Raises:
+            InputError: two points are the same trials.
+        """
+        trials = {point.name: self._trials(point, config) for point, config in points}
+        stopped = self.study.stopping.method != "none"
+        chunks: list[tuple[str, list[Trial]]] = []
+        for each, names in self._groups(points):
+            if each is not None and each.joint:
+                where = BETWEEN if stopped else ""
+                chunks += [(where, [trial]) for name in names for trial in trials[name]]
+                continue
+            chunks += [
+                (INSIDE if stopped else "", [trial for name in chunk for trial in trials[name]])
+                for chunk in _even(names, self._count(len(names), of=len(points)))
             ]
-            for name in together
-        }
-        if each.joint:
-            chunks += [[trial] for replicates in trials.values() for trial in replicates]
-            continue
-        count = pack_count(
-            len(together),
-            len(study.seeds),
-            workers=workers,
-            points_a_pack=study.pack.points,
-            of=len(points),
+        _check_keys(chunk for _, chunk in chunks)
+        return Plan(
+            points=tuple(point for point, _ in points),
+            packs=tuple(
+                Pack(name=f"pack{number:02d}", trials=tuple(chunk), stopping=where)
+                for number, (where, chunk) in enumerate(chunks, packs)
+            ),
         )
-        chunks += [
-            [trial for name in chunk for trial in trials[name]] for chunk in _even(together, count)
+
+    def _trials(self, point: Point, config: TrialConfig) -> list[Trial]:
+        each = self.study.set_of(config)
+        return [
+            trial_of(config, point, seed, each=each, prints=self.prints[each.name])
+            for seed in self.study.seeds
         ]
-    _check_keys(chunks)
-    packs = (
-        Pack(name=f"pack{number:02d}", trials=tuple(trials)) for number, trials in enumerate(chunks)
-    )
-    return Plan(points=study.points(), packs=tuple(packs))
+
+    def _groups(self, points: Sequence[Asked]) -> Iterator[tuple[PreparedSet | None, list[str]]]:
+        """Points that may share packs: those of one set and one stack; with stopping all that are
+        ranked against each other."""
+        by_set: dict[str, list[Asked]] = {each.name: [] for each in self.study.sets}
+        for point, config in points:
+            by_set[self.study.set_of(config).name].append((point, config))
+        frozen: list[str] = []
+        for each in self.study.sets:
+            stacks: dict[str, list[str]] = {}
+            for point, config in by_set[each.name]:
+                stacks.setdefault(self.stack_key(config), []).append(point.name)
+            if self.study.stopping.method != "none" and not each.joint:
+                frozen += [name for names in stacks.values() for name in names]
+                continue
+            for names in stacks.values():
+                yield each, names
+        if frozen:
+            known = set(frozen)
+            yield None, [point.name for point, _ in points if point.name in known]
+
+    def _count(self, points: int, *, of: int) -> int:
+        if self.study.stopping.method != "none":
+            return math.ceil(points / self.study.stopping.bracket)
+        return pack_count(
+            points,
+            len(self.study.seeds),
+            workers=self.workers,
+            points_a_pack=self.study.pack.points,
+            of=of,
+        )
 
 
 def _check_keys(chunks: Iterable[Sequence[Trial]]) -> None:
@@ -118,19 +163,6 @@ def trial_of(
     )
 
 
-def _groups(
-    study: Study, stack_key: Callable[[TrialConfig], str]
-) -> Iterator[tuple[PreparedSet, list[str]]]:
-    """Points that may share packs: those of one set and one stack."""
-    configs = study.configs()
-    for each in study.sets:
-        stacks: dict[str, list[str]] = {}
-        for name in each.points:
-            stacks.setdefault(stack_key(configs[name]), []).append(name)
-        for together in stacks.values():
-            yield each, together
-
-
 def pack_count(
     points: int, seeds: int, *, workers: int, points_a_pack: int = 0, of: int = 0
 ) -> int:
@@ -149,11 +181,16 @@ def pack_count(
 def remaining(
     packs: Iterable[Pack], unended: Iterable[Trial], attempts: Mapping[str, int]
 ) -> tuple[Pack, ...]:
-    """Packs of the trials that have yet to end, each at its next attempt."""
+    """Packs of the trials that have yet to end, each at its next attempt.
+
+    A bracket begins anew with all of its trials: whoever failed, or was stopped, was ranked too.
+    """
     keys = {trial.key for trial in unended}
     left = []
     for pack in packs:
         trials = tuple(trial for trial in pack.trials if trial.key in keys)
+        if trials and pack.stopping == INSIDE:
+            trials = pack.trials
         if trials:
             attempt = attempts.get(pack.name, 0) + 1
             left.append(dataclasses.replace(pack, trials=trials, attempt=attempt))

@@ -15,7 +15,7 @@ from sweeps.study import Study
 if TYPE_CHECKING:
     from mpc_router.outputs import Places
     from sweeps.display import Display
-    from sweeps.worker import Inputs
+    from sweeps.stacks import Inputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,11 @@ FIRST_SET: Final = "set00"
 SELECTION: Final = "selection"
 """The split that stopping, search and the display see."""
 
+INSIDE: Final = "inside"
+BETWEEN: Final = "between"
+"""Where a pack's points are ranked: against each other at rungs that all of them reach together, or
+against those of other packs as they arrive."""
+
 JOURNAL_FILE: Final = "journal.jsonl"
 PARTS_FOLDER: Final = "parts"
 CHECKPOINTS_FOLDER: Final = "checkpoints"
@@ -70,6 +75,9 @@ class Pack:
     attempt: int = 1
     """1, and one more for every start after an interruption."""
 
+    stopping: str = ""
+    """`INSIDE` or `BETWEEN`: where its points are ranked; empty where nothing is stopped early."""
+
     @property
     def file(self) -> str:
         """Name of its bulk file in `parts/`; an attempt never overwrites an earlier one's."""
@@ -120,6 +128,14 @@ class Report:
         """(key, epoch, split): unique in a run."""
         return self.key, self.epoch, self.split
 
+    def value(self, name: str, cost_vector: str) -> float:
+        """What it says of an objective: a metric, `cost`, or `cost_VECTOR`."""
+        if name == "cost":
+            return self.cost[cost_vector]
+        if name.startswith("cost_"):
+            return self.cost[name.removeprefix("cost_")]
+        return self.metrics[name]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
@@ -158,6 +174,9 @@ class Message:
     """What a worker says while it trains a pack. `parts` are files in `parts/` with their hash."""
 
     reports: tuple[Report, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """Of a rung inside the pack, which these reports reach."""
+
     endings: tuple[Ending, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
 
@@ -165,6 +184,7 @@ class Message:
         """Plain data, the way the journal and Ray carry it."""
         return {
             "reports": [dataclasses.asdict(report) for report in self.reports],
+            "decisions": [dataclasses.asdict(decision) for decision in self.decisions],
             "endings": [dataclasses.asdict(ending) for ending in self.endings],
             "parts": dict(self.parts),
         }
@@ -174,6 +194,7 @@ class Message:
         """The message that `to_json` gave."""
         return Message(
             reports=tuple(report_from(each) for each in data["reports"]),
+            decisions=tuple(Decision(**each) for each in data["decisions"]),
             endings=tuple(Ending(**each) for each in data["endings"]),
             parts=data["parts"],
         )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mpc_router.outputs import Places
     from sweeps.display import Display
     from sweeps.execution import Outcome, Share
-    from sweeps.journal import Journal
-    from sweeps.plan import Plan
+    from sweeps.journal import Journal, State
+    from sweeps.plan import Planner
     from sweeps.preparation import Ready
     from sweeps.study import Study
 
@@ -169,16 +169,19 @@ def _share(args: argparse.Namespace, study: Study) -> Share:
     return Share(pack=study.pack, address=args.address)
 
 
-def _plan(study: Study, ready: Sequence[Ready], workers: int) -> Plan:
+def _planner(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
     from mpc_router.stack import stack_key
-    from sweeps.plan import plan
+    from sweeps.plan import Planner
     from sweeps.preparation import prints_of
 
-    return plan(study, prints_of(ready), workers=workers, stack_key=stack_key)
+    return Planner(
+        study=study, prints=prints_of(ready), workers=share.workers(), stack_key=stack_key
+    )
 
 
 def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:
     from sweeps import origins, worker
+    from sweeps.batches import first_plan
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.preparation import prepare_sets
@@ -188,7 +191,8 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     places = _places(args)
     ready = prepare_sets(study, places, display)
     share = _share(args, study)
-    planned = _plan(study, ready, share.workers())
+    planner = _planner(study, ready, share)
+    first_plan(planner)  # what cannot be is refused before the folder exists
     tree, facts = study.to_tree(), study.facts()
     try:
         run.mkdir(parents=True)
@@ -204,8 +208,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
             parts=worker.write_shared_parts([each.inputs for each in ready], run / PARTS_FOLDER),
             places=origins.said(args, cache=places.cache),
         )
-        journal.append("asked", batch=0, points=planned.points, packs=planned.packs)
-        return _sweep(args, run, journal, display, study, ready, share)
+        return _sweep(args, run, journal, display, planner, ready, share)
 
 
 def _resume(args: argparse.Namespace) -> int:
@@ -213,24 +216,45 @@ def _resume(args: argparse.Namespace) -> int:
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.preparation import prepare_sets
-    from sweeps.study import from_tree
 
     path = args.resume / JOURNAL_FILE
     if not path.is_file():
         raise InputError(f"{args.resume} holds no {JOURNAL_FILE}; name a run's folder")
-    if args.words:
-        raise InputError(f"--resume takes the run's own study; leave out {' '.join(args.words)}")
+    others = [word for word in args.words if not word.startswith("budget")]
+    if others:
+        raise InputError(
+            f"--resume takes the run's own study, of which only the budget may change; leave out "
+            f"{' '.join(others)}"
+        )
     with Journal(path) as journal:
-        if journal.state.opened is None or not journal.state.trials:
+        if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
-        study = from_tree(journal.state.opened["study"])
+        study = _resumed_study(args, journal.state)
         _check_gpus(args, study)
         display = make_display(quiet=args.quiet)
         origins.restore(args, journal.state)
         ready = prepare_sets(study, _places(args), display)
         origins.check_same(journal.state, ready)
         share = _share(args, study)
-        return _sweep(args, args.resume, journal, display, study, ready, share)
+        planner = _planner(study, ready, share)
+        journal.append("resumed", budget=study.budget.plain())
+        return _sweep(args, args.resume, journal, display, planner, ready, share)
+
+
+def _resumed_study(args: argparse.Namespace, state: State) -> Study:
+    """The run's own study, with the budget of its last session or the one that is given now."""
+    from mpc_router.config import ConfigError, parse_overrides
+    from sweeps.overrides import with_overrides
+    from sweeps.study import from_tree
+
+    assert state.opened is not None
+    tree = dict(state.opened["study"])
+    if state.budget is not None:
+        tree["budget"] = state.budget
+    try:
+        return from_tree(with_overrides(tree, parse_overrides(args.words)))
+    except ConfigError as error:
+        raise InputError(str(error)) from error
 
 
 def _sweep(
@@ -238,18 +262,20 @@ def _sweep(
     run: Path,
     journal: Journal,
     display: Display,
-    study: Study,
+    planner: Planner,
     ready: Sequence[Ready],
     share: Share,
 ) -> int:
     from sweeps import execution, tables
 
-    display.study(study.objectives, study.cost_vector)
+    study = planner.study
+    points = study.search.points if study.proposes else len(study.points())
+    display.study(study.objectives, study.cost_vector, trials=points * len(study.seeds))
     failure: SweepError | None = None
     outcome: Outcome | None = None
     try:
-        common = execution.job(run, ready, share)
-        outcome = execution.train(journal, display, common, share)
+        common = execution.job(run, study, ready, share)
+        outcome = execution.train(journal, display, planner, common, share)
     except SweepError as error:
         failure = error
     tables.write(run, journal.state)
@@ -263,10 +289,13 @@ def _sweep(
         )
         return EXIT_CODES[signal.Signals(outcome.signal)]
     _show(args, run)
-    if outcome.unended:
+    if outcome.used_up and not outcome.lost and (outcome.unended or outcome.unasked):
+        print(_spent(outcome, run), file=sys.stderr)
+    elif outcome.unended or outcome.unasked:
         reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
+        asked = f", {outcome.unasked} points were not asked" if outcome.unasked else ""
         raise SweepError(
-            f"{outcome.unended} trials have not ended ({reasons}); go on with {_again(run)}"
+            f"{outcome.unended} trials have not ended{asked} ({reasons}); go on with {_again(run)}"
         )
     if outcome.failed:
         print(
@@ -274,6 +303,21 @@ def _sweep(
         )
         return 4
     return 0
+
+
+def _spent(outcome: Outcome, run: Path) -> str:
+    """What a budget that is used up has left undone."""
+    open_ends = []
+    if outcome.unended:
+        open_ends.append(f"{outcome.unended} trials were interrupted")
+    if outcome.unasked:
+        open_ends.append(f"{outcome.unasked} points were not tried")
+    assert outcome.used_up is not None
+    name = outcome.used_up.split()[0]
+    return (
+        f"{outcome.used_up} is used up: {' and '.join(open_ends)}; go on with more: "
+        f"{_again(run)} {name}=..."
+    )
 
 
 def _again(run: Path) -> str:
@@ -299,13 +343,14 @@ def _show(args: argparse.Namespace, run: Path) -> None:
 
 
 def _dry_run(args: argparse.Namespace, study: Study) -> int:
+    from sweeps.batches import first_plan
     from sweeps.display import make_display
     from sweeps.forecast import forecast
     from sweeps.preparation import prepare_sets
 
     ready = prepare_sets(study, _places(args), make_display(quiet=args.quiet))
     share = _share(args, study)
-    forecast(study, ready, _plan(study, ready, share.workers()), share)
+    forecast(study, ready, first_plan(_planner(study, ready, share)), share)
     return 0
 
 
@@ -316,10 +361,9 @@ def _debug(args: argparse.Namespace, study: Study) -> int:
     from sweeps.preparation import prepare_sets
 
     display = make_display(quiet=args.quiet)
-    (ready,) = prepare_sets(study, _places(args), display, only=study.sets[0].name)
-    trial = trial_of(
-        study.base, study.points()[0], study.seeds[0], each=ready.of, prints=ready.prints
-    )
+    point, config = study.first
+    (ready,) = prepare_sets(study, _places(args), display, only=study.set_of(config).name)
+    trial = trial_of(config, point, study.seeds[0], each=ready.of, prints=ready.prints)
     return 0 if debug(trial, ready, display, threads=study.pack.threads) else 4
 
 

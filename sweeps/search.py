@@ -165,7 +165,8 @@ def ask(
         proposals.append(
             Proposal(
                 settings={leaf: _read(space[leaf], trial.params[leaf]) for leaf in space},
-                attributes=_plain(study.trials[trial.number].system_attrs),
+                # not study.trials, which copies every trial for every proposal
+                attributes=_plain(study._storage.get_trial(trial._trial_id).system_attrs),
             )
         )
     attributes = study._storage.get_study_system_attrs(study._study_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sweeps.journal import State
-from sweeps.records import FAILED, SELECTION, Point, Report
+from sweeps.records import FAILED, SELECTION, STOPPED, Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ class Standing:
 def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list[Standing]:
     """Points that no other point beats in one objective and equals or beats in the rest.
 
-    Sorted by the last objective. Points with a failed replicate, or one that has reported nothing
-    yet, are left out.
+    Sorted by the last objective. Points with a failed replicate, one that was stopped early, or one
+    that has reported nothing yet, are left out.
     """
     last = {key: report for (key, split), report in state.latest.items() if split == SELECTION}
     replicates: dict[str, list[str]] = {}
@@ -36,12 +36,14 @@ def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list
     standings = []
     for point in state.points.values():
         keys = replicates.get(point.name, [])
-        failed = any(key in state.endings and state.endings[key].status == FAILED for key in keys)
-        if failed or not keys or not all(key in last for key in keys):
+        out = any(
+            key in state.endings and state.endings[key].status in (FAILED, STOPPED) for key in keys
+        )
+        if out or not keys or not all(key in last for key in keys):
             continue
         mine = [last[key] for key in keys]
         values = {
-            name: fmean(value(report, name, cost_vector) for report in mine) for name in objectives
+            name: fmean(report.value(name, cost_vector) for report in mine) for name in objectives
         }
         standings.append(
             Standing(
@@ -67,15 +69,6 @@ def _losses(standing: Standing, objectives: Mapping[str, str]) -> tuple[float, .
         -standing.values[name] if way == "max" else standing.values[name]
         for name, way in objectives.items()
     )
-
-
-def value(report: Report, objective: str, cost_vector: str) -> float:
-    """What a report says of an objective."""
-    if objective == "cost":
-        return report.cost[cost_vector]
-    if objective.startswith("cost_"):
-        return report.cost[objective.removeprefix("cost_")]
-    return report.metrics[objective]
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -34,6 +34,7 @@ from sweeps.constraints import Constraint, constraints_of
 from sweeps.examples import check_space, default_settings, examples, starts
 from sweeps.overrides import KEYS, flat_settings, with_overrides
 from sweeps.records import Point
+from sweeps.rungs import Ranking
 from sweeps.search import SearchError, SearchRule
 from sweeps.sets import PreparedSet, set_key, sets_of
 from sweeps.space import PackSettings, SpaceError, kind, plain, unknown
@@ -118,6 +119,20 @@ class Study:
     def proposes(self) -> bool:
         """Whether points are proposed as results come in, instead of being known before."""
         return self.search.method != "grid"
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """What its points are ranked by at rungs; None where nothing is stopped early."""
+        if self.stopping.method == "none":
+            return None
+        return Ranking(
+            rule=self.stopping,
+            objectives=dict(self.objectives),
+            cost_vector=self.cost_vector,
+            epochs=self.base.training.epochs,
+            constraints=self.constraints,
+            seed=self.seed,
+        )
 
     @functools.cached_property
     def sets(self) -> tuple[PreparedSet, ...]:

@@ -66,8 +66,20 @@ def write(run: Path, state: State) -> None:
     _write(run, "examples", run_name, [examples])
     text = yaml.safe_dump(dict(opened["study"]), sort_keys=False, default_flow_style=None)
     _write_text(run / schema.STUDY_FILE, text)
-    provenance = {**opened["provenance"], "schema": schema.VERSION}
+    provenance = {**opened["provenance"], "schema": schema.VERSION, "sets": _sets(state)}
     _write_text(run / schema.PROVENANCE_FILE, json.dumps(provenance, indent=1) + "\n")
+
+
+def _sets(state: State) -> list[dict[str, Any]]:
+    """What was prepared, each with its points: those of a search are known as they are asked."""
+    assert state.opened is not None
+    points: dict[str, dict[str, None]] = {}
+    for trial in state.trials.values():
+        points.setdefault(trial.prepared, {})[trial.point] = None
+    return [
+        {**each, "points": list(points.get(each["name"], ()))}
+        for each in state.opened["provenance"]["sets"]
+    ]
 
 
 class _Order:

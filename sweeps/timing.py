@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from sweeps.plan import config_of
 from sweeps.records import Pack, Trial
-from sweeps.worker import Inputs, events, is_joint, stacks, use_threads
+from sweeps.stacks import Inputs, events, is_joint, stacks
+from sweeps.worker import use_threads
 
 
 class _Enough(Exception):

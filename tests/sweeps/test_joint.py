@@ -16,10 +16,12 @@ from mpc_router.costs import from_json
 from mpc_router.joint_training import JointTraining
 from mpc_router.tasks import TASKS, evaluate
 from sweeps import execution
+from sweeps.job import Job
 from sweeps.journal import read, replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.run import main
-from sweeps.worker import EPOCHS, Job, run_pack
+from sweeps.stacks import EPOCHS
+from sweeps.worker import run_pack
 from tests.sweeps.conftest import LITTLE, assert_same_tables, rows, without_ray
 
 Command = Callable[..., int]

@@ -55,8 +55,8 @@ def write(journal: Journal) -> None:
         endings=(ending("k0", part="pack00.parquet"), ending("k1", FAILED, reason="NaN")),
         parts={"pack00.parquet": "11"},
     ).to_json()
-    journal.append("reported", reports=said["reports"])
-    journal.append("ended", endings=said["endings"], parts=said["parts"])
+    journal.append("reported", pack="pack00", reports=said["reports"])
+    journal.append("ended", pack="pack00", endings=said["endings"], parts=said["parts"])
     journal.append("closed", outcome="done")
 
 
@@ -92,7 +92,7 @@ def test_after_any_crash_the_next_writer_goes_on_with_a_sound_journal(
     for length in range(len(whole) + 1):
         cut.write_bytes(whole[:length])
         with Journal(cut) as journal:
-            journal.append("told", batch=0)
+            journal.append("resumed", budget={})
         events = list(read(cut))
         assert [event["n"] for event in events] == list(range(1, len(events) + 1))
         assert len(events) == whole[:length].count(b"\n") + 1
@@ -117,7 +117,7 @@ def test_reports_that_come_twice_stand_once(path: Path) -> None:
         before = dict(journal.state.reports)
         close = {name: value + 9e-6 for name, value in report().losses.items()}
         again = Message(reports=(report(losses=close),)).to_json()
-        journal.append("reported", reports=again["reports"])
+        journal.append("reported", pack="pack00", reports=again["reports"])
         assert journal.state.reports == before
 
 
@@ -143,7 +143,7 @@ def test_a_repeat_that_differs_is_an_error_and_is_not_written(
 def test_a_trial_ends_once_but_an_interrupted_one_may_end_again(tmp_path: Path) -> None:
     def end(status: str) -> None:
         said = Message(endings=(ending(status=status),)).to_json()
-        journal.append("ended", endings=said["endings"], parts={})
+        journal.append("ended", pack="pack00", endings=said["endings"], parts={})
 
     with Journal(tmp_path / "journal.jsonl") as journal:
         pack = Pack(name="a", trials=(Trial(key="k0", point="p00", seed=0, config="{}"),))
@@ -165,7 +165,9 @@ def test_a_second_writer_is_refused_until_the_first_is_done(path: Path) -> None:
 def test_numbers_survive_the_journal_exactly(path: Path) -> None:
     odd = report("k1", epoch=2, metrics={"score": 0.1 + 0.2, "accuracy": 1 / 3})
     with Journal(path) as journal:
-        journal.append("reported", reports=Message(reports=(odd,)).to_json()["reports"])
+        journal.append(
+            "reported", pack="pack00", reports=Message(reports=(odd,)).to_json()["reports"]
+        )
     assert replay(read(path)).reports[odd.place] == odd
 
 

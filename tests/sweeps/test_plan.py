@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.plan import Fingerprints, Plan, config_of, estimate, pack_count, plan, remaining
+from sweeps.batches import grid
+from sweeps.plan import Fingerprints, Plan, Planner, config_of, estimate, pack_count, remaining
 from sweeps.records import InputError
 from sweeps.study import load
 
 
 def planned(*overrides: str, workers: int = 2, data: str = "d") -> Plan:
     study = load("mrpc_grid", overrides)
-    return plan(
-        study,
-        {each.name: Fingerprints(data=data, models=f"e{each.label}") for each in study.sets},
+    return Planner(
+        study=study,
+        prints={each.name: Fingerprints(data=data, models=f"e{each.label}") for each in study.sets},
         workers=workers,
         stack_key=lambda config: str(config.loss_weights.balance_variance),
-    )
+    ).plan(grid(study))
 
 
 def test_the_grid_is_thirty_trials_in_two_packs_a_worker() -> None:
@@ -104,4 +105,4 @@ def test_points_that_are_the_same_trials_are_refused() -> None:
     study = load("mrpc_grid", [names, "alpha=0", "beta=0"])
     same = {each.name: Fingerprints(data="d", models="e") for each in study.sets}
     with pytest.raises(InputError, match="points p00 and p01 are the same trial"):
-        plan(study, same, workers=1, stack_key=lambda config: "")
+        Planner(study=study, prints=same, workers=1, stack_key=lambda config: "").plan(grid(study))

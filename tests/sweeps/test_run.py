@@ -20,9 +20,10 @@ from mpc_router.sources import SourceError
 from mpc_router.tasks import TASKS
 from sweeps import execution, records, run, tables
 from sweeps.arguments import parser
+from sweeps.job import Job
 from sweeps.journal import read, replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
-from sweeps.worker import Job, run_pack
+from sweeps.worker import run_pack
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
 from tests.sweeps.test_study import BAD
 

@@ -18,9 +18,10 @@ from mpc_router.pools import POOLS
 from mpc_router.sources import SourceError
 from mpc_router.tasks import TASKS, evaluate
 from sweeps import execution
+from sweeps.job import Job
 from sweeps.records import Message, Pack
 from sweeps.study import COUNTED, from_tree, load
-from sweeps.worker import Job, run_pack
+from sweeps.worker import run_pack
 from tests.sweeps.conftest import LITTLE, assert_same_tables, rows, without_ray
 
 Command = Callable[..., int]

@@ -45,7 +45,8 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
         for trial in trials
     ]
     reports = Message(reports=tuple(said)).to_json()["reports"]
-    apply(state, {"n": 1, "event": "reported", "pack": "pack00", "reports": reports})
+    event = {"n": 1, "time": "2026-11-23T12:00:00+00:00", "event": "reported", "pack": "pack00"}
+    apply(state, {**event, "reports": reports})
     return state
 
 

@@ -1,0 +1,227 @@
+"""Batches of points: asked when they are due, told when all of them have ended.
+
+Everything that is known of them is in the journal. So a resumed run goes on where it was, and asks
+the same points that an undisturbed one would have asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from typing import Any, Final
+
+from sweeps import rungs
+from sweeps.journal import Journal, State
+from sweeps.plan import Asked, Plan, Planner, remaining
+from sweeps.records import FAILED, INTERRUPTED, SELECTION, STOPPED, InputError, Pack
+from sweeps.search import OPEN, Batch, Result, ask, write_view
+from sweeps.study import Study
+
+VIEW_FILE: Final = "optuna.journal"
+"""The search for Optuna's own tools; rebuilt at any time."""
+
+_REST: Final = 20
+"""A view is written anew when this many times as long as its writing took has passed."""
+
+
+class Batches:
+    """Gives packs as they become due."""
+
+    def __init__(self, journal: Journal, planner: Planner) -> None:
+        """Begins with what an interrupted run has left.
+
+        Raises:
+            InputError: the journal's points are of another space.
+        """
+        self._journal, self._planner, self._study = journal, planner, planner.study
+        state = journal.state
+        _check_space(self._study, state)
+        self._due = deque(remaining(state.packs.values(), state.unended(), state.attempts))
+        self._next_view = 0.0
+
+    def take(self) -> Pack | None:
+        """The next pack to train; None while there is none, which may be for good."""
+        if not self._due:
+            self.tell()
+            self._ask()
+        return self._due.popleft() if self._due else None
+
+    @property
+    def left(self) -> int:
+        """Points of the search that have yet to be asked."""
+        if not self._study.proposes:
+            return 0
+        rule, asked = self._study.search, len(self._journal.state.batches)
+        return max(0, rule.points - asked * rule.batch)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pack that there will ever be has been taken."""
+        return not self._due and not self.left and bool(self._journal.state.trials)
+
+    def tell(self) -> None:
+        """Tells the search of every batch, in order, whose points have all ended."""
+        state = self._journal.state
+        while state.told < len(state.batches):
+            results = [result_of(state, point, self._study) for point in state.proposed[state.told]]
+            if OPEN in results:
+                return
+            said = [dataclasses.asdict(result) for result in results]
+            self._journal.append("told", batch=state.told, results=said)
+            self.show(running=True)
+
+    def show(self, *, running: bool) -> None:
+        """Writes the search for Optuna's tools; while the run goes on now and then, at its end
+        always."""
+        if not self._study.proposes or (running and time.monotonic() < self._next_view):
+            return
+        began = time.monotonic()
+        state, study = self._journal.state, self._study
+        assert state.opened is not None
+        write_view(
+            self._journal.path.with_name(VIEW_FILE),
+            state.opened["run"],
+            study.space,
+            study.objectives,
+            study.search,
+            [
+                dataclasses.replace(
+                    batch, results=tuple(result_of(state, point, study) for point in points)
+                )
+                for batch, points in zip(state.batches, state.proposed, strict=True)
+            ],
+            running=running,
+        )
+        now = time.monotonic()
+        self._next_view = now + _REST * (now - began)
+
+    def _ask(self) -> None:
+        """Asks every batch that is due."""
+        study, state = self._study, self._journal.state
+        if not study.proposes:
+            if not state.trials:
+                self._journal_batch(0, grid(study))
+            return
+        parallel = study.search.parallel
+        while self.left and state.told > len(state.batches) - parallel:
+            self._ask_batch()
+
+    def _ask_batch(self) -> None:
+        study, state = self._study, self._journal.state
+        number = len(state.batches)
+        batch = next_batch(study, state.batches)
+        known = {key: trial.point for key, trial in state.trials.items()}
+        fresh: list[Asked] = []
+        proposed = []
+        for proposal in batch.proposals:
+            config = study.config(proposal.settings)
+            key = self._planner.key(config)
+            if key not in known:  # else the same trials as an earlier point: they are there already
+                point = study.point(_name(len(state.points) + len(fresh), study), config)
+                known[key] = point.name
+                fresh.append((point, config))
+            proposed.append(known[key])
+        self._journal_batch(
+            number,
+            fresh,
+            proposals=[dataclasses.asdict(each) for each in batch.proposals],
+            attributes=dict(batch.attributes),
+            proposed=proposed,
+        )
+
+    def _journal_batch(self, number: int, points: list[Asked], **search: Any) -> None:
+        planned = self._planner.plan(points, packs=len(self._journal.state.packs))
+        self._journal.append(
+            "asked", batch=number, points=planned.points, packs=planned.packs, **search
+        )
+        self._due.extend(planned.packs)
+
+
+def grid(study: Study) -> list[Asked]:
+    """All points of a study that proposes none."""
+    configs = study.configs()
+    return [(point, configs[point.name]) for point in study.points()]
+
+
+def next_batch(study: Study, before: list[Batch]) -> Batch:
+    """The batch of a search that follows these."""
+    return ask(
+        study.space,
+        list(study.objectives.values()),
+        study.search,
+        before,
+        seed=study.seed,
+        start=study.start_points,
+    )
+
+
+def first_plan(planner: Planner) -> Plan:
+    """The grid, or the first batch of a search: what can be shown and tried before a run.
+
+    Raises:
+        InputError: two points of a grid are the same trials.
+    """
+    study = planner.study
+    if not study.proposes:
+        return planner.plan(grid(study))
+    fresh: dict[str, Asked] = {}
+    for proposal in next_batch(study, []).proposals:
+        config = study.config(proposal.settings)
+        point = study.point(_name(len(fresh), study), config)
+        fresh.setdefault(planner.key(config), (point, config))
+    return planner.plan(list(fresh.values()))
+
+
+def result_of(state: State, point: str, study: Study) -> Result:
+    """What came of a point: means over its replicates, at the last epoch that all have reached.
+
+    A failed replicate makes it failed; one that has yet to end, or was interrupted, open.
+    """
+    keys = state.replicates[point]
+    endings = [state.endings.get(key) for key in keys]
+    ended = [ending for ending in endings if ending and ending.status != INTERRUPTED]
+    if len(ended) < len(keys):
+        return OPEN
+    if any(ending.status == FAILED for ending in ended):
+        return Result(ended="failed", reached=0.0)
+    stopped = any(ending.status == STOPPED for ending in ended)
+    shared = min(ending.epochs for ending in ended)
+    means = rungs.means(
+        [
+            state.reports[ending.key, shared if stopped else ending.epoch, SELECTION]
+            for ending in ended
+        ],
+        study.objectives,
+        study.cost_vector,
+        study.constraints,
+    )
+    return Result(
+        ended="stopped" if stopped else "complete",
+        values=tuple(means.values.values()),
+        violations=means.violations,
+        reached=shared / study.base.training.epochs if stopped else 1.0,
+    )
+
+
+def _name(number: int, study: Study) -> str:
+    """`p007` of some hundred points: as many digits as the last one needs."""
+    return f"p{number:0{max(2, len(str(study.search.points - 1)))}d}"
+
+
+def _check_space(study: Study, state: State) -> None:
+    for batch in state.batches:
+        for proposal in batch.proposals:
+            inside = proposal.settings.keys() == study.space.keys() and all(
+                axis.holds(_listed(proposal.settings[leaf])) for leaf, axis in study.space.items()
+            )
+            if not inside:
+                raise InputError(
+                    f"the journal's point {dict(proposal.settings)} lies outside of the study's "
+                    f"space ({', '.join(study.space)}); the journal is of another study"
+                )
+
+
+def _listed(value: Any) -> Any:
+    """A sequence as the axis has it, after JSON."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,255 @@
+"""The stacks of a pack in training, and what their lanes leave behind.
+
+Letters: L lanes, N examples, K experts, C outputs of an expert.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from mpc_router import joint, joint_inputs, outputs, stack
+from mpc_router.checkpoint import save
+from mpc_router.evaluate import EpochResult, LanesEnded, SplitReport
+from mpc_router.joint_inputs import JointInputs
+from mpc_router.outputs import Prepared, Progress
+from mpc_router.stack import Lane, stack_key
+from sweeps import parts
+from sweeps.job import Job
+from sweeps.plan import config_of
+from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
+
+Inputs = Prepared | JointInputs
+"""What trials train on: outputs of frozen experts, or what their own experts begin with."""
+
+EPOCHS: Final = "epochs"
+"""In a joint trial's checkpoint, while it trains: what it goes on from when interrupted."""
+
+
+Drop = Mapping[str, str]
+"""Trials to end now, each with the reason, by key."""
+
+
+@dataclass(kw_only=True)
+class PackRun:
+    """A pack in training: what has been gathered for its last message."""
+
+    pack: Pack
+    job: Job
+    began: float = field(default_factory=time.monotonic)
+    routing: list[pa.Table] = field(default_factory=list)
+    experts: list[pa.Table] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why trials were stopped, by key."""
+
+    def failed(self, trial: Trial, *, epochs: int, reason: str) -> Ending:
+        """The ending of a trial by its own fault."""
+        return Ending(
+            key=trial.key,
+            status=FAILED,
+            epochs=epochs,
+            seconds=self.seconds(),
+            attempt=self.pack.attempt,
+            reason=reason,
+        )
+
+    def seconds(self) -> float:
+        """Since the pack began."""
+        return time.monotonic() - self.began
+
+    def reports(
+        self, split: SplitReport, epoch: int, trials: Sequence[Trial], *, only: int | None = None
+    ) -> tuple[Report, ...]:
+        """Reports of a split, under the study's measured costs too."""
+        measured = self.job.measured.get(trials[0].prepared, {})
+        costs = {name: vector.mean(split.share) for name, vector in measured.items()}
+        whole = dataclasses.replace(split, cost={**split.cost, **costs})
+        return reports(whole, epoch, trials, self.seconds(), only=only)
+
+
+class Stack:
+    """Lanes in training together, an epoch at a time."""
+
+    def __init__(self, run: PackRun, trials: list[Trial], progress: Progress | None) -> None:
+        self._run, self._trials = run, trials
+        first = trials[0]
+        self._inputs = _opened(run.job.prepared[first.prepared], first)
+        self._training = events(
+            trials, self._inputs, progress, checkpoints=run.job.checkpoints / first.key / EPOCHS
+        )
+        self._live = set(range(len(trials)))
+        self._epochs = 0
+        self.over = False
+
+    def advance(self, drop: Drop) -> Message:
+        """Ends the trials to drop and trains the others an epoch, or ends them after their last.
+
+        Gives the reports of the new epoch, and those of the quoted splits of trials that ended.
+        """
+        leaving = {lane for lane in self._live if self._trials[lane].key in drop}
+        for lane in leaving:
+            self._run.reasons[self._trials[lane].key] = drop[self._trials[lane].key]
+        quoted: tuple[Report, ...] = ()
+        answer: set[int] | None = leaving if self._epochs else None
+        while True:
+            try:
+                event = self._training.send(answer)
+            except StopIteration:
+                self.over = True
+                return Message(reports=quoted)
+            except OSError:
+                raise  # the surroundings, and no trial's fault
+            except Exception as error:
+                self.over = True
+                reason = f"{type(error).__name__}: {error}"
+                return Message(
+                    reports=quoted,
+                    endings=tuple(
+                        self._run.failed(self._trials[lane], epochs=self._epochs, reason=reason)
+                        for lane in sorted(self._live)
+                    ),
+                )
+            answer = None
+            if isinstance(event, EpochResult):
+                message = self._reported(event)
+                return dataclasses.replace(message, reports=(*quoted, *message.reports))
+            if event.reason != "failed":
+                self._live -= {int(lane) for lane in event.lanes}
+                quoted += _finish(self._run, event, self._trials, self._inputs)
+
+    def _reported(self, event: EpochResult) -> Message:
+        self._live -= {failure.lane for failure in event.failures}
+        endings = tuple(
+            self._run.failed(
+                self._trials[failure.lane], epochs=self._epochs, reason=failure.message
+            )
+            for failure in event.failures
+        )
+        self._epochs = event.epoch
+        reports = self._run.reports(event.report, event.epoch, self._trials)
+        return Message(reports=reports, endings=endings)
+
+
+def is_joint(trial: Trial) -> bool:
+    """Whether its experts train too."""
+    return config_of(trial).training.experts == "joint"
+
+
+def stacks(pack: Pack) -> list[list[Trial]]:
+    """The pack's trials by set and stack, in the order of their first trials; joint ones alone."""
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in pack.trials:
+        together = trial.key if is_joint(trial) else stack_key(config_of(trial))
+        groups.setdefault((trial.prepared, together), []).append(trial)
+    return list(groups.values())
+
+
+def _opened(folder: Path, trial: Trial) -> Inputs:
+    """What the trial trains on."""
+    return joint_inputs.open_joint(folder) if is_joint(trial) else outputs.open_prepared(folder)
+
+
+def events(
+    trials: Sequence[Trial],
+    inputs: Inputs,
+    progress: Progress | None,
+    *,
+    checkpoints: Path | None = None,
+) -> Generator[EpochResult | LanesEnded, Any, None]:
+    """The training of a stack; of a joint trial with its epochs in the folder."""
+    lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
+    device = _device(lanes[0])
+    if isinstance(inputs, JointInputs):
+        return joint.train(
+            lanes,
+            inputs,
+            device=device,
+            progress=progress,
+            checkpoints=checkpoints,
+            resume=checkpoints is not None,
+        )
+    return stack.train(lanes, inputs, device=device, progress=progress)
+
+
+def _finish(
+    run: PackRun, event: LanesEnded, trials: Sequence[Trial], inputs: Inputs
+) -> tuple[Report, ...]:
+    """Keeps what the lanes leave behind; gives their reports of the quoted splits."""
+    quoted: list[Report] = []
+    for place, lane in enumerate(event.lanes):
+        trial, checkpoint = trials[int(lane)], event.checkpoints[place]
+        save(checkpoint, run.job.checkpoints / trial.key)
+        for split in event.reports:
+            quoted += run.reports(split, checkpoint.epoch, trials, only=int(lane))
+        run.routing += [
+            parts.routing(
+                trial.key,
+                split.split,
+                example=np.asarray(split.example),
+                routes=split.routes[place],
+                logits=split.logits[place],
+            )
+            for split in event.routing
+        ]
+        for said in event.experts:  # of a joint trial: nobody else has these experts
+            run.experts += parts.experts(trial.key, said, regression=inputs.task.regression)
+        run.endings.append(
+            Ending(
+                key=trial.key,
+                status=COMPLETED if event.reason == "completed" else STOPPED,
+                epochs=event.epoch,
+                epoch=checkpoint.epoch,
+                seconds=run.seconds(),
+                attempt=run.pack.attempt,
+                reason=run.reasons.get(trial.key),
+                part=run.pack.file,
+                experts=run.pack.experts_file if event.experts else None,
+            )
+        )
+    return tuple(quoted)
+
+
+def reports(
+    split: SplitReport,
+    epoch: int,
+    trials: Sequence[Trial],
+    seconds: float,
+    *,
+    only: int | None = None,
+) -> tuple[Report, ...]:
+    """A report for each lane of arrays over lanes; `only` that one if given."""
+    return tuple(
+        Report(
+            key=trials[int(lane)].key,
+            epoch=epoch,
+            split=split.split,
+            metrics={name: float(values[row]) for name, values in split.metrics.items()},
+            cost={name: float(values[row]) for name, values in split.cost.items()},
+            losses={
+                name: float(getattr(split, name)[row])
+                for name in ("loss", "loss_task", "loss_balance", "loss_cost")
+            },
+            share=tuple(map(float, split.share[row])),
+            gate=tuple(map(float, split.gate[row])),
+            gate_entropy=float(split.gate_entropy[row]),
+            seconds=seconds,
+        )
+        for row, lane in enumerate(split.lanes)
+        if only is None or int(lane) == only
+    )
+
+
+def _device(lane: Lane) -> str:
+    asked = lane.config.training.device
+    if asked != "auto":
+        return str(asked)
+    return "cuda" if torch.cuda.is_available() else "cpu"
