@@ -12,10 +12,11 @@ from collections import deque
 from typing import Any, Final
 
 from sweeps import rungs
-from sweeps.journal import Journal, State
+from sweeps.journal import Journal
 from sweeps.plan import Asked, Plan, Planner, remaining
 from sweeps.records import FAILED, INTERRUPTED, SELECTION, STOPPED, InputError, Pack
 from sweeps.search import OPEN, Batch, Result, ask, write_view
+from sweeps.state import State
 from sweeps.study import Study
 
 VIEW_FILE: Final = "optuna.journal"

@@ -14,7 +14,6 @@ import pyarrow as pa
 from sweeps import parts
 from sweeps.display import Display
 from sweeps.job import Job
-from sweeps.journal import LOSS_TOLERANCE, State
 from sweeps.preparation import Ready
 from sweeps.records import (
     CHECKPOINTS_FOLDER,
@@ -27,6 +26,7 @@ from sweeps.records import (
     Report,
     Trial,
 )
+from sweeps.state import LOSS_TOLERANCE, State
 from sweeps.worker import run_pack
 
 

@@ -25,9 +25,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.journal import State
 from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
 from sweeps.standing import Standing, front
+from sweeps.state import State
 
 FRONT_ROWS = 12
 

@@ -1,18 +1,9 @@
-"""The journal: one JSON event a line, appended by one writer, folded into one state.
+"""The journal: one JSON event a line, appended by one writer; `sweeps.state` says what they mean.
 
-Events, each with its number `n` and UTC `time`:
-
-- `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
-- `resumed`: another session of the run begins, with the budget it has in all
-- `asked`: a batch of points with their trials and packs; of a search also its proposals
-- `started`: a pack on a worker, its attempt and its trials' keys
-- `reported`: reports of a pack's trials
-- `decided`: which trials go on at a rung
-- `ended`: endings of trials, and the bulk files that they name with their hashes
-- `told`: the search has heard of a batch, and of what
-- `closed`: the run is over or interrupted
-
-`replay(events)` gives the state, live and on resume alike.
+A line is `{"v": schema version, "n": number, "time": UTC, "mono": seconds of the writer's monotonic
+clock, "event": kind, ..., "check": CRC-32 of all before}`. A last line without its end is what a
+crash leaves, and is cut off; any other line that is not as it was written is named, and nobody
+guesses what it said.
 """
 
 from __future__ import annotations
@@ -21,263 +12,50 @@ import dataclasses
 import datetime
 import fcntl
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from sweeps.records import (
-    INTERRUPTED,
-    SELECTION,
-    Decision,
-    Ending,
-    Pack,
-    Point,
-    Report,
-    SweepError,
-    Trial,
-    pack_from,
-    report_from,
+from sweeps.state import Event, JournalError, State, apply, replay
+
+VERSION: Final = 1
+"""Of the events; another one is refused."""
+
+_CHECK: Final = b',"check":"'
+_DURABLE: Final = frozenset(
+    {"opened", "resumed", "reopened", "asked", "decided", "ended", "told", "closed"}
 )
-from sweeps.search import Batch, Proposal, Result
-
-Event = Mapping[str, Any]
-
-LOSS_TOLERANCE: Final = 1e-5
-"""Losses of a repeated report may differ by this much; scores and costs may not differ."""
-
-_DURABLE: Final = frozenset({"opened", "resumed", "asked", "decided", "ended", "told", "closed"})
-
-
-class JournalError(SweepError):
-    """A journal that cannot be read or written: which file, which line, why."""
 
 
 class JournalBusy(JournalError):
     """Another process writes this journal."""
 
 
-@dataclass
-class State:
-    """What the events so far amount to. `replay` makes it, `apply` alone changes it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What a repair has taken out of a journal."""
 
-    opened: Event | None = None
-    points: dict[str, Point] = field(default_factory=dict)
-    trials: dict[str, Trial] = field(default_factory=dict)
-    replicates: dict[str, list[str]] = field(default_factory=dict)
-    """Keys by point."""
+    line: int
+    """The first that was not sound."""
 
-    packs: dict[str, Pack] = field(default_factory=dict)
-    """As they were asked; `attempt` is that of the last start."""
+    gone: int
+    """Lines from there on."""
 
-    pack_of: dict[str, str] = field(default_factory=dict)
-    attempts: dict[str, int] = field(default_factory=dict)
-    """Starts by pack."""
-
-    reports: dict[tuple[str, int, str], Report] = field(default_factory=dict)
-    latest: dict[tuple[str, str], Report] = field(default_factory=dict)
-    """The report of the highest epoch, by key and split."""
-
-    decisions: dict[tuple[str, int], Decision] = field(default_factory=dict)
-    endings: dict[str, Ending] = field(default_factory=dict)
-    parts: dict[str, str] = field(default_factory=dict)
-    """Bulk files with their hashes."""
-
-    batches: list[Batch] = field(default_factory=list)
-    """Of a search: what was proposed, and of those that were told, what came of it."""
-
-    proposed: list[tuple[str, ...]] = field(default_factory=list)
-    """By batch, the point of each proposal; one that was there before stands for both."""
-
-    told: int = 0
-    """Batches that the search has heard of."""
-
-    budget: Mapping[str, Any] | None = None
-    """Of the last session that was given one; None: the study's."""
-
-    seconds: float = 0.0
-    """By the clock, of all sessions together."""
-
-    epochs: int = 0
-    """That trials have finished, all trials together."""
-
-    trained: dict[tuple[str, int], float] = field(default_factory=dict)
-    """Seconds of a pack's attempt."""
-
-    closed: str | None = None
-    """How the run was closed last; None while it runs."""
-
-    events: int = 0
-    _at: datetime.datetime | None = None
-    """When the last event was written."""
-
-    def unended(self) -> tuple[Trial, ...]:
-        """Trials that have yet to end, in the order of asking; an interrupted one has not."""
-        return tuple(trial for key, trial in self.trials.items() if not self._is_final(key))
-
-    def _is_final(self, key: str) -> bool:
-        ending = self.endings.get(key)
-        return ending is not None and ending.status != INTERRUPTED
-
-
-def replay(events: Iterable[Event]) -> State:
-    """The state that a live run had after these events.
-
-    Raises:
-        JournalError: an event that cannot follow the ones before it.
-    """
-    state = State()
-    for event in events:
-        apply(state, event)
-    return state
-
-
-def apply(state: State, event: Event) -> None:
-    """Takes one event into the state."""
-    if event["n"] != state.events + 1:
-        raise JournalError(f"event {event['n']} follows event {state.events}; events are missing")
-    kind = event["event"]
-    if kind not in _FOLDS:
-        raise JournalError(f"event {event['n']} is of unknown kind {kind!r}")
-    _FOLDS[kind](state, event)
-    _tick(state, event)
-    state.events += 1
-    if kind != "closed":
-        state.closed = None
-
-
-def _tick(state: State, event: Event) -> None:
-    """Time goes on within a session; what lies between two counts for nothing."""
-    now = datetime.datetime.fromisoformat(event["time"])
-    if state._at is not None and event["event"] != "resumed":
-        state.seconds += max(0.0, (now - state._at).total_seconds())
-    state._at = now
-
-
-def _opened(state: State, event: Event) -> None:
-    if state.opened is not None:
-        raise JournalError(f"event {event['n']} opens the run a second time")
-    state.opened = event
-    state.parts.update(event["parts"])
-
-
-def _resumed(state: State, event: Event) -> None:
-    state.budget = event["budget"]
-
-
-def _asked(state: State, event: Event) -> None:
-    if event.get("proposals") is not None:
-        state.batches.append(
-            Batch(
-                proposals=tuple(Proposal(**each) for each in event["proposals"]),
-                attributes=event["attributes"],
-            )
-        )
-        state.proposed.append(tuple(event["proposed"]))
-    for each in event["points"]:
-        state.points[each["name"]] = Point(**each)
-    for each in event["packs"]:
-        pack = pack_from(each)
-        state.packs[pack.name] = pack
-        for trial in pack.trials:
-            state.trials[trial.key] = trial
-            state.replicates.setdefault(trial.point, []).append(trial.key)
-            state.pack_of[trial.key] = pack.name
-
-
-def _started(state: State, event: Event) -> None:
-    state.attempts[event["pack"]] = event["attempt"]
-
-
-def _reported(state: State, event: Event) -> None:
-    for each in event["reports"]:
-        report = report_from(each)
-        first = state.reports.setdefault(report.place, report)
-        if first is not report:
-            _same(first, report, event["n"])
-            continue
-        state.epochs += report.split == SELECTION
-        _worked(state, event["pack"], report.seconds)
-        latest = state.latest.get((report.key, report.split))
-        if latest is None or latest.epoch < report.epoch:
-            state.latest[report.key, report.split] = report
-
-
-def _worked(state: State, pack: str, seconds: float) -> None:
-    place = pack, state.attempts.get(pack, 1)
-    state.trained[place] = max(seconds, state.trained.get(place, 0.0))
-
-
-def _same(first: Report, again: Report, number: int) -> None:
-    """A repeat is no error where it says the same; losses may differ by rounding."""
-    for name in ("metrics", "cost"):
-        if getattr(first, name) != getattr(again, name):
-            raise JournalError(
-                f"event {number}: {again.place} is reported again with {name} "
-                f"{dict(getattr(again, name))}, the first said {dict(getattr(first, name))}"
-            )
-    for name, value in first.losses.items():
-        if not math.isclose(value, again.losses[name], rel_tol=0, abs_tol=LOSS_TOLERANCE):
-            raise JournalError(
-                f"event {number}: {again.place} is reported again with {name} "
-                f"{again.losses[name]}, the first said {value}"
-            )
-
-
-def _decided(state: State, event: Event) -> None:
-    for each in event["decisions"]:
-        decision = Decision(**each)
-        state.decisions[decision.key, decision.epoch] = decision
-
-
-def _ended(state: State, event: Event) -> None:
-    state.parts.update(event["parts"])
-    for each in event["endings"]:
-        ending = Ending(**each)
-        if not state._is_final(ending.key):
-            state.endings[ending.key] = ending
-        _worked(state, event["pack"], ending.seconds)
-
-
-def _told(state: State, event: Event) -> None:
-    number = event["batch"]
-    if number != state.told or number >= len(state.batches):
-        raise JournalError(
-            f"event {event['n']} tells of batch {number}, but {state.told} of "
-            f"{len(state.batches)} are told"
-        )
-    results = tuple(
-        Result(**{**each, "values": tuple(each["values"])}) for each in event["results"]
-    )
-    state.batches[number] = dataclasses.replace(state.batches[number], results=results)
-    state.told += 1
-
-
-def _closed(state: State, event: Event) -> None:
-    state.closed = event["outcome"]
-
-
-_FOLDS: Final = {
-    "opened": _opened,
-    "resumed": _resumed,
-    "asked": _asked,
-    "started": _started,
-    "reported": _reported,
-    "decided": _decided,
-    "ended": _ended,
-    "told": _told,
-    "closed": _closed,
-}
+    reason: str
+    saved: Path
+    """The journal as it was."""
 
 
 def read(path: Path) -> Iterator[Event]:
     """The events in order; a torn last line (a crash while writing) is left out.
 
     Raises:
-        JournalError: no such file, or a line other than the last that cannot be read.
+        JournalError: no such file, or a line other than the last that is not as it was written.
     """
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
@@ -285,14 +63,35 @@ def read(path: Path) -> Iterator[Event]:
         raise JournalError(f"{path}: {error.strerror}; name a run's folder") from error
     for number, line in enumerate(lines, 1):
         try:
-            event = json.loads(line)
-            if not {"n", "event"} <= event.keys():
-                raise ValueError("not an event")
-        except (ValueError, AttributeError) as error:
+            yield _event(line)
+        except ValueError as error:
             raise JournalError(
-                f"{path}:{number}: {error}; lines 1 to {number - 1} are sound"
+                f"{path}:{number}: {error}; lines 1 to {number - 1} are sound, --repair keeps them"
             ) from error
-        yield event
+
+
+def _event(line: bytes) -> Event:
+    """What a line says.
+
+    Raises:
+        ValueError: it is not as it was written, or written by another version.
+    """
+    body, found, check = line.rpartition(_CHECK)
+    if not found or check != b'%08x"}' % zlib.crc32(body):
+        raise ValueError("the line is damaged (its checksum is not that of what it says)")
+    event: dict[str, Any] = json.loads(body + b"}")
+    if event["v"] != VERSION:
+        raise ValueError(
+            f"written with schema version {event['v']}, and this program reads {VERSION}"
+        )
+    return event
+
+
+def line_of(event: Event) -> bytes:
+    """The line that says it, with its checksum and its end."""
+    text = json.dumps(event, default=_plain, separators=(",", ":"), allow_nan=False)
+    body = text[:-1].encode()
+    return b'%s%s%08x"}\n' % (body, _CHECK, zlib.crc32(body))
 
 
 class Journal:
@@ -302,34 +101,64 @@ class Journal:
     are flushed: a crash of the machine may lose them, a crash of the process does not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, repair: bool = False) -> None:
         """Opens for appending, cuts a torn last line off, folds what is there.
+
+        `repair` keeps the sound part of a damaged journal; what it was is kept beside it.
 
         Raises:
             JournalBusy: another process writes it.
             JournalError: it cannot be read.
         """
         self.path = path
+        new = not path.exists()
         self._file = path.open("a+b", buffering=0)  # nothing is left to be written later
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise JournalBusy(f"{path} is being written by another process; wait for it") from error
+            raise JournalBusy(
+                f"{path} is being written by another process; wait for it to end"
+            ) from error
         try:
-            self._cut_torn_line()
+            if new:
+                sync_folder(path.parent)
+            self.torn = self._cut_torn_line()
+            self.repaired = self._repair() if repair else None
             self.state = replay(read(path))
         except BaseException:
             self._file.close()
             raise
 
-    def _cut_torn_line(self) -> None:
+    def _cut_torn_line(self) -> int:
+        """Bytes of a last line that was never finished; they are gone."""
         self._file.seek(0)
         whole = self._file.read()
         end = whole.rfind(b"\n") + 1
         if end < len(whole):
             self._file.truncate(end)
             os.fsync(self._file.fileno())
+        return len(whole) - end
+
+    def _repair(self) -> Repaired | None:
+        """Cuts the journal off before its first line that is not sound."""
+        state, kept = State(), 0
+        whole = self.path.read_bytes()
+        lines = whole.split(b"\n")[:-1]
+        for number, line in enumerate(lines, 1):
+            try:
+                apply(state, _event(line))
+            except (ValueError, JournalError) as error:
+                now = datetime.datetime.now(datetime.UTC)
+                saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
+                saved.write_bytes(whole)
+                self._file.truncate(kept)
+                os.fsync(self._file.fileno())
+                return Repaired(
+                    line=number, gone=len(lines) - number + 1, reason=str(error), saved=saved
+                )
+            kept += len(line) + 1
+        return None
 
     def append(self, event: str, **data: Any) -> None:
         """Writes the event and takes it into the state; one that cannot be is not written.
@@ -342,12 +171,19 @@ class Journal:
         if self._file.closed:
             raise JournalError(f"{self.path} could not be written to; what it holds is sound")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        whole = {"n": self.state.events + 1, "time": now, "event": event, **data}
-        line = json.dumps(whole, default=_plain, separators=(",", ":"), allow_nan=False)
-        apply(self.state, json.loads(line))
+        whole = {
+            "v": VERSION,
+            "n": self.state.events + 1,
+            "time": now,
+            "mono": round(time.monotonic(), 3),
+            "event": event,
+            **data,
+        }
+        line = line_of(whole)
+        apply(self.state, _event(line[:-1]))
         end = os.fstat(self._file.fileno()).st_size
         try:
-            self._write(line.encode() + b"\n", durable=event in _DURABLE)
+            self._write(line, durable=event in _DURABLE)
         except OSError:
             self._take_back(end)
             raise
@@ -381,6 +217,15 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names in a folder durable: a new file, or one that was renamed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from sweeps import rungs
 from sweeps.budget import Budget
-from sweeps.journal import Journal, State
+from sweeps.journal import Journal
 from sweeps.records import (
     BETWEEN,
     INSIDE,
@@ -23,6 +23,7 @@ from sweeps.records import (
     SweepError,
 )
 from sweeps.rungs import Ranking
+from sweeps.state import State
 
 BUDGET: Final = "budget"
 """Reason of a trial that the budget has interrupted."""

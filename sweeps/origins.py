@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.journal import State
 from sweeps.preparation import Ready
 from sweeps.records import InputError
+from sweeps.state import State
 
 
 def said(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from mpc_router.outputs import Places
     from sweeps.display import Display
     from sweeps.execution import Outcome, Share
-    from sweeps.journal import Journal, State
+    from sweeps.journal import Journal
     from sweeps.plan import Planner
     from sweeps.preparation import Ready
+    from sweeps.state import State
     from sweeps.study import Study
 
 
@@ -372,8 +373,9 @@ def _replay(args: argparse.Namespace) -> int:
     from sweeps import origins
     from sweeps.debug import Before, debug
     from sweeps.display import make_display
-    from sweeps.journal import read, replay
+    from sweeps.journal import read
     from sweeps.preparation import prepare_sets
+    from sweeps.state import replay
     from sweeps.study import from_tree
 
     if not (args.debug and args.key and args.run):

@@ -255,7 +255,8 @@ def _frozen(
         distributions={leaf: _distribution(space[leaf]) for leaf in proposal.settings},
         values=list(result.values) if complete else None,
         constraints=_constraints(result, rule) if complete else None,
-        user_attrs={"ended": result.ended, "epochs_reached": result.reached},
+        user_attrs={"ended": result.ended}
+        | ({} if result.ended == "open" else {"share_of_epochs": result.reached}),
         system_attrs=dict(proposal.attributes),
     )
 

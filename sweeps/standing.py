@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from sweeps.journal import State
 from sweeps.records import FAILED, SELECTION, STOPPED, Point
+from sweeps.state import State
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ import yaml
 
 from analysis import schema
 from sweeps import parts
-from sweeps.journal import State
 from sweeps.records import FAILED, FIRST_SET, INTERRUPTED, Ending, Report, SweepError, Trial
+from sweeps.state import State
 
 COLUMN_TYPES: Final = {
     "bool": pa.bool_(),

@@ -10,9 +10,10 @@ import pytest
 
 from sweeps import execution, rungs
 from sweeps.job import Job
-from sweeps.journal import State, apply, read, replay
+from sweeps.journal import read
 from sweeps.records import BETWEEN, COMPLETED, INTERRUPTED, SELECTION, STOPPED, Message, Pack
 from sweeps.run import main
+from sweeps.state import State, apply, replay
 from sweeps.study import from_tree
 from sweeps.worker import run_pack
 from tests.sweeps.conftest import LITTLE, rows, without_ray

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sweeps.journal import Journal, JournalBusy, JournalError, read, replay
+from sweeps.journal import VERSION, Journal, JournalBusy, line_of, read
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Ending, Message, Pack, Report, Trial
+from sweeps.state import JournalError, replay
 
 KEYS = ("k0", "k1")
 
@@ -172,10 +172,75 @@ def test_numbers_survive_the_journal_exactly(path: Path) -> None:
 
 
 def test_an_unknown_event_is_refused(path: Path) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps({"n": 7, "event": "dreamt"}) + "\n")
+    with path.open("ab") as file:
+        file.write(line_of({"v": VERSION, "n": 7, "event": "dreamt"}))
     with pytest.raises(JournalError, match="unknown kind 'dreamt'"):
         replay(read(path))
+
+
+def test_a_journal_of_another_version_is_refused(path: Path) -> None:
+    event = {**next(read(path)), "v": VERSION + 1}
+    path.write_bytes(line_of(event))
+    with pytest.raises(JournalError, match=f"schema version {VERSION + 1}, .* reads {VERSION}"):
+        replay(read(path))
+
+
+def test_no_flipped_bit_is_ever_taken_for_what_was_written(path: Path, tmp_path: Path) -> None:
+    """Each is an error that names a line, or a torn end: never another state."""
+    whole = path.read_bytes()
+    events = list(read(path))
+    flipped = tmp_path / "flipped.jsonl"
+    torn = 0
+    for place in range(len(whole)):
+        for bit in (0, 3, 7):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            flipped.write_bytes(changed)
+            found, said = [], ""
+            try:
+                for event in read(flipped):
+                    found.append(event)
+            except JournalError as error:
+                said = str(error)
+            torn += not said
+            assert not said or f"flipped.jsonl:{len(found) + 1}:" in said
+            assert found == events[: len(found)]
+            assert len(found) < len(events)
+    assert torn == 3  # the last line's end
+
+
+def test_a_repair_keeps_the_sound_part_and_says_what_goes(path: Path, tmp_path: Path) -> None:
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        broken = b"".join([*lines[:number], line.replace(b"e", b"E", 1), *lines[number + 1 :]])
+        path.write_bytes(broken)
+        with pytest.raises(JournalError, match=rf"journal.jsonl:{number + 1}: .*--repair keeps"):
+            Journal(path)
+        with Journal(path, repair=True) as journal:
+            assert journal.repaired is not None
+            assert (journal.repaired.line, journal.repaired.gone) == (
+                number + 1,
+                len(lines) - number,
+            )
+            assert journal.repaired.saved.read_bytes() == broken
+            assert journal.state.events == number
+        assert path.read_bytes() == b"".join(lines[:number])
+
+
+def test_a_sound_journal_needs_no_repair(path: Path) -> None:
+    whole = path.read_bytes()
+    with Journal(path, repair=True) as journal:
+        assert journal.repaired is None
+    assert path.read_bytes() == whole
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_clock_that_is_set_does_not_count(path: Path) -> None:
+    events = [dict(event) for event in read(path)]
+    seconds = replay(events).seconds
+    jumped = [{**event, "time": "1999-01-01T00:00:00.000+00:00"} for event in events]
+    assert replay(jumped).seconds == seconds >= 0
 
 
 @pytest.mark.parametrize("room", [0, 40, 500])

@@ -21,8 +21,9 @@ from mpc_router.tasks import TASKS
 from sweeps import execution, records, run, tables
 from sweeps.arguments import parser
 from sweeps.job import Job
-from sweeps.journal import read, replay
+from sweeps.journal import read
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
+from sweeps.state import replay
 from sweeps.worker import run_pack
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
 from tests.sweeps.test_study import BAD

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from sweeps import rungs
 from sweeps.batches import Batches
-from sweeps.journal import State, apply, read, replay
+from sweeps.journal import line_of, read
 from sweeps.records import (
     COMPLETED,
     FAILED,
@@ -24,6 +24,7 @@ from sweeps.records import (
     Pack,
     Report,
 )
+from sweeps.state import State, apply, replay
 from sweeps.stopping import Rule
 from sweeps.study import from_tree
 from tests.sweeps.conftest import assert_same_tables, rows
@@ -307,10 +308,10 @@ def test_a_budget_that_is_used_up_ends_clean_and_a_larger_one_goes_on_to_the_sam
 def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
     events = [dict(event) for event in read(searched / "journal.jsonl")]
     spent = replay(events).seconds
-    later = {"n": len(events) + 1, "time": "2099-01-01T00:00:00.000+00:00"}
+    later = {"n": len(events) + 1, "mono": events[-1]["mono"] + 1e6}
     resumed = [*events, {**later, "event": "resumed", "budget": {}}]
     assert replay(resumed).seconds == spent
-    closed = {**later, "n": len(events) + 2, "time": "2099-01-01T00:00:07.000+00:00"}
+    closed = {**later, "n": len(events) + 2, "mono": later["mono"] + 7}
     assert replay([*resumed, {**closed, "event": "closed", "outcome": "done"}]).seconds == (
         pytest.approx(spent + 7)
     )
@@ -356,10 +357,9 @@ def test_a_journal_of_another_space_is_refused(
     searched: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     journal = searched / "journal.jsonl"
-    first, *rest = journal.read_text().splitlines()
-    opened = json.loads(first)
+    opened, *rest = read(journal)
     opened["study"]["space"]["alpha"] = {"loguniform": [10, 20]}
-    journal.write_text("\n".join([json.dumps(opened), *rest]) + "\n")
+    journal.write_bytes(b"".join(map(line_of, [opened, *rest])))
     assert command("--resume", str(searched), "--quiet") == 2
     assert "lies outside of the study's space" in capsys.readouterr().err
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.journal import State, apply
 from sweeps.records import Message, Pack, Point, Report, Trial
 from sweeps.standing import front
+from sweeps.state import State, apply
 
 
 def report(key: str, epoch: int, score: float, cost: float) -> Report:
@@ -45,7 +45,7 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
         for trial in trials
     ]
     reports = Message(reports=tuple(said)).to_json()["reports"]
-    event = {"n": 1, "time": "2026-11-23T12:00:00+00:00", "event": "reported", "pack": "pack00"}
+    event = {"n": 1, "mono": 0.0, "event": "reported", "pack": "pack00"}
     apply(state, {**event, "reports": reports})
     return state
 

@@ -1,0 +1,275 @@
+"""What the events of a journal amount to.
+
+Events:
+
+- `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
+- `reopened`: trials that had ended are to be trained again, and why
+- `resumed`: another session of the run begins, with the budget it has in all
+- `asked`: a batch of points with their trials and packs; of a search also its proposals
+- `started`: a pack on a worker, its attempt and its trials' keys
+- `reported`: reports of a pack's trials
+- `decided`: which trials go on at a rung
+- `ended`: endings of trials, and the bulk files that they name with their hashes
+- `told`: the search has heard of a batch, and of what
+- `closed`: the run is over or interrupted
+
+`replay(events)` gives the state, live and on resume alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sweeps.records import (
+    INTERRUPTED,
+    SELECTION,
+    Decision,
+    Ending,
+    Pack,
+    Point,
+    Report,
+    SweepError,
+    Trial,
+    pack_from,
+    report_from,
+)
+from sweeps.search import Batch, Proposal, Result
+
+Event = Mapping[str, Any]
+
+LOSS_TOLERANCE: Final = 1e-5
+"""Losses of a repeated report may differ by this much; scores and costs may not differ."""
+
+
+class JournalError(SweepError):
+    """A journal that cannot be read or written: which file, which line, why."""
+
+
+@dataclass
+class State:
+    """What the events so far amount to. `replay` makes it, `apply` alone changes it."""
+
+    opened: Event | None = None
+    points: dict[str, Point] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    replicates: dict[str, list[str]] = field(default_factory=dict)
+    """Keys by point."""
+
+    packs: dict[str, Pack] = field(default_factory=dict)
+    """As they were asked; `attempt` is that of the last start."""
+
+    pack_of: dict[str, str] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Starts by pack."""
+
+    reports: dict[tuple[str, int, str], Report] = field(default_factory=dict)
+    latest: dict[tuple[str, str], Report] = field(default_factory=dict)
+    """The report of the highest epoch, by key and split."""
+
+    decisions: dict[tuple[str, int], Decision] = field(default_factory=dict)
+    endings: dict[str, Ending] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    """Bulk files with their hashes."""
+
+    batches: list[Batch] = field(default_factory=list)
+    """Of a search: what was proposed, and of those that were told, what came of it."""
+
+    proposed: list[tuple[str, ...]] = field(default_factory=list)
+    """By batch, the point of each proposal; one that was there before stands for both."""
+
+    told: int = 0
+    """Batches that the search has heard of."""
+
+    budget: Mapping[str, Any] | None = None
+    """Of the last session that was given one; None: the study's."""
+
+    seconds: float = 0.0
+    """By the clock, of all sessions together."""
+
+    epochs: int = 0
+    """That trials have finished, all trials together."""
+
+    trained: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Seconds of a pack's attempt."""
+
+    closed: str | None = None
+    """How the run was closed last; None while it runs."""
+
+    events: int = 0
+    _at: float | None = None
+    """When the last event was written, by the writer's monotonic clock."""
+
+    def unended(self) -> tuple[Trial, ...]:
+        """Trials that have yet to end, in the order of asking; an interrupted one has not."""
+        return tuple(trial for key, trial in self.trials.items() if not self._is_final(key))
+
+    def _is_final(self, key: str) -> bool:
+        ending = self.endings.get(key)
+        return ending is not None and ending.status != INTERRUPTED
+
+
+def replay(events: Iterable[Event]) -> State:
+    """The state that a live run had after these events.
+
+    Raises:
+        JournalError: an event that cannot follow the ones before it.
+    """
+    state = State()
+    for event in events:
+        apply(state, event)
+    return state
+
+
+def apply(state: State, event: Event) -> None:
+    """Takes one event into the state."""
+    if event["n"] != state.events + 1:
+        raise JournalError(f"event {event['n']} follows event {state.events}; events are missing")
+    kind = event["event"]
+    if kind not in _FOLDS:
+        raise JournalError(f"event {event['n']} is of unknown kind {kind!r}")
+    _FOLDS[kind](state, event)
+    _tick(state, event)
+    state.events += 1
+    if kind != "closed":
+        state.closed = None
+
+
+def _tick(state: State, event: Event) -> None:
+    """Time goes on within a session; what lies between two counts for nothing.
+
+    By the monotonic clock, which is set by nobody. A session that was killed, and whose next one
+    began with no word of it, cannot make it run backwards.
+    """
+    now = float(event["mono"])
+    if state._at is not None and event["event"] not in ("resumed", "reopened"):
+        state.seconds += max(0.0, now - state._at)
+    state._at = now
+
+
+def _opened(state: State, event: Event) -> None:
+    if state.opened is not None:
+        raise JournalError(f"event {event['n']} opens the run a second time")
+    state.opened = event
+    state.parts.update(event["parts"])
+
+
+def _resumed(state: State, event: Event) -> None:
+    state.budget = event["budget"]
+
+
+def _reopened(state: State, event: Event) -> None:
+    """Of a bracket all trials together: who is there decides over the others."""
+    for key in event["keys"]:
+        state.endings.pop(key, None)
+        for place in [place for place in state.decisions if place[0] == key]:
+            del state.decisions[place]
+
+
+def _asked(state: State, event: Event) -> None:
+    if event.get("proposals") is not None:
+        state.batches.append(
+            Batch(
+                proposals=tuple(Proposal(**each) for each in event["proposals"]),
+                attributes=event["attributes"],
+            )
+        )
+        state.proposed.append(tuple(event["proposed"]))
+    for each in event["points"]:
+        state.points[each["name"]] = Point(**each)
+    for each in event["packs"]:
+        pack = pack_from(each)
+        state.packs[pack.name] = pack
+        for trial in pack.trials:
+            state.trials[trial.key] = trial
+            state.replicates.setdefault(trial.point, []).append(trial.key)
+            state.pack_of[trial.key] = pack.name
+
+
+def _started(state: State, event: Event) -> None:
+    state.attempts[event["pack"]] = event["attempt"]
+
+
+def _reported(state: State, event: Event) -> None:
+    for each in event["reports"]:
+        report = report_from(each)
+        first = state.reports.setdefault(report.place, report)
+        if first is not report:
+            _same(first, report, event["n"])
+            continue
+        state.epochs += report.split == SELECTION
+        _worked(state, event["pack"], report.seconds)
+        latest = state.latest.get((report.key, report.split))
+        if latest is None or latest.epoch < report.epoch:
+            state.latest[report.key, report.split] = report
+
+
+def _worked(state: State, pack: str, seconds: float) -> None:
+    place = pack, state.attempts.get(pack, 1)
+    state.trained[place] = max(seconds, state.trained.get(place, 0.0))
+
+
+def _same(first: Report, again: Report, number: int) -> None:
+    """A repeat is no error where it says the same; losses may differ by rounding."""
+    for name in ("metrics", "cost"):
+        if getattr(first, name) != getattr(again, name):
+            raise JournalError(
+                f"event {number}: {again.place} is reported again with {name} "
+                f"{dict(getattr(again, name))}, the first said {dict(getattr(first, name))}"
+            )
+    for name, value in first.losses.items():
+        if not math.isclose(value, again.losses[name], rel_tol=0, abs_tol=LOSS_TOLERANCE):
+            raise JournalError(
+                f"event {number}: {again.place} is reported again with {name} "
+                f"{again.losses[name]}, the first said {value}"
+            )
+
+
+def _decided(state: State, event: Event) -> None:
+    for each in event["decisions"]:
+        decision = Decision(**each)
+        state.decisions[decision.key, decision.epoch] = decision
+
+
+def _ended(state: State, event: Event) -> None:
+    state.parts.update(event["parts"])
+    for each in event["endings"]:
+        ending = Ending(**each)
+        if not state._is_final(ending.key):
+            state.endings[ending.key] = ending
+        _worked(state, event["pack"], ending.seconds)
+
+
+def _told(state: State, event: Event) -> None:
+    number = event["batch"]
+    if number != state.told or number >= len(state.batches):
+        raise JournalError(
+            f"event {event['n']} tells of batch {number}, but {state.told} of "
+            f"{len(state.batches)} are told"
+        )
+    results = tuple(
+        Result(**{**each, "values": tuple(each["values"])}) for each in event["results"]
+    )
+    state.batches[number] = dataclasses.replace(state.batches[number], results=results)
+    state.told += 1
+
+
+def _closed(state: State, event: Event) -> None:
+    state.closed = event["outcome"]
+
+
+_FOLDS: Final = {
+    "opened": _opened,
+    "reopened": _reopened,
+    "resumed": _resumed,
+    "asked": _asked,
+    "started": _started,
+    "reported": _reported,
+    "decided": _decided,
+    "ended": _ended,
+    "told": _told,
+    "closed": _closed,
+}
