@@ -102,29 +102,30 @@ def run_cascades(
             f"{len(cascades)} cascades up to expert {highest} of {len(predictions)} experts, "
             f"{len(vector.experts)} of them in cost vector {vector.name!r}; these must match"
         )
-    routes = np.empty((len(cascades), len(labels)), np.intp)
-    costs = np.empty(len(cascades))
-    for place, one in enumerate(cascades):
-        routes[place], costs[place] = _run(one, sure, vector)
+    routes, costs = cascade_routes(cascades, sure, vector=vector)
     said = np.take_along_axis(predictions, routes, axis=0)
     shares = [(routes == expert).mean(axis=1) for expert in range(len(predictions))]
     return Ran(
-        costs=costs,
+        costs=costs.mean(axis=1),
         scores=evaluate(task, said, labels)["score"],
         shares=np.stack(shares, axis=-1),
     )
 
 
-def _run(one: Cascade, sure: Values, vector: CostVector) -> tuple[NDArray[np.intp], float]:
-    """Routes (N,) and mean cost."""
-    route = np.full(sure.shape[1], one.chain[0], np.intp)
-    going = np.ones(sure.shape[1], np.bool_)
-    cost = vector.experts[one.chain[0]]
-    for before, threshold, after in zip(one.chain, one.thresholds, one.chain[1:], strict=False):
-        going &= sure[before] < threshold
-        route[going] = after
-        cost += vector.experts[after] * float(going.mean())
-    return route, cost
+def cascade_routes(
+    cascades: Sequence[Cascade], sure: Values, *, vector: CostVector
+) -> tuple[NDArray[np.intp], Values]:
+    """Whose answer each cascade takes, and what it pays: (T, N) both; confidences are (K, N)."""
+    routes = np.empty((len(cascades), sure.shape[1]), np.intp)
+    costs = np.empty(routes.shape)
+    for place, one in enumerate(cascades):
+        routes[place], costs[place] = one.chain[0], vector.experts[one.chain[0]]
+        going = np.ones(sure.shape[1], np.bool_)
+        for before, threshold, after in zip(one.chain, one.thresholds, one.chain[1:], strict=False):
+            going &= sure[before] < threshold
+            routes[place][going] = after
+            costs[place][going] += vector.experts[after]
+    return routes, costs
 
 
 def candidates(
@@ -180,7 +181,7 @@ def cascade_front(
 
     A split is its (predictions (K, N), confidences (K, N), labels (N,)).
     """
-    from analysis.fronts import nondominated
+    from analysis.dominance import nondominated
 
     tried = run_cascades(task, cascades, *chosen_on, vector=vector)
     kept = np.flatnonzero(nondominated(tried.scores, tried.costs))

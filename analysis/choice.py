@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fronts import nondominated
+from analysis.dominance import nondominated
 from analysis.resampling import interval
 
 Values = NDArray[np.float64]

@@ -191,7 +191,7 @@ def curve_front(
     Raises:
         ValueError: curves that do not belong together.
     """
-    from analysis.fronts import nondominated
+    from analysis.dominance import nondominated
 
     quoted = chosen if quoted is None else quoted
     if not chosen or len(chosen) != len(quoted):

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import resampling, yardsticks
+from analysis.choice import Optimism, front_chance, optimism
+from analysis.dominance import default_reference, hypervolume, nondominated
 from analysis.held import Measured, Yards
 from analysis.load import Run, RunError
 from analysis.outcomes import LeftOut, Outcomes, Roster, outcomes, roster
@@ -61,6 +63,9 @@ class Survey:
     reference: tuple[float, float]
     """(score, cost) of the hypervolume's reference."""
 
+    optimism: Optimism
+    """What choosing the front on selection has added to its scores there."""
+
     hypervolume: float
     hypervolume_interval: tuple[float, float]
     expert_sets: int
@@ -77,54 +82,6 @@ class Survey:
         return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
 
 
-def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
-    """Which points no other beats in score without costing more; of equal points the first.
-
-    Raises:
-        ValueError: a score or a cost is NaN or infinite.
-    """
-    import moocore
-
-    table = _finite(scores, costs)
-    return np.asarray(moocore.is_nondominated(table, maximise=[True, False]), np.bool_)
-
-
-def hypervolume(scores: Values, costs: Values, *, reference: tuple[float, float]) -> float:
-    """Area between points and reference (score, cost); points outside it add nothing.
-
-    Raises:
-        ValueError: a score or a cost is NaN or infinite.
-    """
-    import moocore
-
-    table = _finite(scores, costs)
-    inside = (table[:, 0] > reference[0]) & (table[:, 1] < reference[1])
-    if not inside.any():
-        return 0.0
-    return float(moocore.hypervolume(table[inside], ref=reference, maximise=[True, False]))
-
-
-def _finite(scores: Values, costs: Values) -> Values:
-    table = np.column_stack([scores, costs]).astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
-    if len(bad):
-        score, cost = table[bad[0]]
-        raise ValueError(
-            f"point {bad[0]} has score {score} and cost {cost}; a front needs finite numbers: "
-            "leave the point out"
-        )
-    return table
-
-
-def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
-    """The worst single expert's score less a tenth of their range; dearest expert with router.
-
-    Scores that are not known (NaN) are passed over.
-    """
-    worst, best = float(np.nanmin(singles)), float(np.nanmax(singles))
-    return worst - (best - worst) / 10, vector.router + max(vector.routed)
-
-
 def points(
     run: Run,
     *,
@@ -139,7 +96,8 @@ def points(
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
     with `_low` and `_high`; `verdict`, `headroom`, `speed_up`, `share` (a list by expert);
     `selection_score` and `selection_cost` with `_low` and `_high`, `selection_over_mix`;
-    `on_front`, decided by the means on selection.
+    `on_front`, decided by the means on selection; `chance`, the share of the resamples of selection
+    in which the point is on the front.
     """
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 
@@ -203,6 +161,7 @@ def survey(
         mix=yards.mix,
         oracle_curve=yards.curve,
         reference=reference,
+        optimism=optimism(first.score, second.score, on_front),
         hypervolume=float(volumes[0]),
         hypervolume_interval=(float(low), float(high)),
         expert_sets=len(quoted.pools),
@@ -260,6 +219,7 @@ def _points_table(
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
     columns["selection_over_mix"] = first.score[:, 0] - coin_there
     columns["on_front"] = on_front
+    columns["chance"] = front_chance(first.score, first.cost)
     return pd.DataFrame(columns)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fronts import default_reference, hypervolume, nondominated
+from analysis.dominance import default_reference, hypervolume, nondominated
 from mpc_router.costs import CostVector
 
 Values = NDArray[np.float64]

@@ -13,7 +13,7 @@ from analysis.cascades import (
     confidence,
     run_cascades,
 )
-from analysis.fronts import nondominated
+from analysis.dominance import nondominated
 from analysis.load import Run
 from analysis.recorded import examples, expert_outputs
 from analysis.yardsticks import oracle, oracle_routes

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from analysis.choice import best_within, cheapest_reaching, front_chance, knee, optimism
-from analysis.fronts import nondominated
+from analysis.dominance import nondominated
 
 Values = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from analysis.curves import (
     spread_biases,
     turning_biases,
 )
-from analysis.fronts import nondominated
+from analysis.dominance import nondominated
 from mpc_router.costs import CostVector
 from mpc_router.tasks import TASKS, evaluate
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fronts import default_reference, hypervolume, nondominated, points, survey
+from analysis.dominance import default_reference, hypervolume, nondominated
+from analysis.fronts import points, survey
 from analysis.load import Run, RunError, load_run
 from mpc_router.costs import CostVector
 from tests.analysis.conftest import WriteRun

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analysis.fronts import hypervolume
+from analysis.dominance import hypervolume
 from analysis.indicators import (
     Frame,
     attainment,

@@ -1,0 +1,58 @@
+"""Who beats whom, and the area that a set of points dominates: by moocore."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.costs import CostVector
+
+Values = NDArray[np.float64]
+
+
+def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
+    """Which points no other beats in score without costing more; of equal points the first.
+
+    Raises:
+        ValueError: a score or a cost is NaN or infinite.
+    """
+    import moocore
+
+    table = _finite(scores, costs)
+    return np.asarray(moocore.is_nondominated(table, maximise=[True, False]), np.bool_)
+
+
+def hypervolume(scores: Values, costs: Values, *, reference: tuple[float, float]) -> float:
+    """Area between points and reference (score, cost); points outside it add nothing.
+
+    Raises:
+        ValueError: a score or a cost is NaN or infinite.
+    """
+    import moocore
+
+    table = _finite(scores, costs)
+    inside = (table[:, 0] > reference[0]) & (table[:, 1] < reference[1])
+    if not inside.any():
+        return 0.0
+    return float(moocore.hypervolume(table[inside], ref=reference, maximise=[True, False]))
+
+
+def _finite(scores: Values, costs: Values) -> Values:
+    table = np.column_stack([scores, costs]).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(bad):
+        score, cost = table[bad[0]]
+        raise ValueError(
+            f"point {bad[0]} has score {score} and cost {cost}; a front needs finite numbers: "
+            "leave the point out"
+        )
+    return table
+
+
+def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
+    """The worst single expert's score less a tenth of their range; dearest expert with router.
+
+    Scores that are not known (NaN) are passed over.
+    """
+    worst, best = float(np.nanmin(singles)), float(np.nanmax(singles))
+    return worst - (best - worst) / 10, vector.router + max(vector.routed)
