@@ -97,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = compare(runs, split=options.split, vector=options.costs, force=options.force)
         print_comparison(found, Console())
         if options.figure:
-            from analysis.figures import comparison_figure, save
+            from analysis.palette import save
+            from analysis.rival_figures import comparison_figure
 
             save(comparison_figure(found), options.figure)
             print(options.figure)

@@ -102,11 +102,11 @@ def to_optuna(run: Run, file: Path) -> Path:
 def to_mlflow(run: Run, target: str) -> int:
     """Writes every trial as a run of the experiment named as this run; gives how many.
 
-    `target` is a tracking URI, such as `sqlite:///mlflow.db`. Parameters are the searched settings and the seed,
-    metrics those of selection by epoch and of the quoted splits at the end.
+    `target` is a tracking URI, such as `sqlite:///mlflow.db`. Parameters are the searched settings
+    and the seed, metrics those of selection by epoch and of the quoted splits at the end.
 
     Raises:
-        RunError: mlflow is not installed or takes no such target, or the experiment is there already.
+        RunError: mlflow is not installed or takes no such target, or has the experiment already.
     """
     from analysis.load import RunError
 

@@ -103,16 +103,17 @@ class Outcomes:
 
 
 def settings_label(settings: dict[str, Any]) -> str:
-    """Settings in words, numbers as short as they are exact to six digits."""
+    """Settings in words."""
     return (
         ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items()) or "as set"
     )
 
 
 def setting_text(value: Any) -> str:
-    """A setting in words: numbers short, a list in brackets."""
+    """A setting in words: a number with three digits (the trial's configuration has them all), a
+    list in brackets."""
     if isinstance(value, float | np.floating):
-        return f"{value:g}"
+        return f"{value:.3g}" if abs(float(value)) < 1000 else f"{value:g}"
     if isinstance(value, tuple | list | np.ndarray):
         return f"[{', '.join(map(setting_text, value))}]"
     return str(value)

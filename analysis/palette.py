@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ EXPERTS: Final = ("#c6dfe8", "#8dbfd0", "#4f95b3", "#236a8e", "#113f5c")
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 FRONT, POINT = "front", "other points"
 EXPERT, COIN, BEST = "experts", "random mix", "oracle"
+CASCADE, BIASED = "cascades", "biased routers"
 _GREEK: Final = {"alpha": "\N{GREEK SMALL LETTER ALPHA}", "beta": "\N{GREEK SMALL LETTER BETA}"}
 
 
@@ -39,7 +41,7 @@ def short_label(row: Any, settings: tuple[str, ...]) -> str:
     parts = []
     for name in settings:
         value = row[name]
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = f"{value:.3g}" if isinstance(value, float) else str(value)
         parts.append(f"{_GREEK.get(name, name)} {shown}")
     return " \N{MIDDLE DOT} ".join(parts) or str(row["label"])
 
@@ -49,7 +51,8 @@ def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.C
     import altair as alt
 
     colours = {FRONT: ACCENT, POINT: OTHER, EXPERT: INK, COIN: MIX, BEST: ORACLE}
-    domain = list(colours) if kinds is None else kinds
+    colours |= {CASCADE: "#7b5ea7", BIASED: "#d9a21b"}
+    domain = list(colours)[:5] if kinds is None else kinds
     shared = alt.Legend(orient="top", title=None, columns=3, symbolType="circle", symbolOpacity=1)
     return alt.Color(
         "kind:N",
@@ -84,3 +87,22 @@ def styled(chart: alt.LayerChart) -> alt.LayerChart:
         .configure_legend(labelFontSize=12, labelColor=INK, symbolSize=90, padding=4)
     )
     return done
+
+
+def save(chart: alt.LayerChart, path: Path) -> Path:
+    """Writes a chart as .svg, .png, .pdf or .html, by what the path ends in; needs no network.
+
+    Raises:
+        RunError: another ending.
+    """
+    from analysis.load import RunError
+
+    if path.suffix not in (".svg", ".png", ".pdf", ".html"):
+        raise RunError(
+            f"{path} ends in {path.suffix or 'nothing'}; write .svg, .png, .pdf or .html"
+        )
+    more = {"scale_factor": 2} if path.suffix == ".png" else {}
+    if path.suffix == ".html":
+        more = {"inline": True}
+    chart.save(str(path), **more)
+    return path

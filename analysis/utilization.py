@@ -51,7 +51,9 @@ def utilization(
 
     Shares are means over replicates; load CV^2 and entropies are taken by trial and then averaged,
     so replicates that collapse onto different experts do not pass for balance. `gate_entropy` is
-    the mean entropy of the soft gate after the last epoch, NaN where it was not reported. `dead`
+    the mean entropy of the soft gate after the last epoch, NaN where it was not reported.
+    `soft_hard_gap` is half the sum over experts of |soft share - hard share|: how far the gate that
+    was trained lies from the routes that are run, 0 to 1. `dead`
     names the experts of the point's pool whose mean share lies under the threshold, and
     `collapsed` counts the replicates in which one expert takes all but less than the threshold.
     """
@@ -61,7 +63,7 @@ def utilization(
     seen = outcomes(run, whole, name)
     count = len(run.expert_names)
     share = np.stack([(seen.routes == expert).mean(axis=1) for expert in range(count)], axis=-1)
-    gates = _gate_entropy(run, name)
+    gates, gaps = _gate_entropy(run, name), _soft_hard_gaps(run, name)
     rows, first = [], 0
     for point in whole.points:
         mine = share[first : first + len(point.keys)]
@@ -79,6 +81,7 @@ def utilization(
                 "load_cv2": float(load_cv2(mine[:, own]).mean()),
                 "share_entropy": float(entropy(mine).mean()),
                 "gate_entropy": float(np.mean(soft)),
+                "soft_hard_gap": float(np.mean([gaps.get(key, np.nan) for key in point.keys])),
                 "dead": [run.expert_names[k] for k in dead],
                 "collapsed": int((mine.max(axis=-1) > 1 - threshold).sum()),
             }
@@ -91,3 +94,13 @@ def _gate_entropy(run: Run, split: str) -> dict[str, float]:
     reports = run.reports[run.reports["split"] == split].sort_values("epoch")
     last = reports.drop_duplicates("key", keep="last")
     return dict(zip(last["key"].astype(str), last["gate_entropy"].astype(float), strict=True))
+
+
+def _soft_hard_gaps(run: Run, split: str) -> dict[str, float]:
+    """By trial, as reported after its last epoch on the split."""
+    reports = run.reports[run.reports["split"] == split].sort_values("epoch")
+    last = reports.drop_duplicates("key", keep="last")
+    return {
+        str(key): float(np.abs(np.asarray(gate) - np.asarray(share)).sum() / 2)
+        for key, gate, share in zip(last["key"], last["gate"], last["share"], strict=True)
+    }

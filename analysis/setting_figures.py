@@ -1,0 +1,151 @@
+"""Pictures of what each setting does to score and cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.outcomes import setting_text
+from analysis.palette import ACCENT, ORACLE, OTHER, inline, styled
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+    from analysis.load import Run
+
+Width = int | str
+
+
+def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerChart:
+    """Shares of importance by setting and objective, with their intervals. Of `importance`."""
+    import altair as alt
+
+    names = ("objective", "parameter", "importance", "low", "high")
+    rows = [
+        {name: _plain(row[name]) for name in names}
+        for row in table.to_dict("records")
+        if np.isfinite(row["importance"])
+    ]
+    order = (
+        table.groupby("parameter")["importance"].sum().sort_values(ascending=False).index.tolist()
+    )
+    colour = alt.Color(
+        "objective:N",
+        scale=alt.Scale(domain=["score", "cost"], range=[ACCENT, ORACLE]),
+        legend=alt.Legend(orient="top", title=None),
+    )
+    y = alt.Y("parameter:N", sort=order, title=None)
+    base = alt.Chart(inline(rows)).encode(
+        y=y,
+        yOffset=alt.YOffset("objective:N", sort=["score", "cost"]),
+        color=colour,
+        tooltip=[
+            "parameter:N",
+            "objective:N",
+            alt.Tooltip("importance:Q", format=".0%"),
+            alt.Tooltip("low:Q", format=".0%"),
+            alt.Tooltip("high:Q", format=".0%"),
+        ],
+    )
+    title = "share of the importance"
+    bars = base.mark_bar(opacity=0.85).encode(
+        x=alt.X("importance:Q", title=title, axis=alt.Axis(format="%", tickCount=5))
+    )
+    rules = base.mark_rule(color="#1f2933").encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    rules = rules.encode(color=alt.value("#1f2933"))
+    return styled(alt.layer(bars, rules).properties(width=width, height={"step": 15}))
+
+
+def setting_figure(
+    table: pd.DataFrame, setting: str, objective: str, *, width: Width = 200, height: int = 150
+) -> alt.LayerChart:
+    """Score or cost of every point over one setting. `table` is that of `settings_table`."""
+    import altair as alt
+
+    values = table[setting].tolist()
+    numbers = all(isinstance(value, int | float | np.number) for value in values)
+    spread = numbers and min(values) > 0 and max(values) / min(values) >= 10
+    rows = [
+        {
+            "point": str(row["point"]),
+            "setting": float(row[setting]) if numbers else setting_text(row[setting]),
+            "value": round(float(row[objective]), 5),
+        }
+        for row in table.to_dict("records")
+    ]
+    scale = alt.Scale(type="log" if spread else "linear", nice=False, zero=False, padding=6)
+    axis = alt.Axis(grid=False, tickCount=4, format="~g")
+    x = (
+        alt.X("setting:Q", title=setting, scale=scale, axis=axis)
+        if numbers
+        else alt.X("setting:N", title=setting, axis=alt.Axis(labelLimit=80))
+    )
+    marks = (
+        alt.Chart(inline(rows))
+        .mark_circle(size=24, opacity=0.55, color=ACCENT if objective == "score" else ORACLE)
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=objective, scale=alt.Scale(zero=False)),
+            tooltip=[
+                "point:N",
+                alt.Tooltip("setting:Q" if numbers else "setting:N", title=setting),
+                alt.Tooltip("value:Q", title=objective, format=".4~g"),
+            ],
+        )
+    )
+    return styled(alt.layer(marks).properties(width=width, height=height))
+
+
+def parallel_figure(
+    run: Run, table: pd.DataFrame, front: set[str], *, width: Width = 620, height: int = 260
+) -> alt.LayerChart:
+    """A line a point through its settings, score and cost, each on its own scale; the front in red.
+
+    Every axis runs over the ranks of its values, so that no scale squeezes the others.
+    """
+    import altair as alt
+
+    names = [*(name for name in run.settings if table[name].astype(str).nunique() > 1)]
+    names += ["score", "cost"]
+    rows: list[dict[str, Any]] = []
+    ranks = {name: _ranks(table[name].tolist()) for name in names}
+    for place, row in enumerate(table.to_dict("records")):
+        point = str(row["point"])
+        for name in names:
+            rows.append(
+                {
+                    "point": point,
+                    "axis": name,
+                    "rank": ranks[name][place],
+                    "value": setting_text(row[name]),
+                    "kind": "front" if point in front else "other points",
+                }
+            )
+    base = alt.Chart(inline(rows)).encode(
+        x=alt.X("axis:N", sort=names, title=None, axis=alt.Axis(labelAngle=0, grid=True)),
+        y=alt.Y("rank:Q", title="rank among the points", axis=alt.Axis(format="%", tickCount=3)),
+        detail="point:N",
+        tooltip=["point:N", alt.Tooltip("axis:N", title="setting"), "value:N"],
+    )
+    others = base.transform_filter("datum.kind != 'front'").mark_line(
+        color=OTHER, opacity=0.22, strokeWidth=0.8
+    )
+    mine = base.transform_filter("datum.kind == 'front'").mark_line(
+        color=ACCENT, opacity=0.9, strokeWidth=1.6, point=True
+    )
+    return styled(alt.layer(others, mine).properties(width=width, height=height))
+
+
+def _ranks(values: list[Any]) -> list[float]:
+    """Shares of the way from the least to the greatest; equal values share a place."""
+    numbers = all(isinstance(value, int | float | np.number) for value in values)
+    plain = [float(value) if numbers else setting_text(value) for value in values]
+    different = sorted(set(plain))
+    last = max(1, len(different) - 1)
+    return [round(different.index(value) / last, 4) for value in plain]
+
+
+def _plain(value: Any) -> Any:
+    return round(float(value), 4) if isinstance(value, float) else value
