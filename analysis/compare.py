@@ -19,7 +19,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
     from rich import box
     from rich.table import Table
 
-    from analysis import abstract
+    from analysis import words
 
     def table(title: str, *columns: str) -> Table:
         made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -29,10 +29,10 @@ def print_comparison(found: Comparison, console: Console) -> None:
 
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", highlight=False)
-    cost = abstract.amount(found.reference[1])
+    cost = words.amount(found.reference[1])
     sides = table(
         f"hypervolume on {found.split}, vector {found.vector}, reference score "
-        f"{abstract.number(found.reference[0])} at cost {cost}",
+        f"{words.number(found.reference[0])} at cost {cost}",
         *("run", "hypervolume", "95 %", "points", "front", "on the merged front", "holds alone"),
     )
     for side in found.sides:
@@ -41,7 +41,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
             f"{side.hypervolume:.3g}",
             f"{side.low:.3g} to {side.high:.3g}",
             *map(str, (side.points, side.front, side.merged)),
-            f"{abstract.percent(side.share)} %",
+            f"{words.percent(side.share)} %",
         )
     console.print(sides)
     pairs = table(
@@ -63,8 +63,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
         merged.add_row(
             str(row["run"]),
             str(row["point"]),
-            abstract.number(row["score"]),
-            abstract.amount(row["cost"]),
+            words.number(row["score"]),
+            words.amount(row["cost"]),
             str(row["verdict"]),
         )
     console.print(merged)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from analysis.abstract import amount, number, percent, signed
 from analysis.fronts import Survey
 from analysis.load import Run
 from analysis.outcomes import setting_text
@@ -27,6 +26,7 @@ from analysis.palette import (
     short_label,
     styled,
 )
+from analysis.words import amount, number, percent, signed
 
 if TYPE_CHECKING:
     import altair as alt

@@ -34,21 +34,21 @@ def summary(
     from rich.console import Group
     from rich.text import Text
 
-    from analysis import abstract
+    from analysis import abstract, notices
     from analysis.fronts import survey as take
 
     survey = take(run, split=split, vector=vector)
     lines = [Text(run.name, style="bold"), Text(abstract.what_was_run(run))]
     lines += [
         Text(notice.text, style="yellow")
-        for notice in abstract.notices(run, survey)
-        if notice.kind == abstract.WARNING
+        for notice in notices.notices(run, survey)
+        if notice.kind == notices.WARNING
     ]
     return Group(
         *lines,
         "",
         Text(_heading(survey), style="bold"),
-        _front_table(run, survey, wide=width >= _WIDE),
+        *_front_tables(run, survey, width),
         _singles_table(survey),
         *(Text(line) for line in _closing(survey)),
     )
@@ -101,22 +101,35 @@ def _heading(survey: Survey) -> str:
     )
 
 
-def _front_table(run: Run, survey: Survey, *, wide: bool) -> Table:
+def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
+    """One table; or, where settings leave its numbers no room, settings in one of their own."""
+    from rich.console import Console
+
+    whole = _front_table(run, survey, settings=run.settings, wide=width >= _WIDE)
+    if Console(width=10 * width).measure(whole).maximum <= width:
+        return [whole]
+    points = _table(["point", *run.settings], left=("point",))
+    for _, row in survey.front.iterrows():
+        points.add_row(str(row["point"]), *(_plain(row[name]) for name in run.settings))
+    return [_front_table(run, survey, settings=("point",), wide=width >= _WIDE), points]
+
+
+def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: bool) -> Table:
     from rich.text import Text
 
-    from analysis import abstract
+    from analysis import words
 
-    cost = f"cost{abstract.unit(survey)}"
+    cost = f"cost{words.unit(survey)}"
     measured = ["score", "95 %", cost, "shares %", "over mix", "95 %", ""]
-    table = _table([*run.settings, *measured, *(["speed-up"] if wide else [])])
+    table = _table([*settings, *measured, *(["speed-up"] if wide else [])], left=("point",))
     for _, row in survey.front.iterrows():
         table.add_row(
-            *(_plain(row[name]) for name in run.settings),
-            abstract.number(row["score"]),
+            *(_plain(row[name]) for name in settings),
+            words.number(row["score"]),
             _range(row, "score"),
-            abstract.amount(row["cost"]),
-            "/".join(abstract.percent(share) for share in row["share"]),
-            abstract.signed(row["over_mix"]),
+            words.amount(row["cost"]),
+            "/".join(words.percent(share) for share in row["share"]),
+            words.signed(row["over_mix"]),
             _range(row, "over_mix"),
             Text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
             *([f"{row['speed_up']:.2f}x"] if wide else []),
@@ -137,30 +150,30 @@ def _plain(value: Any) -> str:
 
 
 def _singles_table(survey: Survey) -> Table:
-    from analysis import abstract
+    from analysis import words
 
-    columns = ("single expert", "score", "95 %", f"cost{abstract.unit(survey)}")
+    columns = ("single expert", "score", "95 %", f"cost{words.unit(survey)}")
     table = _table(columns, left=columns[:1])
     for _, row in survey.singles.iterrows():
         table.add_row(
             str(row["name"]),
-            abstract.number(row["score"]),
+            words.number(row["score"]),
             _range(row, "score"),
-            abstract.amount(row["cost"]),
+            words.amount(row["cost"]),
         )
     return table
 
 
 def _closing(survey: Survey) -> list[str]:
-    from analysis import abstract
+    from analysis import words
 
     score, cost = survey.oracle
     low, high = survey.hypervolume_interval
     return [
-        f"oracle {abstract.number(score)} at {abstract.amount(cost)}{abstract.unit(survey)}, "
-        f"router paid   majority class {abstract.number(survey.majority['score'])}",
+        f"oracle {words.number(score)} at {words.amount(cost)}{words.unit(survey)}, "
+        f"router paid   majority class {words.number(survey.majority['score'])}",
         f"hypervolume {survey.hypervolume:.3g} ({low:.3g} to {high:.3g}), reference score "
-        f"{abstract.number(survey.reference[0])} at cost {abstract.amount(survey.reference[1])}",
+        f"{words.number(survey.reference[0])} at cost {words.amount(survey.reference[1])}",
     ]
 
 

@@ -1,0 +1,212 @@
+"""What a reader must know before the numbers: warnings first, then the run's own notes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+from analysis.fronts import Survey
+from analysis.load import Run
+from analysis.words import count, least_seeds, percent
+
+WARNING: Final = "warning"
+NOTE: Final = "note"
+_REASONS_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a reader must know before the numbers."""
+
+    kind: str
+    """`warning` or `note`."""
+
+    text: str
+
+
+def notices(run: Run, survey: Survey) -> list[Notice]:
+    """Warnings first: synthetic data, a partial run, failed trials; then the run's own notes."""
+    found = [
+        *_synthetic(run),
+        *_partial(run),
+        *_failed(run),
+        *_stopped(run, survey),
+        *_left_out(run, survey),
+        *_one_seed(survey),
+        *_other_objectives(run),
+        *_stand_ins(run, survey),
+    ]
+    found += [Notice(NOTE, str(text)) for text in run.provenance.get("notes", ())]
+    return sorted(found, key=lambda notice: notice.kind != WARNING)
+
+
+def _synthetic(run: Run) -> list[Notice]:
+    if not run.provenance.get("synthetic"):
+        return []
+    text = (
+        "Synthetic data: the embedded sample was generated to try the program out; its scores say "
+        "nothing about a real task."
+    )
+    return [Notice(WARNING, text)]
+
+
+def _partial(run: Run) -> list[Notice]:
+    status = Counter(str(one) for one in run.trials["status"])
+    planned = _planned_trials(run)
+    missing = max(0, planned - len(run.trials)) if planned else 0
+    if not status["INTERRUPTED"] and not missing:
+        return []
+    parts = []
+    if status["INTERRUPTED"]:
+        parts.append(f"{count(status['INTERRUPTED'], 'trial')} interrupted")
+    if missing:
+        parts.append(f"{missing} of {planned} trials not there yet")
+    text = f"Partial: {', '.join(parts)}. To go on: python -m sweeps.run --resume {run.path}"
+    return [Notice(WARNING, text)]
+
+
+def _planned_trials(run: Run) -> int:
+    """Trials of a grid that is spelled out, or of a search that cannot propose a point twice.
+
+    0 where the study does not say how many.
+    """
+    space, seeds = run.study.get("space"), run.study.get("seeds")
+    if not isinstance(space, dict) or not isinstance(seeds, list):
+        return 0
+    search = run.study.get("search") or {}
+    if search.get("method", "grid") != "grid" and all(
+        "grid" not in axis and "choice" not in axis for axis in space.values()
+    ):
+        return int(search.get("points", 0)) * len(seeds)
+    axes = [axis.get("grid") if isinstance(axis, dict) else None for axis in space.values()]
+    if any(not isinstance(axis, list) for axis in axes):
+        return 0
+    grid = {
+        tuple(map(_typed, values)) for values in itertools.product(*(axis or () for axis in axes))
+    }
+    for first in run.study.get("start") or ():
+        if isinstance(first, dict) and set(space) <= set(first):
+            grid.add(tuple(_typed(first[name]) for name in space))
+    return len(grid) * len(seeds)
+
+
+def _typed(value: Any) -> str:
+    """0 and 0.0 are one setting."""
+    return repr(float(value)) if isinstance(value, int | float) else repr(value)
+
+
+def _failed(run: Run) -> list[Notice]:
+    failed = run.trials[run.trials["status"] == "FAILED"]
+    if failed.empty:
+        return []
+    reasons = Counter(str(reason) for reason in failed["reason"])
+    said = "; ".join(
+        f"{reason} ({count})" if count > 1 else reason
+        for reason, count in reasons.most_common(_REASONS_SHOWN)
+    )
+    named = ", ".join(str(key) for key in failed["key"].astype(str).str.slice(0, 12)[:5])
+    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+    return [Notice(WARNING, f"{count(len(failed), 'trial')} failed ({named}{more}): {said}.")]
+
+
+def _one_seed(survey: Survey) -> list[Notice]:
+    if least_seeds(survey) > 1:
+        return []
+    text = (
+        "One seed: the intervals are over examples only and say nothing about the chance in "
+        "training a router again; try several seeds before believing a difference."
+    )
+    return [Notice(WARNING, text)]
+
+
+def _other_objectives(run: Run) -> list[Notice]:
+    objectives = dict(run.provenance.get("objectives") or {})
+    if objectives in ({}, {"score": "max", "cost": "min"}):
+        return []
+    said = ", ".join(f"{name} ({direction})" for name, direction in objectives.items())
+    text = (
+        f"The study's objectives are {said}; the front shown here is that of score and cost under "
+        f"the vector {run.provenance['cost_vector']}."
+    )
+    return [Notice(WARNING, text)]
+
+
+def _stopped(run: Run, survey: Survey) -> list[Notice]:
+    """Points that early stopping ended: no fault, and not comparable with those it did not."""
+    trials = run.trials
+    ended = trials[trials["status"] == "STOPPED"]
+    if ended.empty:
+        return []
+    rule = run.study.get("stopping") or {}
+    length = int(trials.loc[trials["status"] == "COMPLETED", "epochs"].max())
+    spent, whole = int(trials["epochs"].sum()), length * len(trials)
+    points = trials["point"].nunique()
+    text = (
+        f"{ended['point'].nunique()} of {points} points were stopped early"
+        f"{' by ' + str(rule['method']) if rule.get('method') else ''}, which saved "
+        f"{percent(1 - spent / whole)} % of {whole} epochs of trials; the front holds the points "
+        "that trained to the end."
+    )
+    return [Notice(NOTE, text)]
+
+
+def _left_out(run: Run, survey: Survey) -> list[Notice]:
+    stopped = set(run.trials.loc[run.trials["status"] == "STOPPED", "point"].astype(str))
+    stopped -= set(run.trials.loc[run.trials["status"] == "FAILED", "point"].astype(str))
+    left = [one for one in survey.left_out if one.point not in stopped]
+    if not left:
+        return []
+    shown = "; ".join(f"{one.label}: {one.reason}" for one in left[:_REASONS_SHOWN])
+    more = len(left) - _REASONS_SHOWN
+    rest = f"; and {more} more" if more > 0 else ""
+    text = (
+        f"{count(len(left), 'point')} left out of the front, which holds points whose "
+        f"replicates all completed ({shown}{rest})."
+    )
+    return [Notice(WARNING, text)]
+
+
+def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
+    found = []
+    if survey.vector.as_if:
+        text = (
+            f"Costs are as if: {survey.vector.name} puts published numbers of other encoders "
+            "on this pool."
+        )
+        found.append(Notice(WARNING, text))
+    named = [*run.provenance["experts"], run.provenance.get("stem") or {}]
+    for one in named:
+        if one.get("stand_in"):
+            found.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
+    for split, facts in (run.provenance.get("splits") or {}).items():
+        if facts.get("note") and split in ("selection", survey.split):
+            found.append(Notice(NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
+    return [*found, *_experts(run, survey)]
+
+
+def _experts(run: Run, survey: Survey) -> list[Notice]:
+    """What trained experts the trials had, and what that means for the yardsticks."""
+    found = []
+    if survey.prepared_sets > 1:
+        text = (
+            f"The points train on {survey.prepared_sets} prepared sets of experts: a point is held "
+            "against a random mix of its own experts; shares, and the mix and oracle that are "
+            "drawn, are over all experts of the run."
+        )
+        found.append(Notice(NOTE, text))
+    if survey.expert_sets > 1:
+        why = "experts train with each trial" if survey.joint else "experts of one name differ"
+        text = (
+            f"The trials used {survey.expert_sets} sets of trained experts ({why}): each is held "
+            "against its own, and the yardsticks shown are means over these sets."
+        )
+        found.append(Notice(NOTE, text))
+    elif run.provenance.get("experts_fixed_seed"):
+        text = (
+            "Every expert was trained once and served all its trials: intervals hold for these "
+            "experts and do not cover the chance in their training."
+        )
+        found.append(Notice(NOTE, text))
+    return found
