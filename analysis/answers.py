@@ -33,6 +33,7 @@ class Offer:
     """What to run for at most a cost: a router of the run and the bias it is run with."""
 
     cap: float
+    point: str
     label: str
     bias: float
     score: float
@@ -118,7 +119,6 @@ def _curves(run: Run, survey: Survey) -> tuple[tuple[Operating, ...], tuple[Offe
     """The front over all biases of the front's routers, and what to run for some wanted costs."""
     found = offers.bias_curves(run, split=survey.split, vector=survey.vector.name)
     operating = found.front()
-    labels = [point.label for point in found.points]
     scores = [each.chosen_score for each in operating]
     costs = [each.chosen_cost for each in operating]
     low, high = min(survey.vector.experts), max(survey.vector.experts)
@@ -132,7 +132,8 @@ def _curves(run: Run, survey: Survey) -> tuple[tuple[Operating, ...], tuple[Offe
         picked.append(
             Offer(
                 cap=cap,
-                label=labels[each.curve],
+                point=found.points[each.curve].point,
+                label=found.points[each.curve].label,
                 bias=each.bias,
                 score=each.score,
                 cost=each.cost,

@@ -73,9 +73,10 @@ def agreement_figure(
             "points:Q",
         ],
     )
-    y = alt.Y("rho:Q", title="rank correlation with the last epoch")
+    title = "rank correlation with the last epoch"
+    y = alt.Y("rho:Q", title=title)
     layers = [
-        base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=y.title), y2="high:Q"),
+        base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
         base.mark_line(strokeWidth=1.6).encode(y=y),
         base.mark_point(filled=True, size=36).encode(y=y),
     ]

@@ -6,46 +6,47 @@ the width. Data are put inline, rounded, so a chart is complete in itself.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from analysis.fronts import Survey
 from analysis.load import Run
 from analysis.outcomes import setting_text
 from analysis.palette import (
     BEST,
+    BIASED,
+    CASCADE,
     COIN,
     EXPERT,
     FRONT,
     INK,
     MUTED,
     POINT,
-    expert_colours,
     inline,
     kind_colour,
-    short_label,
     styled,
 )
 from analysis.words import amount, number, percent, signed
 
 if TYPE_CHECKING:
     import altair as alt
-    import pandas as pd
+
+    from analysis.answers import Answers
 
 Width = int | str
 
-MOST_POINTS: Final = 40
-"""Points shown by a picture with a row a point: the front first."""
-
-_MOST_CURVES: Final = 80
-
 
 def front_figure(
-    run: Run, survey: Survey, *, width: Width = 620, height: int = 380
+    run: Run,
+    survey: Survey,
+    *,
+    found: Answers | None = None,
+    width: Width = 620,
+    height: int = 380,
 ) -> alt.LayerChart:
     """Score over cost: the front, all other points, single experts, random mix, oracle curve.
 
-    Points are quoted on the survey's split; bars are 95 % intervals on both axes.
+    Points are quoted on the survey's split; bars are 95 % intervals on both axes. With `found` also
+    the front of the cascades and that of the routers' cost-bias curves, quoted as well.
     """
     import altair as alt
 
@@ -53,130 +54,19 @@ def front_figure(
     few = alt.Axis(tickCount=8)
     x = alt.X("cost:Q", title=_cost_title(survey), scale=_cost_scale(survey, rows), axis=few)
     y = alt.Y("score:Q", title=_score_title(survey), scale=_score_scale(survey, rows), axis=few)
+    more = _offered(found)
+    colour = kind_colour(
+        [FRONT, POINT, EXPERT, COIN, BEST, *dict.fromkeys(m["kind"] for m in more)]
+    )
     layers = [
-        *_curves(survey, x, y),
-        *_bars(survey, rows, x, y),
-        *_dots(run, rows, x, y),
-        *_experts(survey, x, y),
+        *_curves(survey, x, y, colour),
+        *_offers(more, x, y, colour),
+        *_bars(survey, rows, x, y, colour),
+        *_dots(run, rows, x, y, colour),
+        *_experts(survey, x, y, colour),
     ]
     chart = alt.layer(*layers).properties(width=width, height=height)
     return styled(chart)
-
-
-def utilization_figure(
-    run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
-) -> alt.LayerChart:
-    """Share of the examples by expert, a bar a point, cheapest point first; stars mark the front.
-
-    `table` is that of `utilization.utilization` on the same split.
-    """
-    import altair as alt
-
-    joined = survey.points.merge(table.drop(columns=["label", "n", "share"]), on="point")
-    front_first = joined.sort_values(["on_front", "cost"], ascending=[False, True])
-    shown = front_first.head(MOST_POINTS).sort_values(["cost", "score"])
-    names = list(run.expert_names)
-    rows, order = [], []
-    for _, row in shown.iterrows():
-        star = "\N{BLACK STAR} " if row["on_front"] else ""
-        place = f"{star}{short_label(row, run.settings)}"
-        order.append(place)
-        for k, share in enumerate(row["share"]):
-            rows.append(
-                {
-                    "place": place,
-                    "expert": names[k],
-                    "rank": k,
-                    "share": round(float(share), 4),
-                    "cost": amount(row["cost"]),
-                    "score": number(row["score"]),
-                    "load CV\N{SUPERSCRIPT TWO}": round(float(row["load_cv2"]), 3),
-                    "entropy of shares": round(float(row["share_entropy"]), 3),
-                    "dead": ", ".join(row["dead"]) or "none",
-                }
-            )
-    extra = ["cost", "score", "load CV\N{SUPERSCRIPT TWO}", "entropy of shares", "dead"]
-    colours = alt.Scale(domain=names, range=expert_colours(len(names)))
-    bars = (
-        alt.Chart(inline(rows))
-        .mark_bar(height={"band": 0.74})
-        .encode(
-            x=alt.X(
-                "share:Q",
-                title=f"share of {survey.split}",
-                axis=alt.Axis(format="%", tickCount=5),
-                scale=alt.Scale(domain=[0, 1]),
-            ),
-            y=alt.Y("place:N", sort=order, title=None, axis=alt.Axis(labelLimit=190)),
-            color=alt.Color(
-                "expert:N", scale=colours, sort=names, title=None, legend=alt.Legend(orient="top")
-            ),
-            order=alt.Order("rank:Q"),
-            tooltip=[
-                alt.Tooltip("place:N", title="point"),
-                "expert:N",
-                alt.Tooltip("share:Q", format=".1%"),
-                *(alt.Tooltip(f"{name}:N") for name in extra),
-            ],
-        )
-    )
-    return styled(alt.layer(bars).properties(width=width, height={"step": 24}))
-
-
-def training_figure(
-    run: Run, survey: Survey, measure: str, *, width: Width = 300, height: int = 220
-) -> alt.LayerChart:
-    """Mean of a measure (`score` or `cost`) on selection over epochs, a line a point."""
-    import altair as alt
-
-    rows = _curve_records(run, survey, measure)
-    ends = {int(row["epoch"]) for row in rows}
-    ticks = sorted(ends) if len(ends) <= 10 else None
-    base = alt.Chart(inline(rows)).encode(
-        x=alt.X(
-            "epoch:Q",
-            title="epoch",
-            axis=alt.Axis(values=ticks, format="d", tickMinStep=1, grid=False)
-            if ticks
-            else alt.Axis(format="d", tickMinStep=1, grid=False),
-            scale=alt.Scale(domain=[min(ends, default=1), max(ends, default=1)], nice=False),
-        ),
-        y=alt.Y("value:Q", title=f"{measure} on selection", scale=alt.Scale(zero=False)),
-        detail="point:N",
-        color=kind_colour([FRONT, POINT], legend=alt.Legend(orient="top", title=None)),
-        opacity=alt.condition("datum.kind == 'front'", alt.value(1.0), alt.value(0.55)),
-        tooltip=[
-            alt.Tooltip("label:N", title="point"),
-            "epoch:Q",
-            alt.Tooltip("value:Q", title=measure, format=".3f"),
-            alt.Tooltip("n:Q", title="replicates"),
-        ],
-    )
-    layers = [base.mark_line(strokeWidth=1.6), base.mark_point(filled=True, size=28)]
-    return styled(alt.layer(*layers).properties(width=width, height=height))
-
-
-def _curve_records(run: Run, survey: Survey, measure: str) -> list[dict[str, Any]]:
-    """Means over the replicates that reported an epoch, for the points of the survey."""
-    ordered = survey.points.sort_values(["on_front", "cost"], ascending=[False, True])
-    shown = ordered.head(_MOST_CURVES)
-    trials = run.trials[["key", "point"]]
-    reports = run.reports.loc[run.reports["split"] == "selection", ["key", "epoch", measure]]
-    joined = reports.merge(trials, on="key")
-    means = joined.groupby(["point", "epoch"])[measure].agg(["mean", "count"]).reset_index()
-    named = means.merge(shown, on="point").sort_values(["on_front", "point", "epoch"])
-    return [
-        {
-            "point": str(row["point"]),
-            "label": short_label(row, run.settings),
-            "kind": FRONT if row["on_front"] else POINT,
-            "epoch": int(row["epoch"]),
-            "value": round(float(row["mean"]), 5),
-            "n": int(row["count"]),
-        }
-        for _, row in named.iterrows()
-        if math.isfinite(row["mean"])
-    ]
 
 
 def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
@@ -241,7 +131,7 @@ def _majority_near(survey: Survey, low: float, high: float) -> bool:
     return survey.majority["score"] >= low - 0.35 * (high - low)
 
 
-def _curves(survey: Survey, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
     import altair as alt
 
     coin = zip(survey.mix.costs, survey.mix.scores[:, 0], strict=True)
@@ -258,7 +148,7 @@ def _curves(survey: Survey, x: alt.X, y: alt.Y) -> list[alt.Chart]:
             .encode(
                 x=x,
                 y=y,
-                color=kind_colour(),
+                color=colour,
                 order="cost:Q",
                 tooltip=[
                     alt.Tooltip("kind:N", title="yardstick"),
@@ -277,11 +167,65 @@ def _curves(survey: Survey, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     return layers
 
 
-def _bars(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _offered(found: Answers | None) -> list[dict[str, Any]]:
+    """What else the trained models offer: cascades, and routers with a bias."""
+    rows: list[dict[str, Any]] = []
+    if found is not None and found.headroom is not None:
+        cascades = found.headroom[found.headroom["kind"] == "cascade"]
+        rows += [
+            {
+                "kind": CASCADE,
+                "cost": round(float(row["cost"]), 5),
+                "score": round(float(row["score"]), 5),
+                "what": row["label"],
+            }
+            for row in cascades.to_dict("records")
+        ]
+    if found is not None:
+        rows += [
+            {
+                "kind": BIASED,
+                "cost": round(each.cost, 5),
+                "score": round(each.score, 5),
+                "what": f"bias {each.bias:.3g}",
+            }
+            for each in found.operating or ()
+        ]
+    return rows
+
+
+def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
+    """Thin lines, chosen on selection: where they fall the choice did not hold."""
+    import altair as alt
+
+    layers = []
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        base = alt.Chart(inline([row for row in rows if row["kind"] == kind])).encode(
+            x=x,
+            y=y,
+            color=colour,
+            order="cost:Q",
+            tooltip=[
+                alt.Tooltip("kind:N", title="what"),
+                alt.Tooltip("what:N", title="how"),
+                alt.Tooltip("cost:Q", format=".3~g"),
+                alt.Tooltip("score:Q", format=".3f"),
+            ],
+        )
+        layers += [
+            base.mark_line(strokeWidth=1.1, opacity=0.8),
+            base.mark_point(size=16, filled=True, opacity=0.8),
+        ]
+    return layers
+
+
+def _bars(
+    survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color
+) -> list[alt.Chart]:
     import altair as alt
 
     base = alt.Chart(inline(rows)).encode(
-        color=kind_colour(),
+        color=colour,
         opacity=alt.condition("datum.kind == 'front'", alt.value(0.75), alt.value(0.3)),
     )
     upright = base.mark_rule(strokeWidth=1.3).encode(
@@ -293,7 +237,9 @@ def _bars(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> lis
     return [upright, across]
 
 
-def _dots(run: Run, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _dots(
+    run: Run, rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color
+) -> list[alt.Chart]:
     import altair as alt
 
     tooltip = [
@@ -308,14 +254,14 @@ def _dots(run: Run, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.
     layers = []
     for kind, size, opacity in ((POINT, 48, 0.85), (FRONT, 95, 1.0)):
         mine = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
-        base = alt.Chart(inline(mine)).encode(x=x, y=y, color=kind_colour(), tooltip=tooltip)
+        base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
             layers.append(base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order="cost:Q"))
         layers.append(base.mark_circle(size=size, opacity=opacity))
     return layers
 
 
-def _experts(survey: Survey, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _experts(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
     import altair as alt
 
     rows = [
@@ -337,7 +283,7 @@ def _experts(survey: Survey, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     marks = (
         alt.Chart(inline(rows))
         .mark_point(shape="diamond", size=190, filled=True, opacity=1, stroke="white")
-        .encode(x=x, y=y, color=kind_colour(), tooltip=tooltip)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip)
     )
     layers = [marks]
     for mine, align, shift in ((rows[:-1], "left", 8), (rows[-1:], "right", 6)):

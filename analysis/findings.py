@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from analysis.answers import Answers
 from analysis.fronts import ABOVE, Survey
 from analysis.words import amount, count, least_seeds, percent, signed, unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def findings(survey: Survey, found: Answers) -> list[str]:
@@ -16,25 +20,24 @@ def findings(survey: Survey, found: Answers) -> list[str]:
 
 
 def _cascades(found: Answers) -> str:
-    """The best cascade beside the best gate, each picked by what it captures on average."""
+    """The cascade and the gate that lie highest over the coin on selection, quoted."""
     if found.headroom is None:
         return ""
-    rows = found.headroom[found.headroom["headroom"].notna()]
-    gates, cascades = (rows[rows["kind"] == kind] for kind in ("gate", "cascade"))
+    gates, cascades = (
+        found.headroom[found.headroom["kind"] == kind] for kind in ("gate", "cascade")
+    )
     if cascades.empty:
         return ""
-    best = cascades.iloc[int(cascades["headroom"].to_numpy().argmax())]
-    text = (
-        f"A cascade without any router ({best['label']}) captures {percent(best['headroom'])} % of "
-        f"the room between coin and oracle ({percent(best['headroom_low'])} to "
-        f"{percent(best['headroom_high'])}) at cost {amount(best['cost'])}"
+    best, gate = (
+        rows.iloc[int(rows["selection_over_mix"].to_numpy().argmax())] for rows in (cascades, gates)
     )
-    if not gates.empty:
-        gate = gates.iloc[int(gates["headroom"].to_numpy().argmax())]
-        text += (
-            f"; the front's best gate {percent(gate['headroom'])} % "
-            f"({percent(gate['headroom_low'])} to {percent(gate['headroom_high'])})"
-        )
+    text = (
+        f"Without any router a cascade ({best['label']}, picked on selection) lies "
+        f"{signed(best['over_mix'])} over the coin ({signed(best['over_mix_low'])} to "
+        f"{signed(best['over_mix_high'])}){_room(best)} at cost {amount(best['cost'])}; the gate "
+        f"picked alike {signed(gate['over_mix'])} ({signed(gate['over_mix_low'])} to "
+        f"{signed(gate['over_mix_high'])}){_room(gate)} at {amount(gate['cost'])}"
+    )
     ahead = [each for each in found.rivals or () if each.low > 0]
     behind = [each for each in found.rivals or () if each.high < 0]
     if found.rivals:
@@ -44,6 +47,14 @@ def _cascades(found: Answers) -> str:
             f"than the interval, and {len(behind)} {'loses' if len(behind) == 1 else 'lose'} to it"
         )
     return f"{text}."
+
+
+def _room(row: pd.Series) -> str:
+    """How much of the room up to the oracle that is, where there is room."""
+    if row["headroom"] != row["headroom"]:
+        return ""
+    low, high = percent(row["headroom_low"]), percent(row["headroom_high"])
+    return f", {percent(row['headroom'])} % of the room up to the oracle ({low} to {high})"
 
 
 def _biased(survey: Survey, found: Answers) -> str:

@@ -72,6 +72,8 @@ class Survey:
     """Pools of trained experts that trials were held against; see `Outcomes.pools`."""
 
     prepared_sets: int
+    """Of experts or prices that differ under the vector."""
+
     joint: bool
     """Whether experts trained with their trials: single experts are then means over trials."""
 
@@ -165,7 +167,7 @@ def survey(
         hypervolume=float(volumes[0]),
         hypervolume_interval=(float(low), float(high)),
         expert_sets=len(quoted.pools),
-        prepared_sets=len(run.sets),
+        prepared_sets=len({(each.members, each.vectors[costs.name]) for each in run.sets}),
         joint=any(run.sets[number].joint for number in set(quoted.set_of.tolist())),
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis import offers, resampling
 from analysis.cascades import Cascade, CascadeFront, cascade_routes, confidence
 from analysis.choice import best_within
-from analysis.fronts import ABOVE, BELOW, EQUAL, Survey
+from analysis.fronts import ABOVE, BELOW, EQUAL, SELECTION, Survey
 from analysis.held import Yards
 from analysis.load import Run, RunError
 from analysis.outcomes import outcomes, roster
@@ -55,6 +55,7 @@ def headroom(run: Run, survey: Survey) -> pd.DataFrame:
     """The front's gates, then the front of the cascades: a row each, cheapest first.
 
     Columns: kind (`gate`, `cascade`), label, score, cost, over_mix, over_mix_low, over_mix_high,
+    selection_over_mix (to choose by: the same on selection),
     headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `LEAST_ROOM`),
     verdict.
     Cascades are chosen on selection and quoted on the survey's split, as gates are.
@@ -121,7 +122,7 @@ def _gate(survey: Survey, row: Any) -> dict[str, Any]:
         float(row["cost"]),
         (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
         best=float(survey.oracle_curve.at(np.asarray(row["cost"]))),
-    )
+    ) | {"selection_over_mix": float(row["selection_over_mix"])}
 
 
 def _row(
@@ -155,6 +156,9 @@ class _Cascades:
     over: Values
     """(T, B): above a coin between the single experts at the cascade's cost."""
 
+    chosen_over: Values
+    """(T,) the same on selection."""
+
     @classmethod
     def of(cls, run: Run, survey: Survey) -> _Cascades:
         fronts = offers.cascades(run, split=survey.split, vector=survey.vector.name)
@@ -176,9 +180,13 @@ class _Cascades:
         paid = _weighted_means(costs, weights)
         yards = Yards.of(run.task, quoted, survey.vector, weights)
         coin = np.asarray([yards.mix.at(row[None])[0] for row in paid])
+        chosen = outcomes(run, roster(run), SELECTION)
+        once = np.ones((1, len(chosen.labels)), np.float32)
+        there = Yards.of(run.task, chosen, survey.vector, once).mix
         return cls(
             survey=survey,
             front=front,
+            chosen_over=front.chosen.scores - there.at(front.chosen.costs[:, None])[:, 0],
             names=run.expert_names,
             weights=weights,
             scores=scores,
@@ -206,6 +214,7 @@ class _Cascades:
                 (float(self.over[place, 0]), float(low[place]), float(high[place])),
                 best=float(self.survey.oracle_curve.at(costs[place])),
             )
+            | {"selection_over_mix": float(self.chosen_over[place])}
             for place in order
         ]
 

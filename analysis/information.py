@@ -81,7 +81,7 @@ def route_information(
 ) -> pd.DataFrame:
     """What the routes of the front's points tell of each feature of an example.
 
-    A row a point and feature: point, label (the settings), feature, information (bits, mean over
+    A row a point, cheapest first, and feature: point, label (the settings), feature, information (bits, mean over
     the replicates), low and high (95 % of what shuffled routes give), p, n (replicates). Points
     whose routes all go to one expert tell nothing: their information is 0 and p is 1.
 
@@ -102,18 +102,18 @@ def route_information(
         if point.point not in front:
             continue
         for feature, code in known.items():
-            found, shuffled = [], []
+            seen_bits, shuffled = [], []
             for lane in lanes:
                 route = seen.routes[lane].astype(np.intp)
-                found.append(mutual_information(route, code))
+                seen_bits.append(mutual_information(route, code))
                 shuffled.append(permuted(route, code, permutations=permutations, seed=seed))
-            low, high, p = chance(float(np.mean(found)), np.mean(shuffled, axis=0))
+            low, high, p = chance(float(np.mean(seen_bits)), np.mean(shuffled, axis=0))
             rows.append(
                 {
                     "point": point.point,
                     "label": point.label,
                     "feature": feature,
-                    "information": max(0.0, float(np.mean(found))),
+                    "information": max(0.0, float(np.mean(seen_bits))),
                     "low": low,
                     "high": high,
                     "p": p,
@@ -122,7 +122,11 @@ def route_information(
             )
     if not rows:
         raise RunError(f"{run.name}: no point of the front has routes on {survey.split}")
-    return pd.DataFrame(rows)
+    order = {str(point): place for place, point in enumerate(survey.front["point"])}
+    found = pd.DataFrame(rows)
+    return found.sort_values(
+        "point", key=lambda names: names.map(order), kind="stable"
+    ).reset_index(drop=True)
 
 
 def _quarters(values: Values) -> Codes:

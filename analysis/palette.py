@@ -24,6 +24,9 @@ FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', A
 FRONT, POINT = "front", "other points"
 EXPERT, COIN, BEST = "experts", "random mix", "oracle"
 CASCADE, BIASED = "cascades", "biased routers"
+MOST_NAMED: Final = 3
+"""Settings that name a point; points of more go by their own names."""
+
 _GREEK: Final = {"alpha": "\N{GREEK SMALL LETTER ALPHA}", "beta": "\N{GREEK SMALL LETTER BETA}"}
 
 
@@ -37,7 +40,9 @@ def expert_colours(count: int) -> list[str]:
 
 
 def short_label(row: Any, settings: tuple[str, ...]) -> str:
-    """A point's settings, as short as a picture needs them."""
+    """A point's settings, as short as a picture needs them; its name where there are many."""
+    if len(settings) > MOST_NAMED:
+        return str(row["point"])
     parts = []
     for name in settings:
         value = row[name]

@@ -9,13 +9,22 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
+    from analysis.answers import Answers
     from analysis.fronts import Survey
     from analysis.load import Run
+
+
+MOST_SETTINGS: Final = 6
+"""Of more settings there is no picture each, only their importance and the lines through all."""
+
+MOST_LINES: Final = 1500
+"""Points whose lines still make a picture."""
 
 
 def write_report(
@@ -50,33 +59,129 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
     import jinja2
     from markupsafe import Markup
 
-    from analysis import abstract
+    from analysis import abstract, contents
+    from analysis.answers import answers
     from analysis.fronts import survey as take
+    from analysis.notices import notices
+    from analysis.palette import MOST_NAMED
     from analysis.utilization import DEAD_SHARE, utilization
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
+    found = answers(run, survey)
+    specs = {name: _spec(chart) for name, chart in pictures(run, survey, use, found).items()}
     here = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(here),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     template = environment.get_template("report.html")
     return template.render(
         run=run,
         survey=survey,
-        notices=abstract.notices(run, survey),
-        sentences=abstract.sentences(run, survey),
-        front=_front_rows(run, survey),
-        use=_use_rows(run, survey, use),
+        found=found,
+        pictures=specs,
+        setting_pictures=[name for name in specs if name.startswith("setting-")],
+        notices=notices(run, survey),
+        sentences=abstract.sentences(run, survey, found),
+        front=contents.front_rows(run, survey),
+        named=len(run.settings) > MOST_NAMED,
+        offers=contents.offer_rows(run, found),
+        rivals=contents.rival_rows(run, found),
+        depends=contents.depends_rows(run, found),
+        leaks=contents.leak_rows(run, found),
+        quality=contents.quality_rows(found),
+        said={
+            "seeds": contents.seed_sentence(found),
+            "moving": contents.moving_sentence(found),
+            "trust": contents.trust_sentence(found),
+            "calibration": contents.calibration_sentence(found),
+        },
+        use=contents.use_rows(run, survey, use),
         dead_share=DEAD_SHARE,
-        trials=_trials(run, survey),
-        provenance=_provenance(run, survey),
+        provenance=contents.provenance_rows(run, survey),
         colours=_colours(run),
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
         vega=Markup(vega_scripts()),
-        specs=Markup(_embedded(_specs(run, survey, use))),
+        specs=Markup(_embedded(specs)),
+        trials=Markup(_embedded(contents.trial_table(run, survey))),
+        count=len(run.trials),
     )
+
+
+def pictures(
+    run: Run, survey: Survey, use: pd.DataFrame, found: Answers
+) -> dict[str, alt.LayerChart]:
+    """Every picture of the report by its name; those that the run cannot give are left out."""
+    from analysis import course_figures, figures, rival_figures, setting_figures, use_figures
+
+    wide: Any = "container"
+    charts: dict[str, alt.LayerChart | None] = {
+        "front": figures.front_figure(run, survey, found=found, width=wide, height=420),
+        "headroom": None
+        if found.headroom is None
+        else rival_figures.headroom_figure(found.headroom, survey, width=wide),
+        "use": use_figures.utilization_figure(run, survey, use, width=wide),
+        "curve-score": use_figures.training_figure(run, survey, "score", width=wide),
+        "curve-cost": use_figures.training_figure(run, survey, "cost", width=wide),
+    }
+    if found.history is not None and len(found.history) > 2:
+        for over in ("epochs", "hours"):
+            charts[f"history-{over}"] = course_figures.history_figure(
+                found.history, over=over, width=wide
+            )
+    if found.epochs is not None:
+        charts["agreement"] = course_figures.agreement_figure(found.epochs, width=wide)
+    if found.surfaces is not None:
+        charts["attainment"] = course_figures.attainment_figure(
+            found.surfaces, survey, width=wide, height=220
+        )
+    if found.importance is not None:
+        charts["importance"] = setting_figures.importance_figure(found.importance, width=wide)
+    if found.settings is not None and len(found.settings) > 2:
+        table = found.settings
+        differ = [name for name in run.settings if table[name].astype(str).nunique() > 1]
+        for name in differ if len(differ) <= MOST_SETTINGS else ():
+            for objective in ("score", "cost"):
+                charts[f"setting-{name}-{objective}"] = setting_figures.setting_figure(
+                    table, name, objective, width=wide
+                )
+        if len(differ) > 1 and len(table) <= MOST_LINES:
+            front = set(survey.front["point"].astype(str))
+            charts["parallel"] = setting_figures.parallel_figure(run, table, front, width=wide)
+    return {name: chart for name, chart in charts.items() if chart is not None}
+
+
+def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | None) -> list[Path]:
+    """Every picture as .svg, .pdf and .png in a folder; gives the files.
+
+    Raises:
+        RunError: no point is whole.
+    """
+    from analysis.answers import answers
+    from analysis.fronts import survey as take
+    from analysis.palette import save
+    from analysis.utilization import utilization
+
+    survey = take(run, split=split, vector=vector)
+    use = utilization(run, split=survey.split)
+    charts = pictures(run, survey, use, answers(run, survey))
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        save(fixed(chart), folder / f"{name}{ending}")
+        for name, chart in charts.items()
+        for ending in (".svg", ".pdf", ".png")
+    ]
+
+
+def fixed(chart: alt.LayerChart) -> alt.LayerChart:
+    """A picture of a page with a width of its own."""
+    done: alt.LayerChart = chart.properties(width=620)
+    return done
 
 
 @functools.cache
@@ -98,20 +203,11 @@ def vegalite_version() -> str:
     return wanted if wanted in offered else offered[-1]
 
 
-def _specs(run: Run, survey: Survey, use: pd.DataFrame) -> dict[str, Any]:
-    from analysis import figures
-
-    charts = {
-        "front": figures.front_figure(run, survey, width="container", height=420),
-        "use": figures.utilization_figure(run, survey, use, width="container"),
-        "curve-score": figures.training_figure(run, survey, "score", width="container"),
-        "curve-cost": figures.training_figure(run, survey, "cost", width="container"),
-    }
-    specs = {name: chart.to_dict() for name, chart in charts.items()}
-    for spec in specs.values():
-        spec.pop("$schema", None)
-        spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    return specs
+def _spec(chart: alt.LayerChart) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.to_dict()
+    spec.pop("$schema", None)
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return spec
 
 
 def _embedded(data: Any) -> str:
@@ -128,142 +224,6 @@ def _colours(run: Run) -> list[str]:
     return expert_colours(len(run.expert_names))
 
 
-def _setting(value: Any) -> str:
-    from analysis.outcomes import setting_text
-
-    return setting_text(value)
-
-
-def _front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
-    from analysis.abstract import amount, interval, number, percent, signed
-
-    return [
-        {
-            "settings": [_setting(row[name]) for name in run.settings],
-            "score": number(row["score"]),
-            "score_interval": interval(row, "score"),
-            "cost": amount(row["cost"]),
-            "cost_interval": f"{amount(row['cost_low'])} to {amount(row['cost_high'])}",
-            "over_mix": signed(row["over_mix"]),
-            "over_interval": f"{signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}",
-            "verdict": row["verdict"],
-            "headroom": f"{percent(row['headroom'])} %"
-            if row["headroom"] == row["headroom"]
-            else "\N{EN DASH}",
-            "speed_up": f"{row['speed_up']:.2f}\N{MULTIPLICATION SIGN}",
-            "share": [
-                {"name": name, "percent": f"{100 * share:.1f}"}
-                for name, share in zip(run.expert_names, row["share"], strict=True)
-            ],
-            "seeds": row["n"],
-        }
-        for _, row in survey.front.iterrows()
-    ]
-
-
-def _use_rows(run: Run, survey: Survey, use: pd.DataFrame) -> dict[str, Any]:
-    """What the text under the picture of utilization says."""
-    from analysis.figures import MOST_POINTS
-
-    dead = {name: int(sum(name in names for names in use["dead"])) for name in run.expert_names}
-    return {
-        "points": len(use),
-        "shown": min(len(use), MOST_POINTS),
-        "dead": {name: count for name, count in dead.items() if count},
-        "collapsed": int(use["collapsed"].sum()),
-        "trials": int(use["n"].sum()),
-        "load_cv2": [f"{use['load_cv2'].min():.2f}", f"{use['load_cv2'].max():.2f}"],
-    }
-
-
-def _trials(run: Run, survey: Survey) -> dict[str, Any]:
-    """Columns and rows of the table of trials; a cell is (text, value to sort by)."""
-    quoted = survey.split
-    cost = f"cost_{survey.vector.name}"
-    measured = {
-        f"{quoted} score": f"{quoted}_score",
-        **{name: f"{quoted}_{name}" for name in run.task.metrics if len(run.task.metrics) > 1},
-        f"{quoted} cost": f"{quoted}_{cost}",
-        "selection score": "selection_score",
-        "selection cost": f"selection_{cost}",
-    }
-    measured = {name: column for name, column in measured.items() if column in run.trials}
-    columns = ["status", *run.settings, "seed", *measured, "epochs", "seconds", "key", "reason"]
-    rows = []
-    for _, row in run.trials.sort_values(["point", "seed"]).iterrows():
-        cells = [_cell(row["status"])]
-        cells += [_cell(row[name]) for name in run.settings]
-        cells += [_cell(row["seed"])]
-        cells += [_cell(row[column], digits=3) for column in measured.values()]
-        cells += [_cell(row["epochs"]), _cell(row["seconds"], digits=1)]
-        cells += [_cell(str(row["key"])[:12]), _cell(row["reason"])]
-        rows.append(cells)
-    named = any(cells[-1]["text"] for cells in rows)
-    if not named:
-        columns, rows = columns[:-1], [cells[:-1] for cells in rows]
-    return {"columns": columns, "rows": rows}
-
-
-def _cell(value: Any, *, digits: int | None = None) -> dict[str, Any]:
-    if not isinstance(value, str | int | float | None):
-        value = _setting(value)  # a list, as pandas gives it
-    if value is None or value != value:
-        return {"text": "", "value": "", "number": False}
-    if isinstance(value, str):
-        return {"text": value, "value": value, "number": False}
-    text = f"{float(value):g}" if digits is None else f"{float(value):.{digits}f}"
-    return {"text": text, "value": repr(float(value)), "number": True}
-
-
-def _provenance(run: Run, survey: Survey) -> list[tuple[str, str]]:
-    facts = run.provenance
-    vectors = "; ".join(
-        f"{vector.name}: router {vector.router:g}, experts "
-        f"{', '.join(f'{cost:g}' for cost in vector.experts)} {vector.unit}"
-        f"{' (as if)' if vector.as_if else ''}"
-        for vector in run.cost_vectors.values()
-    )
-    experts = "; ".join(
-        dict.fromkeys(
-            f"{one['name']}{', ' + str(one['layers']) + ' layers' if one['layers'] else ''}"
-            f"{' (stand-in: ' + str(one['stand_in']) + ')' if one.get('stand_in') else ''}"
-            for each in facts.get("sets") or [facts]
-            for one in each["experts"]
-        )
-    )
-    splits = "; ".join(
-        f"{name}: {one['rows']} rows of {one['source']}"
-        for name, one in (facts.get("splits") or {}).items()
-    )
-    rows = [
-        ("run", run.name),
-        ("study", facts["study"]),
-        ("started", facts.get("started")),
-        ("arguments", " ".join(map(str, facts.get("arguments") or ()))),
-        ("task", facts["task"]),
-        ("pool", facts["pool"]),
-        ("experts", experts),
-        ("stem", (facts.get("stem") or {}).get("name")),
-        ("splits", splits),
-        ("cost vectors", vectors),
-        ("fingerprints", _pairs(facts.get("fingerprints"))),
-        ("commit", facts.get("commit") or "not known"),
-        ("machine", _pairs(facts.get("machine"))),
-        ("versions", _pairs(facts.get("versions"))),
-        (
-            "intervals",
-            f"95 % percentile bootstrap, {survey.resamples} resamples of examples and of the seeds "
-            "that there are",
-        ),
-        ("tables", f"schema version {facts['schema']}"),
-    ]
-    return [(name, str(value)) for name, value in rows if value]
-
-
-def _pairs(mapping: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (mapping or {}).items())
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m analysis.report",
@@ -271,6 +231,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m analysis.report runs/mrpc_grid-20261123T120000",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="pictures too: svg, pdf, png")
+    parser.add_argument("--csv", type=Path, metavar="DIR", help="tables too, as CSV files")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html")
     parser.add_argument("--split", help="quoted split (default: the task's first)")
     parser.add_argument("--costs", metavar="VECTOR", help="cost vector (default: the study's)")
@@ -280,10 +242,17 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report and print its path; 0, or 2 with one line where that cannot be."""
     options = _parser().parse_args(arguments)
-    from analysis.load import RunError
+    from analysis.load import RunError, load_run
 
     try:
-        path = write_report(options.run, options.out, split=options.split, vector=options.costs)
+        run = load_run(options.run)
+        path = write_report(run, options.out, split=options.split, vector=options.costs)
+        if options.figures:
+            write_figures(run, options.figures, split=options.split, vector=options.costs)
+        if options.csv:
+            from analysis.export import to_csv
+
+            to_csv(run, options.csv)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

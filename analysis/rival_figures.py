@@ -132,7 +132,8 @@ def comparison_figure(
         title=f"cost per example ({first.vector.unit}, {found.vector})",
         scale=alt.Scale(zero=False, padding=12),
     )
-    y = alt.Y("score:Q", title=f"score on {found.split}", scale=alt.Scale(zero=False))
+    title = f"score on {found.split}"
+    y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
     base = alt.Chart(inline(rows)).encode(x=x, color=colour)
     tooltip = ["run:N", "label:N", alt.Tooltip("score:Q", format=".3f")]
     tooltip += [alt.Tooltip("cost:Q", format=".3~g"), "merged:N"]
@@ -145,9 +146,7 @@ def comparison_figure(
         alt.Chart(inline(coin))
         .mark_line(stroke=MIX, strokeDash=[4, 3], strokeWidth=1.4)
         .encode(x=x, y=y, order="cost:Q"),
-        base.mark_rule(opacity=0.35).encode(
-            y=alt.Y("score_low:Q", title=y.title), y2="score_high:Q"
-        ),
+        base.mark_rule(opacity=0.35).encode(y=alt.Y("score_low:Q", title=title), y2="score_high:Q"),
         base.mark_line(strokeWidth=1.2, opacity=0.6).encode(y=y, order="cost:Q"),
         base.mark_point(size=70, strokeWidth=1.6).encode(
             y=y, fill=colour, fillOpacity=fill, tooltip=tooltip
