@@ -78,7 +78,13 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
         )
     (experts_id,) = sets
     there, here = (expert_outputs(run, experts_id, split) for split in (SELECTION, survey.split))
+    classes = there.output.shape[-1]
     labels = {split: examples(run, split).labels for split in (SELECTION, survey.split)}
+    if classes <= max(each.max() for each in labels.values()):
+        raise RunError(
+            f"{run.name}: experts give {classes} logits, fewer than there are labels; confidences "
+            "say nothing of the missing ones"
+        )
     scales = [temperature(each, labels[SELECTION].astype(np.intp)) for each in there.output]
     plain, scaled = confidence(here.output), _scaled(here, scales)
     right = here.prediction == labels[survey.split]

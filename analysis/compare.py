@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,11 +42,12 @@ def print_comparison(found: Comparison, console: Console) -> None:
             f"{side.hypervolume:.3g}",
             f"{side.low:.3g} to {side.high:.3g}",
             *map(str, (side.points, side.front, side.merged)),
-            f"{words.percent(side.share)} %",
+            "-" if math.isnan(side.share) else f"{words.percent(side.share)} %",
         )
     console.print(sides)
+    how = "paired over seeds and examples" if found.paired else "not paired: other data"
     pairs = table(
-        "differences, paired over seeds and examples",
+        f"differences, {how}",
         *("runs", "difference", "95 %", "p (seeds)", "least p", "verdict"),
     )
     for pair in found.pairs:
@@ -53,8 +55,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
             f"{pair.first} \N{MINUS SIGN} {pair.second}",
             f"{pair.difference:+.3g}",
             f"{pair.low:+.3g} to {pair.high:+.3g}",
-            f"{pair.p:.2g}",
-            f"{pair.least_p:.2g}",
+            *map(_chance, (pair.p, pair.least_p)),
             pair.verdict,
         )
     console.print(pairs)
@@ -70,6 +71,10 @@ def print_comparison(found: Comparison, console: Console) -> None:
     console.print(merged)
 
 
+def _chance(p: float) -> str:
+    return "one seed" if math.isnan(p) else f"{p:.2g}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m analysis.compare",
@@ -79,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
     parser.add_argument("--split", help="quoted split (default: the task's first)")
     parser.add_argument("--costs", metavar="VECTOR", help="cost vector (default: the study's)")
-    parser.add_argument("--force", action="store_true", help="runs with other prices too")
+    parser.add_argument(
+        "--force", action="store_true", help="runs with other prices or other data too"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help=".svg, .png, .pdf or .html")
     return parser
 

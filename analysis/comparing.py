@@ -1,8 +1,8 @@
 """Runs beside each other: fronts, hypervolumes with paired intervals, and the front of all.
 
-Two runs can be compared where they were quoted on the same examples and priced alike. Examples are
-resampled together, and so are seeds where runs have as many. Letters: R runs, P points, B
-weightings.
+Runs are compared where they were quoted on the same examples and priced alike (`comparable`).
+Examples are then resampled together, and seeds where points have as many. Letters: F points of a
+front, S seeds, B weightings.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import resampling
+from analysis.comparable import match
 from analysis.dominance import hypervolume, nondominated
 from analysis.fronts import Survey, survey
 from analysis.held import Measured
-from analysis.load import Run, RunError
-from analysis.outcomes import outcomes, roster
+from analysis.load import Run
+from analysis.outcomes import Roster, outcomes, roster
 from analysis.resampling import interval
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ class Comparison:
     score, cost with their intervals, over_mix, verdict."""
 
     surveys: tuple[Survey, ...]
+    paired: bool
+    """Whether examples were resampled together; not so where the runs have other data."""
+
     notes: tuple[str, ...]
     """What differs between the runs and was let pass."""
 
@@ -106,26 +110,54 @@ def compare(
 ) -> Comparison:
     """Compares runs on the same examples under the same prices.
 
-    `force` lets runs with other experts' costs pass, which is then noted; other examples are
-    refused all the same, for nothing can be paired there.
+    `force` lets runs with other prices or other data pass, which is then noted; with other data
+    nothing is paired, and intervals are those of unrelated runs.
 
     Raises:
-        RunError: fewer than two runs, two of one name, another task, other examples, other prices,
-            or a run without a whole point.
+        RunError: fewer than two runs, one of them twice, another task, other examples, other
+            prices, or a run without a whole point.
     """
-    _check_names(runs)
-    notes = _differences(runs, split, vector, force=force)
+    agreed = match(runs, split, vector, force=force)
+    names = agreed.names
     surveys = [survey(run, split=split, vector=vector) for run in runs]
     reference = (
         min(each.reference[0] for each in surveys),
         max(each.reference[1] for each in surveys),
     )
-    seen = [_Seen.of(run, each) for run, each in zip(runs, surveys, strict=True)]
+    seen = [
+        _Seen.of(run, each, stream=0 if agreed.paired else number)
+        for number, (run, each) in enumerate(zip(runs, surveys, strict=True))
+    ]
     volumes = [each.volumes(reference) for each in seen]
-    names = [run.name for run in runs]
+    by_seed = [each.by_seed(reference) for each in seen]
     merged = _merged(names, surveys)
-    sides = []
+    return Comparison(
+        split=surveys[0].split,
+        vector=surveys[0].vector.name,
+        reference=reference,
+        sides=_sides(names, surveys, volumes, merged, reference),
+        pairs=tuple(
+            _pair(
+                (names[one], names[two]), (volumes[one], volumes[two]), by_seed[one], by_seed[two]
+            )
+            for one, two in itertools.combinations(range(len(runs)), 2)
+        ),
+        merged=merged,
+        surveys=tuple(surveys),
+        paired=agreed.paired,
+        notes=agreed.notes,
+    )
+
+
+def _sides(
+    names: Sequence[str],
+    surveys: Sequence[Survey],
+    volumes: Sequence[Values],
+    merged: pd.DataFrame,
+    reference: tuple[float, float],
+) -> tuple[Side, ...]:
     held = _held(merged, names, reference)
+    sides = []
     for name, each, volume in zip(names, surveys, volumes, strict=True):
         low, high = interval(volume)
         sides.append(
@@ -140,31 +172,26 @@ def compare(
                 share=held[name],
             )
         )
-    pairs = []
-    for one, other in itertools.combinations(range(len(runs)), 2):
-        gap = volumes[one] - volumes[other]
-        low, high = interval(gap)
-        p, least = permutation(seen[one].by_seed(reference), seen[other].by_seed(reference))
-        pairs.append(
-            Pair(
-                first=names[one],
-                second=names[other],
-                difference=float(gap[0]),
-                low=float(low),
-                high=float(high),
-                p=p,
-                least_p=least,
-            )
-        )
-    return Comparison(
-        split=surveys[0].split,
-        vector=surveys[0].vector.name,
-        reference=reference,
-        sides=tuple(sides),
-        pairs=tuple(pairs),
-        merged=merged,
-        surveys=tuple(surveys),
-        notes=tuple(notes),
+    return tuple(sides)
+
+
+def _pair(
+    names: tuple[str, str],
+    volumes: tuple[Values, Values],
+    first_by_seed: Values,
+    second_by_seed: Values,
+) -> Pair:
+    gap = volumes[0] - volumes[1]
+    low, high = interval(gap)
+    p, least = permutation(first_by_seed, second_by_seed)
+    return Pair(
+        first=names[0],
+        second=names[1],
+        difference=float(gap[0]),
+        low=float(low),
+        high=float(high),
+        p=p,
+        least_p=least,
     )
 
 
@@ -189,8 +216,8 @@ def permutation(first: Values, second: Values) -> tuple[float, float]:
     gaps = sums / len(first) - (pooled.sum() - sums) / len(second)
     seen = abs(float(first.mean() - second.mean()))
     p = float(np.mean(np.abs(gaps) >= seen - 1e-12))
-    both = 2 if len(first) == len(second) else 1
-    return p, both / len(chosen)
+    mirrored = count <= MOST_ORDERS and len(first) == len(second)
+    return p, (2 if mirrored else 1) / len(chosen)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,34 +233,26 @@ class _Seen:
     """(F, S): by seed; NaN where a point lacks one."""
 
     @classmethod
-    def of(cls, run: Run, taken: Survey) -> _Seen:
+    def of(cls, run: Run, taken: Survey, *, stream: int) -> _Seen:
+        """Of a surveyed run; runs with the same `stream` see the same draws."""
         whole = roster(run)
         quoted = outcomes(run, whole, taken.split)
         count = taken.resamples
         sizes = sorted({len(point.seeds) for point in whole.points})
-        rng = np.random.default_rng([0, 1])
-        seeds = {size: resampling.seed_weights(size, count, rng) for size in sizes}
-        weights = resampling.example_weights(
-            len(quoted.labels), count, np.random.default_rng([0, 3])
-        )
+        seeds = {
+            size: resampling.seed_weights(size, count, np.random.default_rng([stream, 1, size]))
+            for size in sizes
+        }
+        rng = np.random.default_rng([stream, 3])
+        weights = resampling.example_weights(len(quoted.labels), count, rng)
         measured = Measured.of(run, whole, quoted, taken.vector, seeds, weights)
         kept = taken.points["on_front"].to_numpy(bool)
-        lanes = run.trials.set_index("key")
-        score = f"{taken.split}_score"
-        every = sorted({seed for point in whole.points for seed in point.seeds})
-        table = np.full((2, len(whole.points), len(every)), np.nan)
-        first = 0
-        for number, point in enumerate(whole.points):
-            for offset, (key, seed) in enumerate(zip(point.keys, point.seeds, strict=True)):
-                place = every.index(seed)
-                table[0, number, place] = lanes.loc[key, score]
-                table[1, number, place] = measured.lane_cost[first + offset, 0]
-            first += len(point.keys)
+        alone = _by_seed(run, whole, taken.split, measured.lane_cost[:, 0])
         return cls(
             score=measured.score[kept],
             cost=measured.cost[kept],
-            seed_score=table[0][kept],
-            seed_cost=table[1][kept],
+            seed_score=alone[0, kept],
+            seed_cost=alone[1, kept],
         )
 
     def volumes(self, reference: tuple[float, float]) -> Values:
@@ -245,27 +264,45 @@ class _Seen:
         )
 
     def by_seed(self, reference: tuple[float, float]) -> Values:
-        found = []
-        for score, cost in zip(self.seed_score.T, self.seed_cost.T, strict=True):
-            there = np.isfinite(score) & np.isfinite(cost)
-            if there.any():
-                found.append(hypervolume(score[there], cost[there], reference=reference))
-        return np.asarray(found)
+        """Of each seed that all points of the front have."""
+        common = np.isfinite(self.seed_score + self.seed_cost).all(axis=0)
+        return np.asarray(
+            [
+                hypervolume(score, cost, reference=reference)
+                for score, cost in zip(
+                    self.seed_score.T[common], self.seed_cost.T[common], strict=True
+                )
+            ]
+        )
+
+
+def _by_seed(run: Run, whole: Roster, split: str, lane_cost: Values) -> Values:
+    """(2, P, S): quoted score and cost of each point with each seed; NaN where it lacks one."""
+    scores = run.trials.set_index("key")[f"{split}_score"]
+    seeds = sorted({seed for point in whole.points for seed in point.seeds})
+    table = np.full((2, len(whole.points), len(seeds)), np.nan)
+    lanes = iter(lane_cost)
+    for number, point in enumerate(whole.points):
+        for key, seed in zip(point.keys, point.seeds, strict=True):
+            table[:, number, seeds.index(seed)] = scores[key], next(lanes)
+    return table
 
 
 def _merged(names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
+    """Of runs whose points are equal none is preferred: both stand on the front of all."""
     import pandas as pd
 
     columns = ["point", "label", "score", "score_low", "score_high", "cost", "cost_low"]
     columns += ["cost_high", "over_mix", "verdict", "selection_score", "selection_cost"]
     tables = [
-        each.points[columns].assign(run=name) for name, each in zip(names, surveys, strict=True)
+        each.front[columns].assign(run=name) for name, each in zip(names, surveys, strict=True)
     ]
     every = pd.concat(tables, ignore_index=True)
-    kept = nondominated(
-        every["selection_score"].to_numpy(np.float64), every["selection_cost"].to_numpy(np.float64)
-    )
-    found: pd.DataFrame = every[kept].sort_values(["cost", "score"], ignore_index=True)
+    places = every[["selection_score", "selection_cost"]].to_numpy(np.float64)
+    kept = nondominated(places[:, 0], places[:, 1])
+    best = set(map(tuple, places[kept].tolist()))
+    equal = [tuple(place) in best for place in places.tolist()]
+    found: pd.DataFrame = every[equal].sort_values(["cost", "score", "run"], ignore_index=True)
     return found
 
 
@@ -281,56 +318,3 @@ def _held(
         rest = hypervolume(score[others], cost[others], reference=reference) if others.any() else 0
         found[name] = (whole - rest) / whole if whole > 0 else math.nan
     return found
-
-
-def _check_names(runs: Sequence[Run]) -> None:
-    if len(runs) < 2:
-        raise RunError(f"{len(runs)} run to compare; name two or more")
-    names = [run.name for run in runs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RunError(
-            f"two runs are named {twice[0]}; rename a folder and its study, or name another"
-        )
-
-
-def _differences(
-    runs: Sequence[Run], split: str | None, vector: str | None, *, force: bool
-) -> list[str]:
-    """Refuses what cannot be paired; gives what differs and was forced."""
-    first = runs[0]
-    notes = []
-    for other in runs[1:]:
-        if other.task.name != first.task.name:
-            raise RunError(
-                f"{first.name} is of task {first.task.name} and {other.name} of {other.task.name}; "
-                "runs of one task can be compared"
-            )
-        prints = [(run.provenance.get("fingerprints") or {}).get("data") for run in (first, other)]
-        if prints[0] != prints[1]:
-            raise RunError(
-                f"{first.name} and {other.name} have other data (fingerprints {prints[0]} and "
-                f"{prints[1]}): their examples cannot be paired; run both on the same data"
-            )
-        one, two = first.cost_vector(vector), other.cost_vector(vector)
-        if one == two and first.expert_names == other.expert_names:
-            continue
-        text = (
-            f"{first.name} and {other.name} are priced differently under {one.name!r} and "
-            f"{two.name!r}: {_priced(first, one.experts, one.router)} against "
-            f"{_priced(other, two.experts, two.router)}"
-        )
-        if not force:
-            raise RunError(
-                f"{text}; name a vector that both have alike (--costs), or compare all the same "
-                "with --force"
-            )
-        notes.append(text)
-    return notes
-
-
-def _priced(run: Run, experts: Sequence[float], router: float) -> str:
-    costs = ", ".join(
-        f"{name} {cost:g}" for name, cost in zip(run.expert_names, experts, strict=True)
-    )
-    return f"{costs}, router {router:g}"

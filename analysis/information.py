@@ -81,9 +81,10 @@ def route_information(
 ) -> pd.DataFrame:
     """What the routes of the front's points tell of each feature of an example.
 
-    A row a point, cheapest first, and feature: point, label (the settings), feature, information (bits, mean over
-    the replicates), low and high (95 % of what shuffled routes give), p, n (replicates). Points
-    whose routes all go to one expert tell nothing: their information is 0 and p is 1.
+    A row a point, cheapest first, and feature: point, label (the settings), feature, information
+    (bits, mean over the replicates), low and high (95 % of what shuffled routes give), p, n
+    (replicates). Points whose routes all go to one expert tell nothing: their information is 0 and
+    p is 1.
 
     Raises:
         RunError: a table lacks rows.

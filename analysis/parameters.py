@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.load import Run, RunError
 
@@ -21,10 +25,13 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+Values = NDArray[np.float64]
+
 LEAST_POINTS: Final = 8
 """Fewer say nothing of several settings."""
 
 RESAMPLES: Final = 50
+SHUFFLES: Final = 199
 
 _LISTED: Final = 12
 """Numbers of so few values are a choice between them, and no range."""
@@ -70,8 +77,10 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
     """Importance of every searched setting for score and for cost.
 
     A row an objective and setting: objective, parameter, importance (shares that sum to one by
-    objective), low and high (95 % percentile interval over resamples of the points), points, epoch
-    (see `fidelity`), method.
+    objective; NaN where the best points do not differ from the others), low and high (95 %
+    percentile interval over resamples of the points), p (how often a setting that has nothing to do
+    with the objective looks as important: over shuffles of the objective), points, epoch (see
+    `fidelity`), method.
 
     Raises:
         RunError: fewer than two settings differ, or too few points.
@@ -90,47 +99,98 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
             f"{run.name}: {len(table)} points; the importance of settings needs {LEAST_POINTS}"
         )
     rng = np.random.default_rng(seed)
-    draws = [np.arange(len(table))]
-    draws += [rng.integers(0, len(table), len(table)) for _ in range(RESAMPLES)]
+    everything = np.arange(len(table))
+    draws = [rng.integers(0, len(table), len(table)) for _ in range(RESAMPLES)]
+    orders = [rng.permutation(len(table)) for _ in range(SHUFFLES)]
     rows = []
-    for objective, higher in (("score", True), ("cost", False)):
-        found = np.array([_shares(table.iloc[draw], names, objective, higher) for draw in draws])
-        low, high = np.nanpercentile(found[1:], [2.5, 97.5], axis=0)
-        for place, name in enumerate(names):
-            rows.append(
-                {
-                    "objective": objective,
-                    "parameter": name,
-                    "importance": float(found[0, place]),
-                    "low": float(low[place]),
-                    "high": float(high[place]),
-                    "points": len(table),
-                    "epoch": fidelity(run),
-                    "method": "PED-ANOVA",
-                }
-            )
+    with _quiet():
+        for objective, sign in (("score", -1.0), ("cost", 1.0)):
+            losses = sign * table[objective].to_numpy(np.float64)
+            whole = _Question(trials=trials(table, names, ()), names=names)
+            seen = whole.moved(everything, losses)
+            again = np.array([_shares(whole.moved(draw, losses[draw])) for draw in draws])
+            by_chance = np.array([whole.moved(everything, losses[order]) for order in orders])
+            low, high = _percentiles(again)
+            p = (1 + (by_chance >= seen - 1e-12).sum(axis=0)) / (1 + SHUFFLES)
+            for place, name in enumerate(names):
+                rows.append(
+                    {
+                        "objective": objective,
+                        "parameter": name,
+                        "importance": float(_shares(seen)[place]),
+                        "low": float(low[place]),
+                        "high": float(high[place]),
+                        "p": float(p[place]),
+                        "points": len(table),
+                        "epoch": fidelity(run),
+                        "method": "PED-ANOVA",
+                    }
+                )
     return pd.DataFrame(rows)
 
 
-def _shares(table: pd.DataFrame, names: Sequence[str], objective: str, higher: bool) -> list[float]:
-    """Shares by setting; NaN where a resample is all of one kind."""
+def _percentiles(shares: Values) -> tuple[Values, Values]:
+    """Of the resamples that say something: (B, settings) -> two of (settings,), NaN of none."""
+    known = shares[np.isfinite(shares).all(axis=1)]
+    if not len(known):
+        nothing = np.full(shares.shape[1], math.nan)
+        return nothing, nothing
+    low, high = np.percentile(known, [2.5, 97.5], axis=0)
+    return low, high
+
+
+def _shares(moved: Values) -> Values:
+    total = moved.sum()
+    return moved / total if total > 0 else np.full(len(moved), math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Points whose settings stay as they are while their losses change."""
+
+    trials: list[FrozenTrial]
+    names: Sequence[str]
+
+    def moved(self, chosen: NDArray[np.intp], losses: Values) -> Values:
+        """How far the best of the chosen points lie from all of them, (settings,); not shares."""
+        import optuna
+        from optuna.importance import PedAnovaImportanceEvaluator
+        from optuna.trial import create_trial
+
+        study = optuna.create_study(direction="minimize")
+        study.add_trials(
+            create_trial(
+                params=self.trials[place].params,
+                distributions=self.trials[place].distributions,
+                value=float(loss),
+            )
+            for place, loss in zip(chosen, losses, strict=True)
+        )
+        best = 0.1 if len(chosen) >= _FEW else 0.25
+        if (losses <= np.quantile(losses, best, method="inverted_cdf")).all():
+            return np.zeros(len(self.names))  # all are equally good
+        found = optuna.importance.get_param_importances(
+            study,
+            evaluator=PedAnovaImportanceEvaluator(target_quantile=best),
+            params=list(self.names),
+            normalize=False,
+        )
+        return np.asarray([found[name] for name in self.names])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna tells of every study that it makes; this is nobody's business here."""
     import optuna
-    from optuna.importance import PedAnovaImportanceEvaluator
 
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.create_study(direction="maximize" if higher else "minimize")
-        study.add_trials(trials(table, names, [objective]))
-        best = 0.1 if len(table) >= _FEW else 0.25
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=best)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    except (ValueError, RuntimeError):
-        return [math.nan] * len(names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         optuna.logging.set_verbosity(level)
-    total = math.fsum(found.values())
-    return [found.get(name, 0.0) / total if total > 0 else math.nan for name in names]
 
 
 def trials(

@@ -55,7 +55,7 @@ def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerCh
     )
     rules = base.mark_rule(color="#1f2933").encode(x=alt.X("low:Q", title=title), x2="high:Q")
     rules = rules.encode(color=alt.value("#1f2933"))
-    return styled(alt.layer(bars, rules).properties(width=width, height={"step": 15}))
+    return styled(alt.layer(bars, rules).properties(width=width, height=34 * len(order)))
 
 
 def setting_figure(

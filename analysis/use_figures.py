@@ -87,7 +87,7 @@ def utilization_figure(
             ],
         )
     )
-    return styled(alt.layer(bars).properties(width=width, height={"step": 24}))
+    return styled(alt.layer(bars).properties(width=width, height=24 * len(order)))
 
 
 def training_figure(

@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import vl_convert
@@ -80,25 +81,57 @@ def test_the_report_says_what_was_found(page: str) -> None:
     assert "Partial" not in text
 
 
-def test_every_trial_is_a_row_and_every_heading_a_button(page: str) -> None:
-    table = page[page.index('<table class="sortable">') :]
-    table = table[: table.index("</table>")]
-    assert table.count("<tr>") == 1 + 12
-    assert table.count("<button") == table.count("<th ")
+def test_every_trial_is_a_row_of_the_tables_data_with_its_whole_configuration(page: str) -> None:
+    trials = _data(page, "trial-data")
+    assert len(trials["rows"]) == len(trials["own"]) == 12
+    assert all(len(row) == len(trials["columns"]) for row in trials["rows"])
+    assert set(trials["digits"]) <= set(trials["columns"])
+    assert trials["columns"].count("alpha") == 1
+
+
+def test_a_configuration_is_what_all_have_and_what_is_ones_own(written: WriteRun) -> None:
+    from analysis.contents import trial_table
+    from analysis.fronts import survey
+
+    run = load_run(written("configured"))
+    table = trial_table(run, survey(run, resamples=20))
+    place = table["columns"].index("key")
+    by_key = run.trials.set_index("key")["config"]
+    for row, own in zip(table["rows"], table["own"], strict=True):
+        complete = {**table["base"], **own}
+        wanted = json.loads(by_key[row[place]])
+        assert complete == _flat(wanted)
+
+
+def _flat(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{before}{name}"
+        found |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return found
+
+
+PICTURES = {"front", "headroom", "use", "curve-score", "curve-cost"}
 
 
 def test_every_figure_has_its_place_and_its_data(page: str) -> None:
     specs = _specs(page)
-    places = {a.get("id") for tag, a in _Page(page).elements if tag == "div"}
-    assert set(specs) == {"front", "use", "curve-score", "curve-cost"} == set(specs) & places
+    places = {str(a.get("id")) for tag, a in _Page(page).elements if tag == "div"}
+    assert set(specs) >= PICTURES
+    assert set(specs) <= places
     assert "p0" not in specs["front"]
     assert '"seeds":"0, 1, 2"' in specs["front"]
 
 
-def _specs(page: str) -> dict[str, str]:
-    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, re.S)
+def _data(page: str, name: str) -> dict[str, Any]:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)
     assert found is not None
-    specs: dict[str, object] = json.loads(found.group(1))
+    data: dict[str, Any] = json.loads(found.group(1))
+    return data
+
+
+def _specs(page: str) -> dict[str, str]:
+    specs = _data(page, "specs")
     return {name: json.dumps(spec, separators=(",", ":")) for name, spec in specs.items()}
 
 
@@ -184,3 +217,31 @@ def test_the_figures_are_valid_for_the_renderer_that_is_inlined(run_folder: Path
     svg = vl_convert.vegalite_to_svg(chart, vl_version=report.vegalite_version())
     assert svg.count("large") >= 1
     assert "cost per example (units, constants), router paid" in svg
+
+
+@pytest.mark.parametrize("ending", [".svg", ".pdf", ".png"])
+def test_pictures_and_tables_are_written_beside_the_report(
+    run_folder: Path, tmp_path: Path, ending: str
+) -> None:
+    from analysis.figures import front_figure
+    from analysis.fronts import survey
+    from analysis.palette import save
+
+    run = load_run(run_folder)
+    path = save(front_figure(run, survey(run, resamples=20)), tmp_path / f"front{ending}")
+    assert path.stat().st_size > 1000
+    with pytest.raises(RunError, match=r"write \.svg, \.png, \.pdf or \.html"):
+        save(front_figure(run, survey(run, resamples=20)), tmp_path / "front.gif")
+
+
+def test_the_command_writes_every_picture_and_csv_where_it_is_told(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    out = ["--out", str(tmp_path / "r.html"), "--csv", str(tmp_path / "csv")]
+    assert main([str(run_folder), *out, "--figures", str(tmp_path / "figures")]) == 0
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert names >= PICTURES
+    assert len(list((tmp_path / "figures").iterdir())) == 3 * len(names)
+    assert {path.name for path in (tmp_path / "csv").iterdir()} == {
+        *("trials.csv", "reports.csv", "examples.csv", "points.csv"),
+    }
