@@ -14,7 +14,7 @@ from typing import Any, Final
 from sweeps import rungs
 from sweeps.journal import Journal
 from sweeps.plan import Asked, Plan, Planner, remaining
-from sweeps.records import FAILED, INTERRUPTED, SELECTION, STOPPED, InputError, Pack
+from sweeps.records import FAILED, INSIDE, INTERRUPTED, SELECTION, STOPPED, InputError, Pack
 from sweeps.search import OPEN, Batch, Result, ask, write_view
 from sweeps.state import State
 from sweeps.study import Study
@@ -38,7 +38,9 @@ class Batches:
         self._journal, self._planner, self._study = journal, planner, planner.study
         state = journal.state
         _check_space(self._study, state)
-        self._due = deque(remaining(state.packs.values(), state.unended(), state.attempts))
+        self._due = deque(
+            remaining(state.packs.values(), state.unended(), state.attempts, state.pack_of)
+        )
         self._next_view = 0.0
 
     def take(self) -> Pack | None:
@@ -46,6 +48,7 @@ class Batches:
         if not self._due:
             self.tell()
             self._ask()
+            self._finish()
         return self._due.popleft() if self._due else None
 
     @property
@@ -59,7 +62,14 @@ class Batches:
     @property
     def complete(self) -> bool:
         """Whether every pack that there will ever be has been taken."""
-        return not self._due and not self.left and bool(self._journal.state.trials)
+        state = self._journal.state
+        asked = not self._due and not self.left and bool(state.trials)
+        return asked and (not self._finishes or state.finishing is not None)
+
+    @property
+    def _finishes(self) -> bool:
+        """Whether stopped points of the front are to be finished."""
+        return self._study.ranking is not None and self._study.stopping.finish
 
     def tell(self) -> None:
         """Tells the search of every batch, in order, whose points have all ended."""
@@ -107,6 +117,24 @@ class Batches:
         parallel = study.search.parallel
         while self.left and state.told > len(state.batches) - parallel:
             self._ask_batch()
+
+    def _finish(self) -> None:
+        """Asks for stopped points that lie on the front of what has been reported, once all else
+        has ended."""
+        state, ranking = self._journal.state, self._study.ranking
+        if not self._finishes or ranking is None or state.finishing is not None:
+            return
+        if self._due or self.left or not state.trials or state.unended():
+            return
+        points = [point for point in state.points if _ended_inside(state, point)]
+        found = {point: result_of(state, point, self._study) for point in points}
+        known = [point for point in points if found[point].values]
+        front = set(rungs.front([found[point] for point in known], known, ranking))
+        wanted = [point for point in known if point in front and found[point].ended == "stopped"]
+        trials = [state.trials[key] for point in wanted for key in state.replicates[point]]
+        packs = self._planner.finishing(trials, packs=len(state.packs))
+        self._journal.append("asked", batch=-1, points=[], packs=packs, finishing=wanted)
+        self._due.extend(packs)
 
     def _ask_batch(self) -> None:
         study, state = self._study, self._journal.state
@@ -202,6 +230,13 @@ def result_of(state: State, point: str, study: Study) -> Result:
         values=tuple(means.values.values()),
         violations=means.violations,
         reached=shared / study.base.training.epochs if stopped else 1.0,
+    )
+
+
+def _ended_inside(state: State, point: str) -> bool:
+    """Whether its trials were ranked inside packs: what is trained again there is soon trained."""
+    return all(
+        state.packs[state.pack_of[key]].stopping == INSIDE for key in state.replicates[point]
     )
 
 

@@ -42,12 +42,6 @@ def check_search(study: Study) -> None:
             f"search.points is {rule.points}, but start has {len(study.start)} points already; "
             f"set it to {len(study.start)} or more"
         )
-    if study.constraints and rule.method not in HEEDS_CONSTRAINTS:
-        raise ConfigError(
-            f"search.method {rule.method!r} draws points without looking at results, so it cannot "
-            "heed constraints (stopping and the front would); set search.method to "
-            f"{', '.join(HEEDS_CONSTRAINTS)}, or leave constraints out"
-        )
 
 
 def _check_grid(study: Study) -> None:
@@ -58,12 +52,6 @@ def _check_grid(study: Study) -> None:
                 f"values; write {{grid: [...]}}, or set search.method to one of "
                 f"{', '.join(METHODS[1:])}"
             )
-    if study.constraints and study.stopping.method == "none":
-        raise ConfigError(
-            "constraints change nothing in a grid of which every point is trained to the end; set "
-            f"stopping.method, set search.method to {', '.join(HEEDS_CONSTRAINTS)}, or leave them "
-            "out"
-        )
 
 
 def check_objectives(study: Study) -> None:
@@ -95,6 +83,29 @@ def check_objectives(study: Study) -> None:
     for name in reported(study.constraints):
         if name not in allowed:
             raise ConfigError(unknown("constraints", name, {*allowed, DEAD_EXPERTS}))
+
+
+def check_constraints(study: Study) -> None:
+    """Whether what is to be kept is heeded by anyone.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    rule = study.search
+    if rule.method == "grid":
+        if study.constraints and study.stopping.method == "none":
+            raise ConfigError(
+                "constraints change nothing in a grid of which every point is trained to the end; "
+                f"set stopping.method, set search.method to {', '.join(HEEDS_CONSTRAINTS)}, or "
+                "leave them out"
+            )
+        return
+    if study.constraints and rule.method not in HEEDS_CONSTRAINTS:
+        raise ConfigError(
+            f"search.method {rule.method!r} draws points without looking at results, so it cannot "
+            "heed constraints (stopping and the front would); set search.method to "
+            f"{', '.join(HEEDS_CONSTRAINTS)}, or leave constraints out"
+        )
 
 
 def check_stopping(study: Study) -> None:

@@ -20,7 +20,9 @@ from sweeps.records import (
     FAILED,
     INTERRUPTED,
     PARTS_FOLDER,
+    SELECTION,
     STOPPED,
+    Ending,
     Message,
     Pack,
     Report,
@@ -52,11 +54,20 @@ class Before:
         ending = state.endings.get(key)
         part = ending.part if ending else None
         return Before(
-            reports={place: each for place, each in state.reports.items() if place[0] == key},
+            reports={
+                place: each
+                for place, each in state.reports.items()
+                if place[0] == key and _lasts(each, ending)
+            },
             routes=parts.routes_of(run / PARTS_FOLDER / part, key) if part else None,
             whole=ending is not None and ending.status != INTERRUPTED,
             stopped_after=ending.epochs if ending and ending.status == STOPPED else 0,
         )
+
+
+def _lasts(report: Report, ending: Ending | None) -> bool:
+    """Not so what a trial quoted where it was stopped, if it was finished later."""
+    return report.split == SELECTION or ending is None or report.epoch == ending.epoch
 
 
 def debug(

@@ -181,6 +181,11 @@ class _Rungs:
         return [
             f"a bracket: {', '.join(said_of)}",
             f"stopping is expected to save {saved:.0%} of {total} epochs of trials",
+            *(
+                ["then stopped points that lie on the front train to the end"]
+                if study.stopping.finish
+                else []
+            ),
         ]
 
 

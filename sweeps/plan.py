@@ -99,6 +99,29 @@ class Planner:
             ),
         )
 
+    def finishing(self, trials: Sequence[Trial], *, packs: int) -> tuple[Pack, ...]:
+        """Trials that were stopped, in packs where nobody is: replicates stay together."""
+        points: dict[str, list[Trial]] = {}
+        for trial in trials:
+            points.setdefault(trial.point, []).append(trial)
+        stacks: dict[str, list[str]] = {}
+        for name, mine in points.items():
+            key = f"{mine[0].prepared} {self.stack_key(config_of(mine[0]))}"
+            stacks.setdefault(key, []).append(name)
+        found: list[list[str]] = []
+        for names in stacks.values():
+            count = pack_count(
+                len(names), len(self.study.seeds), workers=self.workers, of=len(points)
+            )
+            found += [list(chunk) for chunk in _even(names, count)]
+        return tuple(
+            Pack(
+                name=f"pack{number:02d}",
+                trials=tuple(trial for name in chunk for trial in points[name]),
+            )
+            for number, chunk in enumerate(found, packs)
+        )
+
     def _trials(self, point: Point, config: TrialConfig) -> list[Trial]:
         each = self.study.set_of(config)
         return [
@@ -179,16 +202,22 @@ def pack_count(
 
 
 def remaining(
-    packs: Iterable[Pack], unended: Iterable[Trial], attempts: Mapping[str, int]
+    packs: Iterable[Pack],
+    unended: Iterable[Trial],
+    attempts: Mapping[str, int],
+    pack_of: Mapping[str, str],
 ) -> tuple[Pack, ...]:
     """Packs of the trials that have yet to end, each at its next attempt.
 
     A bracket begins anew with all of its trials: whoever failed, or was stopped, was ranked too.
+    `pack_of` names the pack of a key: of a trial that is being finished it is the later one.
     """
     keys = {trial.key for trial in unended}
     left = []
     for pack in packs:
-        trials = tuple(trial for trial in pack.trials if trial.key in keys)
+        trials = tuple(
+            trial for trial in pack.trials if trial.key in keys and pack_of[trial.key] == pack.name
+        )
         if trials and pack.stopping == INSIDE:
             trials = pack.trials
         if trials:

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import moocore
+import numpy as np
+
 from sweeps.constraints import Constraint, reported, total, violations
 from sweeps.records import Decision, Pack, Report
+from sweeps.search import Result
 from sweeps.stopping import Entry, Rule, arrival, bracket_of, cut
 
 
@@ -144,6 +148,28 @@ def between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Deci
     )
     return Decision(
         key=report.key, epoch=report.epoch, goes_on=verdict.goes_on, reason=verdict.reason
+    )
+
+
+def front(results: Sequence[Result], names: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
+    """The names of the results that none beats, whatever their epochs; feasible ones, if any are.
+
+    Of results that are equal in all objectives the first stands for all.
+
+    `results` have values, in the order of the objectives.
+    """
+    signs = [-1.0 if way == "max" else 1.0 for way in ranking.objectives.values()]
+    losses = np.array(
+        [[s * v for s, v in zip(signs, each.values, strict=True)] for each in results]
+    ).reshape(len(results), len(signs))
+    broken = np.array([total(each.violations) for each in results])
+    if (broken <= 0).any():
+        losses[broken > 0] = np.inf
+    found = moocore.is_nondominated(losses) if len(results) else []
+    return tuple(
+        name
+        for name, kept, loss in zip(names, found, losses, strict=True)
+        if kept and np.isfinite(loss).all()
     )
 
 

@@ -5,7 +5,8 @@ Events:
 - `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
 - `reopened`: trials that had ended are to be trained again, and why
 - `resumed`: another session of the run begins, with the budget it has in all
-- `asked`: a batch of points with their trials and packs; of a search also its proposals
+- `asked`: a batch of points with their trials and packs; of a search also its proposals; at its
+  end which stopped points are to be finished, and in which packs
 - `started`: a pack on a worker, its attempt and its trials' keys
 - `reported`: reports of a pack's trials
 - `decided`: which trials go on at a rung
@@ -83,6 +84,9 @@ class State:
 
     told: int = 0
     """Batches that the search has heard of."""
+
+    finishing: tuple[str, ...] | None = None
+    """Stopped points that were asked to train to the end; None before that was decided."""
 
     budget: Mapping[str, Any] | None = None
     """Of the last session that was given one; None: the study's."""
@@ -178,6 +182,8 @@ def _asked(state: State, event: Event) -> None:
             )
         )
         state.proposed.append(tuple(event["proposed"]))
+    if event.get("finishing") is not None:
+        state.finishing = tuple(event["finishing"])
     for each in event["points"]:
         state.points[each["name"]] = Point(**each)
     for each in event["packs"]:
@@ -185,7 +191,9 @@ def _asked(state: State, event: Event) -> None:
         state.packs[pack.name] = pack
         for trial in pack.trials:
             state.trials[trial.key] = trial
-            state.replicates.setdefault(trial.point, []).append(trial.key)
+            if trial.key not in state.pack_of:
+                state.replicates.setdefault(trial.point, []).append(trial.key)
+            state.endings.pop(trial.key, None)  # one that was stopped, and is to be finished
             state.pack_of[trial.key] = pack.name
 
 

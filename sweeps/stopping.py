@@ -55,6 +55,10 @@ class Rule:
     ties: str = "crowding"
     """Order within a front: `crowding` distance, or `epsilon_net`."""
 
+    finish: bool = True
+    """Whether stopped points that lie on the front of all reports train to the end when the rest is
+    done (frozen experts): a rung keeps a share of its points, and the front may hold more."""
+
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise StoppingError(
@@ -62,6 +66,8 @@ class Rule:
             )
         if self.ties not in TIES:
             raise StoppingError(f"stopping.ties is {self.ties!r}, allowed are {', '.join(TIES)}")
+        if not isinstance(self.finish, bool):
+            raise StoppingError(f"stopping.finish is {self.finish!r}, but must be true or false")
         for name, least in (("eta", 2), ("grace", 1), ("bracket", 1), ("brackets", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:

@@ -29,7 +29,13 @@ from mpc_router.tasks import TASKS, Task
 from sweeps import grammar
 from sweeps.axes import Axis, AxisError
 from sweeps.budget import Budget
-from sweeps.checks import MOST_POINTS, check_objectives, check_search, check_stopping
+from sweeps.checks import (
+    MOST_POINTS,
+    check_constraints,
+    check_objectives,
+    check_search,
+    check_stopping,
+)
 from sweeps.constraints import Constraint, constraints_of
 from sweeps.examples import check_space, default_settings, examples, starts
 from sweeps.overrides import KEYS, flat_settings, with_overrides
@@ -99,6 +105,7 @@ class Study:
         check_space(self.space)
         check_search(self)
         check_objectives(self)
+        check_constraints(self)
         check_stopping(self)
 
     def vector_names(self, each: PreparedSet) -> list[str]:

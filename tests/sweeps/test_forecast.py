@@ -101,7 +101,7 @@ def test_a_search_is_forecast_from_its_first_batch(
     lines = said(study, first_batch(study, 27), monkeypatch, capsys)
     assert lines[0].startswith("pack00: 81 trials, points p00 p01")
     assert lines[1] == (
-        "216 points x 3 seeds = 648 trials of 9 epochs, proposed by tpe in 8 batches of 27, 2 at a "
+        "216 points x 3 seeds = 648 trials of 9 epochs, proposed by qmc in 8 batches of 27, 2 at a "
         "time, on 1 workers; shown is the first batch"
     )
     assert lines[2] == (
@@ -109,7 +109,8 @@ def test_a_search_is_forecast_from_its_first_batch(
         "(54 epochs of trials, about 54 s), 3 points to epoch 9 (54 epochs of trials, about 54 s)"
     )
     assert lines[3] == "stopping is expected to save 74% of 5832 epochs of trials"
-    assert lines[4].startswith(f"about {8 * (81 + 54 + 54)} s of training, at 10.000 ms a step")
+    assert lines[4] == "then stopped points that lie on the front train to the end"
+    assert lines[5].startswith(f"about {8 * (81 + 54 + 54)} s of training, at 10.000 ms a step")
 
 
 def test_as_many_batches_run_at_a_time_as_may_be_open(
@@ -151,6 +152,6 @@ def test_searches_are_listed_with_how_they_propose_and_stop(
     lines = capsys.readouterr().out.splitlines()
     assert "mrpc_grid: mrpc, 10 points x 3 seeds" in lines
     assert (
-        "mrpc_pareto: mrpc, 216 points x 3 seeds, proposed by tpe, stopped early by mo_asha over "
+        "mrpc_pareto: mrpc, 216 points x 3 seeds, proposed by qmc, stopped early by mo_asha over "
         "9 epochs" in lines
     )

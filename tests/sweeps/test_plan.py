@@ -88,7 +88,8 @@ def test_keys_do_not_depend_on_packs_but_on_data() -> None:
 def test_what_remains_is_the_open_trials_at_the_next_attempt() -> None:
     made = planned()
     first, second, *_ = made.packs
-    left = remaining(made.packs, (second.trials[1], first.trials[0]), {first.name: 2})
+    pack_of = {trial.key: pack.name for pack in made.packs for trial in pack.trials}
+    left = remaining(made.packs, (second.trials[1], first.trials[0]), {first.name: 2}, pack_of)
     assert [(pack.name, pack.attempt) for pack in left] == [(first.name, 3), (second.name, 1)]
     assert [pack.trials for pack in left] == [(first.trials[0],), (second.trials[1],)]
     assert left[0].file == "pack00.3.parquet"

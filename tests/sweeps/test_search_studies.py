@@ -44,7 +44,7 @@ VARIANTS = {
         "stopping={method: mo_asha, eta: 2, grace: 2, bracket: 8, ties: epsilon_net}",
         "budget={time: 2h, epochs: 500, gpu_hours: 1.5}",
     ],
-    "constraints": ["constraints={cost: {max: 8}, dead_experts: {max: 0}}"],
+    "constraints": ["search.method=tpe", "constraints={cost: {max: 8}, dead_experts: {max: 0}}"],
     "started": ["start=[{alpha: 0.01}, {alpha: 0.1, beta: 0.1, router_hidden_size: 64}]"],
     "sizes of a pool": ["pool=minilm", "pool_size={choice: all}", "batch_size={int: [8, 64]}"],
     "stopped grid": [*LISTED[:3], "learning_rate=1e-3", "temperature=1", "search.method=grid"],
@@ -147,7 +147,8 @@ def test_a_fixed_setting_leaves_the_space_of_a_search() -> None:
 
 
 def test_bounds_are_overridden_one_by_one() -> None:
-    study = load("mrpc_pareto", ["constraints.score.min=0.8", "constraints.score.max=0.9"])
+    bounds = ["constraints.score.min=0.8", "constraints.score.max=0.9"]
+    study = load("mrpc_pareto", ["search.method=tpe", *bounds])
     (only,) = study.constraints
     assert (only.name, only.low, only.high) == ("score", 0.8, 0.9)
 

@@ -33,9 +33,13 @@ Command = Callable[..., int]
 
 SEARCH = (
     *("mrpc_pareto", "pool=sample", "epochs=4", "seeds=[0, 1]", "search.points=12"),
-    *("stopping.bracket=6", "router_hidden_size={choice: [8, 16]}"),
+    "search.method=tpe",
+    *("stopping.bracket=6", "stopping.finish=false", "router_hidden_size={choice: [8, 16]}"),
 )
 """Two brackets of six points in two stacks; rungs after epochs 1 and 3."""
+
+FINISHED = tuple(word for word in SEARCH if word != "stopping.finish=false")
+"""The same, and stopped points of the front are finished."""
 
 
 def search(command: Command, *more: str, name: str = "r") -> int:
@@ -156,21 +160,55 @@ def cut(run: Path, at: int) -> None:
         file.unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("words", [SEARCH, FINISHED], ids=["stopped", "finished"])
 def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
-    command: Command, tmp_path: Path, searched: Path
+    command: Command, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    whole = (searched / "journal.jsonl").read_bytes()
-    kinds = [event["event"] for event in read(searched / "journal.jsonl")]
-    wanted = tmp_path / "wanted"
+    run, wanted = tmp_path / "runs" / "r", tmp_path / "wanted"
+    assert command(*words, "--name", "r", "--no-report", "--quiet") == 0
+    whole = (run / "journal.jsonl").read_bytes()
+    kinds = [event["event"] for event in read(run / "journal.jsonl")]
     wanted.mkdir()
-    for file in searched.glob("*.parquet"):
+    for file in run.glob("*.parquet"):
         (wanted / file.name).write_bytes(file.read_bytes())
-    for at in range(1, len(kinds)):
-        (searched / "journal.jsonl").write_bytes(whole)
-        cut(searched, at)
-        assert command("--resume", str(searched), "--no-report", "--quiet") == 0, kinds[at - 1]
-        assert_same_tables(searched, wanted)
-        assert {trial.state.name for trial in view(searched).trials} == {"COMPLETE"}
+    for at in range(1, len(kinds), 5):
+        (run / "journal.jsonl").write_bytes(whole)
+        cut(run, at)
+        assert command("--resume", str(run), "--no-report", "--quiet") == 0, kinds[at - 1]
+        assert_same_tables(run, wanted)
+        assert {trial.state.name for trial in view(run).trials} == {"COMPLETE"}
+
+
+def test_stopped_points_of_the_front_train_to_the_end_when_the_rest_is_done(
+    command: Command, tmp_path: Path, searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 0
+    run = tmp_path / "runs" / "f"
+    state = state_of(run)
+    assert state.finishing
+    before = {trial["key"]: trial for trial in rows(searched, "trials")}
+    for trial in rows(run, "trials"):
+        old = before[trial["key"]]
+        if trial["point"] in state.finishing:
+            assert (old["status"], trial["status"], trial["epochs"]) == (STOPPED, COMPLETED, 4)
+            assert trial["pack"] not in ("pack00", "pack01")
+        else:
+            assert trial["status"] == old["status"]
+            assert trial["validation_score"] == old["validation_score"]
+    values = {
+        point: result.values
+        for names, batch in zip(state.proposed, state.batches, strict=True)
+        for point, result in zip(names, batch.results, strict=True)
+    }
+    for point in state.finishing:
+        score, cost = values[point]
+        assert not any(
+            (other[0] >= score and other[1] < cost) or (other[0] > score and other[1] <= cost)
+            for other in values.values()
+        )
+    key = next(trial["key"] for trial in rows(run, "trials") if trial["point"] in state.finishing)
+    assert command("--debug", "--key", key, "--run", str(run)) == 0
+    assert "equal to the run's numbers" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("parallel", [1, 2])
@@ -243,7 +281,7 @@ def test_stopped_points_are_told_as_the_study_says(
 
 def test_a_grid_is_cut_into_brackets_and_stopped_too(command: Command, tmp_path: Path) -> None:
     grid = ("mrpc_grid", "pool=sample", "router_hidden_size=8", "epochs=3", "seeds=[0]")
-    stop = "stopping={method: mo_asha, bracket: 5}"
+    stop = "stopping={method: mo_asha, bracket: 5, finish: false}"
     assert command(*grid, stop, "--name", "g", "--no-report", "--quiet") == 0
     trials = rows(tmp_path / "runs" / "g", "trials")
     assert [(t["pack"], t["point"]) for t in trials] == [
