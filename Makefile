@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format bench docs clean
+.PHONY: quickstart test check format bench bench-search docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, print the front
 	$(BIN)/python -m sweeps.run mrpc_grid --sample
@@ -30,6 +30,11 @@ docs: .venv/.dev  ## docs/API.md from the docstrings
 bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loop
 	$(BIN)/python -m benchmarks.stack
 
+BENCH_SEARCH ?= --seeds 3 --workers 4 --budget 400
+bench-search: .venv/.bench  ## searches and stopping rules replayed on recorded curves (minutes)
+	$(BIN)/python -m benchmarks.search benchmarks/recorded/*.parquet --out build/search $(BENCH_SEARCH)
+	$(BIN)/python -m benchmarks.search_figure build/search
+
 .venv/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
@@ -42,6 +47,10 @@ bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loo
 .venv/.dev: .venv/.created pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@ .venv/.sweep
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	touch $@
 
 clean:  ## remove the environment and what tools left (run folders stay)
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

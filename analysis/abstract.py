@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from analysis.effects import effects
-from analysis.findings import findings
+from analysis.findings import LARGER, findings
 from analysis.fronts import ABOVE, BELOW, EQUAL, Survey
 from analysis.load import Run
 from analysis.words import amount, count, interval, least_seeds, number, percent, signed, unit
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 MOST_COMPARED: Final = 12
 """Points of a study whose differences are tested as a whole: an ablation, and no search."""
-
-LARGER: Final = 0.05
-"""Seeds alone give such differences less often than this."""
 
 
 def sentences(run: Run, survey: Survey, found: Answers | None = None) -> list[str]:

@@ -7,68 +7,106 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
     from analysis.comparing import Comparison
 
+    Part = tuple[RenderableType, Table]
+
+_PLAIN_WIDTH: Final = 120
+_LONG: Final = ("verdict", "settings")
+_WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "even"}
+
 
 def print_comparison(found: Comparison, console: Console) -> None:
-    """Tables of the runs, of their differences, and of the front of all together."""
-    from rich import box
-    from rich.table import Table
+    """The runs, their differences, and the front of all together; plain and wide in a pipe."""
+    from rich.console import Group
+    from rich.text import Text
 
+    before = console.width
+    if not console.is_terminal:
+        console.width = max(before, _PLAIN_WIDTH)
+    try:
+        notes = [Text(f"note: {note}", style="yellow") for note in found.notes]
+        parts = [_sides(found), _pairs(found), _merged(found)]
+        console.print(Group(*notes, *(part for pair in parts for part in pair)), markup=False)
+    finally:
+        console.width = before
+
+
+def _sides(found: Comparison) -> Part:
     from analysis import words
 
-    def table(title: str, *columns: str) -> Table:
-        made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for number, column in enumerate(columns):
-            made.add_column(column, justify="left" if number == 0 else "right")
-        return made
-
-    for note in found.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False)
-    cost = words.amount(found.reference[1])
-    sides = table(
-        f"hypervolume on {found.split}, vector {found.vector}, reference score "
-        f"{words.number(found.reference[0])} at cost {cost}",
-        *("run", "hypervolume", "95 %", "points", "front", "on the merged front", "holds alone"),
-    )
+    table = _table("run", "hypervolume", "95 %", "points", "front", "merged", "alone")
     for side in found.sides:
-        sides.add_row(
-            side.name,
+        table.add_row(
+            _text(side.name),
             f"{side.hypervolume:.3g}",
             f"{side.low:.3g} to {side.high:.3g}",
             *map(str, (side.points, side.front, side.merged)),
             "-" if math.isnan(side.share) else f"{words.percent(side.share)} %",
         )
-    console.print(sides)
-    how = "paired over seeds and examples" if found.paired else "not paired: other data"
-    pairs = table(
-        f"differences, {how}",
-        *("runs", "difference", "95 %", "p (seeds)", "least p", "verdict"),
+    score, cost = words.number(found.reference[0]), words.amount(found.reference[1])
+    head = (
+        f"Hypervolume on {found.split} under {found.vector}, reference score {score} at cost "
+        f"{cost}; merged: points on the front of all, alone: what of its area no other run holds"
     )
+    return _text(head), table
+
+
+def _pairs(found: Comparison) -> Part:
+    table = _table("runs", "difference", "95 %", "p (seeds)", "least p", "verdict")
     for pair in found.pairs:
-        pairs.add_row(
-            f"{pair.first} \N{MINUS SIGN} {pair.second}",
+        table.add_row(
+            _text(f"{pair.first} \N{MINUS SIGN} {pair.second}"),
             f"{pair.difference:+.3g}",
             f"{pair.low:+.3g} to {pair.high:+.3g}",
             *map(_chance, (pair.p, pair.least_p)),
-            pair.verdict,
+            _text(pair.verdict),
         )
-    console.print(pairs)
-    merged = table("the front of all", "run", "point", "score", "cost", "verdict")
+    how = "paired over examples and seeds" if found.paired else "not paired: other data"
+    head = f"Differences, {how}; p: of a permutation of seeds, least p: what so few seeds can show"
+    return _text(head), table
+
+
+def _merged(found: Comparison) -> Part:
+    from analysis import words
+
+    table = _table("run", "point", "score", "cost", "to the mix", "settings")
     for _, row in found.merged.iterrows():
-        merged.add_row(
-            str(row["run"]),
-            str(row["point"]),
+        table.add_row(
+            _text(row["run"]),
+            _text(row["point"]),
             words.number(row["score"]),
             words.amount(row["cost"]),
-            str(row["verdict"]),
+            _WORDS[row["verdict"]],
+            _text(row["label"]),
         )
-    console.print(merged)
+    return _text("The front of all, chosen on selection"), table
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(first)
+    for name in others:
+        words = name in ("verdict", "to the mix", "settings", "point")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name not in _LONG)
+    return table
+
+
+def _text(value: object) -> Text:
+    """As it stands: a name in square brackets is no markup."""
+    from rich.text import Text
+
+    return Text(str(value))
 
 
 def _chance(p: float) -> str:

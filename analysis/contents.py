@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from analysis.abstract import LARGER
 from analysis.answers import Answers
+from analysis.findings import LARGER
 from analysis.fronts import EQUAL, Survey
 from analysis.load import Run
 from analysis.outcomes import setting_text
@@ -88,7 +88,7 @@ def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
     rows, own = [], []
     base: dict[str, Any] | None = None
     for row in table.to_dict("records"):
-        cells = [row["status"], row["point"], *(_cell(row[name]) for name in run.settings)]
+        cells = [row["status"], row["point"], *(_brief(row[name]) for name in run.settings)]
         cells += [_cell(row["seed"]), *(_cell(row[column], 4) for column in measured.values())]
         cells += [_cell(row["epochs"]), _cell(row["seconds"], 1), str(row["key"])]
         rows.append([*cells, *([_cell(row["reason"])] if named else [])])
@@ -102,6 +102,12 @@ def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
         "base": base or {},
         "own": own,
     }
+
+
+def _brief(value: Any) -> Any:
+    """A setting's cell: a number with four digits, for its configuration has them all."""
+    cell = _cell(value)
+    return float(f"{cell:.4g}") if isinstance(cell, float) else cell
 
 
 def _cell(value: Any, digits: int | None = None) -> Any:

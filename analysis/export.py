@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from analysis.load import Run
 
 TARGETS: Final = ("csv", "optuna", "mlflow")
+
+_BATCH: Final = 1000
+"""Metrics that mlflow takes at once."""
 
 _STATES: Final = {
     "FAILED": "FAIL",
@@ -64,7 +69,8 @@ def to_optuna(run: Run, file: Path) -> Path:
     """Writes the run as a study that Optuna and optuna-dashboard open: a trial a point.
 
     Values are means on selection over the replicates: of whole points COMPLETE, of stopped ones
-    PRUNED with their last values as user attributes, of failed ones FAIL, of others WAITING.
+    PRUNED with their last values as user attributes, of failed ones and of those without finite
+    values FAIL, of others WAITING.
 
     Raises:
         RunError: the file is there already.
@@ -114,55 +120,72 @@ def to_mlflow(run: Run, target: str) -> int:
         import mlflow
     except ImportError as error:
         raise RunError(
-            "--to mlflow needs mlflow, which is not installed: pip install mlflow-skinny"
+            "--to mlflow needs mlflow, which is not installed: pip install mlflow"
         ) from error
     try:
         client = mlflow.MlflowClient(tracking_uri=target)
-    except mlflow.exceptions.MlflowException as error:
+        known = client.get_experiment_by_name(run.name) is not None
+        experiment = "" if known else client.create_experiment(run.name)
+    except ImportError as error:
         raise RunError(
-            f"mlflow takes no {target!r} ({str(error).splitlines()[0]}); give a tracking URI such "
-            "as sqlite:///mlflow.db"
+            f"mlflow cannot open {target!r} ({error}): pip install mlflow, of which mlflow-skinny "
+            "is a part, or give the address of a server"
         ) from error
-    if client.get_experiment_by_name(run.name) is not None:
+    except mlflow.exceptions.MlflowException as error:
+        said = str(error).strip().splitlines()[0].split(". ")[0]
+        raise RunError(
+            f"mlflow takes no {target!r} ({said}); give a tracking URI such as sqlite:///mlflow.db"
+        ) from error
+    if known:
         raise RunError(f"{target} has an experiment {run.name!r} already; give another target")
-    experiment = client.create_experiment(run.name)
-    reports = {key: rows for key, rows in run.reports.groupby("key")}
+    reports = {str(key): rows.to_dict("records") for key, rows in run.reports.groupby("key")}
     for row in run.trials.to_dict("records"):
-        made = client.create_run(experiment, run_name=f"{row['point']} seed {row['seed']}")
-        name = made.info.run_id
-        for setting in (*run.settings, "seed"):
-            client.log_param(name, setting, _as_json(row[setting]))
-        for fact in ("key", "point", "status", "reason"):
-            client.set_tag(name, fact, str(row[fact]))
-        for said in reports[row["key"]].to_dict("records") if row["key"] in reports else ():
-            for metric in ("score", *run.task.metrics, "cost", "loss"):
-                value = float(said[metric])
-                client.log_metric(name, f"{said['split']}.{metric}", value, step=said["epoch"])
-        done = row["status"] in ("COMPLETED", "STOPPED")
-        client.set_terminated(name, "FINISHED" if done else "FAILED")
+        _log_trial(client, experiment, run, row, reports.get(str(row["key"]), []))
     return len(run.trials)
+
+
+def _log_trial(
+    client: Any, experiment: str, run: Run, row: dict[Any, Any], said: list[dict[Any, Any]]
+) -> None:
+    """One trial as one run of mlflow's, in as few calls as it takes."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    params = [Param(name, _as_json(row[name])) for name in (*run.settings, "seed")]
+    facts = ("key", "point", "status", "reason")
+    tags = [RunTag(fact, str(row[fact])) for fact in facts if isinstance(row[fact], str)]
+    metrics = [
+        Metric(f"{each['split']}.{name}", float(each[name]), now, int(each["epoch"]))
+        for each in said
+        for name in ("score", *run.task.metrics, "cost", "loss")
+        if math.isfinite(each[name])
+    ]
+    made = client.create_run(experiment, run_name=f"{row['point']} seed {row['seed']}")
+    client.log_batch(made.info.run_id, params=params, tags=tags)
+    for first in range(0, len(metrics), _BATCH):
+        client.log_batch(made.info.run_id, metrics=metrics[first : first + _BATCH])
+    done = row["status"] in ("COMPLETED", "STOPPED")
+    client.set_terminated(made.info.run_id, "FINISHED" if done else "FAILED")
 
 
 def _points(run: Run) -> pd.DataFrame:
     """A row a point: settings, means on selection, and the worst status of its replicates."""
-    import pandas as pd
-
-    cost = f"selection_cost_{run.provenance['cost_vector']}"
-    rows: list[dict[str, Any]] = []
-    for point, mine in run.trials.groupby("point", sort=False):
-        first = mine.iloc[0]
-        status = next(each for each in _STATES if each in set(mine["status"]))
-        rows.append(
-            {
-                "point": str(point),
-                **{name: first[name] for name in run.settings},
-                "status": status,
-                "state": _STATES[status],
-                "score": float(mine["selection_score"].astype(float).mean()),
-                "cost": float(mine[cost].astype(float).mean()),
-            }
-        )
-    return pd.DataFrame(rows)
+    rank = list(_STATES)
+    facts = {
+        "point": run.trials["point"].astype(str),
+        "rank": run.trials["status"].map(rank.index),
+        "score": run.trials["selection_score"].astype(float),
+        "cost": run.trials[f"selection_cost_{run.provenance['cost_vector']}"].astype(float),
+    }
+    by_point = run.trials[list(run.settings)].assign(**facts).groupby("point", sort=False)
+    measured = by_point.agg(rank=("rank", "min"), score=("score", "mean"), cost=("cost", "mean"))
+    table = by_point[list(run.settings)].nth(0).set_axis(measured.index).join(measured)
+    table["status"] = [rank[place] for place in table["rank"]]
+    finite = table[["score", "cost"]].map(math.isfinite).all(axis=1)
+    failed = (table["status"] == "COMPLETED") & ~finite
+    table["state"] = table["status"].map(_STATES).mask(failed, "FAIL")
+    found: pd.DataFrame = table.drop(columns="rank").reset_index()
+    return found
 
 
 def _listed(value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from analysis.answers import Answers
 from analysis.fronts import ABOVE, Survey
@@ -11,6 +11,9 @@ from analysis.words import amount, count, least_seeds, percent, signed, unit
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LARGER: Final = 0.05
+"""Chance alone gives such differences less often than this."""
 
 
 def findings(survey: Survey, found: Answers) -> list[str]:
@@ -84,7 +87,7 @@ def _settings(found: Answers) -> str:
         return ""
     parts = []
     for objective, rows in found.importance.groupby("objective", sort=False):
-        known = rows[rows["importance"].notna()]
+        known = rows[rows["importance"].notna() & (rows["p"] < LARGER)]
         if known.empty:
             continue
         top = known.iloc[int(known["importance"].to_numpy().argmax())]
@@ -92,7 +95,9 @@ def _settings(found: Answers) -> str:
             f"{top['parameter']} for the {objective} ({percent(top['importance'])} %, "
             f"{percent(top['low'])} to {percent(top['high'])})"
         )
-    return f"The setting that mattered most is {' and '.join(parts)}." if parts else ""
+    if not parts:
+        return "No setting can be said to have mattered: shuffled ones seem as important as often."
+    return f"The setting that mattered most is {' and '.join(parts)}."
 
 
 def _next(survey: Survey, found: Answers) -> str:

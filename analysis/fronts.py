@@ -116,7 +116,8 @@ def survey(
     """Everything a picture of the front needs; see `Survey`.
 
     `split` is the quoted one (default: the task's first), `vector` the name of a cost vector of the
-    run (default: the study's), `resamples` their number (default: 1000, regressions 200).
+    run (default: the study's), `resamples` their number (default: 1000, regressions 200; with 0
+    there are no intervals, and no verdict but `EQUAL`).
 
     Raises:
         RunError: no point is whole, or a table lacks rows.
@@ -221,7 +222,8 @@ def _points_table(
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
     columns["selection_over_mix"] = first.score[:, 0] - coin_there
     columns["on_front"] = on_front
-    columns["chance"] = front_chance(first.score, first.cost)
+    resampled = first.score.shape[1] > 1
+    columns["chance"] = front_chance(first.score, first.cost) if resampled else np.nan
     return pd.DataFrame(columns)
 
 

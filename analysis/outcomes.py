@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,7 +17,6 @@ from numpy.typing import NDArray
 from analysis.load import Run, RunError
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 Values = NDArray[np.float64]
@@ -119,6 +120,7 @@ def setting_text(value: Any) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=4)
 def roster(run: Run) -> Roster:
     """Sort a run's points into those whose replicates all completed, and the others.
 
@@ -127,22 +129,26 @@ def roster(run: Run) -> Roster:
     """
     seeds = run.study.get("seeds")
     expected = len(seeds) if isinstance(seeds, list) else 1
+    ordered = run.trials.sort_values(["point", "seed"])
+    status, seed, key = (ordered[name].tolist() for name in ("status", "seed", "key"))
+    columns = {name: ordered[name].tolist() for name in run.settings}
     points: list[Point] = []
     left_out: list[LeftOut] = []
-    for name, rows in run.trials.groupby("point", sort=True):
-        ordered = rows.sort_values("seed")
-        settings = {key: _plain(ordered.iloc[0][key]) for key in run.settings}
+    numbered = groupby(range(len(ordered)), key=ordered["point"].astype(str).tolist().__getitem__)
+    for name, rows in numbered:  # lists, for a table of ten thousand points is slow row by row
+        mine = list(rows)
+        settings = {column: _plain(values[mine[0]]) for column, values in columns.items()}
         label = settings_label(settings)
-        reason = _why_not_whole(ordered, expected)
+        reason = _why_not_whole([str(status[row]) for row in mine], expected)
         if reason:
-            left_out.append(LeftOut(point=str(name), label=label, reason=reason))
+            left_out.append(LeftOut(point=name, label=label, reason=reason))
             continue
         point = Point(
-            point=str(name),
+            point=name,
             label=label,
             settings=settings,
-            seeds=tuple(int(seed) for seed in ordered["seed"]),
-            keys=tuple(str(key) for key in ordered["key"]),
+            seeds=tuple(int(seed[row]) for row in mine),
+            keys=tuple(str(key[row]) for row in mine),
         )
         points.append(point)
     if not points:
@@ -162,13 +168,13 @@ def _order(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if number else (1, 0.0, str(value))
 
 
-def _why_not_whole(trials: pd.DataFrame, expected: int) -> str:
-    status = Counter(str(one) for one in trials["status"])
+def _why_not_whole(ended: list[str], expected: int) -> str:
+    status = Counter(ended)
     others = [f"{count} {name}" for name, count in sorted(status.items()) if name != _COMPLETED]
     if others:
-        return f"{', '.join(others)} of {len(trials)}"
-    if len(trials) < expected:
-        return f"{len(trials)} of {expected} seeds ended so far"
+        return f"{', '.join(others)} of {len(ended)}"
+    if len(ended) < expected:
+        return f"{len(ended)} of {expected} seeds ended so far"
     return ""
 
 

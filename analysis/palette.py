@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,10 +68,17 @@ def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.C
 
 
 def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
-    """Records as a chart's own data, however many."""
+    """Records as a chart's own data, however many; NaN and infinity, which JSON lacks, are null."""
     import altair as alt
+    from altair.utils.schemapi import debug_mode
 
-    return alt.InlineData(values=rows)
+    plain = [{name: _finite(value) for name, value in row.items()} for row in rows]
+    with debug_mode(False):  # records need no check against the schema, which takes seconds
+        return alt.InlineData(values=plain)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def styled(chart: alt.LayerChart) -> alt.LayerChart:

@@ -1,24 +1,23 @@
-"""Which setting moved which objective: PED-ANOVA over the points of a run, by Optuna.
+"""Which setting moved which objective: PED-ANOVA over the points of a run, as Optuna has it.
 
 PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) asks how far the distribution of a setting among
 the best points differs from that among all; shares sum to one over the settings. It says what
 mattered for being among the best, and nothing of the sign: the pictures of each setting do that.
+Shares of nothing sum to one too, so every share comes with an interval and with a p.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.load import Run, RunError
+from analysis.ped_anova import Cells, best, divergence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +29,10 @@ Values = NDArray[np.float64]
 LEAST_POINTS: Final = 8
 """Fewer say nothing of several settings."""
 
-RESAMPLES: Final = 50
+RESAMPLES: Final = 200
 SHUFFLES: Final = 199
+
+_EQUAL: Final = 1e-12
 
 _LISTED: Final = 12
 """Numbers of so few values are a choice between them, and no range."""
@@ -88,6 +89,7 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
     import pandas as pd
 
     table = settings_table(run)
+    table = table[np.isfinite(table["score"]) & np.isfinite(table["cost"])]
     names = [name for name in run.settings if table[name].astype(str).nunique() > 1]
     if len(names) < 2:
         raise RunError(
@@ -99,38 +101,47 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
             f"{run.name}: {len(table)} points; the importance of settings needs {LEAST_POINTS}"
         )
     rng = np.random.default_rng(seed)
-    everything = np.arange(len(table))
     draws = [rng.integers(0, len(table), len(table)) for _ in range(RESAMPLES)]
     orders = [rng.permutation(len(table)) for _ in range(SHUFFLES)]
+    everyone = np.arange(len(table))
+    cells = [_cells(table[name].tolist()) for name in names]
     rows = []
-    with _quiet():
-        for objective, sign in (("score", -1.0), ("cost", 1.0)):
-            losses = sign * table[objective].to_numpy(np.float64)
-            whole = _Question(trials=trials(table, names, ()), names=names)
-            seen = whole.moved(everything, losses)
-            again = np.array([_shares(whole.moved(draw, losses[draw])) for draw in draws])
-            by_chance = np.array([whole.moved(everything, losses[order]) for order in orders])
-            low, high = _percentiles(again)
-            p = (1 + (by_chance >= seen - 1e-12).sum(axis=0)) / (1 + SHUFFLES)
-            for place, name in enumerate(names):
-                rows.append(
-                    {
-                        "objective": objective,
-                        "parameter": name,
-                        "importance": float(_shares(seen)[place]),
-                        "low": float(low[place]),
-                        "high": float(high[place]),
-                        "p": float(p[place]),
-                        "points": len(table),
-                        "epoch": fidelity(run),
-                        "method": "PED-ANOVA",
-                    }
-                )
+    for objective, sign in (("score", -1.0), ("cost", 1.0)):
+        losses = sign * table[objective].to_numpy(np.float64)
+        seen = _moved(cells, everyone, losses)
+        shuffled = np.array([_moved(cells, everyone, losses[order]) for order in orders])
+        p = (1 + (shuffled >= seen - _EQUAL).sum(axis=0)) / (1 + SHUFFLES)
+        low, high = _ends(np.array([_shares(_moved(cells, d, losses[d])) for d in draws]))
+        for place, (name, share) in enumerate(zip(names, _shares(seen), strict=True)):
+            rows.append(
+                {
+                    "objective": objective,
+                    "parameter": name,
+                    "importance": float(share),
+                    "low": float(low[place]),
+                    "high": float(high[place]),
+                    "p": float(p[place]),
+                    "points": len(table),
+                    "epoch": fidelity(run),
+                    "method": "PED-ANOVA",
+                }
+            )
     return pd.DataFrame(rows)
 
 
-def _percentiles(shares: Values) -> tuple[Values, Values]:
-    """Of the resamples that say something: (B, settings) -> two of (settings,), NaN of none."""
+def _moved(cells: Sequence[Cells], chosen: NDArray[np.intp], losses: Values) -> Values:
+    """(settings,) how far the best of the chosen points lie from all of them; losses by chosen."""
+    top = chosen[best(losses, 0.1 if len(chosen) >= _FEW else 0.25)]
+    return np.array([divergence(each, top, chosen) for each in cells])
+
+
+def _shares(moved: Values) -> Values:
+    total = moved.sum()
+    return moved / total if total > _EQUAL else np.full(len(moved), math.nan)
+
+
+def _ends(shares: Values) -> tuple[Values, Values]:
+    """95 % of the resamples that say something: (B, settings) -> two of (settings,)."""
     known = shares[np.isfinite(shares).all(axis=1)]
     if not len(known):
         nothing = np.full(shares.shape[1], math.nan)
@@ -139,58 +150,16 @@ def _percentiles(shares: Values) -> tuple[Values, Values]:
     return low, high
 
 
-def _shares(moved: Values) -> Values:
-    total = moved.sum()
-    return moved / total if total > 0 else np.full(len(moved), math.nan)
+def _cells(values: Sequence[Any]) -> Cells:
+    """As `trials` tells Optuna: a range of numbers, or choices."""
+    from optuna.distributions import FloatDistribution
 
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """Points whose settings stay as they are while their losses change."""
-
-    trials: list[FrozenTrial]
-    names: Sequence[str]
-
-    def moved(self, chosen: NDArray[np.intp], losses: Values) -> Values:
-        """How far the best of the chosen points lie from all of them, (settings,); not shares."""
-        import optuna
-        from optuna.importance import PedAnovaImportanceEvaluator
-        from optuna.trial import create_trial
-
-        study = optuna.create_study(direction="minimize")
-        study.add_trials(
-            create_trial(
-                params=self.trials[place].params,
-                distributions=self.trials[place].distributions,
-                value=float(loss),
-            )
-            for place, loss in zip(chosen, losses, strict=True)
-        )
-        best = 0.1 if len(chosen) >= _FEW else 0.25
-        if (losses <= np.quantile(losses, best, method="inverted_cdf")).all():
-            return np.zeros(len(self.names))  # all are equally good
-        found = optuna.importance.get_param_importances(
-            study,
-            evaluator=PedAnovaImportanceEvaluator(target_quantile=best),
-            params=list(self.names),
-            normalize=False,
-        )
-        return np.asarray([found[name] for name in self.names])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna tells of every study that it makes; this is nobody's business here."""
-    import optuna
-
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)
+    kind = _distribution(values)
+    told = [_value(value, kind) for value in values]
+    if isinstance(kind, FloatDistribution):
+        return Cells.of_range(np.asarray(told, np.float64), logarithmic=kind.log)
+    index = np.asarray([kind.to_internal_repr(value) for value in told], np.intp)
+    return Cells(index, 1 + int(index.max()), ordered=False)
 
 
 def trials(
@@ -238,7 +207,8 @@ def _value(value: Any, kind: BaseDistribution) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
 def _told(value: Any) -> Any:

@@ -71,11 +71,12 @@ def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, Values
     owner = _codes(rows["key"], keys)
     order = np.lexsort((rows["example"].to_numpy(), owner))
     ends = np.searchsorted(owner[order], np.arange(len(keys) + 1))
+    rows = rows.take(order).combine_chunks()  # once: a trial's rows are then a slice
     found = {}
     for lane, key in enumerate(keys):
-        mine = order[ends[lane] : ends[lane + 1]]
+        mine = rows.slice(ends[lane], ends[lane + 1] - ends[lane])
         where = f"{run.path / 'routing.parquet'}: split {split!r}: trial {key}"
-        found[key] = _block(rows.take(mine), "logits", known, where)
+        found[key] = _block(mine, "logits", known, where)
     return found
 
 

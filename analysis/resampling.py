@@ -60,7 +60,12 @@ def weighted_shares(routes: NDArray[np.uint8], experts: int, weights: Weights) -
 
 
 def interval(values: Values, level: float = LEVEL) -> tuple[Values, Values]:
-    """Percentile interval over the last axis, whose first entry (the estimate) is no resample."""
+    """Percentile interval over the last axis, whose first entry (the estimate) is no resample.
+
+    NaN where there is no resample.
+    """
+    if values.shape[-1] < 2:
+        return np.full(values.shape[:-1], np.nan), np.full(values.shape[:-1], np.nan)
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(values[..., 1:], [tail, 100 - tail], axis=-1)
     return np.asarray(low), np.asarray(high)

@@ -11,6 +11,7 @@ from analysis.palette import (
     ACCENT,
     BEST,
     CASCADE,
+    COIN,
     EXPERTS,
     FRONT,
     MIX,
@@ -97,7 +98,10 @@ def headroom_figure(
 def comparison_figure(
     found: Comparison, *, width: Width = 620, height: int = 360
 ) -> alt.LayerChart:
-    """The fronts of runs laid over each other; filled points stand on the front of all."""
+    """The fronts of runs laid over each other; filled points stand on the front of all.
+
+    Dashed is the random mix: one where the runs share experts and examples, else one a run.
+    """
     import altair as alt
 
     names = [side.name for side in found.sides]
@@ -117,20 +121,31 @@ def comparison_figure(
                 }
             )
     first = found.surveys[0]
+    shared = all(
+        each.mix.scores.shape == first.mix.scores.shape
+        and np.array_equal(each.mix.costs, first.mix.costs)
+        and np.array_equal(each.mix.scores[:, 0], first.mix.scores[:, 0])
+        for each in found.surveys
+    )
+    coins = [(COIN, first)] if shared else zip(names, found.surveys, strict=True)
     coin = [
-        {"cost": float(c), "score": float(s)}
-        for c, s in zip(first.mix.costs, first.mix.scores[:, 0], strict=True)
+        {"run": name, "cost": float(c), "score": float(s)}
+        for name, each in coins
+        for c, s in zip(each.mix.costs, each.mix.scores[:, 0], strict=True)
     ]
     colours = [ACCENT, EXPERTS[3], "#7b5ea7", "#1a8a80", "#d9a21b", MUTED]
+    domain = [*names, *([COIN] if shared else [])]
+    inks = (colours * len(names))[: len(names)] + ([MIX] if shared else [])
     colour = alt.Color(
         "run:N",
-        scale=alt.Scale(domain=names, range=(colours * len(names))[: len(names)]),
-        legend=alt.Legend(orient="top", title=None),
+        scale=alt.Scale(domain=domain, range=inks),
+        legend=alt.Legend(orient="top", title=None, symbolOpacity=1),
     )
     x = alt.X(
         "cost:Q",
         title=f"cost per example ({first.vector.unit}, {found.vector})",
         scale=alt.Scale(zero=False, padding=12),
+        axis=alt.Axis(tickCount=8),
     )
     title = f"score on {found.split}"
     y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
@@ -144,8 +159,8 @@ def comparison_figure(
     )
     layers = [
         alt.Chart(inline(coin))
-        .mark_line(stroke=MIX, strokeDash=[4, 3], strokeWidth=1.4)
-        .encode(x=x, y=y, order="cost:Q"),
+        .mark_line(strokeDash=[4, 3], strokeWidth=1.4)
+        .encode(x=x, y=y, order="cost:Q", color=colour),
         base.mark_rule(opacity=0.35).encode(y=alt.Y("score_low:Q", title=title), y2="score_high:Q"),
         base.mark_line(strokeWidth=1.2, opacity=0.6).encode(y=y, order="cost:Q"),
         base.mark_point(size=70, strokeWidth=1.6).encode(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from analysis.load import Run
 
 Width = int | str
+
+MOST_DOTS: Final = 1000
+"""Points that one picture of a setting shows."""
 
 
 def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerChart:
@@ -61,10 +64,14 @@ def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerCh
 def setting_figure(
     table: pd.DataFrame, setting: str, objective: str, *, width: Width = 200, height: int = 150
 ) -> alt.LayerChart:
-    """Score or cost of every point over one setting. `table` is that of `settings_table`."""
+    """Score or cost of every point over one setting. `table` is that of `settings_table`; of many
+    points it shows an even selection, and says of how many."""
     import altair as alt
 
-    values = table[setting].tolist()
+    shown = table.iloc[:: -(-len(table) // MOST_DOTS)]
+    some = f" ({len(shown)} of {len(table)} points)" if len(shown) < len(table) else ""
+    title = setting + some
+    values = shown[setting].tolist()
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     spread = numbers and min(values) > 0 and max(values) / min(values) >= 10
     rows = [
@@ -73,14 +80,14 @@ def setting_figure(
             "setting": float(row[setting]) if numbers else setting_text(row[setting]),
             "value": round(float(row[objective]), 5),
         }
-        for row in table.to_dict("records")
+        for row in shown.to_dict("records")
     ]
     scale = alt.Scale(type="log" if spread else "linear", nice=False, zero=False, padding=6)
     axis = alt.Axis(grid=False, tickCount=4, format="~g")
     x = (
-        alt.X("setting:Q", title=setting, scale=scale, axis=axis)
+        alt.X("setting:Q", title=title, scale=scale, axis=axis)
         if numbers
-        else alt.X("setting:N", title=setting, axis=alt.Axis(labelLimit=80))
+        else alt.X("setting:N", title=title, axis=alt.Axis(labelLimit=80))
     )
     marks = (
         alt.Chart(inline(rows))

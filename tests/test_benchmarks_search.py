@@ -166,6 +166,14 @@ def test_the_next_batch_waits_for_what_it_must_know() -> None:
     assert min(begins) >= ends[0] - 1e-9
 
 
+def test_nobody_waits_for_a_sampler_that_learns_nothing() -> None:
+    here = setting(drawn_curves(48), workers=5)
+    source = search.points(here, sampler="qmc")
+    trace = one_by_one(here, source, lambda point, epoch: point % 7 == 0)
+    work = sum(float(here.speed[point]) for point in trace.point)
+    assert trace.time[-1] <= work / 5 + 9 * 1.25
+
+
 def test_a_sampler_is_shown_the_settings_whose_results_it_hears() -> None:
     here = setting(drawn_curves())
     asked = Asked(setting=here, rule=SearchRule(method="random", points=10**6, batch=8))
