@@ -15,7 +15,7 @@ from sweeps import rungs
 from sweeps.journal import Journal
 from sweeps.plan import Asked, Plan, Planner, remaining
 from sweeps.records import FAILED, INSIDE, INTERRUPTED, SELECTION, STOPPED, InputError, Pack
-from sweeps.search import OPEN, Batch, Result, ask, write_view
+from sweeps.search import OPEN, UNHEARING, Batch, Result, ask, write_view
 from sweeps.state import State
 from sweeps.study import Study
 
@@ -114,8 +114,11 @@ class Batches:
             if not state.trials:
                 self._journal_batch(0, grid(study))
             return
-        parallel = study.search.parallel
-        while self.left and state.told > len(state.batches) - parallel:
+        if study.search.method in UNHEARING:
+            if self.left:
+                self._ask_batch()
+            return
+        while self.left and state.told > len(state.batches) - study.search.parallel:
             self._ask_batch()
 
     def _finish(self) -> None:

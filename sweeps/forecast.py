@@ -13,6 +13,7 @@ from sweeps.execution import Share
 from sweeps.plan import Plan, estimate
 from sweeps.preparation import Ready
 from sweeps.records import Pack
+from sweeps.search import UNHEARING
 from sweeps.stopping import Rule, places
 from sweeps.study import Study
 from sweeps.timing import Measurement, measured_steps
@@ -115,8 +116,9 @@ def _whole(study: Study, planned: Plan, workers: int) -> str:
     length = "" if "epochs" in study.searched else f" of {epochs} epochs"
     return (
         f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
-        f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of {rule.batch}, "
-        f"{rule.parallel} at a time, on {workers} workers; shown is the first batch"
+        f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of {rule.batch}"
+        f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers} "
+        "workers; shown is the first batch"
     )
 
 
@@ -128,7 +130,8 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
     rounds, at_once = 1, workers
     if study.proposes:
         rounds = math.ceil(study.search.points / len(planned.points))
-        at_once = min(workers, study.search.parallel * len(planned.packs))
+        if study.search.method not in UNHEARING:
+            at_once = min(workers, study.search.parallel * len(planned.packs))
     busy = [0.0] * at_once
     for each in [*seconds] * rounds:
         busy[busy.index(min(busy))] += each

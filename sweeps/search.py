@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 METHODS: Final = ("grid", "random", "qmc", "tpe", "nsga2", "nsga3", "gp")
+UNHEARING: Final = ("random", "qmc")
+"""Methods whose points do not depend on results: they wait for nobody."""
+
 FIDELITIES: Final = ("complete", "left_out", "infeasible")
 
 UNREACHED: Final = "unreached"
@@ -54,7 +57,8 @@ class SearchRule:
     """Points asked at once."""
 
     parallel: int = 1
-    """Batches open at once: batch b is asked when all up to b - parallel are told."""
+    """Batches open at once: batch b is asked when all up to b - parallel are told. Of methods that
+    hear nothing (`UNHEARING`) as many as there are workers for."""
 
     fidelity: str = "infeasible"
     """What the sampler hears of a point that was stopped early: its last values as if `complete`,

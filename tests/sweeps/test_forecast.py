@@ -97,11 +97,11 @@ def said(
 def test_a_search_is_forecast_from_its_first_batch(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = load("mrpc_pareto", ["pool=sample"])
+    study = load("mrpc_pareto", ["pool=sample", "search.method=tpe"])
     lines = said(study, first_batch(study, 27), monkeypatch, capsys)
     assert lines[0].startswith("pack00: 81 trials, points p00 p01")
     assert lines[1] == (
-        "216 points x 3 seeds = 648 trials of 9 epochs, proposed by qmc in 8 batches of 27, 2 at a "
+        "216 points x 3 seeds = 648 trials of 9 epochs, proposed by tpe in 8 batches of 27, 2 at a "
         "time, on 1 workers; shown is the first batch"
     )
     assert lines[2] == (
@@ -116,7 +116,7 @@ def test_a_search_is_forecast_from_its_first_batch(
 def test_as_many_batches_run_at_a_time_as_may_be_open(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = load("mrpc_pareto", ["pool=sample"])
+    study = load("mrpc_pareto", ["pool=sample", "search.method=tpe"])
     lines = said(study, first_batch(study, 27), monkeypatch, capsys, workers=16)
     assert lines[-1].startswith(f"about {8 * (81 + 54 + 54) // 2} s")
 
