@@ -113,33 +113,36 @@ def _chance(p: float) -> str:
     return "one seed" if math.isnan(p) else f"{p:.2g}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
         prog="python -m analysis.compare",
         description="Lay the fronts of runs over each other and say which is ahead.",
         epilog="example: python -m analysis.compare runs/mrpc_grid runs/mrpc_pareto",
     )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
-    parser.add_argument("--split", help="quoted split (default: the task's first)")
-    parser.add_argument("--costs", metavar="VECTOR", help="cost vector (default: the study's)")
-    parser.add_argument(
+    made.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    made.add_argument("--split", help="quoted split (default: the task's first)")
+    made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    made.add_argument(
         "--force", action="store_true", help="runs with other prices or other data too"
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE", help=".svg, .png, .pdf or .html")
-    return parser
+    made.add_argument("--figure", type=Path, metavar="FILE", help=".svg, .png, .pdf or .html")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; 0, or 2 with one line where there is none."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from rich.console import Console
 
     from analysis.comparing import compare
     from analysis.load import RunError, load_run
+    from analysis.recosting import priced
 
     try:
-        runs = [load_run(path) for path in options.runs]
-        found = compare(runs, split=options.split, vector=options.costs, force=options.force)
+        both = [priced(load_run(path), options.costs) for path in options.runs]
+        runs, vector = [run for run, _ in both], both[0][1]
+        found = compare(runs, split=options.split, vector=vector, force=options.force)
         print_comparison(found, Console())
         if options.figure:
             from analysis.palette import save

@@ -204,21 +204,22 @@ def _refuse_existing(files: Any) -> None:
             raise RunError(f"{path} exists; give another target, nothing is overwritten")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
         prog="python -m analysis.export",
         description="Write a run for other tools: CSV files, an Optuna study, MLflow runs.",
         epilog="example: python -m analysis.export runs/mrpc_grid --to csv tables/",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--to", required=True, choices=TARGETS, help="what to write")
-    parser.add_argument("target", metavar="TARGET", help="a folder, a file, or a tracking URI")
-    return parser
+    made.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    made.add_argument("--to", required=True, choices=TARGETS, help="what to write")
+    made.add_argument("target", metavar="TARGET", help="a folder, a file, or a tracking URI")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write it and say where; 0, or 2 with one line where that cannot be."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from analysis.load import RunError, load_run
 
     try:

@@ -177,28 +177,31 @@ def _closing(survey: Survey) -> list[str]:
     ]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
         prog="python -m analysis.front",
         description="Print the Pareto front of a run with its yardsticks.",
         epilog="example: python -m analysis.front runs/mrpc_grid-20261123T120000",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--split", help="quoted split (default: the task's first)")
-    parser.add_argument("--costs", metavar="VECTOR", help="cost vector (default: the study's)")
-    return parser
+    made.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    made.add_argument("--split", help="quoted split (default: the task's first)")
+    made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the front; 0, or 2 with one line where the run cannot be read."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from rich.console import Console
 
     from analysis.load import RunError, load_run
+    from analysis.recosting import priced
 
     console = Console()
     try:
-        _print(load_run(options.run), console, split=options.split, vector=options.costs)
+        run, vector = priced(load_run(options.run), options.costs)
+        _print(run, console, split=options.split, vector=vector)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

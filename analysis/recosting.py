@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from analysis.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
 
 Values = NDArray[np.float64]
+
+FILE: Final = "file:"
+"""Before a path: costs that are not in the run."""
 
 
 def read_vectors(path: Path | str) -> dict[str, CostVector]:
@@ -44,6 +47,23 @@ def read_vectors(path: Path | str) -> dict[str, CostVector]:
         return from_json({name: {**free, **vector} for name, vector in data.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: no cost vectors ({error}); need {shape}") from error
+
+
+def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
+    """The run, and the name of the vector that `--costs` asks for: one of its own, or `file:PATH`.
+
+    Raises:
+        RunError: the file cannot be read, holds several vectors, or does not fit the run.
+    """
+    if costs is None or not costs.startswith(FILE):
+        return run, costs
+    found = read_vectors(costs.removeprefix(FILE))
+    if len(found) != 1:
+        raise RunError(
+            f"{costs.removeprefix(FILE)} holds {len(found)} cost vectors ({', '.join(found)}); "
+            "give a file of one"
+        )
+    return recosted(run, found), next(iter(found))
 
 
 def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:

@@ -224,31 +224,33 @@ def _colours(run: Run) -> list[str]:
     return expert_colours(len(run.expert_names))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
         prog="python -m analysis.report",
         description="Write a run's report: one HTML file that needs no network.",
         epilog="example: python -m analysis.report runs/mrpc_grid-20261123T120000",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="pictures too: svg, pdf, png")
-    parser.add_argument("--csv", type=Path, metavar="DIR", help="tables too, as CSV files")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html")
-    parser.add_argument("--split", help="quoted split (default: the task's first)")
-    parser.add_argument("--costs", metavar="VECTOR", help="cost vector (default: the study's)")
-    return parser
+    made.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    made.add_argument("--figures", type=Path, metavar="DIR", help="pictures too: svg, pdf, png")
+    made.add_argument("--csv", type=Path, metavar="DIR", help="tables too, as CSV files")
+    made.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html")
+    made.add_argument("--split", help="quoted split (default: the task's first)")
+    made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report and print its path; 0, or 2 with one line where that cannot be."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from analysis.load import RunError, load_run
+    from analysis.recosting import priced
 
     try:
-        run = load_run(options.run)
-        path = write_report(run, options.out, split=options.split, vector=options.costs)
+        run, vector = priced(load_run(options.run), options.costs)
+        path = write_report(run, options.out, split=options.split, vector=vector)
         if options.figures:
-            write_figures(run, options.figures, split=options.split, vector=options.costs)
+            write_figures(run, options.figures, split=options.split, vector=vector)
         if options.csv:
             from analysis.export import to_csv
 

@@ -39,14 +39,17 @@ RUNS: Final[dict[str, tuple[str, ...]]] = {
 }
 """By name, the study and what it is run with."""
 
-STEP: Final = 1 / 8
-"""Logits are rounded to multiples of this, once each row's largest is 0."""
+STEP: Final = 1 / 4
+"""Routers' logits are rounded to multiples of this, once each row's largest is 0."""
 
-LOSS_STEP: Final = 1 / 1024
+SAID_STEP: Final = 1 / 256
+"""So are those of experts, whose confidence cascades compare."""
+
+LOSS_STEP: Final = 1 / 256
 ROUNDED: Final = ("loss", "loss_task", "loss_balance", "loss_cost", "gate", "gate_entropy")
 NOTE: Final = (
-    "recorded for the notebooks: logits are less the row's largest and rounded to eighths, losses "
-    "rounded to three digits, and routes of stopped trials left out"
+    "Recorded for the notebooks: routers' logits are rounded to quarters, losses and experts' "
+    "logits to 1/256, and routes of stopped trials are left out."
 )
 
 
@@ -58,18 +61,22 @@ def make_small(run: Path, out: Path) -> Path:
     whole = trials.filter(pc.equal(trials["status"], schema.COMPLETED))["key"]
     routing = tables["routing"].filter(pc.is_in(tables["routing"]["key"], value_set=whole))
     tables["routing"] = _replaced(routing, "logits", STEP, keep_order=True)
-    tables["experts"] = _replaced(tables["experts"], "output", STEP, keep_order=True)
+    tables["experts"] = _replaced(tables["experts"], "output", SAID_STEP, keep_order=True)
     tables["experts"] = _replaced(tables["experts"], "loss", LOSS_STEP)
     for name in ROUNDED:
         tables["reports"] = _replaced(tables["reports"], name, LOSS_STEP)
     for name, table in tables.items():
-        path = out / schema.table_file(name)
-        pq.write_table(table, path, compression="zstd", compression_level=19)
+        _write(table, out / schema.table_file(name))
     shutil.copyfile(run / schema.STUDY_FILE, out / schema.STUDY_FILE)
     provenance = _portable(json.loads((run / schema.PROVENANCE_FILE).read_text(encoding="utf-8")))
     text = json.dumps(provenance, separators=(",", ":"))
     (out / schema.PROVENANCE_FILE).write_text(text, encoding="utf-8")
     return out
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Without dictionaries, whose packed bits zstd cannot make smaller."""
+    pq.write_table(table, path, compression="zstd", compression_level=19, use_dictionary=False)
 
 
 def _replaced(table: pa.Table, name: str, step: float, *, keep_order: bool = False) -> pa.Table:

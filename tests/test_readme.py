@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+import analysis.compare
+import analysis.export
+import analysis.front
+import analysis.report
 from analysis import schema
 from mpc_router.commands import demo, export, train
 from mpc_router.commands import eval as evaluate
@@ -55,6 +59,10 @@ COMMANDS = {
     "mpc-router-demo": demo.parser,
     "mpc-router-export": export.parser,
     "mpc-router-tune": tune.parser,
+    "python -m analysis.front": analysis.front.parser,
+    "python -m analysis.report": analysis.report.parser,
+    "python -m analysis.compare": analysis.compare.parser,
+    "python -m analysis.export": analysis.export.parser,
 }
 OF_OTHERS = {"--logdir"}
 """Flags of programs that are not ours."""
@@ -86,6 +94,8 @@ def test_a_command_in_the_readme_is_one_that_can_be_given(line: str) -> None:
         assert all(name in shipped() or name.endswith(".yaml") for name in studies)
     elif words and words[0] == "mpc-router-tune":
         tune.parser().parse_known_args(words[1:])
+    elif " ".join(words[:3]) in COMMANDS:
+        COMMANDS[" ".join(words[:3])]().parse_args(words[3:])
     elif words and words[0] in COMMANDS:
         args = COMMANDS[words[0]]().parse_intermixed_args(words[1:])
         assert words[0] != "mpc-router-train" or (ROOT / args.config).is_file()

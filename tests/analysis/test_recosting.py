@@ -126,3 +126,23 @@ def test_a_router_at_its_break_even_price_costs_what_the_dearest_expert_does() -
         priced = replace(PROJECTED, router=float(max(limit, 0.0)))
         assert priced.mean(row) == pytest.approx(199.78)
     assert limits[2] == pytest.approx(0)
+
+
+def test_the_commands_take_prices_from_a_file(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from analysis.front import main
+
+    prices = tmp_path / "ours.json"
+    prices.write_text('{"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 900]}}')
+    assert main([str(run_folder), "--costs", f"file:{prices}"]) == 0
+    said = capsys.readouterr().out
+    assert "900" in said
+    assert "cost s" in said
+    prices.write_text('{"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3]}}')
+    assert main([str(run_folder), "--costs", f"file:{prices}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    one = '{"unit": "s", "router": 0, "experts": [1, 2, 3]}'
+    prices.write_text(f'{{"a": {one}, "b": {one}}}')
+    assert main([str(run_folder), "--costs", f"file:{prices}"]) == 2
+    assert "holds 2 cost vectors (a, b)" in capsys.readouterr().err
