@@ -75,9 +75,9 @@ def _chosen(survey: Survey) -> str:
     sure = survey.points["chance"][survey.points["on_front"]]
     often = int((sure >= 0.5).sum())
     return (
-        f"Choosing on selection flatters: the front's scores there exceed those on {survey.split} "
-        f"by {signed(each.extra)} ({signed(each.extra_low)} to {signed(each.extra_high)}) more "
-        f"than all points' do; {often} of its {count(len(sure), 'point')} "
+        f"Being chosen on selection has lifted the front's scores there by {signed(each.extra)} "
+        f"({signed(each.extra_low)} to {signed(each.extra_high)}) beyond what all points' differ "
+        f"from {survey.split}; {often} of its {count(len(sure), 'point')} "
         f"{'is' if often == 1 else 'are'} on the front in at least half of the resamples."
     )
 

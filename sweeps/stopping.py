@@ -68,7 +68,7 @@ class Rule:
             raise StoppingError(f"stopping.ties is {self.ties!r}, allowed are {', '.join(TIES)}")
         if not isinstance(self.finish, bool):
             raise StoppingError(f"stopping.finish is {self.finish!r}, but must be true or false")
-        for name, least in (("eta", 2), ("grace", 1), ("bracket", 1), ("brackets", 1)):
+        for name, least in (("eta", 2), ("grace", 1), ("bracket", 2), ("brackets", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise StoppingError(
