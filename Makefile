@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format bench bench-search docs clean
+.PHONY: quickstart test check format bench bench-analysis bench-search docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -29,6 +29,9 @@ docs: .venv/.dev  ## docs/API.md from the docstrings
 
 bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loop
 	$(BIN)/python -m benchmarks.stack
+
+bench-analysis: .venv/.dev  ## tables, front and report of a run of 10,000 trials (minutes)
+	$(BIN)/python -m benchmarks.analysis --million
 
 BENCH_SEARCH ?= --seeds 3 --workers 4 --budget 400
 bench-search: .venv/.bench  ## searches and stopping rules replayed on recorded curves (minutes)

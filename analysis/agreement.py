@@ -88,9 +88,9 @@ def trusted_epoch(table: pd.DataFrame, floor: float = 0.9) -> int | None:
     """The first epoch from which on every objective's order is the last one's to at least `floor`.
 
     None where even the last epoch but one is not. A rung before it stops points by an order that
-    does not last.
+    does not last. An objective that does not vary after an epoch has no order to trust there.
     """
-    worst = table.groupby("epoch")["rho"].min().sort_index(ascending=False)
+    worst = table.groupby("epoch")["rho"].min(skipna=False).sort_index(ascending=False)
     found = None
     for epoch, rho in zip(worst.index.tolist(), worst.tolist(), strict=True):
         if not rho >= floor:

@@ -57,7 +57,7 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
     Temperatures are fitted on selection, by expert, errors are of the survey's split. A row: kind
     (`expert`, `point`), label, temperature (NaN of a point, which uses its experts'), accuracy,
     confidence (mean), before, after (calibration errors), low, high (95 % percentile interval of
-    `after` over resamples of the examples).
+    `after` over resamples of the examples, the same for all replicates of a point).
 
     Raises:
         RunError: a regression, which has no confidences; experts that differ between trials.
@@ -91,15 +91,15 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
     names = run.expert_names
     rows = [
         {"kind": "expert", "label": names[k], "temperature": scales[k]}
-        | _errors(plain[k], scaled[k], right[k])
+        | _errors(plain[k][None], scaled[k][None], right[k][None])
         for k in range(len(scales))
     ]
     place = {key: number for number, key in enumerate(whole.keys)}
     members = {point.point: point.keys for point in whole.points}
     for _, row in survey.front.iterrows():
         lanes = [place[key] for key in members[str(row["point"])]]
-        routes = np.concatenate([seen.routes[lane] for lane in lanes]).astype(np.intp)
-        column = np.tile(np.arange(plain.shape[1]), len(lanes))
+        routes = seen.routes[lanes].astype(np.intp)
+        column = np.arange(plain.shape[1])
         rows.append(
             {"kind": "point", "label": str(row["label"]), "temperature": float("nan")}
             | _errors(plain[routes, column], scaled[routes, column], right[routes, column])
@@ -112,15 +112,16 @@ def _scaled(said: Experts, scales: list[float]) -> Values:
 
 
 def _errors(plain: Values, scaled: Values, right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Of replicates (S, N): they share their examples, so a resample draws the same for all."""
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(right), (RESAMPLES, len(right)))
-    spread = [calibration_error(scaled[draw], right[draw]) for draw in draws]
+    draws = rng.integers(0, right.shape[1], (RESAMPLES, right.shape[1]))
+    spread = [calibration_error(scaled[:, draw].ravel(), right[:, draw].ravel()) for draw in draws]
     low, high = np.percentile(spread, [2.5, 97.5])
     return {
         "accuracy": float(right.mean()),
         "confidence": float(plain.mean()),
-        "before": calibration_error(plain, right),
-        "after": calibration_error(scaled, right),
+        "before": calibration_error(plain.ravel(), right.ravel()),
+        "after": calibration_error(scaled.ravel(), right.ravel()),
         "low": float(low),
         "high": float(high),
     }

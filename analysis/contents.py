@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from analysis.answers import Answers
@@ -112,14 +113,14 @@ def _brief(value: Any) -> Any:
 
 def _cell(value: Any, digits: int | None = None) -> Any:
     """A number, or text; None where there is nothing."""
-    if value is None or value != value:
-        return None
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int | float):
         number = float(value)
+        if not math.isfinite(number):
+            return None
         return number if digits is None else round(number, digits)
-    return _setting(value)
+    return None if value is None else _setting(value)
 
 
 def _flat(tree: dict[str, Any], before: str = "") -> dict[str, Any]:

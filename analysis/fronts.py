@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from analysis import resampling, yardsticks
 from analysis.choice import Optimism, front_chance, optimism
 from analysis.dominance import default_reference, hypervolume, nondominated
-from analysis.held import Measured, Yards
+from analysis.held import Measured, Yards, example_draws, seed_draws
 from analysis.load import Run, RunError
-from analysis.outcomes import LeftOut, Outcomes, Roster, outcomes, roster
+from analysis.outcomes import LeftOut, Roster, outcomes, roster
 from analysis.resampling import interval
 from analysis.yardsticks import Curve, Mix
 from mpc_router.costs import CostVector
@@ -96,10 +96,10 @@ def points(
 
     Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
-    with `_low` and `_high`; `verdict`, `headroom`, `speed_up`, `share` (a list by expert);
-    `selection_score` and `selection_cost` with `_low` and `_high`, `selection_over_mix`;
-    `on_front`, decided by the means on selection; `chance`, the share of the resamples of selection
-    in which the point is on the front.
+    with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
+    at that cost), `speed_up`, `share` (a list by expert); `selection_score` and `selection_cost`
+    with `_low` and `_high`, `selection_over_mix`; `on_front`, decided by the means on selection;
+    `chance`, the share of the resamples of selection in which the point is on the front.
     """
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 
@@ -117,7 +117,9 @@ def survey(
 
     `split` is the quoted one (default: the task's first), `vector` the name of a cost vector of the
     run (default: the study's), `resamples` their number (default: 1000, regressions 200; with 0
-    there are no intervals, and no verdict but `EQUAL`).
+    there are no intervals, and no verdict but `EQUAL`). A run without routing tables has the
+    scores and shares that its trials recorded: its intervals are over seeds alone, and it has no
+    verdict but `EQUAL` either.
 
     Raises:
         RunError: no point is whole, or a table lacks rows.
@@ -125,11 +127,14 @@ def survey(
     task, costs = run.task, run.cost_vector(vector)
     count = resampling.resamples_for(task) if resamples is None else resamples
     whole = roster(run)
-    seeds = _seed_weights(whole, count, np.random.default_rng([seed, 1]))
-    chosen = outcomes(run, whole, SELECTION)
-    quoted = chosen if run.split(split) == SELECTION else outcomes(run, whole, run.split(split))
-    first = Measured.of(run, whole, chosen, costs, seeds, _weights(chosen, count, seed, 2))
-    weights = _weights(quoted, count, seed, 3)
+    seeds = seed_draws(whole, count, seed)
+    name = run.split(split)
+    chosen = outcomes(run, whole, SELECTION, need_routes=False)
+    quoted = chosen if name == SELECTION else outcomes(run, whole, name, need_routes=False)
+    first = Measured.of(
+        run, whole, chosen, costs, seeds, example_draws(run, chosen, count, seed, 2)
+    )
+    weights = example_draws(run, quoted, count, seed, 3)
     second = Measured.of(run, whole, quoted, costs, seeds, weights)
     yards = Yards.of(task, quoted, costs, weights)
     on_front = nondominated(first.score[:, 0], first.cost[:, 0])
@@ -155,7 +160,8 @@ def survey(
             on_front=on_front,
             coin=yards.coin(whole, second, quoted, seeds),
             coin_there=Yards.of(task, chosen, costs, once).coin(whole, first, chosen, seeds)[:, 0],
-            yards=yards,
+            best=yards.best(run, whole, second, quoted),
+            dearest=float(yards.mix.costs[-1]),
         ),
         left_out=whole.left_out,
         singles=_singles_table(run, yards.singles, costs),
@@ -173,17 +179,6 @@ def survey(
     )
 
 
-def _weights(seen: Outcomes, count: int, seed: int, stream: int) -> resampling.Weights:
-    rng = np.random.default_rng([seed, stream])
-    return resampling.example_weights(len(seen.labels), count, rng)
-
-
-def _seed_weights(whole: Roster, count: int, rng: np.random.Generator) -> dict[int, Values]:
-    """By number of seeds, the same draws for every point with that many."""
-    sizes = sorted({len(point.seeds) for point in whole.points})
-    return {size: resampling.seed_weights(size, count, rng) for size in sizes}
-
-
 def _spread(name: str, values: Values) -> dict[str, Values]:
     low, high = interval(values)
     return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
@@ -198,13 +193,14 @@ def _points_table(
     on_front: NDArray[np.bool_],
     coin: Values,
     coin_there: Values,
-    yards: Yards,
+    best: Values,
+    dearest: float,
 ) -> pd.DataFrame:
     import pandas as pd
 
     over = second.score - coin
     over_low, over_high = interval(over)
-    best = yards.curve.at(second.cost[:, 0])
+    sure = run.routed  # without routes the chance in the examples is not known
     columns: dict[str, Any] = {
         "point": [point.point for point in whole.points],
         "label": [point.label for point in whole.points],
@@ -214,9 +210,12 @@ def _points_table(
     columns |= _spread("score", second.score) | _spread("cost", second.cost)
     columns |= _spread("mix", coin) | _spread("over_mix", over)
     columns |= {
-        "verdict": np.select([over_low > 0, over_high < 0], [ABOVE, BELOW], EQUAL),
+        "verdict": np.select(
+            [sure & (over_low > 0), sure & (over_high < 0)], [ABOVE, BELOW], EQUAL
+        ),
         "headroom": yardsticks.captured_headroom(second.score[:, 0], coin[:, 0], best),
-        "speed_up": float(yards.mix.costs[-1]) / second.cost[:, 0],
+        "regret": yardsticks.regret(second.score[:, 0], best),
+        "speed_up": dearest / second.cost[:, 0],
         "share": list(second.share.tolist()),
     }
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)

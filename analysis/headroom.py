@@ -121,7 +121,7 @@ def _gate(survey: Survey, row: Any) -> dict[str, Any]:
         float(row["score"]),
         float(row["cost"]),
         (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
-        best=float(survey.oracle_curve.at(np.asarray(row["cost"]))),
+        best=float(row["score"]) + float(row["regret"]),
     ) | {"selection_over_mix": float(row["selection_over_mix"])}
 
 
@@ -168,7 +168,7 @@ class _Cascades:
                 "are those of one set: look at one pool at a time (analysis.offers.cascades)"
             )
         (front,) = fronts.values()
-        quoted = outcomes(run, roster(run), survey.split)
+        quoted = outcomes(run, roster(run), survey.split, need_routes=False)
         (pool,) = quoted.pools
         weights = resampling.example_weights(
             len(quoted.labels), survey.resamples, np.random.default_rng([0, 3])
@@ -180,7 +180,7 @@ class _Cascades:
         paid = _weighted_means(costs, weights)
         yards = Yards.of(run.task, quoted, survey.vector, weights)
         coin = np.asarray([yards.mix.at(row[None])[0] for row in paid])
-        chosen = outcomes(run, roster(run), SELECTION)
+        chosen = outcomes(run, roster(run), SELECTION, need_routes=False)
         once = np.ones((1, len(chosen.labels)), np.float32)
         there = Yards.of(run.task, chosen, survey.vector, once).mix
         return cls(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis import resampling, yardsticks
 from analysis.load import Run
 from analysis.outcomes import Outcomes, Point, Roster
+from analysis.unrouted import recorded_scores, recorded_shares
 from analysis.yardsticks import Curve, Mix
 from mpc_router.costs import CostVector
 from mpc_router.tasks import Task, evaluate
@@ -24,8 +25,14 @@ Values = NDArray[np.float64]
 class Yards:
     """Yardsticks of every pool of trained experts, and their means, which pictures show."""
 
+    vector: CostVector
+    """What they are priced by."""
+
     mixes: dict[tuple[int, tuple[int, ...]], Mix]
     """By pool, and the experts of it that some trials route between."""
+
+    curves: dict[tuple[int, tuple[int, ...]], Curve]
+    """The oracle curves of the same."""
 
     mix: Mix
     """Over all experts of a pool: the mean over pools."""
@@ -43,7 +50,8 @@ class Yards:
     ) -> Yards:
         """Of the outcomes' pools under one vector."""
         mixes: dict[tuple[int, tuple[int, ...]], Mix] = {}
-        whole, curves, oracles = [], [], []
+        curves: dict[tuple[int, tuple[int, ...]], Curve] = {}
+        whole, oracles = [], []
         count = len(vector.experts)
         singles, having = np.zeros((count, len(weights))), np.zeros(count)
         for number, pool in enumerate(seen.pools):
@@ -52,26 +60,27 @@ class Yards:
             some = {seen.own[lane] for lane in np.flatnonzero(seen.pool_of == number)}
             for own in {pool.members, *some}:
                 rows = [pool.members.index(member) for member in own]
+                price = _of_members(vector, own)
                 mixes[number, own] = yardsticks.random_mix(
-                    task,
-                    said[rows],
-                    seen.labels,
-                    vector=_of_members(vector, own),
-                    weights=weights,
+                    task, said[rows], seen.labels, vector=price, weights=weights
                 )
-            whole.append(mixes[number, pool.members])
-            curves.append(yardsticks.oracle_curve(task, said, seen.labels, vector=mine))
+                curves[number, own] = yardsticks.oracle_curve(
+                    task, said[rows], seen.labels, vector=price
+                )
+            whole.append((number, pool.members))
             oracles.append(yardsticks.oracle(task, said, pool.right, seen.labels, vector=mine))
             rows = list(pool.members)
             singles[rows] += resampling.weighted_scores(task, said, seen.labels, weights)
             having[rows] += 1
         score, cost = np.mean(oracles, axis=0)
         return cls(
+            vector=vector,
             mixes=mixes,
-            mix=_mean_mix(whole),
+            curves=curves,
+            mix=_mean_mix([mixes[key] for key in whole]),
             singles=np.where(having > 0, singles.T / np.maximum(having, 1), np.nan).T,
             oracle=(float(score), float(cost)),
-            curve=_mean_curve(curves),
+            curve=_mean_curve([curves[key] for key in whole]),
         )
 
     def coin(
@@ -97,6 +106,26 @@ class Yards:
             )
             rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
         return np.asarray(rows)
+
+    def best(self, run: Run, whole: Roster, measured: Measured, seen: Outcomes) -> Values:
+        """(P,) what the oracle of each point's own experts and router reaches at the point's cost.
+
+        Where replicates have experts of their own, the mean over replicates at each one's cost.
+        """
+        rows, first = [], 0
+        for number, point in enumerate(whole.points):
+            lanes = range(first, first + len(point.keys))
+            first += len(point.keys)
+            of = [self.curves[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            router = run.sets[run.set_of_point[point.point]].vectors[self.vector.name].router
+            dearer = router - self.vector.router  # the curves pay the router of the run's vector
+            if all(curve is of[0] for curve in of):
+                rows.append(float(of[0].at(measured.cost[number, 0] - dearer)))
+                continue
+            paid = measured.lane_cost[list(lanes), 0] - dearer
+            alone = [float(curve.at(cost)) for curve, cost in zip(of, paid, strict=True)]
+            rows.append(float(np.mean(alone)))
+        return np.asarray(rows, np.float64)
 
 
 def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
@@ -141,27 +170,31 @@ class Measured:
     ) -> Measured:
         """Trials scored exactly as the task's metrics do, then averaged by point.
 
-        What a route costs is what it costs in the trial's own set.
+        What a route costs is what it costs in the trial's own set. Without routes, scores and
+        shares are those that the trials recorded, the same under every weighting of examples.
         """
         task = run.task
-        score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
-        score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
-        shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
+        if run.routed:
+            score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
+            score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
+            shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
+        else:
+            times = len(weights)
+            score = recorded_scores(run, whole, seen.split)[:, None].repeat(times, axis=1)
+            shares = recorded_shares(run, whole, seen.split)[:, None].repeat(times, axis=1)
         cost = np.empty(score.shape)
         for number in np.unique(seen.set_of):
             mine, each = seen.set_of == number, run.sets[int(number)]
             cost[mine] = each.vectors[vector.name].mean(shares[mine][..., list(each.members)])
         return cls(
-            score=_by_point(score, whole.points, seeds),
-            cost=_by_point(cost, whole.points, seeds),
-            share=_by_point(shares[:, 0], whole.points, None),
+            score=by_point(score, whole.points, seeds),
+            cost=by_point(cost, whole.points, seeds),
+            share=by_point(shares[:, 0], whole.points, None),
             lane_cost=cost,
         )
 
 
-def _by_point(
-    values: Values, members: tuple[Point, ...], seeds: dict[int, Values] | None
-) -> Values:
+def by_point(values: Values, members: tuple[Point, ...], seeds: dict[int, Values] | None) -> Values:
     """Means over each point's trials: (L, B) -> (P, B); plain means where no weights are given."""
     rows, first = [], 0
     for point in members:
@@ -172,3 +205,20 @@ def _by_point(
         else:
             rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
     return np.asarray(rows)
+
+
+def example_draws(
+    run: Run, seen: Outcomes, count: int, seed: int, stream: int
+) -> resampling.Weights:
+    """(1 + count, N) resamples of the examples; without routes each is the sample as it is."""
+    if not run.routed:
+        return np.ones((1 + count, len(seen.labels)), np.float32)
+    rng = np.random.default_rng([seed, stream])
+    return resampling.example_weights(len(seen.labels), count, rng)
+
+
+def seed_draws(whole: Roster, count: int, seed: int) -> dict[int, Values]:
+    """By number of seeds, the same draws for every point with that many."""
+    rng = np.random.default_rng([seed, 1])
+    sizes = sorted({len(point.seeds) for point in whole.points})
+    return {size: resampling.seed_weights(size, count, rng) for size in sizes}

@@ -79,6 +79,11 @@ class Run:
         """A row is a split x example."""
         return self._frame("examples")
 
+    @cached_property
+    def routed(self) -> bool:
+        """Whether the run has a routing table, and that a row."""
+        return (self.path / "routing.parquet").is_file() and len(self.table("routing", ["key"])) > 0
+
     @property
     def name(self) -> str:
         """The run's name."""
@@ -189,6 +194,8 @@ class Run:
 def load_run(path: Path | str) -> Run:
     """Open a run folder and check that every file of it can be read by this version.
 
+    The routing table may be missing: see `Run.routed`.
+
     Raises:
         RunError: no folder, a file missing or damaged, or tables of another schema version.
     """
@@ -201,7 +208,8 @@ def load_run(path: Path | str) -> Run:
     provenance = _provenance(folder, schema)
     study = _study(folder / schema.STUDY_FILE)
     for table in schema.TABLES:
-        _check_version(folder / schema.table_file(table), schema)
+        if table != "routing" or (folder / schema.table_file(table)).is_file():
+            _check_version(folder / schema.table_file(table), schema)
     return Run(path=folder, provenance=provenance, study=study)
 
 

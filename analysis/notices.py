@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analysis.fronts import Survey
-from analysis.load import Run
+from analysis.load import Run, RunError
 from analysis.words import count, least_seeds, percent
 
 WARNING: Final = "warning"
 NOTE: Final = "note"
 _REASONS_SHOWN: Final = 3
+_NAMED: Final = 6
+"""Points of another front that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
     """Warnings first: synthetic data, a partial run, failed trials; then the run's own notes."""
     found = [
         *_synthetic(run),
+        *_unrouted(run),
         *_partial(run),
         *_failed(run),
         *_stopped(run, survey),
@@ -48,6 +51,17 @@ def _synthetic(run: Run) -> list[Notice]:
     text = (
         "Synthetic data: the embedded sample was generated to try the program out; its scores say "
         "nothing about a real task."
+    )
+    return [Notice(WARNING, text)]
+
+
+def _unrouted(run: Run) -> list[Notice]:
+    if run.routed:
+        return []
+    text = (
+        "No routing table: scores, costs and shares are those that the trials recorded, intervals "
+        "are over seeds alone, and routers are not told from the random mix. To write it anew: "
+        f"python -m sweeps.run --resume {run.path}"
     )
     return [Notice(WARNING, text)]
 
@@ -128,9 +142,22 @@ def _other_objectives(run: Run) -> list[Notice]:
     said = ", ".join(f"{name} ({direction})" for name, direction in objectives.items())
     text = (
         f"The study's objectives are {said}; the front shown here is that of score and cost under "
-        f"the vector {run.provenance['cost_vector']}."
+        f"the vector {run.provenance['cost_vector']}{_their_front(run)}."
     )
     return [Notice(WARNING, text)]
+
+
+def _their_front(run: Run) -> str:
+    """The points that nothing beats under the study's own objectives, chosen on selection."""
+    from analysis.objectives import objective_front
+
+    try:
+        table = objective_front(run, resamples=0)
+    except RunError:  # the sentence stands without it
+        return ""
+    names = table.loc[table["on_front"], "point"].tolist()
+    shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return f"; on theirs {len(names)} of {len(table)} points lie ({shown})"
 
 
 def _stopped(run: Run, survey: Survey) -> list[Notice]:

@@ -86,7 +86,7 @@ class Outcomes:
     roster's keys."""
 
     predictions: Values
-    """(L, N): what the routed expert said."""
+    """(L, N): what the routed expert said. Both are (0, N) where no routes were recorded."""
 
     pools: tuple[ExpertSet, ...]
     """What trials are held against. Sets that agree on the experts they share are one pool, the
@@ -188,21 +188,27 @@ def _nothing_whole(run: Run) -> str:
     )
 
 
-def outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
+def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) -> Outcomes:
     """Routes and predictions of a roster's trials on a split, whatever order the rows stand in.
 
     Raises:
-        RunError: a trial or an expert lacks examples of the split, or has one twice.
+        RunError: a trial or an expert lacks examples of the split, or has one twice; the run has no
+            routing table, and `need_routes`.
     """
+    if need_routes and not run.routed:
+        raise RunError(f"{run.name}: no routing table, so nothing is known of single examples")
     example, labels = _examples(run, split)
     used = dict(zip(run.trials["key"].astype(str), run.trials["experts_id"], strict=True))
     lanes = [str(used[key]) for key in trials.keys]
     sets = [run.set_of_point[point.point] for point in trials.points for _ in point.keys]
     members = {name: run.sets[number].members for name, number in zip(lanes, sets, strict=True)}
     experts = _expert_sets(run, split, example, members)
-    local = _routes(run, trials.keys, split, example)
+    routed = trials.keys if run.routed else ()
+    local = (
+        _routes(run, routed, split, example) if routed else np.empty((0, len(example)), np.uint8)
+    )
     routes, predictions = np.empty_like(local), np.empty(local.shape, np.float64)
-    for lane, name in enumerate(lanes):
+    for lane, name in enumerate(lanes[: len(local)]):
         mine = experts[name]
         width, highest = len(mine.members), int(local[lane].max(initial=0))
         if highest >= width:

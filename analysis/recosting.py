@@ -6,10 +6,10 @@ Letters: L trials, N examples, K experts.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from analysis.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Values = NDArray[np.float64]
 
+SELECTION: Final = "selection"
 FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
 
@@ -88,7 +92,34 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
             {**one, "cost_vectors": {**one["cost_vectors"], **part}}
             for one, part in zip(facts["sets"], parts, strict=True)
         ]
-    return replace(run, provenance=facts)
+    found = replace(run, provenance=facts)
+    found.__dict__["trials"] = _priced_trials(found, tuple(vectors))  # where the property is kept
+    return found
+
+
+def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
+    """The trials with `S_cost_NAME` of every vector, from the shares of their last reports."""
+    last = run.reports.sort_values("epoch").drop_duplicates(["key", "split"], keep="last")
+    shares = dict(zip(zip(last["key"], last["split"], strict=True), last["share"], strict=True))
+    trials = run.trials
+    keys = trials["key"].tolist()
+    vectors = [run.sets[run.set_of_point[point]].vectors for point in trials["point"].astype(str)]
+    columns: dict[str, list[float]] = {}
+    for split in (SELECTION, *run.task.quoted):
+        done = trials[f"{split}_score"].notna().tolist()
+        for name in names:
+            columns[f"{split}_cost_{name}"] = [
+                _paid(by_name[name], shares.get((key, split))) if known else np.nan
+                for key, by_name, known in zip(keys, vectors, done, strict=True)
+            ]
+    return trials.assign(**columns)
+
+
+def _paid(vector: CostVector, share: Sequence[float] | None) -> float:
+    """NaN where no share of every expert was reported."""
+    if share is None or len(share) != len(vector.experts):
+        return float("nan")
+    return float(vector.mean(np.asarray(share, np.float64)))
 
 
 def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:

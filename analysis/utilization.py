@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.load import Run
-from analysis.outcomes import outcomes, roster
+from analysis.outcomes import Roster, outcomes, roster
+from analysis.unrouted import recorded_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,14 +61,12 @@ def utilization(
     import pandas as pd
 
     whole, name = roster(run), run.split(split)
-    seen = outcomes(run, whole, name)
-    count = len(run.expert_names)
-    share = np.stack([(seen.routes == expert).mean(axis=1) for expert in range(count)], axis=-1)
+    share = _shares(run, whole, name)
     gates, gaps = _gate_entropy(run, name), _soft_hard_gaps(run, name)
     rows, first = [], 0
     for point in whole.points:
         mine = share[first : first + len(point.keys)]
-        own = list(run.sets[int(seen.set_of[first])].members)
+        own = list(run.sets[run.set_of_point[point.point]].members)
         first += len(point.keys)
         mean = mine.mean(axis=0)
         soft = [gates.get(key, np.nan) for key in point.keys]
@@ -87,6 +86,15 @@ def utilization(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _shares(run: Run, whole: Roster, split: str) -> Values:
+    """(L, K): counted on the routes; without routes as the trials reported them."""
+    if not run.routed:
+        return recorded_shares(run, whole, split)
+    routes = outcomes(run, whole, split).routes
+    experts = range(len(run.expert_names))
+    return np.stack([(routes == expert).mean(axis=1) for expert in experts], axis=-1)
 
 
 def _gate_entropy(run: Run, split: str) -> dict[str, float]:

@@ -211,3 +211,12 @@ def captured_headroom(
     room = np.asarray(best, np.float64) - mix
     wide = room >= least
     return np.where(wide, (np.asarray(score) - mix) / np.where(wide, room, 1.0), np.nan)
+
+
+def regret(score: Values, best: Values) -> Values:
+    """What the oracle curve scores more at the same cost: 0 for a router that is an oracle.
+
+    For accuracy never under 0: no routing of that cost scores more. For other metrics the curve is
+    that of a greedy oracle, which a routing may beat in principle.
+    """
+    return np.asarray(best, np.float64) - score

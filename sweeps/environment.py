@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import socket
@@ -33,12 +34,18 @@ def prepare(address: str | None, *, environ: MutableMapping[str, str] = os.envir
     if address is None:
         environ[LOOPBACK] = "0"  # with clusters "disabled", every part binds to 127.0.0.1
         environ["RAY_AUTH_MODE"] = "token"
-        environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        environ["RAY_AUTH_TOKEN"] = _token()
         environ.pop("RAY_ADDRESS", None)  # an address in the environment would be joined
         return
     environ.setdefault("RAY_AUTH_MODE", "disabled")
     if keeps_to_loopback(address):
         environ[LOOPBACK] = "0"  # else Ray puts this machine's outer address for 127.0.0.1
+
+
+@functools.cache
+def _token() -> str:
+    """One a process: Ray reads it once, and a second run in the process is asked for the first."""
+    return secrets.token_hex(32)
 
 
 def keeps_to_loopback(address: str) -> bool:

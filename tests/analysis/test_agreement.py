@@ -53,6 +53,11 @@ def test_an_epoch_is_trusted_if_all_later_ones_are_too() -> None:
     assert trusted_epoch(made([(1, "score", float("nan")), (2, "score", 1.0)])) == 2
 
 
+def test_an_objective_without_an_order_is_not_covered_up_by_the_other() -> None:
+    rows = [(1, "score", float("nan")), (1, "cost", 0.99), (2, "score", 1.0), (2, "cost", 1.0)]
+    assert trusted_epoch(made(rows)) == 2
+
+
 def test_one_epoch_and_few_points_are_refused_in_a_sentence(written: WriteRun) -> None:
     with pytest.raises(RunError, match="1 epoch"):
         epoch_agreement(load_run(written("short", epochs=1)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.calibration import calibration, calibration_error, temperature
@@ -41,6 +43,19 @@ def test_every_expert_and_every_gate_of_the_front_has_a_row(run: Run) -> None:
     assert table.loc[table["kind"] == "point", "label"].tolist() == taken.front["label"].tolist()
     assert table["before"].between(0, 1).all()
     assert (table["low"] <= table["high"]).all()
+
+
+def test_replicates_that_agree_make_nothing_surer(written: WriteRun) -> None:
+    folder = written("alike")
+    path = folder / "routing.parquet"
+    rows = pq.read_table(path)
+    cheapest = pa.array(np.zeros(len(rows)), rows.schema.field("route").type)
+    pq.write_table(rows.set_column(rows.schema.get_field_index("route"), "route", cheapest), path)
+    run = load_run(folder)
+    table = calibration(run, survey(run, resamples=20))
+    expert, point = table.iloc[0], table[table["kind"] == "point"].iloc[0]
+    same = ["accuracy", "before", "after", "low", "high"]
+    assert point[same].tolist() == pytest.approx(expert[same].tolist())
 
 
 def test_a_regression_has_no_confidences(written: WriteRun) -> None:

@@ -49,11 +49,22 @@ def test_a_folder_that_is_no_run_is_told_apart(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
-@pytest.mark.parametrize("table", schema.TABLES)
+@pytest.mark.parametrize("table", sorted({*schema.TABLES} - {"routing"}))
 def test_a_missing_table_is_named_with_its_cure(table: str, copy: Path) -> None:
     (copy / schema.table_file(table)).unlink()
     with pytest.raises(RunError, match=rf"{table}.parquet: this table is missing.*--resume"):
         load_run(copy)
+
+
+def test_a_run_without_a_routing_table_opens_and_says_so_when_routes_are_asked_for(
+    copy: Path,
+) -> None:
+    assert load_run(copy).routed
+    (copy / schema.table_file("routing")).unlink()
+    run = load_run(copy)
+    assert not run.routed
+    with pytest.raises(RunError, match=r"routing.parquet: this table is missing.*--resume"):
+        _ = run.routing
 
 
 @pytest.mark.parametrize("table", schema.TABLES)

@@ -11,6 +11,7 @@ from analysis.fronts import points
 from analysis.load import Run, RunError
 from analysis.recosting import break_even, mean_costs, read_vectors, recosted
 from mpc_router.costs import CostVector, to_json
+from tests.analysis.conftest import WriteRun
 
 OURS = CostVector(name="ours", unit="s", router=0.4, experts=(0.5, 3.0, 9.0))
 PROJECTED = CostVector(name="mpc", unit="s", router=4.17, experts=(4.11, 69.71, 199.78))
@@ -68,6 +69,16 @@ def test_a_front_under_new_prices_is_that_of_the_same_routes(run: Run) -> None:
     for point in before.index.astype(str):
         share = np.asarray(before.loc[point, "share"])
         assert found.loc[point, "cost"] == pytest.approx(OURS.mean(share))
+
+
+def test_trials_are_priced_one_by_one_as_their_sweep_would_have(run: Run) -> None:
+    """The run's own vector under another name gives the column that the sweep wrote."""
+    again = replace(run.cost_vectors["mpc_seconds_as_if"], name="again")
+    trials = recosted(run, {"again": again}).trials
+    for split in ("selection", "validation"):
+        written = trials[f"{split}_cost_mpc_seconds_as_if"].to_numpy()
+        assert trials[f"{split}_cost_again"].to_numpy() == pytest.approx(written)
+    assert "selection_cost_again" not in run.trials
 
 
 def test_the_vectors_of_the_run_are_still_there_and_the_run_is_as_it_was(run: Run) -> None:
@@ -146,3 +157,25 @@ def test_the_commands_take_prices_from_a_file(
     prices.write_text(f'{{"a": {one}, "b": {one}}}')
     assert main([str(run_folder), "--costs", f"file:{prices}"]) == 2
     assert "holds 2 cost vectors (a, b)" in capsys.readouterr().err
+
+
+def test_report_and_comparison_are_made_under_the_prices_of_a_file(
+    run_folder: Path, written: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from analysis import compare, report
+
+    prices, page = tmp_path / "ours.json", tmp_path / "page.html"
+    prices.write_text('{"ours": {"unit": "guineas", "router": 0.4, "experts": [0.5, 3, 9]}}')
+    before = sorted(run_folder.iterdir())
+    asked = ["--costs", f"file:{prices}"]
+    assert report.main([str(run_folder), *asked, "--out", str(page)]) == 0
+    assert "guineas" in page.read_text(encoding="utf-8")
+    assert sorted(run_folder.iterdir()) == before  # the run itself is left as it was
+    capsys.readouterr()
+    other = written("other prices", run="other", points=((0.0, 0.0), (0.5, 0.01)))
+    assert compare.main([str(run_folder), str(other), *asked]) == 0
+    said = capsys.readouterr().out
+    assert "under ours" in said
+    assert "at cost 9.4" in said  # the dearest expert with the router
+    assert compare.main([str(run_folder), str(other), "--costs", f"file:{tmp_path / 'no'}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from analysis.load import Run
+from analysis.load import Run, load_run
 from analysis.utilization import dead_experts, entropy, load_cv2, utilization
+from tests.analysis.conftest import WriteRun
 
 
 @pytest.mark.parametrize("experts", [1, 2, 3, 5])
@@ -48,3 +51,18 @@ def test_a_higher_threshold_collapses_what_mostly_takes_one_expert(run: Run) -> 
 
 def test_gate_entropy_is_the_reported_one(run: Run) -> None:
     assert utilization(run)["gate_entropy"].to_numpy() == pytest.approx(0.4)
+
+
+def test_soft_hard_gap_is_half_the_distance_of_gate_and_share(written: WriteRun) -> None:
+    folder = written("soft")
+    path = folder / "reports.parquet"
+    rows = pq.read_table(path)
+    even = pa.array([[1 / 3] * 3] * len(rows), rows.schema.field("gate").type)
+    pq.write_table(rows.set_column(rows.schema.get_field_index("gate"), "gate", even), path)
+    run = load_run(folder)
+    last = run.reports[run.reports["split"] == "validation"].merge(run.trials, on="key")
+    found = utilization(run).set_index("point")["soft_hard_gap"]
+    for point, share in last.groupby("point")["share"]:
+        expected = np.mean([np.abs(np.asarray(each) - 1 / 3).sum() / 2 for each in share])
+        assert found[str(point)] == pytest.approx(float(expected))
+    assert (found > 0).all()

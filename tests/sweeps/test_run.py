@@ -21,7 +21,7 @@ from mpc_router.tasks import TASKS
 from sweeps import execution, records, run, tables
 from sweeps.arguments import parser
 from sweeps.job import Job
-from sweeps.journal import read
+from sweeps.journal import line_of, read
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.state import replay
 from sweeps.worker import run_pack
@@ -207,13 +207,11 @@ def test_a_replay_that_differs_says_so(
 ) -> None:
     key = rows(finished, "trials")[0]["key"]
     path = finished / "journal.jsonl"
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines):
-        event = json.loads(line)
+    events = list(read(path))
+    for event in events:
         for report in event.get("reports", ()):
             report["metrics"]["score"] += 0.5
-        lines[number] = json.dumps(event)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_bytes(b"".join(map(line_of, events)))
     assert command("--debug", "--key", key, "--run", str(finished)) == 4
     assert "differs from the run" in capsys.readouterr().out
 

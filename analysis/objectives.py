@@ -1,0 +1,114 @@
+"""Fronts over whatever a study optimises: any number of metrics and costs, each up or down.
+
+Letters: L trials, P points, N examples, B weightings, M objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import resampling
+from analysis.held import Measured, by_point, example_draws, seed_draws
+from analysis.load import Run, RunError
+from analysis.outcomes import Outcomes, Roster, outcomes, roster
+from analysis.resampling import interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+SELECTION: Final = "selection"
+SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
+_UP: Final = "max"
+
+
+def objective_front(
+    run: Run,
+    *,
+    objectives: Mapping[str, str] | None = None,
+    split: str | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The points of a run under its study's objectives, or these: name -> `max` or `min`.
+
+    A name is `score`, one of the task's metrics, `cost` (the study's vector) or `cost_VECTOR`. A
+    row is a point: point, label; each objective on the quoted split with `_low` and `_high`, and
+    as `selection_NAME`; `on_front`, decided by the means on selection, of equal points the first;
+    `chance`, the share of the resamples in which the point is on it. Draws are those of `survey`.
+
+    Raises:
+        RunError: no point is whole, an objective is not known, or the run has no routing table.
+    """
+    import pandas as pd
+
+    wanted = dict(run.provenance.get("objectives") or {} if objectives is None else objectives)
+    _refuse_unknown(run, wanted)
+    whole = roster(run)
+    count = resampling.resamples_for(run.task) if resamples is None else resamples
+    seeds = seed_draws(whole, count, seed)
+    sides = {}
+    for stream, side in ((2, SELECTION), (3, run.split(split))):
+        seen = outcomes(run, whole, side)
+        weights = example_draws(run, seen, count, seed, stream)
+        sides[stream] = {name: _measured(run, whole, seen, name, seeds, weights) for name in wanted}
+    chosen, quoted = sides[2], sides[3]
+    columns: dict[str, Any] = {
+        "point": [point.point for point in whole.points],
+        "label": [point.label for point in whole.points],
+    }
+    for name, values in quoted.items():
+        low, high = interval(values)
+        columns |= {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
+        columns[f"{SELECTION}_{name}"] = chosen[name][:, 0]
+    columns["on_front"] = _front(chosen, wanted, 0, twins=False)
+    drawn = [_front(chosen, wanted, b, twins=True) for b in range(1, 1 + count)]
+    columns["chance"] = np.mean(drawn, axis=0) if drawn else np.nan
+    return pd.DataFrame(columns)
+
+
+def _refuse_unknown(run: Run, wanted: dict[str, str]) -> None:
+    vectors = [f"{OF_VECTOR}{name}" for name in run.cost_vectors]
+    allowed = (SCORE, *run.task.metrics, COST, *vectors)
+    wrong = [name for name in wanted if name not in allowed]
+    if wrong or not wanted:
+        found = f"no objective {wrong[0]!r}" if wrong else "no objective is given"
+        raise RunError(f"{run.name}: {found}; allowed are {', '.join(allowed)}")
+    for name, way in wanted.items():
+        if way not in (_UP, "min"):
+            raise RunError(f"{run.name}: objective {name} is {way!r}; allowed are max and min")
+
+
+def _measured(
+    run: Run,
+    whole: Roster,
+    seen: Outcomes,
+    name: str,
+    seeds: dict[int, Values],
+    weights: resampling.Weights,
+) -> Values:
+    """(P, B) one objective under every weighting."""
+    if name == SCORE or name in run.task.metrics:
+        metrics = run.task.metrics if name == SCORE else (name,)
+        task = replace(run.task, metrics=metrics)
+        scores = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
+        return by_point(scores, whole.points, seeds)
+    vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
+    return Measured.of(run, whole, seen, vector, seeds, weights).cost
+
+
+def _front(
+    values: dict[str, Values], ways: dict[str, str], column: int, *, twins: bool
+) -> NDArray[np.bool_]:
+    """(P,) whether no other point is better in one objective and as good in all."""
+    import moocore
+
+    table = np.column_stack([values[name][:, column] for name in ways])
+    up = [way == _UP for way in ways.values()]
+    return np.asarray(moocore.is_nondominated(table, maximise=up, keep_weakly=twins), np.bool_)
