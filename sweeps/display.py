@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.journal import Journal
 from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
 from sweeps.standing import Standing, front
 from sweeps.state import State
@@ -56,6 +57,18 @@ class Display:
         """What the front is made of, and how many trials there will be."""
         self._objectives, self._vector, self._trials = objectives, cost_vector, trials
         self._began = time.monotonic()
+
+    def opened(self, journal: Journal) -> None:
+        """What opening a journal has cut off."""
+        if journal.torn:
+            self.say(f"{journal.path}: a torn last line of {journal.torn} bytes was cut off")
+        if journal.repaired is not None:
+            gone = journal.repaired
+            self.say(
+                f"repair: line {gone.line} of {journal.path} {gone.reason}; {gone.gone} lines from "
+                f"there on are gone, the journal as it was is {gone.saved}",
+                style="yellow",
+            )
 
     def start(self, label: str, total: int) -> None:
         """A step of preparation begins."""

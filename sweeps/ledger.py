@@ -143,11 +143,19 @@ class Ledger:
     def _ranked(self, pack: Pack, epoch: int, ranking: Ranking) -> tuple[Decision, ...]:
         if epoch not in ranking.rungs():
             return ()
-        whole = self.state.packs[pack.name]
-        places = {trial.key: (trial.key, epoch, SELECTION) for trial in whole.trials}
-        reports = self.state.reports
-        there = {key: reports[place] for key, place in places.items() if place in reports}
+        whole, reports = self.state.packs[pack.name], self.state.reports
+        there = {
+            trial.key: reports[trial.key, epoch, SELECTION]
+            for trial in whole.trials
+            if (trial.key, epoch, SELECTION) in reports and self._in(trial.key, epoch, ranking)
+        }
         return rungs.inside(whole, epoch, there, ranking)
+
+    def _in(self, key: str, epoch: int, ranking: Ranking) -> bool:
+        """Whether no earlier rung has stopped it: one that was finished later has reports too."""
+        known = self.state.decisions
+        earlier = (known.get((key, rung)) for rung in ranking.rungs() if rung < epoch)
+        return all(decision is None or decision.goes_on for decision in earlier)
 
     def _arrived(self, report: Report, ranking: Ranking) -> Decision | None:
         known = self.state.decisions

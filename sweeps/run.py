@@ -82,6 +82,8 @@ def _check_flags(args: argparse.Namespace) -> None:
     if args.debug and args.dry_run:
         raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
     if args.resume is None:
+        if args.repair:
+            raise InputError("--repair goes with --resume RUN")
         return
     given = {"--debug": args.debug, "--dry-run": args.dry_run, "--name": args.name is not None}
     given |= {"--key": args.key is not None, "--run": args.run is not None}
@@ -213,7 +215,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from sweeps import origins
+    from sweeps import mending, origins, worker
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.preparation import prepare_sets
@@ -227,15 +229,21 @@ def _resume(args: argparse.Namespace) -> int:
             f"--resume takes the run's own study, of which only the budget may change; leave out "
             f"{' '.join(others)}"
         )
-    with Journal(path) as journal:
+    display = make_display(quiet=args.quiet)
+    with Journal(path, repair=args.repair) as journal:
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
+        display.opened(journal)
         study = _resumed_study(args, journal.state)
         _check_gpus(args, study)
-        display = make_display(quiet=args.quiet)
+        if not args.repair:
+            mending.refuse_damage(args.resume, journal.state)
         origins.restore(args, journal.state)
         ready = prepare_sets(study, _places(args), display)
         origins.check_same(journal.state, ready)
+        if args.repair and (said := mending.reopen(journal, args.resume)):
+            display.say(said, style="yellow")
+            worker.write_shared_parts([each.inputs for each in ready], args.resume / PARTS_FOLDER)
         share = _share(args, study)
         planner = _planner(study, ready, share)
         journal.append("resumed", budget=study.budget.plain())

@@ -1,0 +1,72 @@
+"""What a damaged run needs before it goes on: bulk files checked, and trials trained again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeps import parts
+from sweeps.journal import Journal
+from sweeps.records import FAILED, INSIDE, PARTS_FOLDER, InputError
+from sweeps.state import State
+
+
+def damaged_parts(run: Path, state: State) -> dict[str, str]:
+    """Bulk files that the journal needs and that are not as they were written, each with why."""
+    needed = {parts.EXAMPLES, parts.EXPERTS} & state.parts.keys()
+    for ending in state.endings.values():
+        if ending.status != FAILED:
+            needed |= {name for name in (ending.part, ending.experts) if name}
+    found = {}
+    for name in sorted(needed):
+        try:
+            if parts.digest(run / PARTS_FOLDER / name) != state.parts[name]:
+                found[name] = "is damaged"
+        except OSError as error:
+            found[name] = error.strerror or "cannot be read"
+    return found
+
+
+def trials_of(names: set[str], state: State) -> list[str]:
+    """Trials whose bulk files these are; of a bracket all trials, for they were ranked together."""
+    packs = {
+        state.pack_of[key]
+        for key, ending in state.endings.items()
+        if {ending.part, ending.experts} & names
+    }
+    keys = {key for key, ending in state.endings.items() if {ending.part, ending.experts} & names}
+    for name in packs:
+        if state.packs[name].stopping == INSIDE:
+            mine = (trial.key for trial in state.packs[name].trials)
+            keys |= {key for key in mine if state.pack_of[key] == name}  # others were finished
+    return [key for key in state.trials if key in keys]
+
+
+def refuse_damage(run: Path, state: State) -> None:
+    """Says which bulk files are damaged, before anything is trained.
+
+    Raises:
+        InputError: there are some.
+    """
+    found = damaged_parts(run, state)
+    if found:
+        first, why = next(iter(found.items()))
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        again = len(trials_of(set(found), state))
+        raise InputError(
+            f"{run / PARTS_FOLDER / first} {why}{more}; --resume {run} --repair trains "
+            f"{again} trials again"
+        )
+
+
+def reopen(journal: Journal, run: Path) -> str:
+    """Lets go of the endings whose bulk files are damaged; says so in a sentence, empty if none.
+
+    Shared files are for the caller to write again (`worker.write_shared_parts`).
+    """
+    found = damaged_parts(run, journal.state)
+    if not found:
+        return ""
+    keys = trials_of(set(found), journal.state)
+    reason = "; ".join(f"{name} {why}" for name, why in found.items())
+    journal.append("reopened", keys=keys, reason=reason)
+    return f"repair: {reason}; {len(keys)} trials are trained again"

@@ -1,0 +1,88 @@
+"""Damaged runs: refused in a sentence, and repaired to the same tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweeps.journal import read
+from tests.sweeps.conftest import assert_same_tables
+from tests.sweeps.test_searches import FINISHED
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def run(command: Command, tmp_path: Path) -> Path:
+    """A search with brackets and finished points, and its tables kept beside it."""
+    assert command(*FINISHED, "--name", "r", "--no-report", "--quiet") == 0
+    found = tmp_path / "runs" / "r"
+    (tmp_path / "wanted").mkdir()
+    for file in found.glob("*.parquet"):
+        (tmp_path / "wanted" / file.name).write_bytes(file.read_bytes())
+    return found
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "part", ["pack00.parquet", "pack02.parquet", "experts.parquet", "examples.parquet"]
+)
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_a_damaged_bulk_file_is_named_and_a_repair_gives_the_same_tables(
+    run: Path,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    how: str,
+) -> None:
+    path = run / "parts" / part
+    if how == "gone":
+        path.unlink()
+    else:
+        flip(path, 100)
+    before = (run / "journal.jsonl").read_bytes()
+    assert command("--resume", str(run), "--no-report") == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert "--repair trains" in said
+    assert (run / "journal.jsonl").read_bytes() == before
+    assert command("--resume", str(run), "--repair", "--no-report", "--quiet") == 0
+    assert "repair: " in capsys.readouterr().err
+    assert_same_tables(run, tmp_path / "wanted")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_a_damaged_journal_is_named_and_a_repair_gives_the_same_tables(
+    run: Path,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    share: float,
+) -> None:
+    journal = run / "journal.jsonl"
+    whole = journal.read_bytes()
+    first = whole.index(b"\n") + 1
+    flip(journal, first + int(share * (len(whole) - first - 2)))
+    assert command("--resume", str(run), "--no-report") == 3
+    said = capsys.readouterr().err
+    assert "journal.jsonl:" in said
+    assert "--repair keeps them" in said
+    assert command("--resume", str(run), "--repair", "--no-report", "--quiet") == 0
+    assert "lines from there on are gone" in capsys.readouterr().err
+    assert_same_tables(run, tmp_path / "wanted")
+    (saved,) = run.glob("journal.jsonl.damaged-*")
+    assert len(saved.read_bytes()) == len(whole)
+    assert list(read(journal))[-1]["event"] == "closed"
+
+
+def test_a_repair_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("mrpc_grid", "--repair") == 2
+    assert "--repair goes with --resume RUN" in capsys.readouterr().err
