@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sweeps.batches import Batches
 from sweeps.display import Display
@@ -19,6 +21,10 @@ from sweeps.signals import CleanStop
 from sweeps.space import PackSettings
 from sweeps.study import Study
 from sweeps.worker import run_pack
+
+STOP_FILE: Final = "stop"
+"""Made in a run's folder, by whoever cannot send signals to its process, it ends the run cleanly,
+as SIGTERM does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +141,12 @@ def _train(
     )
     reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
+        wish = journal.path.with_name(STOP_FILE)
 
         def stopped() -> bool:
+            if wish.exists():
+                wish.unlink(missing_ok=True)  # heard: it does not stop the run that goes on
+                stop.number = stop.number or signal.SIGTERM
             if stop.asked():
                 display.stopping()
             return stop.asked()

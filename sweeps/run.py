@@ -198,7 +198,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     first_plan(planner)  # what cannot be is refused before the folder exists
     tree, facts = study.to_tree(), study.facts()
     try:
-        run.mkdir(parents=True)
+        run.mkdir(parents=True, mode=0o700)  # what others may read is for its owner to say
     except FileExistsError as error:
         raise InputError(f"{run} exists; give another --name") from error
     with Journal(run / JOURNAL_FILE) as journal:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sweeps.journal import read
+from sweeps.ledger import Ledger
+from sweeps.records import Message, Pack
 from tests.sweeps.conftest import assert_same_tables
 from tests.sweeps.test_searches import FINISHED
 
@@ -86,3 +89,27 @@ def test_a_damaged_journal_is_named_and_a_repair_gives_the_same_tables(
 def test_a_repair_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("mrpc_grid", "--repair") == 2
     assert "--repair goes with --resume RUN" in capsys.readouterr().err
+
+
+def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
+    run: Path,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = tmp_path / "runs" / "s"
+    heard = Ledger.heard
+
+    def touch(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
+        (other / "stop").touch()
+        return heard(self, pack, message)
+
+    monkeypatch.setattr(Ledger, "heard", touch)
+    assert command(*FINISHED, "--name", "s", "--no-report", "--quiet") == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    monkeypatch.setattr(Ledger, "heard", heard)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o700
+    (other / "stop").unlink(missing_ok=True)
+    assert command("--resume", str(other), "--no-report", "--quiet") == 0
+    assert_same_tables(other, run)
