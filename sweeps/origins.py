@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.preparation import Ready
 from sweeps.records import InputError
 from sweeps.state import State
+
+if TYPE_CHECKING:
+    from mpc_router.outputs import Places
 
 
 def said(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:
@@ -57,3 +60,20 @@ def check_same(state: State, ready: Sequence[Ready]) -> None:
                     f"{what}{of}: not what the run began with ({then[what]}, now {now}); "
                     "give the same --data, --models and --cache, or start anew"
                 )
+
+
+def places(args: argparse.Namespace) -> Places:
+    """Where data and models come from, and where what is prepared is kept."""
+    import platformdirs
+
+    from mpc_router.models import Models
+    from mpc_router.outputs import Places
+    from mpc_router.sources import Source
+
+    kind: Any = "sample" if args.sample else "folder" if args.data else "hub"
+    cache = args.cache or platformdirs.user_cache_path("mpc-router")
+    return Places(
+        source=Source(kind=kind, folder=args.data),
+        models=Models(args.models),
+        cache=cache.absolute(),
+    )

@@ -13,14 +13,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.arguments import parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, terminate
 
 if TYPE_CHECKING:
-    from mpc_router.outputs import Places
     from sweeps.display import Display
     from sweeps.execution import Outcome, Share
     from sweeps.journal import Journal
@@ -65,7 +64,9 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
         if args.resume is not None:
             return _resume(args)
         if args.key is not None or args.run is not None:
-            return _replay(args)
+            from sweeps.replay import replay_trial
+
+            return replay_trial(args)
         study = _study(args)
         _check_gpus(args, study)
         run = None if args.debug or args.dry_run else _new_folder(args, study)
@@ -74,7 +75,11 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     if not (args.debug or args.dry_run):
         assert run is not None
         return _new(args, given, study, run)
-    return _debug(args, study) if args.debug else _dry_run(args, study)
+    if args.debug:
+        from sweeps.replay import first_trial
+
+        return first_trial(args, study)
+    return _dry_run(args, study)
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -135,22 +140,6 @@ def _new_folder(args: argparse.Namespace, study: Study) -> Path:
     return run
 
 
-def _places(args: argparse.Namespace) -> Places:
-    import platformdirs
-
-    from mpc_router.models import Models
-    from mpc_router.outputs import Places
-    from mpc_router.sources import Source
-
-    kind: Any = "sample" if args.sample else "folder" if args.data else "hub"
-    cache = args.cache or platformdirs.user_cache_path("mpc-router")
-    return Places(
-        source=Source(kind=kind, folder=args.data),
-        models=Models(args.models),
-        cache=cache.absolute(),
-    )
-
-
 def _check_gpus(args: argparse.Namespace, study: Study) -> None:
     """A pack that asks for more than there is would wait for ever; a cluster answers for itself."""
     if args.address is not None or not study.pack.gpus:
@@ -191,7 +180,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     from sweeps.provenance import provenance
 
     display = make_display(quiet=args.quiet)
-    places = _places(args)
+    places = origins.places(args)
     ready = prepare_sets(study, places, display)
     share = _share(args, study)
     planner = _planner(study, ready, share)
@@ -239,7 +228,7 @@ def _resume(args: argparse.Namespace) -> int:
         if not args.repair:
             mending.refuse_damage(args.resume, journal.state)
         origins.restore(args, journal.state)
-        ready = prepare_sets(study, _places(args), display)
+        ready = prepare_sets(study, origins.places(args), display)
         origins.check_same(journal.state, ready)
         if args.repair and (said := mending.reopen(journal, args.resume)):
             display.say(said, style="yellow")
@@ -352,57 +341,16 @@ def _show(args: argparse.Namespace, run: Path) -> None:
 
 
 def _dry_run(args: argparse.Namespace, study: Study) -> int:
+    from sweeps import origins
     from sweeps.batches import first_plan
     from sweeps.display import make_display
     from sweeps.forecast import forecast
     from sweeps.preparation import prepare_sets
 
-    ready = prepare_sets(study, _places(args), make_display(quiet=args.quiet))
+    ready = prepare_sets(study, origins.places(args), make_display(quiet=args.quiet))
     share = _share(args, study)
     forecast(study, ready, first_plan(_planner(study, ready, share)), share)
     return 0
-
-
-def _debug(args: argparse.Namespace, study: Study) -> int:
-    from sweeps.debug import debug
-    from sweeps.display import make_display
-    from sweeps.plan import trial_of
-    from sweeps.preparation import prepare_sets
-
-    display = make_display(quiet=args.quiet)
-    point, config = study.first
-    (ready,) = prepare_sets(study, _places(args), display, only=study.set_of(config).name)
-    trial = trial_of(config, point, study.seeds[0], each=ready.of, prints=ready.prints)
-    return 0 if debug(trial, ready, display, threads=study.pack.threads) else 4
-
-
-def _replay(args: argparse.Namespace) -> int:
-    """`--debug --key KEY --run RUN`."""
-    from sweeps import origins
-    from sweeps.debug import Before, debug
-    from sweeps.display import make_display
-    from sweeps.journal import read
-    from sweeps.preparation import prepare_sets
-    from sweeps.state import replay
-    from sweeps.study import from_tree
-
-    if not (args.debug and args.key and args.run):
-        raise InputError("--key and --run go together, and with --debug")
-    if args.words:
-        raise InputError(f"a replay takes the run's own study; leave out {' '.join(args.words)}")
-    if not (args.run / JOURNAL_FILE).is_file():
-        raise InputError(f"{args.run} holds no {JOURNAL_FILE}; name a run's folder")
-    state = replay(read(args.run / JOURNAL_FILE))
-    if state.opened is None or args.key not in state.trials:
-        raise InputError(f"{args.run} has no trial {args.key!r}; its trials.parquet names them")
-    study = from_tree(state.opened["study"])
-    origins.restore(args, state)
-    display = make_display(quiet=args.quiet)
-    trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
-    (ready,) = prepare_sets(study, _places(args), display, only=trial.prepared)
-    origins.check_same(state, (ready,))
-    sound = debug(trial, ready, display, threads=study.pack.threads, before=before)
-    return 0 if sound else 4
 
 
 if __name__ == "__main__":

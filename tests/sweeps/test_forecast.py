@@ -38,7 +38,7 @@ def test_without_stopping_all_train_to_the_end() -> None:
 @pytest.mark.parametrize("points", [1, 2, 3, 10, 27, 28])
 @pytest.mark.parametrize("eta", [2, 3, 4])
 def test_legs_are_what_the_rungs_decide(points: int, eta: int) -> None:
-    rule = Rule(method="asha", eta=eta, grace=1, bracket=points)
+    rule = Rule(method="asha", eta=eta, grace=1)
     there = [Entry(name=str(each), losses=(float(each),)) for each in range(points)]
     spent, begin = 0, 0
     for end in (*rule.rungs(20), 20):

@@ -32,7 +32,17 @@ Command = Callable[..., int]
 
 FLAGS = {
     *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
-    *("--key", "--run", "--dry-run", "--resume", "--no-report", "--quiet", "--list", "--help"),
+    *(
+        "--key",
+        "--run",
+        "--dry-run",
+        "--resume",
+        "--repair",
+        "--no-report",
+        "--quiet",
+        "--list",
+        "--help",
+    ),
 }
 
 
