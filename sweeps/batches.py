@@ -45,10 +45,13 @@ class Batches:
 
     def take(self) -> Pack | None:
         """The next pack to train; None while there is none, which may be for good."""
-        if not self._due:
+        while not self._due:
+            before = self._journal.state.events
             self.tell()
             self._ask()
             self._finish()
+            if self._journal.state.events == before:  # else a batch of nothing new may be told now
+                break
         return self._due.popleft() if self._due else None
 
     @property

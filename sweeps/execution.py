@@ -52,6 +52,9 @@ class Outcome:
     unasked: int
     """Points of a search that were never asked."""
 
+    unfinished: bool
+    """Whether stopped points of the front are still to be trained to the end."""
+
     signal: int | None
     lost: dict[str, str]
     """Packs whose worker was lost, with the reason."""
@@ -164,11 +167,13 @@ def _train(
             batches.tell()
             batches.show(running=False)
             unended = len(journal.state.unended())
-            journal.append("closed", outcome=reason if unended or batches.left else "done")
+            whole = not unended and batches.complete
+            journal.append("closed", outcome="done" if whole else reason)
     return Outcome(
         failed=sum(each.status == FAILED for each in journal.state.endings.values()),
         unended=unended,
         unasked=batches.left,
+        unfinished=not batches.complete and not batches.left and not unended,
         signal=stop.number,
         lost=ledger.lost,
         used_up=ledger.used_up(),

@@ -287,7 +287,11 @@ def _sweep(
         )
         return EXIT_CODES[signal.Signals(outcome.signal)]
     _show(args, run)
-    if outcome.used_up and not outcome.lost and (outcome.unended or outcome.unasked):
+    if (
+        outcome.used_up
+        and not outcome.lost
+        and (outcome.unended or outcome.unasked or outcome.unfinished)
+    ):
         print(_spent(outcome, run), file=sys.stderr)
     elif outcome.unended or outcome.unasked:
         reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
@@ -310,6 +314,8 @@ def _spent(outcome: Outcome, run: Path) -> str:
         open_ends.append(f"{outcome.unended} trials were interrupted")
     if outcome.unasked:
         open_ends.append(f"{outcome.unasked} points were not tried")
+    if outcome.unfinished:
+        open_ends.append("stopped points of the front were not finished")
     assert outcome.used_up is not None
     name = outcome.used_up.split()[0]
     return (

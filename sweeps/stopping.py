@@ -86,6 +86,11 @@ class Rule:
         """
         if self.method == "none":
             return ()
+        if epochs == 1:
+            raise StoppingError(
+                f"stopping.method is {self.method!r}, but a trial has 1 epoch and cannot be "
+                "stopped before its end; give more epochs, or set stopping.method=none"
+            )
         if self.grace >= epochs:
             raise StoppingError(
                 f"stopping.grace is {self.grace}, but a trial has {epochs} epochs; "

@@ -365,6 +365,9 @@ def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
         (["seeds=[]"], "seeds is empty"),
         (["search.method=random", "constraints={cost: {max: 6}}"], "cannot heed constraints"),
         (["budget.epochs=0"], "budget.epochs is 0"),
+        (["budget.gpu_hours=3"], "pack.gpus is 0, so none are ever spent"),
+        (["epochs=1"], "a trial has 1 epoch and cannot be stopped"),
+        (["alpha={choice: [0.1, .nan]}"], "numbers must be finite"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line_and_exit_2(
@@ -467,3 +470,29 @@ def test_an_arrival_is_judged_by_those_before_it_in_its_own_bracket_alone() -> N
 
 def test_a_ranking_survives_its_way_to_a_worker() -> None:
     assert rungs.Ranking.from_json(json.loads(json.dumps(RANKING.to_json()))) == RANKING
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_batches_of_nothing_new_do_not_end_a_search(
+    command: Command, tmp_path: Path, method: str
+) -> None:
+    """Two points in all, forty asked for: both are trained, and all forty proposals are told."""
+    fixed = ("alpha={choice: [0.01, 1.0]}", "beta=0.01", "learning_rate=1e-3", "temperature=1")
+    more = ("router_hidden_size=8", "search.points=40", "search.batch=2", "stopping={method: none}")
+    assert search(command, *fixed, *more, f"search.method={method}") == 0
+    state = state_of(tmp_path / "runs" / "r")
+    assert state.told == len(state.batches) == 20
+    assert len(state.points) == 2
+
+
+def test_a_budget_that_leaves_the_front_unfinished_says_so_and_goes_on(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = 2 * (6 * 1 + 2 * 2 + 1 * 1) * 2
+    assert command(*FINISHED, f"budget.epochs={whole}", "--name", "f", "--no-report") == 0
+    assert "stopped points of the front were not finished" in capsys.readouterr().err
+    run = tmp_path / "runs" / "f"
+    assert state_of(run).closed == "budget"
+    assert command("--resume", str(run), "budget.epochs=9999", "--no-report", "--quiet") == 0
+    assert state_of(run).finishing
+    assert state_of(run).closed == "done"
