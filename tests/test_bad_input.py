@@ -159,7 +159,7 @@ def test_the_sound_input_that_the_others_spoil_passes(
         ("alpha=null", ("alpha", "None")),
         ("alpha=[1, 2]", ("alpha",)),
         ("alpha={grid: [-1]}", ("alpha is -1",)),
-        ("alpha={grid: [0.1, .nan]}", ("alpha is nan",)),
+        ("alpha={grid: [0.1, .nan]}", ("space.alpha.grid", "finite")),
         ("alpha={grid: []}", ("space.alpha.grid", "[]")),
         ("alpha={grid: 1}", ("space.alpha.grid",)),
         ("alpha={grid: [abc]}", ("alpha", "'abc'")),
