@@ -137,8 +137,8 @@ def _called(run: Run, point: object, label: object) -> str:
     return str(label if len(run.settings) <= MOST_NAMED else point)
 
 
-def offer_rows(run: Run, found: Answers) -> list[dict[str, str]]:
-    """What to run for at most some costs."""
+def offer_rows(run: Run, found: Answers) -> list[dict[str, Any]]:
+    """What to run for at most some costs; `over` where it costs more than that when quoted."""
     return [
         {
             "cap": amount(each.cap),
@@ -146,9 +146,24 @@ def offer_rows(run: Run, found: Answers) -> list[dict[str, str]]:
             "bias": f"{each.bias:.3g}".replace("-", "\N{MINUS SIGN}"),
             "score": number(each.score),
             "cost": amount(each.cost),
+            "over": each.cost > each.cap,
         }
         for each in found.offers or ()
     ]
+
+
+def cap_sentence(survey: Survey, found: Answers) -> str:
+    """Whether the caps that were kept on selection are kept when quoted."""
+    over = [each for each in found.offers or () if each.cost > each.cap]
+    if not over:
+        return ""
+    worst = max(over, key=lambda each: each.cost / each.cap)
+    return (
+        f"{len(over)} of {len(found.offers or ())} cost more on {survey.split} than the cap that "
+        f"they keep on selection, at worst {amount(worst.cost)} for {amount(worst.cap)} "
+        f"({percent(worst.cost / worst.cap - 1)} % more): where the cap is hard, leave that much "
+        "room."
+    )
 
 
 def rival_rows(run: Run, found: Answers) -> list[dict[str, str]]:
@@ -258,8 +273,9 @@ def trust_sentence(found: Answers) -> str:
     who = f"the {points} points that trained to the end"
     if found.trusted is None:
         return (
-            f"Among {who} no epoch before the last ({last}) orders score and cost as the last does "
-            "(rank correlation .9): early stopping would choose by chance."
+            f"Among {who} no epoch before the last ({last}) has a rank correlation of .9 with it, "
+            f"for score and cost, that lasts (the least is {found.epochs['rho'].min():.2f}): early "
+            "stopping would drop some points that end well."
         )
     return (
         f"Among {who} the order by score and by cost after epoch {found.trusted} is that after "

@@ -102,7 +102,7 @@ def attainment_figure(
     colour = alt.Color(
         "kind:N",
         scale=alt.Scale(domain=kinds, range=["#7c2d12", ACCENT, "#eab08f", MIX][-len(kinds) :]),
-        legend=alt.Legend(orient="top", title=None),
+        legend=alt.Legend(orient="top", title=None, columns=2),
     )
     tooltip = [
         "kind:N",

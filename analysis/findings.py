@@ -46,8 +46,9 @@ def _cascades(found: Answers) -> str:
     if found.rivals:
         text += (
             f". Of {count(len(found.rivals), 'gate')} of the front, {len(ahead)} "
-            f"{'beats' if len(ahead) == 1 else 'beat'} the cascade that costs no more, by more "
-            f"than the interval, and {len(behind)} {'loses' if len(behind) == 1 else 'lose'} to it"
+            f"{'beats' if len(ahead) == 1 else 'beat'} the cascade that costs no more on "
+            f"selection, by more than the interval, and {len(behind)} "
+            f"{'loses' if len(behind) == 1 else 'lose'} to it"
         )
     return f"{text}."
 
@@ -96,7 +97,11 @@ def _settings(found: Answers) -> str:
             f"{percent(top['low'])} to {percent(top['high'])})"
         )
     if not parts:
-        return "No setting can be said to have mattered: shuffled ones seem as important as often."
+        return (
+            f"Which setting moved score or cost most cannot be told from "
+            f"{count(int(found.importance['points'].iloc[0]), 'point')}: of 20 shuffles of the "
+            "points' results more than one makes a setting look as important."
+        )
     return f"The setting that mattered most is {' and '.join(parts)}."
 
 

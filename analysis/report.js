@@ -94,7 +94,10 @@
   const count = document.getElementById("shown");
   document.getElementById("filter").addEventListener("input", (event) => {
     const wanted = event.target.value.toLowerCase().split(",").map((word) => word.trim()).filter(Boolean);
-    const fits = (r) => wanted.every((word) => words[r].includes(word));
+    /* What ends in a digit ends there: "seed 1" is not seed 10, "alpha 0.1" not 0.15. */
+    const patterns = wanted.map((word) =>
+      new RegExp(word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&") + (/\d$/.test(word) ? "(?![\\d.])" : "")));
+    const fits = (r) => patterns.every((pattern) => pattern.test(words[r]));
     const sorted = head.querySelector("[aria-sort=ascending], [aria-sort=descending]");
     order = trials.rows.map((_, r) => r).filter(fits);
     count.textContent = order.length + " of " + trials.rows.length + " trials";

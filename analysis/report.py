@@ -99,6 +99,7 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
             "moving": contents.moving_sentence(found),
             "trust": contents.trust_sentence(found),
             "calibration": contents.calibration_sentence(found),
+            "caps": contents.cap_sentence(survey, found),
         },
         use=contents.use_rows(run, survey, use),
         dead_share=DEAD_SHARE,

@@ -20,6 +20,9 @@ Width = int | str
 MOST_DOTS: Final = 1000
 """Points that one picture of a setting shows."""
 
+MOST_PLACES: Final = 8
+"""Numbers of so few values have a place each: 0, 0.001, 0.01 and 0.1 would be one blob."""
+
 
 def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerChart:
     """Shares of importance by setting and objective, with their intervals. Of `importance`."""
@@ -73,6 +76,8 @@ def setting_figure(
     title = setting + some
     values = shown[setting].tolist()
     numbers = all(isinstance(value, int | float | np.number) for value in values)
+    places = [setting_text(value) for value in sorted(set(values))] if numbers else None
+    numbers = numbers and len(set(values)) > MOST_PLACES
     spread = numbers and min(values) > 0 and max(values) / min(values) >= 10
     rows = [
         {
@@ -87,7 +92,9 @@ def setting_figure(
     x = (
         alt.X("setting:Q", title=title, scale=scale, axis=axis)
         if numbers
-        else alt.X("setting:N", title=title, axis=alt.Axis(labelLimit=80))
+        else alt.X(
+            "setting:N", title=title, sort=places, axis=alt.Axis(labelLimit=80, labelAngle=0)
+        )
     )
     marks = (
         alt.Chart(inline(rows))
@@ -140,7 +147,7 @@ def parallel_figure(
         color=OTHER, opacity=0.22, strokeWidth=0.8
     )
     mine = base.transform_filter("datum.kind == 'front'").mark_line(
-        color=ACCENT, opacity=0.9, strokeWidth=1.6, point=True
+        color=ACCENT, opacity=0.9, strokeWidth=1.6, point={"color": ACCENT, "size": 24}
     )
     return styled(alt.layer(others, mine).properties(width=width, height=height))
 

@@ -72,6 +72,11 @@ async function look(said) {
   filter.dispatchEvent(new Event("input"));
   said.filtered = cells(heads.indexOf("seed"));
   said.count = document.getElementById("shown").textContent;
+  filter.value = "alpha 0";
+  filter.dispatchEvent(new Event("input"));
+  said.begun = cells(heads.indexOf("alpha"));
+  filter.value = "seed 1";
+  filter.dispatchEvent(new Event("input"));
   all("#trial-table tbody tr.trial")[0].click();
   said.configuration = all("#trial-table tr.config code").length;
   const mark = document.querySelector("#front .mark-symbol path");
@@ -131,6 +136,11 @@ def test_a_heading_sorts_up_and_down(said: dict[str, Any]) -> None:
 def test_the_filter_keeps_the_trials_that_are_asked_for(said: dict[str, Any]) -> None:
     assert said["filtered"] == ["1"] * 4
     assert said["count"] == "4 of 12 trials"
+
+
+def test_a_filters_number_is_whole(said: dict[str, Any]) -> None:
+    """Of the run's alphas 0, 0.01 and 1 the first two begin alike."""
+    assert said["begun"] == ["0"] * 3
 
 
 def test_a_trials_configuration_is_one_click_away(said: dict[str, Any]) -> None:
