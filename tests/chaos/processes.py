@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ _SET_CHILD_SUBREAPER: Final = 36
 
 WORKER: Final = "ray::PackTrainable"
 """What Ray calls the process of an actor that trains packs."""
+
+_PATIENCE: Final = 30.0
 
 
 def adopt_orphans() -> None:
@@ -45,12 +48,16 @@ def workers(driver: int) -> list[Any]:
 
 
 def end(processes: Iterable[Any]) -> None:
-    """Kills them and waits for their end."""
+    """Kills them and waits for their end; who is nobody's to wait for any more is waited for."""
     found = list(processes)
     for each in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
-    psutil.wait_procs(found, timeout=30)
+    deadline = time.monotonic() + _PATIENCE
+    while any(_lives(each) for each in found):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{found} outlive a kill -9 by {_PATIENCE:.0f} s")
+        time.sleep(0.01)
 
 
 def _says(process: Any) -> str:

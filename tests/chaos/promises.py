@@ -51,7 +51,7 @@ class Findings:
     """Epochs that were reported again."""
 
     litter: int = 0
-    """Temporary files of killed sessions."""
+    """Files of killed sessions that nobody will ask for again, and folders of their Ray."""
 
     broken: list[str] = field(default_factory=list)
     """Sentences; empty where all is kept."""

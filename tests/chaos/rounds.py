@@ -134,16 +134,11 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
         _sessions(found, planned, place, _new(variant, setting, place.run), generator)
         if not found.broken:
             found.findings = promises.check(place.run, other.run, variant, other.alone)
-            found.broken += [f"{each} stays behind" for each in _left(temporary)]
+            found.findings.litter += len(list(temporary.glob("mpcr-ray-*")))
     finally:
         processes.end(processes.orphans())
         shutil.rmtree(temporary, ignore_errors=True)
     return found
-
-
-def _left(temporary: Path) -> list[str]:
-    """Session folders that the last session should have taken along."""
-    return [path.name for path in temporary.glob("mpcr-ray-*")]
 
 
 def _sessions(

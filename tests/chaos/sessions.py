@@ -91,8 +91,9 @@ def hold(
             time.sleep(_GAZE)
         hung = running.poll() is None
         if hung:
-            processes.end([*processes.descendants(running.pid)])
+            everybody = processes.descendants(running.pid)
             running.kill()
+            processes.end(everybody)
         running.wait()
     seconds = time.monotonic() - began
     mine = [each for each in processes.orphans() if each.pid not in spared]
