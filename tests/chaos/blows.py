@@ -21,9 +21,6 @@ RAYLET: Final = "raylet"
 HEAD: Final = "head"
 KINDS: Final = (DRIVER, MACHINE, WORKER, RAYLET, HEAD)
 
-TABLES: Final = "tables"
-"""The last blow of a round is struck while tables are written, or soon before or after."""
-
 _PLACES: Final = {
     "tables": ".*.parquet-*.tmp",
     "texts": ".study.yaml-*.tmp",
@@ -127,8 +124,11 @@ def drawn(variant: Variant, course: Course, generator: random.Random) -> tuple[B
 def short(variant: Variant) -> tuple[Blow, ...]:
     """The same ones every time, for the test suite."""
     if variant.name == "rungs":
-        return (Blow(kind=DRIVER, after="event", what="decided", count=1, lingers=True),)
-    return (Blow(kind=DRIVER, after="event", what="reported", count=3),)
+        return (
+            Blow(kind=MACHINE, after="event", what="told", count=1),
+            Blow(kind=DRIVER, after="file", what="tables"),
+        )
+    return (Blow(kind=DRIVER, after="event", what="reported", count=3, lingers=True),)
 
 
 def _while_it_runs(variant: Variant, course: Course, generator: random.Random) -> Blow:

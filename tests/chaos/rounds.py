@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from tests.chaos import blows, processes, promises
 from tests.chaos.alone import Alone
 from tests.chaos.blows import DRIVER, MACHINE, Blow, Course
 from tests.chaos.promises import Findings
-from tests.chaos.sessions import ROOT, Place, Session, hold
+from tests.chaos.sessions import NO_RAY, RAY, Place, Session, hold
 from tests.chaos.variants import Variant
 
 SPARE: Final = 4
@@ -82,7 +81,8 @@ def undisturbed(variant: Variant, setting: Setting) -> Undisturbed:
         shutil.rmtree(run, ignore_errors=True)
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as temporary:
-            place = Place(run=run, temporary=Path(temporary), log=base)
+            module = NO_RAY if setting.short else RAY
+            place = Place(run=run, temporary=Path(temporary), log=base, module=module)
             _call(place, _new(variant, setting, run))
     events = list(read(run / "journal.jsonl"))
     seconds = events[-1]["mono"] - events[0]["mono"]
@@ -102,7 +102,7 @@ def _is_done(run: Path) -> bool:
 
 def _call(place: Place, arguments: Sequence[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "sweeps.run", *arguments],
+        place.command(arguments),
         cwd=place.run.parent.parent,
         env=place.environment(),
         capture_output=True,
@@ -129,7 +129,8 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
     (folder / "runs").mkdir(parents=True)
     found = Round(number=number, variant=variant.name, folder=folder)
     temporary = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
-    place = Place(run=folder / "runs" / "r", temporary=temporary, log=folder)
+    module = NO_RAY if setting.short and variant.searches else RAY  # a Ray is enough for a test
+    place = Place(run=folder / "runs" / "r", temporary=temporary, log=folder, module=module)
     try:
         _sessions(found, planned, place, _new(variant, setting, place.run), generator)
         if not found.broken:
@@ -203,6 +204,3 @@ def _log(
             f"{number}: {' '.join(arguments)} | {blow or 'undisturbed'}, {struck} | "
             f"exit {session.code}, {session.seconds:.1f} s, {session.orphans} orphans\n"
         )
-
-
-__all__ = ["ROOT", "Round", "Setting", "Undisturbed", "play", "undisturbed"]

@@ -19,6 +19,9 @@ from tests.chaos.blows import DRIVER, HEAD, MACHINE, RAYLET, WORKER, Blow
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
+RAY: Final = "sweeps.run"
+NO_RAY: Final = "tests.chaos.without_ray"
+
 LIMIT: Final = 180.0
 """Seconds that a session may take on a busy machine; a longer one hangs."""
 
@@ -53,6 +56,12 @@ class Place:
     """For Ray's sessions: its path must be short."""
 
     log: Path
+    module: str = RAY
+    """The command."""
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """In a fresh interpreter."""
+        return [sys.executable, "-m", self.module, *arguments]
 
     def environment(self) -> Mapping[str, str]:
         """Of a session's processes: this checkout's packages, one thread each."""
@@ -75,7 +84,7 @@ def hold(
     began = time.monotonic()
     with out.open("wb") as said, err.open("wb") as complained:
         running = subprocess.Popen(
-            [sys.executable, "-m", "sweeps.run", *arguments],
+            place.command(arguments),
             stdout=said,
             stderr=complained,
             stdin=subprocess.DEVNULL,
