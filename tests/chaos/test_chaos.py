@@ -1,0 +1,72 @@
+"""A grid on Ray and a search with rungs, killed and resumed: the short form of `make chaos`."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.journal import Journal
+from tests.chaos.blows import Course, drawn
+from tests.chaos.sessions import ROOT, forget
+from tests.chaos.variants import VARIANTS
+from tests.sweeps.test_journal import write as short_run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone lets a process adopt orphans")
+def test_a_killed_grid_and_a_killed_search_end_as_if_nobody_had_disturbed_them(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("psutil", reason="psutil finds the processes to be killed")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.chaos", "--short", "--rounds", "2", "--keep"),
+            *("--variants", "grid,rungs", "--out", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "round 0 grid: kills 1 driver; 2 sessions" in done.stdout
+    assert "round 1 rungs: kills 1 machine, 1 driver; 3 sessions" in done.stdout
+    assert "2 rounds, every one kept the promise" in done.stdout
+
+
+def test_the_same_seed_draws_the_same_blows() -> None:
+    course = Course(seconds=20, lines=120)
+    for variant in VARIANTS.values():
+        one, two = (drawn(variant, course, random.Random("7")) for _ in range(2))
+        assert one == two
+    kinds = {
+        (blow.kind, blow.after, blow.what)
+        for seed in range(200)
+        for blow in drawn(VARIANTS["rungs"], course, random.Random(seed))
+    }
+    assert {("driver", "file", "tables"), ("machine", "file", "view")} <= kinds
+    assert {kind for kind, _, _ in kinds} == {"driver", "machine", "worker"}
+
+
+def test_a_crash_of_the_machine_forgets_only_what_was_not_durable(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        short_run(journal)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert forget(path, random.Random(0)) == 0  # `closed` is durable, and all before it
+    durable, flushed = b"".join(lines[:2]), b"".join(lines[:4])  # asked; started, reported
+    left = set()
+    for seed in range(50):
+        path.write_bytes(flushed)
+        forget(path, random.Random(seed))
+        found = path.read_bytes()
+        assert flushed.startswith(found)
+        assert found.startswith(durable)
+        left.add(len(found))
+    assert len(left) > 20
