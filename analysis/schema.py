@@ -156,7 +156,11 @@ def stamped(schema: pa.Schema, run: str) -> pa.Schema:
 
 def columns_check(schema: pa.Schema) -> str:
     """A checksum of the columns' names and types: those of pages do not cover them."""
-    said = "\n".join(f"{field.name} {field.type}" for field in schema)
+    lists = [pa.types.is_list(field.type) for field in schema]  # Parquet renames their items
+    said = "\n".join(
+        f"{field.name} {f'list of {field.type.value_type}' if many else field.type}"
+        for field, many in zip(schema, lists, strict=True)
+    )
     return f"{zlib.crc32(said.encode()):08x}"
 
 
