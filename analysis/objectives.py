@@ -98,7 +98,7 @@ def _measured(
         metrics = run.task.metrics if name == SCORE else (name,)
         task = replace(run.task, metrics=metrics)
         scores = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
-        return by_point(scores, whole.points, seeds)
+        return resampling.bounded(task, by_point(scores, whole.points, seeds))
     vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
     return Measured.of(run, whole, seen, vector, seeds, weights).cost
 
