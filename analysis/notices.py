@@ -155,8 +155,10 @@ def _seeds_apart(survey: Survey) -> list[Notice]:
 
 
 def _other_objectives(run: Run) -> list[Notice]:
-    objectives = dict(run.provenance.get("objectives") or {})
-    if objectives in ({}, {"score": "max", "cost": "min"}):
+    from analysis.objectives import own_objectives
+
+    objectives = own_objectives(run)
+    if not objectives:
         return []
     said = ", ".join(f"{name} ({direction})" for name, direction in objectives.items())
     text = (

@@ -25,7 +25,14 @@ Values = NDArray[np.float64]
 
 SELECTION: Final = "selection"
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
+USUAL: Final = {SCORE: "max", COST: "min"}
 _UP: Final = "max"
+
+
+def own_objectives(run: Run) -> dict[str, str]:
+    """What the study optimises, name -> `max` or `min`, where it is not score and cost; else {}."""
+    objectives = dict(run.provenance.get("objectives") or {})
+    return {} if objectives == USUAL else objectives
 
 
 def objective_front(
