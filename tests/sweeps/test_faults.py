@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from sweeps.state import State, replay
 from tests.sweeps.conftest import assert_same_tables
 from tests.sweeps.faults import Damage, Laboratory, damages, examples, laboratory
 
+ROOT = Path(__file__).resolve().parents[2]
 SHARES = st.floats(0, 1, exclude_max=True)
 
 
@@ -191,6 +195,32 @@ def test_a_bracket_and_its_finished_points_are_repaired_together(lab: Laboratory
         path.write_bytes(path.read_bytes()[1:])
     assert lab.resume(run, "--repair").code == 0
     assert_same_tables(run, lab.sound("search"))
+
+
+VIEW = """
+import sys
+from pathlib import Path
+from sweeps.search import SearchRule, write_view
+rule = SearchRule(method="random", points=1)
+write_view(Path("r/optuna.journal"), "r", {}, {"score": "max"}, rule, [], running=False)
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="the lock of a killed session is waited for, for ever")
+def test_a_view_that_was_being_written_when_its_session_was_killed_stops_nobody(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / ".optuna.journal.new").touch()
+    (tmp_path / "r" / ".optuna.journal.new.lock").symlink_to("r/.optuna.journal.new")
+    subprocess.run(
+        [sys.executable, "-c", VIEW],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=20,
+    )
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["optuna.journal"]
 
 
 TABLES = st.sampled_from(schema.TABLES)
