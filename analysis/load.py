@@ -261,8 +261,12 @@ def _check_version(path: Path, schema: Any) -> None:
     if not path.is_file():
         raise RunError(f"{path}: this table is missing; {_resume(path)}")
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
+        found = pq.read_schema(path)
+        metadata = found.metadata or {}
+        check = metadata.get(schema.COLUMNS_KEY, b"").decode()
+        if check and check != schema.columns_check(found):
+            raise pa.ArrowInvalid("the columns are not those that were written")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     version = metadata.get(schema.VERSION_KEY, b"none").decode()
     _refuse_version(path, int(version) if version.isdecimal() else version, schema)
@@ -287,10 +291,11 @@ def _read(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
         names = pq.read_schema(path).names
         lacking = [column for column in columns or () if column not in names]
         if not lacking:
-            return pq.read_table(path, columns=None if columns is None else list(columns))
+            wanted = None if columns is None else list(columns)
+            return pq.read_table(path, columns=wanted, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise RunError(f"{path}: this table is missing; {_resume(path)}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     raise RunError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(names)}")
 

@@ -8,6 +8,7 @@ Shape legend of the list columns: K experts, C outputs of an expert (its logits,
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Final
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ VERSION: Final = 1
 
 VERSION_KEY: Final = b"mpc_router.schema_version"
 RUN_KEY: Final = b"mpc_router.run"
+COLUMNS_KEY: Final = b"mpc_router.columns"
 """Keys of the Parquet files' own metadata: schema version, and the run's name."""
 
 STUDY_FILE: Final = "study.yaml"
@@ -147,8 +149,19 @@ EXAMPLES: Final = pa.schema(
 
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:
-    """The schema with this version and the run's name in its metadata."""
-    return schema.with_metadata({VERSION_KEY: str(VERSION).encode(), RUN_KEY: run.encode()})
+    """The schema with this version, the run's name and a checksum of its columns as metadata."""
+    said = {VERSION_KEY: str(VERSION), RUN_KEY: run, COLUMNS_KEY: columns_check(schema)}
+    return schema.with_metadata({key: value.encode() for key, value in said.items()})
+
+
+def columns_check(schema: pa.Schema) -> str:
+    """A checksum of the columns' names and types: those of pages do not cover them."""
+    lists = [pa.types.is_list(field.type) for field in schema]  # Parquet renames their items
+    said = "\n".join(
+        f"{field.name} {f'list of {field.type.value_type}' if many else field.type}"
+        for field, many in zip(schema, lists, strict=True)
+    )
+    return f"{zlib.crc32(said.encode()):08x}"
 
 
 Provenance = dict[str, Any]

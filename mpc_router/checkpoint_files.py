@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 
 TRIAL_FILE: Final = "trial.json"
+_CHECK: Final = "sha256"
+"""In it: the checksum of everything else that it says."""
+
 _PICKLES: Final = (b"\x80", b"PK")
 """How a pickle begins, and a zip file, which is what torch makes of one."""
 
@@ -105,7 +108,8 @@ def write_trial(folder: Path, trial: Mapping[str, Any]) -> None:
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            file.write(json.dumps(trial, indent=1, allow_nan=False).encode())
+            whole = {**trial, _CHECK: _check_of(trial)}
+            file.write(json.dumps(whole, indent=1, allow_nan=False).encode())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -132,9 +136,21 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
     if not isinstance(trial, dict) or trial.get("format") not in formats:
         known = " or ".join(map(repr, formats))
         raise CheckpointError(f"{path} is no checkpoint of a lane or of a joint trial: {known}")
+    check = trial.pop(_CHECK, None)
+    if check is not None and check != _check_of(trial):  # files of others have none
+        raise CheckpointError(
+            f"{path} is not what was written (its checksum differs); it is damaged, take another "
+            "checkpoint or train the trial again"
+        )
     if not isinstance(trial.get("weights_sha256"), str):
         raise CheckpointError(f"{path} does not name the hash of its weights; it is damaged")
     return trial
+
+
+def _check_of(trial: Mapping[str, Any]) -> str:
+    """Of everything that the file says."""
+    said = json.dumps(trial, sort_keys=True, allow_nan=False).encode()
+    return hashlib.sha256(said).hexdigest()
 
 
 def bytes_of(path: Path) -> bytes:

@@ -95,10 +95,16 @@ def axis(name: object, given: Any, *, whole: Callable[[], Sequence[Any]] | None 
         raise AxisError(f"space.{name}.{kind} is {values!r}, but must be a list of values")
     if kind in LISTED:
         listed = tuple(tuple(each) if isinstance(each, list) else each for each in values)
-        if any(isinstance(each, float) and not math.isfinite(each) for each in listed):
+        if not all(_finite(each) for each in listed):
             raise AxisError(f"space.{name}.{kind} is {list(listed)!r}, but numbers must be finite")
         return Axis(kind=kind, values=listed)
     return _range(name, kind, values)
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_finite(each) for each in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _range(name: object, kind: str, ends: Sequence[Any]) -> Axis:

@@ -11,10 +11,21 @@ import time
 from collections import deque
 from typing import Any, Final
 
+from mpc_router.config import ConfigError
 from sweeps import rungs
 from sweeps.journal import Journal
 from sweeps.plan import Asked, Plan, Planner, remaining
-from sweeps.records import FAILED, INSIDE, INTERRUPTED, SELECTION, STOPPED, InputError, Pack
+from sweeps.records import (
+    FAILED,
+    INSIDE,
+    INTERRUPTED,
+    SELECTION,
+    STOPPED,
+    InputError,
+    Pack,
+    Report,
+    SweepError,
+)
 from sweeps.search import OPEN, UNHEARING, Batch, Result, ask, write_view
 from sweeps.state import State
 from sweeps.study import Study
@@ -150,7 +161,13 @@ class Batches:
         fresh: list[Asked] = []
         proposed = []
         for proposal in batch.proposals:
-            config = study.config(proposal.settings)
+            try:
+                config = study.config(proposal.settings)
+            except ConfigError as error:
+                raise SweepError(
+                    f"the search proposes {dict(proposal.settings)}, which cannot be: {error}; "
+                    "this space has such points inside: start a run over a narrower one"
+                ) from error
             key = self._planner.key(config)
             if key not in known:  # else the same trials as an earlier point: they are there already
                 point = study.point(_name(len(state.points) + len(fresh), study), config)
@@ -195,21 +212,28 @@ def first_plan(planner: Planner) -> Plan:
     """The grid, or the first batch of a search: what can be shown and tried before a run.
 
     Raises:
-        InputError: two points of a grid are the same trials.
+        InputError: two points of a grid are the same trials, or a proposed point cannot be.
     """
     study = planner.study
     if not study.proposes:
         return planner.plan(grid(study))
     fresh: dict[str, Asked] = {}
     for proposal in next_batch(study, []).proposals:
-        config = study.config(proposal.settings)
+        try:
+            config = study.config(proposal.settings)
+        except ConfigError as error:
+            raise InputError(
+                f"space has points inside that cannot be, such as {dict(proposal.settings)}: "
+                f"{error}; search a narrower one"
+            ) from error
         point = study.point(_name(len(fresh), study), config)
         fresh.setdefault(planner.key(config), (point, config))
     return planner.plan(list(fresh.values()))
 
 
 def result_of(state: State, point: str, study: Study) -> Result:
-    """What came of a point: means over its replicates, at the last epoch that all have reached.
+    """What came of a point: means over its replicates, at the last epoch that all have reached,
+    or at the best one of each so far where trials keep their best.
 
     A failed replicate makes it failed; one that has yet to end, or was interrupted, open.
     """
@@ -223,10 +247,7 @@ def result_of(state: State, point: str, study: Study) -> Result:
     stopped = any(ending.status == STOPPED for ending in ended)
     shared = min(ending.epochs for ending in ended)
     means = rungs.means(
-        [
-            state.reports[ending.key, shared if stopped else ending.epoch, SELECTION]
-            for ending in ended
-        ],
+        [_report_of(state, key, shared, study) for key in keys],
         study.objectives,
         study.cost_vector,
         study.constraints,
@@ -237,6 +258,14 @@ def result_of(state: State, point: str, study: Study) -> Result:
         violations=means.violations,
         reached=shared / study.base.training.epochs if stopped else 1.0,
     )
+
+
+def _report_of(state: State, key: str, epochs: int, study: Study) -> Report:
+    """What a trial amounts to after so many epochs."""
+    found = [state.reports[key, epoch, SELECTION] for epoch in range(1, epochs + 1)]
+    if study.base.training.epoch == "best_score":
+        return max(found, key=lambda report: report.metrics["score"])  # of equal ones the first
+    return found[-1]
 
 
 def _ended_inside(state: State, point: str) -> bool:

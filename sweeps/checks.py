@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from mpc_router.config import ConfigError
 from sweeps.constraints import DEAD_EXPERTS, reported
-from sweeps.search import METHODS
+from sweeps.search import METHODS, UNHEARING
 from sweeps.space import unknown
 from sweeps.stopping import StoppingError
 
@@ -35,6 +36,15 @@ def check_search(study: Study) -> None:
             f"search.method {rule.method!r} has nothing to search: space is empty; give an axis, "
             "such as alpha={loguniform: [1e-3, 1]}"
         )
+    if rule.method in UNHEARING:
+        idle = [each for each in dataclasses.fields(rule) if each.name in ("parallel", "fidelity")]
+        for name, default in ((each.name, each.default) for each in idle):
+            if getattr(rule, name) != default:
+                raise ConfigError(
+                    f"search.{name} is {getattr(rule, name)!r}, but search.method "
+                    f"{rule.method!r} draws points without looking at results, so it changes "
+                    "nothing; leave it out"
+                )
     if rule.points > MOST_POINTS:
         raise ConfigError(f"search.points is {rule.points}, but {MOST_POINTS} is the most")
     if rule.points < len(study.start):
@@ -73,6 +83,13 @@ def check_objectives(study: Study) -> None:
                 )
         raise ConfigError(unknown("cost_vector", study.cost_vector, vectors))
     allowed = {"score", *study.task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
+    _check_names(study, allowed)
+    for name in reported(study.constraints):
+        if name not in allowed:
+            raise ConfigError(unknown("constraints", name, {*allowed, DEAD_EXPERTS}))
+
+
+def _check_names(study: Study, allowed: set[str]) -> None:
     if not study.objectives:
         raise ConfigError("objectives is empty; name at least one, such as {score: max}")
     for name, direction in study.objectives.items():
@@ -80,9 +97,11 @@ def check_objectives(study: Study) -> None:
             raise ConfigError(unknown("objectives", name, allowed))
         if direction not in ("max", "min"):
             raise ConfigError(f"objectives.{name} is {direction!r}, allowed are max and min")
-    for name in reported(study.constraints):
-        if name not in allowed:
-            raise ConfigError(unknown("constraints", name, {*allowed, DEAD_EXPERTS}))
+    if {"cost", f"cost_{study.cost_vector}"} <= study.objectives.keys():
+        raise ConfigError(
+            f"objectives has cost and cost_{study.cost_vector}, which are one thing where "
+            f"cost_vector is {study.cost_vector}; keep one"
+        )
 
 
 def check_constraints(study: Study) -> None:
@@ -166,4 +185,14 @@ def _check_bracket(study: Study) -> None:
             f"search.batch is {search.batch}, but stopping ranks {rule.bracket} points of a batch "
             "against each other (stopping.bracket); leave search.batch out, or set "
             f"stopping.bracket={search.batch}"
+        )
+    rest = search.points % search.batch or search.batch
+    if search.method != "grid" and rest < rule.eta:
+        more = search.points - rest + rule.eta
+        raise ConfigError(
+            f"search.points is {search.points}, in batches of {search.batch}, but among the {rest} "
+            f"of the last one nobody can be stopped (stopping.eta is {rule.eta}); set "
+            f"search.points={more} or more"
+            + (f", or {search.points - rest}" if search.points > rest else "")
+            + ", or stopping.method=none"
         )

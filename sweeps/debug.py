@@ -101,7 +101,7 @@ def debug(
                     if ending.status == FAILED:
                         sound = False
                         print(f"FAILED: {ending.reason}")
-        path = job.parts / pack.file
+        path = job.parts / pack.file()
         routes = parts.routes_of(path, trial.key) if path.exists() else None
     for report in seen:
         print(line(report))

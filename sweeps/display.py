@@ -238,7 +238,9 @@ def make_display(*, quiet: bool) -> Display:
 def tally(state: State) -> Counter[str]:
     """Trials `done` and `failed`."""
     counts: Counter[str] = Counter()
-    for ending in state.endings.values():
+    for key, ending in state.endings.items():
+        if key in state.again:
+            continue
         counts["done"] += ending.status in (COMPLETED, STOPPED)
         counts["failed"] += ending.status == FAILED
     return counts
@@ -323,6 +325,6 @@ def _finished_epochs(state: State) -> int:
     """Epochs that all trials have behind them; an ended one has all of its own."""
     reached = {key: report.epoch for (key, _), report in state.latest.items()}
     for key, ending in state.endings.items():
-        if ending.status in (FAILED, STOPPED):
+        if ending.status in (FAILED, STOPPED) and key not in state.again:
             reached[key] = _epochs(state.trials[key].config)
     return sum(reached.values())

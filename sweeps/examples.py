@@ -14,6 +14,9 @@ from sweeps.axes import Axis
 from sweeps.sets import DECIDING
 from sweeps.space import is_number, plain
 
+MOST_PAIRS: Final = 300
+"""Of listed values that are tried together: each takes a hundredth of a second."""
+
 MOST_SETS: Final = 100
 """Combinations of what is prepared that a search may have: each is checked and priced."""
 
@@ -81,7 +84,8 @@ def examples(
 
     They are `first` and the middle of the space; that with every combination of what is prepared;
     with every value and every end of a range, one axis at a time; and with all pairs of listed
-    values, since rules on two settings are broken by pairs.
+    values (of their ends where those are very many), since rules on two settings are broken by
+    pairs.
 
     Raises:
         ConfigError: one of them cannot be.
@@ -112,9 +116,17 @@ def _changes(space: Mapping[str, Axis]) -> Iterator[dict[str, Any]]:
     for leaf, axis in space.items():
         yield from ({leaf: value} for value in axis.corners)
     listed = [(leaf, axis.values) for leaf, axis in space.items() if axis.listed]
-    for (one, ones), (other, others) in itertools.combinations(listed, 2):
+    for (one, ones), (other, others) in itertools.combinations(_few(listed), 2):
         for pair in itertools.product(ones, others):
             yield dict(zip((one, other), pair, strict=True))
+
+
+def _few(listed: list[tuple[str, tuple[Any, ...]]]) -> list[tuple[str, tuple[Any, ...]]]:
+    """The listed settings; of many values only the first and the last, if pairs were too many."""
+    pairs = sum(len(a) * len(b) for (_, a), (_, b) in itertools.combinations(listed, 2))
+    if pairs <= MOST_PAIRS:
+        return listed
+    return [(leaf, (values[0], values[-1])) for leaf, values in listed]
 
 
 def _config(

@@ -116,7 +116,8 @@ def _whole(study: Study, planned: Plan, workers: int) -> str:
     length = "" if "epochs" in study.searched else f" of {epochs} epochs"
     return (
         f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
-        f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of {rule.batch}"
+        f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of "
+        f"{'up to ' if rule.points % rule.batch else ''}{rule.batch}"
         f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers} "
         "workers; shown is the first batch"
     )
@@ -127,13 +128,14 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
 
     Of a search all batches, as many at a time as may be open.
     """
-    rounds, at_once = 1, workers
+    rounds, at_once = 1.0, workers
     if study.proposes:
-        rounds = math.ceil(study.search.points / len(planned.points))
+        rounds = study.search.points / len(planned.points)
         if study.search.method not in UNHEARING:
             at_once = min(workers, study.search.parallel * len(planned.packs))
     busy = [0.0] * at_once
-    for each in [*seconds] * rounds:
+    last = [each * (rounds % 1) for each in seconds]
+    for each in [*[*seconds] * int(rounds), *last]:
         busy[busy.index(min(busy))] += each
     return max(busy)
 
@@ -181,12 +183,13 @@ class _Rungs:
         saved = 1 - fmean(self.share.values())
         points = study.search.points if study.proposes else len(self.share)
         total = points * seeds * study.base.training.epochs
+        frozen = "with frozen experts " if any(each.joint for each in study.sets) else ""
         return [
             f"a bracket: {', '.join(said_of)}",
             f"stopping is expected to save {saved:.0%} of {total} epochs of trials",
             *(
-                ["then stopped points that lie on the front train to the end"]
-                if study.stopping.finish
+                [f"then stopped points {frozen}that lie on the front train to the end"]
+                if study.stopping.finish and not all(each.joint for each in study.sets)
                 else []
             ),
         ]

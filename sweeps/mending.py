@@ -1,13 +1,30 @@
-"""What a damaged run needs before it goes on: bulk files checked, and trials trained again."""
+"""What a killed or damaged run needs before it goes on: litter cleared, bulk files checked, trials
+trained again."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from sweeps import parts
 from sweeps.journal import Journal
-from sweeps.records import FAILED, INSIDE, PARTS_FOLDER, InputError
+from sweeps.records import CHECKPOINTS_FOLDER, FAILED, INSIDE, PARTS_FOLDER, InputError
+from sweeps.sessions import remove_orphans
 from sweeps.state import State
+
+
+def clear(run: Path) -> None:
+    """Removes what killed sessions were writing; for the one writer, who holds the journal's lock.
+
+    Files get their names when they are whole: what still has a temporary one never will be.
+    """
+    remove_orphans()
+    for folder in (run, run / PARTS_FOLDER, *(run / CHECKPOINTS_FOLDER).glob("*")):
+        for path in folder.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def damaged_parts(run: Path, state: State) -> dict[str, str]:

@@ -78,19 +78,20 @@ class Pack:
     stopping: str = ""
     """`INSIDE` or `BETWEEN`: where its points are ranked; empty where nothing is stopped early."""
 
-    @property
-    def file(self) -> str:
-        """Name of its bulk file in `parts/`; an attempt never overwrites an earlier one's."""
-        return f"{self._stem}.parquet"
+    def file(self, number: int = 0) -> str:
+        """Name of a bulk file in `parts/`, of which a pack writes one each time that trials end.
 
-    @property
-    def experts_file(self) -> str:
+        An attempt never overwrites an earlier one's.
+        """
+        return f"{self._stem(number)}.parquet"
+
+    def experts_file(self, number: int = 0) -> str:
         """The same for what its trials' own experts say."""
-        return f"{self._stem}.experts.parquet"
+        return f"{self._stem(number)}.experts.parquet"
 
-    @property
-    def _stem(self) -> str:
-        return self.name if self.attempt == 1 else f"{self.name}.{self.attempt}"
+    def _stem(self, number: int) -> str:
+        attempt = f".{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.name}{attempt}" + (f"-{number}" if number else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

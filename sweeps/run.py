@@ -86,6 +86,8 @@ def _check_flags(args: argparse.Namespace) -> None:
     """Refuses flags that would be passed over in silence."""
     if args.debug and args.dry_run:
         raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
+    if args.name is not None and (args.debug or args.dry_run):
+        raise InputError("--name names a run's folder, and --debug and --dry-run make none")
     if args.resume is None:
         if args.repair:
             raise InputError("--repair goes with --resume RUN")
@@ -223,6 +225,7 @@ def _resume(args: argparse.Namespace) -> int:
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
         display.opened(journal)
+        mending.clear(args.resume)
         study = _resumed_study(args, journal.state)
         _check_gpus(args, study)
         if not args.repair:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +142,8 @@ def ask(
     """The next batch, of points that depend on nothing but the arguments.
 
     `before` are all batches asked so far. Of those, only what was told of the first
-    `len(before) + 1 - rule.parallel` is used: what else has arrived by now is by chance.
+    `len(before) + 1 - rule.parallel` is used: what else has arrived by now is by chance. Methods
+    that hear nothing see of a point that it was asked, and no more.
 
     Args:
         space: by leaf name.
@@ -152,7 +154,7 @@ def ask(
         start: points that are tried first, complete over the space.
     """
     number = len(before)
-    heard = max(0, number + 1 - rule.parallel)
+    heard = 0 if rule.method in UNHEARING else max(0, number + 1 - rule.parallel)
     known = [
         batch if place < heard else Batch(proposals=batch.proposals, attributes=batch.attributes)
         for place, batch in enumerate(before)
@@ -196,9 +198,14 @@ def write_view(
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with _quiet():
+    with (
+        # a folder of its own: Optuna's lock beside the file would outlive a process that is killed
+        tempfile.TemporaryDirectory(
+            prefix=f".{path.name}-", suffix=".tmp", dir=path.parent, ignore_cleanup_errors=True
+        ) as folder,
+        _quiet(),
+    ):
+        fresh = Path(folder) / path.name
         storage = JournalStorage(JournalFileBackend(str(fresh)))
         study = optuna.create_study(
             study_name=name,
@@ -211,7 +218,7 @@ def write_view(
             for batch in batches
             for place in range(len(batch.proposals))
         )
-    fresh.replace(path)
+        fresh.replace(path)
 
 
 _DIRECTION: Final[Mapping[str, Literal["maximize", "minimize"]]] = {

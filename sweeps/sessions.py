@@ -25,8 +25,8 @@ def session_folder() -> Iterator[Path]:
     It goes with the block. What a killed process had to leave behind goes when the next one comes:
     a folder of ours whose lock nobody holds.
     """
-    parent = Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= _SHORT else "/tmp")
-    _remove_orphans(parent)
+    parent = _parent()
+    remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     fresh = folder / f"{LOCK}.new"
     with fresh.open("wb") as lock:
@@ -38,8 +38,13 @@ def session_folder() -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_orphans(parent: Path) -> None:
-    for path in parent.glob(f"{PREFIX}*/{LOCK}"):
+def _parent() -> Path:
+    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= _SHORT else "/tmp")
+
+
+def remove_orphans() -> None:
+    """Removes what killed processes have left: folders of ours whose lock nobody holds."""
+    for path in _parent().glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.parent, ignore_errors=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +40,7 @@ Drop = Mapping[str, str]
 
 @dataclass(kw_only=True)
 class PackRun:
-    """A pack in training: what has been gathered for its last message."""
+    """A pack in training: what its trials that end leave behind, until it is written."""
 
     pack: Pack
     job: Job
@@ -50,6 +50,33 @@ class PackRun:
     endings: list[Ending] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     """Why trials were stopped, by key."""
+
+    written: int = 0
+    """Bulk files."""
+
+    def settled(self, message: Message) -> Message:
+        """The message, with the trials that have ended since the last: what they leave is on disk.
+
+        So whoever has left the pack has ended, whatever becomes of the others.
+        """
+        if not self.endings:
+            return message
+        files = {
+            self.pack.file(self.written): self.routing,
+            self.pack.experts_file(self.written): self.experts,
+        }
+        said = dataclasses.replace(
+            message,
+            endings=(*message.endings, *self.endings),
+            parts={
+                name: parts.write(self.job.parts / name, tables)
+                for name, tables in files.items()
+                if tables
+            },
+        )
+        self.endings, self.routing, self.experts = [], [], []
+        self.written += 1
+        return said
 
     def failed(self, trial: Trial, *, epochs: int, reason: str) -> Ending:
         """The ending of a trial by its own fault."""
@@ -88,6 +115,7 @@ class Stack:
         )
         self._live = set(range(len(trials)))
         self._epochs = 0
+        self._error: str | None = None
         self.over = False
 
     def advance(self, drop: Drop) -> Message:
@@ -95,36 +123,67 @@ class Stack:
 
         Gives the reports of the new epoch, and those of the quoted splits of trials that ended.
         """
+        left = self.leave(drop)
+        quoted, endings = list(left.reports), list(left.endings)
+        for event in self._events():
+            if isinstance(event, EpochResult):
+                message = self._reported(event)
+                quoted += message.reports
+                endings += message.endings
+                break
+            quoted += self._ended(event)
+        return Message(reports=tuple(quoted), endings=(*endings, *self._broken()))
+
+    def leave(self, drop: Drop) -> Message:
+        """Ends the trials to drop; gives their reports of the quoted splits. Nothing is trained."""
         leaving = {lane for lane in self._live if self._trials[lane].key in drop}
+        if not leaving or self.over or not self._epochs:
+            return Message()
         for lane in leaving:
             self._run.reasons[self._trials[lane].key] = drop[self._trials[lane].key]
-        quoted: tuple[Report, ...] = ()
-        answer: set[int] | None = leaving if self._epochs else None
-        while True:
+        quoted: list[Report] = []
+        for event in self._events(leaving):
+            assert not isinstance(event, EpochResult)  # lanes that leave are told of first
+            quoted += self._ended(event)
+            if not leaving & self._live:
+                break
+        if not self._live:
+            self.over = True
+            self._training.close()
+        return Message(reports=tuple(quoted), endings=self._broken())
+
+    def _events(self, answer: set[int] | None = None) -> Iterator[EpochResult | LanesEnded]:
+        """What the training yields from here; it is over where that ends."""
+        while not self.over:
             try:
                 event = self._training.send(answer)
             except StopIteration:
                 self.over = True
-                return Message(reports=quoted)
             except OSError:
                 raise  # the surroundings, and no trial's fault
             except Exception as error:
                 self.over = True
-                reason = f"{type(error).__name__}: {error}"
-                return Message(
-                    reports=quoted,
-                    endings=tuple(
-                        self._run.failed(self._trials[lane], epochs=self._epochs, reason=reason)
-                        for lane in sorted(self._live)
-                    ),
-                )
+                self._error = f"{type(error).__name__}: {error}"
+            else:
+                yield event
             answer = None
-            if isinstance(event, EpochResult):
-                message = self._reported(event)
-                return dataclasses.replace(message, reports=(*quoted, *message.reports))
-            if event.reason != "failed":
-                self._live -= {int(lane) for lane in event.lanes}
-                quoted += _finish(self._run, event, self._trials, self._inputs)
+
+    def _broken(self) -> tuple[Ending, ...]:
+        """Endings of the trials that an exception has ended."""
+        if self._error is None:
+            return ()
+        reason, self._error = self._error, None
+        lanes, self._live = sorted(self._live), set()
+        return tuple(
+            self._run.failed(self._trials[lane], epochs=self._epochs, reason=reason)
+            for lane in lanes
+        )
+
+    def _ended(self, event: LanesEnded) -> tuple[Report, ...]:
+        if event.reason == "failed":
+            return ()
+        self._live -= {int(lane) for lane in event.lanes}
+        return _finish(self._run, event, self._trials, self._inputs)
 
     def _reported(self, event: EpochResult) -> Message:
         self._live -= {failure.lane for failure in event.failures}
@@ -211,8 +270,8 @@ def _finish(
                 seconds=run.seconds(),
                 attempt=run.pack.attempt,
                 reason=run.reasons.get(trial.key),
-                part=run.pack.file,
-                experts=run.pack.experts_file if event.experts else None,
+                part=run.pack.file(run.written),
+                experts=run.pack.experts_file(run.written) if event.experts else None,
             )
         )
     return tuple(quoted)

@@ -73,6 +73,9 @@ class State:
 
     decisions: dict[tuple[str, int], Decision] = field(default_factory=dict)
     endings: dict[str, Ending] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
+    """Trials that were stopped and are to be finished: how they were stopped stands until then."""
+
     parts: dict[str, str] = field(default_factory=dict)
     """Bulk files with their hashes."""
 
@@ -113,7 +116,7 @@ class State:
 
     def _is_final(self, key: str) -> bool:
         ending = self.endings.get(key)
-        return ending is not None and ending.status != INTERRUPTED
+        return ending is not None and ending.status != INTERRUPTED and key not in self.again
 
 
 def replay(events: Iterable[Event]) -> State:
@@ -193,7 +196,8 @@ def _asked(state: State, event: Event) -> None:
             state.trials[trial.key] = trial
             if trial.key not in state.pack_of:
                 state.replicates.setdefault(trial.point, []).append(trial.key)
-            state.endings.pop(trial.key, None)  # one that was stopped, and is to be finished
+            if trial.key in state.endings:
+                state.again.add(trial.key)
             state.pack_of[trial.key] = pack.name
 
 
@@ -246,9 +250,18 @@ def _ended(state: State, event: Event) -> None:
     state.parts.update(event["parts"])
     for each in event["endings"]:
         ending = Ending(**each)
-        if not state._is_final(ending.key):
+        if _counts(state, ending, event["pack"]):
             state.endings[ending.key] = ending
+            state.again.discard(ending.key)
         _worked(state, event["pack"], ending.seconds)
+
+
+def _counts(state: State, ending: Ending, pack: str) -> bool:
+    """Not where the trial belongs to a later pack: a bracket that is trained again, to rank the
+    others, says of those that are being finished how they were stopped."""
+    if state._is_final(ending.key) or state.pack_of.get(ending.key) != pack:
+        return False
+    return ending.status != INTERRUPTED or ending.key not in state.again
 
 
 def _told(state: State, event: Event) -> None:

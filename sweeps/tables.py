@@ -64,7 +64,8 @@ def write(run: Path, state: State) -> None:
     _write(run, "experts", run_name, _experts(run, state))
     examples = _part(run, parts.EXAMPLES, state).cast(schema.EXAMPLES)
     _write(run, "examples", run_name, [examples])
-    text = yaml.safe_dump(dict(opened["study"]), sort_keys=False, default_flow_style=None)
+    study = dict(opened["study"]) | ({"budget": dict(state.budget)} if state.budget else {})
+    text = yaml.safe_dump(study, sort_keys=False, default_flow_style=None)
     _write_text(run / schema.STUDY_FILE, text)
     provenance = {**opened["provenance"], "schema": schema.VERSION, "sets": _sets(state)}
     _write_text(run / schema.PROVENANCE_FILE, json.dumps(provenance, indent=1) + "\n")
@@ -255,7 +256,9 @@ def _write(run: Path, table: str, run_name: str, chunks: Iterable[pa.Table]) -> 
     try:
         for chunk in chunks:
             stamped = schema.stamped(chunk.schema, run_name)
-            writer = writer or pq.ParquetWriter(fresh, stamped, compression="zstd")
+            writer = writer or pq.ParquetWriter(
+                fresh, stamped, compression="zstd", write_page_checksum=True
+            )
             writer.write_table(chunk.cast(stamped))
         assert writer is not None
         writer.close()

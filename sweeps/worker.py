@@ -57,9 +57,9 @@ def run_pack(
     message (`drop = yield message`) names trials to end now.
 
     A lane that fails is said to have ended at once, with its reason; the others go on. Those that
-    finish are said to have ended in the last message, when their routes and checkpoints are on
-    disk. A trial whose experts train too goes on from the newest epoch that an interrupted attempt
-    has left. An exception means that the surroundings failed (the disk, the prepared outputs).
+    leave or finish are said to have ended when their routes and checkpoints are on disk. A trial
+    whose experts train too goes on from the newest epoch that an interrupted attempt has left. An
+    exception means that the surroundings failed (the disk, the prepared outputs).
     """
     use_threads(job.threads)
     run = PackRun(pack=pack, job=job)
@@ -70,33 +70,29 @@ def run_pack(
         for each in training:
             drop: Drop | None = None
             while not each.over:
-                drop = yield each.advance(drop or {})
-    if run.endings:
-        files = {pack.file: run.routing, pack.experts_file: run.experts}
-        yield Message(
-            endings=tuple(run.endings),
-            parts={
-                name: parts.write(job.parts / name, tables)
-                for name, tables in files.items()
-                if tables
-            },
-        )
+                drop = yield run.settled(each.advance(drop or {}))
     for trial in pack.trials:  # the journal has their endings: nobody goes on from here
         shutil.rmtree(job.checkpoints / trial.key / EPOCHS, ignore_errors=True)
 
 
 def _bracket(run: PackRun, training: Sequence[Stack], ranking: Ranking) -> Iterator[Message]:
-    """All stacks epoch by epoch; at a rung the worst points leave with all their lanes."""
-    drop: Drop = {}
+    """All stacks epoch by epoch; at a rung the worst points leave with all their lanes, before
+    anybody trains on."""
     while any(not each.over for each in training):
-        said = [each.advance(drop) for each in training if not each.over]
+        said = [each.advance({}) for each in training if not each.over]
         reports = tuple(report for message in said for report in message.reports)
         at = {report.key: report for report in reports if report.split == SELECTION}
         epoch = max((report.epoch for report in at.values()), default=0)
         decisions = rungs.inside(run.pack, epoch, at, ranking) if epoch in ranking.rungs() else ()
         drop = {each.key: each.reason for each in decisions if not each.goes_on}
-        endings = tuple(ending for message in said for ending in message.endings)
-        yield Message(reports=reports, decisions=decisions, endings=endings)
+        left = [each.leave(drop) for each in training]
+        yield run.settled(
+            Message(
+                reports=(*reports, *(report for message in left for report in message.reports)),
+                decisions=decisions,
+                endings=tuple(ending for message in said + left for ending in message.endings),
+            )
+        )
 
 
 def use_threads(count: int) -> None:

@@ -187,7 +187,6 @@ def test_repaired_bulk_files_give_the_same_tables(lab: Laboratory, kind: str) ->
     repaired()
 
 
-@pytest.mark.xfail(strict=True, reason="a bracket's ending of a finished point counts")
 def test_a_bracket_and_its_finished_points_are_repaired_together(lab: Laboratory) -> None:
     run = lab.copy("search")
     for name in ("pack00.parquet", "pack02.parquet"):
@@ -256,7 +255,6 @@ def tables_of(run: Path) -> dict[str, Any]:
     return {name: getattr(found, name) for name in schema.TABLES}
 
 
-@pytest.mark.xfail(strict=True, reason="tables have no checksum yet: a flipped bit is believed")
 def test_a_damaged_table_is_refused_or_read_as_it_was(lab: Laboratory) -> None:
     run = lab.copy("grid")
     sound = tables_of(run)
@@ -338,7 +336,6 @@ def test_a_damaged_description_of_a_checkpoint_is_a_named_error_or_loads(
     named()
 
 
-@pytest.mark.xfail(strict=True, reason="trial.json has no checksum yet: a flipped bit is believed")
 def test_a_damaged_description_of_a_checkpoint_is_never_believed(lab: Laboratory) -> None:
     folder = a_checkpoint(lab)
     path = folder / "trial.json"

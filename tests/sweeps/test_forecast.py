@@ -97,7 +97,7 @@ def said(
 def test_a_search_is_forecast_from_its_first_batch(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = load("mrpc_pareto", ["pool=sample", "search.method=tpe"])
+    study = load("mrpc_pareto", ["pool=sample", "search.method=tpe", "search.parallel=2"])
     lines = said(study, first_batch(study, 27), monkeypatch, capsys)
     assert lines[0].startswith("pack00: 81 trials, points p00 p01")
     assert lines[1] == (
@@ -116,7 +116,7 @@ def test_a_search_is_forecast_from_its_first_batch(
 def test_as_many_batches_run_at_a_time_as_may_be_open(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = load("mrpc_pareto", ["pool=sample", "search.method=tpe"])
+    study = load("mrpc_pareto", ["pool=sample", "search.method=tpe", "search.parallel=2"])
     lines = said(study, first_batch(study, 27), monkeypatch, capsys, workers=16)
     assert lines[-1].startswith(f"about {8 * (81 + 54 + 54) // 2} s")
 

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from sweeps.journal import VERSION, Journal, JournalBusy, line_of, read
-from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Ending, Message, Pack, Report, Trial
+from sweeps.records import (
+    COMPLETED,
+    FAILED,
+    INTERRUPTED,
+    STOPPED,
+    Ending,
+    Message,
+    Pack,
+    Report,
+    Trial,
+)
 from sweeps.state import JournalError, replay
 
 KEYS = ("k0", "k1")
@@ -143,8 +153,9 @@ def test_a_repeat_that_differs_is_an_error_and_is_not_written(
 def test_a_trial_ends_once_but_an_interrupted_one_may_end_again(tmp_path: Path) -> None:
     def end(status: str) -> None:
         said = Message(endings=(ending(status=status),)).to_json()
-        journal.append("ended", pack="pack00", endings=said["endings"], parts={})
+        journal.append("ended", pack=name, endings=said["endings"], parts={})
 
+    name = "a"
     with Journal(tmp_path / "journal.jsonl") as journal:
         pack = Pack(name="a", trials=(Trial(key="k0", point="p00", seed=0, config="{}"),))
         journal.append("asked", points=[], packs=[pack])
@@ -154,6 +165,29 @@ def test_a_trial_ends_once_but_an_interrupted_one_may_end_again(tmp_path: Path) 
         assert journal.state.unended() == ()
         end(FAILED)
         assert journal.state.endings["k0"].status == COMPLETED
+
+
+def test_how_a_trial_was_stopped_stands_until_it_is_finished(tmp_path: Path) -> None:
+    def end(pack: str, status: str) -> None:
+        said = Message(endings=(ending(status=status),)).to_json()
+        journal.append("ended", pack=pack, endings=said["endings"], parts={})
+
+    def now() -> tuple[str, int]:
+        return journal.state.endings["k0"].status, len(journal.state.unended())
+
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        trials = (Trial(key="k0", point="p00", seed=0, config="{}"),)
+        journal.append("asked", points=[], packs=[Pack(name="a", trials=trials, stopping="inside")])
+        end("a", STOPPED)
+        assert now() == (STOPPED, 0)
+        journal.append("asked", points=[], packs=[Pack(name="b", trials=trials)], finishing=["p00"])
+        assert now() == (STOPPED, 1)
+        end("b", INTERRUPTED)
+        end("a", STOPPED)  # of the bracket that is trained again, to rank the others
+        assert now() == (STOPPED, 1)
+        end("b", COMPLETED)
+        end("a", STOPPED)
+        assert now() == (COMPLETED, 0)
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(path: Path) -> None:

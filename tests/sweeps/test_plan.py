@@ -92,7 +92,8 @@ def test_what_remains_is_the_open_trials_at_the_next_attempt() -> None:
     left = remaining(made.packs, (second.trials[1], first.trials[0]), {first.name: 2}, pack_of)
     assert [(pack.name, pack.attempt) for pack in left] == [(first.name, 3), (second.name, 1)]
     assert [pack.trials for pack in left] == [(first.trials[0],), (second.trials[1],)]
-    assert left[0].file == "pack00.3.parquet"
+    assert left[0].file() == "pack00.3.parquet"
+    assert left[0].file(2) == "pack00.3-2.parquet"
 
 
 def test_the_estimate_is_the_busiest_workers_time() -> None:

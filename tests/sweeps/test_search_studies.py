@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,30 @@ def test_fewer_points_than_start_points_are_refused() -> None:
     start = "start=[{alpha: 0.1}, {alpha: 0.2}]"
     with pytest.raises(ConfigError, match="start has 2 points already"):
         load("mrpc_pareto", ["search.points=1", start])
-    assert len(load("mrpc_pareto", ["search.points=2", start]).start_points) == 2
+    enough = ["search.points=2", "stopping.method=none", start]
+    assert len(load("mrpc_pareto", enough).start_points) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["search.points=28"], "among the 1 of the last one nobody can be stopped"),
+        (["search.points=1"], "set search.points=3 or more, or stopping.method=none"),
+        (["search.parallel=2"], "search.parallel is 2, but search.method 'qmc' draws points"),
+        (["search.method=random", "search.fidelity=complete"], "so it changes nothing"),
+        (["objectives={cost: min, cost_constants: min}"], "which are one thing"),
+        (["expert_costs={choice: [[2,7,13],[1,.nan,20]]}"], "numbers must be finite"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(given: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load("mrpc_pareto", ["pool=sample", *given])
+
+
+def test_many_listed_values_are_tried_in_a_moment() -> None:
+    values = [f"{leaf}={{choice: {list(range(1, 101))}}}" for leaf in ("batch_size", "epochs")]
+    study = load("mrpc_pareto", ["pool=sample", "stopping.method=none", *values])
+    assert len(study._resolved) < 500
 
 
 def test_a_start_point_whose_default_is_not_searched_is_refused() -> None:

@@ -331,10 +331,12 @@ def test_a_budget_that_is_used_up_ends_clean_and_a_larger_one_goes_on_to_the_sam
     assert "is used up" in text
     trials = rows(run, "trials")
     if "epochs" in budget:
-        assert {trial["status"] for trial in trials} == {INTERRUPTED}
-        ends = {(trial["reason"], trial["epochs"]) for trial in trials}
-        assert ends == {("budget", 1), ("not started", 0)}
-        assert {trial.state.name for trial in view(run).trials} == {"WAITING"}
+        ends = {(trial["status"], trial["epochs"]): trial["reason"] for trial in trials}
+        assert ends.keys() == {(STOPPED, 1), (INTERRUPTED, 1)}
+        assert ends[INTERRUPTED, 1] == "budget"  # who had left at the rung has ended all the same
+        routed = {row["key"] for row in rows(run, "routing")}
+        assert routed == {trial["key"] for trial in trials if trial["status"] == STOPPED}
+        assert {trial.state.name for trial in view(run).trials} == {"WAITING", "COMPLETE"}
     assert command("--resume", str(run), "--no-report", "--quiet") == 0
     assert "is used up" in capsys.readouterr().err
     name = budget.partition("=")[0]
