@@ -62,8 +62,8 @@ class Alone:
             drop = {trial.key: "as in the run"} if reached == {epochs} else None
         said = {
             "reports": [_row(report, vector) for report in reports],
-            "routing": _part(job.parts / pack.file, schema.ROUTING),
-            "experts": _part(job.parts / pack.experts_file, schema.EXPERTS),
+            "routing": _part(job.parts / pack.file(), schema.ROUTING),
+            "experts": _part(job.parts / pack.experts_file(), schema.EXPERTS),
         }
         shutil.rmtree(scratch)
         return said

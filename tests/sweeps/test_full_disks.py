@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from tests.sweeps.conftest import LITTLE, assert_same_tables
 from tests.sweeps.faults import Answer, Laboratory, examples, laboratory
 
-
 NO_ERROR_OF_THE_DISK = "safetensors has an error of its own for a full disk, no OSError"
 
 
