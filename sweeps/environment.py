@@ -9,6 +9,8 @@ import socket
 from collections.abc import MutableMapping
 from typing import Final
 
+from cluster.state import token_of
+
 QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_AIR_NEW_OUTPUT": "0",  # our display is the only one
@@ -29,6 +31,7 @@ def prepare(address: str | None, *, environ: MutableMapping[str, str] = os.envir
 
     An embedded Ray (no `address`) keeps to 127.0.0.1 and asks for a token that only its own
     processes know, which is never written to disk. A cluster that is joined decides both itself.
+    The mode is said in any case: Ray's own default depends on how it was started.
     """
     environ.update(QUIET)
     if address is None:
@@ -37,9 +40,23 @@ def prepare(address: str | None, *, environ: MutableMapping[str, str] = os.envir
         environ["RAY_AUTH_TOKEN"] = _token()
         environ.pop("RAY_ADDRESS", None)  # an address in the environment would be joined
         return
-    environ.setdefault("RAY_AUTH_MODE", "disabled")
+    known = _find_token(address, environ)
+    environ.setdefault("RAY_AUTH_MODE", "token" if known else "disabled")
     if keeps_to_loopback(address):
         environ[LOOPBACK] = "0"  # else Ray puts this machine's outer address for 127.0.0.1
+
+
+def _find_token(address: str, environ: MutableMapping[str, str]) -> bool:
+    """Whether there is one to show: a cluster that asks for none does not mind.
+
+    That of `cluster.local` is found by the address, any other where Ray looks for it.
+    """
+    if environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    if (path := token_of(address)) is not None:
+        environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+        return True
+    return os.path.isfile(os.path.expanduser("~/.ray/auth_token"))
 
 
 @functools.cache

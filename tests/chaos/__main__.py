@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -23,9 +24,17 @@ from tests.chaos.variants import VARIANTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """The command; returns its exit code. Whatever ends it, its processes end with it."""
     args = _parser().parse_args(arguments)
     processes.adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return _rounds(args)
+    finally:
+        processes.end(processes.orphans())
+
+
+def _rounds(args: argparse.Namespace) -> int:
     setting = Setting(out=args.out.absolute(), seed=args.seed, short=args.short)
     numbers = [args.only] if args.only is not None else range(args.rounds)
     began = time.monotonic()

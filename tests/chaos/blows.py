@@ -21,12 +21,14 @@ RAYLET: Final = "raylet"
 HEAD: Final = "head"
 KINDS: Final = (DRIVER, MACHINE, WORKER, RAYLET, HEAD)
 
+_ALONE: Final = (DRIVER, DRIVER, MACHINE, WORKER)
+
 _PLACES: Final = {
     "tables": ".*.parquet-*.tmp",
     "texts": ".study.yaml-*.tmp",
     "parts": "parts/.*.tmp",
     "checkpoints": "checkpoints/*/.*.tmp",
-    "view": ".optuna.journal.new*",
+    "view": ".optuna.journal-*.tmp/*",
 }
 """Names of files that are there only while something is being written."""
 
@@ -117,7 +119,7 @@ def drawn(variant: Variant, course: Course, generator: random.Random) -> tuple[B
     """The blows of a round, one a session: some while it trains, often one as it writes tables."""
     found = [_while_it_runs(variant, course, generator) for _ in range(generator.randint(2, 3))]
     if generator.random() < 0.6:
-        found.append(_at_the_end(generator))
+        found.append(_at_the_end(variant, generator))
     return tuple(found)
 
 
@@ -161,12 +163,11 @@ def _while_it_runs(variant: Variant, course: Course, generator: random.Random) -
 
 
 def _kinds(variant: Variant) -> Sequence[str]:
-    found = [DRIVER, DRIVER, MACHINE, WORKER]
-    return [*found, RAYLET, RAYLET, HEAD] if variant.cluster else found
+    return [DRIVER, WORKER, RAYLET, RAYLET, HEAD] if variant.cluster else _ALONE
 
 
-def _at_the_end(generator: random.Random) -> Blow:
-    kind = generator.choice([DRIVER, MACHINE])
+def _at_the_end(variant: Variant, generator: random.Random) -> Blow:
+    kind = DRIVER if variant.cluster else generator.choice([DRIVER, MACHINE])
     if generator.random() < 0.6:
         what = generator.choice(["tables", "tables", "texts"])
         return Blow(kind=kind, after="file", what=what, delay=generator.uniform(0, 0.03))

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import psutil
@@ -16,6 +16,9 @@ _SET_CHILD_SUBREAPER: Final = 36
 
 WORKER: Final = "ray::PackTrainable"
 """What Ray calls the process of an actor that trains packs."""
+
+AWAITED: Final[set[int]] = set()
+"""Children of our own: whoever has started them waits for them."""
 
 _PATIENCE: Final = 30.0
 
@@ -35,16 +38,15 @@ def descendants(process: int) -> list[Any]:
     return []
 
 
-def orphans(*, but: int | None = None) -> list[Any]:
-    """Descendants of this process that live, without `but` and its own."""
-    spared = {each.pid for each in descendants(but)} | {but} if but is not None else set()
-    _reap(spared)
-    return [each for each in descendants(os.getpid()) if each.pid not in spared]
+def orphans(*, but: Collection[int] = ()) -> list[Any]:
+    """Descendants of this process that live, without those of these numbers."""
+    _reap()
+    return [each for each in descendants(os.getpid()) if each.pid not in but]
 
 
-def workers(driver: int) -> list[Any]:
-    """Those of the driver's descendants that train packs."""
-    return [each for each in descendants(driver) if _says(each).startswith(WORKER)]
+def workers(among: Iterable[Any]) -> list[Any]:
+    """Those that train packs."""
+    return [each for each in among if _says(each).startswith(WORKER)]
 
 
 def end(processes: Iterable[Any]) -> None:
@@ -74,9 +76,9 @@ def _lives(process: Any) -> bool:
         return False
 
 
-def _reap(spared: set[int]) -> None:
-    """Takes leave of adopted processes that have ended; `spared` has a parent that waits for it."""
+def _reap() -> None:
+    """Takes leave of adopted processes that have ended; those we wait for ourselves are known."""
     for each in psutil.Process().children():
-        if each.pid not in spared and not _lives(each):
+        if each.pid not in AWAITED and not _lives(each):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(each.pid, os.WNOHANG)

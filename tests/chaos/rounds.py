@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import shutil
 import subprocess
@@ -17,9 +18,10 @@ from sweeps.provenance import code_fingerprint
 from sweeps.state import JournalError, replay
 from tests.chaos import blows, processes, promises
 from tests.chaos.alone import Alone
-from tests.chaos.blows import DRIVER, MACHINE, Blow, Course
+from tests.chaos.blows import DRIVER, HEAD, MACHINE, Blow, Course
+from tests.chaos.nodes import Nodes
 from tests.chaos.promises import Findings
-from tests.chaos.sessions import NO_RAY, RAY, Place, Session, hold
+from tests.chaos.sessions import NO_RAY, RAY, ROOT, Place, Session, hold
 from tests.chaos.variants import Variant
 
 SPARE: Final = 4
@@ -131,12 +133,19 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
     temporary = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
     module = NO_RAY if setting.short and variant.searches else RAY  # a Ray is enough for a test
     place = Place(run=folder / "runs" / "r", temporary=temporary, log=folder, module=module)
+    if variant.cluster:
+        nodes = Nodes(folder / "cluster", place.environment(), cwd=ROOT)
+        place = dataclasses.replace(place, nodes=nodes)
     try:
+        if place.nodes is not None:
+            place.nodes.up()
         _sessions(found, planned, place, _new(variant, setting, place.run), generator)
         if not found.broken:
             found.findings = promises.check(place.run, other.run, variant, other.alone)
             found.findings.litter += len(list(temporary.glob("mpcr-ray-*")))
     finally:
+        if place.nodes is not None:
+            place.nodes.down()
         processes.end(processes.orphans())
         shutil.rmtree(temporary, ignore_errors=True)
     return found
@@ -158,14 +167,18 @@ def _sessions(
         if not begun:
             shutil.rmtree(place.run, ignore_errors=True)  # there is nothing to go on with
         arguments = ["--resume", "runs/r", *SHARED[1:]] if begun else list(first)
+        arguments += place.nodes.flags if place.nodes is not None else ()
         session = hold(place, number, arguments, blow, generator)
         found.sessions += 1
         found.orphans = max(found.orphans, session.orphans)
         if session.struck is not None:
             found.kills[session.struck.kind] += 1
         _log(place, number, arguments, blow, session)
+        if place.nodes is not None and session.struck is not None and session.struck.kind == HEAD:
+            place.nodes.renew()
+        cluster = place.nodes.everybody() if place.nodes is not None else set()
         if lingering:
-            processes.end(processes.orphans())
+            processes.end(processes.orphans(but=cluster))
         lingering = session.struck is not None and session.struck.lingers
         if _over(found, place, session) and not waiting:
             return

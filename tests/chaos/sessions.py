@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -11,11 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sweeps import journal as journals
 from tests.chaos import processes
-from tests.chaos.blows import DRIVER, HEAD, MACHINE, RAYLET, WORKER, Blow
+from tests.chaos.blows import DRIVER, HEAD, MACHINE, WORKER, Blow
+from tests.chaos.nodes import Nodes
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -59,6 +61,9 @@ class Place:
     module: str = RAY
     """The command."""
 
+    nodes: Nodes | None = None
+    """A cluster that is joined."""
+
     def command(self, arguments: Sequence[str]) -> list[str]:
         """In a fresh interpreter."""
         return [sys.executable, "-m", self.module, *arguments]
@@ -71,6 +76,8 @@ class Place:
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(self.temporary),
             "NO_COLOR": "1",
+            "PYTHONFAULTHANDLER": "1",  # says where it hangs when it is ended
+            **(self.nodes.token if self.nodes is not None else {}),
         }
 
 
@@ -79,8 +86,7 @@ def hold(
 ) -> Session:
     """Runs the command until it ends or is killed."""
     out, err = place.log / f"{number:02d}.out", place.log / f"{number:02d}.err"
-    moment = blow.moment(place.run) if blow is not None else lambda: False
-    spared = {each.pid for each in processes.orphans()}
+    before = {each.pid for each in processes.orphans()}
     began = time.monotonic()
     with out.open("wb") as said, err.open("wb") as complained:
         running = subprocess.Popen(
@@ -92,23 +98,15 @@ def hold(
             env=place.environment(),
             start_new_session=True,
         )
-        struck = None
-        while running.poll() is None and time.monotonic() - began < LIMIT:
-            if blow is not None and struck is None and moment():
-                time.sleep(blow.delay)
-                struck = blow if strike(blow, running, place, generator) else None
-            time.sleep(_GAZE)
+        processes.AWAITED.add(running.pid)
+        struck = _watched(running, place, blow, generator)
         hung = running.poll() is None
         if hung:
-            everybody = processes.descendants(running.pid)
-            running.kill()
-            processes.end(everybody)
+            _put_down(running)
         running.wait()
+        processes.AWAITED.discard(running.pid)
     seconds = time.monotonic() - began
-    mine = [each for each in processes.orphans() if each.pid not in spared]
-    if mine:
-        time.sleep(1.0)
-        mine = [each for each in processes.orphans() if each.pid not in spared]
+    mine = _outliving(before, place)
     if not (struck is not None and struck.lingers):
         processes.end(mine)
     return Session(
@@ -118,6 +116,43 @@ def hold(
         seconds=seconds,
         orphans=len(mine),
     )
+
+
+def _watched(
+    running: subprocess.Popen[bytes], place: Place, blow: Blow | None, generator: random.Random
+) -> Blow | None:
+    """Looks on until it ends or hangs; gives the blow where it was struck."""
+    moment = blow.moment(place.run) if blow is not None else lambda: False
+    end = time.monotonic() + LIMIT
+    struck = None
+    while running.poll() is None and time.monotonic() < end:
+        if blow is not None and struck is None and moment():
+            time.sleep(blow.delay)
+            struck = blow if strike(blow, running, place, generator) else None
+        time.sleep(_GAZE)
+    return struck
+
+
+def _put_down(running: subprocess.Popen[bytes]) -> None:
+    """Ends one that hangs; where it hangs stands in what it said."""
+    everybody = processes.descendants(running.pid)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.send_signal(signal.SIGABRT)
+        running.wait(timeout=10)
+    running.kill()
+    processes.end(everybody)
+
+
+def _outliving(before: set[int], place: Place) -> list[Any]:
+    """The session's processes that are there a second after it; those of a cluster are not its."""
+
+    def found() -> list[Any]:
+        cluster = place.nodes.everybody() if place.nodes is not None else set()
+        return processes.orphans(but=before | cluster)
+
+    if found():
+        time.sleep(1.0)
+    return found()
 
 
 def strike(
@@ -135,13 +170,19 @@ def strike(
         processes.end(processes.orphans())
         forget(place.run / "journal.jsonl", generator)
         return True
-    if blow.kind == WORKER:
-        found = processes.workers(driver.pid)
-        if found:
-            processes.end([generator.choice(found)])
-        return bool(found)
-    assert blow.kind in (RAYLET, HEAD)
-    raise NotImplementedError("no cluster is started yet")
+    found = victims(blow.kind, driver, place)
+    processes.end(found if blow.kind == HEAD else found and [generator.choice(found)])
+    return bool(found)
+
+
+def victims(kind: str, driver: subprocess.Popen[bytes], place: Place) -> list[Any]:
+    """Who may be killed of this kind; of a head all its processes are."""
+    if kind == WORKER:
+        return processes.workers(
+            processes.descendants(driver.pid) if place.nodes is None else processes.orphans()
+        )
+    assert place.nodes is not None
+    return place.nodes.head() if kind == HEAD else place.nodes.raylets()
 
 
 def forget(journal: Path, generator: random.Random) -> int:

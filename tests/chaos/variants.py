@@ -8,8 +8,6 @@ from typing import Final
 
 _LITTLE: Final = ("pool=sample", "validation_rows=60")
 
-BETWEEN: Final = "between"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -65,6 +63,7 @@ _ALL: Final = (
         searches=True,
     ),
     Variant(name="between", words=_BETWEEN, short=_SHORT_BETWEEN, ordered=False),
+    Variant(name="cluster", words=_BETWEEN, short=_SHORT_BETWEEN, ordered=False, cluster=True),
 )
 
 VARIANTS: Final[Mapping[str, Variant]] = {each.name: each for each in _ALL}

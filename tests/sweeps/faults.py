@@ -28,7 +28,10 @@ SEARCH = (
 )
 """Two brackets of four points, the second asked when the first is told; the front is finished."""
 
-KINDS = {"grid": GRID, "search": SEARCH}
+WIDE = (*GRID[:2], "router_hidden_size=2048", *GRID[3:])
+"""The same two trials, whose weights are the largest files of their run."""
+
+KINDS = {"grid": GRID, "search": SEARCH, "wide": WIDE}
 
 
 def examples(count: int) -> settings:

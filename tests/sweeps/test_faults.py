@@ -145,7 +145,7 @@ def test_a_damaged_bulk_file_is_refused_by_its_name(lab: Laboratory, kind: str) 
     run = lab.copy(kind)
     names = sorted(path.name for path in (run / "parts").iterdir())
 
-    @examples(50)
+    @examples(30)
     @given(st.sampled_from(names), damages())
     def refused(name: str, damage: Damage) -> None:
         path = run / "parts" / name
@@ -190,6 +190,20 @@ def test_a_bracket_and_its_finished_points_are_repaired_together(lab: Laboratory
         path.write_bytes(path.read_bytes()[1:])
     assert lab.resume(run, "--repair").code == 0
     assert_same_tables(run, lab.sound("search"))
+
+
+def test_what_a_killed_session_was_writing_stops_nobody_and_goes(lab: Laboratory) -> None:
+    run = lab.copy("search")
+    view = run / ".optuna.journal-x.tmp"
+    view.mkdir()
+    (view / "optuna.journal").touch()
+    (view / "optuna.journal.lock").symlink_to("optuna.journal")  # Optuna would wait for it
+    for name in (".trials.parquet-x.tmp", "parts/.pack00.parquet-x.tmp", ".study.yaml-x.tmp"):
+        (run / name).write_bytes(b"half of")
+    (next((run / "checkpoints").iterdir()) / ".router.safetensors.1.tmp").touch()
+    assert lab.resume(run).code == 0
+    assert_same_tables(run, lab.sound("search"))
+    assert [path for path in run.rglob("*") if path.name.startswith(".")] == []
 
 
 TABLES = st.sampled_from(schema.TABLES)

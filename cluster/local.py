@@ -1,0 +1,209 @@
+"""A Ray cluster of several nodes on this machine, for trying things and for tests.
+
+    python -m cluster.local up --nodes 3
+    python -m cluster.local status
+    python -m cluster.local down
+
+Every node is a `ray start --block` in a session of its own. All of them listen on 127.0.0.1 alone,
+and answer only who has the token. What is ended is what was started here, by process id.
+
+Exit codes: 0 done; 2 the input is wrong, or nothing is up; 3 the surroundings failed, or a node is
+dead; 130 and 143 stopped by SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from cluster import nodes, state
+from cluster.state import TOKEN, Cluster, Refused, default_folder
+
+MOST_NODES: Final = 16
+MOST: Final = 1024
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is heard as Ctrl-C is."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = _Parser(
+        prog="python -m cluster.local",
+        description="Several Ray nodes on this machine's loopback, for trying things.",
+        allow_abbrev=False,
+    )
+    commands = made.add_subparsers(required=True, metavar="up | status | down")
+    up = commands.add_parser("up", help="start a head and workers", allow_abbrev=False)
+    add = up.add_argument
+    add("--nodes", type=_number(1, MOST_NODES), default=3, metavar="N", help="head and workers (3)")
+    add("--cpus", type=_number(1, MOST), default=1, metavar="N", help="that each node has (1)")
+    add(
+        "--gpus", type=_number(0, MOST), default=0, metavar="N", help="that each claims to have (0)"
+    )
+    add(
+        "--port",
+        type=_number(1024, 65535),
+        metavar="PORT",
+        help="of the head (default: a free one)",
+    )
+    add("--timeout", type=_number(1, 3600), default=180, metavar="S", help="to wait for all (180)")
+    up.set_defaults(command=_up)
+    status = commands.add_parser("status", help="say what lives of it", allow_abbrev=False)
+    status.set_defaults(command=_status)
+    down = commands.add_parser("down", help="end what was started", allow_abbrev=False)
+    down.set_defaults(command=_down)
+    for each in (up, status, down):
+        each.add_argument(
+            "--folder",
+            type=lambda text: Path(text).absolute(),
+            default=default_folder(),
+            metavar="DIR",
+            help="where the token lies (default: in the user's cache)",
+        )
+    return made
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        short = text.isascii() and text.isdigit() and len(text) < 9
+        if not (short and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"{text[:20]!r}; write a number from {least} to {most}"
+            )
+        return int(text)
+
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args = parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if not Path("/proc/self/stat").exists():
+            raise Refused("processes are told apart by /proc, which this machine has not", 3)
+        code: int = args.command(args)
+    except Refused as error:
+        return _say(str(error), error.code)
+    except OSError as error:
+        return _say(str(error), 3)
+    except KeyboardInterrupt as error:
+        return _say("stopped", 143 if isinstance(error, Terminated) else 130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return code
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def _say(text: str, code: int) -> int:
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _up(args: argparse.Namespace) -> int:
+    if importlib.util.find_spec("ray") is None:
+        raise Refused("Ray is not installed; install this project with its extra: [sweep]", 3)
+    state.make_private(args.folder)
+    with state.locked(args.folder):
+        found = state.read(args.folder)
+        if found is not None and found.processes():
+            raise Refused(
+                f"a cluster is up at {found.address}; look at it with "
+                f"`{_again('status', args.folder)}`, end it with `{_again('down', args.folder)}`",
+                2,
+            )
+        wanted = nodes.Wanted(
+            nodes=args.nodes,
+            cpus=args.cpus,
+            gpus=args.gpus,
+            port=nodes.free_port(args.port),
+            timeout=args.timeout,
+        )
+        nodes.end(args.folder, found)  # a dead one has left its files
+        try:
+            cluster = nodes.start(wanted, args.folder)
+        except BaseException:
+            nodes.end(args.folder, state.read(args.folder))
+            raise
+    print(_next_steps(args.folder, cluster))
+    return 0
+
+
+def _next_steps(folder: Path, cluster: Cluster) -> str:
+    """What to type next; a token in the default folder is found without a word."""
+    token = shlex.quote(str(folder / TOKEN))
+    given = "" if folder == default_folder() else f"RAY_AUTH_TOKEN_PATH={token} "
+    return "\n".join(
+        [
+            f"{len(cluster.nodes)} nodes are up at {cluster.address}; their token is {token}",
+            "use them, and end them:",
+            f"  {given}python -m sweeps.run mrpc_grid --sample --address {cluster.address}",
+            f"  {_again('down', folder)}",
+        ]
+    )
+
+
+def _status(args: argparse.Namespace) -> int:
+    found = state.read(args.folder)
+    if found is None:
+        raise Refused(f"nothing is up; start it with `{_again('up', args.folder)}`", 2)
+    living, running = found.living(), found.processes()
+    asked = bool(found.nodes) and found.nodes[0] in living
+    alive = nodes.alive(args.folder, found) if asked else {}
+    up = [node for node in living if node.name in alive]
+    print(f"{found.address}: {len(up)} of {len(found.nodes)} nodes are up")
+    for node in found.nodes:
+        own = sum(each.session == node.pid for each in running)
+        if node in up:
+            share = ", ".join(
+                f"{alive[node.name].get(each, 0):g} {each}" for each in ("CPU", "GPU")
+            )
+            what = f"up, {share}"
+        elif node in living:
+            what = "dead: its process runs, but Ray does not count it"
+        else:
+            what = "dead: its process has ended"
+        print(f"  {node.name}: {what}; pid {node.pid}, {own} processes")
+    if found.nodes and len(up) == len(found.nodes):
+        return 0
+    return _say(f"nodes are dead; end the rest with `{_again('down', args.folder)}`", 3)
+
+
+def _down(args: argparse.Namespace) -> int:
+    if not args.folder.is_dir():
+        print("nothing is up")
+        return 0
+    with state.locked(args.folder):
+        found = state.read(args.folder)
+        ended, forced = nodes.end(args.folder, found)
+    if found is None:
+        print("nothing is up")
+        return 0
+    hard = f", {forced} of them by SIGKILL" if forced else ""
+    print(f"ended {len(found.nodes)} nodes at {found.address}: {ended} processes{hard}")
+    return 0
+
+
+def _again(command: str, folder: Path) -> str:
+    where = "" if folder == default_folder() else f" --folder {shlex.quote(str(folder))}"
+    return f"python -m cluster.local {command}{where}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""What is known of a cluster that was started on this machine: a file, beside it its token."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from cluster.processes import Process, boot, members, processes
+
+LOOPBACK: Final = "127.0.0.1"
+STATE: Final = "cluster.json"
+TOKEN: Final = "token"
+
+
+class Refused(Exception):
+    """What is said in one line, and the exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A `ray start --block`: the leader of a session that all its processes belong to."""
+
+    name: str
+    pid: int
+    start: int
+    """When it began, in ticks since the machine did: tells it from a later one of this number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What was started, and where."""
+
+    address: str
+    temporary: str
+    """Ray's own folder, with sockets and logs."""
+
+    boot: str
+    """Of the machine: after another, no process is ours."""
+
+    nodes: tuple[Node, ...] = ()
+    """The head first."""
+
+    def processes(self) -> list[Process]:
+        """All that live of what was started."""
+        if self.boot != boot():
+            return []
+        return members({node.pid: node.start for node in self.nodes}, processes())
+
+    def living(self) -> list[Node]:
+        """Nodes whose `ray start` runs."""
+        running = {(each.pid, each.start) for each in self.processes()}
+        return [node for node in self.nodes if (node.pid, node.start) in running]
+
+
+def default_folder() -> Path:
+    """Where file and token lie unless the user says otherwise."""
+    return platformdirs.user_cache_path("mpc-router") / "cluster"
+
+
+def token_of(address: str) -> Path | None:
+    """The token's file, if this is the address of the cluster in the default folder."""
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(Refused, OSError):
+        found = read(default_folder())
+        same = found is not None and found.address == f"{LOOPBACK}:{port}"
+        if same and host in (LOOPBACK, "localhost"):
+            return default_folder() / TOKEN
+    return None
+
+
+def read(folder: Path) -> Cluster | None:
+    """What was started there; None if nothing was.
+
+    Raises:
+        Refused: the file says nothing that can be understood.
+    """
+    try:
+        tree = json.loads((folder / STATE).read_text())
+        nodes = tuple(Node(**node) for node in tree.pop("nodes"))
+        return Cluster(**tree, nodes=nodes)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Refused(
+            f"{folder / STATE} cannot be read; end its processes by hand, then delete it", 3
+        ) from error
+
+
+def write(folder: Path, cluster: Cluster) -> None:
+    """Keeps it, whole or not at all."""
+    fresh = folder / f"{STATE}.new"
+    write_private(fresh, json.dumps(dataclasses.asdict(cluster), indent=1))
+    fresh.replace(folder / STATE)
+
+
+def remove(folder: Path) -> None:
+    """Forgets the cluster and its token."""
+    for name in (TOKEN, STATE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file that only its owner may read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+
+
+def make_private(folder: Path) -> None:
+    """A folder that only its owner may look into.
+
+    Raises:
+        Refused: it cannot be made, or is open to others.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise Refused(f"--folder {folder} cannot be used: {error.strerror}", 2) from error
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise Refused(f"--folder {folder} is open to others; give one that is yours alone", 2)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise Refused(f"--folder {folder} cannot be written to; give another", 2)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One `up` or `down` at a time.
+
+    Raises:
+        Refused: another is at work.
+    """
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refused(f"another up or down is at work in {folder}; wait for it", 3) from error
+        yield
+    finally:
+        os.close(number)
