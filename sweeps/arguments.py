@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="the plan and an estimate; writes only caches")
     add("--resume", type=Path, metavar="RUN", help="go on with what has not ended")
     add("--repair", action="store_true", help="with --resume: keep what is sound of a damaged run")
+    add("--retry-failed", action="store_true", help="with --resume: FAILED trials once more")
     add("--no-report", action="store_true", help="tables only")
     add("--quiet", action="store_true", help="a line a pack and the front, no more")
     add("--list", action="store_true", help="the studies that ship")

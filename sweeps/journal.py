@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from sweeps.durable import sync_folder
 from sweeps.state import Event, JournalError, State, apply, replay
 
 VERSION: Final = 1
@@ -217,15 +218,6 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes names in a folder durable: a new file, or one that was renamed."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _plain(value: Any) -> Any:

@@ -45,17 +45,38 @@ def damaged_parts(run: Path, state: State) -> dict[str, str]:
 
 def trials_of(names: set[str], state: State) -> list[str]:
     """Trials whose bulk files these are; of a bracket all trials, for they were ranked together."""
-    packs = {
-        state.pack_of[key]
-        for key, ending in state.endings.items()
-        if {ending.part, ending.experts} & names
-    }
-    keys = {key for key, ending in state.endings.items() if {ending.part, ending.experts} & names}
-    for name in packs:
+    return _with_brackets(
+        {key for key, ending in state.endings.items() if {ending.part, ending.experts} & names},
+        state,
+    )
+
+
+def _with_brackets(keys: set[str], state: State) -> list[str]:
+    """These trials, and those that were ranked with them inside their packs."""
+    for name in {state.pack_of[key] for key in keys}:
         if state.packs[name].stopping == INSIDE:
             mine = (trial.key for trial in state.packs[name].trials)
-            keys |= {key for key in mine if state.pack_of[key] == name}  # others were finished
+            keys = keys | {
+                key for key in mine if state.pack_of[key] == name
+            }  # others were finished
     return [key for key in state.trials if key in keys]
+
+
+def retry_failed(journal: Journal) -> str:
+    """Lets go of the endings of FAILED trials; says so in a sentence.
+
+    Of a bracket all trials begin anew: the place of one that failed may have gone to another.
+    """
+    state = journal.state
+    failed = {key for key, ending in state.endings.items() if ending.status == FAILED}
+    if not failed:
+        return "no trial FAILED; nothing is tried again"
+    keys = _with_brackets(failed, state)
+    journal.append("reopened", keys=keys, reason="--retry-failed")
+    more = f", and with them {len(keys) - len(failed)} of their brackets" * (
+        len(keys) > len(failed)
+    )
+    return f"{len(failed)} FAILED trials are tried again{more}"
 
 
 def refuse_damage(run: Path, state: State) -> None:

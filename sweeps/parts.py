@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sweeps.durable import settle
+
 EXPERTS: Final = "experts.parquet"
 EXAMPLES: Final = "examples.parquet"
 
@@ -54,11 +56,8 @@ def write(path: Path, tables: Iterable[pa.Table]) -> str:
     fresh = Path(name)
     try:
         pq.write_table(pa.concat_tables(list(tables)), fresh, compression="zstd")
-        with fresh.open("rb+") as file:
-            os.fsync(file.fileno())
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        fresh.chmod(0o644)
-        fresh.replace(path)
+        found = digest(fresh)
+        settle(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
     return found

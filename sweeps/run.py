@@ -89,8 +89,9 @@ def _check_flags(args: argparse.Namespace) -> None:
     if args.name is not None and (args.debug or args.dry_run):
         raise InputError("--name names a run's folder, and --debug and --dry-run make none")
     if args.resume is None:
-        if args.repair:
-            raise InputError("--repair goes with --resume RUN")
+        for flag, there in (("--repair", args.repair), ("--retry-failed", args.retry_failed)):
+            if there:
+                raise InputError(f"{flag} goes with --resume RUN")
         return
     given = {"--debug": args.debug, "--dry-run": args.dry_run, "--name": args.name is not None}
     given |= {"--key": args.key is not None, "--run": args.run is not None}
@@ -236,6 +237,8 @@ def _resume(args: argparse.Namespace) -> int:
         if args.repair and (said := mending.reopen(journal, args.resume)):
             display.say(said, style="yellow")
             worker.write_shared_parts([each.inputs for each in ready], args.resume / PARTS_FOLDER)
+        if args.retry_failed:
+            display.say(mending.retry_failed(journal))
         share = _share(args, study)
         planner = _planner(study, ready, share)
         journal.append("resumed", budget=study.budget.plain())

@@ -17,6 +17,7 @@ import yaml
 
 from analysis import schema
 from sweeps import parts
+from sweeps.durable import settle
 from sweeps.records import FAILED, FIRST_SET, INTERRUPTED, Ending, Report, SweepError, Trial
 from sweeps.state import State
 
@@ -262,7 +263,7 @@ def _write(run: Path, table: str, run_name: str, chunks: Iterable[pa.Table]) -> 
             writer.write_table(chunk.cast(stamped))
         assert writer is not None
         writer.close()
-        _settle(fresh, path)
+        settle(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -271,7 +272,7 @@ def _write_text(path: Path, text: str) -> None:
     fresh = _fresh(path)
     try:
         fresh.write_text(text, encoding="utf-8")
-        _settle(fresh, path)
+        settle(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -280,11 +281,3 @@ def _fresh(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     return Path(name)
-
-
-def _settle(fresh: Path, path: Path) -> None:
-    """On disk, then under its name."""
-    with fresh.open("rb+") as file:
-        os.fsync(file.fileno())
-    fresh.chmod(0o644)
-    fresh.replace(path)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sweeps import stacks
 from sweeps.journal import read
 from sweeps.ledger import Ledger
-from sweeps.records import Message, Pack
-from tests.sweeps.conftest import assert_same_tables
+from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack, Trial
+from tests.sweeps.conftest import assert_same_tables, rows
 from tests.sweeps.test_searches import FINISHED
 
 Command = Callable[..., int]
+Made = Generator[Any, Any, None]
 
 
 @pytest.fixture
@@ -113,3 +117,35 @@ def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
     (other / "stop").unlink(missing_ok=True)
     assert command("--resume", str(other), "--no-report", "--quiet") == 0
     assert_same_tables(other, run)
+
+
+def test_failed_trials_are_tried_again_when_asked(
+    run: Path, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    real = stacks.events
+
+    def out_of_memory(trials: Sequence[Trial], *more: Any, **named: Any) -> Made:
+        """The stacks of the second bracket fail after their first epoch."""
+        made, answer = real(trials, *more, **named), None
+        for count in itertools.count():
+            if count == 1 and trials[0].point >= "p06":
+                raise RuntimeError("CUDA out of memory")
+            try:
+                answer = yield made.send(answer)
+            except StopIteration:
+                return
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacks, "events", out_of_memory)
+        assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 4
+    failed = tmp_path / "runs" / "f"
+    reasons = {trial["reason"] for trial in rows(failed, "trials") if trial["status"] == FAILED}
+    assert reasons == {"RuntimeError: CUDA out of memory"}
+    capsys.readouterr()
+    assert command("--resume", str(failed), "--no-report", "--quiet") == 4
+    again = ("--resume", str(failed), "--retry-failed", "--no-report", "--quiet")
+    assert command(*again) == 0
+    assert "FAILED trials are tried again" in capsys.readouterr().err
+    assert {trial["status"] for trial in rows(failed, "trials")} == {COMPLETED, STOPPED}
+    assert command(*again) == 0
+    assert "no trial FAILED" in capsys.readouterr().err

@@ -38,6 +38,7 @@ FLAGS = {
         "--dry-run",
         "--resume",
         "--repair",
+        "--retry-failed",
         "--no-report",
         "--quiet",
         "--list",
