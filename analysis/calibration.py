@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from analysis.cascades import confidence
 from analysis.fronts import SELECTION, Survey
 from analysis.load import Run, RunError
 from analysis.outcomes import outcomes, roster
-from analysis.recorded import Experts, examples, expert_outputs
+from analysis.recorded import examples, expert_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,10 +58,13 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
     Temperatures are fitted on selection, by expert, errors are of the survey's split. A row: kind
     (`expert`, `point`), label, temperature (NaN of a point, which uses its experts'), accuracy,
     confidence (mean), before, after (calibration errors), low, high (95 % percentile interval of
-    `after` over resamples of the examples, the same for all replicates of a point).
+    `after` over resamples of the examples, the same for all replicates of a point). An expert that
+    several sets share has one row; where experts of one name differ, each has one, with its set's
+    id. Experts that trained with a trial are that trial's own: they have no rows, and their points
+    do.
 
     Raises:
-        RunError: a regression, which has no confidences; experts that differ between trials.
+        RunError: a regression, which has no confidences.
     """
     import pandas as pd
 
@@ -71,44 +75,79 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
     ids = dict(
         zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
     )
-    sets = {ids[key] for key in whole.keys}
-    if len(sets) > 1:
-        raise RunError(
-            f"{run.name}: its trials have {len(sets)} sets of experts; calibration is that of one"
-        )
-    (experts_id,) = sets
-    there, here = (expert_outputs(run, experts_id, split) for split in (SELECTION, survey.split))
-    classes = there.output.shape[-1]
-    labels = {split: examples(run, split).labels for split in (SELECTION, survey.split)}
-    if classes <= max(each.max() for each in labels.values()):
-        raise RunError(
-            f"{run.name}: experts give {classes} logits, fewer than there are labels; confidences "
-            "say nothing of the missing ones"
-        )
-    scales = [temperature(each, labels[SELECTION].astype(np.intp)) for each in there.output]
-    plain, scaled = confidence(here.output), _scaled(here, scales)
-    right = here.prediction == labels[survey.split]
-    names = run.expert_names
-    rows = [
-        {"kind": "expert", "label": names[k], "temperature": scales[k]}
-        | _errors(plain[k][None], scaled[k][None], right[k][None])
-        for k in range(len(scales))
-    ]
     place = {key: number for number, key in enumerate(whole.keys)}
     members = {point.point: point.keys for point in whole.points}
-    for _, row in survey.front.iterrows():
-        lanes = [place[key] for key in members[str(row["point"])]]
-        routes = seen.routes[lanes].astype(np.intp)
-        column = np.arange(plain.shape[1])
+    front = [str(point) for point in survey.front["point"]]
+    served = {
+        ids[key]: lane
+        for lane, key in enumerate(whole.keys)
+        if not run.sets[int(seen.set_of[lane])].joint
+    }
+    wanted = dict.fromkeys([*served, *(ids[key] for point in front for key in members[point])])
+    judged = {name: _Judged.of(run, name, survey.split) for name in wanted}
+    experts = {
+        (int(seen.pool_of[lane]), member): (name, k)
+        for name, lane in served.items()
+        for k, member in enumerate(seen.own[lane])
+    }
+    rows = []
+    for (_, member), (name, k) in sorted(experts.items()):
+        label = run.expert_names[member] + (f" [{name[:6]}]" if len(seen.pools) > 1 else "")
+        rows.append(judged[name].row(k, label))
+    for point, label in zip(front, survey.front["label"], strict=True):
+        each = [(judged[ids[key]], seen.routes[place[key]]) for key in members[point]]
+        own = [seen.own[place[key]] for key in members[point]]
+        taken = [
+            one.taken(np.searchsorted(mine, route))
+            for (one, route), mine in zip(each, own, strict=True)
+        ]
+        plain, scaled, right = (np.stack(part) for part in zip(*taken, strict=True))
         rows.append(
-            {"kind": "point", "label": str(row["label"]), "temperature": float("nan")}
-            | _errors(plain[routes, column], scaled[routes, column], right[routes, column])
+            {"kind": "point", "label": str(label), "temperature": float("nan")}
+            | _errors(plain, scaled, right)
         )
     return pd.DataFrame(rows)
 
 
-def _scaled(said: Experts, scales: list[float]) -> Values:
-    return confidence(said.output / np.asarray(scales)[:, None, None])
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A set of experts on the quoted split, their temperatures fitted on selection."""
+
+    temperatures: tuple[float, ...]
+    plain: Values
+    scaled: Values
+    """(K, N) confidences before and after temperature."""
+
+    right: NDArray[np.bool_]
+    """(K, N)."""
+
+    @classmethod
+    def of(cls, run: Run, experts_id: str, split: str) -> _Judged:
+        there, here = (expert_outputs(run, experts_id, side) for side in (SELECTION, split))
+        labels = {side: examples(run, side).labels for side in (SELECTION, split)}
+        classes = there.output.shape[-1]
+        if classes <= max(each.max() for each in labels.values()):
+            raise RunError(
+                f"{run.name}: experts give {classes} logits, fewer than there are labels; "
+                "confidences say nothing of the missing ones"
+            )
+        fitted = [temperature(each, labels[SELECTION].astype(np.intp)) for each in there.output]
+        return cls(
+            temperatures=tuple(fitted),
+            plain=confidence(here.output),
+            scaled=confidence(here.output / np.asarray(fitted)[:, None, None]),
+            right=here.prediction == labels[split],
+        )
+
+    def row(self, expert: int, label: str) -> dict[str, Any]:
+        mine = self.plain[expert][None], self.scaled[expert][None], self.right[expert][None]
+        said = {"kind": "expert", "label": label, "temperature": self.temperatures[expert]}
+        return said | _errors(*mine)
+
+    def taken(self, routes: NDArray[np.intp]) -> tuple[Values, Values, NDArray[np.bool_]]:
+        """Of the expert that each example (N,) is sent to."""
+        column = np.arange(len(routes))
+        return self.plain[routes, column], self.scaled[routes, column], self.right[routes, column]
 
 
 def _errors(plain: Values, scaled: Values, right: NDArray[np.bool_]) -> dict[str, Any]:

@@ -288,6 +288,12 @@ def calibration_sentence(found: Answers) -> str:
     if found.calibration is None:
         return ""
     experts = found.calibration[found.calibration["kind"] == "expert"]
+    if experts.empty:
+        before, after = (found.calibration[name].mean() for name in ("before", "after"))
+        return (
+            "Expected calibration error of the front's routers, each trial with its own experts, "
+            f"before and after temperatures fitted on selection: {before:.3f} to {after:.3f}."
+        )
     said = ", ".join(
         f"{row['label']} {row['before']:.3f} to {row['after']:.3f} (T = {row['temperature']:.2f})"
         for row in experts.to_dict("records")

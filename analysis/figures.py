@@ -178,6 +178,7 @@ def _offered(found: Answers | None) -> list[dict[str, Any]]:
                 "cost": round(float(row["cost"]), 5),
                 "score": round(float(row["score"]), 5),
                 "what": row["label"],
+                "pool": row["pool"],
             }
             for row in cascades.to_dict("records")
         ]
@@ -188,6 +189,7 @@ def _offered(found: Answers | None) -> list[dict[str, Any]]:
                 "cost": round(each.cost, 5),
                 "score": round(each.score, 5),
                 "what": f"bias {each.bias:.3g}",
+                "pool": "",
             }
             for each in found.operating or ()
         ]
@@ -204,6 +206,7 @@ def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -
             x=x,
             y=y,
             color=colour,
+            detail="pool:N",
             order="cost:Q",
             tooltip=[
                 alt.Tooltip("kind:N", title="what"),

@@ -7,19 +7,20 @@ in shares of the headroom as estimated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis import offers, resampling
-from analysis.cascades import Cascade, CascadeFront, cascade_routes, confidence
+from analysis.cascades import CascadeFront, cascade_routes, confidence
 from analysis.choice import best_within
 from analysis.fronts import ABOVE, BELOW, EQUAL, SELECTION, Survey
 from analysis.held import Yards, seed_draws
 from analysis.load import Run, RunError
-from analysis.outcomes import outcomes, roster
+from analysis.outcomes import Outcomes, outcomes, roster
 from analysis.recorded import expert_outputs
 from analysis.resampling import interval
 from analysis.yardsticks import LEAST_ROOM
@@ -52,62 +53,73 @@ class Rival:
 
 
 def headroom(run: Run, survey: Survey) -> pd.DataFrame:
-    """The front's gates, then the front of the cascades: a row each, cheapest first.
+    """The front's gates, then the front of the cascades of every set of experts: a row each.
 
-    Columns: kind (`gate`, `cascade`), label, score, cost, over_mix, over_mix_low, over_mix_high,
+    Columns: kind (`gate`, `cascade`), label, pool (which set of experts a cascade is of, where the
+    run has several; else empty), score, cost, over_mix, over_mix_low, over_mix_high,
     selection_over_mix (to choose by: the same on selection),
     headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `LEAST_ROOM`),
     verdict.
-    Cascades are chosen on selection and quoted on the survey's split, as gates are.
+    Cascades are chosen on selection and quoted on the survey's split, as gates are; coin and oracle
+    are those of their own experts. Regressions have no cascades, and where experts train with each
+    trial there would be others for every trial: then rows are gates alone.
 
     Raises:
-        RunError: experts differ between trials, or a table lacks rows. A regression has no
-            cascades: its rows are gates alone.
+        RunError: a table lacks rows.
     """
     import pandas as pd
 
     rows = [_gate(survey, row) for _, row in survey.front.iterrows()]
     if not run.task.regression:
-        rows += _Cascades.of(run, survey).rows()
+        for each in _cascades(run, survey).values():
+            rows += each.rows()
     return pd.DataFrame(rows)
 
 
 def against_cascades(run: Run, survey: Survey) -> list[Rival]:
-    """Every gate of the front beside the best cascade that costs no more, chosen on selection.
+    """Every gate of the front beside the best cascade of its experts that costs no more.
 
-    A gate that is cheaper than every cascade has no rival. The difference's interval is paired over
-    resamples of examples and leans of seeds.
+    Cascades are chosen on selection; a gate that is cheaper than all of them has no rival. The
+    difference's interval is paired over resamples of examples and leans of seeds.
 
     Raises:
-        RunError: the task is a regression, or experts differ between trials.
+        RunError: the task is a regression, or experts train with each trial.
     """
-    mine = _Cascades.of(run, survey)
+    mine = _cascades(run, survey)
+    if not mine:
+        raise RunError(
+            f"{run.name}: experts train with each trial, so every trial has cascades of its own "
+            "(analysis.offers.cascades gives them); gates are held against the coin and the oracle "
+            "of their own experts, and cascades are not shown"
+        )
     whole = roster(run)
     leans = seed_draws(whole, survey.resamples, 0)
     quoted = outcomes(run, whole, survey.split)
-    scores = resampling.weighted_scores(run.task, quoted.predictions, quoted.labels, mine.weights)
+    weights = _weights(quoted, survey)
+    scores = resampling.weighted_scores(run.task, quoted.predictions, quoted.labels, weights)
     place = {key: number for number, key in enumerate(whole.keys)}
-    members = {point.point: [place[key] for key in point.keys] for point in whole.points}
+    members = {point.point: point.keys for point in whole.points}
+    ids = _experts_ids(run)
     found = []
     for _, row in survey.front.iterrows():
-        chosen = best_within(
-            mine.front.chosen.scores, mine.front.chosen.costs, cap=float(row["selection_cost"])
-        )
-        if chosen is None:
+        keys = members[str(row["point"])]
+        same = {ids[key] for key in keys}
+        rival = mine.get(same.pop()) if len(same) == 1 else None
+        chosen = None if rival is None else rival.within(float(row["selection_cost"]))
+        if rival is None or chosen is None:
             continue
-        lanes = scores[members[str(row["point"])]] - mine.scores[chosen]
-        gap = resampling.over_seeds(lanes, leans[len(lanes)])
-        low, high = interval(gap)
+        lanes = scores[[place[key] for key in keys]] - rival.scores[chosen]
+        low, high = interval(resampling.over_seeds(lanes, leans[len(lanes)]))
         found.append(
             Rival(
                 point=str(row["point"]),
                 label=str(row["label"]),
-                cascade=mine.label(chosen),
+                cascade=rival.label(chosen),
                 gate_score=float(row["score"]),
                 gate_cost=float(row["cost"]),
-                cascade_score=float(mine.front.quoted.scores[chosen]),
-                cascade_cost=float(mine.front.quoted.costs[chosen]),
-                difference=float(row["score"]) - float(mine.front.quoted.scores[chosen]),
+                cascade_score=float(rival.front.quoted.scores[chosen]),
+                cascade_cost=float(rival.front.quoted.costs[chosen]),
+                difference=float(row["score"]) - float(rival.front.quoted.scores[chosen]),
                 low=float(low),
                 high=float(high),
             )
@@ -119,6 +131,7 @@ def _gate(survey: Survey, row: Any) -> dict[str, Any]:
     return _row(
         GATE,
         str(row["label"]),
+        "",
         float(row["score"]),
         float(row["cost"]),
         (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
@@ -127,7 +140,13 @@ def _gate(survey: Survey, row: Any) -> dict[str, Any]:
 
 
 def _row(
-    kind: str, label: str, score: float, cost: float, over: tuple[float, float, float], best: float
+    kind: str,
+    label: str,
+    pool: str,
+    score: float,
+    cost: float,
+    over: tuple[float, float, float],
+    best: float,
 ) -> dict[str, Any]:
     left = best - (score - over[0])
     share = [each / left if left >= LEAST_ROOM else np.nan for each in over]
@@ -135,6 +154,7 @@ def _row(
     return {
         "kind": kind,
         "label": label,
+        "pool": pool,
         "score": score,
         "cost": cost,
         **dict(zip(("over_mix", "over_mix_low", "over_mix_high"), over, strict=True)),
@@ -145,62 +165,38 @@ def _row(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Cascades:
-    """The front of the cascades of a run's experts, under every weighting of the examples."""
+    """The front of the cascades of one set of experts, under every weighting of the examples."""
 
-    survey: Survey
     front: CascadeFront
     names: tuple[str, ...]
-    weights: resampling.Weights
+    """(K,) of the set's experts."""
+
+    pool: str
+    """The set's name, where the run has several; else empty."""
+
     scores: Values
     """(T, B) on the quoted split."""
 
     over: Values
-    """(T, B): above a coin between the single experts at the cascade's cost."""
+    """(T, B): above a coin between the set's single experts at the cascade's cost."""
 
     chosen_over: Values
     """(T,) the same on selection."""
 
-    @classmethod
-    def of(cls, run: Run, survey: Survey) -> _Cascades:
-        fronts = offers.cascades(run, split=survey.split, vector=survey.vector.name)
-        if len(fronts) > 1:
-            raise RunError(
-                f"{run.name}: its trials have {len(fronts)} sets of experts; headroom and cascades "
-                "are those of one set: look at one pool at a time (analysis.offers.cascades)"
-            )
-        (front,) = fronts.values()
-        quoted = outcomes(run, roster(run), survey.split, need_routes=False)
-        (pool,) = quoted.pools
-        weights = resampling.example_weights(
-            len(quoted.labels), survey.resamples, np.random.default_rng([0, 3])
-        )
-        routes, costs = _routes(run, front.cascades, survey)
-        said = np.take_along_axis(pool.prediction, routes, axis=0)
-        scores = resampling.weighted_scores(run.task, said, quoted.labels, weights)
-        scores[:, 0] = front.quoted.scores
-        paid = _weighted_means(costs, weights)
-        yards = Yards.of(run.task, quoted, survey.vector, weights)
-        coin = np.asarray([yards.mix.at(row[None])[0] for row in paid])
-        chosen = outcomes(run, roster(run), SELECTION, need_routes=False)
-        once = np.ones((1, len(chosen.labels)), np.float32)
-        there = Yards.of(run.task, chosen, survey.vector, once).mix
-        return cls(
-            survey=survey,
-            front=front,
-            chosen_over=front.chosen.scores - there.at(front.chosen.costs[:, None])[:, 0],
-            names=run.expert_names,
-            weights=weights,
-            scores=scores,
-            over=scores - coin,
-        )
+    best: Values
+    """(T,) what the oracle of the set's experts reaches at the cascade's cost."""
+
+    def within(self, cap: float) -> int | None:
+        """The cascade that scores best for at most this cost on selection."""
+        return best_within(self.front.chosen.scores, self.front.chosen.costs, cap=cap)
 
     def label(self, place: int) -> str:
-        """`2 layers, then 6 layers under .83`."""
+        """`2 layers, then 6 layers under .83`, and in brackets the set, where there are several."""
         one = self.front.cascades[place]
         steps = [self.names[one.chain[0]]]
         for threshold, expert in zip(one.thresholds, one.chain[1:], strict=True):
             steps.append(f"{self.names[expert]} under {threshold:.3g}")
-        return ", then ".join(steps)
+        return ", then ".join(steps) + (f" [{self.pool}]" if self.pool else "")
 
     def rows(self) -> list[dict[str, Any]]:
         low, high = interval(self.over)
@@ -210,24 +206,85 @@ class _Cascades:
             _row(
                 CASCADE,
                 self.label(int(place)),
+                self.pool,
                 float(scores[place]),
                 float(costs[place]),
                 (float(self.over[place, 0]), float(low[place]), float(high[place])),
-                best=float(self.survey.oracle_curve.at(costs[place])),
+                best=float(self.best[place]),
             )
             | {"selection_over_mix": float(self.chosen_over[place])}
             for place in order
         ]
 
 
-def _routes(
-    run: Run, cascades: tuple[Cascade, ...], survey: Survey
-) -> tuple[NDArray[np.intp], Values]:
-    """Whose answer each cascade takes, and what it pays: (T, N) both, on the quoted split."""
-    key = roster(run).points[0].keys[0]
-    (experts_id,) = run.trials.loc[run.trials["key"] == key, "experts_id"].astype(str)
-    sure = confidence(expert_outputs(run, experts_id, survey.split).output)
-    return cascade_routes(cascades, sure, vector=survey.vector)
+def _cascades(run: Run, survey: Survey) -> dict[str, _Cascades]:
+    """By `experts_id`, of every set of experts that was trained once for all its trials."""
+    fronts = offers.cascades(run, split=survey.split, vector=survey.vector.name, joint=False)
+    if not fronts:
+        return {}
+    whole = roster(run)
+    quoted = outcomes(run, whole, survey.split, need_routes=False)
+    chosen = outcomes(run, whole, SELECTION, need_routes=False)
+    weights = _weights(quoted, survey)
+    yards = Yards.of(run.task, quoted, survey.vector, weights)
+    once = np.ones((1, len(chosen.labels)), np.float32)
+    there = Yards.of(run.task, chosen, survey.vector, once)
+    ids = _experts_ids(run)
+    lanes = {ids[key]: lane for lane, key in reversed(list(enumerate(whole.keys)))}
+    called = _called(run, {name: quoted.own[lanes[name]] for name in fronts})
+    found = {}
+    for name, front in fronts.items():
+        lane = lanes[name]
+        own = quoted.own[lane]
+        mix = yards.mixes[int(quoted.pool_of[lane]), own]
+        mix_there = there.mixes[int(chosen.pool_of[lane]), own]
+        vector = replace(
+            survey.vector, experts=tuple(survey.vector.experts[member] for member in own)
+        )
+        said = expert_outputs(run, name, survey.split)
+        routes, costs = cascade_routes(front.cascades, confidence(said.output), vector=vector)
+        answers = np.take_along_axis(said.prediction, routes, axis=0)
+        scores = resampling.weighted_scores(run.task, answers, quoted.labels, weights)
+        scores[:, 0] = front.quoted.scores
+        paid = _weighted_means(costs, weights)
+        coin_there = mix_there.at(front.chosen.costs[:, None])[:, 0]
+        found[name] = _Cascades(
+            front=front,
+            names=tuple(run.expert_names[member] for member in own),
+            pool=called[name],
+            scores=scores,
+            over=scores - np.asarray([mix.at(row[None])[0] for row in paid]),
+            chosen_over=front.chosen.scores - coin_there,
+            best=yards.curves[int(quoted.pool_of[lane]), own].at(front.quoted.costs),
+        )
+    return found
+
+
+def _called(run: Run, sets: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    """Sets of experts by their number, or their names; equals also by the beginning of their id."""
+    if len(sets) == 1:
+        return dict.fromkeys(sets, "")
+    if len({len(own) for own in sets.values()}) == len(sets):
+        return {name: f"pool of {len(own)}" for name, own in sets.items()}
+    plain = {name: ", ".join(run.expert_names[one] for one in own) for name, own in sets.items()}
+    twins = Counter(plain.values())
+    return {
+        name: f"{text}; experts {name[:6]}" if twins[text] > 1 else text
+        for name, text in plain.items()
+    }
+
+
+def _experts_ids(run: Run) -> dict[str, str]:
+    """By trial, whose experts it was trained with."""
+    return dict(
+        zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
+    )
+
+
+def _weights(quoted: Outcomes, survey: Survey) -> resampling.Weights:
+    """The resamples of examples that the survey drew."""
+    rng = np.random.default_rng([0, 3])
+    return resampling.example_weights(len(quoted.labels), survey.resamples, rng)
 
 
 def _weighted_means(values: Values, weights: resampling.Weights) -> Values:

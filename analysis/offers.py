@@ -78,9 +78,17 @@ def bias_curves(
 
 
 def cascades(
-    run: Run, *, split: str | None = None, vector: str | None = None, levels: int = LEVELS
+    run: Run,
+    *,
+    split: str | None = None,
+    vector: str | None = None,
+    levels: int = LEVELS,
+    joint: bool = True,
 ) -> dict[str, CascadeFront]:
     """The front of cascades of every set of trained experts, by `experts_id`.
+
+    Where experts train with each trial, every trial has a front of its own; those are left out
+    unless `joint`.
 
     Raises:
         RunError: the task is a regression (no confidence to decide by), no point is whole, or a
@@ -94,6 +102,8 @@ def cascades(
     reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
     found: dict[str, CascadeFront] = {}
     for point in roster(run).points:
+        if run.sets[run.set_of_point[point.point]].joint and not joint:
+            continue
         for key in point.keys:
             if reader.experts_id(key) in found:
                 continue

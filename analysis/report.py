@@ -93,6 +93,7 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
         named=len(run.settings) > MOST_NAMED,
         offers=contents.offer_rows(run, found),
         rivals=contents.rival_rows(run, found),
+        several=found.headroom is not None and found.headroom["pool"].nunique() > 1,
         depends=contents.depends_rows(run, found),
         leaks=contents.leak_rows(run, found),
         quality=contents.quality_rows(found),

@@ -1,64 +1,21 @@
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from analysis import schema
 from analysis.fronts import points
 from analysis.load import Run, RunError, load_run
 from analysis.offers import bias_curves, cascades
 from mpc_router.tasks import evaluate
 from tests.analysis.conftest import WriteRun
+from tests.analysis.several_sets import two_sets
 
 
 @pytest.fixture(scope="module")
 def mixed(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The plain run, but its point p2 (which never calls the third expert) has two experts."""
-    folder = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("mixed") / "run"))
-
-    def rewrite(table: str, rows: list[dict[str, object]]) -> None:
-        path = folder / schema.table_file(table)
-        kept = pq.read_schema(path)
-        pq.write_table(pa.Table.from_pylist(rows, kept), path)
-
-    def rows_of(table: str) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = pq.read_table(folder / f"{table}.parquet").to_pylist()
-        return found
-
-    trials = rows_of("trials")
-    small = {row["key"] for row in trials if row["point"] == "p2"}
-    rewrite(
-        "trials", [{**row, "experts_id": "e1"} if row["key"] in small else row for row in trials]
-    )
-    routing = [
-        {**row, "logits": list(row["logits"])[:2]} if row["key"] in small else row  # type: ignore[call-overload]
-        for row in rows_of("routing")
-    ]
-    rewrite("routing", routing)
-    experts = rows_of("experts")
-    pair = [{**row, "experts_id": "e1"} for row in experts if row["expert"] in (0, 1)]
-    rewrite("experts", [*experts, *pair])
-    path = folder / schema.PROVENANCE_FILE
-    facts = json.loads(path.read_text())
-    whole = {name: facts[name] for name in ("experts", "stem", "cost_vectors")}
-    constants = facts["cost_vectors"]["constants"]
-    two = {
-        "experts": facts["experts"][:2],
-        "stem": facts["stem"],
-        "cost_vectors": {"constants": {**constants, "experts": constants["experts"][:2]}},
-    }
-    facts["sets"] = [
-        {**whole, "name": "K3", "points": ["p0", "p1", "p3"], "joint": False, "experts_id": "e0"},
-        {**two, "name": "K2", "points": ["p2"], "joint": False, "experts_id": "e1"},
-    ]
-    path.write_text(json.dumps(facts))
-    return load_run(folder)
+    return two_sets(run_folder, tmp_path_factory.mktemp("mixed") / "run")
 
 
 @pytest.mark.parametrize("which", ["run", "mixed"])
