@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from analysis import front, schema
 from analysis.load import RunError, load_run
 from mpc_router.checkpoint import CheckpointError, load
 from mpc_router.commands import eval as evaluate
+from sweeps import plan, stacks
 from sweeps.journal import Journal, read
+from sweeps.records import FAILED
 from sweeps.state import State, replay
-from tests.sweeps.conftest import assert_same_tables
+from tests.sweeps.conftest import assert_same_tables, rows
 from tests.sweeps.faults import Damage, Laboratory, damages, examples, laboratory
 
 SHARES = st.floats(0, 1, exclude_max=True)
@@ -368,3 +371,29 @@ def test_eval_refuses_a_damaged_checkpoint_in_a_sentence(
         assert str(folder) in lines[-1]
 
     refused()
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="every failing trial has a line")
+def test_a_thousand_failing_trials_are_exit_4_and_few_lines(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_of = functools.cache(plan.config_of)  # what takes the time, and is not looked at here
+    for module in (plan, stacks):
+        monkeypatch.setattr(module, "config_of", config_of)
+    alphas = ", ".join(str(number / 1000) for number in range(1, 51))
+    run = lab.fresh()
+    said = lab.ask(
+        *("mrpc_grid", "pool=sample", "router_hidden_size=8", "epochs=2", "start=[]", "beta=0.01"),
+        *(f"alpha={{grid: [{alphas}]}}", f"seeds={list(range(20))}", "learning_rate=1e30"),
+        *("--sample", "--out", str(run.parent), "--name", run.name),
+    )
+    assert said.code == 4
+    trials = rows(run, "trials")
+    assert [trial["status"] for trial in trials] == [FAILED] * 1000
+    assert all("became NaN or infinite at step" in trial["reason"] for trial in trials)
+    assert "1000 trials FAILED; `reason` in trials.parquet says why" in said.err
+    assert "Traceback" not in said.err
+    packs = len({trial["pack"] for trial in trials})
+    assert len(said.err.splitlines()) < 3 * packs + 20
+    assert len(said.err) < 20_000
