@@ -18,6 +18,7 @@ from analysis.fronts import Survey
 from analysis.headroom import Rival, against_cascades, headroom
 from analysis.indicators import Surface
 from analysis.load import Run, RunError
+from analysis.objectives import objective_front, own_objectives
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,9 @@ class Answers:
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
     quality: progress.Quality | None = None
+    objectives: pd.DataFrame | None = None
+    """Of a study that optimises more, or other, than score and cost; see `objective_front`."""
+
     importance: pd.DataFrame | None = None
     settings: pd.DataFrame | None = None
     epochs: pd.DataFrame | None = None
@@ -95,6 +99,11 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         "calibration": ask("calibration", lambda: calibration(run, survey)),
         "moving": ask("who moves along the front", lambda: agreement.moving_examples(run, survey)),
     }
+    if own_objectives(run):
+        asked["objectives"] = ask(
+            "the front of the study's own objectives",
+            lambda: objective_front(run, split=survey.split, resamples=survey.resamples),
+        )
     if deep:
         asked |= {
             "importance": ask("which setting mattered", lambda: parameters.importance(run)),

@@ -240,7 +240,7 @@ class _Seen:
         count = taken.resamples
         sizes = sorted({len(point.seeds) for point in whole.points})
         seeds = {
-            size: resampling.seed_weights(size, count, np.random.default_rng([stream, 1, size]))
+            size: resampling.seed_leans(size, count, np.random.default_rng([stream, 1, size]))
             for size in sizes
         }
         rng = np.random.default_rng([stream, 3])

@@ -336,8 +336,8 @@ def provenance_rows(run: Run, survey: Survey) -> list[tuple[str, str]]:
         ("versions", _pairs(facts.get("versions"))),
         (
             "intervals",
-            f"95 % percentile bootstrap, {survey.resamples} resamples of examples and of the seeds "
-            "that there are",
+            f"95 % percentiles of {survey.resamples} draws: resampled examples and, where seeds "
+            "differ by more than their examples explain, Student's t over seeds",
         ),
         ("tables", f"schema version {facts['schema']}"),
     ]

@@ -17,7 +17,7 @@ from analysis import offers, resampling
 from analysis.cascades import Cascade, CascadeFront, cascade_routes, confidence
 from analysis.choice import best_within
 from analysis.fronts import ABOVE, BELOW, EQUAL, SELECTION, Survey
-from analysis.held import Yards
+from analysis.held import Yards, seed_draws
 from analysis.load import Run, RunError
 from analysis.outcomes import outcomes, roster
 from analysis.recorded import expert_outputs
@@ -76,13 +76,14 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
     """Every gate of the front beside the best cascade that costs no more, chosen on selection.
 
     A gate that is cheaper than every cascade has no rival. The difference's interval is paired over
-    resamples of seeds and examples.
+    resamples of examples and leans of seeds.
 
     Raises:
         RunError: the task is a regression, or experts differ between trials.
     """
     mine = _Cascades.of(run, survey)
     whole = roster(run)
+    leans = seed_draws(whole, survey.resamples, 0)
     quoted = outcomes(run, whole, survey.split)
     scores = resampling.weighted_scores(run.task, quoted.predictions, quoted.labels, mine.weights)
     place = {key: number for number, key in enumerate(whole.keys)}
@@ -94,8 +95,8 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
         )
         if chosen is None:
             continue
-        lanes = scores[members[str(row["point"])]]
-        gap = lanes.mean(axis=0) - mine.scores[chosen]
+        lanes = scores[members[str(row["point"])]] - mine.scores[chosen]
+        gap = resampling.over_seeds(lanes, leans[len(lanes)])
         low, high = interval(gap)
         found.append(
             Rival(

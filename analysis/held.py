@@ -83,29 +83,26 @@ class Yards:
             curve=_mean_curve([curves[key] for key in whole]),
         )
 
-    def coin(
-        self, whole: Roster, measured: Measured, seen: Outcomes, seeds: dict[int, Values]
-    ) -> Values:
-        """(P, B) what a coin over a point's own experts reaches at its cost.
+    def coin(self, whole: Roster, measured: Measured, seen: Outcomes) -> tuple[Values, Values]:
+        """What a coin over a point's own experts reaches: (P, B) at the point's mean cost over the
+        seeds there are, (L, B) at each trial's own.
 
-        Where replicates have experts of their own, the mean over replicates at each one's cost.
+        Where replicates have experts of their own, the first is the mean over replicates.
         """
-        rows, first = [], 0
-        for number, point in enumerate(whole.points):
+        rows, every, first = [], [], 0
+        for point in whole.points:
             lanes = range(first, first + len(point.keys))
             first += len(point.keys)
             of = [self.mixes[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            paid = measured.lane_cost[lanes.start : lanes.stop]
             if all(mix is of[0] for mix in of):
-                rows.append(of[0].at(measured.cost[number][None])[0])
+                every.append(of[0].at(paid))
+                rows.append(of[0].at(paid.mean(axis=0)[None])[0])
                 continue
-            mine = np.stack(
-                [
-                    mix.at(measured.lane_cost[lane][None])[0]
-                    for mix, lane in zip(of, lanes, strict=True)
-                ]
-            )
-            rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
-        return np.asarray(rows)
+            mine = np.stack([mix.at(row[None])[0] for mix, row in zip(of, paid, strict=True)])
+            every.append(mine)
+            rows.append(mine.mean(axis=0))
+        return np.asarray(rows), np.concatenate(every)
 
     def best(self, run: Run, whole: Roster, measured: Measured, seen: Outcomes) -> Values:
         """(P,) what the oracle of each point's own experts and router reaches at the point's cost.
@@ -155,8 +152,9 @@ class Measured:
     score: Values
     cost: Values
     share: Values
+    lane_score: Values
     lane_cost: Values
-    """(L, B) of each trial."""
+    """(L, B) of each trial under resampled examples."""
 
     @classmethod
     def of(
@@ -171,7 +169,8 @@ class Measured:
         """Trials scored exactly as the task's metrics do, then averaged by point.
 
         What a route costs is what it costs in the trial's own set. Without routes, scores and
-        shares are those that the trials recorded, the same under every weighting of examples.
+        shares are those that the trials recorded, the same under every weighting of examples. No
+        draw scores more than 1, or costs less than the cheapest route or more than the dearest.
         """
         task = run.task
         if run.routed:
@@ -183,28 +182,47 @@ class Measured:
             score = recorded_scores(run, whole, seen.split)[:, None].repeat(times, axis=1)
             shares = recorded_shares(run, whole, seen.split)[:, None].repeat(times, axis=1)
         cost = np.empty(score.shape)
+        paid: list[float] = []
         for number in np.unique(seen.set_of):
             mine, each = seen.set_of == number, run.sets[int(number)]
-            cost[mine] = each.vectors[vector.name].mean(shares[mine][..., list(each.members)])
+            price = each.vectors[vector.name]
+            cost[mine] = price.mean(shares[mine][..., list(each.members)])
+            paid += [price.router + route for route in price.routed]
         return cls(
-            score=by_point(score, whole.points, seeds),
-            cost=by_point(cost, whole.points, seeds),
+            score=resampling.bounded(task, by_point(score, whole.points, seeds)),
+            cost=np.clip(by_point(cost, whole.points, seeds), min(paid), max(paid)),
             share=by_point(shares[:, 0], whole.points, None),
+            lane_score=score,
             lane_cost=cost,
         )
 
 
-def by_point(values: Values, members: tuple[Point, ...], seeds: dict[int, Values] | None) -> Values:
-    """Means over each point's trials: (L, B) -> (P, B); plain means where no weights are given."""
+def by_point(
+    values: Values,
+    members: tuple[Point, ...],
+    seeds: dict[int, Values] | None,
+    centre: Values | None = None,
+) -> Values:
+    """Over each point's trials: (L, B) -> (P, B), as `resampling.over_seeds` does.
+
+    Plain means where no leans are given. `centre` (P, B): see there.
+    """
     rows, first = [], 0
-    for point in members:
+    for number, point in enumerate(members):
         mine = values[first : first + len(point.keys)]
         first += len(point.keys)
         if seeds is None:
             rows.append(mine.mean(axis=0))
         else:
-            rows.append(np.einsum("bs,sb->b", seeds[len(point.keys)], mine))
+            middle = None if centre is None else centre[number]
+            rows.append(resampling.over_seeds(mine, seeds[len(point.keys)], middle))
     return np.asarray(rows)
+
+
+def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
+    """(P,) `resampling.seed_excess` of each point's trials (L, B)."""
+    ends = np.cumsum([len(point.keys) for point in members])[:-1]
+    return np.asarray([resampling.seed_excess(mine) for mine in np.split(values, ends)])
 
 
 def example_draws(
@@ -218,7 +236,7 @@ def example_draws(
 
 
 def seed_draws(whole: Roster, count: int, seed: int) -> dict[int, Values]:
-    """By number of seeds, the same draws for every point with that many."""
+    """By number of seeds, the same leans for every point with that many."""
     rng = np.random.default_rng([seed, 1])
     sizes = sorted({len(point.seeds) for point in whole.points})
-    return {size: resampling.seed_weights(size, count, rng) for size in sizes}
+    return {size: resampling.seed_leans(size, count, rng) for size in sizes}

@@ -25,7 +25,14 @@ Values = NDArray[np.float64]
 
 SELECTION: Final = "selection"
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
+USUAL: Final = {SCORE: "max", COST: "min"}
 _UP: Final = "max"
+
+
+def own_objectives(run: Run) -> dict[str, str]:
+    """What the study optimises, name -> `max` or `min`, where it is not score and cost; else {}."""
+    objectives = dict(run.provenance.get("objectives") or {})
+    return {} if objectives == USUAL else objectives
 
 
 def objective_front(
@@ -98,7 +105,7 @@ def _measured(
         metrics = run.task.metrics if name == SCORE else (name,)
         task = replace(run.task, metrics=metrics)
         scores = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
-        return by_point(scores, whole.points, seeds)
+        return resampling.bounded(task, by_point(scores, whole.points, seeds))
     vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
     return Measured.of(run, whole, seen, vector, seeds, weights).cost
 

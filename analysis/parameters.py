@@ -30,6 +30,9 @@ LEAST_POINTS: Final = 8
 """Fewer say nothing of several settings."""
 
 RESAMPLES: Final = 200
+KEPT: Final = 0.75
+"""Of the points, in each subsample that an interval is made of."""
+
 SHUFFLES: Final = 199
 
 _EQUAL: Final = 1e-12
@@ -79,9 +82,9 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
 
     A row an objective and setting: objective, parameter, importance (shares that sum to one by
     objective; NaN where the best points do not differ from the others), low and high (95 %
-    percentile interval over resamples of the points), p (how often a setting that has nothing to do
-    with the objective looks as important: over shuffles of the objective), points, epoch (see
-    `fidelity`), method.
+    interval over subsamples of the points, see `_ends`; it holds the share), p (how often a setting
+    that has nothing to do with the objective looks as important: over shuffles of the objective),
+    points, epoch (see `fidelity`), method.
 
     Raises:
         RunError: fewer than two settings differ, or too few points.
@@ -101,18 +104,22 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
             f"{run.name}: {len(table)} points; the importance of settings needs {LEAST_POINTS}"
         )
     rng = np.random.default_rng(seed)
-    draws = [rng.integers(0, len(table), len(table)) for _ in range(RESAMPLES)]
+    kept = round(KEPT * len(table))
+    draws = [np.sort(rng.permutation(len(table))[:kept]) for _ in range(RESAMPLES)]
+    portion = 0.1 if len(table) >= _FEW else 0.25
     orders = [rng.permutation(len(table)) for _ in range(SHUFFLES)]
     everyone = np.arange(len(table))
     cells = [_cells(table[name].tolist()) for name in names]
     rows = []
     for objective, sign in (("score", -1.0), ("cost", 1.0)):
         losses = sign * table[objective].to_numpy(np.float64)
-        seen = _moved(cells, everyone, losses)
-        shuffled = np.array([_moved(cells, everyone, losses[order]) for order in orders])
+        seen = _moved(cells, everyone, losses, portion)
+        shuffled = np.array([_moved(cells, everyone, losses[order], portion) for order in orders])
         p = (1 + (shuffled >= seen - _EQUAL).sum(axis=0)) / (1 + SHUFFLES)
-        low, high = _ends(np.array([_shares(_moved(cells, d, losses[d])) for d in draws]))
-        for place, (name, share) in enumerate(zip(names, _shares(seen), strict=True)):
+        shares = _shares(seen)
+        drawn = np.array([_shares(_moved(cells, d, losses[d], portion)) for d in draws])
+        low, high = _ends(shares, drawn, math.sqrt(kept / (len(table) - kept)))
+        for place, (name, share) in enumerate(zip(names, shares, strict=True)):
             rows.append(
                 {
                     "objective": objective,
@@ -129,9 +136,11 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _moved(cells: Sequence[Cells], chosen: NDArray[np.intp], losses: Values) -> Values:
+def _moved(
+    cells: Sequence[Cells], chosen: NDArray[np.intp], losses: Values, portion: float
+) -> Values:
     """(settings,) how far the best of the chosen points lie from all of them; losses by chosen."""
-    top = chosen[best(losses, 0.1 if len(chosen) >= _FEW else 0.25)]
+    top = chosen[best(losses, portion)]
     return np.array([divergence(each, top, chosen) for each in cells])
 
 
@@ -140,14 +149,22 @@ def _shares(moved: Values) -> Values:
     return moved / total if total > _EQUAL else np.full(len(moved), math.nan)
 
 
-def _ends(shares: Values) -> tuple[Values, Values]:
-    """95 % of the resamples that say something: (B, settings) -> two of (settings,)."""
-    known = shares[np.isfinite(shares).all(axis=1)]
-    if not len(known):
-        nothing = np.full(shares.shape[1], math.nan)
+def _ends(shares: Values, drawn: Values, scale: float) -> tuple[Values, Values]:
+    """95 % interval of shares (settings,) from those of subsamples (B, settings).
+
+    Subsamples of m of n points, without replacement: points drawn twice would look like choices
+    that the best share. They differ less than samples of n would, by sqrt((n - m) / m), whose
+    inverse is `scale` (Shao & Wu 1989, "A general theory for jackknife variance estimation"), and
+    few points even out the shares of all settings: so deviations are taken from the subsamples'
+    median, and put on the share. Subsamples that say nothing are passed over.
+    """
+    known = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(known) or not np.isfinite(shares).all():
+        nothing = np.full(shares.shape, math.nan)
         return nothing, nothing
-    low, high = np.percentile(known, [2.5, 97.5], axis=0)
-    return low, high
+    apart = scale * (known - np.median(known, axis=0))
+    low, high = np.percentile(apart, [2.5, 97.5], axis=0)
+    return np.clip(shares + low, 0, 1), np.clip(shares + high, 0, 1)
 
 
 def _cells(values: Sequence[Any]) -> Cells:

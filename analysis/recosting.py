@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.load import Run, RunError
+from analysis.measured import is_measured, measured_vector
 from mpc_router.costs import CostVector, from_json, to_json
 
 if TYPE_CHECKING:
@@ -27,30 +28,39 @@ FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
 
 
-def read_vectors(path: Path | str) -> dict[str, CostVector]:
+def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVector]:
     """Cost vectors of a JSON file, as `cost_vectors` of a run's provenance are written.
 
         {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
 
     `as_if` and `stem_is_expert` are false unless given. Experts stand cheapest first, as in the
-    run.
+    run. Or the one vector of measured costs, whose experts are those of `run`, by name and layers:
+    see `analysis.measured`.
 
     Raises:
-        RunError: the file is missing, no JSON, or no such mapping; one sentence.
+        RunError: the file is missing, no JSON, or neither of both; one sentence.
     """
     path = Path(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not readable as JSON ({error})") from error
+    if is_measured(data):
+        if run is None:
+            raise RunError(f"{path}: measured costs are those of named experts; name a run")
+        vector = measured_vector(run, data, str(path))
+        return {vector.name: vector}
     shape = '{"NAME": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}'
+    measured = "or what mpc-router-eval --measure-latency writes"
     if not isinstance(data, dict) or not data:
-        raise RunError(f"{path}: found {type(data).__name__}, need vectors by name: {shape}")
+        raise RunError(
+            f"{path}: found {type(data).__name__}, need vectors by name: {shape}, {measured}"
+        )
     free = {"as_if": False, "stem_is_expert": False}
     try:
         return from_json({name: {**free, **vector} for name, vector in data.items()})
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: no cost vectors ({error}); need {shape}") from error
+        raise RunError(f"{path}: no cost vectors ({error}); need {shape}, {measured}") from error
 
 
 def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
@@ -61,7 +71,7 @@ def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
     """
     if costs is None or not costs.startswith(FILE):
         return run, costs
-    found = read_vectors(costs.removeprefix(FILE))
+    found = read_vectors(costs.removeprefix(FILE), run)
     if len(found) != 1:
         raise RunError(
             f"{costs.removeprefix(FILE)} holds {len(found)} cost vectors ({', '.join(found)}); "

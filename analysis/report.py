@@ -84,6 +84,8 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
         survey=survey,
         found=found,
         pictures=specs,
+        objective_pictures=[name for name in specs if name.startswith("objectives-")],
+        objectives=_objectives(run, found),
         setting_pictures=[name for name in specs if name.startswith("setting-")],
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, found),
@@ -118,7 +120,14 @@ def pictures(
     run: Run, survey: Survey, use: pd.DataFrame, found: Answers
 ) -> dict[str, alt.LayerChart]:
     """Every picture of the report by its name; those that the run cannot give are left out."""
-    from analysis import course_figures, figures, rival_figures, setting_figures, use_figures
+    from analysis import (
+        course_figures,
+        figures,
+        objective_figures,
+        rival_figures,
+        setting_figures,
+        use_figures,
+    )
 
     wide: Any = "container"
     charts: dict[str, alt.LayerChart | None] = {
@@ -130,6 +139,7 @@ def pictures(
         "curve-score": use_figures.training_figure(run, survey, "score", width=wide),
         "curve-cost": use_figures.training_figure(run, survey, "cost", width=wide),
     }
+    charts |= objective_figures.objective_pictures(run, found.objectives, survey.split, width=wide)
     if found.history is not None and len(found.history) > 2:
         for over in ("epochs", "hours"):
             charts[f"history-{over}"] = course_figures.history_figure(
@@ -202,6 +212,23 @@ def vegalite_version() -> str:
     wanted = ".".join(str(alt.SCHEMA_VERSION).removeprefix("v").split(".")[:2])
     offered: list[str] = vl_convert.get_vegalite_versions()
     return wanted if wanted in offered else offered[-1]
+
+
+def _objectives(run: Run, found: Answers) -> dict[str, Any] | None:
+    """What the page says of the study's own objectives; None where they are score and cost."""
+    from analysis.objective_figures import MOST_OBJECTIVES, objective_rows, objective_words
+    from analysis.objectives import own_objectives
+
+    if found.objectives is None:
+        return None
+    own = own_objectives(run)
+    return {
+        "names": [name.replace("_", " ") for name in own],
+        "words": objective_words(own),
+        "points": len(found.objectives),
+        "rows": objective_rows(found.objectives, own),
+        "more": len(own) > MOST_OBJECTIVES,
+    }
 
 
 def _spec(chart: alt.LayerChart) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from analysis.findings import LARGER
 from analysis.outcomes import setting_text
-from analysis.palette import ACCENT, ORACLE, OTHER, inline, styled
+from analysis.palette import ACCENT, INK, ORACLE, OTHER, inline, styled
 
 if TYPE_CHECKING:
     import altair as alt
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Width = int | str
 
+_ROOM_FOR_P: Final = 1.25
+"""End of the axis of shares, with room for the p of a setting that takes all."""
+
 MOST_DOTS: Final = 1000
 """Points that one picture of a setting shows."""
 
@@ -25,12 +29,15 @@ MOST_PLACES: Final = 8
 
 
 def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerChart:
-    """Shares of importance by setting and objective, with their intervals. Of `importance`."""
+    """Shares of importance by setting and objective, with their intervals and p. Of `importance`.
+
+    Full bars are what chance seldom makes as long (p under .05), pale ones what it may well do.
+    """
     import altair as alt
 
-    names = ("objective", "parameter", "importance", "low", "high")
+    names = ("objective", "parameter", "importance", "low", "high", "p")
     rows = [
-        {name: _plain(row[name]) for name in names}
+        {name: _plain(row[name]) for name in names} | {"says": _p(row["p"])}
         for row in table.to_dict("records")
         if np.isfinite(row["importance"])
     ]
@@ -53,15 +60,30 @@ def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerCh
             alt.Tooltip("importance:Q", format=".0%"),
             alt.Tooltip("low:Q", format=".0%"),
             alt.Tooltip("high:Q", format=".0%"),
+            alt.Tooltip("p:Q", format=".2~g"),
         ],
     )
     title = "share of the importance"
-    bars = base.mark_bar(opacity=0.85).encode(
-        x=alt.X("importance:Q", title=title, axis=alt.Axis(format="%", tickCount=5))
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+    scale = alt.Scale(domain=[0, _ROOM_FOR_P], nice=False)
+    bars = base.mark_bar().encode(
+        x=alt.X("importance:Q", title=title, axis=axis, scale=scale),
+        opacity=alt.condition(f"datum.p < {LARGER}", alt.value(0.9), alt.value(0.3)),
     )
-    rules = base.mark_rule(color="#1f2933").encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    rules = rules.encode(color=alt.value("#1f2933"))
-    return styled(alt.layer(bars, rules).properties(width=width, height=34 * len(order)))
+    rules = base.mark_rule().encode(
+        x=alt.X("low:Q", title=title), x2="high:Q", color=alt.value(INK)
+    )
+    words = base.mark_text(align="left", dx=5, fontSize=10).encode(
+        x=alt.X("high:Q", title=title), text="says:N", color=alt.value(INK)
+    )
+    return styled(alt.layer(bars, rules, words).properties(width=width, height=34 * len(order)))
+
+
+def _p(value: float) -> str:
+    """`p < .01`, `p = .03`, `p = .4`."""
+    if value < 0.01:
+        return "p < .01"
+    return f"p = {value:.2f}".replace("0.", ".") if value < 0.995 else "p = 1"
 
 
 def setting_figure(

@@ -33,11 +33,15 @@ class CheckpointError(ValueError):
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, form: str) -> str:
     """Write tensors under their names; the file's sha256 in hex. They may be views of others."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     temporary = _temporary(path)
     try:
-        save_file(_own(tensors), temporary, metadata={"format": form})
+        try:
+            save_file(_own(tensors), temporary, metadata={"format": form})
+        except SafetensorError as error:  # the disk refuses: the surroundings, and no trial's fault
+            raise OSError(f"{path} cannot be written: {error}") from error
         with temporary.open("rb+") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())

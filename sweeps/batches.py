@@ -11,20 +11,22 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from mpc_router.config import ConfigError
 from sweeps import rungs
 from sweeps.journal import Journal
-from sweeps.plan import Asked, Plan, Planner, remaining
+from sweeps.plan import Asked, Plan, Planner, config_of, remaining
 from sweeps.records import (
+    BETWEEN,
     FAILED,
     INSIDE,
     INTERRUPTED,
     SELECTION,
     STOPPED,
+    Decision,
     InputError,
     Pack,
     Report,
     SweepError,
+    Trial,
 )
 from sweeps.search import OPEN, UNHEARING, Batch, Result, ask, write_view
 from sweeps.state import State
@@ -56,11 +58,12 @@ class Batches:
 
     def take(self) -> Pack | None:
         """The next pack to train; None while there is none, which may be for good."""
+        self._promote()
         while not self._due:
             before = self._journal.state.events
             self.tell()
             self._ask()
-            self._finish()
+            self._follow_up()
             if self._journal.state.events == before:  # else a batch of nothing new may be told now
                 break
         return self._due.popleft() if self._due else None
@@ -77,13 +80,26 @@ class Batches:
     def complete(self) -> bool:
         """Whether every pack that there will ever be has been taken."""
         state = self._journal.state
-        asked = not self._due and not self.left and bool(state.trials)
-        return asked and (not self._finishes or state.finishing is not None)
+        if self._promotes and (state.unended() or self._promotion() is not None):
+            return False  # whoever arrives at a rung may make another one go on
+        return not self._due and not self.left and bool(state.trials) and self._followed_up
 
     @property
     def _finishes(self) -> bool:
         """Whether stopped points of the front are to be finished."""
         return self._study.ranking is not None and self._study.stopping.finish
+
+    @property
+    def _followed_up(self) -> bool:
+        """Whether nothing of the front is left to do.
+
+        Stopped points are looked for once; a race goes on until all of the front has every seed,
+        for further seeds may have moved it.
+        """
+        following = self._journal.state.following
+        if self._study.racing:
+            return following == ()
+        return not self._finishes or following is not None
 
     def tell(self) -> None:
         """Tells the search of every batch, in order, whose points have all ended."""
@@ -135,23 +151,66 @@ class Batches:
         while self.left and state.told > len(state.batches) - study.search.parallel:
             self._ask_batch()
 
-    def _finish(self) -> None:
-        """Asks for stopped points that lie on the front of what has been reported, once all else
-        has ended."""
+    @property
+    def _promotes(self) -> bool:
+        ranking = self._study.ranking
+        return ranking is not None and ranking.rule.variant == "promote"
+
+    def _promotion(self) -> Decision | None:
+        """The joint trial that waits at a rung and is the next to go on."""
         state, ranking = self._journal.state, self._study.ranking
-        if not self._finishes or ranking is None or state.finishing is not None:
+        assert ranking is not None
+        between = {
+            key for key, name in state.pack_of.items() if state.packs[name].stopping == BETWEEN
+        }
+        arrived = [
+            state.reports[key, epoch, SELECTION] for key, epoch in state.decisions if key in between
+        ]
+        paused = {
+            key
+            for key in between - state.again
+            if key in state.endings and state.endings[key].status == STOPPED
+        }
+        return rungs.promotion(arrived, paused, ranking)
+
+    def _promote(self) -> None:
+        """Asks for a trial that waits at a rung and is among the best by now; it comes first."""
+        if not self._promotes or (decision := self._promotion()) is None:
             return
-        if self._due or self.left or not state.trials or state.unended():
+        state = self._journal.state
+        trial = state.trials[decision.key]
+        pack = Pack(name=f"pack{len(state.packs):02d}", trials=(trial,), stopping=BETWEEN)
+        self._journal.append("asked", batch=-1, points=[], packs=[pack], decisions=[decision])
+        self._due.appendleft(pack)
+
+    def _follow_up(self) -> None:
+        """Asks for what is missing of the points on the front of all that has been reported, once
+        all else has ended."""
+        state, study = self._journal.state, self._study
+        if self._followed_up or self._due or self.left or not state.trials or state.unended():
             return
-        points = [point for point in state.points if _ended_inside(state, point)]
-        found = {point: result_of(state, point, self._study) for point in points}
-        known = [point for point in points if found[point].values]
-        front = set(rungs.front([found[point] for point in known], known, ranking))
-        wanted = [point for point in known if point in front and found[point].ended == "stopped"]
-        trials = [state.trials[key] for point in wanted for key in state.replicates[point]]
+        found = {point: result_of(state, point, study) for point in state.points}
+        known = [point for point in found if found[point].values]
+        front = rungs.front([found[point] for point in known], known, study.objectives)
+        missing = {point: self._missing(point) for point in front}
+        wanted = [point for point in front if missing[point]]
+        trials = [trial for point in wanted for trial in missing[point]]
         packs = self._planner.finishing(trials, packs=len(state.packs))
-        self._journal.append("asked", batch=-1, points=[], packs=packs, finishing=wanted)
+        self._journal.append("asked", batch=-1, points=[], packs=packs, following=wanted)
         self._due.extend(packs)
+
+    def _missing(self, point: str) -> list[Trial]:
+        """Trials of a point that were stopped inside a pack, and those of seeds it never had."""
+        state, found = self._journal.state, []
+        mine = [state.trials[key] for key in state.replicates[point]]
+        if self._finishes and _ended_inside(state, point):
+            found += [trial for trial in mine if state.endings[trial.key].status == STOPPED]
+        if self._study.racing:
+            had = {trial.seed for trial in mine}
+            further = [seed for seed in self._study.seeds if seed not in had]
+            config = config_of(mine[0])
+            found += self._planner.replicates(state.points[point], config, further)
+        return found
 
     def _ask_batch(self) -> None:
         study, state = self._study, self._journal.state
@@ -162,12 +221,9 @@ class Batches:
         proposed = []
         for proposal in batch.proposals:
             try:
-                config = study.config(proposal.settings)
-            except ConfigError as error:
-                raise SweepError(
-                    f"the search proposes {dict(proposal.settings)}, which cannot be: {error}; "
-                    "this space has such points inside: start a run over a narrower one"
-                ) from error
+                config = self._planner.config(proposal.settings)
+            except InputError as error:
+                raise SweepError(f"{error}, in a run of its own") from error
             key = self._planner.key(config)
             if key not in known:  # else the same trials as an earlier point: they are there already
                 point = study.point(_name(len(state.points) + len(fresh), study), config)
@@ -219,13 +275,7 @@ def first_plan(planner: Planner) -> Plan:
         return planner.plan(grid(study))
     fresh: dict[str, Asked] = {}
     for proposal in next_batch(study, []).proposals:
-        try:
-            config = study.config(proposal.settings)
-        except ConfigError as error:
-            raise InputError(
-                f"space has points inside that cannot be, such as {dict(proposal.settings)}: "
-                f"{error}; search a narrower one"
-            ) from error
+        config = planner.config(proposal.settings)
         point = study.point(_name(len(fresh), study), config)
         fresh.setdefault(planner.key(config), (point, config))
     return planner.plan(list(fresh.values()))

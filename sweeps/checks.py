@@ -175,6 +175,11 @@ def _check_bracket(study: Study) -> None:
             f"stopping.brackets is {rule.brackets}, but brackets stand between packs, and with "
             "experts=frozen a pack is ranked within itself; set stopping.brackets=1"
         )
+    if rule.variant == "promote" and not any(joint):
+        raise ConfigError(
+            "stopping.variant is 'promote', but with experts=frozen all points of a pack stand at "
+            "a rung together, and whoever stopped is never among its best later; leave it out"
+        )
     if study.pack.points:
         raise ConfigError(
             f"pack.points is {study.pack.points}, but with stopping a pack holds "

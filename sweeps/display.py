@@ -32,6 +32,9 @@ from sweeps.state import State
 
 FRONT_ROWS = 12
 
+WHOLE_FAILURES = 5
+"""Failed trials that are said in full; of later ones only how many."""
+
 
 class Display:
     """Says what happens, a line an event; also where there is no terminal, and with `--quiet`.
@@ -48,6 +51,7 @@ class Display:
         self._began = time.monotonic()
         self._step = ("", 0.0)
         self._stopping = False
+        self._failures = 0
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line for people."""
@@ -88,9 +92,13 @@ class Display:
 
     def heard(self, pack: Pack, message: Message, state: State) -> None:
         """A running pack said something."""
-        for ending in message.endings:
-            if ending.status == FAILED:
-                self.say(failure_line(ending.key, ending.reason, state), style="red")
+        failed = [ending for ending in message.endings if ending.status == FAILED]
+        whole = failed[: max(0, WHOLE_FAILURES - self._failures)]
+        self._failures += len(failed)
+        for ending in whole:
+            self.say(failure_line(ending.key, ending.reason, state), style="red")
+        if more := len(failed) - len(whole):
+            self.say(f"{pack.name}: {more} more FAILED, each with its reason in trials.parquet")
         if message.decisions and not self.quiet:
             self.say(rung_line(pack, message))
 
@@ -98,8 +106,9 @@ class Display:
         """A pack is over."""
         counts = tally(state)
         best = front(state, self._objectives, self._vector)
+        trials = max(self._trials, len(state.trials))
         self.say(
-            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {self._trials} "
+            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {trials} "
             f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
             f"front of {len(best)}{_ends(best)}"
         )
@@ -218,7 +227,8 @@ class LiveDisplay(Display):
         running = sum(len(pack.trials) for pack in self._running.values())
         return Group(
             Text(
-                f"trials: {counts['done']} of {self._trials} done, {running} running, "
+                f"trials: {counts['done']} of {max(self._trials, len(state.trials))} done, "
+                f"{running} running, "
                 f"{counts['failed']} failed; {time.monotonic() - self._began:.0f} s",
                 style="bold",
             ),

@@ -20,7 +20,7 @@ from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Message
 from sweeps.signals import CleanStop
 from sweeps.space import PackSettings
 from sweeps.study import Study
-from sweeps.worker import run_pack
+from sweeps.worker import forget, run_pack
 
 STOP_FILE: Final = "stop"
 """Made in a run's folder, by whoever cannot send signals to its process, it ends the run cleanly,
@@ -53,7 +53,7 @@ class Outcome:
     """Points of a search that were never asked."""
 
     unfinished: bool
-    """Whether stopped points of the front are still to be trained to the end."""
+    """Whether points of the front are still to be followed up."""
 
     signal: int | None
     lost: dict[str, str]
@@ -97,7 +97,7 @@ def train(
         )
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
-    return _train(journal, display, planner, by_ray)
+    return _train(journal, display, planner, by_ray, common)
 
 
 def train_in_process(journal: Journal, display: Display, planner: Planner, common: Job) -> Outcome:
@@ -118,7 +118,7 @@ def train_in_process(journal: Journal, display: Display, planner: Planner, commo
             else:
                 ledger.finished(pack)
 
-    return _train(journal, display, planner, here)
+    return _train(journal, display, planner, here, common)
 
 
 def _next(
@@ -136,6 +136,7 @@ def _train(
     display: Display,
     planner: Planner,
     drive: Callable[[Batches, Ledger, Callable[[], bool]], None],
+    common: Job,
 ) -> Outcome:
     study = planner.study
     batches = Batches(journal, planner)
@@ -169,6 +170,8 @@ def _train(
             unended = len(journal.state.unended())
             whole = not unended and batches.complete
             journal.append("closed", outcome="done" if whole else reason)
+            if whole:
+                forget(journal.state.trials, common)  # of those that waited at a rung
     return Outcome(
         failed=sum(each.status == FAILED for each in journal.state.endings.values()),
         unended=unended,

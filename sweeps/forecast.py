@@ -72,6 +72,8 @@ def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) 
     ]
     for line in rungs.lines(study, fmean(spent.values())):
         print(line)
+    if study.racing:
+        print(f"then points of the front train with {len(study.seeds) - study.racing} more seeds")
     steps = ", ".join(
         f"{measured[each.of.name].step * 1e3:.3f} ms a step and {_what(each)}"
         for each in ready
@@ -105,7 +107,7 @@ def _measured(
 
 def _whole(study: Study, planned: Plan, workers: int) -> str:
     """Points, seeds, trials and packs, of all batches."""
-    seeds, packs = len(study.seeds), len(planned.packs)
+    seeds, packs = len(study.first_seeds), len(planned.packs)
     if not study.proposes:
         return (
             f"{len(planned.points)} points x {seeds} seeds = {len(planned.trials)} trials in "
@@ -174,7 +176,7 @@ class _Rungs:
         """What each rung costs, at `seconds` an epoch of a trial, and what stopping saves."""
         if not self.brackets:
             return []
-        seeds = len(study.seeds)
+        seeds = len(study.first_seeds)
         said_of = [
             f"{leg.points} points to epoch {leg.end} ({leg.epochs * seeds} epochs of trials, about "
             f"{leg.epochs * seeds * seconds:.2g} s)"

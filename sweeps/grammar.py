@@ -111,8 +111,9 @@ def seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(seeds)
 
 
-def check_seeds(seeds: tuple[Any, ...]) -> None:
-    """Refuses what are no seeds: none at all, one that is no seed, or one twice."""
+def check_seeds(seeds: tuple[Any, ...], racing: Any) -> None:
+    """Refuses what are no seeds: none at all, one that is no seed, or one twice; and a race that
+    leaves no seed for later."""
     if not seeds:
         raise ConfigError("seeds is empty; give at least one, such as seeds=[0]")
     for seed in seeds:
@@ -120,6 +121,11 @@ def check_seeds(seeds: tuple[Any, ...]) -> None:
             raise ConfigError(f"seeds holds {seed!r}, but a seed is an integer from 0 to 2^31 - 1")
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {list(seeds)}; give each seed once")
+    if isinstance(racing, bool) or not isinstance(racing, int) or not 0 <= racing < len(seeds):
+        raise ConfigError(
+            f"racing is {racing!r}, but must be a number of seeds below all {len(seeds)} (the "
+            "others are for points of the front), or 0 to try every point with all of them"
+        )
 
 
 def _whole(

@@ -10,8 +10,8 @@ from mpc_router.sections import SECTIONS
 from sweeps.space import unknown
 
 KEYS: Final = (
-    *("study", "trial", "space", "start", "seeds", "objectives", "cost_vector", "measured"),
-    *("search", "stopping", "budget", "constraints", "pack"),
+    *("study", "trial", "space", "start", "seeds", "racing", "objectives", "cost_vector"),
+    *("measured", "search", "stopping", "budget", "constraints", "pack"),
 )
 """What a study's YAML may say at the top."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from mpc_router.config import TrialConfig, to_tree, trial_config, trial_key
+from mpc_router.config import ConfigError, TrialConfig, to_tree, trial_config, trial_key
 from sweeps.records import BETWEEN, INSIDE, InputError, Pack, Point, Trial
 from sweeps.sets import PreparedSet
 from sweeps.study import Study
@@ -40,7 +41,13 @@ Asked = tuple[Point, TrialConfig]
 
 def config_of(trial: Trial) -> TrialConfig:
     """The trial's complete configuration."""
-    return trial_config(json.loads(trial.config))
+    return _config(trial.config)
+
+
+@functools.lru_cache(maxsize=4096)
+def _config(said: str) -> TrialConfig:
+    """Reading it takes some hundredths of a second, more than some trials train."""
+    return trial_config(json.loads(said))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +69,20 @@ class Planner:
     workers: int
     stack_key: Callable[[TrialConfig], str]
 
+    def config(self, proposed: Mapping[str, Any]) -> TrialConfig:
+        """The complete configuration of a proposed point.
+
+        Raises:
+            InputError: it cannot be, though the ends and the middle of the space can.
+        """
+        try:
+            return self.study.config(proposed)
+        except ConfigError as error:
+            raise InputError(
+                f"space has points inside that cannot be, such as {dict(proposed)}: {error}; "
+                "search a narrower one"
+            ) from error
+
     def key(self, config: TrialConfig) -> str:
         """Of a point's first trial: equal for points that are the same trials."""
         each = self.study.set_of(config)
@@ -78,7 +99,8 @@ class Planner:
         Raises:
             InputError: two points are the same trials.
         """
-        trials = {point.name: self._trials(point, config) for point, config in points}
+        seeds = self.study.first_seeds
+        trials = {point.name: self.replicates(point, config, seeds) for point, config in points}
         stopped = self.study.stopping.method != "none"
         chunks: list[tuple[str, list[Trial]]] = []
         for each, names in self._groups(points):
@@ -100,33 +122,35 @@ class Planner:
         )
 
     def finishing(self, trials: Sequence[Trial], *, packs: int) -> tuple[Pack, ...]:
-        """Trials that were stopped, in packs where nobody is: replicates stay together."""
+        """Trials of points that are followed up, in packs where nobody is stopped: replicates stay
+        together, but for joint trials, each of which is a pack of its own."""
+        joint = {each.name for each in self.study.sets if each.joint}
         points: dict[str, list[Trial]] = {}
-        for trial in trials:
+        for trial in (each for each in trials if each.prepared not in joint):
             points.setdefault(trial.point, []).append(trial)
         stacks: dict[str, list[str]] = {}
         for name, mine in points.items():
             key = f"{mine[0].prepared} {self.stack_key(config_of(mine[0]))}"
             stacks.setdefault(key, []).append(name)
-        found: list[list[str]] = []
+        found: list[list[Trial]] = [[each] for each in trials if each.prepared in joint]
         for names in stacks.values():
             count = pack_count(
                 len(names), len(self.study.seeds), workers=self.workers, of=len(points)
             )
-            found += [list(chunk) for chunk in _even(names, count)]
+            found += [
+                [trial for name in chunk for trial in points[name]] for chunk in _even(names, count)
+            ]
         return tuple(
-            Pack(
-                name=f"pack{number:02d}",
-                trials=tuple(trial for name in chunk for trial in points[name]),
-            )
+            Pack(name=f"pack{number:02d}", trials=tuple(chunk))
             for number, chunk in enumerate(found, packs)
         )
 
-    def _trials(self, point: Point, config: TrialConfig) -> list[Trial]:
+    def replicates(self, point: Point, config: TrialConfig, seeds: Sequence[int]) -> list[Trial]:
+        """A point with these seeds."""
         each = self.study.set_of(config)
         return [
             trial_of(config, point, seed, each=each, prints=self.prints[each.name])
-            for seed in self.study.seeds
+            for seed in seeds
         ]
 
     def _groups(self, points: Sequence[Asked]) -> Iterator[tuple[PreparedSet | None, list[str]]]:
@@ -154,7 +178,7 @@ class Planner:
             return math.ceil(points / self.study.stopping.bracket)
         return pack_count(
             points,
-            len(self.study.seeds),
+            len(self.study.first_seeds),
             workers=self.workers,
             points_a_pack=self.study.pack.points,
             of=of,

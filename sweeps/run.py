@@ -106,7 +106,7 @@ def _list() -> int:
     for name, path in shipped().items():
         study = from_tree(read_yaml(path))
         points = study.search.points if study.proposes else len(study.points())
-        how = [f"{study.task.name}, {points} points x {len(study.seeds)} seeds"]
+        how = [f"{study.task.name}, {points} points x {len(study.first_seeds)} seeds"]
         if study.proposes:
             how.append(f"proposed by {study.search.method}")
         if study.stopping.method != "none":
@@ -271,15 +271,18 @@ def _sweep(
 
     study = planner.study
     points = study.search.points if study.proposes else len(study.points())
-    display.study(study.objectives, study.cost_vector, trials=points * len(study.seeds))
-    failure: SweepError | None = None
+    display.study(study.objectives, study.cost_vector, trials=points * len(study.first_seeds))
+    failure: SweepError | OSError | None = None
     outcome: Outcome | None = None
     try:
         common = execution.job(run, study, ready, share)
         outcome = execution.train(journal, display, planner, common, share)
-    except SweepError as error:
+    except (SweepError, OSError) as error:
         failure = error
-    tables.write(run, journal.state)
+    try:
+        tables.write(run, journal.state)
+    except OSError as error:  # of what broke off the run is said what came first
+        failure = failure or error
     if failure is not None or outcome is None:
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None:
@@ -318,7 +321,7 @@ def _spent(outcome: Outcome, run: Path) -> str:
     if outcome.unasked:
         open_ends.append(f"{outcome.unasked} points were not tried")
     if outcome.unfinished:
-        open_ends.append("stopped points of the front were not finished")
+        open_ends.append("points of the front were not followed up")
     assert outcome.used_up is not None
     name = outcome.used_up.split()[0]
     return (

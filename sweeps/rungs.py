@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -151,14 +151,50 @@ def between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Deci
     )
 
 
-def front(results: Sequence[Result], names: Sequence[str], ranking: Ranking) -> tuple[str, ...]:
+def promotion(
+    arrived: Sequence[Report], paused: Collection[str], ranking: Ranking
+) -> Decision | None:
+    """The waiting trial that goes on next: of the highest rung where one is among the best by now,
+    the best one; None where there is none.
+
+    The promoting variant of asynchronous halving (Li et al. 2020, arXiv:1810.05934, algorithm 2).
+
+    Args:
+        arrived: of selection, of every trial at every rung that was decided of.
+        paused: keys of the trials that wait at their last rung.
+        ranking: the study's.
+    """
+    last: dict[str, int] = {}
+    for report in arrived:
+        last[report.key] = max(report.epoch, last.get(report.key, 0))
+    for epoch in sorted({report.epoch for report in arrived}, reverse=True):
+        for bracket in range(ranking.rule.brackets):
+            entries = [
+                _entry(report.key, [report], ranking)
+                for report in arrived
+                if report.epoch == epoch and _bracket(report.key, ranking) == bracket
+            ]
+            best = [
+                verdict
+                for verdict in cut(entries, ranking.rule, seed=ranking.seed, epoch=epoch)
+                if verdict.goes_on and verdict.name in paused and last[verdict.name] == epoch
+            ]
+            if best:
+                first = min(best, key=lambda verdict: verdict.rank)
+                return Decision(key=first.name, epoch=epoch, goes_on=True, reason=first.reason)
+    return None
+
+
+def front(
+    results: Sequence[Result], names: Sequence[str], objectives: Mapping[str, str]
+) -> tuple[str, ...]:
     """The names of the results that none beats, whatever their epochs; feasible ones, if any are.
 
     Of results that are equal in all objectives the first stands for all.
 
     `results` have values, in the order of the objectives.
     """
-    signs = [-1.0 if way == "max" else 1.0 for way in ranking.objectives.values()]
+    signs = [-1.0 if way == "max" else 1.0 for way in objectives.values()]
     losses = np.array(
         [[s * v for s, v in zip(signs, each.values, strict=True)] for each in results]
     ).reshape(len(results), len(signs))

@@ -6,7 +6,7 @@ Events:
 - `reopened`: trials that had ended are to be trained again, and why
 - `resumed`: another session of the run begins, with the budget it has in all
 - `asked`: a batch of points with their trials and packs; of a search also its proposals; at its
-  end which stopped points are to be finished, and in which packs
+  end which points are to be followed up, and in which packs
 - `started`: a pack on a worker, its attempt and its trials' keys
 - `reported`: reports of a pack's trials
 - `decided`: which trials go on at a rung
@@ -88,8 +88,9 @@ class State:
     told: int = 0
     """Batches that the search has heard of."""
 
-    finishing: tuple[str, ...] | None = None
-    """Stopped points that were asked to train to the end; None before that was decided."""
+    following: tuple[str, ...] | None = None
+    """Points of the front that were followed up last, stopped ones to their end or with further
+    seeds; None before that was decided."""
 
     budget: Mapping[str, Any] | None = None
     """Of the last session that was given one; None: the study's."""
@@ -185,8 +186,11 @@ def _asked(state: State, event: Event) -> None:
             )
         )
         state.proposed.append(tuple(event["proposed"]))
-    if event.get("finishing") is not None:
-        state.finishing = tuple(event["finishing"])
+    if event.get("following") is not None:
+        state.following = tuple(event["following"])
+    for each in event.get("decisions", ()):  # a trial that waited is promoted
+        decision = Decision(**each)
+        state.decisions[decision.key, decision.epoch] = decision
     for each in event["points"]:
         state.points[each["name"]] = Point(**each)
     for each in event["packs"]:

@@ -26,6 +26,7 @@ Order = NDArray[np.int64]
 Ties = Literal["crowding", "epsilon_net"]
 
 METHODS: Final = ("none", "asha", "mo_asha")
+VARIANTS: Final = ("stop", "promote")
 TIES: Final = ("crowding", "epsilon_net")
 
 
@@ -52,6 +53,11 @@ class Rule:
     brackets: int = 1
     """Brackets between packs (joint training): number s has its first rung at grace x eta^s."""
 
+    variant: str = "stop"
+    """Between packs (joint training), what becomes of a trial that is not among the best as it
+    arrives at a rung: it is stopped for good (`stop`), or waits there, and goes on once enough
+    worse ones have arrived (`promote`)."""
+
     ties: str = "crowding"
     """Order within a front: `crowding` distance, or `epsilon_net`."""
 
@@ -63,6 +69,10 @@ class Rule:
         if self.method not in METHODS:
             raise StoppingError(
                 f"stopping.method is {self.method!r}, allowed are {', '.join(METHODS)}"
+            )
+        if self.variant not in VARIANTS:
+            raise StoppingError(
+                f"stopping.variant is {self.variant!r}, allowed are {', '.join(VARIANTS)}"
             )
         if self.ties not in TIES:
             raise StoppingError(f"stopping.ties is {self.ties!r}, allowed are {', '.join(TIES)}")

@@ -83,6 +83,10 @@ class Study:
     """Points tried first."""
 
     seeds: tuple[int, ...] = (0,)
+    racing: int = 0
+    """Seeds that every point is tried with first; only points of the front get the others. 0: all
+    points get all."""
+
     objectives: Mapping[str, str] = field(default_factory=lambda: {"score": "max", "cost": "min"})
     cost_vector: str = "constants"
     measured: Measured | None = None
@@ -99,7 +103,7 @@ class Study:
 
     def __post_init__(self) -> None:
         check_name("the study's name", self.study)
-        grammar.check_seeds(self.seeds)
+        grammar.check_seeds(self.seeds, self.racing)
         for leaf in set(self.searched) & set(self.trial):
             raise ConfigError(f"{leaf} is fixed in trial and searched in space; keep one")
         check_space(self.space)
@@ -160,6 +164,11 @@ class Study:
     @functools.cached_property
     def _sets_by_key(self) -> dict[str, PreparedSet]:
         return {set_key(each.config): each for each in self.sets}
+
+    @property
+    def first_seeds(self) -> tuple[int, ...]:
+        """Those that every point is tried with."""
+        return self.seeds[: self.racing or None]
 
     @property
     def task(self) -> Task:
@@ -256,6 +265,7 @@ class Study:
             "space": {leaf: axis.plain() for leaf, axis in self.space.items()},
             "start": [plain(each) for each in self.start],
             "seeds": list(self.seeds),
+            "racing": self.racing,
             "objectives": dict(self.objectives),
             "cost_vector": self.cost_vector,
             "search": self._search(),
@@ -320,6 +330,7 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         space=space,
         start=grammar.start_of(tree),
         seeds=grammar.seeds_of(tree),
+        racing=tree.get("racing", 0),
         objectives={str(name): way for name, way in part["objectives"].items()}
         if "objectives" in tree
         else {"score": "max", "cost": "min"},

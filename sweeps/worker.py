@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,14 @@ def run_pack(
             drop: Drop | None = None
             while not each.over:
                 drop = yield run.settled(each.advance(drop or {}))
-    for trial in pack.trials:  # the journal has their endings: nobody goes on from here
-        shutil.rmtree(job.checkpoints / trial.key / EPOCHS, ignore_errors=True)
+    if not (run.reasons and job.ranking is not None and job.ranking.rule.variant == "promote"):
+        forget((trial.key for trial in pack.trials), job)
+
+
+def forget(keys: Iterable[str], job: Job) -> None:
+    """Removes what trials would go on from: the journal has their endings, and nobody will."""
+    for key in keys:
+        shutil.rmtree(job.checkpoints / key / EPOCHS, ignore_errors=True)
 
 
 def _bracket(run: PackRun, training: Sequence[Stack], ranking: Ranking) -> Iterator[Message]:

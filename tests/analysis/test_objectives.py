@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from analysis.fronts import survey
 from analysis.load import Run, RunError, load_run
 from analysis.notices import notices
-from analysis.objectives import objective_front
+from analysis.objective_figures import objective_pictures, objective_rows, pairs
+from analysis.objectives import objective_front, own_objectives
+from analysis.report import render
 from tests.analysis.conftest import WriteRun
 
 ENDS = ("", "_low", "_high")
@@ -93,3 +96,78 @@ def test_a_study_of_other_objectives_is_told_its_own_front(
     assert f"on theirs {front['on_front'].sum()} of {len(front)} points lie" in text
     for point in front.loc[front["on_front"], "point"]:
         assert point in text
+
+
+Told = Callable[[dict[str, str]], Run]
+
+
+@pytest.fixture
+def told(written: WriteRun, tmp_path: Path) -> Told:
+    """`told(objectives)`: a run on MRPC whose study had these."""
+
+    def made(objectives: dict[str, str]) -> Run:
+        folder = Path(
+            shutil.copytree(written("mrpc", task="mrpc"), tmp_path / "-".join(objectives))
+        )
+        file = folder / "provenance.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "objectives": objectives}))
+        return load_run(folder)
+
+    return made
+
+
+def test_the_report_draws_two_objectives_with_their_front(told: Told) -> None:
+    run = told({"f1": "max", "cost_mpc_seconds_as_if": "min"})
+    page = render(run)
+    assert "Which are worth having by the study's own objectives?" in page
+    assert "optimises f1 (max), cost mpc seconds as if (min)" in page
+    table = objective_front(run, resamples=20)
+    (chart,) = objective_pictures(run, table, "validation", width=300).values()
+    spec = chart.to_dict()
+    titles = {
+        layer["encoding"][axis]["title"]
+        for layer in spec["layer"]
+        for axis in ("x", "y")
+        if axis in layer["encoding"] and "title" in layer["encoding"][axis]
+    }
+    assert titles == {"f1 on validation (max)", "cost (s, mpc_seconds_as_if; min)"}
+    rows = {row["point"]: row for data in spec["datasets"].values() for row in data}
+    for row in table.to_dict("records"):
+        mine = rows[row["point"]]
+        assert (mine["kind"] == "front") == row["on_front"]
+        assert mine["x"] == pytest.approx(row["cost_mpc_seconds_as_if"], rel=1e-5)
+        assert mine["y"] == pytest.approx(row["f1"], rel=1e-5)
+        assert mine["y_low"] <= mine["y"] <= mine["y_high"]
+    assert any(layer["mark"]["type"] == "line" for layer in spec["layer"])
+
+
+def test_three_objectives_are_a_picture_for_every_two_and_a_row_for_every_point_of_the_front(
+    told: Told,
+) -> None:
+    ways = {"f1": "max", "accuracy": "max", "cost": "min"}
+    run = told(ways)
+    table = objective_front(run, resamples=0)
+    assert pairs(ways) == [("accuracy", "f1"), ("cost", "f1"), ("cost", "accuracy")]
+    drawn = objective_pictures(run, table, "validation", width=300)
+    assert len(drawn) == 3
+    for chart in drawn.values():
+        assert all(layer["mark"]["type"] != "line" for layer in chart.to_dict()["layer"])
+    rows = objective_rows(table, ways)
+    assert {row["point"] for row in rows} == set(table.loc[table["on_front"], "point"])
+    best = table.loc[table["on_front"], "f1"].max()
+    assert rows[0]["cells"][0]["value"] == f"{best:.3f}"
+    assert rows[0]["cells"][0]["interval"] == ""  # without resamples there is none
+
+
+def test_one_objective_is_a_table_without_a_picture(told: Told) -> None:
+    page = render(told({"f1": "max"}))
+    assert "optimises f1 (max)" in page
+    assert 'id="objectives-0"' not in page
+
+
+def test_a_study_of_score_and_cost_has_no_section_of_its_own_objectives(
+    run: Run, told: Told
+) -> None:
+    assert own_objectives(run) == {}
+    assert own_objectives(told({"cost": "min", "score": "max"})) == {}
+    assert 'id="objectives"' not in render(run)

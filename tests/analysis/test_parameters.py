@@ -18,6 +18,7 @@ from analysis import parameters
 from analysis.load import Run, RunError, load_run
 from analysis.parameters import fidelity, importance, settings_table
 from analysis.ped_anova import Cells, best, divergence
+from analysis.setting_figures import importance_figure
 from tests.analysis.conftest import WriteRun
 
 Values = NDArray[np.float64]
@@ -104,6 +105,19 @@ def test_shares_sum_to_one_and_lie_in_their_intervals(run_folder: Path) -> None:
         assert rows["p"].between(1 / 200, 1).all()
     assert set(found["method"]) == {"PED-ANOVA"}
     assert set(found["points"]) == {60}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("count", [9, 24, 110])
+def test_every_share_lies_in_its_own_interval(count: int, seed: int, run_folder: Path) -> None:
+    """One setting decides all, so the shares lie at their ends, where resampling has a bias."""
+    settings, rng = _noise(count, 200 + seed)
+    score = np.asarray(settings["dropout"]) + rng.normal(0, 0.02, count)
+    found = importance(_run(run_folder, settings, score, rng.random(count)))
+    assert (found["low"] <= found["importance"]).all()
+    assert (found["importance"] <= found["high"]).all()
+    assert found["high"].max() <= 1
+    assert found["low"].min() >= 0
 
 
 def test_settings_that_move_nothing_have_a_small_p_as_rarely_as_it_says(run_folder: Path) -> None:
@@ -221,3 +235,22 @@ def test_a_density_sums_to_one_and_everyone_does_not_differ_from_everyone(ordere
     assert (density > 0).all()
     assert divergence(cells, everyone, everyone) == 0
     assert divergence(cells, everyone[cells.index <= 1], everyone) > 0
+
+
+def test_the_picture_says_every_p_and_pales_what_may_be_chance(run_folder: Path) -> None:
+    settings, rng = _noise(80, 1)
+    found = importance(_run(run_folder, settings, -np.log(settings["rate"]), rng.random(80)))
+    chart = importance_figure(found).to_dict()
+    (data,) = chart["datasets"].values()
+    rows = {(row["objective"], row["parameter"]): row for row in data}
+    assert rows["score", "rate"]["says"] == "p < .01"
+    assert len(rows) == 8
+    for row in found.to_dict("records"):
+        mine = rows[row["objective"], row["parameter"]]
+        assert mine["p"] == pytest.approx(row["p"], abs=1e-4)
+        assert mine["says"].startswith("p ")
+    pale = chart["layer"][0]["encoding"]["opacity"]
+    assert pale["condition"]["test"] == "datum.p < 0.05"
+    assert pale["value"] < pale["condition"]["value"]
+    texts = [layer for layer in chart["layer"] if layer["mark"]["type"] == "text"]
+    assert [layer["encoding"]["text"]["field"] for layer in texts] == ["says"]

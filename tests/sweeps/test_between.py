@@ -113,6 +113,79 @@ def test_an_interrupted_run_loses_and_doubles_nothing_and_decides_nothing_twice(
     assert recomputed(run) == len(after.decisions)
 
 
+PROMOTED = (*JOINT[:-1], "stopping={method: mo_asha, eta: 3, grace: 1, variant: promote}")
+
+
+def promotions(run: Path) -> int:
+    """Promotions of the journal, each of them found anew from the events before it alone."""
+    count, state = 0, State()
+    for event in read(run / "journal.jsonl"):
+        for said in event.get("decisions", ()) if event["event"] == "asked" else ():
+            assert state.opened is not None
+            ranking = from_tree(state.opened["study"]).ranking
+            assert ranking is not None
+            arrived = [state.reports[key, epoch, SELECTION] for key, epoch in state.decisions]
+            paused = {
+                key
+                for key, ending in state.endings.items()
+                if ending.status == STOPPED and key not in state.again
+            }
+            found = rungs.promotion(arrived, paused, ranking)
+            assert found is not None
+            assert (found.key, found.epoch, found.reason) == (
+                said["key"],
+                said["epoch"],
+                said["reason"],
+            )
+            count += 1
+        apply(state, event)
+    return count
+
+
+def test_a_trial_that_waits_is_promoted_and_goes_on_from_its_rung(
+    sample: Command, tmp_path: Path, stopped: Path
+) -> None:
+    assert sample(*PROMOTED, "--name", "p", "--quiet") == 0
+    run = tmp_path / "runs" / "p"
+    assert promotions(run) >= 1
+    trials = rows(run, "trials")
+    assert Counter(trial["status"] for trial in trials)[COMPLETED] >= 2
+    assert {trial["status"] for trial in trials} == {STOPPED, COMPLETED}
+    state = replay(read(run / "journal.jsonl"))
+    again = [
+        trial for trial in trials if state.pack_of[trial["key"]] != f"pack{trial['point'][1:]}"
+    ]
+    assert again
+    assert all(trial["status"] == COMPLETED for trial in again)
+    alone = {row["key"]: row for row in rows(stopped, "trials")}  # numbers are those of the trial
+    for trial in trials:
+        if trial["epochs"] == alone[trial["key"]]["epochs"]:
+            assert trial["validation_score"] == alone[trial["key"]]["validation_score"]
+    starts = [event for event in read(run / "journal.jsonl") if event["event"] == "started"]
+    assert len(starts) == 6 + promotions(run)
+    assert not list((run / "checkpoints").glob("*/epochs"))
+    ranking = from_tree((state.opened or {})["study"]).ranking
+    assert ranking is not None
+    arrived = [state.reports[key, epoch, SELECTION] for key, epoch in state.decisions]
+    waiting = {trial["key"] for trial in trials if trial["status"] == STOPPED}
+    assert rungs.promotion(arrived, waiting, ranking) is None
+
+
+def test_a_promoting_run_cut_after_any_event_loses_and_doubles_nothing(
+    sample: Command, tmp_path: Path
+) -> None:
+    assert sample(*PROMOTED, "--name", "p", "--quiet") == 0
+    run = tmp_path / "runs" / "p"
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    wanted = {(trial["key"], trial["epochs"]) for trial in rows(run, "trials")}
+    promoted = [n for n, each in enumerate(read(run / "journal.jsonl"), 1) if "decisions" in each]
+    (first,) = promoted[-1:]
+    for kept in (first - 2, first, first + 2):
+        (run / "journal.jsonl").write_bytes(b"".join(lines[:kept]))
+        assert sample("--resume", str(run), "--quiet") == 0
+        assert {(trial["key"], trial["epochs"]) for trial in rows(run, "trials")} == wanted
+
+
 @pytest.mark.slow
 def test_on_ray_the_worker_ends_its_trial_itself_and_every_decision_recomputes(
     stopped: Path, sample_cache: Path, tmp_path: Path

@@ -180,7 +180,7 @@ def test_how_a_trial_was_stopped_stands_until_it_is_finished(tmp_path: Path) -> 
         journal.append("asked", points=[], packs=[Pack(name="a", trials=trials, stopping="inside")])
         end("a", STOPPED)
         assert now() == (STOPPED, 0)
-        journal.append("asked", points=[], packs=[Pack(name="b", trials=trials)], finishing=["p00"])
+        journal.append("asked", points=[], packs=[Pack(name="b", trials=trials)], following=["p00"])
         assert now() == (STOPPED, 1)
         end("b", INTERRUPTED)
         end("a", STOPPED)  # of the bracket that is trained again, to rank the others

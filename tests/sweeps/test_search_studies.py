@@ -286,3 +286,10 @@ def test_joint_trials_have_brackets_and_packs_of_their_own() -> None:
 def test_constraints_are_for_whatever_heeds_them_in_a_grid() -> None:
     given = ["constraints.cost.max=8", "stopping={method: mo_asha, bracket: 5}"]
     assert load("mrpc_grid", given).constraints[0].high == 8.0
+
+
+def test_promoting_is_for_joint_trials() -> None:
+    with pytest.raises(ConfigError, match="variant is 'promote', but with experts=frozen"):
+        load("mrpc_pareto", ["pool=sample", "stopping.variant=promote"])
+    with pytest.raises(ConfigError, match="allowed are stop, promote"):
+        load("mrpc_pareto", ["pool=sample", "stopping.variant=wait"])

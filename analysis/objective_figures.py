@@ -1,0 +1,159 @@
+"""The front of a study's own objectives, where they are not score and cost: pictures and numbers.
+
+Of M objectives every two are a picture; a point of the front is beaten by no other in all M, so it
+may look beaten in one picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final
+
+from analysis.load import Run
+from analysis.objectives import COST, OF_VECTOR, own_objectives
+from analysis.palette import FRONT, POINT, inline, kind_colour, styled
+from analysis.words import amount, number, percent
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+Width = int | str
+
+MOST_OBJECTIVES: Final = 4
+"""Of more, the first so many are drawn: six pictures."""
+
+
+def pairs(objectives: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(across, up) of every picture: costs lie across, scores go up."""
+    shown = list(objectives)[:MOST_OBJECTIVES]
+    return [
+        (one, other) if _is_cost(one) and not _is_cost(other) else (other, one)
+        for one, other in combinations(shown, 2)
+    ]
+
+
+def objective_pictures(
+    run: Run, table: pd.DataFrame | None, split: str, *, width: Width
+) -> dict[str, alt.LayerChart]:
+    """Every picture of the study's own objectives by its name; none without their `table`."""
+    own = own_objectives(run)
+    return {
+        f"objectives-{number}": objective_figure(run, table, own, pair, split=split, width=width)
+        for number, pair in enumerate(pairs(own))
+        if table is not None
+    }
+
+
+def objective_figure(
+    run: Run,
+    table: pd.DataFrame,
+    objectives: Mapping[str, str],
+    pair: tuple[str, str],
+    *,
+    split: str,
+    width: Width = 620,
+    height: int = 300,
+) -> alt.LayerChart:
+    """One objective over another: every point, those of the front in red with 95 % intervals.
+
+    `table` is that of `objective_front`, quoted on `split`. Of two objectives the front is a line.
+    """
+    import altair as alt
+
+    ends = ("", "_low", "_high")
+    rows = [
+        {
+            "kind": FRONT if row["on_front"] else POINT,
+            "point": str(row["point"]),
+            "label": str(row["label"]),
+            "chance": row["chance"],
+            **{
+                f"{axis}{end}": _short(row[f"{name}{end}"])
+                for axis, name in zip("xy", pair, strict=True)
+                for end in ends
+            },
+            **{f"says_{name}": _interval(name, row) for name in objectives},
+        }
+        for row in table.to_dict("records")
+    ]
+    across, up = (_title(run, name, objectives[name], split) for name in pair)
+    scale = alt.Scale(zero=False, nice=False, padding=12)
+    few = alt.Axis(tickCount=6)
+    x, y = alt.X("x:Q", title=across, scale=scale, axis=few), alt.Y("y:Q", title=up, scale=scale)
+    colour = kind_colour([FRONT, POINT], legend=alt.Legend(orient="top", title=None))
+    tooltip = [
+        alt.Tooltip("label:N", title="settings"),
+        *(alt.Tooltip(f"says_{name}:N", title=_words(name)) for name in objectives),
+        alt.Tooltip("chance:Q", title="on the front", format=".0%"),
+    ]
+    layers = []
+    for kind, size, opacity in ((POINT, 40, 0.8), (FRONT, 85, 1.0)):
+        mine = [row for row in rows if row["kind"] == kind]
+        base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
+        if kind == FRONT:
+            bar = base.mark_rule(strokeWidth=1.2, opacity=0.5)
+            layers.append(bar.encode(y=alt.Y("y_low:Q", title=up), y2="y_high:Q"))
+            layers.append(bar.encode(x=alt.X("x_low:Q", title=across), x2="x_high:Q"))
+            if len(objectives) == 2:
+                line = base.mark_line(strokeWidth=1.2, opacity=0.6)
+                layers.append(line.encode(order="x:Q"))
+        layers.append(base.mark_circle(size=size, opacity=opacity))
+    return styled(alt.layer(*layers).properties(width=width, height=height))
+
+
+def objective_rows(table: pd.DataFrame, objectives: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The front in numbers: point, label, chance to be on it, a cell an objective; best first."""
+    first, way = next(iter(objectives.items()))
+    front = table[table["on_front"]].sort_values(first, ascending=way == "min")
+    return [
+        {
+            "point": row["point"],
+            "label": row["label"],
+            "chance": f"{percent(row['chance'])} %" if row["chance"] == row["chance"] else "",
+            "cells": [
+                {"value": _said(name, row[name]), "interval": _between(name, row)}
+                for name in objectives
+            ],
+        }
+        for row in front.to_dict("records")
+    ]
+
+
+def objective_words(objectives: Mapping[str, str]) -> str:
+    """`f1 (max), cost mpc seconds as if (min)`."""
+    return ", ".join(f"{_words(name)} ({way})" for name, way in objectives.items())
+
+
+def _is_cost(name: str) -> bool:
+    return name == COST or name.startswith(OF_VECTOR)
+
+
+def _title(run: Run, name: str, way: str, split: str) -> str:
+    if not _is_cost(name):
+        return f"{_words(name)} on {split} ({way})"
+    vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
+    return f"cost ({vector.unit}, {vector.name}; {way})"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _said(name: str, value: float) -> str:
+    return amount(value) if _is_cost(name) else number(value)
+
+
+def _between(name: str, row: Mapping[Any, Any]) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{_said(name, low)} to {_said(name, high)}" if low == low else ""
+
+
+def _interval(name: str, row: Mapping[Any, Any]) -> str:
+    between = _between(name, row)
+    return f"{_said(name, row[name])} ({between})" if between else _said(name, row[name])
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
