@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import random
 import shutil
 import subprocess
@@ -13,8 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from sweeps.journal import read
 from sweeps.provenance import code_fingerprint
+from sweeps.run import main
 from sweeps.state import JournalError, replay
 from tests.chaos import blows, processes, promises
 from tests.chaos.alone import Alone
@@ -23,6 +28,7 @@ from tests.chaos.nodes import Nodes
 from tests.chaos.promises import Findings
 from tests.chaos.sessions import NO_RAY, RAY, ROOT, Place, Session, hold
 from tests.chaos.variants import Variant
+from tests.sweeps.conftest import without_ray
 
 SPARE: Final = 4
 """Sessions that may follow the last blow before a round counts as failed."""
@@ -82,10 +88,12 @@ def undisturbed(variant: Variant, setting: Setting) -> Undisturbed:
     if not _is_done(run):
         shutil.rmtree(run, ignore_errors=True)
         base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as temporary:
-            module = NO_RAY if setting.short else RAY
-            place = Place(run=run, temporary=Path(temporary), log=base, module=module)
-            _call(place, _new(variant, setting, run))
+        arguments = _new(variant, setting, run)
+        if setting.short:
+            _here([*arguments, "--out", str(run.parent)])
+        else:
+            with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as temporary:
+                _call(Place(run=run, temporary=Path(temporary), log=base), arguments)
     events = list(read(run / "journal.jsonl"))
     seconds = events[-1]["mono"] - events[0]["mono"]
     return Undisturbed(
@@ -100,6 +108,14 @@ def _is_done(run: Path) -> bool:
         return replay(read(run / "journal.jsonl")).closed == "done"
     except JournalError:
         return False
+
+
+def _here(arguments: Sequence[str]) -> None:
+    """Without Ray in this process, which has all that it needs in memory already."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        without_ray(patch)
+        if (code := main(arguments)) != 0:
+            raise RuntimeError(f"the undisturbed run ended with {code}")
 
 
 def _call(place: Place, arguments: Sequence[str]) -> None:

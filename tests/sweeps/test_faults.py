@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from analysis import front, schema
 from analysis.load import RunError, load_run
 from mpc_router.checkpoint import CheckpointError, load
 from mpc_router.commands import eval as evaluate
+from sweeps import execution, plan, stacks
 from sweeps.journal import Journal, read
+from sweeps.records import FAILED
 from sweeps.state import State, replay
-from tests.sweeps.conftest import assert_same_tables
+from sweeps.worker import run_pack
+from tests.sweeps.conftest import LITTLE, assert_same_tables, rows
 from tests.sweeps.faults import Damage, Laboratory, damages, examples, laboratory
 
 SHARES = st.floats(0, 1, exclude_max=True)
@@ -368,3 +373,85 @@ def test_eval_refuses_a_damaged_checkpoint_in_a_sentence(
         assert str(folder) in lines[-1]
 
     refused()
+
+
+JOINT = (
+    *("mrpc_grid", *LITTLE, "experts=joint", "expert_start=fine_tuned", "epochs=3", "--quiet"),
+    *("seeds=[0]", "alpha=0.1", "beta=0.1", "start=[]"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="a damaged older epoch is the trial's fault")
+@pytest.mark.parametrize("epoch", ["last", "best_score"])
+def test_damaged_epochs_of_a_joint_trial_are_trained_again_and_never_gone_on_from(
+    sample: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: str
+) -> None:
+    words = (*JOINT, f"epoch={epoch}")
+    assert sample(*words, "--name", "sound") == 0
+    sound, cut, run = (tmp_path / "runs" / name for name in ("sound", "cut", "run"))
+    monkeypatch.setattr(execution, "run_pack", dies_after(2))
+    with pytest.raises(RuntimeError, match="the process is gone"):
+        sample(*words, "--name", "cut")
+    monkeypatch.setattr(execution, "run_pack", run_pack)
+    files = [path.relative_to(cut) for path in cut.glob("checkpoints/*/epochs/*/*")]
+    assert {path.name for path in files} >= {"trial.json", "pool.safetensors"}
+
+    @examples(6)
+    @given(st.dictionaries(st.sampled_from(files), damages(), min_size=1, max_size=4))
+    def as_if_nothing_had_been(found: dict[Path, Damage]) -> None:
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(cut, run)
+        for path, damage in found.items():
+            (run / path).write_bytes(damage.to((run / path).read_bytes()))
+        assert sample("--resume", str(run), "--quiet") == 0
+        assert_same_tables(run, sound)
+
+    as_if_nothing_had_been()
+
+
+def dies_after(messages: int) -> Callable[..., Any]:
+    """A worker whose process is gone after so many messages."""
+
+    def run_pack_and_die(*arguments: Any, **named: Any) -> Iterator[Any]:
+        said = run_pack(*arguments, **named)
+        for _ in range(messages):
+            yield next(said)
+        raise RuntimeError("the process is gone")
+
+    class Dying:
+        """A generator, for whoever sends answers."""
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            self._said = run_pack_and_die(*arguments, **named)
+
+        def send(self, answer: object) -> Any:
+            return next(self._said)
+
+    return Dying
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="every failing trial has a line")
+def test_a_thousand_failing_trials_are_exit_4_and_few_lines(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_of = functools.cache(plan.config_of)  # what takes the time, and is not looked at here
+    for module in (plan, stacks):
+        monkeypatch.setattr(module, "config_of", config_of)
+    alphas = ", ".join(str(number / 1000) for number in range(1, 51))
+    run = lab.fresh()
+    said = lab.ask(
+        *("mrpc_grid", "pool=sample", "router_hidden_size=8", "epochs=2", "start=[]", "beta=0.01"),
+        *(f"alpha={{grid: [{alphas}]}}", f"seeds={list(range(20))}", "learning_rate=1e30"),
+        *("--sample", "--out", str(run.parent), "--name", run.name),
+    )
+    assert said.code == 4
+    trials = rows(run, "trials")
+    assert [trial["status"] for trial in trials] == [FAILED] * 1000
+    assert all("became NaN or infinite at step" in trial["reason"] for trial in trials)
+    assert "1000 trials FAILED; `reason` in trials.parquet says why" in said.err
+    assert "Traceback" not in said.err
+    packs = len({trial["pack"] for trial in trials})
+    assert len(said.err.splitlines()) < 3 * packs + 20
+    assert len(said.err) < 20_000
