@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check format bench bench-analysis bench-search docs clean
+.PHONY: quickstart test test-long chaos check format bench bench-analysis bench-search docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -12,7 +12,14 @@ quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, pri
 	$(BIN)/python -m sweeps.run mrpc_grid --sample
 
 test: .venv/.dev  ## the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
+
+test-long: .venv/.dev  ## what takes minutes: a sweep over three local nodes
+	$(BIN)/pytest -m long
+
+CHAOS ?= --rounds 50
+chaos: .venv/.dev  ## sweeps whose processes are killed at random, resumed and compared (hours)
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: .venv/.dev  ## what else CI runs: format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -93,7 +93,11 @@ class History:
             if epoch not in wanted:
                 shutil.rmtree(self.place(epoch), ignore_errors=True)
             elif epoch not in newest:
-                without_optimizer(self.place(epoch))
+                try:
+                    without_optimizer(self.place(epoch))
+                except CheckpointError as error:  # it could not have been gone on from either
+                    log.warning("epoch %d is removed: %s", epoch, error)
+                    shutil.rmtree(self.place(epoch), ignore_errors=True)
 
     def weights(self, epoch: int) -> JointCheckpoint | None:
         """A kept epoch; None, and a line in the log, where it is not whole."""
@@ -109,6 +113,8 @@ class History:
     ) -> JointCheckpoint | None:
         """The newest epoch of this trial that is whole and can be gone on from; None without one.
 
+        Where the best epoch is what a trial leaves, the best one so far has to be whole as well.
+
         Raises:
             CheckpointError: what lies there is another trial's.
         """
@@ -117,8 +123,13 @@ class History:
             found = self.weights(epoch)
             if found is not None and found.optimizer is not None:
                 self._check(found, config, seed, data=data, models=models)
-                return found
+                if config.training.epoch != "best_score" or self._has_best(found):
+                    return found
         return None
+
+    def _has_best(self, found: JointCheckpoint) -> bool:
+        best = best_epoch([report["metrics"]["score"][0] for report in found.history])
+        return best == found.epoch or self.weights(best) is not None
 
     def _check(
         self, found: JointCheckpoint, config: TrialConfig, seed: int, *, data: str, models: str

@@ -15,6 +15,7 @@ import analysis.compare
 import analysis.export
 import analysis.front
 import analysis.report
+import cluster.local
 from analysis import schema
 from mpc_router.commands import demo, export, train
 from mpc_router.commands import eval as evaluate
@@ -63,13 +64,18 @@ COMMANDS = {
     "python -m analysis.report": analysis.report.parser,
     "python -m analysis.compare": analysis.compare.parser,
     "python -m analysis.export": analysis.export.parser,
+    "python -m cluster.local": cluster.local.parser,
 }
 OF_OTHERS = {"--logdir"}
 """Flags of programs that are not ours."""
 
 
 def flags_of(made: argparse.ArgumentParser) -> set[str]:
-    return {flag for action in made._actions for flag in action.option_strings}
+    found = {flag for action in made._actions for flag in action.option_strings}
+    for action in made._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*(flags_of(each) for each in action.choices.values()))
+    return found
 
 
 @pytest.mark.parametrize("made", [parser, *COMMANDS.values()])

@@ -382,7 +382,6 @@ JOINT = (
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a damaged older epoch is the trial's fault")
 @pytest.mark.parametrize("epoch", ["last", "best_score"])
 def test_damaged_epochs_of_a_joint_trial_are_trained_again_and_never_gone_on_from(
     sample: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: str
@@ -432,7 +431,6 @@ def dies_after(messages: int) -> Callable[..., Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="every failing trial has a line")
 def test_a_thousand_failing_trials_are_exit_4_and_few_lines(
     lab: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

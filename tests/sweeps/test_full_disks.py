@@ -20,8 +20,6 @@ from hypothesis import strategies as st
 from tests.sweeps.conftest import LITTLE, assert_same_tables
 from tests.sweeps.faults import Answer, Laboratory, examples, laboratory
 
-NO_ERROR_OF_THE_DISK = "safetensors has an error of its own for a full disk, no OSError"
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> Iterator[Laboratory]:
@@ -123,7 +121,6 @@ def mounts() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason=NO_ERROR_OF_THE_DISK)
 def test_a_disk_that_is_really_full_is_exit_3_and_a_resume_mends_it(
     mounts: list[str], prepared_folder: Path, tmp_path: Path
 ) -> None:
@@ -146,7 +143,6 @@ def test_a_disk_that_is_really_full_is_exit_3_and_a_resume_mends_it(
     assert all("No space left" in line for line in lines[: codes.count(3)])
 
 
-@pytest.mark.xfail(strict=True, reason=NO_ERROR_OF_THE_DISK)
 def test_a_disk_without_room_for_weights_is_exit_3_and_a_resume_mends_it(lab: Laboratory) -> None:
     files = {path.name: path.stat().st_size for path in lab.sound("wide").rglob("*.*")}
     weights = files.pop("router.safetensors")
@@ -158,7 +154,6 @@ def test_a_disk_without_room_for_weights_is_exit_3_and_a_resume_mends_it(lab: La
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason=NO_ERROR_OF_THE_DISK)
 def test_a_disk_without_room_for_a_joint_trial_is_not_the_fault_of_the_trial(
     sample: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
