@@ -498,7 +498,7 @@ def test_a_budget_that_leaves_the_front_unfinished_says_so_and_goes_on(
 ) -> None:
     whole = 2 * (6 * 1 + 2 * 2 + 1 * 1) * 2
     assert command(*FINISHED, f"budget.epochs={whole}", "--name", "f", "--no-report") == 0
-    assert "stopped points of the front were not finished" in capsys.readouterr().err
+    assert "points of the front were not followed up" in capsys.readouterr().err
     run = tmp_path / "runs" / "f"
     assert state_of(run).closed == "budget"
     assert command("--resume", str(run), "budget.epochs=9999", "--no-report", "--quiet") == 0
