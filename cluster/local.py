@@ -151,8 +151,8 @@ def _next_steps(folder: Path, cluster: Cluster) -> str:
     given = "" if folder == default_folder() else f"RAY_AUTH_TOKEN_PATH={token} "
     return "\n".join(
         [
-            f"{len(cluster.nodes)} nodes are up at {cluster.address}; their token is {token}",
-            "use them, and end them:",
+            f"all are up at {cluster.address}, for whoever has the token in {token};",
+            "to use them, and to end them:",
             f"  {given}python -m sweeps.run mrpc_grid --sample --address {cluster.address}",
             f"  {_again('down', folder)}",
         ]

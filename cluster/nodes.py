@@ -32,7 +32,7 @@ STORE: Final = 100 * 10**6
 MEMORY: Final = 2 * 2**30
 """Bytes of a node's object store, and those that it says it has for tasks that ask for some."""
 
-GRACE: Final = 10.0
+GRACE: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
 SETTINGS: Final = {
