@@ -66,7 +66,7 @@ COMMANDS = {
     "python -m analysis.export": analysis.export.parser,
     "python -m cluster.local": cluster.local.parser,
 }
-OF_OTHERS = {"--logdir"}
+OF_OTHERS = {"--logdir", "--block"}
 """Flags of programs that are not ours."""
 
 
