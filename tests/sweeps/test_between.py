@@ -16,7 +16,7 @@ from sweeps.run import main
 from sweeps.state import State, apply, replay
 from sweeps.study import from_tree
 from sweeps.worker import run_pack
-from tests.sweeps.conftest import LITTLE, rows, without_ray
+from tests.sweeps.conftest import LITTLE, on_ray, rows, without_ray
 
 Command = Callable[..., int]
 
@@ -191,7 +191,7 @@ def test_on_ray_the_worker_ends_its_trial_itself_and_every_decision_recomputes(
     stopped: Path, sample_cache: Path, tmp_path: Path
 ) -> None:
     known = ("--cache", str(sample_cache), "--out", str(tmp_path), "--no-report", "--quiet")
-    assert main([*JOINT, "--sample", "--name", "ray", *known]) == 0
+    assert on_ray(*JOINT, "--sample", "--name", "ray", *known) == 0
     trials = rows(tmp_path / "ray", "trials")
     ends = Counter(trial["status"] for trial in trials)
     assert ends[STOPPED] >= 1

@@ -23,7 +23,7 @@ from sweeps.run import main
 from sweeps.stacks import EPOCHS
 from sweeps.state import replay
 from sweeps.worker import run_pack
-from tests.sweeps.conftest import LITTLE, assert_same_tables, rows, without_ray
+from tests.sweeps.conftest import LITTLE, assert_same_tables, on_ray, rows, without_ray
 
 Command = Callable[..., int]
 
@@ -188,5 +188,5 @@ def test_joint_trials_on_ray_equal_those_in_this_process(
     both: Path, sample_cache: Path, tmp_path: Path
 ) -> None:
     known = ("--cache", str(sample_cache), "--out", str(tmp_path), "--no-report", "--quiet")
-    assert main([*BOTH, "--sample", "--name", "ray", *known]) == 0
+    assert on_ray(*BOTH, "--sample", "--name", "ray", *known) == 0
     assert_same_tables(tmp_path / "ray", both)
