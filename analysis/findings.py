@@ -26,14 +26,9 @@ def _cascades(found: Answers) -> str:
     """The cascade and the gate that lie highest over the coin on selection, quoted."""
     if found.headroom is None:
         return ""
-    gates, cascades = (
-        found.headroom[found.headroom["kind"] == kind] for kind in ("gate", "cascade")
-    )
-    if cascades.empty:
+    best, gate = _picked(found.headroom, "cascade"), _picked(found.headroom, "gate")
+    if best is None or gate is None:
         return ""
-    best, gate = (
-        rows.iloc[int(rows["selection_over_mix"].to_numpy().argmax())] for rows in (cascades, gates)
-    )
     text = (
         f"Without any router a cascade ({best['label']}, picked on selection) lies "
         f"{signed(best['over_mix'])} over the coin ({signed(best['over_mix_low'])} to "
@@ -51,6 +46,15 @@ def _cascades(found: Answers) -> str:
             f"{'loses' if len(behind) == 1 else 'lose'} to it"
         )
     return f"{text}."
+
+
+def _picked(headroom: pd.DataFrame, kind: str) -> pd.Series | None:
+    """The one of its kind that lies highest over the coin on selection."""
+    rows = headroom[headroom["kind"] == kind]
+    if rows.empty:
+        return None
+    found: pd.Series = rows.iloc[int(rows["selection_over_mix"].to_numpy().argmax())]
+    return found
 
 
 def _room(row: pd.Series) -> str:
@@ -112,8 +116,8 @@ def _next(survey: Survey, found: Answers) -> str:
         return (
             "Next: more seeds; with fewer than three no difference between points can be trusted."
         )
-    best = None if found.headroom is None else found.headroom[found.headroom["kind"] == "cascade"]
-    if not counts[ABOVE] and best is not None and (best["verdict"] == ABOVE).any():
+    cascade = None if found.headroom is None else _picked(found.headroom, "cascade")
+    if not counts[ABOVE] and cascade is not None and cascade["verdict"] == ABOVE:
         return (
             "Next: no router beats the coin and a cascade does; look for a stem that sees more, or "
             "use the cascade."
