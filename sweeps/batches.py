@@ -184,13 +184,18 @@ class Batches:
         self._due.appendleft(pack)
 
     def _follow_up(self) -> None:
-        """Asks for what is missing of the points on the front of all that has been reported, once
-        all else has ended."""
+        """Asks for what is missing of the points on the front, once all else has ended: of those
+        that trained to the end, or will if they lie on it."""
         state, study = self._journal.state, self._study
         if self._followed_up or self._due or self.left or not state.trials or state.unended():
             return
         found = {point: result_of(state, point, study) for point in state.points}
-        known = [point for point in found if found[point].values]
+        known = [
+            point
+            for point in found
+            if found[point].ended == "complete"
+            or (found[point].values and self._finishes and _ended_inside(state, point))
+        ]
         front = rungs.front([found[point] for point in known], known, study.objectives)
         missing = {point: self._missing(point) for point in front}
         wanted = [point for point in front if missing[point]]
@@ -200,11 +205,10 @@ class Batches:
         self._due.extend(packs)
 
     def _missing(self, point: str) -> list[Trial]:
-        """Trials of a point that were stopped inside a pack, and those of seeds it never had."""
+        """Trials of a point that were stopped, and those of seeds that it never had."""
         state, found = self._journal.state, []
         mine = [state.trials[key] for key in state.replicates[point]]
-        if self._finishes and _ended_inside(state, point):
-            found += [trial for trial in mine if state.endings[trial.key].status == STOPPED]
+        found += [trial for trial in mine if state.endings[trial.key].status == STOPPED]
         if self._study.racing:
             had = {trial.seed for trial in mine}
             further = [seed for seed in self._study.seeds if seed not in had]
@@ -312,10 +316,10 @@ def result_of(state: State, point: str, study: Study) -> Result:
 
 def _report_of(state: State, key: str, epochs: int, study: Study) -> Report:
     """What a trial amounts to after so many epochs."""
+    if study.base.training.epoch != "best_score":
+        return state.reports[key, epochs, SELECTION]
     found = [state.reports[key, epoch, SELECTION] for epoch in range(1, epochs + 1)]
-    if study.base.training.epoch == "best_score":
-        return max(found, key=lambda report: report.metrics["score"])  # of equal ones the first
-    return found[-1]
+    return max(found, key=lambda report: report.metrics["score"])  # of equal ones the first
 
 
 def _ended_inside(state: State, point: str) -> bool:

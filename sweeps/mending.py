@@ -52,30 +52,30 @@ def trials_of(names: set[str], state: State) -> list[str]:
 
 
 def _with_brackets(keys: set[str], state: State) -> list[str]:
-    """These trials, and those that were ranked with them inside their packs."""
-    for name in {state.pack_of[key] for key in keys}:
-        if state.packs[name].stopping == INSIDE:
-            mine = (trial.key for trial in state.packs[name].trials)
-            keys = keys | {
-                key for key in mine if state.pack_of[key] == name
-            }  # others were finished
-    return [key for key in state.trials if key in keys]
+    """These trials, and those that were ranked with them inside their packs; of these not the ones
+    that belong to a later pack by now, which finished them."""
+    brackets = {
+        name
+        for name in (state.pack_of[key] for key in keys)
+        if state.packs[name].stopping == INSIDE
+    }
+    return [key for key in state.trials if key in keys or state.pack_of[key] in brackets]
 
 
 def retry_failed(journal: Journal) -> str:
     """Lets go of the endings of FAILED trials; says so in a sentence.
 
-    Of a bracket all trials begin anew: the place of one that failed may have gone to another.
+    Of a bracket all trials begin anew and are ranked anew: the place of one that failed may have
+    gone to another, and the front may move.
     """
     state = journal.state
     failed = {key for key, ending in state.endings.items() if ending.status == FAILED}
     if not failed:
         return "no trial FAILED; nothing is tried again"
     keys = _with_brackets(failed, state)
-    journal.append("reopened", keys=keys, reason="--retry-failed")
-    more = f", and with them {len(keys) - len(failed)} of their brackets" * (
-        len(keys) > len(failed)
-    )
+    journal.append("reopened", keys=keys, reason="--retry-failed", anew=True)
+    mates = len(keys) - len(failed)
+    more = f", and with them {mates} of their brackets" if mates else ""
     return f"{len(failed)} FAILED trials are tried again{more}"
 
 

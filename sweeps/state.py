@@ -3,7 +3,7 @@
 Events:
 
 - `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
-- `reopened`: trials that had ended are to be trained again, and why
+- `reopened`: trials that had ended are to be trained again, and why; `anew` if to other results
 - `resumed`: another session of the run begins, with the budget it has in all
 - `asked`: a batch of points with their trials and packs; of a search also its proposals; at its
   end which points are to be followed up, and in which packs
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sweeps.records import (
+    INSIDE,
     INTERRUPTED,
     SELECTION,
     Decision,
@@ -170,11 +171,21 @@ def _resumed(state: State, event: Event) -> None:
 
 
 def _reopened(state: State, event: Event) -> None:
-    """Of a bracket all trials together: who is there decides over the others."""
-    for key in event["keys"]:
+    """Of a bracket all trials together: who is there decides over the others.
+
+    What is trained `anew` may come out otherwise: then those that were finished since are ranked
+    again with their brackets too, and the front is followed up once more.
+    """
+    keys = set(event["keys"])
+    for key in keys:
         state.endings.pop(key, None)
-        for place in [place for place in state.decisions if place[0] == key]:
-            del state.decisions[place]
+    if event.get("anew"):
+        state.following = None
+        for name in {state.pack_of[key] for key in keys}:
+            if state.packs[name].stopping == INSIDE:
+                keys |= {trial.key for trial in state.packs[name].trials}
+    for place in [place for place in state.decisions if place[0] in keys]:
+        del state.decisions[place]
 
 
 def _asked(state: State, event: Event) -> None:

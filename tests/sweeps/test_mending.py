@@ -14,6 +14,7 @@ from sweeps import stacks
 from sweeps.journal import read
 from sweeps.ledger import Ledger
 from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack, Trial
+from sweeps.state import replay
 from tests.sweeps.conftest import assert_same_tables, rows
 from tests.sweeps.test_searches import FINISHED
 
@@ -149,3 +150,33 @@ def test_failed_trials_are_tried_again_when_asked(
     assert {trial["status"] for trial in rows(failed, "trials")} == {COMPLETED, STOPPED}
     assert command(*again) == 0
     assert "no trial FAILED" in capsys.readouterr().err
+
+
+def test_a_bracket_of_which_a_trial_failed_is_ranked_anew_though_some_of_it_were_finished(
+    run: Path, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The front of the retried run is complete, and every decision is that of its reports."""
+    real = stacks.events
+
+    def loses_one(trials: Sequence[Trial], *more: Any, **named: Any) -> Made:
+        """The last stack of the first bracket fails before it has said anything."""
+        if trials[-1].point == "p05":
+            raise RuntimeError("CUDA out of memory")
+        yield from real(trials, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacks, "events", loses_one)
+        assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 4
+    failed = tmp_path / "runs" / "f"
+    before = replay(read(failed / "journal.jsonl"))
+    first = {trial.key for trial in before.packs["pack00"].trials}
+    assert any(before.pack_of[key] != "pack00" for key in first)  # some of it were finished
+    again = ("--resume", str(failed), "--retry-failed", "--no-report", "--quiet")
+    assert command(*again) == 0
+    state = replay(read(failed / "journal.jsonl"))
+    assert state.following is not None
+    trials = rows(failed, "trials")
+    assert {trial["status"] for trial in trials} == {COMPLETED, STOPPED}
+    decided = {key for key, epoch in state.decisions if epoch == 1}
+    assert first <= decided
+    assert sum(state.decisions[key, 1].goes_on for key in first) == 2 * 2  # a third of six points
