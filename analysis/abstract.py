@@ -148,6 +148,6 @@ def _standing(survey: Survey) -> str:
         f"Of all {count(total, 'point')}, {counts[ABOVE]} "
         f"{'beats' if counts[ABOVE] == 1 else 'beat'} the random mix at their own cost by more "
         f"than the interval, {counts[EQUAL]} cannot be told from it, and {counts[BELOW]} "
-        f"{'lies' if counts[BELOW] == 1 else 'lie'} under it. Intervals are 95 % bootstrap "
-        f"intervals over {over} ({survey.resamples} resamples)."
+        f"{'lies' if counts[BELOW] == 1 else 'lie'} under it. Intervals hold 95 % of "
+        f"{survey.resamples} draws of {over}."
     )

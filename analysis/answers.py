@@ -18,7 +18,7 @@ from analysis.fronts import Survey
 from analysis.headroom import Rival, against_cascades, headroom
 from analysis.indicators import Surface
 from analysis.load import Run, RunError
-from analysis.objectives import objective_front, own_objectives
+from analysis.objectives import objective_front, objective_yardsticks, own_objectives
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +56,7 @@ class Answers:
     objectives: pd.DataFrame | None = None
     """Of a study that optimises more, or other, than score and cost; see `objective_front`."""
 
+    objective_yards: pd.DataFrame | None = None
     importance: pd.DataFrame | None = None
     settings: pd.DataFrame | None = None
     epochs: pd.DataFrame | None = None
@@ -103,6 +104,10 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         asked["objectives"] = ask(
             "the front of the study's own objectives",
             lambda: objective_front(run, split=survey.split, resamples=survey.resamples),
+        )
+        asked["objective_yards"] = ask(
+            "yardsticks under the study's own objectives",
+            lambda: objective_yardsticks(run, survey.split),
         )
     if deep:
         asked |= {

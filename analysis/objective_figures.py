@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from analysis.load import Run
 from analysis.objectives import COST, OF_VECTOR, own_objectives
-from analysis.palette import FRONT, POINT, inline, kind_colour, styled
+from analysis.palette import COIN, EXPERT, FRONT, POINT, inline, kind_colour, styled
 from analysis.words import amount, number, percent
 
 if TYPE_CHECKING:
@@ -35,12 +35,19 @@ def pairs(objectives: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def objective_pictures(
-    run: Run, table: pd.DataFrame | None, split: str, *, width: Width
+    run: Run,
+    table: pd.DataFrame | None,
+    yards: pd.DataFrame | None,
+    split: str,
+    *,
+    width: Width,
 ) -> dict[str, alt.LayerChart]:
     """Every picture of the study's own objectives by its name; none without their `table`."""
     own = own_objectives(run)
     return {
-        f"objectives-{number}": objective_figure(run, table, own, pair, split=split, width=width)
+        f"objectives-{number}": objective_figure(
+            run, table, own, pair, yards=yards, split=split, width=width
+        )
         for number, pair in enumerate(pairs(own))
         if table is not None
     }
@@ -52,6 +59,7 @@ def objective_figure(
     objectives: Mapping[str, str],
     pair: tuple[str, str],
     *,
+    yards: pd.DataFrame | None = None,
     split: str,
     width: Width = 620,
     height: int = 300,
@@ -59,6 +67,7 @@ def objective_figure(
     """One objective over another: every point, those of the front in red with 95 % intervals.
 
     `table` is that of `objective_front`, quoted on `split`. Of two objectives the front is a line.
+    `yards` are those of `objective_yardsticks`, drawn beneath.
     """
     import altair as alt
 
@@ -82,13 +91,14 @@ def objective_figure(
     scale = alt.Scale(zero=False, nice=False, padding=12)
     few = alt.Axis(tickCount=6)
     x, y = alt.X("x:Q", title=across, scale=scale, axis=few), alt.Y("y:Q", title=up, scale=scale)
-    colour = kind_colour([FRONT, POINT], legend=alt.Legend(orient="top", title=None))
+    kinds = [FRONT, POINT] if yards is None else [FRONT, POINT, EXPERT, COIN]
+    colour = kind_colour(kinds, legend=alt.Legend(orient="top", title=None, columns=4))
     tooltip = [
         alt.Tooltip("label:N", title="settings"),
         *(alt.Tooltip(f"says_{name}:N", title=_words(name)) for name in objectives),
         alt.Tooltip("chance:Q", title="on the front", format=".0%"),
     ]
-    layers = []
+    layers = [] if yards is None else _yard_layers(yards, pair, x, y, colour)
     for kind, size, opacity in ((POINT, 40, 0.8), (FRONT, 85, 1.0)):
         mine = [row for row in rows if row["kind"] == kind]
         base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
@@ -101,6 +111,33 @@ def objective_figure(
                 layers.append(line.encode(order="x:Q"))
         layers.append(base.mark_circle(size=size, opacity=opacity))
     return styled(alt.layer(*layers).properties(width=width, height=height))
+
+
+def _yard_layers(
+    yards: pd.DataFrame, pair: tuple[str, str], x: alt.X, y: alt.Y, colour: alt.Color
+) -> list[alt.Chart]:
+    """Coins between the experts as a line, and the experts on it by name."""
+    import altair as alt
+
+    rows = [
+        {
+            "kind": COIN,
+            "place": place,
+            "expert": row["expert"],
+            "x": row[pair[0]],
+            "y": row[pair[1]],
+        }
+        for place, row in enumerate(yards.to_dict("records"))
+    ]
+    experts = [{**row, "kind": EXPERT} for row in rows if row["expert"]]
+    line = alt.Chart(inline(rows)).mark_line(strokeWidth=1.2)
+    named = alt.Chart(inline(experts)).encode(x=x, y=y, color=colour)
+    said = alt.Tooltip("expert:N", title="expert alone")
+    return [
+        line.encode(x=x, y=y, color=colour, order="place:Q"),
+        named.mark_point(shape="diamond", filled=True, size=70, opacity=1).encode(tooltip=said),
+        named.mark_text(align="left", dx=7, dy=9, fontWeight="bold").encode(text="expert:N"),
+    ]
 
 
 def objective_rows(table: pd.DataFrame, objectives: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from analysis.held import Measured, by_point, example_draws, seed_draws
 from analysis.load import Run, RunError
 from analysis.outcomes import Outcomes, Roster, outcomes, roster
 from analysis.resampling import interval
+from mpc_router.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 SELECTION: Final = "selection"
+_COINS: Final = 20
+"""Steps of a coin from one expert to the next."""
+
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
 USUAL: Final = {SCORE: "max", COST: "min"}
 _UP: Final = "max"
@@ -80,6 +85,55 @@ def objective_front(
     return pd.DataFrame(columns)
 
 
+def objective_yardsticks(run: Run, split: str) -> pd.DataFrame:
+    """Single experts, and coins between neighbours in cost, under the study's own objectives.
+
+    A row is an expert (`expert` is its name) or a coin (`expert` is empty), from the cheapest to
+    the dearest under the study's cost vector; every other column is an objective, on the quoted
+    split. Neither pays a router. What a coin scores is `resampling.mixed_scores`.
+
+    Raises:
+        RunError: trials have different experts, which no one line stands for.
+    """
+    import pandas as pd
+
+    seen = outcomes(run, roster(run), split, need_routes=False)
+    if len(seen.pools) > 1 or len(seen.pools[0].members) < len(run.expert_names):
+        raise RunError("trials have different experts, so no one line of them can be drawn")
+    order = np.argsort(run.cost_vector().experts, kind="stable")
+    said = seen.pools[0].prediction[order]
+    along = {name: _along(run, name, order, said, seen.labels) for name in own_objectives(run)}
+    names = [""] * len(next(iter(along.values())))
+    names[::_COINS] = [run.expert_names[expert] for expert in order][: len(names[::_COINS])]
+    return pd.DataFrame({"expert": names, **along})
+
+
+def _along(run: Run, name: str, order: NDArray[np.intp], said: Values, labels: Values) -> Values:
+    """An objective from the cheapest expert over coins to the dearest; `said` is (K, N)."""
+    portions = np.linspace(0, 1, 1 + _COINS)
+    flat = np.ones((1, len(labels)), np.float32)
+
+    def between(cheap: int, dear: int) -> Values:
+        if _is_metric(run, name):
+            pair, task = (said[cheap], said[dear]), _task_of(run, name)
+            return resampling.mixed_scores(task, pair, portions, labels=labels, weights=flat)[:, 0]
+        vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
+        ends = np.asarray(vector.experts, np.float64)[order[[cheap, dear]]]
+        return np.asarray(ends[0] + portions * (ends[1] - ends[0]))
+
+    found = [between(*pair) for pair in pairwise(range(len(said)))] or [between(0, 0)]
+    return np.concatenate([*(each[:-1] for each in found), found[-1][-1:]])
+
+
+def _is_metric(run: Run, name: str) -> bool:
+    return name == SCORE or name in run.task.metrics
+
+
+def _task_of(run: Run, name: str) -> Task:
+    """The task, scored by this metric alone."""
+    return replace(run.task, metrics=run.task.metrics if name == SCORE else (name,))
+
+
 def _refuse_unknown(run: Run, wanted: dict[str, str]) -> None:
     vectors = [f"{OF_VECTOR}{name}" for name in run.cost_vectors]
     allowed = (SCORE, *run.task.metrics, COST, *vectors)
@@ -101,9 +155,8 @@ def _measured(
     weights: resampling.Weights,
 ) -> Values:
     """(P, B) one objective under every weighting."""
-    if name == SCORE or name in run.task.metrics:
-        metrics = run.task.metrics if name == SCORE else (name,)
-        task = replace(run.task, metrics=metrics)
+    if _is_metric(run, name):
+        task = _task_of(run, name)
         scores = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
         return resampling.bounded(task, by_point(scores, whole.points, seeds))
     vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))

@@ -129,6 +129,7 @@ def roster(run: Run) -> Roster:
     """
     seeds = run.study.get("seeds")
     expected = len(seeds) if isinstance(seeds, list) else 1
+    raced = int(run.study.get("racing") or 0)
     ordered = run.trials.sort_values(["point", "seed"])
     status, seed, key = (ordered[name].tolist() for name in ("status", "seed", "key"))
     columns = {name: ordered[name].tolist() for name in run.settings}
@@ -139,7 +140,7 @@ def roster(run: Run) -> Roster:
         mine = list(rows)
         settings = {column: _plain(values[mine[0]]) for column, values in columns.items()}
         label = settings_label(settings)
-        reason = _why_not_whole([str(status[row]) for row in mine], expected)
+        reason = _why_not_whole([str(status[row]) for row in mine], expected, raced)
         if reason:
             left_out.append(LeftOut(point=name, label=label, reason=reason))
             continue
@@ -168,13 +169,14 @@ def _order(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if number else (1, 0.0, str(value))
 
 
-def _why_not_whole(ended: list[str], expected: int) -> str:
+def _why_not_whole(ended: list[str], expected: int, raced: int) -> str:
     status = Counter(ended)
     others = [f"{count} {name}" for name, count in sorted(status.items()) if name != _COMPLETED]
     if others:
         return f"{', '.join(others)} of {len(ended)}"
     if len(ended) < expected:
-        return f"{len(ended)} of {expected} seeds ended so far"
+        how = "raced with" if len(ended) == raced else "ended so far:"
+        return f"{how} {len(ended)} of {expected} seeds"
     return ""
 
 

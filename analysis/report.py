@@ -140,7 +140,9 @@ def pictures(
         "curve-score": use_figures.training_figure(run, survey, "score", width=wide),
         "curve-cost": use_figures.training_figure(run, survey, "cost", width=wide),
     }
-    charts |= objective_figures.objective_pictures(run, found.objectives, survey.split, width=wide)
+    charts |= objective_figures.objective_pictures(
+        run, found.objectives, found.objective_yards, survey.split, width=wide
+    )
     if found.history is not None and len(found.history) > 2:
         for over in ("epochs", "hours"):
             charts[f"history-{over}"] = course_figures.history_figure(
@@ -229,6 +231,7 @@ def _objectives(run: Run, found: Answers) -> dict[str, Any] | None:
         "points": len(found.objectives),
         "rows": objective_rows(found.objectives, own),
         "more": len(own) > MOST_OBJECTIVES,
+        "yards": found.objective_yards is not None,
     }
 
 

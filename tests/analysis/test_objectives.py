@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from analysis.fronts import survey
 from analysis.load import Run, RunError, load_run
 from analysis.notices import notices
 from analysis.objective_figures import objective_pictures, objective_rows, pairs
-from analysis.objectives import objective_front, own_objectives
+from analysis.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.report import render
 from tests.analysis.conftest import WriteRun
 
@@ -122,7 +123,8 @@ def test_the_report_draws_two_objectives_with_their_front(told: Told) -> None:
     assert "Which are worth having by the study's own objectives?" in page
     assert "optimises f1 (max), cost mpc seconds as if (min)" in page
     table = objective_front(run, resamples=20)
-    (chart,) = objective_pictures(run, table, "validation", width=300).values()
+    yards = objective_yardsticks(run, "validation")
+    (chart,) = objective_pictures(run, table, yards, "validation", width=300).values()
     spec = chart.to_dict()
     titles = {
         layer["encoding"][axis]["title"]
@@ -131,7 +133,10 @@ def test_the_report_draws_two_objectives_with_their_front(told: Told) -> None:
         if axis in layer["encoding"] and "title" in layer["encoding"][axis]
     }
     assert titles == {"f1 on validation (max)", "cost (s, mpc_seconds_as_if; min)"}
-    rows = {row["point"]: row for data in spec["datasets"].values() for row in data}
+    drawn = [row for data in spec["datasets"].values() for row in data]
+    rows = {row["point"]: row for row in drawn if "point" in row}
+    assert {row["expert"] for row in drawn if row["kind"] == "experts"} == set(run.expert_names)
+    assert any(row["kind"] == "random mix" for row in drawn)
     for row in table.to_dict("records"):
         mine = rows[row["point"]]
         assert (mine["kind"] == "front") == row["on_front"]
@@ -148,7 +153,7 @@ def test_three_objectives_are_a_picture_for_every_two_and_a_row_for_every_point_
     run = told(ways)
     table = objective_front(run, resamples=0)
     assert pairs(ways) == [("accuracy", "f1"), ("cost", "f1"), ("cost", "accuracy")]
-    drawn = objective_pictures(run, table, "validation", width=300)
+    drawn = objective_pictures(run, table, None, "validation", width=300)
     assert len(drawn) == 3
     for chart in drawn.values():
         assert all(layer["mark"]["type"] != "line" for layer in chart.to_dict()["layer"])
@@ -157,6 +162,24 @@ def test_three_objectives_are_a_picture_for_every_two_and_a_row_for_every_point_
     best = table.loc[table["on_front"], "f1"].max()
     assert rows[0]["cells"][0]["value"] == f"{best:.3f}"
     assert rows[0]["cells"][0]["interval"] == ""  # without resamples there is none
+
+
+def test_yardsticks_are_the_experts_and_the_coins_between_them(told: Told) -> None:
+    run = told({"score": "max", "accuracy": "max", "cost": "min"})
+    yards = objective_yardsticks(run, "validation")
+    found = survey(run, resamples=0)
+    alone = found.singles.sort_values("cost")
+    mine = yards[yards["expert"] != ""]
+    assert mine["cost"].tolist() == pytest.approx(alone["cost"].tolist())
+    assert mine["score"].tolist() == pytest.approx(alone["score"].tolist())
+    assert yards["cost"].is_monotonic_increasing
+    places = mine.index.to_numpy()
+    for one, other in pairwise(places):  # accuracy of a coin is a line
+        between = yards.loc[one:other]
+        line = np.interp(between["cost"], mine["cost"], mine["accuracy"])
+        assert between["accuracy"].to_numpy() == pytest.approx(line)
+    best = np.interp(yards["cost"], found.mix.costs, found.mix.scores[:, 0])
+    assert (yards["score"] <= best + 1e-6).all()  # the mix is the best of all pairs
 
 
 def test_one_objective_is_a_table_without_a_picture(told: Told) -> None:
