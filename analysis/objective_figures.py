@@ -92,7 +92,7 @@ def objective_figure(
     few = alt.Axis(tickCount=6)
     x, y = alt.X("x:Q", title=across, scale=scale, axis=few), alt.Y("y:Q", title=up, scale=scale)
     kinds = [FRONT, POINT] if yards is None else [FRONT, POINT, EXPERT, COIN]
-    colour = kind_colour(kinds, legend=alt.Legend(orient="top", title=None, columns=4))
+    colour = kind_colour(kinds, legend=alt.Legend(orient="top", title=None, columns=3))
     tooltip = [
         alt.Tooltip("label:N", title="settings"),
         *(alt.Tooltip(f"says_{name}:N", title=_words(name)) for name in objectives),
