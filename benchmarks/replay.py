@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sweeps.axes import Axis
 from sweeps.search import Batch, Proposal, Result, SearchRule, ask
-from sweeps.stopping import Entry, Rule, arrival, bracket_of, cut
+from sweeps.stopping import Entry, Rule, arrival, bracket_of, cut, promotable
 
 Values = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -284,17 +284,61 @@ def arriving(setting: Setting, rule: Rule, objectives: int = 2) -> GoesOn:
     return goes_on
 
 
-def one_by_one(setting: Setting, proposer: Proposer, goes_on: GoesOn) -> Trace:
+class Promoting:
+    """Asynchronous halving that promotes: whoever is not among the best waits at its rung."""
+
+    def __init__(self, setting: Setting, rule: Rule) -> None:
+        self._setting, self._rule = setting, rule
+        self._goes_on = arriving(setting, rule)
+        self._there: dict[int, list[Entry]] = {}
+        self._waiting: dict[int, dict[str, int]] = {}
+
+    def goes_on(self, point: int, epoch: int) -> bool:
+        """Whether it is among the best as it arrives."""
+        rungs = self._rule.rungs(self._setting.curves.epochs)
+        if epoch not in rungs:
+            return True
+        mine = entry(self._setting.curves, point, epoch)
+        self._there.setdefault(epoch, []).append(mine)
+        found = self._goes_on(point, epoch)
+        if not found:
+            self._waiting.setdefault(epoch, {})[mine.name] = point
+        return found
+
+    def promoted(self) -> tuple[int, int] | None:
+        """A point that waits and goes on now, and the epochs that it has."""
+        for epoch in sorted(self._waiting, reverse=True):
+            there, waiting = self._there[epoch], self._waiting[epoch]
+            best = promotable(there, waiting, self._rule, seed=self._setting.seed, epoch=epoch)
+            if best is not None:
+                return waiting.pop(best.name), epoch
+        return None
+
+
+def one_by_one(
+    setting: Setting,
+    proposer: Proposer,
+    goes_on: GoesOn,
+    promoted: Callable[[], tuple[int, int] | None] = lambda: None,
+) -> Trace:
     """Points alone on workers, each epoch answered as it comes.
 
-    A worker that finds no point to train, for the batches before are not told, waits.
+    A free worker takes a point that is `promoted` before a new one. One that finds no point to
+    train, for the batches before are not told, waits.
     """
-    return _OneByOne(setting, proposer, goes_on).run()
+    return _OneByOne(setting, proposer, goes_on, promoted).run()
 
 
 class _OneByOne:
-    def __init__(self, setting: Setting, proposer: Proposer, goes_on: GoesOn) -> None:
-        self.setting, self.proposer, self.goes_on = setting, proposer, goes_on
+    def __init__(
+        self,
+        setting: Setting,
+        proposer: Proposer,
+        goes_on: GoesOn,
+        promoted: Callable[[], tuple[int, int] | None],
+    ) -> None:
+        self.setting, self.proposer = setting, proposer
+        self.goes_on, self.promoted = goes_on, promoted
         self.trace = Trace()
         self.running: list[tuple[float, int, int]] = []
         self.queue: deque[int] = deque()
@@ -334,6 +378,11 @@ class _OneByOne:
 
     def _fill(self, now: float) -> None:
         while self.idle:
+            again = self.promoted()
+            if again is not None:
+                self.idle -= 1
+                self._push(now, again[0], again[1] + 1)
+                continue
             if not self.queue and len(self.batches) - self.proposer.parallel < self.told:
                 self.batches.append(self.proposer.ask())
                 self.queue.extend(self.batches[-1])

@@ -34,6 +34,7 @@ from benchmarks.replay import (
     Curves,
     Drawn,
     GoesOn,
+    Promoting,
     Proposer,
     Setting,
     Trace,
@@ -85,6 +86,8 @@ class Variant:
         for name in ("eta", "grace", "bracket", "brackets"):
             if getattr(self.rule, name) != getattr(PLAIN, name):
                 found.append(f"{name}={getattr(self.rule, name)}")
+        if self.rule.variant != PLAIN.variant:
+            found.append(self.rule.variant)
         if self.rule.method == "none":
             found.append("no stopping")
         return ", ".join(found)
@@ -97,6 +100,9 @@ class Variant:
         if self.packs:
             packs = source(batch=self.rule.bracket, parallel=setting.workers)
             return in_packs(setting, packs, self.rule)
+        if self.rule.variant == "promote":
+            waits = Promoting(setting, self.rule)
+            return one_by_one(setting, source(), waits.goes_on, waits.promoted)
         return one_by_one(setting, source(), arriving(setting, self.rule))
 
 
@@ -154,6 +160,9 @@ def variants() -> list[Variant]:
         for ties in TIES:
             rule = Rule(method="mo_asha", ties=ties)
             found += [Variant(packs=packs, sampler=name, rule=rule) for name in ("random", "qmc")]
+        if not packs:
+            waits = Rule(method="mo_asha", variant="promote")
+            found += [Variant(packs=False, sampler=name, rule=waits) for name in ("random", "qmc")]
         if packs:
             small = Rule(method="mo_asha", bracket=9)
             found += [Variant(sampler=sampler, rule=small) for sampler in ("random", "qmc")]

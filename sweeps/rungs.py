@@ -18,7 +18,7 @@ import numpy as np
 from sweeps.constraints import Constraint, reported, total, violations
 from sweeps.records import Decision, Pack, Report
 from sweeps.search import Result
-from sweeps.stopping import Entry, Rule, arrival, bracket_of, cut
+from sweeps.stopping import Entry, Rule, arrival, bracket_of, cut, promotable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +157,6 @@ def promotion(
     """The waiting trial that goes on next: of the highest rung where one is among the best by now,
     the best one; None where there is none.
 
-    The promoting variant of asynchronous halving (Li et al. 2020, arXiv:1810.05934, algorithm 2).
-
     Args:
         arrived: of selection, of every trial at every rung that was decided of.
         paused: keys of the trials that wait at their last rung.
@@ -174,14 +172,10 @@ def promotion(
                 for report in arrived
                 if report.epoch == epoch and _bracket(report.key, ranking) == bracket
             ]
-            best = [
-                verdict
-                for verdict in cut(entries, ranking.rule, seed=ranking.seed, epoch=epoch)
-                if verdict.goes_on and verdict.name in paused and last[verdict.name] == epoch
-            ]
-            if best:
-                first = min(best, key=lambda verdict: verdict.rank)
-                return Decision(key=first.name, epoch=epoch, goes_on=True, reason=first.reason)
+            waiting = {key for key in paused if last[key] == epoch}
+            best = promotable(entries, waiting, ranking.rule, seed=ranking.seed, epoch=epoch)
+            if best is not None:
+                return Decision(key=best.name, epoch=epoch, goes_on=True, reason=best.reason)
     return None
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -173,6 +173,21 @@ def arrival(
     there = [*(each for each in earlier if each.name != entry.name), entry]
     rank = int(ranks_of(there, rule, seed=seed)[-1])
     return _verdict(entry, rank, places(len(there), rule.eta), there, epoch)
+
+
+def promotable(
+    entries: Sequence[Entry], waiting: Collection[str], rule: Rule, *, seed: int, epoch: int
+) -> Verdict | None:
+    """Of those that wait at a rung the best one, if it is among the best of all that came there.
+
+    The promoting variant of asynchronous halving (Li et al. 2020, arXiv:1810.05934, algorithm 2).
+    """
+    best = [
+        verdict
+        for verdict in cut(entries, rule, seed=seed, epoch=epoch)
+        if verdict.goes_on and verdict.name in waiting
+    ]
+    return min(best, key=lambda verdict: verdict.rank, default=None)
 
 
 def _verdict(entry: Entry, rank: int, limit: int, there: Sequence[Entry], epoch: int) -> Verdict:
