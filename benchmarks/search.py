@@ -29,19 +29,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.one_by_one import Promoting, arriving, one_by_one
 from benchmarks.replay import (
     Asked,
     Curves,
     Drawn,
     GoesOn,
-    Promoting,
     Proposer,
     Setting,
     Trace,
     Values,
-    arriving,
     in_packs,
-    one_by_one,
 )
 from benchmarks.rivals import rays, syne_tunes
 from sweeps.search import FIDELITIES, SearchRule

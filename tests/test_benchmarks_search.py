@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import search, search_figure
 from benchmarks.curves import SPACE, drawn
+from benchmarks.one_by_one import Promoting, arriving, one_by_one
 from benchmarks.replay import (
     CHOICE,
     Asked,
@@ -20,9 +21,7 @@ from benchmarks.replay import (
     Drawn,
     Setting,
     Trace,
-    arriving,
     in_packs,
-    one_by_one,
 )
 from benchmarks.search import Variant, looks
 from sweeps.search import SearchRule
@@ -139,6 +138,17 @@ def test_a_bracket_of_its_own_holds_its_points_longer() -> None:
     assert set(lengths) == {1, 3, 9}
     plain = one_by_one(here, Drawn(setting=here, batch=1), arriving(here, RULE))
     assert len(trace.time) > len(plain.time)
+
+
+def test_who_waits_goes_on_once_enough_worse_ones_have_come() -> None:
+    """The best come first: the second waits for the fourth, at its next rung for nobody."""
+    order = [int(each) for each in np.random.default_rng(0).permutation(4)]
+    here = setting(by_hand([[[order.index(point)] * 2] * 9 for point in range(4)]))
+    waits = Promoting(here, Rule(method="mo_asha", variant="promote"))
+    trace = one_by_one(here, Drawn(setting=here, batch=1), waits.goes_on, waits.promoted)
+    found = [(order.index(p), epoch) for p, epoch in zip(trace.point, trace.epoch, strict=True)]
+    alone = [(0, epoch) for epoch in range(1, 10)]
+    assert found == [*alone, (1, 1), (2, 1), (3, 1), (1, 2), (1, 3)]
 
 
 @pytest.mark.parametrize("packs", [True, False])
