@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +54,21 @@ def members(leaders: Mapping[int, int], running: Mapping[int, Process]) -> list[
 def boot() -> str:
     """What tells this start of the machine from every other."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def descendants(of: int) -> list[Process]:
+    """Whom this process has started, and whom they have; parents before children."""
+    children: dict[int, list[Process]] = {}
+    for each in processes().values():
+        children.setdefault(each.parent, []).append(each)
+    found = list(children.get(of, ()))
+    for each in found:
+        found += children.get(each.pid, ())
+    return found
+
+
+def kill(found: Iterable[Process]) -> None:
+    """Ends them at once; who has ended meanwhile is passed over."""
+    for each in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each.pid, signal.SIGKILL)

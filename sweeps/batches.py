@@ -68,6 +68,12 @@ class Batches:
                 break
         return self._due.popleft() if self._due else None
 
+    def again(self, pack: Pack) -> None:
+        """What has not ended of a pack whose worker was lost is due once more, after the others."""
+        state = self._journal.state
+        asked = [state.packs[pack.name]]
+        self._due.extend(remaining(asked, state.unended(), state.attempts, state.pack_of))
+
     @property
     def left(self) -> int:
         """Points of the search that have yet to be asked."""

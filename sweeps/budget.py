@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from sweeps.space import SpaceError, is_number, unknown
-
-SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-"""Of the units that `budget.time` may be given in."""
-
-_TIME: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+from sweeps.space import SECONDS, SpaceError, is_number, seconds, unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,26 +69,13 @@ class Budget:
         for name in given:
             if name not in known:
                 raise SpaceError(unknown("key of budget", name, known))
-        return Budget(**{str(name): value for name, value in given.items()} | _seconds(given))
+        values = {str(name): value for name, value in given.items()}
+        return Budget(**values | {"time": seconds("budget.time", values.get("time"))})
 
 
-def _seconds(given: Mapping[Any, Any]) -> dict[str, Any]:
-    """`2h`, `90m`, `1h30m`, `45s`, `2d` as seconds; a number is seconds."""
-    time = given.get("time")
-    if not isinstance(time, str):
-        return {}
-    if not _TIME.fullmatch(time):
-        raise SpaceError(
-            f"budget.time is {time!r}, but must be a length of time such as 2h, 90m, 1h30m or "
-            "3600 (seconds)"
-        )
-    parts = _PART.findall(time)
-    return {"time": math.fsum(float(number) * SECONDS[unit] for number, unit in parts)}
-
-
-def said(seconds: float) -> str:
+def said(length: float) -> str:
     """A length of time in the unit that fits."""
     for unit in ("d", "h", "m"):
-        if seconds >= SECONDS[unit]:
-            return f"{seconds / SECONDS[unit]:.3g} {unit}"
-    return f"{seconds:.3g} s"
+        if length >= SECONDS[unit]:
+            return f"{length / SECONDS[unit]:.3g} {unit}"
+    return f"{length:.3g} s"

@@ -52,6 +52,7 @@ class Display:
         self._step = ("", 0.0)
         self._stopping = False
         self._failures = 0
+        self._lost = ""
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line for people."""
@@ -104,6 +105,9 @@ class Display:
 
     def left(self, pack: Pack, state: State) -> None:
         """A pack is over."""
+        if self._lost == pack.name:  # and that has been said
+            self._lost = ""
+            return
         counts = tally(state)
         best = front(state, self._objectives, self._vector)
         trials = max(self._trials, len(state.trials))
@@ -112,6 +116,12 @@ class Display:
             f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
             f"front of {len(best)}{_ends(best)}"
         )
+
+    def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
+        """A worker is gone; also said with `--quiet`, for somebody may want to look after it."""
+        self._lost = pack.name
+        what = "it is tried again" if again else "it is left to --resume"
+        self.say(f"{pack.name} lost its worker ({reason}); {what}", style="yellow")
 
     def stopping(self) -> None:
         """A clean stop was asked for, and takes some seconds; said once."""

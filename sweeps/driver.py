@@ -1,247 +1,157 @@
-"""Ray Tune drives: packs on reused actors, every word of theirs into the ledger.
+"""Ray Tune drives: packs on reused actors. A process of its own, which knows no journal.
 
-`sweeps.environment.prepare` must have run before this module is imported: Ray reads its settings
-while it is imported.
+`sweeps.supervisor` starts it, tells it over a line what there is to do, hears every word of the
+workers, and ends it with all that Ray has started. So nothing that Ray does, or leaves undone, can
+keep the journal's process from its work.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import logging
-import signal
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import ray
-from ray import tune
-from ray.exceptions import RayError
+from ray import cloudpickle, tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from sweeps.batches import Batches
-from sweeps.environment import answers
-from sweeps.job import Job
-from sweeps.ledger import BUDGET, Ledger
-from sweeps.records import BETWEEN, Message, Pack, SweepError, pack_from
-from sweeps.sessions import session_folder
-from sweeps.signals import EXIT_CODES, Terminated
-from sweeps.worker import run_pack
+from cluster.processes import descendants, kill
+from sweeps.line import Line
+from sweeps.records import BETWEEN, SweepError
+from sweeps.trainable import Mailboxes, PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
+LOW_ON_MEMORY: Final = "the node running low on memory"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Where packs run: how many at once, and each one's share."""
+def main(connection: int, lifeline: int) -> None:
+    """Does what the first answer says, with Ray; both numbers are of open files."""
+    threading.Thread(target=_fall_with, args=(lifeline,), daemon=True).start()
+    line = Line(Connection(connection))
+    try:
+        wanted = line.ask("begun")
+        begin(wanted)
+        if wanted["what"] == "room":
+            line.ask("room", found=ray.cluster_resources())
+        else:
+            drive(line, wanted)
+        line.ask("done")
+    except EOFError:
+        return
+    except SweepError as error:
+        line.ask("failed", reason=str(error))
+    except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
+        line.ask("failed", reason=f"Ray gave up: {_last_line(error.__cause__ or error)}")
+    ray.shutdown()
 
-    count: int
-    cpus: float
-    gpus: float = 0.0
-    address: str | None = None
-    """A running Ray cluster; None starts one on this machine for the time of the run."""
+
+def _fall_with(lifeline: int) -> None:
+    """Ends this process, and all of Ray's, as soon as the journal's is gone."""
+    os.read(lifeline, 1)
+    kill(descendants(os.getpid()))
+    os._exit(1)
 
 
-def drive(
-    batches: Batches,
-    job: Job,
-    ledger: Ledger,
-    *,
-    workers: Workers,
-    stopped: Callable[[], bool],
-) -> None:
-    """Trains the packs as they become due; returns when all are over, when no budget is left, or
-    soon after `stopped()` turns true.
-
-    A pack whose worker is lost is noted in `ledger.lost`, the others go on.
+def begin(wanted: Mapping[str, Any]) -> None:
+    """Starts Ray on this machine, or joins a cluster.
 
     Raises:
-        SweepError: Ray could not be started or joined, or gave up.
+        SweepError: it is not to be had.
     """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the ledger's to say
-    with session_folder() as folder, _ray(workers, folder):
-        if stopped():
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    address = wanted["address"]
+    try:
+        if address is not None:
+            ray.init(address=address, **common)
             return
-        mailbox = _Mailboxes() if job.ranking is not None else None
-        tuner = tune.Tuner(
-            tune.with_resources(PackTrainable, {"cpu": workers.cpus, "gpu": workers.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=PackQueue(batches, ledger, job, mailbox),
-                scheduler=LedgerScheduler(ledger, mailbox),
-                num_samples=-1,
-                max_concurrent_trials=workers.count,
-                reuse_actors=True,
-                trial_name_creator=_pack_name,
-                trial_dirname_creator=_pack_name,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(folder / "storage"),
-                stop=StopAll(stopped),
-                callbacks=[LedgerCallback(ledger)],
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
+        ray.init(
+            address="local",  # what else runs on this machine is not ours
+            num_cpus=max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
+            object_store_memory=100 * 2**20,
+            include_dashboard=False,
+            _temp_dir=wanted["folder"],
+            **common,
         )
-        try:
-            tuner.fit()
-        except (RayError, TuneError) as error:
-            raise SweepError(f"Ray gave up: {_last_line(error.__cause__ or error)}") from error
-
-
-def capacity(address: str, *, cpus: float, gpus: float) -> int:
-    """Packs that a running cluster has room for at once."""
-    with (
-        session_folder() as folder,
-        _ray(Workers(count=1, cpus=cpus, gpus=gpus, address=address), folder),
-    ):
-        found = ray.cluster_resources()
-    room = found.get("CPU", 0.0) / cpus
-    if gpus:
-        room = min(room, found.get("GPU", 0.0) / gpus)
-    if room < 1:
-        raise SweepError(
-            f"the cluster at {address} has no room for a pack of {cpus:g} cpus and {gpus:g} gpus"
-        )
-    return int(room)
-
-
-@contextlib.contextmanager
-def _ray(workers: Workers, folder: Path) -> Iterator[None]:
-    """Ray, embedded or joined, for the time of the block."""
-    common: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": "error",
-        "configure_logging": True,
-    }
-    host, _, port = (workers.address or "").rpartition(":")
-    if host and port.isdigit() and "/" not in host and not answers(host, int(port)):
-        raise SweepError(
-            f"nothing answers at {workers.address}; start the cluster, or leave out --address"
-        )
-    handlers = {number: signal.getsignal(number) for number in EXIT_CODES}
-    try:
-        if workers.address is None:
-            ray.init(
-                num_cpus=max(1, -int(-workers.count * workers.cpus // 1)),
-                object_store_memory=100 * 2**20,
-                include_dashboard=False,
-                _temp_dir=str(folder),
-                **common,
-            )
-        else:
-            ray.init(address=workers.address, **common)
-    except SystemExit as error:  # Ray's own answer to SIGTERM, while its handler is in place
-        ray.shutdown()
-        if callable(ours := handlers[signal.SIGTERM]):
-            ours(signal.SIGTERM, None)
-        raise Terminated from error
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        place = workers.address or "this machine"
-        raise SweepError(f"Ray on {place} is not to be had: {_last_line(error)}") from error
-    for number, handler in handlers.items():
-        signal.signal(number, handler)  # Ray has put its own, which ends this process, for SIGTERM
-    try:
-        if workers.address is None:
-            address = ray.util.get_node_ip_address()
-            if address != LOOPBACK:
-                raise SweepError(f"Ray listens on {address} instead of {LOOPBACK}; it was stopped")
-        yield
-    finally:
-        ray.shutdown()
+        if address is None:
+            raise SweepError(f"Ray could not be started here: {_last_line(error)}") from error
+        raise SweepError(
+            f"{address} does not let us in ({_last_line(error)}); say its token with "
+            f"RAY_AUTH_TOKEN_PATH=FILE, and look whether its Ray is of version {ray.__version__}"
+        ) from error
+    found = ray.util.get_node_ip_address()
+    if found != LOOPBACK:
+        raise SweepError(f"Ray listens on {found} instead of {LOOPBACK}; it was stopped")
 
 
-class PackTrainable(tune.Trainable):  # type: ignore[misc]
-    """One pack on an actor; a step is one message of its worker."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        """Begins the pack."""
-        pack = pack_from(json.loads(config["pack"]))
-        self._messages = run_pack(pack, Job.from_json(json.loads(config["job"])))
-        self._mailbox = ray.get_actor(config["mailbox"]) if config["mailbox"] else None
-        self._pack = pack.name
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The same actor takes another pack."""
-        self._messages.close()
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """The next message; JSON, so that Tune neither flattens nor copies it in parts.
-
-        Whoever is to be stopped ends in here, with routes and checkpoint, and not by Tune's hand.
-        """
-        drop = ray.get(self._mailbox.take.remote(self._pack)) if self._mailbox else None
-        try:
-            message = self._messages.send(drop)
-        except StopIteration:
-            return {"message": "", "done": True}
-        return {"message": json.dumps(message.to_json()), "done": False}
-
-    def cleanup(self) -> None:
-        """Ends the pack where it stands."""
-        self._messages.close()
+def drive(line: Line, wanted: Mapping[str, Any]) -> None:
+    """Trains the packs that the line gives, as many at a time as are wanted."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
+    _outlive_hogs()
+    mailbox = Mailboxes() if wanted["between"] else None
+    end = threading.Event()
+    tuner = tune.Tuner(
+        tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
+        tune_config=tune.TuneConfig(
+            search_alg=PackQueue(line, wanted["job"], mailbox.name if mailbox is not None else ""),
+            scheduler=Reporter(line, mailbox),
+            num_samples=-1,
+            max_concurrent_trials=wanted["count"],
+            reuse_actors=True,
+            trial_name_creator=_pack_name,
+            trial_dirname_creator=_pack_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=f"{wanted['folder']}/storage",
+            stop=StopAll(end),
+            callbacks=[News(line, end)],
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
 
 
-class Mailbox:
-    """Keeps what a pack's worker is to be told before its next epoch."""
+class _Here:
+    """Belongs to this process: Tune copies and pickles its settings, this stays what it is."""
 
-    def __init__(self) -> None:
-        self._drop: dict[str, dict[str, str]] = {}
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Here:
+        return self
 
-    def put(self, pack: str, drop: dict[str, str]) -> None:
-        """Trials to end, each with the reason."""
-        self._drop[pack] = drop
-
-    def take(self, pack: str) -> dict[str, str] | None:
-        """What there is, once."""
-        return self._drop.pop(pack, None)
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
-class _Mailboxes:
-    """The run's mailbox: an actor, for packs may run on any node."""
-
-    def __init__(self) -> None:
-        self.name = f"mpc-mailbox-{uuid.uuid4().hex}"
-        self._actor = ray.remote(Mailbox).options(name=self.name, num_cpus=0).remote()
-
-    def put(self, pack: str, drop: dict[str, str]) -> None:
-        """Returns when it is there: only then may the pack go on."""
-        ray.get(self._actor.put.remote(pack, drop))
-
-
-class PackQueue(Searcher):  # type: ignore[misc]
+class PackQueue(_Here, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(
-        self, batches: Batches, ledger: Ledger, job: Job, mailbox: _Mailboxes | None
-    ) -> None:
+    def __init__(self, line: Line, job: dict[str, Any], mailbox: str) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._here = _Held(batches=batches, ledger=ledger, out=set())
-        self._job = json.dumps(job.to_json())
-        self._mailbox = mailbox.name if mailbox is not None else ""
+        self._line, self._job, self._mailbox = line, json.dumps(job), mailbox
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next pack; None while it is still to be seen whether there is one."""
-        batches, ledger, out = self._here.batches, self._here.ledger, self._here.out
-        pack = None if ledger.used_up() else batches.take()
-        if pack is not None:
-            ledger.over.discard(pack.name)
-            out.add(pack.name)
-            return {
-                "pack": json.dumps(dataclasses.asdict(pack)),
-                "job": self._job,
-                "mailbox": self._mailbox if pack.stopping == BETWEEN else "",
-            }
-        waits = out - ledger.over and not batches.complete and not ledger.used_up()
-        return None if waits else str(Searcher.FINISHED)
+        found = self._line.ask("next")
+        if found["pack"] is None:
+            return str(Searcher.FINISHED) if found["over"] else None
+        between = found["pack"]["stopping"] == BETWEEN
+        return {
+            "pack": json.dumps(found["pack"]),
+            "job": self._job,
+            "mailbox": self._mailbox if between else "",
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -255,31 +165,11 @@ class PackQueue(Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
 
-class _Here:
-    """Belongs to this process: Tune copies and pickles its settings, this stays what it is."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Here:
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Held(_Here):
-    """What a queue gives packs from."""
-
-    batches: Batches
-    ledger: Ledger
-    out: set[str]
-    """Packs that were given."""
-
-
 class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
     """Ends everything when asked from outside."""
 
-    def __init__(self, stopped: Callable[[], bool]) -> None:
-        self._stopped = stopped
+    def __init__(self, end: threading.Event) -> None:
+        self._end = end
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is ended alone."""
@@ -287,67 +177,134 @@ class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether to end."""
-        return self._stopped()
+        return self._end.is_set()
 
 
-class LedgerScheduler(_Here, FIFOScheduler):  # type: ignore[misc]
-    """Carries every word of the packs into the ledger, and decisions between packs to their
+class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
+    """Carries every word of the packs to the journal, and decisions between packs to their
     workers, before Tune lets a pack go on."""
 
-    def __init__(self, ledger: Ledger, mailbox: _Mailboxes | None) -> None:
+    def __init__(self, line: Line, mailbox: Mailboxes | None) -> None:
         super().__init__()
-        self._ledger, self._mailbox = ledger, mailbox
+        self._line, self._mailbox = line, mailbox
+        self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """A worker said something; it goes on, unless the budget is used up.
 
         Tune is never told to stop a pack whose trials are to be stopped: their worker ends them.
         """
-        pack, message = _pack(trial), Message.from_json(json.loads(result["message"]))
-        drop = self._ledger.heard(pack, message)
-        if self._ledger.breaks_off(pack, message):
-            self._ledger.interrupted(pack, BUDGET)
+        pack = _pack_name(trial)
+        if "begun" in result:
+            place = json.loads(result["begun"])
+            node = self._name(place["node"], place["host"])
+            self._line.ask("started", pack=pack, node=node, pid=place["pid"])
+            return str(FIFOScheduler.CONTINUE)
+        answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))
+        if answer["end"]:
             return str(FIFOScheduler.STOP)
-        if drop and pack.stopping == BETWEEN:
-            assert self._mailbox is not None
-            self._mailbox.put(pack.name, drop)
+        if answer["drop"] and self._mailbox is not None:
+            self._mailbox.put(pack, answer["drop"])
         return str(FIFOScheduler.CONTINUE)
 
+    def _name(self, node: str, host: str) -> str:
+        """A node's name if it was given one, else its machine's."""
+        if node not in self._names:
+            for each in ray.nodes():
+                named = each["NodeName"] != each["NodeManagerAddress"]
+                self._names[each["NodeID"]] = each["NodeName"] if named else host
+        return self._names.get(node, host)
 
-class LedgerCallback(_Here, tune.Callback):  # type: ignore[misc]
-    """Carries Tune's news into the ledger. Runs in the driver, one call after the other."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+class News(_Here, tune.Callback):  # type: ignore[misc]
+    """Carries Tune's news to the journal, and the wish to end to Tune. Runs in this process, one
+    call after the other."""
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A pack has its actor."""
-        self._ledger.started(_pack(trial))
+    def __init__(self, line: Line, end: threading.Event) -> None:
+        self._line, self._end = line, end
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """At every turn of Tune's loop: whether to end, and which packs hang."""
+        answer = self._line.ask("turn")
+        if answer["end"]:
+            self._end.set()
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            if (
+                actor is not None
+                and not trial.is_finished()
+                and _pack_name(trial) in answer["kill"]
+            ):
+                ray.kill(actor)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """What was said does not stay in Tune's memory; a pack that has said everything is over."""
         result.pop("message", None)
-        pack = _pack(trial)
-        if result.get("done") and pack.name not in self._ledger.over:
-            self._ledger.finished(pack)
+        if result.get("done"):
+            self._line.ask("over", pack=_pack_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker is lost, or its surroundings failed."""
-        error = trial.get_error() or "its worker is gone"
-        self._ledger.interrupted(_pack(trial), _last_line(error), lost=True)
+        error = _error(trial)
+        self._line.ask("lost", pack=_pack_name(trial), reason=_reason(error), how=_how(error))
 
 
-def _pack(trial: Any) -> Pack:
-    return pack_from(json.loads(trial.config["pack"]))
+def _error(trial: Any) -> Exception | None:
+    """What a trial has just ended with: Tune keeps it in a file, and in the run's storage later."""
+    try:
+        with open(trial.pickled_error_file, "rb") as file:
+            found: Exception = cloudpickle.load(file)
+    except (OSError, TypeError, EOFError):
+        return None
+    return found
+
+
+def _how(error: Exception | None) -> str:
+    """Of a worker: it `died`, `failed` by an exception, or was ended for its `memory`."""
+    if error is not None and LOW_ON_MEMORY in str(error):
+        return "memory"
+    return "died" if error is None or isinstance(error, RayActorError) else "failed"
+
+
+def _reason(error: Exception | None) -> str:
+    """In a sentence; what Ray has to say of dead processes in general is left out."""
+    if error is None:
+        return "its worker is gone"
+    if LOW_ON_MEMORY in str(error):
+        used = re.search(r"[\d.]+GB used / [\d.]+GB", str(error))
+        return f"Ray ended its worker{f' at {used[0]}' if used else ''}"
+    said = _last_line(error)
+    if found := re.match(r"The actor (?:is dead|died) because (its .*?)\.", said):
+        return found[1]
+    if re.match(r"The actor \w+ is unavailable", said):
+        return "it cannot be reached"
+    return said
+
+
+def _outlive_hogs() -> None:
+    """Tune takes a worker that Ray has ended for its memory for an error of its own, and gives up:
+    here it is a worker that has died."""
+    failed = RayActorManager._actor_task_failed
+
+    def as_death(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        failed(self, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = as_death
 
 
 def _pack_name(trial: Any) -> str:
-    return _pack(trial).name
+    return str(json.loads(trial.config["pack"])["name"])
 
 
 def _last_line(error: object) -> str:
     """What a traceback, which may be thousands of lines long, says in the end."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

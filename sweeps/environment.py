@@ -1,12 +1,11 @@
-"""What Ray reads from the environment while it is imported, each with its reason."""
+"""What Ray reads from the environment, each with its reason."""
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from typing import Final
 
 from cluster.state import token_of
@@ -21,32 +20,35 @@ QUIET: Final = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # nobody restores from it
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the same
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they meant
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "30",  # a head that is dead for so long stays so
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # who is refused once is refused twenty times
 }
 
 LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
-def prepare(address: str | None, *, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Sets what Ray reads; call it before the first `import ray` of the process.
+def environment(address: str | None, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a process that Ray will live in.
 
     An embedded Ray (no `address`) keeps to 127.0.0.1 and asks for a token that only its own
     processes know, which is never written to disk. A cluster that is joined decides both itself.
     The mode is said in any case: Ray's own default depends on how it was started.
     """
-    environ.update(QUIET)
+    environ = {**given, **QUIET}
     if address is None:
         environ[LOOPBACK] = "0"  # with clusters "disabled", every part binds to 127.0.0.1
         environ["RAY_AUTH_MODE"] = "token"
-        environ["RAY_AUTH_TOKEN"] = _token()
+        environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         environ.pop("RAY_ADDRESS", None)  # an address in the environment would be joined
-        return
+        return environ
     known = _find_token(address, environ)
     environ.setdefault("RAY_AUTH_MODE", "token" if known else "disabled")
     if keeps_to_loopback(address):
         environ[LOOPBACK] = "0"  # else Ray puts this machine's outer address for 127.0.0.1
+    return environ
 
 
-def _find_token(address: str, environ: MutableMapping[str, str]) -> bool:
+def _find_token(address: str, environ: dict[str, str]) -> bool:
     """Whether there is one to show: a cluster that asks for none does not mind.
 
     That of `cluster.local` is found by the address, any other where Ray looks for it.
@@ -57,12 +59,6 @@ def _find_token(address: str, environ: MutableMapping[str, str]) -> bool:
         environ["RAY_AUTH_TOKEN_PATH"] = str(path)
         return True
     return os.path.isfile(os.path.expanduser("~/.ray/auth_token"))
-
-
-@functools.cache
-def _token() -> str:
-    """One a process: Ray reads it once, and a second run in the process is asked for the first."""
-    return secrets.token_hex(32)
 
 
 def keeps_to_loopback(address: str) -> bool:

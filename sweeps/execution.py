@@ -14,6 +14,7 @@ from sweeps.display import Display
 from sweeps.job import Job
 from sweeps.journal import Journal
 from sweeps.ledger import BUDGET, Ledger
+from sweeps.mending import clear
 from sweeps.plan import Planner
 from sweeps.preparation import Ready
 from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Message
@@ -38,7 +39,7 @@ class Share:
         """Packs at once: on this machine, or on the cluster that is joined."""
         if self.address is None:
             return max(1, int(_cores() / self.pack.cpus))
-        from sweeps.driver import capacity
+        from sweeps.supervisor import capacity
 
         return capacity(self.address, cpus=self.pack.cpus, gpus=self.pack.gpus)
 
@@ -83,24 +84,40 @@ def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
 
 
 def train(
-    journal: Journal, display: Display, planner: Planner, common: Job, share: Share
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    common: Job,
+    share: Share,
+    refresh: Callable[[], None],
 ) -> Outcome:
-    """Trains what has not ended, by Ray; closes the journal's run."""
-    from sweeps.driver import Workers, drive
+    """Trains what has not ended, by Ray; closes the journal's run.
+
+    `refresh` is called whenever a pack is over, for what is to be seen of the run meanwhile.
+    """
+    from sweeps.supervisor import Workers, drive
 
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
             count=planner.workers,
             cpus=share.pack.cpus,
             gpus=share.pack.gpus,
+            retries=share.pack.retries,
+            timeout=share.pack.timeout,
             address=share.address,
         )
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
-    return _train(journal, display, planner, by_ray, common)
+    return _train(journal, display, planner, by_ray, common, refresh)
 
 
-def train_in_process(journal: Journal, display: Display, planner: Planner, common: Job) -> Outcome:
+def train_in_process(
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    common: Job,
+    refresh: Callable[[], None] = lambda: None,
+) -> Outcome:
     """The same without Ray, a pack after the other in this process."""
 
     def here(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
@@ -118,7 +135,7 @@ def train_in_process(journal: Journal, display: Display, planner: Planner, commo
             else:
                 ledger.finished(pack)
 
-    return _train(journal, display, planner, here, common)
+    return _train(journal, display, planner, here, common, refresh)
 
 
 def _next(
@@ -137,11 +154,17 @@ def _train(
     planner: Planner,
     drive: Callable[[Batches, Ledger, Callable[[], bool]], None],
     common: Job,
+    refresh: Callable[[], None],
 ) -> Outcome:
     study = planner.study
     batches = Batches(journal, planner)
     ledger = Ledger(
-        journal, display, ranking=study.ranking, budget=study.budget, gpus=study.pack.gpus
+        journal,
+        display,
+        ranking=study.ranking,
+        budget=study.budget,
+        gpus=study.pack.gpus,
+        refresh=refresh,
     )
     reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
@@ -165,6 +188,7 @@ def _train(
             if stop.number:
                 reason = stop.number.name
             ledger.interrupt_all(reason)
+            clear(journal.path.parent)  # of workers that were ended while they wrote
             batches.tell()
             batches.show(running=False)
             unended = len(journal.state.unended())

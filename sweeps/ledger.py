@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from sweeps import rungs
@@ -12,6 +13,7 @@ from sweeps.budget import Budget
 from sweeps.journal import Journal
 from sweeps.records import (
     BETWEEN,
+    FAILED,
     INSIDE,
     INTERRUPTED,
     SELECTION,
@@ -41,6 +43,9 @@ class Watcher(Protocol):
     def left(self, pack: Pack, state: State) -> None:
         """A pack is over, or lost."""
 
+    def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
+        """Its worker is lost, and it is tried again or not."""
+
 
 class Ledger:
     """Writes a run's journal; every worker's word comes through here."""
@@ -53,10 +58,12 @@ class Ledger:
         ranking: Ranking | None = None,
         budget: Budget | None = None,
         gpus: float = 0.0,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
-        """`gpus` is a pack's share; without a ranking nothing is stopped early."""
+        """`gpus` is a pack's share; without a ranking nothing is stopped early. `refresh` is called
+        when a pack is over."""
         self.journal = journal
-        self._watcher = watcher
+        self._watcher, self._refresh = watcher, refresh
         self._ranking = ranking
         self._budget, self._gpus = budget or Budget(), gpus
         self._before, self._began = journal.state.seconds, time.monotonic()
@@ -80,10 +87,11 @@ class Ledger:
             gpu_hours=self._gpus * sum(self.state.trained.values()) / 3600,
         )
 
-    def started(self, pack: Pack) -> None:
-        """A pack runs."""
+    def started(self, pack: Pack, *, node: str | None = None) -> None:
+        """A pack runs, on the node of this name."""
         keys = [trial.key for trial in pack.trials]
-        self.journal.append("started", pack=pack.name, attempt=pack.attempt, keys=keys)
+        where = {} if node is None else {"node": node}
+        self.journal.append("started", pack=pack.name, attempt=pack.attempt, keys=keys, **where)
         self._running[pack.name] = pack
         self.over.discard(pack.name)
         self._watcher.started(pack, self.state)
@@ -182,14 +190,29 @@ class Ledger:
         self._running.pop(pack.name, None)
         self.over.add(pack.name)
         self._watcher.left(pack, self.state)
+        self._refresh()
 
-    def interrupted(self, pack: Pack, reason: str, *, lost: bool = False) -> None:
-        """A pack will say no more: its trials that have not ended are INTERRUPTED."""
+    def interrupted(
+        self, pack: Pack, reason: str, *, lost: bool = False, again: bool = False
+    ) -> None:
+        """A pack will say no more: its trials that have not ended are INTERRUPTED.
+
+        If its worker is `lost`, it may be tried `again`.
+        """
         if lost:
+            self._watcher.lost(pack, reason, again=again)
+        if lost and not again:
             self.lost[pack.name] = reason
+        self._end_open(pack, INTERRUPTED, reason)
+
+    def failed(self, pack: Pack, reason: str) -> None:
+        """A pack has ended by its own fault, and all of its trials that had not ended with it."""
+        self._end_open(pack, FAILED, reason)
+
+    def _end_open(self, pack: Pack, status: str, reason: str) -> None:
         open_keys = {trial.key for trial in self.state.unended()}
         endings = tuple(
-            self._interruption(trial.key, pack, reason)
+            self._ending(trial.key, pack, status, reason)
             for trial in pack.trials
             if trial.key in open_keys
         )
@@ -201,11 +224,11 @@ class Ledger:
         for pack in tuple(self._running.values()):
             self.interrupted(pack, reason)
 
-    def _interruption(self, key: str, pack: Pack, reason: str) -> Ending:
+    def _ending(self, key: str, pack: Pack, status: str, reason: str) -> Ending:
         last = self.state.latest.get((key, SELECTION))
         return Ending(
             key=key,
-            status=INTERRUPTED,
+            status=status,
             epochs=last.epoch if last else 0,
             seconds=last.seconds if last else 0.0,
             attempt=pack.attempt,

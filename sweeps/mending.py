@@ -9,7 +9,6 @@ from pathlib import Path
 from sweeps import parts
 from sweeps.journal import Journal
 from sweeps.records import CHECKPOINTS_FOLDER, FAILED, INSIDE, PARTS_FOLDER, InputError
-from sweeps.sessions import remove_orphans
 from sweeps.state import State
 
 
@@ -18,7 +17,6 @@ def clear(run: Path) -> None:
 
     Files get their names when they are whole: what still has a temporary one never will be.
     """
-    remove_orphans()
     for folder in (run, run / PARTS_FOLDER, *(run / CHECKPOINTS_FOLDER).glob("*")):
         for path in folder.glob(".*.tmp"):
             if path.is_dir():

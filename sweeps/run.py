@@ -1,7 +1,7 @@
 """`python -m sweeps.run STUDY [key=value ...]`: from a study to a Pareto front.
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
-130 and 143 stopped by SIGINT and SIGTERM.
+130, 143 and 129 stopped by SIGINT, SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.arguments import parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
-from sweeps.signals import EXIT_CODES, Terminated, terminate
+from sweeps.signals import EXIT_CODES, Terminated, terminable
 
 if TYPE_CHECKING:
     from sweeps.display import Display
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(given)
-    before = signal.signal(signal.SIGTERM, terminate)
     try:
-        return _command(args, given)
+        with terminable():
+            return _command(args, given)
     except InputError as error:
         return _say_error(str(error), 2)
     except SweepError as error:
@@ -43,10 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _say_error(f"{error}; what was done is safe, --resume goes on", 3)
     except KeyboardInterrupt as error:
-        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        number = error.number if isinstance(error, Terminated) else signal.SIGINT
         return _say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say_error(text: str, code: int) -> int:
@@ -155,12 +153,18 @@ def _check_gpus(args: argparse.Namespace, study: Study) -> None:
         )
 
 
+def _end_orphans(display: Display) -> None:
+    """What a killed run had to leave on this machine goes, and that is said."""
+    from sweeps.sessions import remove_orphans
+
+    if (found := remove_orphans()).folders:
+        display.say(str(found), style="yellow")
+
+
 def _share(args: argparse.Namespace, study: Study) -> Share:
-    """What a pack gets; the environment is set before anything imports Ray."""
-    from sweeps.environment import prepare
+    """What a pack gets."""
     from sweeps.execution import Share
 
-    prepare(args.address)
     return Share(pack=study.pack, address=args.address)
 
 
@@ -183,6 +187,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     from sweeps.provenance import provenance
 
     display = make_display(quiet=args.quiet)
+    _end_orphans(display)
     places = origins.places(args)
     ready = prepare_sets(study, places, display)
     share = _share(args, study)
@@ -226,6 +231,7 @@ def _resume(args: argparse.Namespace) -> int:
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
         display.opened(journal)
+        _end_orphans(display)
         mending.clear(args.resume)
         study = _resumed_study(args, journal.state)
         _check_gpus(args, study)
@@ -279,7 +285,8 @@ def _sweep(
     outcome: Outcome | None = None
     try:
         common = execution.job(run, study, ready, share)
-        outcome = execution.train(journal, display, planner, common, share)
+        refresh = tables.Refresh(journal)
+        outcome = execution.train(journal, display, planner, common, share, refresh.maybe)
     except (SweepError, OSError) as error:
         failure = error
     try:

@@ -1,18 +1,26 @@
-"""Temporary folders for Ray's sessions: short, private, and gone in the end."""
+"""Temporary folders for Ray's sessions: short, private, and gone in the end, with its processes."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from cluster.processes import boot, kill, members, processes
 
 PREFIX: Final = "mpcr-ray-"
 LOCK: Final = ".mpc-router-session"
 """Both are ours alone: a folder that has the one and not the other is somebody else's."""
+
+LEADER: Final = "leader"
+"""In the folder: number and start of the process that leads the session, and of which boot."""
 
 _SHORT: Final = 20
 """Sockets lie in the folder, and a socket's path has at most 107 characters."""
@@ -42,9 +50,49 @@ def _parent() -> Path:
     return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= _SHORT else "/tmp")
 
 
-def remove_orphans() -> None:
-    """Removes what killed processes have left: folders of ours whose lock nobody holds."""
+@dataclass(frozen=True, kw_only=True)
+class Orphans:
+    """What killed sessions have left behind."""
+
+    folders: int
+    processes: int
+
+    def __str__(self) -> str:
+        rest = f" and {self.processes} processes" if self.processes else ""
+        where = "a temporary folder" if self.folders == 1 else f"{self.folders} temporary folders"
+        return f"runs that were killed had left {where}{rest} of Ray's; that is gone now"
+
+
+def remove_orphans() -> Orphans:
+    """Ends and removes what killed processes have left: folders of ours whose lock nobody holds,
+    and who was at work there."""
+    folders = ended = 0
     for path in _parent().glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ended += end_session(path.parent)
+            folders += 1
             shutil.rmtree(path.parent, ignore_errors=True)
+    return Orphans(folders=folders, processes=ended)
+
+
+def lead(folder: Path, pid: int) -> None:
+    """Notes who leads the session of a folder."""
+    if (leader := processes().get(pid)) is not None:
+        (folder / LEADER).write_text(json.dumps([leader.pid, leader.start, boot()]))
+
+
+def end_session(folder: Path) -> int:
+    """Kills everybody of a folder's session and waits until all are gone; how many there were."""
+    try:
+        pid, start, when = json.loads((folder / LEADER).read_text())
+    except (OSError, ValueError):
+        return 0
+    found = members({pid: start}, processes()) if when == boot() else []
+    left = {(each.pid, each.start): each for each in found}
+    while left:
+        kill(left.values())
+        time.sleep(0.02)
+        running = {(each.pid, each.start) for each in processes().values()}
+        left = {name: each for name, each in left.items() if name in running}
+    return len(found)

@@ -1,25 +1,38 @@
-"""Ctrl-C and SIGTERM: the first asks for a clean stop, another SIGINT ends at once."""
+"""Ctrl-C, SIGTERM and a terminal that goes: the first asks for a clean stop, another Ctrl-C ends at
+once."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any, Final
+import stat
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Final
 
-from sweeps.processes import end_descendants
+from cluster.processes import descendants, kill
 
-EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM where nothing has to be stopped cleanly."""
+    """SIGTERM or SIGHUP where nothing has to be stopped cleanly."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self.number = number
 
 
-def terminate(number: int, frame: FrameType | None) -> None:
-    """A handler of SIGTERM that behaves as Ctrl-C does."""
-    raise Terminated
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """While its block runs, SIGTERM and SIGHUP interrupt as Ctrl-C does."""
+
+    def terminate(number: signal.Signals) -> None:
+        raise Terminated(number)
+
+    with _handled(terminate, signal.SIGTERM, signal.SIGHUP):
+        yield
 
 
 class CleanStop:
@@ -32,15 +45,14 @@ class CleanStop:
     def __init__(self, last_words: Callable[[], None]) -> None:
         self._last_words = last_words
         self.number: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._block = _handled(self._hear, *EXIT_CODES)
 
     def asked(self) -> bool:
         """Whether a signal came."""
         return self.number is not None
 
     def __enter__(self) -> CleanStop:
-        for number in EXIT_CODES:
-            self._before[number] = signal.signal(number, self._hear)
+        self._block.__enter__()
         return self
 
     def __exit__(
@@ -49,12 +61,41 @@ class CleanStop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._block.__exit__(kind, error, trace)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _hear(self, number: signal.Signals) -> None:
         if self.number is not None and number == signal.SIGINT:
             self._last_words()
-            end_descendants()
+            kill(descendants(os.getpid()))
             os._exit(EXIT_CODES[signal.SIGINT])
-        self.number = self.number or signal.Signals(number)
+        self.number = self.number or number
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals) -> Iterator[None]:
+    """The handler for the time of the block; a SIGHUP that is ignored (`nohup`) stays ignored."""
+
+    def hear(number: int, _: object) -> None:
+        if number == signal.SIGHUP:
+            _leave_terminal()
+        handler(signal.Signals(number))
+
+    before = {
+        number: signal.signal(number, hear)
+        for number in numbers
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)
+
+
+def _leave_terminal() -> None:
+    """What is said goes nowhere from now on: writing to a terminal that is gone would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        if stat.S_ISCHR(os.fstat(number).st_mode):
+            os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -1,13 +1,21 @@
-"""What of a study needs no trainer: a pack's share, plain data, and names that are near."""
+"""What of a study needs no trainer: a pack's share, plain data, lengths of time, and names that are
+near."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+"""Of the units that a length of time may be given in."""
+
+_TIME: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 class SpaceError(ValueError):
@@ -23,8 +31,20 @@ class PackSettings:
 
     cpus: float = 1.0
     gpus: float = 0.0
+    retries: int = 2
+    """Times that a pack is tried again whose worker or node died."""
+
+    timeout: float = 3600.0
+    """Seconds without a word of a pack, which speaks after every epoch, until it is taken to hang
+    and its worker is ended."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+            raise SpaceError(f"pack.retries is {self.retries!r}, but must be an integer from 0")
+        if not is_number(self.timeout) or not math.isfinite(self.timeout) or self.timeout <= 0:
+            raise SpaceError(
+                f"pack.timeout is {self.timeout!r}, but must be a length of time above 0"
+            )
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
             raise SpaceError(f"pack.points is {self.points!r}, but must be an integer from 0")
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
@@ -49,7 +69,26 @@ class PackSettings:
         for name in given:
             if name not in known:
                 raise SpaceError(unknown("key of pack", name, known))
+        if "timeout" in given:
+            given = {**given, "timeout": seconds("pack.timeout", given["timeout"])}
         return PackSettings(**given)
+
+
+def seconds(name: str, given: Any) -> Any:
+    """`2h`, `90m`, `1h30m`, `45s`, `2d` as seconds; what is no text stays, a number is seconds.
+
+    Raises:
+        SpaceError: a text that is no length of time.
+    """
+    if not isinstance(given, str):
+        return given
+    if not _TIME.fullmatch(given):
+        raise SpaceError(
+            f"{name} is {given!r}, but must be a length of time such as 2h, 90m, 1h30m or 3600 "
+            "(seconds)"
+        )
+    parts = _PART.findall(given)
+    return math.fsum(float(number) * SECONDS[unit] for number, unit in parts)
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,7 @@ import yaml
 from analysis import schema
 from sweeps import parts
 from sweeps.durable import settle
+from sweeps.journal import Journal
 from sweeps.records import FAILED, FIRST_SET, INTERRUPTED, Ending, Report, SweepError, Trial
 from sweeps.state import State
 
@@ -34,8 +37,36 @@ COLUMN_TYPES: Final = {
 """Types of searched settings, as the journal's `opened` names them."""
 
 
+LEAST: Final = 20.0
+"""Seconds between two refreshments at least."""
+
+REST: Final = 20
+"""Times as long as writing took passes before tables are written anew."""
+
+
 class PartError(SweepError):
     """A bulk file that the journal names is missing or is not what was written."""
+
+
+class Refresh:
+    """Writes the tables while the run goes on, so seldom that it costs a twentieth of the time."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._next = time.monotonic() + LEAST
+
+    def maybe(self) -> None:
+        """Writes them if their time has come; a disk that refuses is for the end to say.
+
+        Raises:
+            PartError: a bulk file is missing or damaged.
+        """
+        if (began := time.monotonic()) < self._next:
+            return
+        with contextlib.suppress(OSError):
+            write(self._journal.path.parent, self._journal.state)
+        now = time.monotonic()
+        self._next = now + max(LEAST, REST * (now - began))
 
 
 def write(run: Path, state: State) -> None:

@@ -487,8 +487,8 @@ def test_who_does_not_heed_sigterm_is_killed(
 
 def joined(address: str, **environ: str) -> dict[str, str]:
     """What `sweeps.run --address` tells Ray of tokens."""
-    environment.prepare(address, environ=environ)
-    return {name: value for name, value in environ.items() if name.startswith("RAY_AUTH")}
+    found = environment.environment(address, environ)
+    return {name: value for name, value in found.items() if name.startswith("RAY_AUTH")}
 
 
 def test_the_token_is_found_by_the_address_and_the_mode_is_always_said(

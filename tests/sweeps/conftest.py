@@ -73,11 +73,12 @@ def without_ray(patch: pytest.MonkeyPatch) -> None:
     """`sweeps.run` trains in this process."""
     from sweeps import execution
 
-    def train(journal: Any, display: Any, planner: Any, common: Any, share: Any) -> Any:
-        return execution.train_in_process(journal, display, planner, common)
+    def train(
+        journal: Any, display: Any, planner: Any, common: Any, share: Any, refresh: Any
+    ) -> Any:
+        return execution.train_in_process(journal, display, planner, common, refresh)
 
     patch.setattr(execution, "train", train)
-    patch.setattr("sweeps.environment.prepare", lambda *_: None)
 
 
 def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:

@@ -214,6 +214,15 @@ def twice(process: int) -> None:
     os.kill(process, signal.SIGINT)
 
 
+def terminate_all(process: int) -> None:
+    """As a batch system does."""
+    import psutil
+
+    ours = psutil.Process(process)
+    for each in [*ours.children(recursive=True), ours]:
+        each.terminate()
+
+
 def kill_a_worker(process: int) -> None:
     import psutil
 
@@ -228,13 +237,15 @@ def kill_a_worker(process: int) -> None:
 def disturbed(
     prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory, short: Path
 ) -> tuple[Path, dict[str, Told]]:
-    """One run: ended by SIGTERM, by SIGINT, by SIGINT twice, robbed of a worker, then let go on."""
+    """One run: ended by SIGTERM to all of its processes and by those of SIGHUP, SIGINT, and SIGINT
+    twice to its own; then robbed of a worker."""
     pytest.importorskip("psutil", reason="psutil sees which processes are left")
     folder = tmp_path_factory.mktemp("d")
     new = [*LONG, "--out", str(folder), "--name", "r"]
     again = ["--resume", str(folder / "r")]
     disturbances: dict[str, Callable[[int], None]] = {
-        "terminated": lambda process: os.kill(process, signal.SIGTERM),
+        "terminated": terminate_all,
+        "hung up": lambda process: os.kill(process, signal.SIGHUP),
         "interrupted": lambda process: os.kill(process, signal.SIGINT),
         "twice": twice,
         "robbed": kill_a_worker,
@@ -245,31 +256,18 @@ def disturbed(
         told[name] = disturb(
             prepared_folder, folder, short, arguments=arguments, disturbance=disturbance
         )
-    done = subprocess.run(
-        command(prepared_folder, folder, *again, "--quiet"),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(short)},
-        check=False,
-        timeout=120,
-    )
-    told["resumed"] = Told(
-        code=done.returncode,
-        said=done.stderr,
-        seconds=0,
-        left=[path.name for path in short.iterdir()],
-        statuses=statuses(folder / "r"),
-    )
     return folder / "r", told
 
 
-@pytest.mark.parametrize(("how", "code"), [("terminated", 143), ("interrupted", 130)])
+@pytest.mark.parametrize(
+    ("how", "code"), [("terminated", 143), ("hung up", 129), ("interrupted", 130)]
+)
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     disturbed: tuple[Path, dict[str, Told]], how: str, code: int
 ) -> None:
     run, told = disturbed
     assert told[how].code == code, told[how].said
+    assert told[how].seconds < 30  # what batch systems give; it takes some two
     assert f"python -m sweeps.run --resume {run}" in told[how].said
     assert "Traceback" not in told[how].said
     assert "INTERRUPTED" in told[how].statuses
@@ -286,23 +284,22 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_no_process(
     assert told["twice"].left == []
 
 
-def test_a_lost_worker_costs_its_pack_and_no_other(
+def test_a_lost_worker_is_a_line_and_its_pack_is_tried_again(
     disturbed: tuple[Path, dict[str, Told]],
 ) -> None:
-    run, told = disturbed
-    assert told["robbed"].code == 3, told["robbed"].said
-    assert f"python -m sweeps.run --resume {run}" in told["robbed"].said
+    _, told = disturbed
+    assert told["robbed"].code == 0, told["robbed"].said
+    assert told["robbed"].said.count("lost its worker") == 1
+    assert "it is tried again" in told["robbed"].said
     assert "Traceback" not in told["robbed"].said
-    assert set(told["robbed"].statuses) == {"COMPLETED", "INTERRUPTED"}
+    assert set(told["robbed"].statuses) == {"COMPLETED"}
     assert told["robbed"].left == []
 
 
 def test_after_all_that_the_tables_equal_those_of_an_undisturbed_run(
     disturbed: tuple[Path, dict[str, Told]], prepared_folder: Path, tmp_path: Path
 ) -> None:
-    run, told = disturbed
-    assert told["resumed"].code == 0, told["resumed"].said
-    assert told["resumed"].left == []
+    run, _ = disturbed
     with pytest.MonkeyPatch.context() as patch:
         in_process(patch, prepared_folder)
         arguments = [*LONG, "--sample", "--no-report", "--out", str(tmp_path), "--name", "r"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from sweeps.sessions import LOCK, PREFIX, session_folder
+from sweeps.sessions import LOCK, PREFIX, lead, remove_orphans, session_folder
 
 
 @pytest.fixture
@@ -43,3 +45,30 @@ def test_a_folder_of_somebody_else_stays(parent: Path, name: str) -> None:
     with session_folder():
         pass
     assert (theirs / "results.txt").read_text() == "precious"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by /proc")
+def test_processes_of_a_killed_session_are_ended_and_counted(parent: Path) -> None:
+    left = parent / f"{PREFIX}left"
+    left.mkdir()
+    (left / LOCK).touch()
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; " + (
+        "print(flush=True); time.sleep(600)'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # of its child, so both run
+        lead(left, process.pid)
+        with session_folder():  # whoever comes next ends them
+            assert process.wait(timeout=10) == -9
+            assert process.stdout.read() == b""  # its child has let go of it too
+    assert remove_orphans().folders == 0
+
+
+def test_what_was_left_is_said(parent: Path) -> None:
+    (parent / f"{PREFIX}left").mkdir()
+    (parent / f"{PREFIX}left" / LOCK).touch()
+    assert "a temporary folder of Ray's" in str(remove_orphans())
+    assert not (parent / f"{PREFIX}left").exists()

@@ -1,0 +1,106 @@
+"""The process that Ray lives in: started, spoken with over a line, and ended with all of Ray's.
+
+It is the leader of a session of its own, and deaf to SIGTERM and SIGHUP as everything is that it
+starts: a signal to the whole group, or from a batch system to every process there is, stops the run
+through the one that keeps the journal, and Ray does not fall before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+from sweeps.environment import answers, environment
+from sweeps.line import Line
+from sweeps.records import SweepError
+from sweeps.sessions import end_session, lead, session_folder
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DEAF_TO: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+OUTPUT: Final = "said"
+LEAVING: Final = 10.0
+"""Seconds that Ray has for leaving a cluster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayProcess:
+    """One that runs."""
+
+    line: Line
+    folder: Path
+    """Of Ray's session; gone when the process is."""
+
+    process: subprocess.Popen[bytes]
+
+    def last_words(self) -> str:
+        """What it, or Ray, said last."""
+        with contextlib.suppress(OSError):
+            said = (self.folder / OUTPUT).read_text(errors="replace").splitlines()
+            if any("Failed to connect to GCS" in line for line in said):
+                return "its head does not answer"
+            if lines := [line.strip() for line in said if line.strip()]:
+                return lines[-1]
+        return "it said nothing"
+
+
+@contextlib.contextmanager
+def ray_process(address: str | None) -> Iterator[RayProcess]:
+    """The process for the time of the block, before it has started or joined anything.
+
+    Raises:
+        SweepError: nothing answers at the address.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "/" not in host and not answers(host, int(port)):
+        raise SweepError(f"nothing answers at {address}; start the cluster, or leave out --address")
+    with session_folder() as folder, contextlib.ExitStack() as stack:
+        ours, theirs = socket.socketpair()
+        lifeline, kept = os.pipe()  # at its end when this process is, whatever ends it
+        stack.callback(os.close, kept)
+        line = Line(Connection(ours.detach()))
+        stack.callback(line.close)
+        with theirs, (folder / OUTPUT).open("wb") as output:
+            process = _start(theirs.fileno(), lifeline, environment(address), output.fileno())
+        os.close(lifeline)
+        lead(folder, process.pid)
+        try:
+            yield RayProcess(line=line, folder=folder, process=process)
+        finally:
+            _end(process, folder, seconds=LEAVING if address is not None else 0.0)
+
+
+def _start(
+    connection: int, lifeline: int, environ: dict[str, str], output: int
+) -> subprocess.Popen[bytes]:
+    paths = [str(ROOT), *filter(None, [environ.get("PYTHONPATH")])]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)  # inherited, by Ray's processes too
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sweeps.driver", str(connection), str(lifeline)],
+            env=environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(connection, lifeline),
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path, *, seconds: float) -> None:
+    """Ends what lives of it and of Ray's, at once or when it has had some seconds for leaving."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    end_session(folder)
+    process.kill()
+    process.wait()
