@@ -16,12 +16,15 @@ DRIVER: Final = "driver"
 MACHINE: Final = "machine"
 """The driver and all its processes in one moment; the journal loses what was not yet durable."""
 
+RAY: Final = "ray"
+"""The process that Ray lives in: the journal's sees it go."""
+
 WORKER: Final = "worker"
 RAYLET: Final = "raylet"
 HEAD: Final = "head"
-KINDS: Final = (DRIVER, MACHINE, WORKER, RAYLET, HEAD)
+KINDS: Final = (DRIVER, MACHINE, RAY, WORKER, RAYLET, HEAD)
 
-_ALONE: Final = (DRIVER, DRIVER, MACHINE, WORKER)
+_ALONE: Final = (DRIVER, DRIVER, MACHINE, RAY, WORKER)
 
 _PLACES: Final = {
     "tables": ".*.parquet-*.tmp",
@@ -137,7 +140,7 @@ def _while_it_runs(variant: Variant, course: Course, generator: random.Random) -
     kind = generator.choice(_kinds(variant))
     lingers = kind == DRIVER and generator.random() < 0.4
     delay = generator.choice([0.0, generator.uniform(0, 0.05)])
-    if kind in (WORKER, RAYLET, HEAD):
+    if kind in (RAY, WORKER, RAYLET, HEAD):
         lines = generator.randint(4, max(5, course.lines * 2 // 3))
         return Blow(kind=kind, after="lines", count=lines, delay=delay)
     way = generator.choice(["clock", "lines", "lines", "event", "file"])
@@ -163,7 +166,7 @@ def _while_it_runs(variant: Variant, course: Course, generator: random.Random) -
 
 
 def _kinds(variant: Variant) -> Sequence[str]:
-    return [DRIVER, WORKER, RAYLET, RAYLET, HEAD] if variant.cluster else _ALONE
+    return [DRIVER, RAY, WORKER, RAYLET, RAYLET, HEAD] if variant.cluster else _ALONE
 
 
 def _at_the_end(variant: Variant, generator: random.Random) -> Blow:

@@ -14,8 +14,11 @@ import psutil
 _SET_CHILD_SUBREAPER: Final = 36
 """Of Linux's prctl."""
 
-WORKER: Final = "ray::PackTrainable"
-"""What Ray calls the process of an actor that trains packs."""
+WORKER: Final = ("ray::PackTrainable", "ray::ResourceTrainable")
+"""What Ray calls the process of an actor that trains packs, idle and at work."""
+
+RAY: Final = "sweeps.driver"
+"""In the command of the process that Ray lives in."""
 
 AWAITED: Final[set[int]] = set()
 """Children of our own: whoever has started them waits for them."""
@@ -47,6 +50,11 @@ def orphans(*, but: Collection[int] = ()) -> list[Any]:
 def workers(among: Iterable[Any]) -> list[Any]:
     """Those that train packs."""
     return [each for each in among if _says(each).startswith(WORKER)]
+
+
+def rays(among: Iterable[Any]) -> list[Any]:
+    """The one that Ray lives in."""
+    return [each for each in among if RAY in _says(each)]
 
 
 def end(processes: Iterable[Any]) -> None:

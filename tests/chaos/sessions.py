@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sweeps import journal as journals
-from tests.chaos import processes
+from tests.chaos import blows, processes
 from tests.chaos.blows import DRIVER, HEAD, MACHINE, WORKER, Blow
 from tests.chaos.nodes import Nodes
 
@@ -177,6 +177,8 @@ def strike(
 
 def victims(kind: str, driver: subprocess.Popen[bytes], place: Place) -> list[Any]:
     """Who may be killed of this kind; of a head all its processes are."""
+    if kind == blows.RAY:
+        return processes.rays(processes.descendants(driver.pid))
     if kind == WORKER:
         return processes.workers(
             processes.descendants(driver.pid) if place.nodes is None else processes.orphans()

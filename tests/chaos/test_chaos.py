@@ -50,7 +50,7 @@ def test_the_same_seed_draws_the_same_blows() -> None:
         for blow in drawn(VARIANTS["rungs"], course, random.Random(seed))
     }
     assert {("driver", "file", "tables"), ("machine", "file", "view")} <= kinds
-    assert {kind for kind, _, _ in kinds} == {"driver", "machine", "worker"}
+    assert {kind for kind, _, _ in kinds} == {"driver", "machine", "ray", "worker"}
 
 
 def test_a_crash_of_the_machine_forgets_only_what_was_not_durable(tmp_path: Path) -> None:
