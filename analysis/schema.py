@@ -184,6 +184,7 @@ Provenance = dict[str, Any]
   the cheapest expert, which is paid once)}
 - `objectives`: name -> "max" or "min"
 - `changes`: what `--resume RUN --force` has let through, list of {`time` (UTC, ISO 8601), `what`
-  (`code`, a library, or `study.yaml`), `then`, `now`}; runs without it have none
+  (`code`, a library, `data`, `experts`, `stem` or `study.yaml`), `then`, `now`}; runs without it
+  have none
 - `notes`: list of sentences that a reader of the results must know
 """

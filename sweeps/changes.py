@@ -1,7 +1,8 @@
 """What changed between two sessions of a run: named and refused, or let through by `--force`, which
 records it.
 
-Compared is what the last session had that was let through, so that a change is forced once.
+Code and libraries are compared with what --force let through last, so that a change is forced
+once; data and models with the run's beginning, for none are ever let in to train.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from mpc_router.config import ConfigError, read_yaml
+from sweeps.preparation import Ready
 from sweeps.provenance import code_fingerprint, versions
 from sweeps.records import STUDY_FILE, InputError
 from sweeps.state import State
@@ -30,7 +32,7 @@ class Change:
     """Something that is not what it was."""
 
     what: str
-    """`code`, a library's name, or `study.yaml`."""
+    """`code`, a library's name, `data`, `experts` or `stem` (`... of SET`), or `study.yaml`."""
 
     then: Any
     now: Any
@@ -75,6 +77,50 @@ def program_changes(state: State) -> tuple[Change, ...]:
         for what in ("code", *NUMERIC)
         if then.get(what) and then[what] != now.get(what)
     )
+
+
+def refuse_other_data(
+    state: State, ready: Sequence[Ready], *, rebuilds: bool = False, force: bool = False
+) -> tuple[Change, ...]:
+    """What of data, experts and stem changed and was let through.
+
+    That is only where the session `rebuilds` tables of what the run has recorded. Trials of other
+    data would share examples and yardsticks with the run's, and no table could tell them apart.
+
+    Raises:
+        InputError: the fingerprints differ.
+    """
+    found = data_changes(state, ready)
+    if not found or (rebuilds and force):
+        return found
+    ways = "give the same --data, --models and --cache, or start anew"
+    if rebuilds:
+        ways += ", or --force: nothing is left to train, and tables are made of what is recorded"
+    elif force:
+        ways += "; --force lets no trials of other data into a run"
+    raise InputError(f"{'; '.join(map(said, found))}: not what the run began with; {ways}")
+
+
+def data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
+    """Of data, experts and stem by their fingerprints, set by set; each once."""
+    assert state.opened is not None
+    provenance = state.opened["provenance"]
+    by_set = {each["name"]: each["fingerprints"] for each in provenance.get("sets", ())}
+    found: dict[Change, None] = {}
+    for each in ready:
+        then = by_set.get(each.of.name, provenance["fingerprints"])
+        now = {
+            "data": each.inputs.data_fingerprint,
+            "experts": each.inputs.experts_id,
+            "stem": each.inputs.stem.hash,
+        }
+        of = f" of {each.of.label}" if each.of.label else ""
+        found |= {
+            Change(what=f"{what}{of}", then=then[what], now=now[what]): None
+            for what in now
+            if then[what] != now[what]
+        }
+    return tuple(found)
 
 
 def study_changes(run: Path, state: State) -> tuple[Change, ...]:
@@ -138,7 +184,9 @@ def notes(forced: Sequence[Mapping[str, Any]]) -> list[str]:
         when = f"{each['time'][:16].replace('T', ' ')} UTC"
         if change.what == STUDY_FILE:
             text = f"{STUDY_FILE} had been edited ({said(change)}); the run kept its own study"
-        else:
+        elif change.what in ("code", *NUMERIC):
             text = f"{said(change)}; trials that ended since may differ from the others for that"
+        else:
+            text = f"{said(change)}; nothing was trained on it"
         found.append(f"Resumed with --force on {when}: {text}.")
     return found

@@ -214,23 +214,21 @@ def _resume(args: argparse.Namespace) -> int:
         _check_gpus(args, study)
         if not args.repair:
             mending.refuse_damage(args.resume, journal.state)
-        found = changes.refuse_or_force(
+        trains = mending.trains(
             args.resume,
             journal.state,
-            trains=mending.trains(
-                args.resume,
-                journal.state,
-                budget=study.budget.plain(),
-                repair=args.repair,
-                retry=args.retry_failed,
-            ),
-            force=args.force,
+            budget=study.budget.plain(),
+            repair=args.repair,
+            retry=args.retry_failed,
+        )
+        found = changes.refuse_or_force(args.resume, journal.state, trains=trains, force=args.force)
+        origins.restore(args, journal.state)
+        ready = prepare_sets(study, origins.places(args), display)
+        found += changes.refuse_other_data(
+            journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
         )
         for each in found:
             display.say(f"--force: {changes.said(each)}", style="yellow")
-        origins.restore(args, journal.state)
-        ready = prepare_sets(study, origins.places(args), display)
-        origins.check_same(journal.state, ready)
         if args.repair and (said := mending.reopen(journal, args.resume)):
             display.say(said, style="yellow")
             worker.write_shared_parts([each.inputs for each in ready], args.resume / PARTS_FOLDER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import yaml
 from analysis.fronts import survey
 from analysis.load import load_run
 from analysis.notices import notices
+from mpc_router import outputs
+from mpc_router.outputs import open_prepared
 from sweeps.journal import line_of, read
 from sweeps.provenance import versions
 from sweeps.records import COMPLETED
@@ -193,6 +196,44 @@ def test_what_is_no_edit_of_the_study_is_written_anew(
         path.write_text(texts[how])
     assert command("--resume", str(half), *QUIET) == 0
     assert path.read_text() == own
+
+
+@pytest.fixture
+def other_data(command: Command, monkeypatch: pytest.MonkeyPatch, prepared_folder: Path) -> None:
+    """What is prepared is of other rows."""
+    other = dataclasses.replace(open_prepared(prepared_folder), data_fingerprint="other")
+    monkeypatch.setattr(outputs, "prepare", lambda *_: other)
+
+
+def test_other_data_are_refused_though_forced_where_something_is_left_to_train(
+    half: Path, command: Command, capsys: pytest.CaptureFixture[str], request: Any
+) -> None:
+    request.getfixturevalue("other_data")
+    before = (half / "journal.jsonl").read_bytes()
+    capsys.readouterr()
+    assert command("--resume", str(half), MORE, *QUIET) == 2
+    assert "is other: not what the run began with" in error(capsys)
+    assert command("--resume", str(half), MORE, "--force", *QUIET) == 2
+    assert "--force lets no trials of other data into a run" in error(capsys)
+    assert (half / "journal.jsonl").read_bytes() == before
+
+
+def test_with_other_data_a_done_run_writes_its_tables_anew_when_forced(
+    done: Path, command: Command, capsys: pytest.CaptureFixture[str], request: Any
+) -> None:
+    request.getfixturevalue("other_data")
+    before = rows(done, "trials")
+    (done / "trials.parquet").unlink()
+    capsys.readouterr()
+    assert command("--resume", str(done), *QUIET) == 2
+    assert "or --force: nothing is left to train" in error(capsys)
+    assert command("--resume", str(done), "--force", "--repair", *QUIET) == 2
+    assert command("--resume", str(done), "--force", *QUIET) == 0
+    assert rows(done, "trials") == before
+    (change,) = provenance(done)["changes"]
+    assert (change["what"], change["now"]) == ("data", "other")
+    assert "nothing was trained on it" in provenance(done)["notes"][-1]
+    assert command("--resume", str(done), *QUIET) == 2  # it is let through once, not for good
 
 
 def test_a_journal_of_before_is_resumed(half: Path, done: Path, command: Command) -> None:
