@@ -50,6 +50,8 @@ def write_report(
     path = run.path / schema.REPORT_FILE if out is None else Path(out)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(page, encoding="utf-8")
+    if out is None:  # who may read the run may read its report
+        draft.chmod(0o644 & run.path.stat().st_mode)
     draft.replace(path)
     return path
 

@@ -183,5 +183,8 @@ Provenance = dict[str, Any]
   (bool: published numbers put on another pool), `stem_is_expert` (bool: the router looks through
   the cheapest expert, which is paid once)}
 - `objectives`: name -> "max" or "min"
+- `changes`: what `--resume RUN --force` has let through, list of {`time` (UTC, ISO 8601), `what`
+  (`code`, a library, `data`, `experts`, `stem` or `study.yaml`), `then`, `now`}; runs without it
+  have none
 - `notes`: list of sentences that a reader of the results must know
 """

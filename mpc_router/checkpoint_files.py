@@ -1,7 +1,8 @@
 """The two kinds of file that a checkpoint is made of: tensors as safetensors, the rest as JSON.
 
-Each is written under a temporary name and renamed, and durable once its folder is synced. The JSON
-names the hash of every file of tensors, so that a crash between two renames is seen on reading.
+Each is written under a temporary name and renamed, and durable once its folder is synced; who may
+read the folder may read it. The JSON names the hash of every file of tensors, so that a crash
+between two renames is seen on reading.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +47,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, form: str) -> st
         with temporary.open("rb+") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
+        take_rights(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -116,6 +119,7 @@ def write_trial(folder: Path, trial: Mapping[str, Any]) -> None:
             file.write(json.dumps(whole, indent=1, allow_nan=False).encode())
             file.flush()
             os.fsync(file.fileno())
+        take_rights(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -175,6 +179,13 @@ def bytes_of(path: Path) -> bytes:
             f"{path}: {error.strerror or error}; a checkpoint is a folder with weights "
             f"(safetensors) and {TRIAL_FILE}"
         ) from error
+
+
+def take_rights(path: Path) -> None:
+    """Give a file or folder the rights of the folder it lies in: whoever may read that may read it,
+    and nobody but its owner writes."""
+    allowed = stat.S_IMODE(path.parent.stat().st_mode)
+    path.chmod(allowed & (0o755 if path.is_dir() else 0o644))
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from mpc_router.checkpoint import (
     save,
     without_optimizer,
 )
-from mpc_router.checkpoint_files import sync_folder
+from mpc_router.checkpoint_files import sync_folder, take_rights
 from mpc_router.config import TrialConfig, settings
 from mpc_router.evaluate import SplitReport
 
@@ -81,6 +81,8 @@ class History:
         fresh = place.with_name(f".{place.name}.{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         try:
+            fresh.mkdir()
+            take_rights(fresh)
             save(checkpoint, fresh)
             shutil.rmtree(place, ignore_errors=True)
             fresh.replace(place)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Final, NoReturn
+
+from sweeps.records import InputError
+
+UMASK: Final = "077"
+"""A new run's folder is its owner's alone."""
 
 EPILOGUE: Final = """examples:
   python -m sweeps.run mrpc_grid --sample
@@ -37,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, metavar="DIR", help="what is prepared (default: the user's cache)")
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
+    umask = f"what others may not do in the new run's folder ({UMASK}: anything)"
+    add("--umask", metavar="MODE", help=umask)
     add("--address", metavar="ADDR", help="a running Ray cluster (default: one on this machine)")
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
     add("--key", metavar="KEY", help="with --debug and --run: the trial to replay")
@@ -45,7 +53,61 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", type=Path, metavar="RUN", help="go on with what has not ended")
     add("--repair", action="store_true", help="with --resume: keep what is sound of a damaged run")
     add("--retry-failed", action="store_true", help="with --resume: FAILED trials once more")
+    add("--force", action="store_true", help="with --resume: though code or study changed")
     add("--no-report", action="store_true", help="tables only")
     add("--quiet", action="store_true", help="a line a pack and the front, no more")
     add("--list", action="store_true", help="the studies that ship")
     return made
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuses flags that would be passed over in silence.
+
+    Raises:
+        InputError: which, and why.
+    """
+    if args.debug and args.dry_run:
+        raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
+    if args.debug or args.dry_run:
+        for flag, given in (("--name", args.name), ("--umask", args.umask)):
+            if given is not None:
+                raise InputError(
+                    f"{flag} is for a run's folder, and --debug and --dry-run make none"
+                )
+    resuming = {
+        "--repair": args.repair,
+        "--retry-failed": args.retry_failed,
+        "--force": args.force,
+    }
+    if args.resume is None:
+        for flag, there in resuming.items():
+            if there:
+                raise InputError(f"{flag} goes with --resume RUN")
+        mode(args)
+        return
+    idle = {
+        "--debug": args.debug,
+        "--dry-run": args.dry_run,
+        "--name": args.name is not None,
+        "--umask": args.umask is not None,
+        "--key": args.key is not None,
+        "--run": args.run is not None,
+    }
+    if any(idle.values()):
+        named = ", ".join(flag for flag, there in idle.items() if there)
+        raise InputError(f"--resume goes on with its run; leave out {named}")
+
+
+def mode(args: argparse.Namespace) -> int:
+    """The rights of a new run's folder.
+
+    Raises:
+        InputError: --umask is none, or takes rights from the owner.
+    """
+    given = UMASK if args.umask is None else args.umask
+    if not re.fullmatch("0[0-7]{2}", given):
+        raise InputError(
+            f"--umask is {given!r}; give three octal digits of which the first is 0, for the owner "
+            "keeps all rights, such as 077, 027 or 022"
+        )
+    return 0o777 & ~int(given, 8)

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from sweeps.durable import sync_folder
+from sweeps.durable import sync_folder, take_rights
 from sweeps.state import Event, JournalError, State, apply, replay
 
 VERSION: Final = 1
@@ -122,6 +122,7 @@ class Journal:
                 f"{path} is being written by another process; wait for it to end"
             ) from error
         try:
+            take_rights(path)
             if new:
                 sync_folder(path.parent)
             self.torn = self._cut_torn_line()
@@ -153,6 +154,7 @@ class Journal:
                 now = datetime.datetime.now(datetime.UTC)
                 saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
                 saved.write_bytes(whole)
+                take_rights(saved)
                 self._file.truncate(kept)
                 os.fsync(self._file.fileno())
                 return Repaired(

@@ -4,10 +4,13 @@ trained again."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sweeps import parts
 from sweeps.journal import Journal
+from sweeps.ledger import BUDGET
 from sweeps.records import CHECKPOINTS_FOLDER, FAILED, INSIDE, PARTS_FOLDER, InputError
 from sweeps.state import State
 
@@ -75,6 +78,21 @@ def retry_failed(journal: Journal) -> str:
     mates = len(keys) - len(failed)
     more = f", and with them {mates} of their brackets" if mates else ""
     return f"{len(failed)} FAILED trials are tried again{more}"
+
+
+def trains(
+    run: Path, state: State, *, budget: Mapping[str, Any], repair: bool, retry: bool
+) -> bool:
+    """Whether a resume with this budget, and with or without --repair and --retry-failed, has
+    something to train."""
+    if state.closed == BUDGET and budget == state.study["budget"]:
+        return False  # nothing is left of it
+    if not state.done:
+        return True
+    failed = any(ending.status == FAILED for ending in state.endings.values())
+    if retry and failed:
+        return True
+    return repair and bool(trials_of(set(damaged_parts(run, state)), state))
 
 
 def refuse_damage(run: Path, state: State) -> None:

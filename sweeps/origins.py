@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.preparation import Ready
-from sweeps.records import InputError
 from sweeps.state import State
 
 if TYPE_CHECKING:
@@ -35,31 +32,6 @@ def restore(args: argparse.Namespace, state: State) -> None:
     for name in ("models", "cache"):
         if getattr(args, name) is None and places[name]:
             setattr(args, name, Path(places[name]))
-
-
-def check_same(state: State, ready: Sequence[Ready]) -> None:
-    """Refuses data, experts or a stem other than the run's.
-
-    Raises:
-        InputError: their fingerprints differ.
-    """
-    assert state.opened is not None
-    provenance = state.opened["provenance"]
-    by_set = {each["name"]: each["fingerprints"] for each in provenance.get("sets", ())}
-    for each in ready:
-        then = by_set.get(each.of.name, provenance["fingerprints"])
-        found = {
-            "data": each.inputs.data_fingerprint,
-            "experts": each.inputs.experts_id,
-            "stem": each.inputs.stem.hash,
-        }
-        for what, now in found.items():
-            if then[what] != now:
-                of = f" of {each.of.label}" if each.of.label else ""
-                raise InputError(
-                    f"{what}{of}: not what the run began with ({then[what]}, now {now}); "
-                    "give the same --data, --models and --cache, or start anew"
-                )
 
 
 def places(args: argparse.Namespace) -> Places:

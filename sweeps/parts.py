@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sweeps.durable import settle
+from sweeps.durable import make_folder, settle
 
 EXPERTS: Final = "experts.parquet"
 EXAMPLES: Final = "examples.parquet"
@@ -50,7 +50,7 @@ class Outputs(Labelled, Protocol):
 
 def write(path: Path, tables: Iterable[pa.Table]) -> str:
     """Writes one Parquet file, whole or not at all; gives its sha256. Zstd."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     fresh = Path(name)

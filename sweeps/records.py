@@ -24,6 +24,7 @@ BETWEEN: Final = "between"
 against those of other packs as they arrive."""
 
 JOURNAL_FILE: Final = "journal.jsonl"
+STUDY_FILE: Final = "study.yaml"
 PARTS_FOLDER: Final = "parts"
 CHECKPOINTS_FOLDER: Final = "checkpoints"
 """A run's truth. `analysis.schema` says these names, and those of the statuses, to readers; the

@@ -32,6 +32,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     Raises:
         InputError: flags that do not go together, or no such trial.
     """
+    from sweeps.changes import refuse_other_data
     from sweeps.debug import Before, debug
     from sweeps.display import make_display
     from sweeps.journal import read
@@ -53,6 +54,6 @@ def replay_trial(args: argparse.Namespace) -> int:
     display = make_display(quiet=args.quiet)
     trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
     (ready,) = prepare_sets(study, origins.places(args), display, only=trial.prepared)
-    origins.check_same(state, (ready,))
+    refuse_other_data(state, (ready,))
     sound = debug(trial, ready, display, threads=study.pack.threads, before=before)
     return 0 if sound else 4

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.arguments import parser
+from sweeps.arguments import check_flags, mode, parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, terminable
 
@@ -55,7 +55,7 @@ def _say_error(text: str, code: int) -> int:
 def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     from mpc_router.config import ConfigError
 
-    _check_flags(args)
+    check_flags(args)
     try:
         if args.list:
             return _list()
@@ -78,24 +78,6 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
 
         return first_trial(args, study)
     return _dry_run(args, study)
-
-
-def _check_flags(args: argparse.Namespace) -> None:
-    """Refuses flags that would be passed over in silence."""
-    if args.debug and args.dry_run:
-        raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
-    if args.name is not None and (args.debug or args.dry_run):
-        raise InputError("--name names a run's folder, and --debug and --dry-run make none")
-    if args.resume is None:
-        for flag, there in (("--repair", args.repair), ("--retry-failed", args.retry_failed)):
-            if there:
-                raise InputError(f"{flag} goes with --resume RUN")
-        return
-    given = {"--debug": args.debug, "--dry-run": args.dry_run, "--name": args.name is not None}
-    given |= {"--key": args.key is not None, "--run": args.run is not None}
-    if any(given.values()):
-        idle = ", ".join(flag for flag, there in given.items() if there)
-        raise InputError(f"--resume goes on with its run; leave out {idle}")
 
 
 def _list() -> int:
@@ -182,6 +164,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     from sweeps import origins, worker
     from sweeps.batches import first_plan
     from sweeps.display import make_display
+    from sweeps.durable import make_run
     from sweeps.journal import Journal
     from sweeps.preparation import prepare_sets
     from sweeps.provenance import provenance
@@ -195,7 +178,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     first_plan(planner)  # what cannot be is refused before the folder exists
     tree, facts = study.to_tree(), study.facts()
     try:
-        run.mkdir(parents=True, mode=0o700)  # what others may read is for its owner to say
+        make_run(run, mode=mode(args))
     except FileExistsError as error:
         raise InputError(f"{run} exists; give another --name") from error
     with Journal(run / JOURNAL_FILE) as journal:
@@ -212,7 +195,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from sweeps import mending, origins, worker
+    from sweeps import changes, mending, origins, worker
     from sweeps.display import make_display
     from sweeps.journal import Journal
     from sweeps.preparation import prepare_sets
@@ -237,9 +220,21 @@ def _resume(args: argparse.Namespace) -> int:
         _check_gpus(args, study)
         if not args.repair:
             mending.refuse_damage(args.resume, journal.state)
+        trains = mending.trains(
+            args.resume,
+            journal.state,
+            budget=study.budget.plain(),
+            repair=args.repair,
+            retry=args.retry_failed,
+        )
+        found = changes.refuse_or_force(args.resume, journal.state, trains=trains, force=args.force)
         origins.restore(args, journal.state)
         ready = prepare_sets(study, origins.places(args), display)
-        origins.check_same(journal.state, ready)
+        found += changes.refuse_other_data(
+            journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
+        )
+        for each in found:
+            display.say(f"--force: {changes.said(each)}", style="yellow")
         if args.repair and (said := mending.reopen(journal, args.resume)):
             display.say(said, style="yellow")
             worker.write_shared_parts([each.inputs for each in ready], args.resume / PARTS_FOLDER)
@@ -247,7 +242,7 @@ def _resume(args: argparse.Namespace) -> int:
             display.say(mending.retry_failed(journal))
         share = _share(args, study)
         planner = _planner(study, ready, share)
-        journal.append("resumed", budget=study.budget.plain())
+        journal.append("resumed", budget=study.budget.plain(), forced=found)
         return _sweep(args, args.resume, journal, display, planner, ready, share)
 
 
@@ -257,12 +252,8 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
     from sweeps.overrides import with_overrides
     from sweeps.study import from_tree
 
-    assert state.opened is not None
-    tree = dict(state.opened["study"])
-    if state.budget is not None:
-        tree["budget"] = state.budget
     try:
-        return from_tree(with_overrides(tree, parse_overrides(args.words)))
+        return from_tree(with_overrides(state.study, parse_overrides(args.words)))
     except ConfigError as error:
         raise InputError(str(error)) from error
 

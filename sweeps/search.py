@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sweeps.axes import Axis
+from sweeps.durable import take_rights
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -219,6 +220,7 @@ def write_view(
             for place in range(len(batch.proposals))
         )
         fresh.replace(path)
+        take_rights(path)
 
 
 _DIRECTION: Final[Mapping[str, Literal["maximize", "minimize"]]] = {

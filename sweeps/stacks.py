@@ -23,6 +23,7 @@ from mpc_router.joint_inputs import JointInputs
 from mpc_router.outputs import Prepared, Progress
 from mpc_router.stack import Lane, stack_key
 from sweeps import parts
+from sweeps.durable import make_folder
 from sweeps.job import Job
 from sweeps.plan import config_of
 from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
@@ -110,9 +111,10 @@ class Stack:
         self._run, self._trials = run, trials
         first = trials[0]
         self._inputs = _opened(run.job.prepared[first.prepared], first)
-        self._training = events(
-            trials, self._inputs, progress, checkpoints=run.job.checkpoints / first.key / EPOCHS
-        )
+        epochs = run.job.checkpoints / first.key / EPOCHS
+        if isinstance(self._inputs, JointInputs):
+            make_folder(epochs)
+        self._training = events(trials, self._inputs, progress, checkpoints=epochs)
         self._live = set(range(len(trials)))
         self._epochs = 0
         self._error: str | None = None
@@ -246,7 +248,9 @@ def _finish(
     quoted: list[Report] = []
     for place, lane in enumerate(event.lanes):
         trial, checkpoint = trials[int(lane)], event.checkpoints[place]
-        save(checkpoint, run.job.checkpoints / trial.key)
+        folder = run.job.checkpoints / trial.key
+        make_folder(folder)
+        save(checkpoint, folder)
         for split in event.reports:
             quoted += run.reports(split, checkpoint.epoch, trials, only=int(lane))
         run.routing += [

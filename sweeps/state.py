@@ -4,7 +4,8 @@ Events:
 
 - `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
 - `reopened`: trials that had ended are to be trained again, and why; `anew` if to other results
-- `resumed`: another session of the run begins, with the budget it has in all
+- `resumed`: another session of the run begins, with the budget it has in all; `forced` lists what
+  differed from before and was let through by --force (`what`, `then`, `now`), if anything
 - `asked`: a batch of points with their trials and packs; of a search also its proposals; at its
   end which points are to be followed up, and in which packs
 - `started`: a pack on a worker, its attempt and its trials' keys
@@ -93,8 +94,11 @@ class State:
     """Points of the front that were followed up last, stopped ones to their end or with further
     seeds; None before that was decided."""
 
-    budget: Mapping[str, Any] | None = None
-    """Of the last session that was given one; None: the study's."""
+    budgets: list[Mapping[str, Any]] = field(default_factory=list)
+    """Of the sessions after the first, in order."""
+
+    forced: list[Mapping[str, Any]] = field(default_factory=list)
+    """What --force has let through: `time` (UTC), `what`, `then`, `now`."""
 
     seconds: float = 0.0
     """By the clock, of all sessions together."""
@@ -108,9 +112,19 @@ class State:
     closed: str | None = None
     """How the run was closed last; None while it runs."""
 
+    done: bool = False
+    """Whether it was closed with nothing left to train, and nothing was asked for since."""
+
     events: int = 0
     _at: float | None = None
     """When the last event was written, by the writer's monotonic clock."""
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """The run's study, with the budget of its last session."""
+        assert self.opened is not None
+        tree = dict(self.opened["study"])
+        return tree | {"budget": dict(self.budgets[-1])} if self.budgets else tree
 
     def unended(self) -> tuple[Trial, ...]:
         """Trials that have yet to end, in the order of asking; an interrupted one has not."""
@@ -167,7 +181,9 @@ def _opened(state: State, event: Event) -> None:
 
 
 def _resumed(state: State, event: Event) -> None:
-    state.budget = event["budget"]
+    state.budgets.append(event["budget"])
+    forced = event.get("forced", ())  # journals of before have none
+    state.forced += [{"time": event["time"], **each} for each in forced]
 
 
 def _reopened(state: State, event: Event) -> None:
@@ -177,6 +193,7 @@ def _reopened(state: State, event: Event) -> None:
     again with their brackets too, and the front is followed up once more.
     """
     keys = set(event["keys"])
+    state.done = state.done and not keys
     for key in keys:
         state.endings.pop(key, None)
     if event.get("anew"):
@@ -189,6 +206,7 @@ def _reopened(state: State, event: Event) -> None:
 
 
 def _asked(state: State, event: Event) -> None:
+    state.done = False
     if event.get("proposals") is not None:
         state.batches.append(
             Batch(
@@ -295,6 +313,7 @@ def _told(state: State, event: Event) -> None:
 
 def _closed(state: State, event: Event) -> None:
     state.closed = event["outcome"]
+    state.done = state.done or state.closed == "done"
 
 
 _FOLDS: Final = {

@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from analysis import schema
-from sweeps import parts
+from sweeps import changes, parts
 from sweeps.durable import settle
 from sweeps.journal import Journal
 from sweeps.records import FAILED, FIRST_SET, INTERRUPTED, Ending, Report, SweepError, Trial
@@ -96,11 +95,21 @@ def write(run: Path, state: State) -> None:
     _write(run, "experts", run_name, _experts(run, state))
     examples = _part(run, parts.EXAMPLES, state).cast(schema.EXAMPLES)
     _write(run, "examples", run_name, [examples])
-    study = dict(opened["study"]) | ({"budget": dict(state.budget)} if state.budget else {})
-    text = yaml.safe_dump(study, sort_keys=False, default_flow_style=None)
-    _write_text(run / schema.STUDY_FILE, text)
-    provenance = {**opened["provenance"], "schema": schema.VERSION, "sets": _sets(state)}
-    _write_text(run / schema.PROVENANCE_FILE, json.dumps(provenance, indent=1) + "\n")
+    _write_text(run / schema.STUDY_FILE, changes.study_text(state.study))
+    _write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
+
+
+def _provenance(state: State) -> dict[str, Any]:
+    """That of the run's beginning, and what has become of it since."""
+    assert state.opened is not None
+    began = state.opened["provenance"]
+    return {
+        **began,
+        "schema": schema.VERSION,
+        "sets": _sets(state),
+        "changes": state.forced,
+        "notes": [*began["notes"], *changes.notes(state.forced)],
+    }
 
 
 def _sets(state: State) -> list[dict[str, Any]]:

@@ -39,6 +39,8 @@ FLAGS = {
         "--resume",
         "--repair",
         "--retry-failed",
+        "--force",
+        "--umask",
         "--no-report",
         "--quiet",
         "--list",
@@ -189,7 +191,7 @@ def test_a_damaged_part_is_named(finished: Path) -> None:
 
 
 def test_the_names_that_writers_use_are_those_that_readers_know() -> None:
-    names = ("JOURNAL_FILE", "PARTS_FOLDER", "CHECKPOINTS_FOLDER", "SELECTION")
+    names = ("JOURNAL_FILE", "STUDY_FILE", "PARTS_FOLDER", "CHECKPOINTS_FOLDER", "SELECTION")
     for name in (*names, "COMPLETED", "STOPPED", "FAILED", "INTERRUPTED"):
         assert getattr(records, name) == getattr(schema, name)
 
@@ -310,6 +312,13 @@ def test_help_comes_in_half_a_second_and_loads_no_framework() -> None:
         (["--resume", "runs/r", "--dry-run"], "--dry-run"),
         (["--resume", "runs/r", "--debug"], "--debug"),
         (["--resume", "runs/r", "--name", "other"], "--name"),
+        (["--resume", "runs/r", "--umask", "022"], "--umask"),
+        (["mrpc_grid", "--sample", "--debug", "--umask", "022"], "--umask"),
+        (["mrpc_grid", "--sample", "--dry-run", "--umask", "022"], "--umask"),
+        (["mrpc_grid", "--sample", "--umask", "777"], "--umask is '777'"),
+        (["mrpc_grid", "--sample", "--umask", "27"], "--umask is '27'"),
+        (["mrpc_grid", "--sample", "--umask", "u=rwx"], "--umask is 'u=rwx'"),
+        (["mrpc_grid", "--sample", "--force"], "--force goes with --resume RUN"),
         (["mrpc_grid", "--sample", "--debug", "--dry-run"], "--debug"),
         (["alpha=7", "--debug", "--key", "k", "--run", "runs/r"], "alpha=7"),
         (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64"),

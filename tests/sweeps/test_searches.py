@@ -403,6 +403,7 @@ def test_a_journal_of_another_space_is_refused(
     opened, *rest = read(journal)
     opened["study"]["space"]["alpha"] = {"loguniform": [10, 20]}
     journal.write_bytes(b"".join(map(line_of, [opened, *rest])))
+    (searched / "study.yaml").unlink()  # the view of another journal
     assert command("--resume", str(searched), "--quiet") == 2
     assert "lies outside of the study's space" in capsys.readouterr().err
 
