@@ -27,8 +27,9 @@ from sweeps.sessions import end_session, lead, session_folder
 ROOT: Final = Path(__file__).resolve().parent.parent
 DEAF_TO: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 OUTPUT: Final = "said"
+LINUX: Final = sys.platform == "linux"
 LEAVING: Final = 10.0
-"""Seconds that Ray has for leaving a cluster."""
+"""Seconds that Ray has for leaving a cluster, or where nobody can tell which processes are its."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,8 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
         try:
             yield RayProcess(line=line, folder=folder, process=process)
         finally:
-            _end(process, folder, seconds=LEAVING if address is not None else 0.0)
+            line.close()  # whoever waits for an answer waits no longer
+            _end(process, folder, seconds=LEAVING if address is not None or not LINUX else 0.0)
 
 
 def _start(

@@ -13,7 +13,6 @@ from ray import tune
 
 from sweeps.job import Job
 from sweeps.records import pack_from
-from sweeps.worker import run_pack
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
@@ -21,6 +20,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins the pack."""
+        from sweeps.worker import run_pack  # with torch, which Ray's own process does without
+
         pack = pack_from(json.loads(config["pack"]))
         self._messages = run_pack(pack, Job.from_json(json.loads(config["job"])))
         self._mailbox = ray.get_actor(config["mailbox"]) if config["mailbox"] else None
