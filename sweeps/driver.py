@@ -27,8 +27,8 @@ from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
 from sweeps.line import Line
-from sweeps.records import BETWEEN, SweepError
-from sweeps.trainable import Mailboxes, PackTrainable
+from sweeps.records import SweepError
+from sweeps.trainable import PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
 LOW_ON_MEMORY: Final = "the node running low on memory"
@@ -98,13 +98,12 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the line gives, as many at a time as are wanted."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
     _outlive_hogs()
-    mailbox = Mailboxes() if wanted["between"] else None
     end = threading.Event()
     tuner = tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=PackQueue(line, wanted["job"], mailbox.name if mailbox is not None else ""),
-            scheduler=Reporter(line, mailbox),
+            search_alg=PackQueue(line, wanted["job"]),
+            scheduler=Reporter(line),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
             reuse_actors=True,
@@ -137,21 +136,16 @@ class _Here:
 class PackQueue(_Here, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(self, line: Line, job: dict[str, Any], mailbox: str) -> None:
+    def __init__(self, line: Line, job: dict[str, Any]) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._line, self._job, self._mailbox = line, json.dumps(job), mailbox
+        self._line, self._job = line, json.dumps(job)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next pack; None while it is still to be seen whether there is one."""
         found = self._line.ask("next")
         if found["pack"] is None:
             return str(Searcher.FINISHED) if found["over"] else None
-        between = found["pack"]["stopping"] == BETWEEN
-        return {
-            "pack": json.dumps(found["pack"]),
-            "job": self._job,
-            "mailbox": self._mailbox if between else "",
-        }
+        return {"pack": json.dumps(found["pack"]), "job": self._job}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -184,9 +178,9 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
     """Carries every word of the packs to the journal, and decisions between packs to their
     workers, before Tune lets a pack go on."""
 
-    def __init__(self, line: Line, mailbox: Mailboxes | None) -> None:
+    def __init__(self, line: Line) -> None:
         super().__init__()
-        self._line, self._mailbox = line, mailbox
+        self._line = line
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
@@ -203,8 +197,8 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
         answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
-        if answer["drop"] and self._mailbox is not None:
-            self._mailbox.put(pack, answer["drop"])
+        if answer["drop"]:
+            trial.temporary_state.ray_actor.hear.remote(answer["drop"])
         return str(FIFOScheduler.CONTINUE)
 
     def _name(self, node: str, host: str) -> str:
@@ -278,8 +272,10 @@ def _reason(error: Exception | None) -> str:
     said = _last_line(error)
     if found := re.match(r"The actor (?:is dead|died) because (its .*?)\.", said):
         return found[1]
-    if re.match(r"The actor \w+ is unavailable", said):
+    if re.search(r"The actor \w+ is unavailable", said):
         return "it cannot be reached"
+    if "the actor's node was terminated" in said:
+        return "its node has died"
     return said
 
 

@@ -12,7 +12,7 @@ from sweeps.batches import Batches
 from sweeps.job import Job
 from sweeps.ledger import BUDGET, Ledger
 from sweeps.ray_process import RayProcess, ray_process
-from sweeps.records import Message, Pack, SweepError
+from sweeps.records import BETWEEN, Message, Pack, SweepError
 
 TURN: Final = 0.2
 """Seconds between two looks at the surroundings, where nobody says anything."""
@@ -79,7 +79,6 @@ def drive(
             "gpus": workers.gpus,
             "folder": str(ray.folder),
             "job": job.to_json(),
-            "between": job.ranking is not None,
         }
         _Supervisor(ray, wanted, batches, ledger, workers, stopped).run()
 
@@ -216,7 +215,7 @@ class _Supervisor:
         if end:
             self._ledger.interrupted(whole, BUDGET)
             self._forget(pack)
-        return {"end": end, "drop": drop}
+        return {"end": end, "drop": drop if whole.stopping == BETWEEN else {}}
 
     def _over(self, pack: str) -> None:
         if pack in self._out:
