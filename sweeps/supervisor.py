@@ -11,7 +11,7 @@ from typing import Any, Final
 from sweeps.batches import Batches
 from sweeps.job import Job
 from sweeps.ledger import BUDGET, Ledger
-from sweeps.ray_process import RayProcess, ray_process
+from sweeps.ray_process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, Message, Pack, SweepError
 
 TURN: Final = 0.2
@@ -92,14 +92,14 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
     found: Mapping[str, float] = {}
     with ray_process(address) as ray:
         while True:
-            said = _question(ray, STARTING)
+            said = ray.question(STARTING)
             if said is None:
                 raise SweepError(f"Ray on the cluster at {address} has not answered")
             word, data = said
             if word == "failed":
                 raise SweepError(data["reason"])
             found = data.get("found", found)
-            ray.line.answer({"what": "room", "address": address})
+            ray.answer({"what": "room", "address": address})
             if word == "done":
                 break
     room = found.get("CPU", 0.0) / cpus
@@ -110,13 +110,6 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
             f"the cluster at {address} has no room for a pack of {cpus:g} cpus and {gpus:g} gpus"
         )
     return int(room)
-
-
-def _question(ray: RayProcess, seconds: float) -> tuple[str, dict[str, Any]] | None:
-    try:
-        return ray.line.question(seconds)
-    except (EOFError, OSError) as error:
-        raise SweepError(f"Ray is gone: {ray.last_words()}") from error
 
 
 class _Supervisor:
@@ -154,7 +147,18 @@ class _Supervisor:
         self._stopping: float | None = None
 
     def run(self) -> None:
-        """Until Ray has nothing left to do, or is to be left alone."""
+        """Until Ray has nothing left to do, or is to be left alone.
+
+        Raises:
+            SweepError: Ray gave up, hangs or is gone.
+        """
+        try:
+            self._answer()
+        except RayGone:
+            if self._stopping is None:
+                raise  # else it may have been ended by who has stopped this run
+
+    def _answer(self) -> None:
         answers: dict[str, Callable[..., Any]] = {
             "begun": lambda: self._wanted,
             "turn": self._turn,
@@ -165,17 +169,17 @@ class _Supervisor:
             "lost": self._lost,
         }
         while not self._stopped_long_ago():
-            said = _question(self._ray, TURN)
+            said = self._ray.question(TURN)
             if said is None:
                 self._watch_ray()
                 continue
             self._turned = time.monotonic()
             word, data = said
-            if word == "failed" and self._stopping is None:
-                raise SweepError(data["reason"])
+            if word == "failed":
+                raise RayGone(data["reason"])
             answer = answers[word](**data) if word in answers else None
-            self._ray.line.answer(answer)
-            if word in ("done", "failed"):
+            self._ray.answer(answer)
+            if word == "done":
                 return
 
     def _stopped_long_ago(self) -> bool:
