@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeps.batches import Batches
+from sweeps.budget import said
 from sweeps.job import Job
 from sweeps.ledger import BUDGET, Ledger
 from sweeps.ray_process import RayGone, RayProcess, ray_process
@@ -92,10 +93,10 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
     found: Mapping[str, float] = {}
     with ray_process(address) as ray:
         while True:
-            said = ray.question(STARTING)
-            if said is None:
+            asked = ray.question(STARTING)
+            if asked is None:
                 raise SweepError(f"Ray on the cluster at {address} has not answered")
-            word, data = said
+            word, data = asked
             if word == "failed":
                 raise SweepError(data["reason"])
             found = data.get("found", found)
@@ -169,12 +170,12 @@ class _Supervisor:
             "lost": self._lost,
         }
         while not self._stopped_long_ago():
-            said = self._ray.question(TURN)
-            if said is None:
+            asked = self._ray.question(TURN)
+            if asked is None:
                 self._watch_ray()
                 continue
             self._turned = time.monotonic()
-            word, data = said
+            word, data = asked
             if word == "failed":
                 raise RayGone(data["reason"])
             answer = answers[word](**data) if word in answers else None
@@ -213,9 +214,9 @@ class _Supervisor:
     def _heard(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
         self._condemned.pop(pack, None)
         self._spoke[pack] = self._moved = time.monotonic()
-        whole, said = self._out[pack], Message.from_json(message)
-        drop = self._ledger.heard(whole, said)
-        end = self._ledger.breaks_off(whole, said)
+        whole, news = self._out[pack], Message.from_json(message)
+        drop = self._ledger.heard(whole, news)
+        end = self._ledger.breaks_off(whole, news)
         if end:
             self._ledger.interrupted(whole, BUDGET)
             self._forget(pack)
@@ -231,7 +232,7 @@ class _Supervisor:
         """A worker died, its surroundings failed, or the machine's memory ran out."""
         whole, started = self._out[pack], pack in self._spoke
         if pack in self._condemned:
-            reason, how = f"said nothing for {self._workers.timeout:g} s", "died"
+            reason, how = f"said nothing for {said(self._workers.timeout)}, pack.timeout", "died"
         self._forget(pack)
         if how == "memory":
             self._ledger.failed(whole, f"out of memory on the host: {reason}")
