@@ -7,14 +7,17 @@ keep the journal's process from its work.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -25,6 +28,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from cluster import reach
 from cluster.processes import descendants, kill
 from sweeps.line import Line
 from sweeps.records import SweepError
@@ -98,12 +102,39 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the line gives, as many at a time as are wanted."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
     _outlive_hogs()
+    run = Path(wanted["job"]["parts"]).parent
+    with _supplied(wanted, run) as away:
+        _tuner(line, wanted, run, away).fit()
+
+
+@contextlib.contextmanager
+def _supplied(wanted: Mapping[str, Any], run: Path) -> Iterator[Mapping[str, reach.Away]]:
+    """Every node has what packs train on; which of them are sent what they need, and how they see
+    it.
+
+    Raises:
+        SweepError: a node cannot be reached.
+    """
+    if wanted["address"] is None:
+        yield {}
+        return
+    prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
+    try:
+        with reach.supplied(reach.look(prepared, run)) as away:
+            yield away
+    except reach.ReachError as error:
+        raise SweepError(str(error)) from error
+
+
+def _tuner(
+    line: Line, wanted: Mapping[str, Any], run: Path, away: Mapping[str, reach.Away]
+) -> tune.Tuner:
     end = threading.Event()
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=PackQueue(line, wanted["job"]),
-            scheduler=Reporter(line),
+            search_alg=PackQueue(line, wanted["job"], away),
+            scheduler=Reporter(line, run),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
             reuse_actors=True,
@@ -120,7 +151,6 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
             verbose=0,
         ),
     )
-    tuner.fit()
 
 
 class _Here:
@@ -136,16 +166,18 @@ class _Here:
 class PackQueue(_Here, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(self, line: Line, job: dict[str, Any]) -> None:
+    def __init__(self, line: Line, job: Mapping[str, Any], away: Mapping[str, reach.Away]) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._line, self._job = line, json.dumps(job)
+        self._line = line
+        said = {node: dataclasses.asdict(each) for node, each in away.items()}
+        self._shared = {"job": json.dumps(job), "away": json.dumps(said)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next pack; None while it is still to be seen whether there is one."""
         found = self._line.ask("next")
         if found["pack"] is None:
             return str(Searcher.FINISHED) if found["over"] else None
-        return {"pack": json.dumps(found["pack"]), "job": self._job}
+        return {"pack": json.dumps(found["pack"]), **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -178,9 +210,9 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
     """Carries every word of the packs to the journal, and decisions between packs to their
     workers, before Tune lets a pack go on."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, run: Path) -> None:
         super().__init__()
-        self._line = line
+        self._line, self._run = line, run
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
@@ -194,6 +226,7 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
             node = self._name(place["node"], place["host"])
             self._line.ask("started", pack=pack, node=node, pid=place["pid"])
             return str(FIFOScheduler.CONTINUE)
+        reach.spread(self._run, result["files"])  # before the journal names them
         answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
@@ -235,7 +268,8 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """What was said does not stay in Tune's memory; a pack that has said everything is over."""
-        result.pop("message", None)
+        for name in ("message", "files"):
+            result.pop(name, None)
         if result.get("done"):
             self._line.ask("over", pack=_pack_name(trial))
 

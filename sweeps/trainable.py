@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from sweeps.job import Job
-from sweeps.records import pack_from
+from cluster.reach import gather
+from sweeps.job import EPOCHS, Job
+from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
@@ -21,8 +25,12 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         """Begins the pack."""
         from sweeps.worker import run_pack  # with torch, which Ray's own process does without
 
-        pack = pack_from(json.loads(config["pack"]))
-        self._messages = run_pack(pack, Job.from_json(json.loads(config["job"])))
+        pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
+        self._home: Path | None = None
+        node = ray.get_runtime_context().get_node_id()
+        if (away := json.loads(config["away"]).get(node)) is not None:
+            job = self._away(job, away["folders"], away["writable"])
+        self._messages = run_pack(pack, job)
         self._drop: dict[str, str] | None = None
         self._begun = False
 
@@ -47,7 +55,23 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             message = self._messages.send(drop)
         except StopIteration:
             return {"done": True}
-        return {"message": json.dumps(message.to_json()), "done": False}
+        files = gather(self._home, but=EPOCHS) if self._home is not None else []
+        return {"message": json.dumps(message.to_json()), "files": files, "done": False}
+
+    def _away(self, job: Job, folders: Mapping[str, str], writable: str | None) -> Job:
+        """The job on a node that does not see the folders of this machine's user."""
+        prepared = {
+            name: Path(folders.get(str(folder), folder)) for name, folder in job.prepared.items()
+        }
+        if writable is None:
+            return dataclasses.replace(job, prepared=prepared)
+        self._home = Path(writable)
+        return dataclasses.replace(
+            job,
+            prepared=prepared,
+            parts=self._home / PARTS_FOLDER,
+            checkpoints=self._home / CHECKPOINTS_FOLDER,
+        )
 
     def hear(self, drop: dict[str, str]) -> None:
         """Trials to end before the next epoch, each with the reason; an actor does what it is told
