@@ -41,6 +41,7 @@ def train(
     keep_best: bool = False,
     checkpoints: Path | None = None,
     resume: bool = False,
+    pieces: int = 1,
 ) -> Results:
     """Trains the lane; yields an `EpochResult` after every epoch and one `LanesEnded`.
 
@@ -48,7 +49,9 @@ def train(
     `progress` counts updates. In the folder `checkpoints` every epoch is kept before it is
     yielded (see `joint_history`). With `resume` the training goes on from the newest epoch there
     that is whole, or begins where there is none: epochs that were trained before are yielded
-    again, as they were, and only the answer to the last of them counts.
+    again, as they were, and only the answer to the last of them counts. With `pieces` above 1 every
+    batch is accumulated from so many smaller ones, which takes less memory and changes numbers by
+    rounding alone (and by the draws of the encoders' dropout).
 
     Raises:
         ValueError: at the first `next`, more than one lane, or one that does not fit the inputs.
@@ -70,7 +73,7 @@ def train(
             yield from _dead(found, JointTraining(lane, inputs, place))
             return
         beginning = found
-    run = JointTraining(lane, inputs, place, beginning=beginning, going_on=going_on)
+    run = JointTraining(lane, inputs, place, beginning=beginning, going_on=going_on, pieces=pieces)
     yield from _epochs(
         run,
         history,

@@ -13,7 +13,7 @@ Letters: B examples of a batch, N of all batches of a step, H hidden units, K ex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import torch
@@ -42,6 +42,26 @@ class Part:
 
     settle: Callable[[], object]
     """Places the global generator, from which the encoders' dropout draws, at this batch."""
+
+    def cut(self, count: int) -> list[Part]:
+        """So many parts of it, or one an example where it has fewer; their losses are backed
+        through one after the other, and only one of them is in memory.
+
+        Noise and mask go with their examples, so together the pieces have this part's gradient
+        (`JointLoss.backward`) but for rounding and, where the encoders have dropout, its draws.
+        """
+        size = len(self.batch.labels)
+        if count == 1 or size == 1:
+            return [self]
+        return [
+            Part(
+                Batch(*(getattr(self.batch, each.name)[rows] for each in fields(Batch))),
+                None if self.noise is None else self.noise[rows],
+                None if self.mask is None else self.mask[rows],
+                self.settle,
+            )
+            for rows in torch.arange(size).tensor_split(min(count, size))
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,9 @@ class JointTraining:
         *,
         beginning: Beginning | None = None,
         going_on: JointCheckpoint | None = None,
+        pieces: int = 1,
     ) -> None:
+        self.pieces = pieces
         self.config, self.seed, self.inputs, self.device = lane.config, lane.seed, inputs, device
         training = self.config.training
         self.pool = empty_pool(self.config, inputs, self.seed).to(device)
@@ -137,9 +139,9 @@ class JointTraining:
             self.inputs.splits["train"].content, training.batch_size, generator=shuffle
         )
         parts: list[Part] = []
-        for number, batch in enumerate(shuffled):
-            parts.append(self._part(batch, number))
-            if len(parts) == training.accumulation or number + 1 == self.batches:
+        for number, batch in enumerate(shuffled, 1):
+            parts += self._part(batch, number - 1).cut(self.pieces)
+            if number % training.accumulation == 0 or number == self.batches:
                 yield parts
                 parts = []
 

@@ -6,11 +6,12 @@ Letters: L lanes, N examples, K experts, C outputs of an expert.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,9 @@ Inputs = Prepared | JointInputs
 """What trials train on: outputs of frozen experts, or what their own experts begin with."""
 
 
+PIECES: Final = 2
+"""Of each batch of a joint trial whose GPU's memory ran out."""
+
 Drop = Mapping[str, str]
 """Trials to end now, each with the reason, by key."""
 
@@ -48,6 +52,9 @@ class PackRun:
     endings: list[Ending] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     """Why trials were stopped, by key."""
+
+    notes: dict[str, str] = field(default_factory=dict)
+    """What else is to be known of how trials came about, by key."""
 
     written: int = 0
     """Bulk files."""
@@ -104,18 +111,25 @@ class PackRun:
 class Stack:
     """Lanes in training together, an epoch at a time."""
 
-    def __init__(self, run: PackRun, trials: list[Trial], progress: Progress | None) -> None:
-        self._run, self._trials = run, trials
+    def __init__(
+        self, run: PackRun, trials: list[Trial], progress: Progress | None, *, saving: str = ""
+    ) -> None:
+        """`saving` memory, because it ran out before: how that is said of the trials."""
+        self._run, self._trials, self._progress, self._saving = run, trials, progress, saving
+        run.notes |= {trial.key: saving for trial in trials if saving}
         first = trials[0]
         self._inputs = _opened(run.job.prepared[first.prepared], first)
         epochs = run.job.checkpoints / first.key / EPOCHS
         if isinstance(self._inputs, JointInputs):
             make_folder(epochs)
-        self._training = events(trials, self._inputs, progress, checkpoints=epochs)
+        pieces = PIECES if saving else 1
+        self._training = events(trials, self._inputs, progress, checkpoints=epochs, pieces=pieces)
         self._live = set(range(len(trials)))
         self._epochs = 0
         self._error: str | None = None
         self.over = False
+        self.outgrown = False
+        """Whether the GPU's memory ran out, and `smaller` stacks may do."""
 
     def advance(self, drop: Drop) -> Message:
         """Ends the trials to drop and trains the others an epoch, or ends them after their last.
@@ -160,12 +174,43 @@ class Stack:
                 self.over = True
             except OSError:
                 raise  # the surroundings, and no trial's fault
+            except torch.OutOfMemoryError as error:
+                self.over = True
+                self.outgrown = self._may_save()
+                self._error = None if self.outgrown else reason_of(error)
             except Exception as error:
                 self.over = True
-                self._error = f"{type(error).__name__}: {error}"
+                self._error = reason_of(error)
             else:
                 yield event
             answer = None
+
+    def _may_save(self) -> bool:
+        """Whether less memory may do: it is tried once, and nothing was said that would be said
+        again."""
+        if self._saving:
+            return False
+        return is_joint(self._trials[0]) or (not self._epochs and len(self._trials) > 1)
+
+    def smaller(self) -> list[Stack]:
+        """Those that take the place of one that has outgrown its GPU's memory.
+
+        Routers in two stacks of half the lanes, which gives the same numbers: no lane depends on
+        the others. A joint trial from its newest whole epoch, every batch in `PIECES`.
+        """
+        self._training.close()
+        del self._training
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        ran_out = "the GPU's memory ran out"
+        if is_joint(self._trials[0]):
+            saving = f"{ran_out}: batches were accumulated from {PIECES} pieces each"
+            return [Stack(self._run, self._trials, self._progress, saving=saving)]
+        half = (len(self._trials) + 1) // 2
+        halves = self._trials[:half], self._trials[half:]
+        saving = f"{ran_out}: trained in two stacks"
+        return [Stack(self._run, each, self._progress, saving=saving) for each in halves]
 
     def _broken(self) -> tuple[Ending, ...]:
         """Endings of the trials that an exception has ended."""
@@ -197,6 +242,21 @@ class Stack:
         return Message(reports=reports, endings=endings)
 
 
+def reason_of(error: Exception) -> str:
+    """Why a trial FAILED by its own fault, in a sentence."""
+    if isinstance(error, torch.OutOfMemoryError):
+        advice = "take a smaller batch_size, or fewer packs a GPU (pack.gpus)"
+        return f"out of GPU memory: {said_of(error)}; {advice}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return f"out of memory on the host: {said_of(error)}; take a smaller batch_size"
+    return f"{type(error).__name__}: {error}"
+
+
+def said_of(error: Exception) -> str:
+    """What it says in its first line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def is_joint(trial: Trial) -> bool:
     """Whether its experts train too."""
     return config_of(trial).training.experts == "joint"
@@ -222,8 +282,10 @@ def events(
     progress: Progress | None,
     *,
     checkpoints: Path | None = None,
+    pieces: int = 1,
 ) -> Generator[EpochResult | LanesEnded, Any, None]:
-    """The training of a stack; of a joint trial with its epochs in the folder."""
+    """The training of a stack; of a joint trial with its epochs in the folder, and with every batch
+    in so many pieces."""
     lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
     device = _device(lanes[0])
     if isinstance(inputs, JointInputs):
@@ -234,6 +296,7 @@ def events(
             progress=progress,
             checkpoints=checkpoints,
             resume=checkpoints is not None,
+            pieces=pieces,
         )
     return stack.train(lanes, inputs, device=device, progress=progress)
 
@@ -270,7 +333,10 @@ def _finish(
                 epoch=checkpoint.epoch,
                 seconds=run.seconds(),
                 attempt=run.pack.attempt,
-                reason=run.reasons.get(trial.key),
+                reason="; ".join(
+                    filter(None, [run.reasons.get(trial.key), run.notes.get(trial.key)])
+                )
+                or None,
                 part=run.pack.file(run.written),
                 experts=run.pack.experts_file(run.written) if event.experts else None,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -67,12 +68,24 @@ def run_pack(
     if pack.stopping == INSIDE and job.ranking is not None:
         yield from _bracket(run, training, job.ranking)
     else:
-        for each in training:
+        for place in itertools.count():
+            if place == len(training):
+                break
             drop: Drop | None = None
-            while not each.over:
-                drop = yield run.settled(each.advance(drop or {}))
+            while not training[place].over:
+                drop = yield run.settled(_advance(training, place, drop or {}))
     if not (run.reasons and job.ranking is not None and job.ranking.rule.variant == "promote"):
         forget((trial.key for trial in pack.trials), job)
+
+
+def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
+    """Takes one of the stacks an epoch further. Where it has outgrown its GPU's memory smaller ones
+    take its place, and the first of them is taken further."""
+    message = training[place].advance(drop)
+    if not training[place].outgrown:
+        return message
+    training[place : place + 1] = training[place].smaller()
+    return _advance(training, place, {})
 
 
 def forget(keys: Iterable[str], job: Job) -> None:
@@ -81,11 +94,16 @@ def forget(keys: Iterable[str], job: Job) -> None:
         shutil.rmtree(job.checkpoints / key / EPOCHS, ignore_errors=True)
 
 
-def _bracket(run: PackRun, training: Sequence[Stack], ranking: Ranking) -> Iterator[Message]:
+def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[Message]:
     """All stacks epoch by epoch; at a rung the worst points leave with all their lanes, before
     anybody trains on."""
     while any(not each.over for each in training):
-        said = [each.advance({}) for each in training if not each.over]
+        said = []
+        for place in itertools.count():
+            if place == len(training):  # which may have grown
+                break
+            if not training[place].over:
+                said.append(_advance(training, place, {}))
         reports = tuple(report for message in said for report in message.reports)
         at = {report.key: report for report in reports if report.split == SELECTION}
         epoch = max((report.epoch for report in at.values()), default=0)
