@@ -7,14 +7,17 @@ keep the journal's process from its work.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -25,10 +28,11 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from cluster import reach
 from cluster.processes import descendants, kill
 from sweeps.line import Line
-from sweeps.records import BETWEEN, SweepError
-from sweeps.trainable import Mailboxes, PackTrainable
+from sweeps.records import SweepError
+from sweeps.trainable import PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
 LOW_ON_MEMORY: Final = "the node running low on memory"
@@ -98,13 +102,39 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the line gives, as many at a time as are wanted."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
     _outlive_hogs()
-    mailbox = Mailboxes() if wanted["between"] else None
+    run = Path(wanted["job"]["parts"]).parent
+    with _supplied(wanted, run) as away:
+        _tuner(line, wanted, run, away).fit()
+
+
+@contextlib.contextmanager
+def _supplied(wanted: Mapping[str, Any], run: Path) -> Iterator[Mapping[str, reach.Away]]:
+    """Every node has what packs train on; which of them are sent what they need, and how they see
+    it.
+
+    Raises:
+        SweepError: a node cannot be reached.
+    """
+    if wanted["address"] is None:
+        yield {}
+        return
+    prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
+    try:
+        with reach.supplied(reach.look(prepared, run)) as away:
+            yield away
+    except reach.ReachError as error:
+        raise SweepError(str(error)) from error
+
+
+def _tuner(
+    line: Line, wanted: Mapping[str, Any], run: Path, away: Mapping[str, reach.Away]
+) -> tune.Tuner:
     end = threading.Event()
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=PackQueue(line, wanted["job"], mailbox.name if mailbox is not None else ""),
-            scheduler=Reporter(line, mailbox),
+            search_alg=PackQueue(line, wanted["job"], away),
+            scheduler=Reporter(line, run),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
             reuse_actors=True,
@@ -121,7 +151,6 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
             verbose=0,
         ),
     )
-    tuner.fit()
 
 
 class _Here:
@@ -137,21 +166,18 @@ class _Here:
 class PackQueue(_Here, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(self, line: Line, job: dict[str, Any], mailbox: str) -> None:
+    def __init__(self, line: Line, job: Mapping[str, Any], away: Mapping[str, reach.Away]) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._line, self._job, self._mailbox = line, json.dumps(job), mailbox
+        self._line = line
+        said = {node: dataclasses.asdict(each) for node, each in away.items()}
+        self._shared = {"job": json.dumps(job), "away": json.dumps(said)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next pack; None while it is still to be seen whether there is one."""
         found = self._line.ask("next")
         if found["pack"] is None:
             return str(Searcher.FINISHED) if found["over"] else None
-        between = found["pack"]["stopping"] == BETWEEN
-        return {
-            "pack": json.dumps(found["pack"]),
-            "job": self._job,
-            "mailbox": self._mailbox if between else "",
-        }
+        return {"pack": json.dumps(found["pack"]), **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -184,9 +210,9 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
     """Carries every word of the packs to the journal, and decisions between packs to their
     workers, before Tune lets a pack go on."""
 
-    def __init__(self, line: Line, mailbox: Mailboxes | None) -> None:
+    def __init__(self, line: Line, run: Path) -> None:
         super().__init__()
-        self._line, self._mailbox = line, mailbox
+        self._line, self._run = line, run
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
@@ -200,11 +226,12 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
             node = self._name(place["node"], place["host"])
             self._line.ask("started", pack=pack, node=node, pid=place["pid"])
             return str(FIFOScheduler.CONTINUE)
+        reach.spread(self._run, result["files"])  # before the journal names them
         answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
-        if answer["drop"] and self._mailbox is not None:
-            self._mailbox.put(pack, answer["drop"])
+        if answer["drop"]:
+            trial.temporary_state.ray_actor.hear.remote(answer["drop"])
         return str(FIFOScheduler.CONTINUE)
 
     def _name(self, node: str, host: str) -> str:
@@ -241,7 +268,8 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """What was said does not stay in Tune's memory; a pack that has said everything is over."""
-        result.pop("message", None)
+        for name in ("message", "files"):
+            result.pop(name, None)
         if result.get("done"):
             self._line.ask("over", pack=_pack_name(trial))
 
@@ -278,8 +306,10 @@ def _reason(error: Exception | None) -> str:
     said = _last_line(error)
     if found := re.match(r"The actor (?:is dead|died) because (its .*?)\.", said):
         return found[1]
-    if re.match(r"The actor \w+ is unavailable", said):
+    if re.search(r"The actor \w+ is unavailable", said):
         return "it cannot be reached"
+    if "the actor's node was terminated" in said:
+        return "its node has died"
     return said
 
 

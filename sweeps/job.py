@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mpc_router.costs import CostVector, from_json, to_json
 from sweeps.rungs import Ranking
+
+EPOCHS: Final = "epochs"
+"""In a joint trial's checkpoint, while it trains: what it goes on from when interrupted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sweeps.environment import answers, environment
 from sweeps.line import Line
@@ -27,8 +27,13 @@ from sweeps.sessions import end_session, lead, session_folder
 ROOT: Final = Path(__file__).resolve().parent.parent
 DEAF_TO: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 OUTPUT: Final = "said"
-LEAVING: Final = 10.0
-"""Seconds that Ray has for leaving a cluster."""
+LINUX: Final = sys.platform == "linux"
+LEAVING: Final = 3.0
+"""Seconds that Ray has for leaving a cluster, or where nobody can tell which processes are its."""
+
+
+class RayGone(SweepError):
+    """Ray has ended, or given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,28 @@ class RayProcess:
     """Of Ray's session; gone when the process is."""
 
     process: subprocess.Popen[bytes]
+
+    def question(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
+        """Its next question, and what comes with it; None if it asks nothing for so many seconds.
+
+        Raises:
+            RayGone: it is.
+        """
+        try:
+            return self.line.question(seconds)
+        except (EOFError, OSError) as error:
+            raise RayGone(f"Ray is gone: {self.last_words()}") from error
+
+    def answer(self, said: Any) -> None:
+        """Answers its last question.
+
+        Raises:
+            RayGone: it is.
+        """
+        try:
+            self.line.answer(said)
+        except OSError as error:
+            raise RayGone(f"Ray is gone: {self.last_words()}") from error
 
     def last_words(self) -> str:
         """What it, or Ray, said last."""
@@ -75,7 +102,8 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
         try:
             yield RayProcess(line=line, folder=folder, process=process)
         finally:
-            _end(process, folder, seconds=LEAVING if address is not None else 0.0)
+            line.close()  # whoever waits for an answer waits no longer
+            _end(process, folder, seconds=LEAVING if address is not None or not LINUX else 0.0)
 
 
 def _start(

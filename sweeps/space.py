@@ -34,9 +34,9 @@ class PackSettings:
     retries: int = 2
     """Times that a pack is tried again whose worker or node died."""
 
-    timeout: float = 3600.0
+    timeout: float = 6 * 3600.0
     """Seconds without a word of a pack, which speaks after every epoch, until it is taken to hang
-    and its worker is ended."""
+    and its worker is ended. Long, for the epoch of a large joint trial must fit."""
 
     def __post_init__(self) -> None:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,15 +24,12 @@ from mpc_router.outputs import Prepared, Progress
 from mpc_router.stack import Lane, stack_key
 from sweeps import parts
 from sweeps.durable import make_folder
-from sweeps.job import Job
+from sweeps.job import EPOCHS, Job
 from sweeps.plan import config_of
 from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
 
 Inputs = Prepared | JointInputs
 """What trials train on: outputs of frozen experts, or what their own experts begin with."""
-
-EPOCHS: Final = "epochs"
-"""In a joint trial's checkpoint, while it trains: what it goes on from when interrupted."""
 
 
 Drop = Mapping[str, str]

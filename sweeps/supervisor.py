@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeps.batches import Batches
+from sweeps.budget import said
 from sweeps.job import Job
 from sweeps.ledger import BUDGET, Ledger
-from sweeps.ray_process import RayProcess, ray_process
-from sweeps.records import Message, Pack, SweepError
+from sweeps.ray_process import RayGone, RayProcess, ray_process
+from sweeps.records import BETWEEN, Message, Pack, SweepError
 
 TURN: Final = 0.2
 """Seconds between two looks at the surroundings, where nobody says anything."""
@@ -79,7 +80,6 @@ def drive(
             "gpus": workers.gpus,
             "folder": str(ray.folder),
             "job": job.to_json(),
-            "between": job.ranking is not None,
         }
         _Supervisor(ray, wanted, batches, ledger, workers, stopped).run()
 
@@ -93,14 +93,14 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
     found: Mapping[str, float] = {}
     with ray_process(address) as ray:
         while True:
-            said = _question(ray, STARTING)
-            if said is None:
+            asked = ray.question(STARTING)
+            if asked is None:
                 raise SweepError(f"Ray on the cluster at {address} has not answered")
-            word, data = said
+            word, data = asked
             if word == "failed":
                 raise SweepError(data["reason"])
             found = data.get("found", found)
-            ray.line.answer({"what": "room", "address": address})
+            ray.answer({"what": "room", "address": address})
             if word == "done":
                 break
     room = found.get("CPU", 0.0) / cpus
@@ -111,13 +111,6 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
             f"the cluster at {address} has no room for a pack of {cpus:g} cpus and {gpus:g} gpus"
         )
     return int(room)
-
-
-def _question(ray: RayProcess, seconds: float) -> tuple[str, dict[str, Any]] | None:
-    try:
-        return ray.line.question(seconds)
-    except (EOFError, OSError) as error:
-        raise SweepError(f"Ray is gone: {ray.last_words()}") from error
 
 
 class _Supervisor:
@@ -155,7 +148,18 @@ class _Supervisor:
         self._stopping: float | None = None
 
     def run(self) -> None:
-        """Until Ray has nothing left to do, or is to be left alone."""
+        """Until Ray has nothing left to do, or is to be left alone.
+
+        Raises:
+            SweepError: Ray gave up, hangs or is gone.
+        """
+        try:
+            self._answer()
+        except RayGone:
+            if self._stopping is None:
+                raise  # else it may have been ended by who has stopped this run
+
+    def _answer(self) -> None:
         answers: dict[str, Callable[..., Any]] = {
             "begun": lambda: self._wanted,
             "turn": self._turn,
@@ -166,17 +170,17 @@ class _Supervisor:
             "lost": self._lost,
         }
         while not self._stopped_long_ago():
-            said = _question(self._ray, TURN)
-            if said is None:
+            asked = self._ray.question(TURN)
+            if asked is None:
                 self._watch_ray()
                 continue
             self._turned = time.monotonic()
-            word, data = said
-            if word == "failed" and self._stopping is None:
-                raise SweepError(data["reason"])
+            word, data = asked
+            if word == "failed":
+                raise RayGone(data["reason"])
             answer = answers[word](**data) if word in answers else None
-            self._ray.line.answer(answer)
-            if word in ("done", "failed"):
+            self._ray.answer(answer)
+            if word == "done":
                 return
 
     def _stopped_long_ago(self) -> bool:
@@ -210,13 +214,13 @@ class _Supervisor:
     def _heard(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
         self._condemned.pop(pack, None)
         self._spoke[pack] = self._moved = time.monotonic()
-        whole, said = self._out[pack], Message.from_json(message)
-        drop = self._ledger.heard(whole, said)
-        end = self._ledger.breaks_off(whole, said)
+        whole, news = self._out[pack], Message.from_json(message)
+        drop = self._ledger.heard(whole, news)
+        end = self._ledger.breaks_off(whole, news)
         if end:
             self._ledger.interrupted(whole, BUDGET)
             self._forget(pack)
-        return {"end": end, "drop": drop}
+        return {"end": end, "drop": drop if whole.stopping == BETWEEN else {}}
 
     def _over(self, pack: str) -> None:
         if pack in self._out:
@@ -228,7 +232,7 @@ class _Supervisor:
         """A worker died, its surroundings failed, or the machine's memory ran out."""
         whole, started = self._out[pack], pack in self._spoke
         if pack in self._condemned:
-            reason, how = f"said nothing for {self._workers.timeout:g} s", "died"
+            reason, how = f"said nothing for {said(self._workers.timeout)}, pack.timeout", "died"
         self._forget(pack)
         if how == "memory":
             self._ledger.failed(whole, f"out of memory on the host: {reason}")

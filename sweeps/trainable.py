@@ -1,19 +1,21 @@
-"""A pack on a Ray actor, and how it is spoken to."""
+"""A pack on a Ray actor."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
-import uuid
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from sweeps.job import Job
-from sweeps.records import pack_from
-from sweeps.worker import run_pack
+from cluster.reach import gather
+from sweeps.job import EPOCHS, Job
+from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
@@ -21,10 +23,15 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins the pack."""
-        pack = pack_from(json.loads(config["pack"]))
-        self._messages = run_pack(pack, Job.from_json(json.loads(config["job"])))
-        self._mailbox = ray.get_actor(config["mailbox"]) if config["mailbox"] else None
-        self._pack = pack.name
+        from sweeps.worker import run_pack  # with torch, which Ray's own process does without
+
+        pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
+        self._home: Path | None = None
+        node = ray.get_runtime_context().get_node_id()
+        if (away := json.loads(config["away"]).get(node)) is not None:
+            job = self._away(job, away["folders"], away["writable"])
+        self._messages = run_pack(pack, job)
+        self._drop: dict[str, str] | None = None
         self._begun = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -43,40 +50,34 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             self._begun = True
             place = {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
             return {"begun": json.dumps({**place, "pid": os.getpid()}), "done": False}
-        drop = ray.get(self._mailbox.take.remote(self._pack)) if self._mailbox else None
+        drop, self._drop = self._drop, None
         try:
             message = self._messages.send(drop)
         except StopIteration:
             return {"done": True}
-        return {"message": json.dumps(message.to_json()), "done": False}
+        files = gather(self._home, but=EPOCHS) if self._home is not None else []
+        return {"message": json.dumps(message.to_json()), "files": files, "done": False}
+
+    def _away(self, job: Job, folders: Mapping[str, str], writable: str | None) -> Job:
+        """The job on a node that does not see the folders of this machine's user."""
+        prepared = {
+            name: Path(folders.get(str(folder), folder)) for name, folder in job.prepared.items()
+        }
+        if writable is None:
+            return dataclasses.replace(job, prepared=prepared)
+        self._home = Path(writable)
+        return dataclasses.replace(
+            job,
+            prepared=prepared,
+            parts=self._home / PARTS_FOLDER,
+            checkpoints=self._home / CHECKPOINTS_FOLDER,
+        )
+
+    def hear(self, drop: dict[str, str]) -> None:
+        """Trials to end before the next epoch, each with the reason; an actor does what it is told
+        in order, so this comes before the step that Tune asks for next."""
+        self._drop = drop
 
     def cleanup(self) -> None:
         """Ends the pack where it stands."""
         self._messages.close()
-
-
-class Mailbox:
-    """Keeps what a pack's worker is to be told before its next epoch."""
-
-    def __init__(self) -> None:
-        self._drop: dict[str, dict[str, str]] = {}
-
-    def put(self, pack: str, drop: dict[str, str]) -> None:
-        """Trials to end, each with the reason."""
-        self._drop[pack] = drop
-
-    def take(self, pack: str) -> dict[str, str] | None:
-        """What there is, once."""
-        return self._drop.pop(pack, None)
-
-
-class Mailboxes:
-    """The run's mailbox: an actor, for packs may run on any node."""
-
-    def __init__(self) -> None:
-        self.name = f"mpc-mailbox-{uuid.uuid4().hex}"
-        self._actor = ray.remote(Mailbox).options(name=self.name, num_cpus=0).remote()
-
-    def put(self, pack: str, drop: dict[str, str]) -> None:
-        """Returns when it is there: only then may the pack go on."""
-        ray.get(self._actor.put.remote(pack, drop))

@@ -15,10 +15,10 @@ from mpc_router.models import ModelError
 from mpc_router.outputs import Places, Prepared, Progress
 from mpc_router.sources import SourceError
 from sweeps import parts, rungs
-from sweeps.job import Job
+from sweeps.job import EPOCHS, Job
 from sweeps.records import INSIDE, SELECTION, Message, Pack
 from sweeps.rungs import Ranking
-from sweeps.stacks import EPOCHS, Drop, Inputs, PackRun, Stack, stacks
+from sweeps.stacks import Drop, Inputs, PackRun, Stack, stacks
 
 INPUT_ERRORS = (ConfigError, SourceError, ModelError)
 """What says that the user's input is wrong."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from cluster import local, nodes, state
 from cluster.processes import boot, members, processes
 from cluster.state import Cluster, Node
 from sweeps import environment
+from sweeps.journal import read
 from tests.sweeps.conftest import assert_same_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,6 +250,10 @@ def test_a_sweep_finds_the_token_by_the_address_and_gives_the_rows_of_the_embedd
 @long
 @slow
 def test_packs_go_to_every_node_and_two_share_a_gpu(swept: Swept) -> None:
+    events = [event for event in read(swept.run / "journal.jsonl") if event["event"] == "started"]
+    ran = Counter(event["node"] for event in events)
+    assert set(ran) == set(NAMES)
+    assert sum(ran.values()) == 24
     assert set(swept.at_once) == set(NAMES)
     assert all(1 <= count <= 2 for count in swept.at_once.values()), swept.at_once
     assert 2 in swept.at_once.values()

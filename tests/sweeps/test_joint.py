@@ -16,11 +16,10 @@ from mpc_router.costs import from_json
 from mpc_router.joint_training import JointTraining
 from mpc_router.tasks import TASKS, evaluate
 from sweeps import execution
-from sweeps.job import Job
+from sweeps.job import EPOCHS, Job
 from sweeps.journal import read
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.run import main
-from sweeps.stacks import EPOCHS
 from sweeps.state import replay
 from sweeps.worker import run_pack
 from tests.sweeps.conftest import LITTLE, assert_same_tables, on_ray, rows, without_ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from sweeps import rungs
 from sweeps.batches import Batches
+from sweeps.display import tally
 from sweeps.journal import line_of, read
 from sweeps.records import (
     COMPLETED,
@@ -158,6 +160,33 @@ def cut(run: Path, at: int) -> None:
     (run / "journal.jsonl").write_bytes(b"".join(lines[:at]))
     for file in (*run.glob("*.parquet"), run / "optuna.journal"):
         file.unlink(missing_ok=True)
+
+
+def test_every_view_is_rebuilt_from_the_journal_and_its_bulk_files_alone(
+    command: Command, searched: Path, tmp_path: Path
+) -> None:
+    def told(run: Path) -> list[tuple[object, ...]]:
+        return [
+            (trial.number, trial.state, trial.values, trial.params, trial.user_attrs["ended"])
+            for trial in view(run).trials
+        ]
+
+    wanted = tmp_path / "wanted" / "r"
+    shutil.copytree(searched, wanted)
+    for path in searched.iterdir():
+        if path.name not in ("journal.jsonl", "parts"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert command("--resume", str(searched), "--no-report", "--quiet") == 0
+    assert_same_tables(searched, wanted)
+    assert told(searched) == told(wanted)
+    assert (searched / "study.yaml").read_text() == (wanted / "study.yaml").read_text()
+    before, after = (
+        json.loads((run / "provenance.json").read_text()) for run in (wanted, searched)
+    )
+    assert before == after
+    counted = Counter(row["status"] for row in rows(searched, "trials"))
+    done = counted[COMPLETED] + counted[STOPPED]
+    assert tally(state_of(searched)) == {"done": done, "failed": counted[FAILED]}
 
 
 @pytest.mark.parametrize("words", [SEARCH, FINISHED], ids=["stopped", "finished"])

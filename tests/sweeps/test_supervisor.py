@@ -227,7 +227,9 @@ def test_a_worker_that_was_ended_for_its_memory_fails_its_trials_by_name(
 def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Path) -> None:
     code, said = sweep({"pack01": hangs}, "pack.timeout=0.3")
     assert code == 0, said
-    assert "pack01 lost its worker (said nothing for 0.3 s); it is tried again" in said
+    assert (
+        "pack01 lost its worker (said nothing for 0.3 s, pack.timeout); it is tried again" in said
+    )
     assert attempts(tmp_path) == {"pack00": 1, "pack01": 2, "pack02": 1, "pack03": 1}
 
 

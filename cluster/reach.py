@@ -1,0 +1,272 @@
+"""What the nodes of a joined cluster see of this machine's folders, and what is done for those that
+do not: what they need is sent to them once, and what they write is sent back.
+
+Ray must have been joined; tasks and actors here take no share of a node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+PREFIX: Final = "mpcr-node-"
+LOCK: Final = ".mpc-router-node"
+"""Both are ours alone: of a folder that has the one and not the other we let be."""
+
+CHUNK: Final = 8 * 2**20
+"""Bytes that travel at a time: object stores may be small."""
+
+PATIENCE: Final = 120.0
+"""Seconds that a node has for an answer: it may have to start a process first."""
+
+Listing = Mapping[str, int]
+"""Sizes of a folder's files by their path in it."""
+
+
+class ReachError(Exception):
+    """A node does not answer, or what it was sent did not arrive whole: one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What a node sees."""
+
+    node: str
+    """Its number in Ray."""
+
+    name: str
+    missing: tuple[str, ...]
+    """Folders that it does not see, or sees with other files."""
+
+    shares: bool
+    """Whether the folder to be written to is the very same."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing has to be sent, there or back."""
+        return self.shares and not self.missing
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Its files; empty where there is no such folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def look(folders: Sequence[Path], writable: Path) -> list[Sight]:
+    """What every node sees of folders to be read, and of one to be written to.
+
+    Raises:
+        ReachError: a node does not answer.
+    """
+    wanted = {str(folder): listing(folder) for folder in folders}
+    token = secrets.token_hex(16)
+    probe = writable / f".probe-{token}.tmp"
+    probe.write_text(token)
+    nodes = {each["NodeID"]: each["NodeName"] for each in ray.nodes() if each["Alive"]}
+    try:
+        said = _each(
+            nodes,
+            {
+                node: ray.remote(_seen).options(**_on(node)).remote(wanted, str(probe), token)
+                for node in nodes
+            },
+        )
+    finally:
+        probe.unlink(missing_ok=True)
+    return [
+        Sight(node=node, name=nodes[node], missing=tuple(missing), shares=shares)
+        for node, (missing, shares) in said.items()
+    ]
+
+
+def _seen(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[str], bool]:
+    """On a node: which folders are missing, and whether the probe is there."""
+    missing = [folder for folder, files in wanted.items() if listing(Path(folder)) != files]
+    try:
+        shares = Path(probe).read_text() == token
+        Path(f"{probe[: -len('.tmp')]}.back.tmp").touch()
+        Path(f"{probe[: -len('.tmp')]}.back.tmp").unlink()
+    except OSError:
+        shares = False
+    return missing, shares
+
+
+def _on(node: str) -> dict[str, Any]:
+    return {
+        "num_cpus": 0,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+    }
+
+
+def _each(nodes: Mapping[str, str], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Answers by node."""
+    found = {}
+    for node, answer in asked.items():
+        try:
+            found[node] = ray.get(answer, timeout=PATIENCE)
+        except ray.exceptions.RayError as error:
+            raise ReachError(
+                f"node {nodes[node]} does not answer: {type(error).__name__}"
+            ) from error
+    return found
+
+
+class Outpost:
+    """An actor on a node that sees too little: it keeps a folder there, which goes with it.
+
+    What a killed one leaves behind goes when the next comes to the node.
+    """
+
+    def __init__(self) -> None:
+        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
+            with contextlib.suppress(OSError), path.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path.parent, ignore_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        fresh = self._folder / f"{LOCK}.new"
+        self._lock = fresh.open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        fresh.rename(self._folder / LOCK)  # seen by others only when it is held
+
+    def folder(self) -> str:
+        """Where."""
+        return str(self._folder)
+
+    def take(self, name: str, chunk: bytes) -> None:
+        """Puts some more bytes to a file."""
+        path = _inside(self._folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(chunk)
+
+    def digest(self, name: str) -> str:
+        """Of a file that has been sent."""
+        with _inside(self._folder, name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def leave(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Away:
+    """Where a node that sees too little finds what it needs, and puts what it writes."""
+
+    folders: Mapping[str, str]
+    """Copies by the folder that they are of."""
+
+    writable: str | None
+    """Of its own, instead of the one to be written to; None where it sees that."""
+
+
+@contextlib.contextmanager
+def supplied(sights: Sequence[Sight]) -> Iterator[dict[str, Away]]:
+    """For the time of the block, every node that sees too little has what it lacks; by node.
+
+    Raises:
+        ReachError: a node does not answer, or got something else than was sent.
+    """
+    names = {each.node: each.name for each in sights if not each.whole}
+    posts = {node: ray.remote(Outpost).options(**_on(node)).remote() for node in names}
+    try:
+        homes = _each(names, {node: post.folder.remote() for node, post in posts.items()})
+        folders = sorted({folder for each in sights for folder in each.missing})
+        for number, folder in enumerate(folders):
+            lacking = [each.node for each in sights if folder in each.missing]
+            _send(Path(folder), str(number), names, {node: posts[node] for node in lacking})
+        yield {
+            each.node: Away(
+                folders={
+                    folder: f"{homes[each.node]}/{folders.index(folder)}" for folder in each.missing
+                },
+                writable=None if each.shares else f"{homes[each.node]}/run",
+            )
+            for each in sights
+            if not each.whole
+        }
+    finally:
+        with contextlib.suppress(ReachError):
+            _each(names, {node: post.leave.remote() for node, post in posts.items()})
+
+
+def _send(folder: Path, to: str, names: Mapping[str, str], posts: Mapping[str, Any]) -> None:
+    """A folder to some nodes: read once, file by file, and compared when it is there."""
+    for relative in listing(folder):
+        name, known = f"{to}/{relative}", hashlib.sha256()
+        with (folder / relative).open("rb") as file:
+            chunk = file.read(CHUNK)
+            while True:  # an empty file is a chunk too
+                known.update(chunk)
+                sent = ray.put(chunk)
+                _each(names, {node: each.take.remote(name, sent) for node, each in posts.items()})
+                if not (chunk := file.read(CHUNK)):
+                    break
+        got = _each(names, {node: each.digest.remote(name) for node, each in posts.items()})
+        for node, digest in got.items():
+            if digest != known.hexdigest():
+                raise ReachError(f"{folder / relative} did not arrive whole on node {names[node]}")
+
+
+def gather(folder: Path, *, but: str) -> list[tuple[str, bytes]]:
+    """On a node: every whole file below a folder with its path in it, which is gone then.
+
+    Names that begin with a dot are still being written; folders of the name `but` stay.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and but not in parts and not any(part[0] == "." for part in parts):
+            found.append((PurePosixPath(*parts).as_posix(), path.read_bytes()))
+            path.unlink()
+    return found
+
+
+def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
+    """Puts files that were gathered below a folder, each whole or not at all.
+
+    Raises:
+        ReachError: a name that leaves the folder.
+        OSError: the disk refuses.
+    """
+    for name, content in files:
+        path = _inside(folder, name)
+        for above in reversed(path.relative_to(folder).parents[:-1]):
+            with contextlib.suppress(FileExistsError):
+                (folder / above).mkdir()
+                _take_rights(folder / above)
+        handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _take_rights(Path(fresh))
+        Path(fresh).replace(path)
+
+
+def _take_rights(path: Path) -> None:
+    """Whoever may read the folder may read what lies in it."""
+    path.chmod(path.parent.stat().st_mode & (0o755 if path.is_dir() else 0o644))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or PurePosixPath(name).is_absolute():
+        raise ReachError(f"{name!r} is no name of a file in {folder}")
+    return folder.joinpath(*parts)
