@@ -194,12 +194,9 @@ def appends(
 
 def middle(values: Sequence[float], *, scale: float = 1.0) -> str:
     """Median and quartiles; of three values these lie half way to the least and the greatest."""
-    low, median, high = (f"{each:#.3g}".rstrip(".") for each in _quartiles(values, scale))
+    quartiles = np.quantile(scale * np.array(values), [0.25, 0.5, 0.75])
+    low, median, high = (f"{each:.{3 if each < 10 else 1}f}" for each in quartiles)
     return f"{median:>7} {f'{low} .. {high}':>17}"
-
-
-def _quartiles(values: Sequence[float], scale: float) -> list[float]:
-    return [float(each) for each in np.quantile(scale * np.array(values), [0.25, 0.5, 0.75])]
 
 
 def show_shares(found: Mapping[str, Sequence[Sweep]]) -> None:
@@ -235,17 +232,19 @@ def show_appends(
     for title, event in kinds.items():
         columns = [middle(found[f"{title}, {size}"], scale=1e3) for size in sizes]
         print(f"{title:27} {len(line_of(event)):8,} {' '.join(columns)}")
-    print(f"\n{'':27} {'ms, plain write':>25} {'append : plain':>15} {'last : first':>13}")
+    headings = "".join(f"{each:>15}" for each in ("append : plain", "last : first", "a second"))
+    print(f"\n{'':27} {'ms, plain write':>25}{headings}")
     for title, event in kinds.items():
         plain, first, last = (
             np.array(found[f"{title}, {which}"]) for which in ("plain", sizes[0], sizes[-1])
         )
         synced = "" if event["event"] in FLUSHED else " + fsync"
-        ratios = f"{np.median(last / plain):15.2f} {np.median(last / first):13.2f}"
-        print(f"{title:27} {middle(list(plain), scale=1e3)} {ratios}{synced}")
-    print(f"\n{'opening, s':27}")
+        ratios = f"{np.median(last / plain):15.2f}{np.median(last / first):15.2f}"
+        rate = f"{1 / np.median(last):15,.0f}"
+        print(f"{title:27} {middle(list(plain), scale=1e3)}{ratios}{rate}{synced}")
+    print(f"\n{'opening, ms':27}")
     for title, values in opening.items():
-        print(f"{title:27} {middle(values)}")
+        print(f"{title:27} {middle(values, scale=1e3)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
