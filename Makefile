@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-long chaos check format bench bench-analysis bench-search docs clean
+.PHONY: quickstart test test-long chaos check format bench bench-analysis bench-journal bench-search docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -39,6 +39,10 @@ bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loo
 
 bench-analysis: .venv/.dev  ## tables, front and report of a run of 10,000 trials (minutes)
 	$(BIN)/python -m benchmarks.analysis --million
+
+BENCH_JOURNAL ?= --repeats 1
+bench-journal: .venv/.dev  ## what the journal costs: share of a sweep's time, an event, bytes (minutes)
+	$(BIN)/python -m benchmarks.journal $(BENCH_JOURNAL)
 
 BENCH_SEARCH ?= --seeds 3 --workers 4 --budget 400
 bench-search: .venv/.bench  ## searches and stopping rules replayed on recorded curves (minutes)

@@ -79,10 +79,11 @@ def _names(text: str) -> list[str]:
 def _line(each: Round, seconds: float) -> str:
     """A round in a line."""
     kills = ", ".join(f"{count} {kind}" for kind, count in each.kills.items()) or "none"
+    spent = ", ".join(f"{what} {spent:.0f}" for what, spent in each.spent.items())
     verdict = "ok" if each.sound else "BROKEN: " + "; ".join(each.broken + each.findings.broken)
     return (
         f"round {each.number} {each.variant}: kills {kills}; {each.sessions} sessions, "
-        f"{each.findings.repeated} epochs repeated, {seconds:.0f} s: {verdict}"
+        f"{each.findings.repeated} epochs repeated, {seconds:.0f} s ({spent}): {verdict}"
     )
 
 

@@ -35,6 +35,10 @@ _PLACES: Final = {
 }
 """Names of files that are there only while something is being written."""
 
+_IDLE_EVENTS: Final = ("resumed", "closed")
+_TRAINING_WRITES: Final = ("parts", "checkpoints")
+"""What a session that trains nothing journals, and what it does not write."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Blow:
@@ -65,6 +69,18 @@ class Blow:
             "file": f"while {self.what} are written",
         }[self.after]
         return f"{self.kind} {when}{' (orphans linger)' if self.lingers else ''}"
+
+    @property
+    def may_strike_idle(self) -> bool:
+        """Whether its moment may come in a session that finds nothing left to train: that is begun,
+        writes two lines, tables and views, and ends, without any Ray."""
+        if self.kind not in (DRIVER, MACHINE):
+            return False
+        if self.after == "lines":
+            return self.count <= len(_IDLE_EVENTS)
+        if self.after == "event":
+            return self.what in _IDLE_EVENTS and self.count == 1
+        return self.after == "clock" or self.what not in _TRAINING_WRITES
 
     def moment(self, run: Path) -> Callable[[], bool]:
         """Whether it has come, from now on asked again and again."""

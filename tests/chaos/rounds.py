@@ -9,8 +9,10 @@ import random
 import shutil
 import subprocess
 import tempfile
+import time
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -62,6 +64,9 @@ class Round:
     orphans: int = 0
     """At most so many processes outlived a killed driver by a second."""
 
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds by what they were spent on."""
+
     findings: Findings = field(default_factory=Findings)
     broken: list[str] = field(default_factory=list)
 
@@ -69,6 +74,15 @@ class Round:
     def sound(self) -> bool:
         """Whether the promise was kept."""
         return not self.broken and not self.findings.broken
+
+    @contextlib.contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """The time of the block is spent on this."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + time.monotonic() - began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +108,13 @@ def undisturbed(variant: Variant, setting: Setting) -> Undisturbed:
         else:
             with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as temporary:
                 _call(Place(run=run, temporary=Path(temporary), log=base), arguments)
+    study = f"{zlib.crc32(repr(variant.command(short=setting.short)).encode()):08x}"
     events = list(read(run / "journal.jsonl"))
     seconds = events[-1]["mono"] - events[0]["mono"]
     return Undisturbed(
         run=run,
         course=Course(seconds=seconds + 4, lines=len(events)),  # as long again until `opened`
-        alone=Alone(run, setting.cache, base / f"{name}-alone"),
+        alone=Alone(run, setting.cache, base / f"alone-{study}-{code_fingerprint()}"),
     )
 
 
@@ -154,14 +169,17 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
         place = dataclasses.replace(place, nodes=nodes)
     try:
         if place.nodes is not None:
-            place.nodes.up()
+            with found.spending("cluster"):
+                place.nodes.up()
         _sessions(found, planned, place, _new(variant, setting, place.run), generator)
         if not found.broken:
-            found.findings = promises.check(place.run, other.run, variant, other.alone)
+            with found.spending("check"):
+                found.findings = promises.check(place.run, other.run, variant, other.alone)
             found.findings.litter += len(list(temporary.glob("mpcr-ray-*")))
     finally:
         if place.nodes is not None:
-            place.nodes.down()
+            with found.spending("cluster"):
+                place.nodes.down()
         processes.end(processes.orphans())
         shutil.rmtree(temporary, ignore_errors=True)
     return found
@@ -184,20 +202,24 @@ def _sessions(
             shutil.rmtree(place.run, ignore_errors=True)  # there is nothing to go on with
         arguments = ["--resume", "runs/r", *SHARED[1:]] if begun else list(first)
         arguments += place.nodes.flags if place.nodes is not None else ()
-        session = hold(place, number, arguments, blow, generator)
+        with found.spending("sessions"):
+            session = hold(place, number, arguments, blow, generator)
         found.sessions += 1
         found.orphans = max(found.orphans, session.orphans)
         if session.struck is not None:
             found.kills[session.struck.kind] += 1
         _log(place, number, arguments, blow, session)
         if place.nodes is not None and session.struck is not None and session.struck.kind == HEAD:
-            place.nodes.renew()
+            with found.spending("cluster"):
+                place.nodes.renew()
         cluster = place.nodes.everybody() if place.nodes is not None else set()
         if lingering:
             processes.end(processes.orphans(but=cluster))
         lingering = session.struck is not None and session.struck.lingers
-        if _over(found, place, session) and not waiting:
-            return
+        if _over(found, place, session):
+            waiting = [each for each in waiting if each.may_strike_idle]
+            if not waiting:
+                return
         if found.broken:
             return
     found.broken.append(f"{found.sessions} sessions were not enough")

@@ -150,9 +150,10 @@ def _outliving(before: set[int], place: Place) -> list[Any]:
         cluster = place.nodes.everybody() if place.nodes is not None else set()
         return processes.orphans(but=before | cluster)
 
-    if found():
-        time.sleep(1.0)
-    return found()
+    end = time.monotonic() + 1.0
+    while (mine := found()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return mine
 
 
 def strike(

@@ -53,6 +53,21 @@ def test_the_same_seed_draws_the_same_blows() -> None:
     assert {kind for kind, _, _ in kinds} == {"driver", "machine", "ray", "worker"}
 
 
+def test_a_session_that_trains_nothing_is_struck_only_by_what_it_may_see() -> None:
+    idle = {
+        blow
+        for variant in VARIANTS.values()
+        for seed in range(200)
+        for blow in drawn(variant, Course(seconds=20, lines=120), random.Random(seed))
+        if blow.may_strike_idle
+    }
+    assert {blow.kind for blow in idle} == {"driver", "machine"}
+    assert {blow.what for blow in idle if blow.after == "event"} == {"resumed", "closed"}
+    assert {blow.what for blow in idle if blow.after == "file"} == {"tables", "texts", "view"}
+    assert {blow.count for blow in idle if blow.after in ("event", "lines")} == {1, 2}
+    assert {"clock"} < {blow.after for blow in idle}
+
+
 def test_a_crash_of_the_machine_forgets_only_what_was_not_durable(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
