@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -108,34 +108,39 @@ JOINT = (
 )
 
 
-@pytest.mark.parametrize("calls", [1, 5], ids=["in the first epoch", "in the second"])
 def test_a_joint_trial_too_large_for_its_gpu_accumulates_its_batches_from_smaller_ones(
-    sample: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+    sample: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sample(*JOINT, "--name", "whole") == 0
-    backward, seen = JointLoss.backward, []
+    (wanted,) = rows(tmp_path / "runs" / "whole", "trials")
+    backward: Any = JointLoss.backward
+    for name, calls in (("first epoch", 1), ("second", 5)):
+        seen: list[int] = []
 
-    def limited(self: JointLoss, pool: Any, parts: Any) -> torch.Tensor:
-        seen.append(max(len(part.batch.labels) for part in parts))
-        if seen[-1] > 16 and len(seen) >= calls:
-            raise torch.OutOfMemoryError(CUDA)
-        return backward(self, pool, parts)
+        def limited(
+            self: JointLoss, pool: Any, parts: Any, calls: int = calls, seen: list[int] = seen
+        ) -> torch.Tensor:
+            seen.append(max(len(part.batch.labels) for part in parts))
+            if seen[-1] > 16 and len(seen) >= calls:
+                raise torch.OutOfMemoryError(CUDA)
+            return cast(torch.Tensor, backward(self, pool, parts))
 
-    monkeypatch.setattr(JointLoss, "backward", limited)
-    assert sample(*JOINT, "--name", "r") == 0
-    assert max(seen[calls:]) <= 16 < max(seen)
-    (found,), (wanted,) = (rows(tmp_path / "runs" / name, "trials") for name in ("r", "whole"))
-    assert found["status"] == COMPLETED
-    assert found["key"] == wanted["key"]
-    assert found["config"] == wanted["config"]
-    assert found["reason"] == (
-        "the GPU's memory ran out: batches were accumulated from 2 pieces each"
-    )
-    losses = [
-        [row["loss"] for row in rows(tmp_path / "runs" / name, "reports")]
-        for name in ("r", "whole")
-    ]
-    np.testing.assert_allclose(losses[0], losses[1], atol=1e-6)  # the sample has no dropout
+        monkeypatch.setattr(JointLoss, "backward", limited)
+        assert sample(*JOINT, "--name", name.replace(" ", "-")) == 0
+        run = tmp_path / "runs" / name.replace(" ", "-")
+        (found,) = rows(run, "trials")
+        assert max(seen[calls:]) <= 16 < max(seen)
+        assert found["status"] == COMPLETED
+        assert found["key"] == wanted["key"]
+        assert found["config"] == wanted["config"]
+        assert found["reason"] == (
+            "the GPU's memory ran out: batches were accumulated from 2 pieces each"
+        )
+        losses = [
+            [row["loss"] for row in rows(each, "reports")]
+            for each in (run, tmp_path / "runs" / "whole")
+        ]
+        np.testing.assert_allclose(losses[0], losses[1], atol=1e-6)  # the sample has no dropout
 
 
 def test_a_joint_trial_that_still_does_not_fit_fails_by_name(

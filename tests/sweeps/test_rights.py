@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -19,12 +20,14 @@ Command = Callable[..., int]
 GRID = ("mrpc_grid", *FIX, "seeds=[0]", "start=[]", "pack.points=3", "--quiet", "--name", "r")
 
 
-@pytest.fixture(params=[0o022, 0o077, 0o000])
-def process_umask(request: pytest.FixtureRequest) -> Iterator[int]:
+@contextlib.contextmanager
+def process_umask(mask: int) -> Iterator[None]:
     """The user's own, which decides nothing."""
-    before = os.umask(request.param)
-    yield request.param
-    os.umask(before)
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def rights(path: Path) -> int:
@@ -40,15 +43,19 @@ def of_all(run: Path) -> tuple[set[int], set[int]]:
     )
 
 
-@pytest.mark.usefixtures("process_umask")
 @pytest.mark.parametrize(
-    ("umask", "folders", "files"),
-    [((), 0o700, 0o600), (("--umask", "027"), 0o750, 0o640), (("--umask", "022"), 0o755, 0o644)],
+    ("umask", "folders", "files", "own"),
+    [
+        ((), 0o700, 0o600, 0o000),
+        (("--umask", "027"), 0o750, 0o640, 0o077),
+        (("--umask", "022"), 0o755, 0o644, 0o077),
+    ],
 )
 def test_a_run_is_as_open_as_its_umask_says(
-    command: Command, tmp_path: Path, umask: tuple[str, ...], folders: int, files: int
+    command: Command, tmp_path: Path, umask: tuple[str, ...], folders: int, files: int, own: int
 ) -> None:
-    assert command(*GRID, *umask) == 0
+    with process_umask(own):
+        assert command(*GRID, *umask) == 0
     run = tmp_path / "runs" / "r"
     assert {"report.html", "journal.jsonl", "trials.parquet"} < {
         each.name for each in run.iterdir()
