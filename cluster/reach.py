@@ -245,12 +245,11 @@ def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
         ReachError: a name that leaves the folder.
         OSError: the disk refuses.
     """
-    for name, content in files:
-        path = _inside(folder, name)
-        for above in reversed(path.relative_to(folder).parents[:-1]):
+    for path, content in [(_inside(folder, name), content) for name, content in files]:
+        for each in reversed(path.relative_to(folder).parents[:-1]):
             with contextlib.suppress(FileExistsError):
-                (folder / above).mkdir()
-                _take_rights(folder / above)
+                (folder / each).mkdir()
+                _take_rights(folder / each)
         handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -258,6 +257,9 @@ def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
             os.fsync(file.fileno())
         _take_rights(Path(fresh))
         Path(fresh).replace(path)
+        above = os.open(path.parent, os.O_RDONLY)
+        os.fsync(above)  # the name too
+        os.close(above)
 
 
 def _take_rights(path: Path) -> None:
