@@ -180,11 +180,13 @@ def differing(mine: pa.Table, other: pa.Table) -> int:
 
 
 def _unequal(mine: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> int:
+    if _said(mine) == _said(other):
+        return 0
     pairs = zip(mine, other, strict=False)
     return sum(_said(one) != _said(two) for one, two in pairs) + abs(len(mine) - len(other))
 
 
-def _said(row: dict[str, Any]) -> str:
+def _said(row: Sequence[dict[str, Any]] | dict[str, Any]) -> str:
     """In words: NaN is the same as NaN, and no number is rounded."""
     return json.dumps(row, sort_keys=True)
 
