@@ -24,8 +24,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 RAY: Final = "sweeps.run"
 NO_RAY: Final = "tests.chaos.without_ray"
 
-LIMIT: Final = 180.0
-"""Seconds that a session may take on a busy machine; a longer one hangs."""
+SILENCE: Final = 120.0
+LIMIT: Final = 900.0
+"""Seconds without a word, in the journal or to people, and in all, after which a session hangs: one
+that works may take long on a busy machine."""
 
 _GAZE: Final = 0.002
 """Seconds between two looks."""
@@ -123,14 +125,28 @@ def _watched(
 ) -> Blow | None:
     """Looks on until it ends or hangs; gives the blow where it was struck."""
     moment = blow.moment(place.run) if blow is not None else lambda: False
-    end = time.monotonic() + LIMIT
-    struck = None
-    while running.poll() is None and time.monotonic() < end:
+    began = spoke = looked = time.monotonic()
+    said, struck = 0, None
+    while running.poll() is None and (now := time.monotonic()) < min(
+        spoke + SILENCE, began + LIMIT
+    ):
+        if now - looked > 1.0:
+            looked, before, said = now, said, _words(place)
+            spoke = now if said != before else spoke
         if blow is not None and struck is None and moment():
             time.sleep(blow.delay)
             struck = blow if strike(blow, running, place, generator) else None
         time.sleep(_GAZE)
     return struck
+
+
+def _words(place: Place) -> int:
+    """Bytes that the round's sessions have said so far."""
+    total = 0
+    for path in (place.run / "journal.jsonl", *place.log.glob("*.err")):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def _put_down(running: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,14 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweeps.journal import Journal
+from tests.chaos import sessions
 from tests.chaos.blows import Course, drawn
-from tests.chaos.sessions import ROOT, forget
+from tests.chaos.sessions import LIMIT, ROOT, SILENCE, Place, _watched, forget
 from tests.chaos.variants import VARIANTS
 from tests.sweeps.test_journal import write as short_run
 
@@ -66,6 +68,41 @@ def test_a_session_that_trains_nothing_is_struck_only_by_what_it_may_see() -> No
     assert {blow.what for blow in idle if blow.after == "file"} == {"tables", "texts", "view"}
     assert {blow.count for blow in idle if blow.after in ("event", "lines")} == {1, 2}
     assert {"clock"} < {blow.after for blow in idle}
+
+
+class _Played:
+    """A session and its clock: it says a word now and then until it is silent, and then ends."""
+
+    def __init__(self, place: Place, *, silent_from: float, ends: float) -> None:
+        self._said, self._silent_from, self._ends = place.log / "00.err", silent_from, ends
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        before, self._now = self._now, self._now + seconds
+        if self._now < self._silent_from and before // 50 != self._now // 50:
+            with self._said.open("a") as file:
+                file.write("a word\n")
+
+    def poll(self) -> int | None:
+        return 0 if self._now >= self._ends else None
+
+
+@pytest.mark.parametrize(
+    ("silent_from", "ends", "over"),
+    [(400, 460, 460), (100, 500, 50 + SILENCE), (0, 500, SILENCE), (5000, 5000, LIMIT)],
+)
+def test_a_session_hangs_that_says_nothing_for_long_or_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_from: float, ends: float, over: float
+) -> None:
+    place = Place(run=tmp_path / "runs" / "r", temporary=tmp_path, log=tmp_path)
+    session: Any = _Played(place, silent_from=silent_from, ends=ends)
+    monkeypatch.setattr(sessions, "time", session)
+    monkeypatch.setattr(sessions, "_GAZE", 0.1)
+    assert _watched(session, place, None, random.Random(0)) is None
+    assert session.monotonic() == pytest.approx(over, abs=3)
 
 
 def test_a_crash_of_the_machine_forgets_only_what_was_not_durable(tmp_path: Path) -> None:
