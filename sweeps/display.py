@@ -33,7 +33,7 @@ from sweeps.state import State
 FRONT_ROWS = 12
 
 REST = 20
-"""Times as long as finding the front took passes before it is found anew, while it is drawn live."""
+"""Times as long as finding the front took passes before it is found anew, to be drawn live."""
 
 WHOLE_FAILURES = 5
 """Failed trials that are said in full; of later ones only how many."""
@@ -252,8 +252,8 @@ class LiveDisplay(Display):
         )
 
     def _front(self, state: State) -> list[Standing]:
-        """The front, anew so seldom that it costs a twentieth of the time: of thousands of trials it
-        takes longer than two drawings lie apart."""
+        """The front, anew so seldom that it costs a twentieth of the time: of thousands of trials
+        it takes longer than two drawings lie apart."""
         began = time.monotonic()
         if began >= self._best_due:
             self._best = front(state, self._objectives, self._vector)
