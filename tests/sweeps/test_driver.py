@@ -26,10 +26,11 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
-import json, os, sys, tempfile, time
+import json, os, signal, sys, tempfile, time
 from pathlib import Path
 from mpc_router import outputs
 from sweeps import ledger, run
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run under nohup
 folder, sockets = Path(sys.argv[1]), Path(sys.argv[2])
 outputs.prepare = lambda *_: outputs.open_prepared(folder)
 outputs.check_inputs = lambda *_: None
