@@ -81,7 +81,7 @@ def test_a_disk_that_fails_at_any_moment_is_exit_3_and_a_resume_mends_it(
     @examples(12)
     @given(
         st.integers(0, 20),
-        st.sampled_from([errno.EIO, errno.ENOSPC, errno.EDQUOT]),
+        st.sampled_from([errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS]),
         st.booleans(),
     )
     def mended(after: int, code: int, for_good: bool) -> None:
