@@ -18,7 +18,7 @@ test-long: .venv/.dev  ## what takes minutes: a sweep over three local nodes
 	$(BIN)/pytest -m long
 
 CHAOS ?= --rounds 50
-chaos: .venv/.dev  ## sweeps whose processes are killed at random, resumed and compared (hours)
+chaos: .venv/.dev  ## sweeps whose processes are killed at random, resumed and compared (an hour)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: .venv/.dev  ## what else CI runs: format, lint, types, import rules

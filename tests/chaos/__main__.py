@@ -10,10 +10,10 @@ import shutil
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -51,7 +51,7 @@ def _rounds(args: argparse.Namespace) -> int:
         print(_line(found[-1], time.monotonic() - since), flush=True)
         if found[-1].sound and not args.keep:
             shutil.rmtree(found[-1].folder)
-    Console(width=150).print(_table(found))
+    Console().print(_table(found))
     return _verdict(found, args)
 
 
@@ -88,29 +88,35 @@ def _line(each: Round, seconds: float) -> str:
 
 
 def _table(found: Sequence[Round]) -> Table:
-    table = Table()
-    kinds = [kind for kind in KINDS if any(each.kills[kind] for each in found)]
-    table.add_column("variant")
-    for name in (
-        *("rounds", *(f"{kind} kills" for kind in kinds), "sessions", "orphans at most"),
-        *("epochs repeated", "keys lost", "rows doubled", "rows differing", "litter", "broken"),
-    ):
+    """A column a variant, and one of all."""
+    groups: dict[str, list[Round]] = {}
+    for each in found:
+        groups.setdefault(each.variant, []).append(each)
+    groups["all"] = list(found)
+    table = Table("", box=SIMPLE)
+    for name in groups:
         table.add_column(name, justify="right")
-    for name in dict.fromkeys(each.variant for each in found):
-        mine = [each for each in found if each.variant == name]
-        kills = sum((each.kills for each in mine), Counter[str]())
-        findings = [each.findings for each in mine]
-        row = [
-            *(len(mine), *(kills[kind] for kind in kinds), sum(each.sessions for each in mine)),
-            max(each.orphans for each in mine),
-            *(sum(getattr(each, what) for each in findings) for what in _SUMS),
-            sum(not each.sound for each in mine),
-        ]
-        table.add_row(name, *map(str, row))
+    columns = [_sums(group) for group in groups.values()]
+    for what in columns[0]:
+        table.add_row(what, *(str(column[what]) for column in columns))
     return table
 
 
-_SUMS = ("repeated", "lost", "doubled", "differing", "litter")
+def _sums(group: Sequence[Round]) -> dict[str, int]:
+    """What is told of some rounds, by its name."""
+    findings = [each.findings for each in group]
+    return {
+        "rounds": len(group),
+        **{f"kills of {kind}": sum(each.kills[kind] for each in group) for kind in KINDS},
+        "sessions": sum(each.sessions for each in group),
+        "orphans at most": max((each.orphans for each in group), default=0),
+        "epochs repeated": sum(each.repeated for each in findings),
+        "keys lost": sum(each.lost for each in findings),
+        "rows doubled": sum(each.doubled for each in findings),
+        "rows differing": sum(each.differing for each in findings),
+        "litter": sum(each.litter for each in findings),
+        "broken": sum(not each.sound for each in group),
+    }
 
 
 def _verdict(found: Sequence[Round], args: argparse.Namespace) -> int:
