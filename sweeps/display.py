@@ -126,6 +126,14 @@ class Display:
         what = "it is tried again" if again else "it is left to --resume"
         self.say(f"{pack.name} lost its worker ({reason}); {what}", style="yellow")
 
+    def unlike(self, pack: Pack, reason: str) -> None:
+        """Also said with `--quiet`: the run's numbers are those of several machines."""
+        self.say(
+            f"{pack.name} gives other numbers than before it was interrupted ({reason}); these "
+            "take their place",
+            style="yellow",
+        )
+
     def stopping(self) -> None:
         """A clean stop was asked for, and takes some seconds; said once."""
         if not self._stopping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from sweeps import rungs
@@ -25,7 +25,7 @@ from sweeps.records import (
     SweepError,
 )
 from sweeps.rungs import Ranking
-from sweeps.state import State
+from sweeps.state import State, differing
 
 BUDGET: Final = "budget"
 """Reason of a trial that the budget has interrupted."""
@@ -42,6 +42,9 @@ class Watcher(Protocol):
 
     def left(self, pack: Pack, state: State) -> None:
         """A pack is over, or lost."""
+
+    def unlike(self, pack: Pack, reason: str) -> None:
+        """It gives other numbers than it did before it was interrupted."""
 
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
         """Its worker is lost, and it is tried again or not."""
@@ -104,6 +107,7 @@ class Ledger:
         Raises:
             SweepError: a bracket has decided otherwise than its reports say.
         """
+        self._supersede(pack, message.reports)
         said = message.to_json()
         if message.reports:
             self.journal.append("reported", pack=pack.name, reports=said["reports"])
@@ -116,6 +120,40 @@ class Ledger:
             whole = dataclasses.replace(message, decisions=decisions)
             self._watcher.heard(pack, whole, self.state)
         return {each.key: each.reason for each in decisions if not each.goes_on}
+
+    def _supersede(self, pack: Pack, said: Sequence[Report]) -> None:
+        """Where reports differ from those of an interrupted attempt, these take their place: they
+        come from another machine, another program, or a GPU that does not repeat itself.
+
+        So all numbers of a trial, and of a bracket, are those of one attempt.
+        """
+        known = self.state.reports
+        found = [
+            (report, how)
+            for report in said
+            if report.place in known and (how := differing(known[report.place], report))
+        ]
+        if not found:
+            return
+        first, how = min(found, key=lambda each: (each[0].split != SELECTION, each[0].epoch))
+        epoch = first.epoch if first.split == SELECTION else None
+        differ = {report.key for report, _ in found}
+        keys = [
+            trial.key
+            for trial in pack.trials
+            if trial.key in differ
+            or (epoch is not None and self._under_way(trial.key, pack, epoch))
+        ]
+        reason = f"after epoch {first.epoch} of {first.key} {how}"
+        self.journal.append("unlike", pack=pack.name, keys=keys, epoch=epoch, reason=reason)
+        self._watcher.unlike(pack, reason)
+
+    def _under_way(self, key: str, pack: Pack, epoch: int) -> bool:
+        """Whether this attempt has yet to say how a trial fares from an epoch on."""
+        ending = self.state.endings.get(key)
+        if ending is None or ending.status == INTERRUPTED or key in self.state.again:
+            return True
+        return ending.attempt < pack.attempt and ending.epochs >= epoch
 
     def _decided(self, pack: Pack, message: Message) -> tuple[Decision, ...]:
         """The rung that these reports reach; what is not in the journal yet is put there.

@@ -10,6 +10,8 @@ Events:
   end which points are to be followed up, and in which packs
 - `started`: a pack on a worker, its attempt and its trials' keys
 - `reported`: reports of a pack's trials
+- `unlike`: from an epoch on a pack gives other numbers than an interrupted attempt of it gave; what
+  that one had reported, decided and ended of these trials from there on counts no more
 - `decided`: which trials go on at a rung
 - `ended`: endings of trials, and the bulk files that they name with their hashes
 - `told`: the search has heard of a batch, and of what
@@ -99,6 +101,9 @@ class State:
 
     forced: list[Mapping[str, Any]] = field(default_factory=list)
     """What --force has let through: `time` (UTC), `what`, `then`, `now`."""
+
+    unlike: dict[str, str] = field(default_factory=dict)
+    """Packs that gave other numbers when they were trained again; how that was noticed last."""
 
     seconds: float = 0.0
     """By the clock, of all sessions together."""
@@ -243,13 +248,42 @@ def _reported(state: State, event: Event) -> None:
         report = report_from(each)
         first = state.reports.setdefault(report.place, report)
         if first is not report:
-            _same(first, report, event["n"])
+            if (said := differing(first, report)) is not None:
+                raise JournalError(f"event {event['n']}: {report.place} is reported again: {said}")
             continue
         state.epochs += report.split == SELECTION
         _worked(state, event["pack"], report.seconds)
-        latest = state.latest.get((report.key, report.split))
-        if latest is None or latest.epoch < report.epoch:
-            state.latest[report.key, report.split] = report
+        _arrive(state, report)
+
+
+def _unlike(state: State, event: Event) -> None:
+    """Without an epoch, what was reported of splits that are quoted is all that differs."""
+    keys, epoch = set(event["keys"]), event["epoch"]
+
+    def stands(key: str, at: int) -> bool:
+        return key not in keys or epoch is None or at < epoch
+
+    state.reports = {
+        place: report
+        for place, report in state.reports.items()
+        if report.key not in keys
+        or (report.split == SELECTION and stands(report.key, report.epoch))
+    }
+    if state.packs[event["pack"]].stopping:  # else it finishes what others have decided on
+        state.decisions = {place: each for place, each in state.decisions.items() if stands(*place)}
+    state.latest = {}
+    for report in state.reports.values():
+        _arrive(state, report)
+    for key in keys:
+        state.endings.pop(key, None)
+    state.done, state.following = False, None
+    state.unlike[event["pack"]] = event["reason"]
+
+
+def _arrive(state: State, report: Report) -> None:
+    latest = state.latest.get((report.key, report.split))
+    if latest is None or latest.epoch < report.epoch:
+        state.latest[report.key, report.split] = report
 
 
 def _worked(state: State, pack: str, seconds: float) -> None:
@@ -257,20 +291,16 @@ def _worked(state: State, pack: str, seconds: float) -> None:
     state.trained[place] = max(seconds, state.trained.get(place, 0.0))
 
 
-def _same(first: Report, again: Report, number: int) -> None:
-    """A repeat is no error where it says the same; losses may differ by rounding."""
-    for name in ("metrics", "cost"):
-        if getattr(first, name) != getattr(again, name):
-            raise JournalError(
-                f"event {number}: {again.place} is reported again with {name} "
-                f"{dict(getattr(again, name))}, the first said {dict(getattr(first, name))}"
-            )
+def differing(first: Report, again: Report) -> str | None:
+    """What a repeat says otherwise; None where it says the same. Losses may differ by rounding."""
+    for was, now in ((first.metrics, again.metrics), (first.cost, again.cost)):
+        for name, value in was.items():
+            if now.get(name) != value:
+                return f"its {name} was {value} and is {now.get(name)}"
     for name, value in first.losses.items():
         if not math.isclose(value, again.losses[name], rel_tol=0, abs_tol=LOSS_TOLERANCE):
-            raise JournalError(
-                f"event {number}: {again.place} is reported again with {name} "
-                f"{again.losses[name]}, the first said {value}"
-            )
+            return f"its {name} was {value} and is {again.losses[name]}"
+    return None
 
 
 def _decided(state: State, event: Event) -> None:
@@ -323,6 +353,7 @@ _FOLDS: Final = {
     "asked": _asked,
     "started": _started,
     "reported": _reported,
+    "unlike": _unlike,
     "decided": _decided,
     "ended": _ended,
     "told": _told,

@@ -108,8 +108,21 @@ def _provenance(state: State) -> dict[str, Any]:
         "schema": schema.VERSION,
         "sets": _sets(state),
         "changes": state.forced,
-        "notes": [*began["notes"], *changes.notes(state.forced)],
+        "notes": [*began["notes"], *changes.notes(state.forced), *_unlike(state)],
     }
+
+
+def _unlike(state: State) -> list[str]:
+    """Says of packs that were trained again to other numbers."""
+    if not state.unlike:
+        return []
+    pack, how = next(iter(state.unlike.items()))
+    more = f", and {len(state.unlike) - 1} more did" if len(state.unlike) > 1 else ""
+    return [
+        f"{pack} was interrupted and gave other numbers when it was trained again ({how}){more}: "
+        "the run's trials come from machines, programs or GPUs that do not give the same numbers. "
+        "Every trial's are those of one of them."
+    ]
 
 
 def _sets(state: State) -> list[dict[str, Any]]:

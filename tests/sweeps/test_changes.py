@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from analysis.load import load_run
 from analysis.notices import notices
 from mpc_router import outputs
 from mpc_router.outputs import open_prepared
+from sweeps import stacks
 from sweeps.journal import line_of, read
 from sweeps.provenance import versions
-from sweeps.records import COMPLETED
+from sweeps.records import COMPLETED, STOPPED, Report
 from sweeps.state import State, replay
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
+from tests.sweeps.test_searches import FINISHED
 
 Command = Callable[..., int]
 QUIET = ("--no-report", "--quiet")
@@ -246,3 +249,89 @@ def test_a_journal_of_before_is_resumed(half: Path, done: Path, command: Command
     path.write_bytes(b"".join(map(line_of, events)))
     assert command("--resume", str(half), MORE, *QUIET) == 0
     assert_same_tables(half, done)
+
+
+SHIFT = 0.0078125
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Once called, trials come out a little otherwise."""
+    real = stacks.reports
+
+    def shifted(*given: Any, **named: Any) -> tuple[Report, ...]:
+        return tuple(
+            dataclasses.replace(
+                each, metrics={name: value + SHIFT for name, value in each.metrics.items()}
+            )
+            for each in real(*given, **named)
+        )
+
+    return lambda: monkeypatch.setattr(stacks, "reports", shifted)
+
+
+def scores(run: Path) -> dict[tuple[str, int, str], float]:
+    return {(row["key"], row["epoch"], row["split"]): row["score"] for row in rows(run, "reports")}
+
+
+@pytest.fixture
+def killed(done: Path, tmp_path: Path) -> Path:
+    """The same as it was when its second pack had reported an epoch."""
+    found = tmp_path / "runs" / "killed"
+    shutil.copytree(done, found)
+    events = list(read(done / "journal.jsonl"))
+    cut = next(
+        number
+        for number, event in enumerate(events, 1)
+        if event["event"] == "reported" and event["pack"] != "pack00"
+    )
+    (found / "journal.jsonl").write_bytes(b"".join(map(line_of, events[:cut])))
+    return found
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_what_is_under_way_takes_the_numbers_of_one_machine(
+    forced: bool,
+    killed: Path,
+    done: Path,
+    command: Command,
+    elsewhere: Callable[[], None],
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not forced: on another machine, where nothing changed that could be named."""
+    wanted, left = scores(done), {trial.key for trial in state_of(killed).unended()}
+    elsewhere()
+    if forced:
+        request.getfixturevalue("newer")
+    capsys.readouterr()
+    assert command("--resume", str(killed), *["--force"][: int(forced)], *QUIET) == 0
+    said = capsys.readouterr().err
+    assert said.count("gives other numbers than before it was interrupted (after epoch 1 of ") == 1
+    found = scores(killed)
+    assert found.keys() == wanted.keys()
+    assert {place[0] for place in found if found[place] == wanted[place] + SHIFT} == left
+    assert {place[0] for place in found if found[place] == wanted[place]}.isdisjoint(left)
+    assert sum("gave other numbers" in note for note in provenance(killed)["notes"]) == 1
+
+
+@pytest.mark.parametrize("decided", [1, 2, 3, 4])
+def test_a_bracket_under_way_takes_the_numbers_and_ranks_of_one_machine(
+    decided: int, command: Command, elsewhere: Callable[[], None], tmp_path: Path
+) -> None:
+    """Cut off after each of its rungs; trials that are finished later are trained whole again."""
+    assert command(*FINISHED, "--name", "b", *QUIET) == 0
+    run = tmp_path / "runs" / "b"
+    events = list(read(run / "journal.jsonl"))
+    cut = [number for number, event in enumerate(events) if event["event"] == "decided"]
+    (run / "journal.jsonl").write_bytes(b"".join(map(line_of, events[: cut[decided - 1] + 1])))
+    before = scores(run)
+    current = state_of(run).packs[events[cut[decided - 1]]["pack"]]
+    elsewhere()
+    assert command("--resume", str(run), *QUIET) == 0
+    state, found = state_of(run), scores(run)
+    assert {row["status"] for row in rows(run, "trials")} == {COMPLETED, STOPPED}
+    mine = {trial.key for trial in current.trials}
+    both = found.keys() & before.keys()
+    assert {place for place in both if found[place] == before[place] and place[0] in mine} == set()
+    assert {key for key, epoch in state.decisions if epoch == 1} >= mine
