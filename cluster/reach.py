@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ CHUNK: Final = 8 * 2**20
 PATIENCE: Final = 120.0
 """Seconds that a node has for an answer: it may have to start a process first."""
 
-Listing = Mapping[str, int]
-"""Sizes of a folder's files by their path in it."""
+Listing = Mapping[str, tuple[int, int]]
+"""Size and time of a folder's files by their path in it: what a node has prepared itself may have
+other numbers in files of the same size."""
 
 
 class ReachError(Exception):
@@ -59,12 +61,12 @@ class Sight:
         return self.shares and not self.missing
 
 
-def listing(folder: Path) -> dict[str, int]:
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
     """Its files; empty where there is no such folder."""
+    found = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): path.stat().st_size
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        path.relative_to(folder).as_posix(): (said.st_size, int(said.st_mtime))
+        for path, said in found.items()
     }
 
 
@@ -120,6 +122,8 @@ def _each(nodes: Mapping[str, str], asked: Mapping[str, Any]) -> dict[str, Any]:
     for node, answer in asked.items():
         try:
             found[node] = ray.get(answer, timeout=PATIENCE)
+        except ray.exceptions.RayTaskError as error:
+            raise ReachError(f"node {nodes[node]} failed: {error.cause}") from error
         except ray.exceptions.RayError as error:
             raise ReachError(
                 f"node {nodes[node]} does not answer: {type(error).__name__}"
@@ -264,7 +268,8 @@ def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
 
 def _take_rights(path: Path) -> None:
     """Whoever may read the folder may read what lies in it."""
-    path.chmod(path.parent.stat().st_mode & (0o755 if path.is_dir() else 0o644))
+    allowed = stat.S_IMODE(path.parent.stat().st_mode)
+    path.chmod(allowed if path.is_dir() else allowed & 0o644)
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -183,9 +183,9 @@ def bytes_of(path: Path) -> bytes:
 
 def take_rights(path: Path) -> None:
     """Give a file or folder the rights of the folder it lies in: whoever may read that may read it,
-    and nobody but its owner writes."""
+    and a file is written by its owner alone."""
     allowed = stat.S_IMODE(path.parent.stat().st_mode)
-    path.chmod(allowed & (0o755 if path.is_dir() else 0o644))
+    path.chmod(allowed if path.is_dir() else allowed & 0o644)
 
 
 def sync_folder(folder: Path) -> None:

@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Refuses flags that would be passed over in silence.
+    """Refuses flags that do not go together.
 
     Raises:
         InputError: which, and why.

@@ -134,8 +134,10 @@ def study_changes(run: Path, state: State) -> tuple[Change, ...]:
     given = [state.opened["study"]["budget"], *state.budgets]
     try:
         text = path.read_text(encoding="utf-8")
-        if any(study_text({**own, "budget": budget}).startswith(text) for budget in given):
-            return ()  # as it was written, or cut short
+        for budget in given:
+            whole = study_text({**own, "budget": budget})
+            if text == whole or (whole.startswith(text) and not text.endswith("\n")):
+                return ()  # as it was written, or cut short
         found = read_yaml(path)
     except (OSError, UnicodeDecodeError, ConfigError):
         return ()

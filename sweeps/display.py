@@ -32,8 +32,11 @@ from sweeps.state import State
 
 FRONT_ROWS = 12
 
+SHORT = 0.01
+"""Seconds that finding the front may take every time."""
+
 REST = 20
-"""Times as long as finding the front took passes before it is found anew, to be drawn live."""
+"""Times as long as finding the front took passes before it is found anew."""
 
 WHOLE_FAILURES = 5
 """Failed trials that are said in full; of later ones only how many."""
@@ -56,6 +59,8 @@ class Display:
         self._stopping = False
         self._failures = 0
         self._lost = ""
+        self._best: list[Standing] = []
+        self._best_due = 0.0
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line for people."""
@@ -112,7 +117,7 @@ class Display:
             self._lost = ""
             return
         counts = tally(state)
-        best = front(state, self._objectives, self._vector)
+        best = self._front(state)
         trials = max(self._trials, len(state.trials))
         self.say(
             f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {trials} "
@@ -125,6 +130,16 @@ class Display:
         self._lost = pack.name
         what = "it is tried again" if again else "it is left to --resume"
         self.say(f"{pack.name} lost its worker ({reason}); {what}", style="yellow")
+
+    def _front(self, state: State) -> list[Standing]:
+        """The front; of thousands of trials, where it takes its time, anew so seldom that it costs
+        a twentieth of the run's."""
+        began = time.monotonic()
+        if began >= self._best_due:
+            self._best = front(state, self._objectives, self._vector)
+            took = time.monotonic() - began
+            self._best_due = began + REST * took if took > SHORT else 0.0
+        return self._best
 
     def unlike(self, pack: Pack, reason: str) -> None:
         """Also said with `--quiet`: the run's numbers are those of several machines."""
@@ -174,8 +189,6 @@ class LiveDisplay(Display):
         self._whole: TaskID | None = None
         self._running: dict[str, Pack] = {}
         self._current: TaskID | None = None
-        self._best: list[Standing] = []
-        self._best_due = 0.0
         self._live = Live(get_renderable=self._draw, console=self.console, transient=True)
 
     def start(self, label: str, total: int) -> None:
@@ -212,7 +225,8 @@ class LiveDisplay(Display):
         super().heard(pack, message, state)
         self._state = state
         epochs = sum(report.split == SELECTION for report in message.reports)
-        self._bars.advance(self._tasks[pack.name], epochs)
+        if pack.name in self._tasks:  # else it was lost before it began
+            self._bars.advance(self._tasks[pack.name], epochs)
         if self._whole is not None:
             self._bars.update(self._whole, completed=_finished_epochs(state))
 
@@ -258,16 +272,6 @@ class LiveDisplay(Display):
             self._bars,
             front_table(self._front(state)),
         )
-
-    def _front(self, state: State) -> list[Standing]:
-        """The front, anew so seldom that it costs a twentieth of the time: of thousands of trials
-        it takes longer than two drawings lie apart."""
-        began = time.monotonic()
-        if began >= self._best_due:
-            self._best = front(state, self._objectives, self._vector)
-            now = time.monotonic()
-            self._best_due = now + REST * (now - began)
-        return self._best
 
 
 def make_display(*, quiet: bool) -> Display:

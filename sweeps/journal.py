@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from sweeps.durable import sync_folder, take_rights
+from sweeps.durable import settle, sync_folder, take_rights
 from sweeps.state import Event, JournalError, State, apply, replay
 
 VERSION: Final = 1
@@ -29,7 +29,7 @@ VERSION: Final = 1
 
 _CHECK: Final = b',"check":"'
 _DURABLE: Final = frozenset(
-    {"opened", "resumed", "reopened", "asked", "decided", "ended", "told", "closed"}
+    {"opened", "resumed", "reopened", "unlike", "asked", "decided", "ended", "told", "closed"}
 )
 
 
@@ -66,9 +66,26 @@ def read(path: Path) -> Iterator[Event]:
         try:
             yield _event(line)
         except ValueError as error:
-            raise JournalError(
-                f"{path}:{number}: {error}; lines 1 to {number - 1} are sound, --repair keeps them"
-            ) from error
+            raise _unsound(path, number, error) from error
+
+
+def sound_part(path: Path) -> State:
+    """What the lines before the first that is not sound amount to; nothing is changed."""
+    state = State()
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            apply(state, _event(line))
+        except (ValueError, JournalError):
+            break
+    return state
+
+
+def _unsound(path: Path, number: int, error: Exception) -> JournalError:
+    if number == 1:
+        rest = "it says what the run is, so that nothing can be kept; start anew"
+    else:
+        rest = f"lines 1 to {number - 1} are sound, --repair keeps them"
+    return JournalError(f"{path}:{number}: {error}; {rest}")
 
 
 def _event(line: bytes) -> Event:
@@ -109,7 +126,7 @@ class Journal:
 
         Raises:
             JournalBusy: another process writes it.
-            JournalError: it cannot be read.
+            JournalError: it cannot be read, or its first line is not sound.
         """
         self.path = path
         new = not path.exists()
@@ -151,10 +168,13 @@ class Journal:
             try:
                 apply(state, _event(line))
             except (ValueError, JournalError) as error:
+                if number == 1:
+                    raise _unsound(self.path, number, error) from error
                 now = datetime.datetime.now(datetime.UTC)
                 saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
-                saved.write_bytes(whole)
-                take_rights(saved)
+                fresh = saved.with_name(f".{saved.name}.tmp")
+                fresh.write_bytes(whole)
+                settle(fresh, saved)
                 self._file.truncate(kept)
                 os.fsync(self._file.fileno())
                 return Repaired(

@@ -112,15 +112,13 @@ def refuse_damage(run: Path, state: State) -> None:
         )
 
 
-def reopen(journal: Journal, run: Path) -> str:
-    """Lets go of the endings whose bulk files are damaged; says so in a sentence, empty if none.
+def reopen(journal: Journal, damaged: Mapping[str, str], shared: Mapping[str, str]) -> str:
+    """Lets go of the endings whose bulk files are damaged; says so in a sentence.
 
-    Shared files are for the caller to write again (`worker.write_shared_parts`).
+    `damaged` says of each why, `shared` gives the hashes of the shared ones, written again: another
+    version of the library may have written the same content otherwise.
     """
-    found = damaged_parts(run, journal.state)
-    if not found:
-        return ""
-    keys = trials_of(set(found), journal.state)
-    reason = "; ".join(f"{name} {why}" for name, why in found.items())
-    journal.append("reopened", keys=keys, reason=reason)
+    keys = trials_of(set(damaged), journal.state)
+    reason = "; ".join(f"{name} {why}" for name, why in damaged.items())
+    journal.append("reopened", keys=keys, reason=reason, parts=shared)
     return f"repair: {reason}; {len(keys)} trials are trained again"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SweepError as error:
         return _say_error(str(error), 3)
     except OSError as error:
-        return _say_error(f"{error}; what was done is safe, --resume goes on", 3)
+        return _say_error(f"{error}; what is cached or journaled is safe", 3)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
         return _say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
@@ -182,22 +183,27 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
     except FileExistsError as error:
         raise InputError(f"{run} exists; give another --name") from error
     with Journal(run / JOURNAL_FILE) as journal:
-        journal.append(
-            "opened",
-            run=run.name,
-            study=tree,
-            **facts,
-            provenance=provenance(run.name, tree, facts, ready, arguments=given),
-            parts=worker.write_shared_parts([each.inputs for each in ready], run / PARTS_FOLDER),
-            places=origins.said(args, cache=places.cache),
-        )
+        try:
+            shared = worker.write_shared_parts([each.inputs for each in ready], run / PARTS_FOLDER)
+            journal.append(
+                "opened",
+                run=run.name,
+                study=tree,
+                **facts,
+                provenance=provenance(run.name, tree, facts, ready, arguments=given),
+                parts=shared,
+                places=origins.said(args, cache=places.cache),
+            )
+        except BaseException:
+            shutil.rmtree(run, ignore_errors=True)  # it is not begun, and its name is free
+            raise
         return _sweep(args, run, journal, display, planner, ready, share)
 
 
 def _resume(args: argparse.Namespace) -> int:
     from sweeps import changes, mending, origins, worker
     from sweeps.display import make_display
-    from sweeps.journal import Journal
+    from sweeps.journal import Journal, sound_part
     from sweeps.preparation import prepare_sets
 
     path = args.resume / JOURNAL_FILE
@@ -209,11 +215,13 @@ def _resume(args: argparse.Namespace) -> int:
             f"--resume takes the run's own study, of which only the budget may change; leave out "
             f"{' '.join(others)}"
         )
+    if args.repair and (sound := sound_part(path)).opened is not None:
+        _resumed_study(args, sound)  # what is wrong with the words is said before anything is cut
     display = make_display(quiet=args.quiet)
     with Journal(path, repair=args.repair) as journal:
+        display.opened(journal)
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
-        display.opened(journal)
         _end_orphans(display)
         mending.clear(args.resume)
         study = _resumed_study(args, journal.state)
@@ -235,9 +243,11 @@ def _resume(args: argparse.Namespace) -> int:
         )
         for each in found:
             display.say(f"--force: {changes.said(each)}", style="yellow")
-        if args.repair and (said := mending.reopen(journal, args.resume)):
-            display.say(said, style="yellow")
-            worker.write_shared_parts([each.inputs for each in ready], args.resume / PARTS_FOLDER)
+        if args.repair and (damaged := mending.damaged_parts(args.resume, journal.state)):
+            shared = worker.write_shared_parts(
+                [each.inputs for each in ready], args.resume / PARTS_FOLDER
+            )
+            display.say(mending.reopen(journal, damaged, shared), style="yellow")
         if args.retry_failed:
             display.say(mending.retry_failed(journal))
         share = _share(args, study)
@@ -282,7 +292,7 @@ def _sweep(
         failure = error
     try:
         tables.write(run, journal.state)
-    except OSError as error:  # of what broke off the run is said what came first
+    except (SweepError, OSError) as error:  # of what broke off the run is said what came first
         failure = failure or error
     if failure is not None or outcome is None:
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")

@@ -128,8 +128,9 @@ class Stack:
         self._epochs = 0
         self._error: str | None = None
         self.over = False
-        self.outgrown = False
-        """Whether the GPU's memory ran out, and `smaller` stacks may do."""
+        self._ran_out = False
+        self.divides = False
+        """Whether it has broken down, and others are to take its place (`divided`)."""
 
     def advance(self, drop: Drop) -> Message:
         """Ends the trials to drop and trains the others an epoch, or ends them after their last.
@@ -174,29 +175,30 @@ class Stack:
                 self.over = True
             except OSError:
                 raise  # the surroundings, and no trial's fault
-            except torch.OutOfMemoryError as error:
-                self.over = True
-                self.outgrown = self._may_save()
-                self._error = None if self.outgrown else reason_of(error)
             except Exception as error:
                 self.over = True
-                self._error = reason_of(error)
+                self._ran_out = isinstance(error, torch.OutOfMemoryError)
+                self.divides = self._may_divide(error)
+                self._error = None if self.divides else reason_of(error)
             else:
                 yield event
             answer = None
 
-    def _may_save(self) -> bool:
-        """Whether less memory may do: it is tried once, and nothing was said that would be said
-        again."""
-        if self._saving:
+    def _may_divide(self, error: Exception) -> bool:
+        """Whether others may fare better: where the GPU's memory ran out it is tried once, and
+        nothing was said that would be said again."""
+        if (self._ran_out and self._saving) or _of_the_host(error):
             return False
-        return is_joint(self._trials[0]) or (not self._epochs and len(self._trials) > 1)
+        if is_joint(self._trials[0]):
+            return self._ran_out
+        return not self._epochs and len(self._trials) > 1
 
-    def smaller(self) -> list[Stack]:
-        """Those that take the place of one that has outgrown its GPU's memory.
+    def divided(self) -> list[Stack]:
+        """Those that take the place of one that has broken down.
 
-        Routers in two stacks of half the lanes, which gives the same numbers: no lane depends on
-        the others. A joint trial from its newest whole epoch, every batch in `PIECES`.
+        Routers in two stacks of half the lanes, which gives the same numbers, for no lane depends
+        on the others: they need less memory, and whoever breaks a stack is alone in the end. A
+        joint trial from its newest whole epoch, every batch in `PIECES`.
         """
         self._training.close()
         del self._training
@@ -209,7 +211,7 @@ class Stack:
             return [Stack(self._run, self._trials, self._progress, saving=saving)]
         half = (len(self._trials) + 1) // 2
         halves = self._trials[:half], self._trials[half:]
-        saving = f"{ran_out}: trained in two stacks"
+        saving = f"{ran_out}: trained in two stacks" if self._ran_out else self._saving
         return [Stack(self._run, each, self._progress, saving=saving) for each in halves]
 
     def _broken(self) -> tuple[Ending, ...]:
@@ -247,9 +249,14 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         advice = "take a smaller batch_size, or fewer packs a GPU (pack.gpus)"
         return f"out of GPU memory: {said_of(error)}; {advice}"
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+    if _of_the_host(error):
         return f"out of memory on the host: {said_of(error)}; take a smaller batch_size"
     return f"{type(error).__name__}: {error}"
+
+
+def _of_the_host(error: Exception) -> bool:
+    """Whether the host's memory ran out."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def said_of(error: Exception) -> str:

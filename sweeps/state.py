@@ -198,6 +198,7 @@ def _reopened(state: State, event: Event) -> None:
     again with their brackets too, and the front is followed up once more.
     """
     keys = set(event["keys"])
+    state.parts.update(event.get("parts", {}))
     state.done = state.done and not keys
     for key in keys:
         state.endings.pop(key, None)

@@ -180,6 +180,7 @@ class _Supervisor:
                 raise RayGone(data["reason"])
             answer = answers[word](**data) if word in answers else None
             self._ray.answer(answer)
+            self._turned = time.monotonic()  # what we took to answer is no silence of Ray's
             if word == "done":
                 return
 

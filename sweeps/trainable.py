@@ -29,7 +29,9 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._home: Path | None = None
         node = ray.get_runtime_context().get_node_id()
         if (away := json.loads(config["away"]).get(node)) is not None:
-            job = self._away(job, away["folders"], away["writable"])
+            job = self._away(job, away["folders"], away["writable"], pack.name)
+        elif not job.parts.parent.is_dir():  # it came after all nodes had been asked
+            raise FileNotFoundError(f"{platform.node()} does not see {job.parts.parent}")
         self._messages = run_pack(pack, job)
         self._drop: dict[str, str] | None = None
         self._begun = False
@@ -58,14 +60,18 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         files = gather(self._home, but=EPOCHS) if self._home is not None else []
         return {"message": json.dumps(message.to_json()), "files": files, "done": False}
 
-    def _away(self, job: Job, folders: Mapping[str, str], writable: str | None) -> Job:
-        """The job on a node that does not see the folders of this machine's user."""
+    def _away(self, job: Job, folders: Mapping[str, str], writable: str | None, pack: str) -> Job:
+        """The job on a node that does not see the folders of this machine's user.
+
+        What a pack writes lies apart from what others write at the same time, for each sends its
+        own.
+        """
         prepared = {
             name: Path(folders.get(str(folder), folder)) for name, folder in job.prepared.items()
         }
         if writable is None:
             return dataclasses.replace(job, prepared=prepared)
-        self._home = Path(writable)
+        self._home = Path(writable) / pack
         return dataclasses.replace(
             job,
             prepared=prepared,

@@ -79,12 +79,12 @@ def run_pack(
 
 
 def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
-    """Takes one of the stacks an epoch further. Where it has outgrown its GPU's memory smaller ones
-    take its place, and the first of them is taken further."""
+    """Takes one of the stacks an epoch further. Where it breaks down others take its place, and the
+    first of them is taken further."""
     message = training[place].advance(drop)
-    if not training[place].outgrown:
+    if not training[place].divides:
         return message
-    training[place : place + 1] = training[place].smaller()
+    training[place : place + 1] = training[place].divided()
     return _advance(training, place, {})
 
 

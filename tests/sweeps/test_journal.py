@@ -249,8 +249,14 @@ def test_a_repair_keeps_the_sound_part_and_says_what_goes(path: Path, tmp_path: 
     for number, line in enumerate(lines):
         broken = b"".join([*lines[:number], line.replace(b"e", b"E", 1), *lines[number + 1 :]])
         path.write_bytes(broken)
-        with pytest.raises(JournalError, match=rf"journal.jsonl:{number + 1}: .*--repair keeps"):
+        keeps = "--repair keeps" if number else "start anew"
+        with pytest.raises(JournalError, match=rf"journal.jsonl:{number + 1}: .*{keeps}"):
             Journal(path)
+        if not number:
+            with pytest.raises(JournalError, match=r"nothing can be kept"):
+                Journal(path, repair=True)
+            assert path.read_bytes() == broken
+            continue
         with Journal(path, repair=True) as journal:
             assert journal.repaired is not None
             assert (journal.repaired.line, journal.repaired.gone) == (

@@ -102,6 +102,33 @@ def test_a_stack_that_still_does_not_fit_fails_by_name(
     assert sizes == ([20, 10, 10] if isinstance(error, torch.OutOfMemoryError) else [20])
 
 
+def test_of_a_stack_only_the_lane_fails_that_breaks_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(*GRID, "--name", "whole") == 0
+    whole = rows(tmp_path / "runs" / "whole", "trials")
+    guilty, train = whole[7], stack.train
+
+    def asserts(lanes: Any, *args: Any, **more: Any) -> Generator[Any, Any, None]:
+        if any(
+            (lane.seed, lane.config.loss_weights.alpha, lane.config.loss_weights.beta)
+            == (guilty["seed"], guilty["alpha"], guilty["beta"])
+            for lane in lanes
+        ):
+            raise AssertionError("a route to nowhere")
+        yield from train(lanes, *args, **more)
+
+    monkeypatch.setattr(stack, "train", asserts)
+    assert command(*GRID, "--name", "r") == 4
+    found = {row["key"]: row for row in rows(tmp_path / "runs" / "r", "trials")}
+    assert found[guilty["key"]]["reason"] == "AssertionError: a route to nowhere"
+    assert [key for key, row in found.items() if row["status"] == FAILED] == [guilty["key"]]
+    for row in whole:
+        if row is not guilty:
+            assert found[row["key"]]["validation_score"] == row["validation_score"]
+            assert found[row["key"]]["reason"] is None
+
+
 JOINT = (
     *("mrpc_grid", *LITTLE, "alpha=0.05", "beta=0.08", "seeds=[0]", "epochs=2", "start=[]"),
     *("experts=joint", "expert_start=fine_tuned", "--no-report", "--quiet"),

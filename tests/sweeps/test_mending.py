@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import stat
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from sweeps import stacks
+from sweeps import stacks, worker
 from sweeps.journal import read
 from sweeps.ledger import Ledger
 from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack, Trial
@@ -89,6 +92,45 @@ def test_a_damaged_journal_is_named_and_a_repair_gives_the_same_tables(
     (saved,) = run.glob("journal.jsonl.damaged-*")
     assert len(saved.read_bytes()) == len(whole)
     assert list(read(journal))[-1]["event"] == "closed"
+
+
+def test_wrong_words_are_refused_before_anything_is_cut(
+    run: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = run / "journal.jsonl"
+    flip(journal, journal.stat().st_size // 2)
+    before = journal.read_bytes()
+    assert command("--resume", str(run), "--repair", "budget.tiem=3") == 2
+    assert "'tiem'; did you mean time?" in capsys.readouterr().err
+    assert journal.read_bytes() == before
+    assert not list(run.glob("*.damaged-*"))
+
+
+def test_a_repair_takes_shared_files_as_it_has_written_them(
+    run: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of pyarrow writes the same content in other bytes."""
+    flip(run / "parts" / "examples.parquet", 100)
+    before = replay(read(run / "journal.jsonl")).parts["examples.parquet"]
+    monkeypatch.setattr(pq, "write_table", partial(pq.write_table, data_page_version="2.0"))
+    assert command("--resume", str(run), "--repair", "--no-report", "--quiet") == 0
+    assert replay(read(run / "journal.jsonl")).parts["examples.parquet"] != before
+    assert_same_tables(run, tmp_path / "wanted")
+    assert command("--resume", str(run), "--no-report", "--quiet") == 0
+
+
+def test_a_run_that_could_not_begin_leaves_its_name_free(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any) -> dict[str, str]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "write_shared_parts", full)
+        assert command(*FINISHED, "--name", "n", "--no-report", "--quiet") == 3
+    assert "--resume" not in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "n").exists()
+    assert command(*FINISHED, "--name", "n", "--no-report", "--quiet") == 0
 
 
 def test_a_repair_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

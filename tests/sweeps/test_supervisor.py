@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import Pipe
@@ -15,7 +16,8 @@ import pytest
 
 from mpc_router import outputs
 from mpc_router.outputs import open_prepared
-from sweeps import run, supervisor, tables
+from sweeps import display, run, supervisor, tables
+from sweeps.display import LiveDisplay
 from sweeps.job import Job
 from sweeps.journal import read
 from sweeps.line import Line
@@ -205,7 +207,12 @@ def test_failures_with_a_pack_in_between_that_goes_well_do_not_end_the_run(
     }
 
 
-def test_workers_that_never_start_end_the_run(sweep: Sweep, tmp_path: Path) -> None:
+@pytest.mark.parametrize("live", [False, True])
+def test_workers_that_never_start_end_the_run(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    if live:  # as on a terminal
+        monkeypatch.setattr(display, "make_display", lambda quiet: LiveDisplay())
     code, said = sweep({f"pack0{number}": unstarted for number in range(4)})
     assert code == 3
     assert "3 workers in a row did not start on this machine: no torch" in said
@@ -257,6 +264,35 @@ def test_a_ray_that_hangs_or_goes_ends_the_run_with_the_line_to_go_on(
     assert sentence in said
     assert f"what was done is safe, go on with python -m sweeps.run --resume {tmp_path}" in said
     assert len(rows(tmp_path / "r", "trials")) == 10
+
+
+def test_the_time_that_writing_tables_takes_is_no_silence_of_ray(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(self: tables.Refresh) -> None:
+        time.sleep(0.6)
+
+    def hesitates(player: Player, pack: dict[str, Any]) -> bool:
+        time.sleep(0.02)
+        return False
+
+    monkeypatch.setattr(tables.Refresh, "maybe", slowly)
+    monkeypatch.setattr(supervisor, "SILENCE", 0.5)
+    monkeypatch.setattr(supervisor, "TURN", 0.01)
+    code, said = sweep(dict.fromkeys(("pack00", "pack01"), hesitates))
+    assert code == 0, said
+
+
+def test_what_ended_the_run_is_said_though_its_tables_cannot_be_written(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    def loses_a_file(player: Player, pack: dict[str, Any]) -> bool:
+        (tmp_path / "r" / "parts" / "examples.parquet").unlink()
+        return gives_up(player, pack)
+
+    code, said = sweep({"pack01": loses_a_file})
+    assert code == 3
+    assert "Ray gave up: enough; what was done is safe, go on with " in said
 
 
 def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
