@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -181,8 +181,10 @@ class Away:
 
 
 @contextlib.contextmanager
-def supplied(sights: Sequence[Sight]) -> Iterator[dict[str, Away]]:
+def supplied(sights: Sequence[Sight], beat: Callable[[], None]) -> Iterator[dict[str, Away]]:
     """For the time of the block, every node that sees too little has what it lacks; by node.
+
+    `beat` is called whenever some more was sent.
 
     Raises:
         ReachError: a node does not answer, or got something else than was sent.
@@ -194,7 +196,7 @@ def supplied(sights: Sequence[Sight]) -> Iterator[dict[str, Away]]:
         folders = sorted({folder for each in sights for folder in each.missing})
         for number, folder in enumerate(folders):
             lacking = [each.node for each in sights if folder in each.missing]
-            _send(Path(folder), str(number), names, {node: posts[node] for node in lacking})
+            _send(Path(folder), str(number), names, {node: posts[node] for node in lacking}, beat)
         yield {
             each.node: Away(
                 folders={
@@ -210,7 +212,13 @@ def supplied(sights: Sequence[Sight]) -> Iterator[dict[str, Away]]:
             _each(names, {node: post.leave.remote() for node, post in posts.items()})
 
 
-def _send(folder: Path, to: str, names: Mapping[str, str], posts: Mapping[str, Any]) -> None:
+def _send(
+    folder: Path,
+    to: str,
+    names: Mapping[str, str],
+    posts: Mapping[str, Any],
+    beat: Callable[[], None],
+) -> None:
     """A folder to some nodes: read once, file by file, and compared when it is there."""
     for relative in listing(folder):
         name, known = f"{to}/{relative}", hashlib.sha256()
@@ -220,6 +228,7 @@ def _send(folder: Path, to: str, names: Mapping[str, str], posts: Mapping[str, A
                 known.update(chunk)
                 sent = ray.put(chunk)
                 _each(names, {node: each.take.remote(name, sent) for node, each in posts.items()})
+                beat()
                 if not (chunk := file.read(CHUNK)):
                     break
         got = _each(names, {node: each.digest.remote(name) for node, each in posts.items()})

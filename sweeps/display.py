@@ -27,6 +27,7 @@ from rich.text import Text
 
 from sweeps.journal import Journal
 from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
+from sweeps.signals import fall_silent, tell
 from sweeps.standing import Standing, front
 from sweeps.state import State
 
@@ -42,6 +43,12 @@ WHOLE_FAILURES = 5
 """Failed trials that are said in full; of later ones only how many."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read along is gone; the run goes on."""
+        fall_silent()
+
+
 class Display:
     """Says what happens, a line an event; also where there is no terminal, and with `--quiet`.
 
@@ -49,7 +56,7 @@ class Display:
     """
 
     def __init__(self, *, file: TextIO | None = None, quiet: bool = False) -> None:
-        self.console = Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
+        self.console = _Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
         self.quiet = quiet
         self._objectives: Mapping[str, str] = {}
         self._trials = 0
@@ -157,7 +164,7 @@ class Display:
 
     def abandon(self) -> None:
         """The last word before the process ends at once; called from a signal's handler."""
-        print("\nended at once; what is journaled is safe, --resume goes on", file=sys.stderr)
+        tell("\nended at once; what is journaled is safe, --resume goes on")
         sys.stderr.flush()
 
     def __enter__(self) -> Display:

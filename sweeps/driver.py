@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -103,12 +103,14 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
     _outlive_hogs()
     run = Path(wanted["job"]["parts"]).parent
-    with _supplied(wanted, run) as away:
+    with _supplied(wanted, run, lambda: line.ask("sending")) as away:
         _tuner(line, wanted, run, away).fit()
 
 
 @contextlib.contextmanager
-def _supplied(wanted: Mapping[str, Any], run: Path) -> Iterator[Mapping[str, reach.Away]]:
+def _supplied(
+    wanted: Mapping[str, Any], run: Path, beat: Callable[[], None]
+) -> Iterator[Mapping[str, reach.Away]]:
     """Every node has what packs train on; which of them are sent what they need, and how they see
     it.
 
@@ -120,7 +122,7 @@ def _supplied(wanted: Mapping[str, Any], run: Path) -> Iterator[Mapping[str, rea
         return
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
     try:
-        with reach.supplied(reach.look(prepared, run)) as away:
+        with reach.supplied(reach.look(prepared, run), beat) as away:
             yield away
     except reach.ReachError as error:
         raise SweepError(str(error)) from error
@@ -255,7 +257,7 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
         answer = self._line.ask("turn")
         if answer["end"]:
             self._end.set()
-        for trial in trials:
+        for trial in trials if answer["kill"] else ():
             actor = trial.temporary_state.ray_actor
             if (
                 actor is not None

@@ -63,6 +63,11 @@ class Outcome:
     used_up: str | None
     """The budget of which nothing is left."""
 
+    @property
+    def left(self) -> bool:
+        """Whether something is left to do."""
+        return bool(self.unended or self.unasked or self.unfinished)
+
 
 def _cores() -> int:
     """Processors that this process may use."""

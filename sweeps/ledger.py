@@ -75,7 +75,7 @@ class Ledger:
         """Packs that have said everything, or were lost."""
 
         self.lost: dict[str, str] = {}
-        """Packs whose worker was lost, with the reason."""
+        """Packs that were given up as their worker was lost, with the reason."""
 
     @property
     def state(self) -> State:

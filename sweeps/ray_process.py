@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,10 @@ OUTPUT: Final = "said"
 LINUX: Final = sys.platform == "linux"
 LEAVING: Final = 3.0
 """Seconds that Ray has for leaving a cluster, or where nobody can tell which processes are its."""
+
+
+STUCK: Final = 60
+"""Seconds that a word may take to get through."""
 
 
 class RayGone(SweepError):
@@ -91,6 +96,8 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
         raise SweepError(f"nothing answers at {address}; start the cluster, or leave out --address")
     with session_folder() as folder, contextlib.ExitStack() as stack:
         ours, theirs = socket.socketpair()
+        for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # who stops amid a word is gone
+            ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", STUCK, 0))
         lifeline, kept = os.pipe()  # at its end when this process is, whatever ends it
         stack.callback(os.close, kept)
         line = Line(Connection(ours.detach()))
@@ -131,4 +138,5 @@ def _end(process: subprocess.Popen[bytes], folder: Path, *, seconds: float) -> N
         process.wait(seconds)
     end_session(folder)
     process.kill()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(LEAVING)

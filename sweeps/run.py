@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import shutil
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.arguments import check_flags, mode, parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
-from sweeps.signals import EXIT_CODES, Terminated, terminable
+from sweeps.signals import EXIT_CODES, Terminated, tell, terminable
 
 if TYPE_CHECKING:
     from sweeps.display import Display
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_error(text: str, code: int) -> int:
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    tell(f"error: {' '.join(text.split())}")
     return code
 
 
@@ -182,8 +183,9 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
         make_run(run, mode=mode(args))
     except FileExistsError as error:
         raise InputError(f"{run} exists; give another --name") from error
-    with Journal(run / JOURNAL_FILE) as journal:
+    with contextlib.ExitStack() as stack:
         try:
+            journal = stack.enter_context(Journal(run / JOURNAL_FILE))
             shared = worker.write_shared_parts([each.inputs for each in ready], run / PARTS_FOLDER)
             journal.append(
                 "opened",
@@ -203,6 +205,7 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
 def _resume(args: argparse.Namespace) -> int:
     from sweeps import changes, mending, origins, worker
     from sweeps.display import make_display
+    from sweeps.execution import STOP_FILE
     from sweeps.journal import Journal, sound_part
     from sweeps.preparation import prepare_sets
 
@@ -224,6 +227,7 @@ def _resume(args: argparse.Namespace) -> int:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
         _end_orphans(display)
         mending.clear(args.resume)
+        (args.resume / STOP_FILE).unlink(missing_ok=True)  # it was meant for the last session
         study = _resumed_study(args, journal.state)
         _check_gpus(args, study)
         if not args.repair:
@@ -296,20 +300,15 @@ def _sweep(
         failure = failure or error
     if failure is not None or outcome is None:
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
-    if outcome.signal is not None:
-        print(
+    if outcome.signal is not None and outcome.left:
+        tell(
             f"stopped by {signal.Signals(outcome.signal).name}: {outcome.unended} trials have not "
-            f"ended; go on with {_again(run)}",
-            file=sys.stderr,
+            f"ended; go on with {_again(run)}"
         )
         return EXIT_CODES[signal.Signals(outcome.signal)]
     _show(args, run)
-    if (
-        outcome.used_up
-        and not outcome.lost
-        and (outcome.unended or outcome.unasked or outcome.unfinished)
-    ):
-        print(_spent(outcome, run), file=sys.stderr)
+    if outcome.used_up and not outcome.lost and outcome.left:
+        tell(_spent(outcome, run))
     elif outcome.unended or outcome.unasked:
         reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
         asked = f", {outcome.unasked} points were not asked" if outcome.unasked else ""
@@ -317,9 +316,7 @@ def _sweep(
             f"{outcome.unended} trials have not ended{asked} ({reasons}); go on with {_again(run)}"
         )
     if outcome.failed:
-        print(
-            f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why", file=sys.stderr
-        )
+        tell(f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why")
         return 4
     return 0
 
@@ -360,7 +357,7 @@ def _show(args: argparse.Namespace, run: Path) -> None:
         if not args.no_report:
             print(f"report: {write_report(loaded)}")
     except RunError as error:
-        print(f"no front: {error}", file=sys.stderr)
+        tell(f"no front: {error}")
 
 
 def _dry_run(args: argparse.Namespace, study: Study) -> int:

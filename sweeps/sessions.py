@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -21,6 +22,9 @@ LOCK: Final = ".mpc-router-session"
 
 LEADER: Final = "leader"
 """In the folder: number and start of the process that leads the session, and of which boot."""
+
+DYING: Final = 10.0
+"""Seconds that killed processes have to be gone: one that waits for a disk may never be."""
 
 _SHORT: Final = 20
 """Sockets lie in the folder, and a socket's path has at most 107 characters."""
@@ -56,24 +60,34 @@ class Orphans:
 
     folders: int
     processes: int
+    undying: tuple[int, ...] = ()
+    """Processes that cannot be ended: they wait for a disk or a driver."""
 
     def __str__(self) -> str:
         rest = f" and {self.processes} processes" if self.processes else ""
         where = "a temporary folder" if self.folders == 1 else f"{self.folders} temporary folders"
-        return f"runs that were killed had left {where}{rest} of Ray's; that is gone now"
+        gone = f"runs that were killed had left {where}{rest} of Ray's"
+        if not self.undying:
+            return f"{gone}; that is gone now"
+        pids = ", ".join(map(str, self.undying))
+        return f"{gone}; not even kill -9 ends process {pids}"
 
 
 def remove_orphans() -> Orphans:
     """Ends and removes what killed processes have left: folders of ours whose lock nobody holds,
     and who was at work there."""
     folders = ended = 0
+    undying: list[int] = []
     for path in _parent().glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), path.open("rb") as lock:
+            if path.parent.stat().st_uid != os.getuid():
+                continue  # on a shared machine anybody may have given it our names
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ended += end_session(path.parent)
-            folders += 1
-            shutil.rmtree(path.parent, ignore_errors=True)
-    return Orphans(folders=folders, processes=ended)
+            count, left = end_session(path.parent)
+            folders, ended, undying = folders + 1, ended + count, undying + left
+            if not left:
+                shutil.rmtree(path.parent, ignore_errors=True)
+    return Orphans(folders=folders, processes=ended, undying=tuple(undying))
 
 
 def lead(folder: Path, pid: int) -> None:
@@ -82,17 +96,19 @@ def lead(folder: Path, pid: int) -> None:
         (folder / LEADER).write_text(json.dumps([leader.pid, leader.start, boot()]))
 
 
-def end_session(folder: Path) -> int:
-    """Kills everybody of a folder's session and waits until all are gone; how many there were."""
+def end_session(folder: Path) -> tuple[int, list[int]]:
+    """Kills everybody of a folder's session and waits until all are gone; how many there were, and
+    who is still there after some seconds."""
     try:
         pid, start, when = json.loads((folder / LEADER).read_text())
-    except (OSError, ValueError):
-        return 0
+    except (OSError, ValueError, TypeError):
+        return 0, []
     found = members({pid: start}, processes()) if when == boot() else []
     left = {(each.pid, each.start): each for each in found}
-    while left:
+    end = time.monotonic() + DYING
+    while left and time.monotonic() < end:
         kill(left.values())
         time.sleep(0.02)
         running = {(each.pid, each.start) for each in processes().values()}
         left = {name: each for name, each in left.items() if name in running}
-    return len(found)
+    return len(found), [pid for pid, _ in left]

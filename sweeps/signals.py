@@ -1,5 +1,5 @@
 """Ctrl-C, SIGTERM and a terminal that goes: the first asks for a clean stop, another Ctrl-C ends at
-once."""
+once. And what is said when nobody listens any more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final
@@ -65,9 +66,11 @@ class CleanStop:
 
     def _hear(self, number: signal.Signals) -> None:
         if self.number is not None and number == signal.SIGINT:
-            self._last_words()
-            kill(descendants(os.getpid()))
-            os._exit(EXIT_CODES[signal.SIGINT])
+            try:
+                self._last_words()
+            finally:
+                kill(descendants(os.getpid()))
+                os._exit(EXIT_CODES[signal.SIGINT])
         self.number = self.number or number
 
 
@@ -90,6 +93,21 @@ def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals
     finally:
         for number, other in before.items():
             signal.signal(number, other)
+
+
+def tell(text: str) -> None:
+    """A line on stderr, if anybody listens: Ctrl-C ends the `tee` of a pipe too."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        fall_silent()
+
+
+def fall_silent() -> None:
+    """What is said on stderr goes nowhere from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())
+    os.close(nowhere)
 
 
 def _leave_terminal() -> None:

@@ -18,6 +18,9 @@ from sweeps.records import BETWEEN, Message, Pack, SweepError
 TURN: Final = 0.2
 """Seconds between two looks at the surroundings, where nobody says anything."""
 
+PAUSE: Final = 5.0
+"""Seconds between two looks beyond which they do not count as silence of packs."""
+
 SILENCE: Final = 60.0
 """Seconds without a turn of Ray's loop after which it is taken to hang."""
 
@@ -143,7 +146,7 @@ class _Supervisor:
         self._failed = 0
         """Packs in a row whose surroundings failed."""
 
-        self._turned = self._moved = time.monotonic()
+        self._turned = self._moved = self._looked = time.monotonic()
         self._begun = False
         self._stopping: float | None = None
 
@@ -156,7 +159,7 @@ class _Supervisor:
         try:
             self._answer()
         except RayGone:
-            if self._stopping is None:
+            if self._stopping is None and not self._stopped():
                 raise  # else it may have been ended by who has stopped this run
 
     def _answer(self) -> None:
@@ -170,6 +173,7 @@ class _Supervisor:
             "lost": self._lost,
         }
         while not self._stopped_long_ago():
+            self._allow_for_pauses()
             asked = self._ray.question(TURN)
             if asked is None:
                 self._watch_ray()
@@ -199,7 +203,8 @@ class _Supervisor:
     def _next(self) -> dict[str, Any]:
         """The next pack; None where there is none now, or for good."""
         batches, ledger = self._batches, self._ledger
-        pack = None if ledger.used_up() else batches.take()
+        done = self._stopping is not None or ledger.used_up() is not None
+        pack = None if done else batches.take()
         if pack is not None:
             ledger.over.discard(pack.name)
             self._out[pack.name] = pack
@@ -254,6 +259,15 @@ class _Supervisor:
         self._out.pop(pack, None)
         self._spoke.pop(pack, None)
         self._condemned.pop(pack, None)
+
+    def _allow_for_pauses(self) -> None:
+        """Time in which this process was busy or suspended is nobody's silence."""
+        now = time.monotonic()
+        if (gone := now - self._looked) > PAUSE:
+            self._moved += gone
+            self._spoke = {pack: then + gone for pack, then in self._spoke.items()}
+            self._condemned = {pack: then + gone for pack, then in self._condemned.items()}
+        self._looked = now
 
     def _watch_ray(self) -> None:
         silent = time.monotonic() - self._turned

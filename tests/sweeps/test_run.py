@@ -332,3 +332,37 @@ def test_what_would_be_passed_over_or_wait_for_ever_is_refused(
     assert says in said.err
     assert len(said.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+IN_PROCESS = """
+import sys
+from pathlib import Path
+import pytest
+from sweeps import run
+from tests.sweeps.conftest import in_process
+in_process(pytest.MonkeyPatch(), Path(sys.argv[1]))
+sys.exit(run.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("learning_rate=1e30",)], ids=["sound", "failing"])
+def test_a_run_goes_on_when_nobody_listens_any_more(
+    prepared_folder: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Of `2>&1 | tee log`, say, whose tee has ended."""
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX, *words),
+            *("seeds=[0]", "pack.points=1", "--sample", "--no-report", "--quiet"),
+            *("--out", str(tmp_path), "--name", "r"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline()
+        running.stderr.close()
+    assert running.returncode == (4 if words else 0)
+    statuses = {row["status"] for row in rows(tmp_path / "r", "trials")}
+    assert statuses == ({"FAILED"} if words else {"COMPLETED"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps import sessions
 from sweeps.sessions import LOCK, PREFIX, lead, remove_orphans, session_folder
 
 
@@ -72,3 +74,44 @@ def test_what_was_left_is_said(parent: Path) -> None:
     (parent / f"{PREFIX}left" / LOCK).touch()
     assert "a temporary folder of Ray's" in str(remove_orphans())
     assert not (parent / f"{PREFIX}left").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by /proc")
+def test_who_cannot_be_ended_is_named_and_holds_nobody_up(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = parent / f"{PREFIX}left"
+    left.mkdir()
+    (left / LOCK).touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    ) as process:
+        lead(left, process.pid)
+        monkeypatch.setattr(sessions, "kill", lambda _: None)  # as of one that waits for a disk
+        monkeypatch.setattr(sessions, "DYING", 0.1)
+        found = remove_orphans()
+        assert found.undying == (process.pid,)
+        assert f"not even kill -9 ends process {process.pid}" in str(found)
+        assert left.exists()
+        process.kill()
+    assert remove_orphans().undying == ()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("leader", ["null", "3", "[]", "{", '["a", "b", "c"]'])
+def test_a_leader_that_is_none_is_passed_over(parent: Path, leader: str) -> None:
+    left = parent / f"{PREFIX}left"
+    left.mkdir()
+    (left / LOCK).touch()
+    (left / "leader").write_text(leader)
+    assert remove_orphans().processes == 0
+    assert not left.exists()
+
+
+def test_a_folder_of_another_user_is_let_be(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = parent / f"{PREFIX}theirs"
+    theirs.mkdir()
+    (theirs / LOCK).touch()
+    monkeypatch.setattr(os, "getuid", lambda: theirs.stat().st_uid + 1)
+    assert remove_orphans().folders == 0
+    assert theirs.exists()

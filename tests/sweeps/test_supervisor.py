@@ -20,9 +20,10 @@ from sweeps import display, run, supervisor, tables
 from sweeps.display import LiveDisplay
 from sweeps.job import Job
 from sweeps.journal import read
+from sweeps.ledger import Ledger
 from sweeps.line import Line
 from sweeps.ray_process import RayProcess
-from sweeps.records import pack_from
+from sweeps.records import Message, Pack, pack_from
 from sweeps.worker import run_pack
 from tests.sweeps.conftest import FIX, assert_same_tables, in_process, rows
 
@@ -281,6 +282,41 @@ def test_the_time_that_writing_tables_takes_is_no_silence_of_ray(
     monkeypatch.setattr(supervisor, "TURN", 0.01)
     code, said = sweep(dict.fromkeys(("pack00", "pack01"), hesitates))
     assert code == 0, said
+
+
+def test_after_a_stop_no_pack_is_given_any_more(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def stops(player: Player, pack: dict[str, Any]) -> bool:
+        (tmp_path / "r" / "stop").touch()
+        while not player.turn():
+            pass
+        given.append(player.line.ask("next")["pack"])
+        return True
+
+    assert sweep({"pack01": stops})[0] == 143
+    assert given == [None]
+
+
+def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Ledger.heard
+
+    def suspended(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
+        time.sleep(0.7)
+        return real(self, pack, message)
+
+    def turns(player: Player, pack: dict[str, Any]) -> bool:
+        player.turn()
+        return False
+
+    monkeypatch.setattr(Ledger, "heard", suspended)
+    monkeypatch.setattr(supervisor, "PAUSE", 0.5)
+    code, said = sweep({"pack00": turns}, "pack.timeout=0.6", "pack.points=5")
+    assert (code, "lost its worker" in said) == (0, False)
 
 
 def test_what_ended_the_run_is_said_though_its_tables_cannot_be_written(
