@@ -43,10 +43,12 @@ WHOLE_FAILURES = 5
 """Failed trials that are said in full; of later ones only how many."""
 
 
-class _Console(Console):
+class LastingConsole(Console):
+    """One that outlasts whoever reads along."""
+
     def on_broken_pipe(self) -> None:
-        """Whoever read along is gone; the run goes on."""
-        fall_silent()
+        """The run goes on."""
+        fall_silent(self.file)
 
 
 class Display:
@@ -56,7 +58,7 @@ class Display:
     """
 
     def __init__(self, *, file: TextIO | None = None, quiet: bool = False) -> None:
-        self.console = _Console(file=file or sys.stderr, highlight=False, soft_wrap=True)
+        self.console = LastingConsole(file=file or sys.stderr, highlight=False, soft_wrap=True)
         self.quiet = quiet
         self._objectives: Mapping[str, str] = {}
         self._trials = 0

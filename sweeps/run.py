@@ -344,18 +344,17 @@ def _again(run: Path) -> str:
 
 def _show(args: argparse.Namespace, run: Path) -> None:
     """The front in the terminal, and the report."""
-    from rich.console import Console
-
     from analysis.front import print_front
     from analysis.load import RunError, load_run
     from analysis.report import write_report
+    from sweeps.display import LastingConsole
 
     try:
         loaded = load_run(run)
-        print_front(loaded, Console())
-        print(f"run: {run}")
+        print_front(loaded, LastingConsole())
+        tell(f"run: {run}", sys.stdout)
         if not args.no_report:
-            print(f"report: {write_report(loaded)}")
+            tell(f"report: {write_report(loaded)}", sys.stdout)
     except RunError as error:
         tell(f"no front: {error}")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sweeps.axes import Axis
-from sweeps.durable import FILE_MODE
+from sweeps.durable import take_rights
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -219,8 +219,8 @@ def write_view(
             for batch in batches
             for place in range(len(batch.proposals))
         )
-        fresh.chmod(path.parent.stat().st_mode & FILE_MODE)  # its own folder is a temporary one
         fresh.replace(path)
+        take_rights(path)
 
 
 _DIRECTION: Final[Mapping[str, Literal["maximize", "minimize"]]] = {

@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final
+from typing import IO, Final, TextIO
 
 from cluster.processes import descendants, kill
 
@@ -95,18 +95,20 @@ def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals
             signal.signal(number, other)
 
 
-def tell(text: str) -> None:
-    """A line on stderr, if anybody listens: Ctrl-C ends the `tee` of a pipe too."""
+def tell(text: str, file: TextIO | None = None) -> None:
+    """A line on stderr, or on another file, if anybody listens: Ctrl-C ends the `tee` of a pipe
+    too."""
+    file = file or sys.stderr
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=file, flush=True)
     except BrokenPipeError:
-        fall_silent()
+        fall_silent(file)
 
 
-def fall_silent() -> None:
-    """What is said on stderr goes nowhere from now on."""
+def fall_silent(file: IO[str]) -> None:
+    """What is said on it goes nowhere from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stderr.fileno())
+    os.dup2(nowhere, file.fileno())
     os.close(nowhere)
 
 

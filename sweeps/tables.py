@@ -121,7 +121,7 @@ def _unlike(state: State) -> list[str]:
     return [
         f"{pack} was interrupted and gave other numbers when it was trained again ({how}){more}: "
         "the run's trials come from machines, programs or GPUs that do not give the same numbers. "
-        "Every trial's are those of one of them."
+        "A router's are those of one of them; a joint trial may have gone on elsewhere."
     ]
 
 

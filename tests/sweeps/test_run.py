@@ -353,16 +353,17 @@ def test_a_run_goes_on_when_nobody_listens_any_more(
     with subprocess.Popen(
         [
             *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX, *words),
-            *("seeds=[0]", "pack.points=1", "--sample", "--no-report", "--quiet"),
+            *("seeds=[0]", "pack.points=1", "--sample", "--quiet"),
             *("--out", str(tmp_path), "--name", "r"),
         ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         cwd=Path(__file__).resolve().parents[2],
     ) as running:
-        assert running.stderr is not None
-        assert running.stderr.readline()
-        running.stderr.close()
+        assert running.stdout is not None
+        assert running.stdout.readline()
+        running.stdout.close()
     assert running.returncode == (4 if words else 0)
     statuses = {row["status"] for row in rows(tmp_path / "r", "trials")}
     assert statuses == ({"FAILED"} if words else {"COMPLETED"})
+    assert (tmp_path / "r" / "report.html").exists() is not bool(words)
