@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-long chaos check format bench bench-analysis bench-journal bench-search docs clean
+.PHONY: quickstart test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,6 +20,10 @@ test-long: .venv/.dev  ## what takes minutes: a sweep over three local nodes
 CHAOS ?= --rounds 50
 chaos: .venv/.dev  ## sweeps whose processes are killed at random, resumed and compared (an hour)
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+FUZZ ?= --count 1000
+fuzz: .venv/.dev  ## bad input of every kind from a seed: no traceback, one message, nothing left (minutes)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 check: .venv/.dev  ## what else CI runs: format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpc_router.messages import one_line
 from sweeps.arguments import check_flags, mode, parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, tell, terminable
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_error(text: str, code: int) -> int:
-    tell(f"error: {' '.join(text.split())}")
+    tell(f"error: {one_line(text)}")
     return code
 
 

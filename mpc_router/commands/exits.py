@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from mpc_router.messages import one_line
+
 DONE: Final = 0
 BAD_INPUT: Final = 2
 SURROUNDINGS: Final = 3
@@ -68,7 +70,7 @@ def ended(command: Callable[[], int], *, stopped: str = "stopped; what is cached
 
 def say_error(text: str, code: int) -> int:
     """Says it in one line on stderr; gives the code back."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"error: {one_line(text)}", file=sys.stderr)
     return code
 
 
