@@ -191,10 +191,10 @@ def _down(args: argparse.Namespace) -> int:
         return 0
     with state.locked(args.folder):
         found = state.read(args.folder)
+        if found is None:  # then a `token` that lies there is none of ours
+            print("nothing is up")
+            return 0
         ended, forced = nodes.end(args.folder, found)
-    if found is None:
-        print("nothing is up")
-        return 0
     hard = f", {forced} of them by SIGKILL" if forced else ""
     print(f"ended {len(found.nodes)} nodes at {found.address}: {ended} processes{hard}")
     return 0

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cluster import state
+from cluster import private, state
 from cluster.processes import boot, processes
 from cluster.state import LOOPBACK, TOKEN, Cluster, Node, Refused
 
@@ -101,11 +100,10 @@ def start(wanted: Wanted, folder: Path) -> Cluster:
         Refused: a node ended, or not all were up in time; the others still run.
     """
     end = time.monotonic() + wanted.timeout
-    state.write_private(folder / TOKEN, secrets.token_hex(32))
-    parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SHORT else "/tmp"
+    private.write(folder / TOKEN, secrets.token_hex(32))
     cluster = Cluster(
         address=f"{LOOPBACK}:{wanted.port}",
-        temporary=tempfile.mkdtemp(prefix=PREFIX, dir=parent),
+        temporary=tempfile.mkdtemp(prefix=PREFIX, dir=private.temporary_parent(SHORT)),
         boot=boot(),
     )
     state.write(folder, cluster)
@@ -241,8 +239,10 @@ def end(folder: Path, cluster: Cluster | None) -> tuple[int, int]:
         if left := cluster.processes():
             numbers = ", ".join(str(each.pid) for each in left)
             raise Refused(f"still there after SIGKILL: {numbers}; call down again", 3)
-        if Path(cluster.temporary).name.startswith(PREFIX):
-            shutil.rmtree(cluster.temporary, ignore_errors=True)
+        temporary = Path(cluster.temporary)
+        if temporary.name.startswith(PREFIX):
+            with contextlib.suppress(OSError), private.entered(temporary) as number:
+                private.remove(number, temporary)
     state.remove(folder)
     return len(asked | forced), len(forced)
 
@@ -263,8 +263,10 @@ def _signal_all(cluster: Cluster, number: signal.Signals, *, seconds: float) -> 
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """What nodes are started with: nothing of Ray's but ours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    """What nodes are started with: nothing of Ray's but ours, and no secrets, for workers of every
+    sweep would have them."""
+    known = private.without_secrets(os.environ)
+    kept = {name: value for name, value in known.items() if not name.startswith("RAY_")}
     return {**kept, **SETTINGS, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
 
 

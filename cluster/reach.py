@@ -22,6 +22,8 @@ from typing import Any, Final
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster import private
+
 PREFIX: Final = "mpcr-node-"
 LOCK: Final = ".mpc-router-node"
 """Both are ours alone: of a folder that has the one and not the other we let be."""
@@ -138,14 +140,19 @@ class Outpost:
     """
 
     def __init__(self) -> None:
-        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
-            with contextlib.suppress(OSError), path.open("rb") as lock:
+        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            with (
+                contextlib.suppress(OSError),
+                private.entered(path) as folder,
+                private.opened(folder, LOCK) as lock,
+            ):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path.parent, ignore_errors=True)
+                private.remove(folder, path)
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         fresh = self._folder / f"{LOCK}.new"
         self._lock = fresh.open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        fresh.chmod(0o600)
         fresh.rename(self._folder / LOCK)  # seen by others only when it is held
 
     def folder(self) -> str:

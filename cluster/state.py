@@ -7,14 +7,14 @@ import dataclasses
 import fcntl
 import json
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import platformdirs
 
+from cluster import private
 from cluster.processes import Process, boot, members, processes
 
 LOOPBACK: Final = "127.0.0.1"
@@ -85,25 +85,43 @@ def token_of(address: str) -> Path | None:
 def read(folder: Path) -> Cluster | None:
     """What was started there; None if nothing was.
 
+    It names processes to be ended: it is believed only if folder and file are ours, and no other
+    user may change them.
+
     Raises:
-        Refused: the file says nothing that can be understood.
+        Refused: they are not, or the file says nothing that can be understood.
     """
     try:
-        tree = json.loads((folder / STATE).read_text())
-        nodes = tuple(Node(**node) for node in tree.pop("nodes"))
-        return Cluster(**tree, nodes=nodes)
+        with private.entered(folder, link=True) as number:
+            return _cluster(json.loads(private.read(number, STATE)))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise Refused(
+            f"{folder / STATE} is not to be believed ({error.strerror or error}); its "
+            "folder must be yours, of mode 700, and so must the file, of mode 600",
+            3,
+        ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(
             f"{folder / STATE} cannot be read; end its processes by hand, then delete it", 3
         ) from error
 
 
+def _cluster(tree: Any) -> Cluster:
+    nodes = tuple(Node(**node) for node in tree.pop("nodes"))
+    made = Cluster(**tree, nodes=nodes)
+    words = (made.address, made.temporary, made.boot, *(node.name for node in nodes))
+    numbers = [number for node in nodes for number in (node.pid, node.start)]
+    if not all(type(word) is str for word in words) or not all(type(n) is int for n in numbers):
+        raise TypeError("a word where a number is meant, or the other way round")
+    return made
+
+
 def write(folder: Path, cluster: Cluster) -> None:
     """Keeps it, whole or not at all."""
     fresh = folder / f"{STATE}.new"
-    write_private(fresh, json.dumps(dataclasses.asdict(cluster), indent=1))
+    private.write(fresh, json.dumps(dataclasses.asdict(cluster), indent=1))
     fresh.replace(folder / STATE)
 
 
@@ -111,13 +129,6 @@ def remove(folder: Path) -> None:
     """Forgets the cluster and its token."""
     for name in (TOKEN, STATE):
         (folder / name).unlink(missing_ok=True)
-
-
-def write_private(path: Path, text: str) -> None:
-    """A new file that only its owner may read, from its first byte on."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
 
 
 def make_private(folder: Path) -> None:
@@ -128,11 +139,14 @@ def make_private(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        with private.entered(folder, link=True):
+            pass
+    except private.NotPrivate as error:
+        raise Refused(
+            f"--folder {folder} is open to others; give one that is yours alone", 2
+        ) from error
     except OSError as error:
         raise Refused(f"--folder {folder} cannot be used: {error.strerror}", 2) from error
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise Refused(f"--folder {folder} is open to others; give one that is yours alone", 2)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise Refused(f"--folder {folder} cannot be written to; give another", 2)
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray import cloudpickle, tune
+from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.tune.error import TuneError
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -32,6 +33,7 @@ from cluster import reach
 from cluster.processes import descendants, kill
 from sweeps.line import Line
 from sweeps.records import SweepError
+from sweeps.sessions import RAY
 from sweeps.trainable import PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
@@ -83,7 +85,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
             num_cpus=max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
             object_store_memory=100 * 2**20,
             include_dashboard=False,
-            _temp_dir=wanted["folder"],
+            _temp_dir=f"{wanted['folder']}/{RAY}",
             **common,
         )
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -102,6 +104,7 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the line gives, as many at a time as are wanted."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
     _outlive_hogs()
+    _keep_errors()
     run = Path(wanted["job"]["parts"]).parent
     with _supplied(wanted, run, lambda: line.ask("sending")) as away:
         _tuner(line, wanted, run, away).fit()
@@ -281,14 +284,21 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
         self._line.ask("lost", pack=_pack_name(trial), reason=_reason(error), how=_how(error))
 
 
+def _keep_errors() -> None:
+    """Tune pickles what a trial ends with into a file, and unpickles that later; on a cluster it
+    may lie where others can put their own. Here it is kept in this process alone."""
+
+    def handle_error(trial: Any, error: Exception | None = None) -> None:
+        trial.run_metadata.num_failures += 1
+        trial.temporary_state.error = error  # which Tune never writes
+
+    Trial.handle_error = handle_error
+
+
 def _error(trial: Any) -> Exception | None:
-    """What a trial has just ended with: Tune keeps it in a file, and in the run's storage later."""
-    try:
-        with open(trial.pickled_error_file, "rb") as file:
-            found: Exception = cloudpickle.load(file)
-    except (OSError, TypeError, EOFError):
-        return None
-    return found
+    """What a trial has just ended with."""
+    error: Exception | None = getattr(trial.temporary_state, "error", None)
+    return error
 
 
 def _how(error: Exception | None) -> str:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
+from cluster.private import without_secrets
 from cluster.state import token_of
 
 QUIET: Final = {
@@ -24,6 +25,16 @@ QUIET: Final = {
     "RAY_NUM_REDIS_GET_RETRIES": "3",  # who is refused once is refused twenty times
 }
 
+UV: Final = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+"""Whether Ray, under `uv run`, packs up the current folder and starts workers from that."""
+
+TUNE: Final = ("TUNE_", "RAY_TUNE_", "RAY_TRAIN_", "RAY_AIR_")
+"""What somebody else's sweep, or a worker that this command runs in, tells Tune: ours is none of
+its business."""
+
+MASKS: Final = "RAY_EXPERIMENTAL_NOSET_"
+"""Of a machine: that Ray is not to choose the visible devices."""
+
 LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -33,19 +44,35 @@ def environment(address: str | None, given: Mapping[str, str] = os.environ) -> d
     An embedded Ray (no `address`) keeps to 127.0.0.1 and asks for a token that only its own
     processes know, which is never written to disk. A cluster that is joined decides both itself.
     The mode is said in any case: Ray's own default depends on how it was started.
+
+    An embedded Ray runs on this machine with this interpreter, wherever the command was called: in
+    a job, a task or an actor of another Ray, whose runtime environment and hooks are not its, or
+    under `uv run`. One that is joined hears what a job says of itself; `uv run` only if the user
+    sets Ray's variable, for its nodes have environments of their own.
+
+    Secrets stay in the process that prepares; Tune would hand some to its workers, by way of logs.
     """
-    environ = {**given, **QUIET}
+    known = without_secrets(given)
+    ours = {name: value for name, value in known.items() if not name.startswith(TUNE)}
+    if address is None:
+        ours = {name: value for name, value in ours.items() if not _of_another_ray(name)}
+    environ = {UV: "0", **ours, **QUIET}
     if address is None:
         environ[LOOPBACK] = "0"  # with clusters "disabled", every part binds to 127.0.0.1
         environ["RAY_AUTH_MODE"] = "token"
         environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        environ.pop("RAY_ADDRESS", None)  # an address in the environment would be joined
         return environ
     known = _find_token(address, environ)
     environ.setdefault("RAY_AUTH_MODE", "token" if known else "disabled")
     if keeps_to_loopback(address):
         environ[LOOPBACK] = "0"  # else Ray puts this machine's outer address for 127.0.0.1
     return environ
+
+
+def _of_another_ray(name: str) -> bool:
+    """Whether a variable tells a process of a Ray that it belongs to (`RAY_ADDRESS`, a job's
+    configuration, a hook): those that set up Ray's core are written in small letters."""
+    return name.startswith("RAY_") and name[4:5].isupper() and not name.startswith(MASKS)
 
 
 def _find_token(address: str, environ: dict[str, str]) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cluster import private
 from cluster.processes import boot, kill, members, processes
 
 PREFIX: Final = "mpcr-ray-"
@@ -22,6 +21,9 @@ LOCK: Final = ".mpc-router-session"
 
 LEADER: Final = "leader"
 """In the folder: number and start of the process that leads the session, and of which boot."""
+
+RAY: Final = "r"
+"""Below it, Ray's own: Ray opens its folder, and every one in it, to all users of the machine."""
 
 DYING: Final = 10.0
 """Seconds that killed processes have to be gone: one that waits for a disk may never be."""
@@ -32,26 +34,23 @@ _SHORT: Final = 20
 
 @contextlib.contextmanager
 def session_folder() -> Iterator[Path]:
-    """A folder that only we may read, for Ray's session and Tune's own files.
+    """A folder that only we may enter, for Ray's session and Tune's own files.
 
     It goes with the block. What a killed process had to leave behind goes when the next one comes:
     a folder of ours whose lock nobody holds.
     """
-    parent = _parent()
+    parent = private.temporary_parent(_SHORT)
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     fresh = folder / f"{LOCK}.new"
-    with fresh.open("wb") as lock:
+    with private.entered(folder) as number, fresh.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        fresh.chmod(0o600)
         fresh.rename(folder / LOCK)  # seen by others only when it is held
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _parent() -> Path:
-    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= _SHORT else "/tmp")
+            private.remove(number, folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,35 +74,47 @@ class Orphans:
 
 def remove_orphans() -> Orphans:
     """Ends and removes what killed processes have left: folders of ours whose lock nobody holds,
-    and who was at work there."""
+    and who was at work there.
+
+    On a shared machine anybody may give anything our names: of what others own, may enter or have
+    put a link to, we let be.
+    """
     folders = ended = 0
     undying: list[int] = []
-    for path in _parent().glob(f"{PREFIX}*/{LOCK}"):
-        with contextlib.suppress(OSError), path.open("rb") as lock:
-            if path.parent.stat().st_uid != os.getuid():
-                continue  # on a shared machine anybody may have given it our names
+    for path in private.temporary_parent(_SHORT).glob(f"{PREFIX}*"):
+        with (
+            contextlib.suppress(OSError),
+            private.entered(path) as folder,
+            private.opened(folder, LOCK) as lock,
+        ):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            count, left = end_session(path.parent)
+            count, left = end_session(path)
             folders, ended, undying = folders + 1, ended + count, undying + left
             if not left:
-                shutil.rmtree(path.parent, ignore_errors=True)
+                private.remove(folder, path)
     return Orphans(folders=folders, processes=ended, undying=tuple(undying))
 
 
 def lead(folder: Path, pid: int) -> None:
     """Notes who leads the session of a folder."""
     if (leader := processes().get(pid)) is not None:
-        (folder / LEADER).write_text(json.dumps([leader.pid, leader.start, boot()]))
+        private.write(folder / LEADER, json.dumps([leader.pid, leader.start, boot()]))
 
 
 def end_session(folder: Path) -> tuple[int, list[int]]:
     """Kills everybody of a folder's session and waits until all are gone; how many there were, and
-    who is still there after some seconds."""
+    who is still there after some seconds.
+
+    Who leads it is believed only if folder and file are ours, and no other user may change them.
+    """
     try:
-        pid, start, when = json.loads((folder / LEADER).read_text())
+        with private.entered(folder) as number:
+            pid, start, when = json.loads(private.read(number, LEADER))
     except (OSError, ValueError, TypeError):
         return 0, []
-    found = members({pid: start}, processes()) if when == boot() else []
+    if when != boot() or not (type(pid) is type(start) is int):
+        return 0, []
+    found = members({pid: start}, processes())
     left = {(each.pid, each.start): each for each in found}
     end = time.monotonic() + DYING
     while left and time.monotonic() < end:
