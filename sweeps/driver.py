@@ -38,6 +38,10 @@ from sweeps.trainable import PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
 LOW_ON_MEMORY: Final = "the node running low on memory"
+NEVER_RAN: Final = "The actor never ran"
+"""Ray's last line about an actor that had not started yet, whatever became of it."""
+
+_DEAD: Final = re.compile(r"node has died|node was terminated|exit type: (?!INTENDED)")
 
 
 def main(connection: int, lifeline: int) -> None:
@@ -302,10 +306,15 @@ def _error(trial: Any) -> Exception | None:
 
 
 def _how(error: Exception | None) -> str:
-    """Of a worker: it `died`, `failed` by an exception, or was ended for its `memory`."""
-    if error is not None and LOW_ON_MEMORY in str(error):
+    """Of a worker: it `died`, `failed` by an exception, was ended for its `memory`, or there was
+    none yet: the actor was `cancelled`, by Tune that found another one or by Ray for a worker that
+    it had no job for."""
+    said = str(error)
+    if LOW_ON_MEMORY in said:
         return "memory"
-    return "died" if error is None or isinstance(error, RayActorError) else "failed"
+    if error is not None and not isinstance(error, RayActorError):
+        return "failed"
+    return "cancelled" if NEVER_RAN in said and not _DEAD.search(said) else "died"
 
 
 def _reason(error: Exception | None) -> str:
@@ -315,7 +324,7 @@ def _reason(error: Exception | None) -> str:
     if LOW_ON_MEMORY in str(error):
         used = re.search(r"[\d.]+GB used / [\d.]+GB", str(error))
         return f"Ray ended its worker{f' at {used[0]}' if used else ''}"
-    said = _last_line(error)
+    said = _last_line(str(error).partition(NEVER_RAN)[0] or error)
     if found := re.match(r"The actor (?:is dead|died) because (its .*?)\.", said):
         return found[1]
     if re.search(r"The actor \w+ is unavailable", said):

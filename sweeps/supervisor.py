@@ -140,6 +140,9 @@ class _Supervisor:
         """Packs that hang, and since when they are to be ended."""
 
         self._losses: dict[str, int] = {}
+        self._cancelled: set[str] = set()
+        """Packs whose last actor was cancelled before it had started."""
+
         self._unstarted = 0
         """Workers in a row that did not start."""
 
@@ -208,13 +211,15 @@ class _Supervisor:
         if pack is not None:
             ledger.over.discard(pack.name)
             self._out[pack.name] = pack
-            self._moved = time.monotonic()
+            if pack.name not in self._cancelled:  # else nothing has moved since then
+                self._moved = time.monotonic()
             return {"pack": dataclasses.asdict(pack), "over": False}
         return {"pack": None, "over": not self._out}  # whoever is out may be lost, and due again
 
     def _started(self, pack: str, node: str, pid: int) -> None:
         self._spoke[pack] = self._moved = time.monotonic()
         self._unstarted = 0
+        self._cancelled.clear()
         self._ledger.started(self._out[pack], node=node)
 
     def _heard(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +240,14 @@ class _Supervisor:
             self._forget(pack)
 
     def _lost(self, pack: str, reason: str, how: str) -> None:
-        """A worker died, its surroundings failed, or the machine's memory ran out."""
+        """A worker died, its surroundings failed, or the machine's memory ran out; or there never
+        was one, which is no loss."""
         whole, started = self._out[pack], pack in self._spoke
+        if how == "cancelled" and not started:
+            self._forget(pack)
+            self._cancelled.add(pack)
+            self._batches.again(whole)
+            return
         if pack in self._condemned:
             reason, how = f"said nothing for {said(self._workers.timeout)}, pack.timeout", "died"
         self._forget(pack)
@@ -280,7 +291,7 @@ class _Supervisor:
         Raises:
             SweepError: no worker starts, or a worker cannot be ended.
         """
-        if self._out and not self._spoke and now - self._moved > STARTING:
+        if (self._out or self._cancelled) and not self._spoke and now - self._moved > STARTING:
             raise SweepError(
                 f"no worker has started on {self._workers.place} for {now - self._moved:.0f} s"
             )

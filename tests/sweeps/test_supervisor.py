@@ -61,8 +61,7 @@ class Player:
         name = pack["name"]
         self.attempts[name] += 1
         fault = self._faults.get(name)
-        if fault is not None and fault.__name__ == "unstarted":
-            fault(self, pack)
+        if fault is not None and fault.__name__ == "unstarted" and fault(self, pack):
             return
         self.line.ask("started", pack=name, node="here", pid=1)
         for message in run_pack(pack_from(json.loads(json.dumps(pack))), job):
@@ -87,6 +86,18 @@ def lost(how: str, *, attempts: int = 99) -> Fault:
 def unstarted(player: Player, pack: dict[str, Any]) -> bool:
     player.line.ask("lost", pack=pack["name"], reason="no torch", how="died")
     return True
+
+
+def cancelled(*, times: int) -> Fault:
+    """An actor that so often is gone before it has started."""
+
+    def unstarted(player: Player, pack: dict[str, Any]) -> bool:
+        if player.attempts[pack["name"]] <= times:
+            player.line.ask("lost", pack=pack["name"], reason="never ran", how="cancelled")
+            return True
+        return False
+
+    return unstarted
 
 
 def hangs(player: Player, pack: dict[str, Any]) -> bool:
@@ -217,6 +228,27 @@ def test_workers_that_never_start_end_the_run(
     code, said = sweep({f"pack0{number}": unstarted for number in range(4)})
     assert code == 3
     assert "3 workers in a row did not start on this machine: no torch" in said
+    assert attempts(tmp_path) == {}
+
+
+def test_an_actor_that_was_cancelled_before_it_started_is_no_loss(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    faults = {f"pack0{number}": cancelled(times=3) for number in range(4)}
+    code, said = sweep(faults, "pack.retries=0")
+    assert code == 0, said
+    assert "lost its worker" not in said
+    assert attempts(tmp_path) == {f"pack0{number}": 1 for number in range(4)}
+    assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
+
+
+def test_actors_that_are_cancelled_for_ever_end_the_run(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STARTING", 0.5)
+    code, said = sweep({f"pack0{number}": cancelled(times=10**9) for number in range(4)})
+    assert code == 3
+    assert "no worker has started on this machine for" in said
     assert attempts(tmp_path) == {}
 
 
