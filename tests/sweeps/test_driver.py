@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -28,16 +33,60 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, os, signal, sys, tempfile, time
 from pathlib import Path
+from cluster import private
 from mpc_router import outputs
 from sweeps import ledger, run
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run under nohup
 folder, sockets = Path(sys.argv[1]), Path(sys.argv[2])
 outputs.prepare = lambda *_: outputs.open_prepared(folder)
 outputs.check_inputs = lambda *_: None
-heard = ledger.Ledger.heard
+heard, remove, leaked = ledger.Ledger.heard, private.remove, set()
+def search():
+    for path in [*Path(tempfile.gettempdir()).rglob("*"), *Path("/proc").glob("[0-9]*/cmdline")]:
+        try:
+            if path.is_file() and b"planted" in path.read_bytes():
+                leaked.add(str(path))
+        except OSError:
+            pass
+def last_look(number, path):
+    search()
+    (sockets.parent / "leaked.json").write_text(json.dumps(sorted(leaked)))
+    remove(number, path)
+def attack(top, paths):
+    got, given = os.pipe()
+    if not (child := os.fork()):
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        deeds = {
+            "listed": os.listdir,
+            "looked at": os.stat,
+            "read": lambda path: os.read(os.open(path, os.O_RDONLY | os.O_NONBLOCK), 1),
+            "written": lambda path: os.open(path, os.O_WRONLY | os.O_NONBLOCK),
+            "put into": lambda path: os.mkdir(path + "/theirs"),
+            "replaced": lambda path: os.rename(path, path + "-theirs"),
+        }
+        done = []
+        for path in paths:
+            for name, deed in deeds.items():
+                try:
+                    deed(path)
+                    done.append([name, path])
+                except OSError:
+                    pass
+        done = [each for each in done if each != ["looked at", top]]  # a name that all may see
+        os.write(given, json.dumps(done).encode()[:60000])
+        os._exit(0)
+    os.close(given)
+    os.waitpid(child, 0)
+    return json.loads(os.read(got, 1 << 16))
+def modes(paths):
+    return [[path, os.lstat(path).st_mode, os.lstat(path).st_uid] for path in paths]
 def look(self, pack, message):
     heard(self, pack, message)
     time.sleep(float(os.environ.get("SLOW", 0)))
+    if "WATCH" in os.environ:
+        search()
     if not sockets.exists():
         import psutil
         me = psutil.Process()
@@ -49,8 +98,13 @@ def look(self, pack, message):
         ]
         names = [process.name() for process in me.children(recursive=True)]
         used = tempfile.gettempdir()
-        sockets.write_text(json.dumps([found, names, used, os.listdir(used)]))
+        below = sorted(map(str, Path(used).rglob("*")))
+        could = attack(below[0], below) if os.getuid() == 0 and "WATCH" in os.environ else None
+        listing = [os.listdir(used), modes(below), could]
+        sockets.write_text(json.dumps([found, names, used, *listing]))
 ledger.Ledger.heard = look
+if "WATCH" in os.environ:
+    private.remove = last_look
 sys.exit(run.main(sys.argv[3:]))
 """
 
@@ -74,8 +128,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def short() -> Iterator[Path]:
-    """A temporary folder for Ray whose path is short enough to be taken."""
+    """A temporary folder for Ray, as open as /tmp, whose path is short enough to be taken."""
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        Path(folder).chmod(0o1777)
         yield Path(folder)
 
 
@@ -83,6 +138,20 @@ GRID = [
     *("mrpc_grid", *FIX, "seeds=[0, 1]", "beta=0.01", "alpha={grid: [0.01, 1]}"),
     *("learning_rate={grid: [1e-3, 1e30]}", "start=[]", "pack.points=2"),
 ]
+
+
+PLANTED = {
+    name: "planted"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+} | {"HTTPS_PROXY": "http://me:planted@127.0.0.1:1"}
+
+OF_A_JOB = {
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"working_dir": "/none"}, "metadata": {}}',
+    "RAY_RUNTIME_ENV_HOOK": "no.such.hook",
+    "RAY_ADDRESS": "127.0.0.1:1",
+    "TUNE_RESULT_DIR": "/none",
+}
+"""What the command finds inside a job of another Ray."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +163,7 @@ def embedded(prepared_folder: Path, folder: Path, short: Path) -> subprocess.Com
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(short)},
+        env={**os.environ, **PLANTED, **OF_A_JOB, "TMPDIR": str(short), "WATCH": "1"},
         check=False,
         timeout=120,
     )
@@ -129,10 +198,118 @@ def test_nothing_of_ours_listens_outside_this_machine(
 def test_ray_leaves_no_session_behind(
     embedded: subprocess.CompletedProcess[str], folder: Path, short: Path
 ) -> None:
-    used, listing = json.loads((folder / "sockets.json").read_text())[2:]
+    used, listing = json.loads((folder / "sockets.json").read_text())[2:4]
     assert used == str(short)
     assert len(listing) == 1
     assert list(short.iterdir()) == []
+
+
+def test_while_a_worker_runs_all_of_a_session_lies_below_a_folder_that_is_ours_alone(
+    embedded: subprocess.CompletedProcess[str], folder: Path, short: Path
+) -> None:
+    _, _, _, [top], modes, _ = json.loads((folder / "sockets.json").read_text())
+    found = {path: (mode, owner) for path, mode, owner in modes}
+    mode, owner = found.pop(str(short / top))
+    assert stat.S_IMODE(mode) == 0o700
+    assert owner == os.geteuid()
+    assert all(path.startswith(f"{short / top}/") for path in found)
+    assert any(stat.S_ISSOCK(mode) for mode, _ in found.values())
+    assert any(mode & 0o002 for mode, _ in found.values() if stat.S_ISDIR(mode))  # Ray's own doing
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may try as another user")
+def test_another_user_reads_writes_and_replaces_nothing_of_a_session(
+    embedded: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    assert json.loads((folder / "sockets.json").read_text())[5] == []
+
+
+def test_no_secret_reaches_a_log_a_run_folder_or_a_command_line(
+    embedded: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    assert json.loads((folder / "leaked.json").read_text()) == []
+    assert "planted" not in embedded.stdout + embedded.stderr
+    files = [path for path in (folder / "whole").rglob("*") if path.is_file()]
+    assert folder / "whole" / "provenance.json" in files
+    assert not [path for path in files if b"planted" in path.read_bytes()]
+
+
+def test_what_a_worker_ended_with_comes_from_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.exceptions import ActorDiedError
+    from ray.train._internal.storage import StorageContext
+    from ray.tune.experiment import Trial
+
+    from sweeps import driver
+
+    monkeypatch.setattr(Trial, "handle_error", Trial.handle_error)
+    driver._keep_errors()
+    monkeypatch.setattr(
+        StorageContext, "trial_driver_staging_path", property(lambda _: str(tmp_path))
+    )
+    storage = StorageContext(str(tmp_path / "s"), "run", trial_dir_name="pack")
+    pack = {"pack": json.dumps({"name": "pack00"})}
+    trial = Trial("pack", stub=True, config=pack, storage=storage)
+    trial.handle_error(ActorDiedError())
+    assert list(tmp_path.glob("error*")) == []
+    (tmp_path / "error.pkl").write_bytes(Bomb(tmp_path / "exploded").pickled())
+    said: list[object] = []
+    line = SimpleNamespace(ask=lambda word, **data: said.append((word, data)))
+    driver.News(cast(Any, line), threading.Event()).on_trial_error(1, [trial], trial)
+    reason = "The actor died unexpectedly before finishing this task."
+    assert said == [("lost", {"pack": "pack00", "reason": reason, "how": "died"})]
+    assert trial.get_pickled_error() is None  # which Tune asks for when it has ended
+    assert not (tmp_path / "exploded").exists()
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    path: Path
+
+    def pickled(self) -> bytes:
+        return pickle.dumps(self)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: PackTrainable\n"
+NEVER = "\nThe actor never ran - it was cancelled before it started running."
+
+
+@pytest.mark.parametrize(
+    ("text", "how", "reason"),
+    [
+        ("The actor is dead because all references to the actor were removed.", "cancelled", None),
+        ("The actor is dead because it was killed by `ray.kill`.", "cancelled", None),
+        (
+            "The actor is dead because its worker process has died. Worker exit type: "
+            "INTENDED_SYSTEM_EXIT Worker exit detail: its job has finished.",
+            *("cancelled", "its worker process has died"),
+        ),
+        (
+            "The actor is dead because its worker process has died. Worker exit type: "
+            "SYSTEM_ERROR Worker exit detail: it got a SIGSEGV.",
+            *("died", "its worker process has died"),
+        ),
+        ("The actor died because its node has died. Node Id: 1", "died", None),
+    ],
+)
+def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
+    text: str, how: str, reason: str | None
+) -> None:
+    from ray.exceptions import RayActorError
+
+    from sweeps import driver
+
+    error = RayActorError(error_msg=f"{DIED}{text}{NEVER}")
+    assert driver._how(error) == how
+    assert driver._how(RayActorError(error_msg=DIED + text)) == "died"
+    assert reason is None or driver._reason(error) == reason
+    assert "never ran" not in driver._reason(error)
 
 
 def test_a_run_on_ray_equals_one_in_this_process(
