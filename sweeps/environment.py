@@ -52,8 +52,8 @@ def environment(address: str | None, given: Mapping[str, str] = os.environ) -> d
 
     Secrets stay in the process that prepares; Tune would hand some to its workers, by way of logs.
     """
-    known = without_secrets(given)
-    ours = {name: value for name, value in known.items() if not name.startswith(TUNE)}
+    told = without_secrets(given)
+    ours = {name: value for name, value in told.items() if not name.startswith(TUNE)}
     if address is None:
         ours = {name: value for name, value in ours.items() if not _of_another_ray(name)}
     environ = {UV: "0", **ours, **QUIET}
