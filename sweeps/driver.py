@@ -12,7 +12,6 @@ import dataclasses
 import json
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -22,26 +21,20 @@ from typing import Any, Final
 
 import ray
 from ray import tune
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import RayError
 from ray.tune.error import TuneError
-from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cluster import reach
 from cluster.processes import descendants, kill
+from sweeps import losses
 from sweeps.line import Line
 from sweeps.records import SweepError
 from sweeps.sessions import RAY
 from sweeps.trainable import PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
-LOW_ON_MEMORY: Final = "the node running low on memory"
-NEVER_RAN: Final = "The actor never ran"
-"""Ray's last line about an actor that had not started yet, whatever became of it."""
-
-_DEAD: Final = re.compile(r"node has died|node was terminated|exit type: (?!INTENDED)")
 
 
 def main(connection: int, lifeline: int) -> None:
@@ -61,7 +54,7 @@ def main(connection: int, lifeline: int) -> None:
     except SweepError as error:
         line.ask("failed", reason=str(error))
     except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
-        line.ask("failed", reason=f"Ray gave up: {_last_line(error.__cause__ or error)}")
+        line.ask("failed", reason=f"Ray gave up: {losses.last_line(error.__cause__ or error)}")
     ray.shutdown()
 
 
@@ -94,9 +87,9 @@ def begin(wanted: Mapping[str, Any]) -> None:
         )
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
-            raise SweepError(f"Ray could not be started here: {_last_line(error)}") from error
+            raise SweepError(f"Ray could not be started here: {losses.last_line(error)}") from error
         raise SweepError(
-            f"{address} does not let us in ({_last_line(error)}); say its token with "
+            f"{address} does not let us in ({losses.last_line(error)}); say its token with "
             f"RAY_AUTH_TOKEN_PATH=FILE, and look whether its Ray is of version {ray.__version__}"
         ) from error
     found = ray.util.get_node_ip_address()
@@ -107,8 +100,8 @@ def begin(wanted: Mapping[str, Any]) -> None:
 def drive(line: Line, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the line gives, as many at a time as are wanted."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
-    _outlive_hogs()
-    _keep_errors()
+    losses.outlive_hogs()
+    losses.unpickle_nothing()
     run = Path(wanted["job"]["parts"]).parent
     with _supplied(wanted, run, lambda: line.ask("sending")) as away:
         _tuner(line, wanted, run, away).fit()
@@ -284,77 +277,14 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker is lost, or its surroundings failed."""
-        error = _error(trial)
-        self._line.ask("lost", pack=_pack_name(trial), reason=_reason(error), how=_how(error))
-
-
-def _keep_errors() -> None:
-    """Tune pickles what a trial ends with into a file, and unpickles that later; on a cluster it
-    may lie where others can put their own. Here it is kept in this process alone."""
-
-    def handle_error(trial: Any, error: Exception | None = None) -> None:
-        trial.run_metadata.num_failures += 1
-        trial.temporary_state.error = error  # which Tune never writes
-
-    Trial.handle_error = handle_error
-
-
-def _error(trial: Any) -> Exception | None:
-    """What a trial has just ended with."""
-    error: Exception | None = getattr(trial.temporary_state, "error", None)
-    return error
-
-
-def _how(error: Exception | None) -> str:
-    """Of a worker: it `died`, `failed` by an exception, was ended for its `memory`, or there was
-    none yet: the actor was `cancelled`, by Tune that found another one or by Ray for a worker that
-    it had no job for."""
-    said = str(error)
-    if LOW_ON_MEMORY in said:
-        return "memory"
-    if error is not None and not isinstance(error, RayActorError):
-        return "failed"
-    return "cancelled" if NEVER_RAN in said and not _DEAD.search(said) else "died"
-
-
-def _reason(error: Exception | None) -> str:
-    """In a sentence; what Ray has to say of dead processes in general is left out."""
-    if error is None:
-        return "its worker is gone"
-    if LOW_ON_MEMORY in str(error):
-        used = re.search(r"[\d.]+GB used / [\d.]+GB", str(error))
-        return f"Ray ended its worker{f' at {used[0]}' if used else ''}"
-    said = _last_line(str(error).partition(NEVER_RAN)[0] or error)
-    if found := re.match(r"The actor (?:is dead|died) because (its .*?)\.", said):
-        return found[1]
-    if re.search(r"The actor \w+ is unavailable", said):
-        return "it cannot be reached"
-    if "the actor's node was terminated" in said:
-        return "its node has died"
-    return said
-
-
-def _outlive_hogs() -> None:
-    """Tune takes a worker that Ray has ended for its memory for an error of its own, and gives up:
-    here it is a worker that has died."""
-    failed = RayActorManager._actor_task_failed
-
-    def as_death(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            exception = RayActorError(error_msg=str(exception))
-        failed(self, tracked_actor_task, exception)
-
-    RayActorManager._actor_task_failed = as_death
+        error = losses.error_of(trial)
+        self._line.ask(
+            "lost", pack=_pack_name(trial), reason=losses.reason(error), how=losses.how(error)
+        )
 
 
 def _pack_name(trial: Any) -> str:
     return str(json.loads(trial.config["pack"])["name"])
-
-
-def _last_line(error: object) -> str:
-    """What a traceback, which may be thousands of lines long, says in the end."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -232,84 +228,6 @@ def test_no_secret_reaches_a_log_a_run_folder_or_a_command_line(
     files = [path for path in (folder / "whole").rglob("*") if path.is_file()]
     assert folder / "whole" / "provenance.json" in files
     assert not [path for path in files if b"planted" in path.read_bytes()]
-
-
-def test_what_a_worker_ended_with_comes_from_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ray.exceptions import ActorDiedError
-    from ray.train._internal.storage import StorageContext
-    from ray.tune.experiment import Trial
-
-    from sweeps import driver
-
-    monkeypatch.setattr(Trial, "handle_error", Trial.handle_error)
-    driver._keep_errors()
-    monkeypatch.setattr(
-        StorageContext, "trial_driver_staging_path", property(lambda _: str(tmp_path))
-    )
-    storage = StorageContext(str(tmp_path / "s"), "run", trial_dir_name="pack")
-    pack = {"pack": json.dumps({"name": "pack00"})}
-    trial = Trial("pack", stub=True, config=pack, storage=storage)
-    trial.handle_error(ActorDiedError())
-    assert list(tmp_path.glob("error*")) == []
-    (tmp_path / "error.pkl").write_bytes(Bomb(tmp_path / "exploded").pickled())
-    said: list[object] = []
-    line = SimpleNamespace(ask=lambda word, **data: said.append((word, data)))
-    driver.News(cast(Any, line), threading.Event()).on_trial_error(1, [trial], trial)
-    reason = "The actor died unexpectedly before finishing this task."
-    assert said == [("lost", {"pack": "pack00", "reason": reason, "how": "died"})]
-    assert trial.get_pickled_error() is None  # which Tune asks for when it has ended
-    assert not (tmp_path / "exploded").exists()
-
-
-@dataclass(frozen=True)
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    path: Path
-
-    def pickled(self) -> bytes:
-        return pickle.dumps(self)
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return Path.touch, (self.path,)
-
-
-DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: PackTrainable\n"
-NEVER = "\nThe actor never ran - it was cancelled before it started running."
-
-
-@pytest.mark.parametrize(
-    ("text", "how", "reason"),
-    [
-        ("The actor is dead because all references to the actor were removed.", "cancelled", None),
-        ("The actor is dead because it was killed by `ray.kill`.", "cancelled", None),
-        (
-            "The actor is dead because its worker process has died. Worker exit type: "
-            "INTENDED_SYSTEM_EXIT Worker exit detail: its job has finished.",
-            *("cancelled", "its worker process has died"),
-        ),
-        (
-            "The actor is dead because its worker process has died. Worker exit type: "
-            "SYSTEM_ERROR Worker exit detail: it got a SIGSEGV.",
-            *("died", "its worker process has died"),
-        ),
-        ("The actor died because its node has died. Node Id: 1", "died", None),
-    ],
-)
-def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
-    text: str, how: str, reason: str | None
-) -> None:
-    from ray.exceptions import RayActorError
-
-    from sweeps import driver
-
-    error = RayActorError(error_msg=f"{DIED}{text}{NEVER}")
-    assert driver._how(error) == how
-    assert driver._how(RayActorError(error_msg=DIED + text)) == "died"
-    assert reason is None or driver._reason(error) == reason
-    assert "never ran" not in driver._reason(error)
 
 
 def test_a_run_on_ray_equals_one_in_this_process(
