@@ -92,13 +92,14 @@ def _check_complete(parts: Sequence[Part], where: Path) -> None:
             )
     numbers = {part.number for part in parts}
     total = parts[0].total
-    if total is not None and numbers == set(range(1, len(numbers) + 1)) and len(numbers) == total:
-        return  # counted from 1
+    # some programs count the parts from 1
     least = 1 if total is not None and total in numbers else 0
     wanted = range(least, least + total if total is not None else max(numbers) + 1)
     gone = len(wanted) - sum(number in wanted for number in numbers)
     if gone:
         some = [str(each) for each in itertools.islice((n for n in wanted if n not in numbers), 5)]
+        if total is not None and not {0, total} & numbers:
+            some[0] = f"0 or {total}"  # counted from 0 or from 1
         missing = ", ".join([*some, *([f"and {gone - 5} more"] if gone > 5 else [])])
         raise SourceError(
             f"{shown(where)} holds {len(numbers)} of the {len(wanted)} files that "
