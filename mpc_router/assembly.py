@@ -107,6 +107,7 @@ def assemble(path: Path, places: Places) -> Assembled:
         if isinstance(found, JointCheckpoint)
         else _lane(found, places, folder)
     )
+    model.pairs = len(TASKS[found.config.data.task].columns) > 1
     summary = read_summary(folder) or of_run(folder)
     vectors = found.config.vectors()
     if summary is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,19 @@ from typing import Any, Final, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_router.labels import (
+    check_are_scores,
+    check_label_type,
+    check_labels,
+    is_text,
+    label_values,
+)
+from mpc_router.messages import printable, shortened
+from mpc_router.source_error import LONGEST_LIST, SourceError, listed, shown
+from mpc_router.split_files import check_is_file
 from mpc_router.tasks import Task
+
+__all__ = ["Columns", "Files", "Rows", "SourceError", "Table", "Texts", "checked", "read_parquet"]
 
 SEPARATOR: Final = "\x1f"
 """Between the texts of a row when it is hashed: the ASCII unit separator."""
@@ -25,12 +36,8 @@ SEPARATOR: Final = "\x1f"
 BATCH: Final = 4096
 """Rows read at a time."""
 
-FEW_VALUES: Final = 20
-"""Rows from which on a regression's labels that are all 0 or 1 are classes of another task."""
-
-
-class SourceError(ValueError):
-    """Missing or bad data: what, where, and what to do."""
+LONGEST_REASON: Final = 300
+"""Characters of what pyarrow says of a file that it cannot read."""
 
 
 class Rows(Protocol):
@@ -65,10 +72,14 @@ class Files:
         import pyarrow as pa
 
         for path in self.paths:
+            count = 0
             with _whole(path), _open(path) as file:
                 for batch in file.iter_batches(BATCH, columns=list(names), use_threads=False):
+                    count += len(batch)
                     if len(batch):
-                        yield str(path), batch
+                        yield shown(path), batch
+                if count != file.metadata.num_rows:
+                    raise ValueError(f"{count} of its {file.metadata.num_rows} rows are there")
         pa.default_memory_pool().release_unused()
 
 
@@ -86,7 +97,7 @@ class Texts(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         start = 0
         for _, batch in self._rows.batches([self._name]):
-            column = batch.column(0)
+            column = _text(batch.column(0))
             first, last = np.searchsorted(self._chosen, [start, start + len(column)])
             if first < last:
                 yield from column.take(self._chosen[first:last] - start).to_pylist()
@@ -137,7 +148,7 @@ class Columns:
             # the lengths of all texts come first: the column is gone through twice, kept not once
             for part in (0, 1):
                 for _, batch in self.rows.batches([name]):
-                    total.update(_raw(_large(batch.column(0)))[part])
+                    total.update(_raw(_text(batch.column(0)))[part])
         total.update(self.labels.tobytes())
         return total.hexdigest()
 
@@ -150,7 +161,7 @@ class Columns:
         hashes = np.empty(len(self), np.uint64)
         start = 0
         for _, batch in self.rows.batches(self.names):
-            columns = [batch.column(name).to_pylist() for name in self.names]
+            columns = [_text(batch.column(name)).to_pylist() for name in self.names]
             rows = map(SEPARATOR.join, zip(*columns, strict=True))
             raw = b"".join(blake(row.encode(), digest_size=8).digest() for row in rows)
             hashes[start : start + len(batch)] = np.frombuffer(raw, "<u8")
@@ -161,22 +172,36 @@ class Columns:
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[None]:
     """What reading a file inside fails with, said in one sentence."""
-    import pyarrow as pa
-
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
-        raise SourceError(
-            f"{path} is not a whole Parquet file ({reason}); copy or download it again"
-        ) from error
+    except SourceError:
+        raise
+    except Exception as error:
+        # whatever is raised: damaged bytes end in errors of any type, also in ones of Python's own
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    """What is said of a file that cannot be read, for whatever reason."""
+    if isinstance(error, OSError) and error.errno:
+        return SourceError(f"{shown(path)} cannot be read ({error.strerror}); mend that")
+    text = " ".join(str(error).split()) or type(error).__name__
+    reason = shortened(printable(text), LONGEST_REASON).rstrip(". ")
+    if "encrypted" in reason.lower():
+        return SourceError(f"{shown(path)} is encrypted ({reason}); give it without encryption")
+    return SourceError(
+        f"{shown(path)} is not a whole Parquet file, or one that pyarrow cannot read ({reason}); "
+        "copy or download it again"
+    )
 
 
 def _open(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     # in pieces, else a row group's bytes are held as a whole
-    return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+    return pq.ParquetFile(
+        path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
+    )
 
 
 def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
@@ -186,11 +211,10 @@ def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
         SourceError: a file is missing, is no whole Parquet file, or holds what the task forbids.
     """
     for path in paths:
-        if not path.is_file():
-            raise SourceError(f"{path} does not exist; put the task's split there, or use --sample")
+        check_is_file(path)
         with _whole(path), _open(path) as file:
-            _check_schema(file.schema_arrow, task, str(path))
-    return _checked(Files(tuple(paths)), task, str(paths[0]))
+            _check_schema(file.schema_arrow, task, shown(path))
+    return _checked(Files(tuple(paths)), task, shown(paths[0]))
 
 
 def checked(table: Any, task: Task, where: str) -> Columns:
@@ -212,27 +236,17 @@ def _checked(rows: Rows, task: Task, where: str) -> Columns:
         start = sum(len(values) for values, _ in seen)
         for name in task.columns:
             _check_texts(batch.column(name), name, start=start, where=place)
-        seen.append(_values(batch.column("label")))
+        seen.append(label_values(batch.column("label"), task, start=start, where=place))
     if not found:
         raise SourceError(f"{where} has no rows; give a split with examples")
     labels = []
     for place, seen in found.items():
         values, nulls = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-        _check_labels(values, nulls, task, where=place)
+        check_labels(values, nulls, task, where=place)
         labels.append(values)
-    return Columns(
-        rows=rows, names=task.columns, labels=_scores(np.concatenate(labels), task, where)
-    )
-
-
-def _scores(found: NDArray[np.float64], task: Task, where: str) -> NDArray[np.float64]:
-    """The labels, which are no classes where the task has values."""
-    if task.regression and len(found) >= FEW_VALUES and np.isin(found, (0.0, 1.0)).all():
-        raise SourceError(
-            f"{where}: every label is 0 or 1, but task {task.name} needs "
-            f"{_classes(task)}; these are another task's classes, give the task's own file"
-        )
-    return found
+    together = np.concatenate(labels)
+    check_are_scores(together, task, where)
+    return Columns(rows=rows, names=task.columns, labels=together)
 
 
 def _check_schema(schema: Any, task: Task, where: str) -> None:
@@ -244,99 +258,34 @@ def _check_schema(schema: Any, task: Task, where: str) -> None:
         if name not in names:
             needed = ", ".join((*task.columns, "label"))
             raise SourceError(
-                f"{where} has no column {name!r} (it has {', '.join(names)}); "
+                f"{where} has no column {name!r} (it has {listed(names)}); "
                 f"task {task.name} needs {needed}"
             )
         if list(names).count(name) > 1:
             raise SourceError(f"{where} has several columns {name!r}; keep one of them")
     for name in task.columns:
         given = schema.field(name).type
-        kind = given.value_type if pa.types.is_dictionary(given) else given
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise SourceError(f"{where}: column {name!r} holds {given}, but must hold text")
-    kind = schema.field("label").type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise SourceError(
-            f"{where}: column 'label' holds {kind}, but must hold numbers: {_classes(task)}"
-        )
-    _check_label_names(schema, task, where)
-
-
-def _check_label_names(schema: Any, task: Task, where: str) -> None:
-    """What the hub's own metadata call the labels, where a file has any, is what the task does."""
-    words = label_names(schema)
-    if words is None or [_word(word) for word in words] == list(task.label_names):
-        return
-    raise SourceError(
-        f"{where} names its labels {', '.join(words)} in this order, but task {task.name} needs "
-        f"{_classes(task)}; number the labels so, or give the task's own file"
-    )
-
-
-def label_names(schema: Any) -> list[str] | None:
-    """The words that the hub's metadata in a pyarrow schema give for labels; None without any."""
-    try:
-        stated = json.loads((schema.metadata or {})[b"huggingface"])
-        words = stated["info"]["features"]["label"]["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return [str(word) for word in words] if isinstance(words, list) and words else None
-
-
-def _word(label: str) -> str:
-    return label.strip().lower().replace("-", "_").replace(" ", "_")
-
-
-def _classes(task: Task) -> str:
-    """What a task's labels are, for messages."""
-    if task.regression:
-        return f"a number in {task.label_range[0]:g}..{task.label_range[1]:g}"
-    return ", ".join(f"{number} {word}" for number, word in enumerate(task.label_names))
+        if not is_text(given.value_type if pa.types.is_dictionary(given) else given):
+            kind = shortened(str(given), LONGEST_LIST)
+            raise SourceError(f"{where}: column {name!r} holds {kind}, but must hold text")
+    check_label_type(schema, task, where)
 
 
 def _check_texts(column: Any, name: str, *, start: int, where: str) -> None:
     import pyarrow as pa
 
-    if column.null_count:
-        row = start + column.is_null().to_pylist().index(True)
-        raise SourceError(f"{where}: {name!r} is null in row {row}; give a text or drop the row")
     try:
-        column.validate(full=True)  # decodes every text
+        found = _text(column)
+        found.validate(full=True)  # decodes every text
     except pa.ArrowInvalid as error:
         raise SourceError(f"{where}: {name!r} holds bytes that are no UTF-8; mend them") from error
+    if found.null_count:
+        row = start + found.is_null().to_pylist().index(True)
+        raise SourceError(f"{where}: {name!r} is null in row {row}; give a text or drop the row")
 
 
-def _values(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Labels as numbers, and where they are null."""
-    import pyarrow as pa
-
-    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    nulls = column.is_null().to_numpy(zero_copy_only=False)
-    return np.asarray(values, np.float64), np.asarray(nulls, np.bool_)
-
-
-def _check_labels(
-    labels: NDArray[np.float64], nulls: NDArray[np.bool_], task: Task, *, where: str
-) -> None:
-    least, most = task.label_range if task.regression else (0.0, len(task.label_names) - 1.0)
-    bad = ~((labels >= least) & (labels <= most))
-    if not task.regression:
-        bad |= labels != np.floor(labels)
-    if not bad.any():
-        return
-    row = int(np.flatnonzero(bad)[0])
-    found = "null" if nulls[row] else f"{labels[row]:g}"
-    allowed = _classes(task)
-    if not task.regression:
-        allowed = f"a class number in {least:g}..{most:g} ({allowed})"
-    hint = " (a test split has no labels)" if found == "-1" else ""
-    raise SourceError(
-        f"{where}: the label of row {row} is {found}, but task {task.name} needs {allowed}; "
-        f"{int(bad.sum())} of {len(labels)} rows are wrong, correct the file{hint}"
-    )
-
-
-def _large(column: Any) -> Any:
+def _text(column: Any) -> Any:
+    """A column of text in one layout, whatever layout it was stored in."""
     import pyarrow as pa
 
     return column.cast(pa.large_string())

@@ -6,7 +6,6 @@ T tokens, F features, C outputs (classes, or 1 for a regression), K experts.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from mpc_router.encoders import (
     weights_hash,
     width_of,
 )
+from mpc_router.labels import number_of, word_of
 from mpc_router.models import ModelError, Models, Resolved
 
 __all__ = [
@@ -49,8 +49,6 @@ __all__ = [
 
 _HEAD_DEVIATION: Final = 0.02
 """Of a fresh head's weights, as in BERT."""
-
-_UNNAMED: Final = re.compile(r"(label_?)?(\d+)")
 
 
 class BertExpert(nn.Module):
@@ -210,22 +208,18 @@ def label_order(id2label: Mapping[int, str], label_names: Sequence[str]) -> list
     Words are compared without case, with `-` and blanks as `_`. Unnamed labels (`LABEL_0`, `0`),
     or a task without names, leave the order as it is; `mpc_router.label_order` finds a better one.
     """
-    words = [_word(id2label[number]) for number in sorted(id2label)]
+    words = [word_of(id2label[number]) for number in sorted(id2label)]
     if not label_names or not names_labels(id2label):
         return list(range(len(words)))
-    wanted = [_word(name) for name in label_names]
+    wanted = [word_of(name) for name in label_names]
     if sorted(wanted) != sorted(words):
         return None
     return [words.index(word) for word in wanted]
 
 
 def names_labels(id2label: Mapping[int, str]) -> bool:
-    """Whether a head's labels have words, not `LABEL_0` or numbers alone."""
-    return not all(_UNNAMED.fullmatch(_word(word)) for word in id2label.values())
-
-
-def _word(label: object) -> str:
-    return re.sub(r"[\s-]+", "_", str(label).strip().lower())
+    """Whether a head's labels have words, not `LABEL_0`, `class 0` or numbers alone."""
+    return not all(number_of(word) is not None for word in id2label.values())
 
 
 def comes_with_head(config: Any, layers: int) -> bool:

@@ -7,6 +7,7 @@ router, K experts, C outputs of an expert.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mpc_router.encoders import takes_segments
 from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.joint_stem import behind_stem, layers_of
 from mpc_router.losses import mix
@@ -59,6 +61,10 @@ class GatedBertPool(nn.Module):
 
     feature_deviation: Tensor
     """(F,); 1 unless set."""
+
+    pairs: bool
+    """Whether it was trained on pairs, whose two texts `token_type_ids` tell apart. It warns, once,
+    where they are missing."""
 
     def __init__(
         self,
@@ -168,6 +174,8 @@ class GatedBertPool(nn.Module):
         shared: bool = False,
     ) -> None:
         self.shared_stem = shared
+        self.pairs = False
+        self._warned = False
         self.stem = stem
         self.router = router
         self.experts = experts
@@ -197,6 +205,7 @@ class GatedBertPool(nn.Module):
         token_type_ids: Tensor | None = None,
     ) -> Seen:
         """What the stem makes of tokens (B, T): the router's features, and what experts take."""
+        self._heed_segments(token_type_ids)
         if self.shared_stem:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             states, features = self.stem.tokens(input_ids, mask, token_type_ids)  # type: ignore[operator]
@@ -208,6 +217,23 @@ class GatedBertPool(nn.Module):
             self.feature_deviation
         )
         return Seen(standard, states, mask, token_type_ids)
+
+    def _heed_segments(self, token_type_ids: Tensor | None) -> None:
+        """Remember a training on pairs, and warn where their segments are missing."""
+        if token_type_ids is not None:
+            if self.training and not self.pairs:
+                self.pairs = bool(token_type_ids.any())
+            return
+        if not self.pairs or self._warned:
+            return
+        self._warned = True
+        if any(takes_segments(part) for part in self.modules() if hasattr(part, "config")):
+            warnings.warn(
+                "this pool was trained on pairs, but token_type_ids are missing, so that it cannot "
+                "tell the two texts apart: give those of tokenizer(first, second, "
+                "return_token_type_ids=True) as the third argument",
+                stacklevel=5,  # of `forward_inference`: the line that called it
+            )
 
     def ask(self, seen: Seen) -> Tensor:
         """Outputs (B, K, C): every expert on every example."""

@@ -26,6 +26,7 @@ from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.joint_stem import behind_stem, layers_before
 from mpc_router.pool import GatedBertPool
 from mpc_router.routers import MLPRouter, RouterStem
+from mpc_router.tasks import TASKS
 
 POOL_FILE: Final = "model.safetensors"
 EXPORT_FORMAT: Final = "mpc-router export 1"
@@ -131,7 +132,17 @@ def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
     weights = read_tensors(folder / POOL_FILE, said["weights_sha256"])
     if not isinstance(said.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")
-    return filled(said["description"], weights), said
+    pool = filled(said["description"], weights)
+    pool.pairs = _of_pairs(said)
+    return pool, said
+
+
+def _of_pairs(said: Mapping[str, Any]) -> bool:
+    """Whether the configuration beside a pool, where there is one, is of a task of pairs."""
+    try:
+        return len(TASKS[said["config"]["data"]["task"]].columns) > 1
+    except (KeyError, TypeError):
+        return False
 
 
 def load_pool(folder: Path) -> GatedBertPool:

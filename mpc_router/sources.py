@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.cache import digest
-from mpc_router.columns import Columns, SourceError, checked, read_parquet
+from mpc_router.columns import Columns, checked, read_parquet
 from mpc_router.config import TrialConfig
+from mpc_router.parts import in_order
+from mpc_router.source_error import SourceError, shown
+from mpc_router.split_files import absent, is_folder, split_files
 from mpc_router.tasks import TASKS, Task
 
 __all__ = [
@@ -41,7 +44,7 @@ class Source:
 
     kind: Literal["sample", "folder", "hub"]
     folder: Path | None = None
-    """Of kind `folder`: holds `<task>/<split>.parquet`."""
+    """Of kind `folder`: holds `<task>/<split>.parquet`, or a split's parts (`mpc_router.parts`)."""
 
     def __post_init__(self) -> None:
         if (self.kind == "folder") != (self.folder is not None):
@@ -203,37 +206,19 @@ def _sample(task: str, split: str) -> Any:
 
 def _files(folder: Path, task: str, split: str) -> list[Path]:
     """The files of a split, which must be there."""
-    if not folder.is_dir():
-        raise SourceError(f"--data {folder} is not a folder; give one that holds {task}/*.parquet")
-    return _stored(folder, task, split) or [folder / task / f"{split}.parquet"]
+    if not is_folder(folder):
+        raise SourceError(
+            f"--data {shown(folder)} is not a folder; give one that holds {task}/*.parquet"
+        )
+    found = _stored(folder, task, split)
+    if not found:
+        raise absent(folder / task, split)
+    return found
 
 
 def _stored(folder: Path, task: str, split: str) -> list[Path]:
-    """The files of a split as we or the hub name them; empty where there are none.
-
-    Raises:
-        SourceError: there are several such sets of files, or a part of one is missing.
-    """
-    found: list[list[Path]] = []
-    for name in dict.fromkeys((split, _hub_name(task, split))):
-        found += [[path] for path in [folder / task / f"{name}.parquet"] if path.is_file()]
-        parts = sorted((folder / task).glob(f"{name}-*-of-*.parquet"))
-        found += [parts] if parts else []
-    if len(found) > 1:
-        names = " and ".join(files[0].name for files in found)
-        raise SourceError(f"{folder / task} holds split {split} as {names}; keep one of them")
-    return _all_parts(found[0]) if found else []
-
-
-def _all_parts(files: list[Path]) -> list[Path]:
-    """The files of a split, of which none is missing by what their names say."""
-    said = files[0].stem.rpartition("-of-")[2]
-    if said.isdigit() and int(said) != len(files):
-        raise SourceError(
-            f"{files[0].parent} holds {len(files)} of the {int(said)} files that {files[0].name} "
-            "is one of; copy the others there"
-        )
-    return files
+    """The files of a split as we or the hub name them; empty where there are none."""
+    return split_files(folder / task, (split, _hub_name(task, split)))
 
 
 def _hub_name(task: str, split: str) -> str:
@@ -254,7 +239,7 @@ def _hub_files(task: str, split: str) -> list[Path]:
         raise SourceError(
             f"cannot get {pattern} of {HUB} from the hub ({reason}); {instead}"
         ) from error
-    files = sorted(Path(folder).glob(pattern))
+    files = list(Path(folder).glob(pattern))
     if not files:
         raise SourceError(f"the hub's {HUB} has no {pattern}; {instead}")
-    return files
+    return in_order(files, files[0].parent)

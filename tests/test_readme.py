@@ -45,6 +45,7 @@ def test_the_published_snippet_runs_as_printed(
     names: dict[str, Any] = {
         "input_ids": input_ids,
         "attention_mask": attention_mask,
+        "token_type_ids": (input_ids > 20).long(),
         "labels": torch.tensor([0, 1, 0, 1, 1, 0]),
     }
     exec(snippet, names)

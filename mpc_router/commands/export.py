@@ -120,14 +120,11 @@ def card(found: Assembled) -> str:
         "A router looks at each input through a cheap stem and sends it to one expert.",
         "",
         "```python",
-        "from mpc_router import GatedBertPool",
-        "",
-        'model = GatedBertPool.from_pretrained("PATH")',
-        "predictions, chosen_expert = model.forward_inference(input_ids, attention_mask)",
+        *_snippet(found),
         "```",
         "",
-        "The tokenizer lies in `tokenizer/`. `mpc-router-eval` and `mpc-router-demo` take this "
-        "folder as `--checkpoint`.",
+        *_meaning(found),
+        "`mpc-router-eval` and `mpc-router-demo` take this folder as `--checkpoint`.",
         "",
         "| expert | layers | cost |",
         "|--|--|--|",
@@ -152,6 +149,55 @@ def card(found: Assembled) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _snippet(found: Assembled) -> list[str]:
+    """Python that asks the model as it was trained: segments tell the texts of a pair apart."""
+    columns = found.task.columns
+    texts = ['["He bought it."]', '["It was bought by him."]'][: len(columns)]
+    return [
+        "from transformers import AutoTokenizer",
+        "",
+        "from mpc_router import GatedBertPool",
+        "",
+        'folder = "."  # where this card lies',
+        "model = GatedBertPool.from_pretrained(folder)",
+        'tokenizer = AutoTokenizer.from_pretrained(f"{folder}/tokenizer")',
+        "",
+        "",
+        f"def answer({', '.join(columns)}):",
+        "    tokens = tokenizer(",
+        *(f"        {column}," for column in columns),
+        "        padding=True,",
+        "        truncation=True,",
+        f"        max_length={found.limit},",
+        "        return_token_type_ids=True,",
+        '        return_tensors="pt",',
+        "    )",
+        "    return model.forward_inference(",
+        '        tokens["input_ids"], tokens["attention_mask"], tokens["token_type_ids"]',
+        "    )",
+        "",
+        "",
+        f"predictions, chosen_expert = answer({', '.join(texts)})",
+    ]
+
+
+def _meaning(found: Assembled) -> list[str]:
+    """What the snippet's predictions are, and what they need."""
+    task = found.task
+    rows = (
+        f"one value on {task.label_range[0]:g} to {task.label_range[1]:g}"
+        if task.regression
+        else "logits of "
+        + ", ".join(f"{number} {word}" for number, word in enumerate(task.label_names))
+    )
+    pairs = [
+        "It was trained on pairs: without `token_type_ids` it cannot tell the two texts apart.",
+        "",
+    ]
+    lines = [f"A row of `predictions` is an example's: {rows}.", ""]
+    return lines + (pairs if len(task.columns) > 1 else [])
 
 
 def _worth(found: Assembled) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +17,8 @@ from mpc_router import GatedBertPool
 from mpc_router.commands import demo, train
 from mpc_router.commands import eval as evaluation
 from mpc_router.commands import export as command
+from mpc_router.data import gather
+from mpc_router.sources import load_splits
 from tests.commands.asking import asked, loaded_for_help, refused
 from tests.commands.conftest import CONFIGS, Answer
 from tests.trained import Train, Trained
@@ -76,11 +81,80 @@ def test_the_published_class_loads_it(exported: Path) -> None:
     model = GatedBertPool.from_pretrained(exported)
     assert not model.training
     words = AutoTokenizer.from_pretrained(exported / "tokenizer")
-    batch = words(*PAIR, return_tensors="pt")
-    predictions, chosen = model.forward_inference(batch["input_ids"], batch["attention_mask"])
+    batch = words(*PAIR, return_tensors="pt", return_token_type_ids=True)
+    given = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    predictions, chosen = model.forward_inference(*given)
     assert predictions.shape == (1, 2)
     assert torch.isfinite(predictions).all()
     assert 0 <= int(chosen) < 3
+
+
+def evaluated(trained: Trained, capfd: pytest.CaptureFixture[str], name: str) -> float:
+    """What the evaluation command says of a metric on validation."""
+    found = json.loads(asked(evaluation.main, capfd, *trained.flags, "--json").out)
+    value: float = found["metrics"][name]
+    return value
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_the_cards_snippet_as_printed_is_as_right_as_the_evaluation(
+    exported: Path,
+    router: Trained,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    monkeypatch.chdir(exported)
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert names["predictions"].shape == (1, 2)
+    assert names["chosen_expert"].shape == (1,)
+    validation = load_splits(router.config, router.places.source)["validation"]
+    predictions, chosen = names["answer"](*map(list, validation.texts))
+    right = predictions.argmax(-1).numpy() == validation.labels
+    assert right.mean() == pytest.approx(evaluated(router, capfd, "accuracy"))
+    assert (chosen.numpy() == router.routes).all()
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_the_readmes_snippet_as_printed_is_as_right_as_the_evaluation(
+    exported: Path,
+    router: Trained,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (snippet,) = [block for block in blocks if "GatedBertPool" in block]
+    # in the place of the published models, a trained one: what the calls hand on is judged
+    monkeypatch.setattr(
+        "mpc_router.GatedBertPool",
+        lambda **_: GatedBertPool.from_pretrained(exported),
+        raising=False,
+    )
+    tokens = router.validation()
+    batch = gather(tokens, np.arange(len(tokens)))
+    names: dict[str, Any] = {
+        "input_ids": batch.input_ids,
+        "attention_mask": batch.attention_mask,
+        "token_type_ids": batch.token_type_ids,
+        "labels": batch.labels.long(),
+    }
+    exec(snippet, names)
+    right = names["predictions"].argmax(-1).numpy() == tokens.labels
+    assert right.mean() == pytest.approx(evaluated(router, capfd, "accuracy"))
+    assert (names["chosen_expert"].numpy() == router.routes).all()
+
+
+def test_an_export_of_pairs_warns_once_without_segments(exported: Path) -> None:
+    model = GatedBertPool.from_pretrained(exported)
+    ids, mask = torch.tensor([[2, 7, 3, 8, 3]]), torch.ones(1, 5, dtype=torch.long)
+    with pytest.warns(UserWarning, match=r"trained on pairs.*third argument") as warned:
+        model.forward_inference(ids, mask)
+    assert [each.filename for each in warned] == [__file__]
+    with warnings.catch_warnings(action="error"):
+        model(ids, mask)
 
 
 def test_an_export_can_be_exported(

@@ -66,6 +66,10 @@ def test_labels_are_put_into_the_task_s_order(tmp_path: Path) -> None:
     [
         (["LABEL_0", "LABEL_1"], ["not_equivalent", "equivalent"], [0, 1]),
         (["0", "1"], ["not_equivalent", "equivalent"], [0, 1]),
+        ([1, 0], ["not_equivalent", "equivalent"], [0, 1]),
+        (["class 0", " 1"], ["not_equivalent", "equivalent"], [0, 1]),
+        (["1.0", "0.0"], ["not_equivalent", "equivalent"], [0, 1]),
+        (["0", "equivalent"], ["not_equivalent", "equivalent"], None),
         (["equivalent", "Not Equivalent"], ["not_equivalent", "equivalent"], [1, 0]),
         (["not-entailment", "entailment"], ["entailment", "not_entailment"], [1, 0]),
         (["whatever", "it is"], [], [0, 1]),

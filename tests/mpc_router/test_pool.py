@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,44 @@ def test_an_exported_folder_is_loaded_under_the_published_habit(
         found.forward_inference(ids, mask), model.forward_inference(ids, mask), strict=True
     ):
         assert torch.allclose(mine, theirs)
+
+
+def of_pairs(model: GatedBertPool) -> GatedBertPool:
+    """The pool after a step of training on pairs."""
+    ids, mask = some_tokens()
+    model.train()(ids, mask, (ids > 20).long())
+    return model.eval()
+
+
+def test_a_pool_that_was_trained_on_pairs_warns_once_where_segments_are_missing(
+    model: GatedBertPool,
+) -> None:
+    ids, mask = some_tokens()
+    trained = of_pairs(model)
+    with pytest.warns(UserWarning, match="trained on pairs"):
+        trained.forward_inference(ids, mask)
+    with warnings.catch_warnings(action="error"):
+        trained(ids, mask)
+        trained.route_logits(ids, mask)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_pool_of_single_sentences_does_not_miss_segments(model: GatedBertPool) -> None:
+    ids, mask = some_tokens()
+    model.train()(ids, mask, torch.zeros_like(ids))
+    model.eval()(ids, mask, (ids > 20).long())  # asked about a pair: not trained on one
+    model.forward_inference(ids, mask)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_encoders_without_segments_do_not_miss_them() -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    shape = DistilBertConfig(vocab_size=99, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    experts = [BertExpert(DistilBertModel(shape)) for _ in range(2)]
+    router = MLPRouter(8, 2, 4)
+    pool = of_pairs(
+        GatedBertPool.from_parts(RouterStem(DistilBertModel(shape)), router, ExpertPool(experts))
+    )
+    assert pool.pairs
+    pool.forward_inference(*some_tokens())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,39 @@ BAD: dict[str, tuple[pa.Table, str]] = {
         with_column(pairs(3), "sentence1", pa.array(["a", None, "b"])),
         "'sentence1' is null in row 1",
     ),
+    "decimals between classes": (
+        with_column(pairs(3), "label", pa.array([Decimal("0.5"), Decimal(1), Decimal(0)])),
+        "row 0 is 0.5",
+    ),
+    "a word of another task": (
+        with_column(pairs(3), "label", pa.array(["equivalent", "Not Equivalent", "entailment"])),
+        "holds string, 'entailment' in row 2, but must hold numbers: 0 not_equivalent",
+    ),
+    "numbers as words": (
+        with_column(pairs(3), "label", pa.array(["0", "1", "0"])),
+        "holds string, '0' in row 0",
+    ),
+    "a null word": (
+        with_column(pairs(3), "label", pa.array(["equivalent", None, "equivalent"])),
+        "the label of row 1 is null",
+    ),
+    "words that are no text": (
+        with_column(pairs(2), "label", pa.array([b"\xff", b"a"]).view(pa.string())),
+        "'label' holds bytes that are no UTF-8",
+    ),
+    "dates": (
+        with_column(pairs(2), "label", pa.array([0, 1], pa.date32())),
+        "holds date32[day]",
+    ),
+    "lists of labels": (with_column(pairs(2), "label", pa.array([[0], [1]])), "holds list<"),
+    "a type of a thousand fields": (
+        with_column(pairs(1), "label", pa.array([{f"field{n}": 1 for n in range(1000)}])),
+        "holds struct<field0",
+    ),
+    "bytes for texts": (
+        with_column(pairs(1), "sentence1", pa.array([b"a"])),
+        "holds binary",
+    ),
     "numbers for texts": (with_column(pairs(3), "sentence1", pa.array([1, 2, 3])), "hold text"),
 }
 
@@ -240,6 +275,13 @@ def test_bad_data_is_refused_in_one_sentence_that_names_the_file(what: str, fold
     assert message in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_null_among_categories_is_a_null() -> None:
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None]))
+    with pytest.raises(SourceError, match="'sentence1' is null in row 1"):
+        columns(with_column(pairs(2), "sentence1", column))
 
 
 def test_labels_of_a_regression_stay_on_their_scale_and_in_it() -> None:
@@ -261,6 +303,107 @@ def test_named_labels_are_the_tasks_in_its_order() -> None:
     for words in (["equivalent", "not_equivalent"], ["entailment", "not_entailment"], ["a"] * 3):
         with pytest.raises(SourceError, match=r"here names its labels.*0 not_equivalent"):
             checked(named(pairs(9), words), MRPC, "here")
+
+
+def as_type(kind: pa.DataType) -> Callable[[pa.Table], Any]:
+    return lambda table: table["label"].cast(kind)
+
+
+def words_of(table: pa.Table) -> list[str]:
+    return [MRPC.label_names[label] for label in table["label"].to_pylist()]
+
+
+LABELS: dict[str, Callable[[pa.Table], Any]] = {
+    **{str(kind): as_type(kind) for kind in (pa.int8(), pa.uint8(), pa.uint64())},
+    **{str(kind): as_type(kind) for kind in (pa.float32(), pa.float64(), pa.bool_())},
+    "float16": lambda table: pa.array(np.asarray(table["label"], np.float16)),
+    "decimal": as_type(pa.decimal128(22, 0)),
+    "decimal with places": as_type(pa.decimal256(50, 3)),
+    "categories of numbers": lambda table: table["label"].dictionary_encode(),
+    "words": lambda table: pa.array(words_of(table)),
+    "words in a view": lambda table: pa.array(words_of(table)).cast(pa.string_view()),
+    "categories of words": lambda table: pa.array(words_of(table)).dictionary_encode(),
+    "words in another dress": lambda table: pa.array(
+        [f" {word.title().replace('_', '-')} " for word in words_of(table)], pa.large_string()
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LABELS)
+def test_labels_of_any_type_that_says_the_class_give_the_same_keys(what: str, folder: Path) -> None:
+    source = Source(kind="folder", folder=folder)
+    whole = data_fingerprint(config(), source)
+    for split in ("train", "validation"):
+        path = folder / "mrpc" / f"{split}.parquet"
+        table = pq.read_table(path)
+        pq.write_table(with_column(table, "label", LABELS[what](table)), path)
+    assert data_fingerprint(config(), source) == whole
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.large_string(), pa.string_view()),
+        *(pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int32(), pa.large_string())),
+    ],
+)
+def test_texts_in_any_layout_are_the_same_texts(kind: pa.DataType, folder: Path) -> None:
+    source = Source(kind="folder", folder=folder)
+    whole, fingerprint = load_splits(config(), source), data_fingerprint(config(), source)
+    path = folder / "mrpc" / "train.parquet"
+    table = pq.read_table(path)
+    for name in ("sentence1", "sentence2"):
+        values = table[name].combine_chunks()
+        if pa.types.is_dictionary(kind):
+            values = values.cast(kind.value_type).dictionary_encode()
+        table = with_column(table, name, values.cast(kind))
+    pq.write_table(table, path)
+    assert data_fingerprint(config(), source) == fingerprint
+    assert texts(load_splits(config(), source)["train"]) == texts(whole["train"])
+    in_memory = {"train": columns(table), "validation": columns(table)}
+    assert texts(cut(config(), in_memory)["train"]) == texts(whole["train"])
+
+
+def test_truth_values_are_no_scores_and_no_three_classes() -> None:
+    table = with_column(pairs(3), "label", pa.array([True, False, True]))
+    three = table.rename_columns(["premise", "hypothesis", "label", "idx"])
+    for given, task in ((table, "stsb"), (three, "mnli")):
+        with pytest.raises(SourceError, match="holds bool"):
+            checked(given, TASKS[task], "here")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["0", "1"],
+        [0, 1],
+        ["LABEL_0", "label-1"],
+        ["class 0", " 1"],
+        ["0.0", "1.0"],
+        ["0", "1", "2"],
+    ],
+)
+def test_names_of_labels_that_are_their_own_numbers_say_nothing(words: list[Any]) -> None:
+    checked(named(pairs(9), words), MRPC, "here")
+
+
+@pytest.mark.parametrize("words", [["1", "0"], ["1", "2"], ["0", "equivalent"]])
+def test_names_of_labels_that_are_other_numbers_contradict(words: list[str]) -> None:
+    with pytest.raises(SourceError, match="here names its labels"):
+        checked(named(pairs(9), words), MRPC, "here")
+
+
+@pytest.mark.parametrize("text", [b"[" * 100000, b"\xff", b"3", b'{"info": []}'])
+def test_metadata_that_cannot_be_read_say_nothing(text: bytes) -> None:
+    checked(pairs(9).replace_schema_metadata({b"huggingface": text}), MRPC, "here")
+
+
+def test_names_of_columns_are_cut_in_messages() -> None:
+    many = pa.table({f"\x1b[31mcolumn{number}": [1] for number in range(1000)})
+    with pytest.raises(SourceError, match="and 995 more") as error:
+        checked(many, MRPC, "here")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
 
 
 def test_classes_are_no_scores() -> None:

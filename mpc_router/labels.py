@@ -1,0 +1,171 @@
+"""Labels as files have them: numbers, truth values or the task's words; and what words say.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.messages import quoted, shortened
+from mpc_router.source_error import LONGEST_LIST, SourceError, listed
+from mpc_router.tasks import Task
+
+FEW_VALUES: Final = 20
+"""Rows from which on a regression's labels that are all 0 or 1 are classes of another task."""
+
+_NUMBER: Final = re.compile(r"(?:(?:label|class|category|output|target)_?)?0*([0-9]+)(?:\.0*)?")
+
+
+def word_of(label: object) -> str:
+    """A label as it is compared: without case, with `-` and blanks as `_`."""
+    return re.sub(r"[\s-]+", "_", str(label).strip().lower())
+
+
+def number_of(label: object) -> int | None:
+    """The number that a label consists of (`1`, `LABEL_1`, `class 1`, `1.0`); None if it has words
+    of its own."""
+    found = _NUMBER.fullmatch(word_of(label))
+    return None if found is None else int(found[1])
+
+
+def classes_of(task: Task) -> str:
+    """What a task's labels are, for messages."""
+    if task.regression:
+        return f"a number in {task.label_range[0]:g}..{task.label_range[1]:g}"
+    return ", ".join(f"{number} {word}" for number, word in enumerate(task.label_names))
+
+
+def check_label_type(schema: Any, task: Task, where: str) -> None:
+    """Raises a SourceError unless a file's labels can be the task's by type, and by the words that
+    the hub's own metadata have for them."""
+    import pyarrow as pa
+
+    given = schema.field("label").type
+    kind = given.value_type if pa.types.is_dictionary(given) else given
+    of_words = is_text(kind) and not task.regression
+    if not (
+        of_words
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or (pa.types.is_boolean(kind) and task.outputs == 2)
+    ):
+        raise SourceError(
+            f"{where}: column 'label' holds {shortened(str(given), LONGEST_LIST)}, but must hold "
+            f"numbers: {classes_of(task)}"
+        )
+    words = label_names(schema)
+    if words is None or of_words or _say_nothing(words):
+        return
+    if [word_of(word) for word in words] != list(task.label_names):
+        raise SourceError(
+            f"{where} names its labels {listed(words)} in this order, but task {task.name} needs "
+            f"{classes_of(task)}; number the labels so, or give the task's own file"
+        )
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a pyarrow type is one of text, in any of its layouts."""
+    import pyarrow as pa
+
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(check(kind) for check in checks)
+
+
+def label_names(schema: Any) -> list[str] | None:
+    """The words that the hub's metadata in a pyarrow schema give for labels; None without any."""
+    try:
+        stated = json.loads((schema.metadata or {})[b"huggingface"])
+        words = stated["info"]["features"]["label"]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return [str(word) for word in words] if isinstance(words, list) and words else None
+
+
+def label_values(
+    column: Any, task: Task, *, start: int, where: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Labels (N,) as numbers, and where they are null; `start` is the number of the first row.
+
+    Raises:
+        SourceError: a label is a word that is none of the task's.
+    """
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.bool_)
+    if is_text(column.type):
+        return _numbered(column, nulls, task, start=start, where=where), nulls
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64), nulls
+
+
+def check_labels(
+    labels: NDArray[np.float64], nulls: NDArray[np.bool_], task: Task, *, where: str
+) -> None:
+    """Raises a SourceError unless the labels (N,) of one file are in the task's range."""
+    least, most = task.label_range if task.regression else (0.0, len(task.label_names) - 1.0)
+    bad = ~((labels >= least) & (labels <= most))
+    if not task.regression:
+        bad |= labels != np.floor(labels)
+    if not bad.any():
+        return
+    row = int(np.flatnonzero(bad)[0])
+    found = "null" if nulls[row] else f"{labels[row]:g}"
+    allowed = classes_of(task)
+    if not task.regression:
+        allowed = f"a class number in {least:g}..{most:g} ({allowed})"
+    hint = " (a test split has no labels)" if found == "-1" else ""
+    raise SourceError(
+        f"{where}: the label of row {row} is {found}, but task {task.name} needs {allowed}; "
+        f"{int(bad.sum())} of {len(labels)} rows are wrong, correct the file{hint}"
+    )
+
+
+def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> None:
+    """Raises a SourceError where labels (N,) are another task's classes, not values."""
+    if task.regression and len(labels) >= FEW_VALUES and np.isin(labels, (0.0, 1.0)).all():
+        raise SourceError(
+            f"{where}: every label is 0 or 1, but task {task.name} needs "
+            f"{classes_of(task)}; these are another task's classes, give the task's own file"
+        )
+
+
+def _say_nothing(words: Sequence[str]) -> bool:
+    """Whether each label's name is its own number."""
+    return [number_of(word) for word in words] == list(range(len(words)))
+
+
+def _numbered(
+    column: Any, nulls: NDArray[np.bool_], task: Task, *, start: int, where: str
+) -> NDArray[np.float64]:
+    """The numbers of labels that are words, NaN where there is none."""
+    import pyarrow as pa
+
+    kind = column.type
+    try:
+        texts = column.cast(pa.large_string())
+        texts.validate(full=True)  # decodes every text
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{where}: 'label' holds bytes that are no UTF-8; mend them") from error
+    coded = texts.dictionary_encode()
+    numbers = {word: float(number) for number, word in enumerate(task.label_names)}
+    values = [numbers.get(word_of(word)) for word in coded.dictionary.to_pylist()]
+    codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    if None in values:
+        unknown = values.index(None)
+        row = start + int(np.flatnonzero((codes == unknown) & ~nulls)[0])
+        raise SourceError(
+            f"{where}: column 'label' holds {kind}, {quoted(coded.dictionary[unknown].as_py())} in "
+            f"row {row}, but must hold numbers: {classes_of(task)} (or these words)"
+        )
+    table = np.array([*values, np.nan], np.float64)
+    return np.asarray(table[np.where(nulls, len(values), codes)], np.float64)
