@@ -25,6 +25,7 @@ from mpc_router.config import (
 )
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.measured import Measured
+from mpc_router.messages import quoted
 from mpc_router.tasks import TASKS, Task
 from sweeps import grammar
 from sweeps.axes import Axis, AxisError
@@ -62,7 +63,7 @@ def check_name(what: str, name: object) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{what} is {name!r}, but must be up to 100 letters, digits, '.', '_' or '-', "
+            f"{what} is {quoted(name)}, but must be up to 100 letters, digits, '.', '_' or '-', "
             "the first a letter or a digit"
         )
     return name
