@@ -218,7 +218,9 @@ def _odd(text: str) -> Any:
     base = {"0x": 16, "0b": 2}.get(digits[:2], 8)
     number = f"{sign}{int(digits if base == 8 else digits[2:], base)}"
     decimal = f"{sign}{int(digits)}" if base == 8 else "text"
-    choices = dict.fromkeys([decimal, number] if base == 8 else [number])
+    if number == decimal:  # 00 and 07 are what they look like
+        return int(number)
+    choices = [decimal, number] if base == 8 else [number]
     raise YamlError(
         f"{text} is {number} to YAML (base {base}) and {decimal} to a person; write "
         f"{' or '.join(choices)}, or text in quotes"

@@ -25,7 +25,7 @@ from mpc_router.config import (
 )
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.measured import Measured
-from mpc_router.messages import quoted
+from mpc_router.messages import quoted, shown
 from mpc_router.tasks import TASKS, Task
 from sweeps import grammar
 from sweeps.axes import Axis, AxisError
@@ -368,7 +368,12 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     tree = read_yaml(path)
     tree.setdefault("study", path.stem)
     given = parse_overrides(overrides)
-    tree = with_overrides(tree, given)
-    if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
-        tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
-    return from_tree(tree)
+    try:
+        tree = with_overrides(tree, given)
+        if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
+            tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
+        return from_tree(tree)
+    except ConfigError as error:
+        if name in known or given:  # it may be a word's fault
+            raise
+        raise ConfigError(f"{shown(path)}: {error}") from error
