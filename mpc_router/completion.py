@@ -69,8 +69,8 @@ def _router_cost(model: ModelConfig, pool: Pool, task: str) -> float:
     if member is None:
         raise ConfigError(
             f"pool {pool.name!r} knows no cost of router_model_name "
-            f"{shown(model.router_model_name)} with "
-            f"{model.router_stem_layers} layers; give router_cost"
+            f"{shown(model.router_model_name)} with router_stem_layers "
+            f"{model.router_stem_layers}; give router_cost"
         )
     return member.cost
 

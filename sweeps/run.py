@@ -73,7 +73,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
             from sweeps.replay import replay_trial
 
             return replay_trial(args)
-        study = _study(args)
+        study = study_of(args)
         _check_gpus(args, study)
         if args.cache is not None and (why := cannot_be_made("--cache", args.cache)) is not None:
             raise InputError(why)
@@ -107,7 +107,13 @@ def _list() -> int:
     return 0
 
 
-def _study(args: argparse.Namespace) -> Study:
+def study_of(args: argparse.Namespace) -> Study:
+    """The study that the words name, with their settings.
+
+    Raises:
+        InputError: not one study is named.
+        ConfigError: it cannot be.
+    """
     from sweeps.study import load
 
     names = [word for word in args.words if "=" not in word]

@@ -11,12 +11,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import BAD_INPUT, Parser, number, place
-from mpc_router.streams import command, say_error
+from mpc_router.streams import command, say_error, tell
 from sweeps import run
 from sweeps.arguments import parser as sweep_parser
+from sweeps.records import InputError
+
+if TYPE_CHECKING:
+    from mpc_router.inheritance import Settled
 
 SEARCHED: Final = ("alpha", "beta")
 
@@ -57,28 +61,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.check_flags(given, also=sweep_parser().flags())
     args, rest = made.parse_known_args(given)
     from mpc_router.config import ConfigError
+    from mpc_router.inheritance import settle
 
     try:
-        passed_on = words(args, rest)
-    except ConfigError as error:
+        settled = settle(args.config, {}, sample="--sample" in rest)
+        passed_on = words(settled, args, rest)
+        run.study_of(sweep_parser().parse_intermixed_args(passed_on))  # before any note is said
+    except (ConfigError, InputError) as error:
         return say_error(str(error), BAD_INPUT)
+    for note in settled.notes:
+        tell(f"note: {note}")
     return run.main(passed_on)
 
 
-def words(args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
-    """What `sweeps.run` is called with.
+def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
+    """What `sweeps.run` is called with, for what the configuration files come to.
 
     Raises:
-        ConfigError: the file cannot be read, or its settings cannot be.
+        ConfigError: a setting is given twice, or no value.
     """
     from mpc_router.config import ConfigError, parse_overrides, settings, trial_config
-    from mpc_router.inheritance import settle
 
-    sample = "--sample" in rest
     own = [word for word in rest if "=" in word and not word.startswith("-")]
-    settled = settle(args.config, {}, sample=sample)
-    for note in settled.notes:
-        print(f"note: {note}", file=sys.stderr)
     config = settled.config
     plain = settings(trial_config({"task": config.data.task, "pool": config.model.pool}))
     fixed = {"pool": config.model.pool} | {

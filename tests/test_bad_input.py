@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import analysis.front
+import analysis.report
 from mpc_router import outputs, sample
 from sweeps import run
 
@@ -366,9 +368,9 @@ BAD_FILES: dict[str, tuple[Callable[[], pa.Table | bytes], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_data_that_cannot_be(refused: Refused, tmp_path: Path, kind: str, split: str) -> None:
+def test_data_that_cannot_be(refused: Refused, tmp_path: Path, kind: str) -> None:
+    split = ("train", "validation")[list(BAD_FILES).index(kind) % 2]
     make, says = BAD_FILES[kind]
     write_glue(tmp_path / "data", {split: make()})
     place = str(Path("mrpc") / f"{split}.parquet")
@@ -603,33 +605,25 @@ def test_no_network_is_said_within_seconds(
 
 
 @pytest.mark.slow
-def test_a_table_cut_short_is_named_and_made_again_by_resume(tmp_path: Path) -> None:
+def test_a_table_cut_short_is_named_and_made_again_by_resume(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     few = ["train_rows=64", "validation_rows=40", "expert_epochs=1", "epochs=1", "seeds=[0]"]
     where = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
 
-    def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    made = call("sweeps.run", "mrpc_grid", "--sample", "--name", "r", *few, *where, "--no-report")
-    assert made.returncode == 0, made.stderr
+    made = run.main(["mrpc_grid", "--sample", "--name", "r", *few, *where, "--no-report"])
+    assert made == 0
     folder = tmp_path / "out" / "r"
     for name in ("trials", "reports", "routing", "experts", "examples"):
         path = folder / f"{name}.parquet"
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-    for module in ("analysis.front", "analysis.report"):
-        done = call(module, str(folder))
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("\n") == 1, done.stderr
-        assert ".parquet" in done.stderr
+    capfd.readouterr()
+    for command in (analysis.front.main, analysis.report.main):
+        assert command([str(folder)]) == 2
+        said = capfd.readouterr().err
+        assert said.count("\n") == 1, said
+        assert ".parquet" in said
         assert not (folder / "report.html").exists()
-    again = call("sweeps.run", "--resume", str(folder), *where, "--no-report")
-    assert again.returncode == 0, again.stderr
-    assert call("analysis.front", str(folder)).returncode == 0
+    assert run.main(["--resume", str(folder), *where, "--no-report"]) == 0
+    assert analysis.front.main([str(folder)]) == 0

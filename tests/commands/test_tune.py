@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from mpc_router.config import parse_overrides
+from mpc_router.inheritance import settle
 from mpc_router.tasks import TASKS
 from sweeps import tune
 from tests.commands.asking import asked, loaded_for_help, refused
@@ -26,7 +27,8 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
 
 def words(*arguments: str) -> list[str]:
     args, rest = tune.parser().parse_known_args(arguments)
-    return tune.words(args, rest)
+    settled = settle(args.config, {}, sample="--sample" in rest)
+    return tune.words(settled, args, rest)
 
 
 def fixed(found: list[str]) -> dict[str, object]:

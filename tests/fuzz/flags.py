@@ -51,7 +51,8 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
         if not module.startswith(("sweeps.run", "analysis", "cluster")):
             cache = str(folder / "cache")
             arguments += [] if "--cache" in arguments else ["--cache", cache]
-        words = [word for word in (*odd, *COMMANDS[module]) if word.strip()]
+        words = [word if word.strip() else repr(word) for word in (*odd, *COMMANDS[module])]
+        words.append("required")  # of what is missing the message names that
         yield Case(
             kind="flags",
             name=f"{number} {module} {printable(' '.join(odd))[:60]}",
