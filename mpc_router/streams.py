@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO, Final, Protocol, TextIO
 
-from mpc_router.messages import one_line, quoted
+from mpc_router.messages import one_line, shown
 
 OURS: Final = ("mpc_router", "sweeps", "analysis", "cluster")
 
@@ -41,7 +41,7 @@ def command(extra: str) -> Callable[[Main], Main]:
                 return 0
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
-                if not package or (package in OURS and not _is_foreign(package)):
+                if not package or package in OURS:  # a fault of ours, not of the environment
                     raise
                 return _say_missing(package, extra)
             finally:
@@ -63,28 +63,12 @@ def require(*packages: str) -> None:
             raise ModuleNotFoundError(f"no package {name}", name=name)
 
 
-def _is_foreign(package: str) -> bool:
-    """Whether a package of ours was found elsewhere than beside this one: others use the name."""
-    module = sys.modules.get(package)
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return module is not None and here not in [
-        os.path.dirname(os.path.abspath(path)) for path in getattr(module, "__path__", ())
-    ]
-
-
 def _say_missing(package: str, extra: str) -> int:
-    if package in OURS:
-        found = list(getattr(sys.modules[package], "__path__", ()))
-        text = (
-            f"the package {package!r} that Python finds is another project's ({quoted(found)}); "
-            "call this command in the checkout of mpc-router, or take the other one away"
-        )
-    else:
-        text = (
-            f"the package {package!r} is not installed for {quoted(sys.executable)}; in the "
-            f"checkout of mpc-router call `pip install -e '.{f'[{extra}]' if extra else ''}'`, or "
-            "`make quickstart` and then `source .venv/bin/activate`"
-        )
+    text = (
+        f"the package {package!r} is not installed for {shown(sys.executable)}; in the checkout of "
+        f"mpc-router call `pip install -e '.{f'[{extra}]' if extra else ''}'`, or `make "
+        "quickstart` and then `source .venv/bin/activate`"
+    )
     return say_error(text, 2)
 
 
