@@ -134,7 +134,10 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
             "these experts do not come fine-tuned: each is fine-tuned alone before all train "
             "together; expert_start=checkpoint leaves that out"
         )
-    config = trial_config(settings)
+    try:
+        config = trial_config(settings)
+    except ConfigError as error:
+        raise error if given else ConfigError(f"{shown(path)}: {error}") from error
     if _one_rate_meant(layers[1:], config):
         notes.append(
             "learning_rate is the router's alone; stem and experts train at "
@@ -232,7 +235,7 @@ def layer(where: str, tree: Mapping[str, Any]) -> Layer:
             renamed.append(f"{name} is {leaf_paths()[new]}")
         if new in settings:
             raise ConfigError(f"{where}: setting {new!r} is given twice ({quoted(name)} is one)")
-        typed(new, value)  # for its refusal: as a list or a word it is still compared and counted
+        _check_kind(where, new, value)
         settings[new] = value
     return Layer(where=where, settings=settings, renamed=tuple(renamed), **aside)
 
@@ -249,6 +252,14 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _known(where: str, name: str) -> str:
     try:
         return leaf_of(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_kind(where: str, leaf: str, value: Any) -> None:
+    """Refuses a value of another kind than the setting's, before layers are laid over each other."""
+    try:
+        typed(leaf, value)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 

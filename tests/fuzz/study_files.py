@@ -1,4 +1,5 @@
-"""Study files: those that ship, with odd values, lost and doubled parts, and damaged text."""
+"""Study files and configurations: those that ship, with odd values, lost and doubled parts, and
+damaged text."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import yaml
 from tests.fuzz.harness import Case
 from tests.fuzz.odd import VALUES, mutated
 
-STUDIES: Final = Path(__file__).parents[2] / "sweeps" / "studies"
+ROOT: Final = Path(__file__).parents[2]
 
 ODD: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, -1, 1.5, 10**18, 10**30, -(10**400), 1e308, float("nan"), float("inf")),
@@ -32,12 +33,14 @@ ODD: Final[tuple[Any, ...]] = (
 
 
 def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
-    """A study file alone; half are spoilt as data, half as text or bytes."""
+    """A file alone, every fourth a configuration; half are spoilt as data, half as text."""
     draw = random.Random(f"study_files {seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    texts = [path.read_text() for path in sorted(STUDIES.glob("mrpc_*.yaml"))]
+    studies = [path.read_text() for path in sorted(ROOT.glob("sweeps/studies/mrpc_*.yaml"))]
+    config = (ROOT / "configs" / "base_config.yaml").read_text()
+    trainer = ("--sample", "--out", str(folder / "outputs"), "--cache", str(folder / "cache"))
     for number in range(count):
-        text = draw.choice(texts)
+        text = config if number % 4 == 3 else draw.choice(studies)
         path = folder / f"own{number}.yaml"
         if draw.random() < 0.5:
             tree, keys = _spoilt_tree(text, draw)
@@ -48,7 +51,10 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
         yield Case(
             kind="study_files",
             name=f"{number} {how}",
-            arguments=(str(path), "--sample", "--debug"),
+            command="mpc_router.commands.train" if text == config else "sweeps.run",
+            arguments=("--config", str(path), *trainer)
+            if text == config
+            else (str(path), "--sample", "--debug"),
             culprits=(path.name, *keys),
             unchanged=(path,),
         )
