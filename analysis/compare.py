@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from mpc_router.flags import Parser, place
+from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -113,46 +114,47 @@ def _chance(p: float) -> str:
     return "one seed" if math.isnan(p) else f"{p:.2g}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.compare",
-        description="Lay the fronts of runs over each other and say which is ahead.",
-        epilog="example: python -m analysis.compare runs/mrpc_grid runs/mrpc_pareto",
+    made = Parser(
+        "python -m analysis.compare",
+        "Lay the fronts of runs over each other and say which is ahead.",
+        "  python -m analysis.compare runs/mrpc_grid runs/mrpc_pareto\n",
     )
-    made.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    made.add_argument("runs", type=place, nargs="+", metavar="RUN", help="folders of runs")
     made.add_argument("--split", help="quoted split (default: the task's first)")
     made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
     made.add_argument(
         "--force", action="store_true", help="runs with other prices or other data too"
     )
-    made.add_argument("--figure", type=Path, metavar="FILE", help=".svg, .png, .pdf or .html")
+    made.add_argument("--figure", type=place, metavar="FILE", help=".svg, .png, .pdf or .html")
     return made
 
 
+@command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; 0, or 2 with one line where there is none."""
     options = parser().parse_args(arguments)
-    from rich.console import Console
-
     from analysis.comparing import compare
     from analysis.load import RunError, load_run
     from analysis.recosting import priced
+    from mpc_router.console import LastingConsole
 
     try:
         both = [priced(load_run(path), options.costs) for path in options.runs]
         runs, vector = [run for run, _ in both], both[0][1]
         found = compare(runs, split=options.split, vector=vector, force=options.force)
-        print_comparison(found, Console())
+        print_comparison(found, LastingConsole())
         if options.figure:
             from analysis.palette import save
             from analysis.rival_figures import comparison_figure
 
             save(comparison_figure(found), options.figure)
             print(options.figure)
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except (RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return say_error(str(error), 2)
     return 0
 
 

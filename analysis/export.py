@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -16,6 +15,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.flags import Parser, place
+from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +53,8 @@ def to_csv(run: Run, folder: Path) -> list[Path]:
     tables["examples"] = run.examples
     try:
         tables["points"] = points(run)
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except RunError as error:
         print(f"no points.csv: {error}", file=sys.stderr)
     files = {folder / f"{name}.csv": table for name, table in tables.items()}
@@ -204,19 +208,20 @@ def _refuse_existing(files: Any) -> None:
             raise RunError(f"{path} exists; give another target, nothing is overwritten")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.export",
-        description="Write a run for other tools: CSV files, an Optuna study, MLflow runs.",
-        epilog="example: python -m analysis.export runs/mrpc_grid --to csv tables/",
+    made = Parser(
+        "python -m analysis.export",
+        "Write a run for other tools: CSV files, an Optuna study, MLflow runs.",
+        "  python -m analysis.export runs/mrpc_grid --to csv tables/\n",
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--to", required=True, choices=TARGETS, help="what to write")
     made.add_argument("target", metavar="TARGET", help="a folder, a file, or a tracking URI")
     return made
 
 
+@command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write it and say where; 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
@@ -231,9 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(to_optuna(run, Path(options.target)))
         else:
             print(f"{to_mlflow(run, options.target)} runs in {options.target}")
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except (RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return say_error(str(error), 2)
     return 0
 
 

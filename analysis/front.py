@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.flags import Parser, place
+from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -177,34 +179,35 @@ def _closing(survey: Survey) -> list[str]:
     ]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.front",
-        description="Print the Pareto front of a run with its yardsticks.",
-        epilog="example: python -m analysis.front runs/mrpc_grid-20261123T120000",
+    made = Parser(
+        "python -m analysis.front",
+        "Print the Pareto front of a run with its yardsticks.",
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n",
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--split", help="quoted split (default: the task's first)")
     made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
     return made
 
 
+@command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the front; 0, or 2 with one line where the run cannot be read."""
     options = parser().parse_args(arguments)
-    from rich.console import Console
-
     from analysis.load import RunError, load_run
     from analysis.recosting import priced
+    from mpc_router.console import LastingConsole
 
-    console = Console()
+    console = LastingConsole()
     try:
         run, vector = priced(load_run(options.run), options.costs)
         _print(run, console, split=options.split, vector=vector)
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return say_error(str(error), 2)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
@@ -10,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.flags import Parser, place
+from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
     import altair as alt
@@ -258,22 +260,23 @@ def _colours(run: Run) -> list[str]:
     return expert_colours(len(run.expert_names))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.report",
-        description="Write a run's report: one HTML file that needs no network.",
-        epilog="example: python -m analysis.report runs/mrpc_grid-20261123T120000",
+    made = Parser(
+        "python -m analysis.report",
+        "Write a run's report: one HTML file that needs no network.",
+        "  python -m analysis.report runs/mrpc_grid-20261123T120000\n",
     )
-    made.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    made.add_argument("--figures", type=Path, metavar="DIR", help="pictures too: svg, pdf, png")
-    made.add_argument("--csv", type=Path, metavar="DIR", help="tables too, as CSV files")
-    made.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/report.html")
+    made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
+    made.add_argument("--figures", type=place, metavar="DIR", help="pictures too: svg, pdf, png")
+    made.add_argument("--csv", type=place, metavar="DIR", help="tables too, as CSV files")
+    made.add_argument("--out", type=place, metavar="FILE", help="default: RUN/report.html")
     made.add_argument("--split", help="quoted split (default: the task's first)")
     made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
     return made
 
 
+@command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report and print its path; 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
@@ -289,12 +292,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from analysis.export import to_csv
 
             to_csv(run, options.csv)
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return say_error(str(error), 2)
     except OSError as error:
-        print(f"error: {options.out or options.run}: cannot be written ({error})", file=sys.stderr)
-        return 2
+        return say_error(f"{options.out or options.run}: cannot be written ({error})", 2)
     print(path)
     return 0
 

@@ -18,12 +18,16 @@ import importlib.util
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from cluster import nodes, state
 from cluster.state import TOKEN, Cluster, Refused, default_folder
+from mpc_router.flags import Parser, place
+from mpc_router.messages import one_line
+from mpc_router.streams import command, tell
 
 MOST_NODES: Final = 16
 MOST: Final = 1024
@@ -33,20 +37,14 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which is heard as Ctrl-C is."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    made = _Parser(
-        prog="python -m cluster.local",
-        description="Several Ray nodes on this machine's loopback, for trying things.",
-        allow_abbrev=False,
+    made = Parser(
+        "python -m cluster.local",
+        "Several Ray nodes on this machine's loopback, for trying things.",
     )
     commands = made.add_subparsers(required=True, metavar="up | status | down")
-    up = commands.add_parser("up", help="start a head and workers", allow_abbrev=False)
+    up = commands.add_parser("up", help="start a head and workers")
     add = up.add_argument
     add("--nodes", type=_number(1, MOST_NODES), default=3, metavar="N", help="head and workers (3)")
     add("--cpus", type=_number(1, MOST), default=1, metavar="N", help="that each node has (1)")
@@ -61,14 +59,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--timeout", type=_number(1, 3600), default=180, metavar="S", help="to wait for all (180)")
     up.set_defaults(command=_up)
-    status = commands.add_parser("status", help="say what lives of it", allow_abbrev=False)
+    status = commands.add_parser("status", help="say what lives of it")
     status.set_defaults(command=_status)
-    down = commands.add_parser("down", help="end what was started", allow_abbrev=False)
+    down = commands.add_parser("down", help="end what was started")
     down.set_defaults(command=_down)
     for each in (up, status, down):
         each.add_argument(
             "--folder",
-            type=lambda text: Path(text).absolute(),
+            type=lambda text: place(text).absolute(),
             default=default_folder(),
             metavar="DIR",
             help="where the token lies (default: in the user's cache)",
@@ -88,22 +86,27 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
+@command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args = parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    handles = threading.current_thread() is threading.main_thread()  # no other may
+    before = signal.signal(signal.SIGTERM, _terminate) if handles else None
     try:
         if not Path("/proc/self/stat").exists():
             raise Refused("processes are told apart by /proc, which this machine has not", 3)
         code: int = args.command(args)
     except Refused as error:
         return _say(str(error), error.code)
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except OSError as error:
         return _say(str(error), 3)
     except KeyboardInterrupt as error:
         return _say("stopped", 143 if isinstance(error, Terminated) else 130)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if handles:
+            signal.signal(signal.SIGTERM, before)
     return code
 
 
@@ -112,7 +115,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    tell(f"error: {one_line(text)}")
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from mpc_router.messages import quoted, shown
 from mpc_router.pools import POOLS, Pool
 from mpc_router.sections import ConfigError, ModelConfig, TrainingConfig, one_of
 
@@ -39,8 +40,9 @@ def with_pool(
     prices = [member.cost for member in known if member]
     if prices != sorted(prices):
         raise ConfigError(
-            f"experts stand cheapest first, but the costs of {list(names)} with layers "
-            f"{list(layers)} are {prices} in pool {pool.name!r}; put them in order"
+            f"experts stand cheapest first, but the costs of {quoted(list(names))} "
+            "with expert_layers "
+            f"{quoted(list(layers))} are {quoted(prices)} in pool {pool.name!r}; put them in order"
         )
     filled = dataclasses.replace(filled, router_cost=_router_cost(filled, pool, task))
     return filled, dataclasses.replace(
@@ -66,8 +68,9 @@ def _router_cost(model: ModelConfig, pool: Pool, task: str) -> float:
     member = pool.find(model.router_model_name, model.router_stem_layers, task)
     if member is None:
         raise ConfigError(
-            f"pool {pool.name!r} knows no cost of the stem {model.router_model_name} with "
-            f"{model.router_stem_layers} layers; give router_cost"
+            f"pool {pool.name!r} knows no cost of router_model_name "
+            f"{shown(model.router_model_name)} with router_stem_layers "
+            f"{model.router_stem_layers}; give router_cost"
         )
     return member.cost
 
@@ -89,7 +92,7 @@ def _members(
     elif not names:
         if len({member.model for member in pool.members}) > 1:
             raise ConfigError(
-                f"expert_layers={list(layers)} cuts one model at several depths, and pool "
+                f"expert_layers={quoted(list(layers))} cuts one model at several depths, and pool "
                 f"{pool.name!r} has several models; name them with expert_model_names"
             )
         names = (pool.members[0].model.format(task=task),) * len(layers)
@@ -100,7 +103,10 @@ def _members(
     costs = tuple(float(member.cost) for member in found if member)
     if len(costs) < len(names):
         missing = [name for name, member in zip(names, found, strict=True) if member is None]
-        raise ConfigError(f"pool {pool.name!r} knows no cost of {missing}; give expert_costs")
+        raise ConfigError(
+            f"expert_model_names: pool {pool.name!r} knows no cost of "
+            f"{quoted(missing)}; give expert_costs"
+        )
     return names, layers, costs
 
 

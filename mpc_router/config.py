@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from mpc_router.completion import has_stem, with_pool
 from mpc_router.costs import CostVector, cost_vectors
+from mpc_router.messages import quoted, shown
+from mpc_router.paths import fault
 from mpc_router.pools import POOLS
 from mpc_router.sections import (
     SECTIONS,
@@ -28,6 +30,7 @@ from mpc_router.sections import (
     ModelConfig,
     TrainingConfig,
 )
+from mpc_router.typed import typed
 
 __all__ = [
     "ConfigError",
@@ -64,8 +67,8 @@ class TrialConfig:
             values = getattr(model, name)
             if len(values) != count:
                 raise ConfigError(
-                    f"{name} has {len(values)} values {list(values)} for {count} experts "
-                    f"{list(model.expert_model_names)}; give one value an expert"
+                    f"{name} has {len(values)} values {quoted(list(values))} for {count} experts "
+                    f"{quoted(list(model.expert_model_names))}; give one value an expert"
                 )
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
@@ -133,9 +136,9 @@ def leaf_of(name: str) -> str:
     known = leaf_paths()
     if known.get(leaf) in (name, f"{known.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
         return leaf
-    close = difflib.get_close_matches(leaf, known, n=3)
+    close = difflib.get_close_matches(leaf[:100], known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-    raise ConfigError(f"unknown setting {name!r}; {hint}")
+    raise ConfigError(f"unknown setting {quoted(name)}; {hint}")
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,8 +151,8 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in tree.items():
         if name in SECTIONS:
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{name} is {value!r}, but holds settings: write a mapping")
-            inner = flatten({f"{name}.{leaf}": each for leaf, each in value.items()})
+                raise ConfigError(f"{name} is {quoted(value)}, but holds settings: write a mapping")
+            inner = {leaf_of(f"{name}.{leaf}"): each for leaf, each in value.items()}
         else:
             inner = {leaf_of(str(name)): value}
         for leaf, each in inner.items():
@@ -165,45 +168,10 @@ def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
     Raises:
         ConfigError: an unknown setting, a value of the wrong type, or a broken rule.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     nested: dict[str, dict[str, Any]] = {part: {} for part in SECTIONS}
     for leaf, value in flatten(settings).items():
-        part = leaf_paths()[leaf].partition(".")[0]
-        nested[part][leaf] = list(value) if isinstance(value, tuple) else value
-        _literal(leaf, nested[part][leaf])
-    parts: dict[str, Any] = {}
-    for part, kind in SECTIONS.items():
-        try:
-            merged = OmegaConf.merge(OmegaConf.structured(kind), nested[part])
-            values = OmegaConf.to_container(merged, resolve=False)
-        except OmegaConfBaseException as error:
-            raise ConfigError(_mistyped(part, nested[part], error)) from error
-        assert isinstance(values, dict)
-        parts[part] = kind(
-            **{str(k): tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
-    return TrialConfig(**parts)
-
-
-def _literal(leaf: str, value: Any) -> None:
-    """Refuse what OmegaConf would read as a reference, or as a value that is still to come."""
-    for each in value if isinstance(value, list) else [value]:
-        if isinstance(value, list) and not isinstance(each, str | int | float):
-            raise ConfigError(f"{leaf} is {value!r}, but an item of a list is a number or a name")
-        if isinstance(each, str) and ("${" in each or each == "???"):
-            raise ConfigError(f"{leaf} is {each!r}, but references are not followed; give a value")
-
-
-def _mistyped(part: str, given: Mapping[str, Any], error: Exception) -> str:
-    """Which setting is of the wrong type; OmegaConf names no list, where an item of it is."""
-    leaf = getattr(error, "full_key", "") or part
-    reason = str(error).splitlines()[0]
-    if "$VALUE" not in reason:
-        return f"{part}.{leaf}: {reason}"
-    lists = " or ".join(f"{name}={value}" for name, value in given.items() if type(value) is list)
-    return f"{part}: an item of {lists} is of the wrong type"
+        nested[leaf_paths()[leaf].partition(".")[0]][leaf] = typed(leaf, value)
+    return TrialConfig(**{part: kind(**nested[part]) for part, kind in SECTIONS.items()})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -212,19 +180,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, not YAML, or not a mapping.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from mpc_router.yaml_text import YamlError, read
 
+    if (why := fault(str(path))) is not None:
+        raise ConfigError(f"{quoted(str(path))} {why}; give a YAML file")
     try:
-        data = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        data = read(path)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}; give a YAML file") from error
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{shown(path)}: {error.strerror or error}; give a YAML file") from error
+    except YamlError as error:
+        raise ConfigError(f"{shown(path)} cannot be read as YAML: {error}") from error
     if not isinstance(data, dict) or not data:
-        raise ConfigError(f"{path} holds no mapping; write `key: value` lines")
-    return {str(name): value for name, value in data.items()}
+        raise ConfigError(f"{shown(path)} holds no mapping; write `key: value` lines")
+    return data
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
@@ -233,21 +201,21 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an argument without `=` or whose value is not YAML.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from mpc_router.yaml_text import YamlError, plain
 
     values: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.partition("=")
         if not equals or not name:
-            raise ConfigError(f"{argument!r} is not key=value")
+            raise ConfigError(f"{quoted(argument)} is not key=value")
         try:
-            values[name] = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-        except (YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(
-                f"{argument!r}: the value is not YAML; write a blank after a colon: {{grid: [0]}}"
-            ) from error
+            read = plain(f"value: {text}")
+        except YamlError as error:
+            why = str(error).replace(" (line 1)", "")
+            raise ConfigError(f"{quoted(argument)} cannot be read as YAML: {why}") from error
+        if not isinstance(read, dict) or len(read) != 1:
+            raise ConfigError(f"{quoted(argument)} is more than one line of YAML; write one value")
+        values[name] = read["value"]
     return values
 
 

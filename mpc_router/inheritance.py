@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config import ConfigError, TrialConfig, leaf_of, leaf_paths, read_yaml, trial_config
+from mpc_router.messages import quoted, shown
+from mpc_router.paths import fault
 from mpc_router.pools import POOLS
 from mpc_router.sections import SECTIONS, DataConfig, ModelConfig
 from mpc_router.tasks import TASKS
+from mpc_router.typed import typed
 
 INHERITS: Final = ("inherits", "base_config", "base", "extends", "_base_")
 """The key that names the file to inherit from: ours first, then what others call it."""
@@ -131,7 +134,10 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
             "these experts do not come fine-tuned: each is fine-tuned alone before all train "
             "together; expert_start=checkpoint leaves that out"
         )
-    config = trial_config(settings)
+    try:
+        config = trial_config(settings)
+    except ConfigError as error:
+        raise error if given else ConfigError(f"{shown(path)}: {error}") from error
     if _one_rate_meant(layers[1:], config):
         notes.append(
             "learning_rate is the router's alone; stem and experts train at "
@@ -176,15 +182,15 @@ def files(path: Path) -> list[Layer]:
         tree = read_yaml(following)
         base = _base(following, tree)
         seen.append(following.resolve())
+        if base is not None and (fault(str(base)) or not base.is_file()):
+            raise ConfigError(
+                f"{following} inherits {shown(base)}, which is no file; "
+                f"`{INHERITS[0]}` names one relative to the file it stands in"
+            )
         if base is not None and base.resolve() in seen:
             raise ConfigError(
                 f"{following} inherits {base}, which inherits it in turn; take one of the "
                 f"`{INHERITS[0]}` lines out"
-            )
-        if base is not None and not base.is_file():
-            raise ConfigError(
-                f"{following} inherits {base}, which is no file; `{INHERITS[0]}` names one "
-                "relative to the file it stands in"
             )
         found.insert(0, layer(str(following), tree))
         following = base
@@ -199,7 +205,7 @@ def _base(path: Path, tree: dict[str, Any]) -> Path | None:
     for key, value in named.items():
         if not isinstance(value, str) or not value:
             raise ConfigError(
-                f"{path}: {key} is {value!r}, but names one file, such as {BASE_FILE}"
+                f"{path}: {key} is {quoted(value)}, but names one file, such as {BASE_FILE}"
             )
         return path.parent / value
     beside = path.parent / BASE_FILE
@@ -228,7 +234,8 @@ def layer(where: str, tree: Mapping[str, Any]) -> Layer:
         if new != leaf or (sections and name == leaf):
             renamed.append(f"{name} is {leaf_paths()[new]}")
         if new in settings:
-            raise ConfigError(f"{where}: setting {new!r} is given twice ({name} is one of them)")
+            raise ConfigError(f"{where}: setting {new!r} is given twice ({quoted(name)} is one)")
+        _check_kind(where, new, value)
         settings[new] = value
     return Layer(where=where, settings=settings, renamed=tuple(renamed), **aside)
 
@@ -245,6 +252,14 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _known(where: str, name: str) -> str:
     try:
         return leaf_of(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_kind(where: str, leaf: str, value: Any) -> None:
+    """Refuses a value of another kind than the setting's, before layers are laid over each other."""
+    try:
+        typed(leaf, value)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -305,12 +320,12 @@ def _check_labels(found: Layer, config: TrialConfig) -> None:
     outputs = TASKS[config.data.task].outputs
     if found.num_labels is not None and found.num_labels != outputs:
         raise ConfigError(
-            f"{found.where}: num_labels is {found.num_labels!r}, but {config.data.task} has "
+            f"{found.where}: num_labels is {quoted(found.num_labels)}, but {config.data.task} has "
             f"{outputs}; leave it out, the task decides it"
         )
 
 
 def _seed(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ConfigError(f"seed is {value!r}, but must be an integer from 0 to 2^31 - 1")
+        raise ConfigError(f"seed is {quoted(value)}, but must be an integer from 0 to 2^31 - 1")
     return value

@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from mpc_router.config import TrialConfig
 from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS, PUBLISHED, CostVector
+from mpc_router.messages import quoted
 from mpc_router.sections import ConfigError
 
 FORMAT: Final = "mpc-router costs 1"
@@ -190,7 +191,8 @@ def from_json(data: object, *, origin: str) -> Measured:
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, Mapping) else None
         raise ConfigError(
-            f"{origin} is no file of measured costs: its format is {found!r}, not {FORMAT!r}; {HOW}"
+            f"{origin} is no file of measured costs: its format is {quoted(found)}, "
+            f"not {FORMAT!r}; {HOW}"
         )
     reader = _Reader(origin)
     name = reader.text(data, "name")
@@ -253,7 +255,9 @@ class _Reader:
         return value
 
     def refusal(self, place: str, value: object, allowed: str) -> ConfigError:
-        return ConfigError(f"{self.origin}: {place} is {value!r}, but must be {allowed}; {HOW}")
+        return ConfigError(
+            f"{self.origin}: {place} is {quoted(value)}, but must be {allowed}; {HOW}"
+        )
 
     def _mapping(self, entry: object, place: str) -> Mapping[str, Any]:
         if not isinstance(entry, Mapping):

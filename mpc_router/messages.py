@@ -16,6 +16,11 @@ def quoted(value: object) -> str:
     return shortened(printable(repr(value)), LONGEST_VALUE)
 
 
+def shown(name: object) -> str:
+    """The name of a file or folder as a message repeats it: as it is, printable, cut."""
+    return shortened(printable(str(name)), LONGEST_VALUE)
+
+
 def one_line(text: str) -> str:
     """A message on one line: white space folded, printable, at most `LONGEST_MESSAGE` characters.
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from mpc_router.messages import quoted
+from mpc_router.paths import fault
 from mpc_router.pools import CUSTOM, POOLS
 from mpc_router.tasks import TASKS
 
@@ -28,9 +30,19 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse a value that is not among `allowed`, with the nearest one."""
     names = sorted(allowed)
     if value not in names:
-        close = difflib.get_close_matches(str(value), names, n=1)
+        close = difflib.get_close_matches(str(value)[:100], names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{name} is {value!r}, allowed are {', '.join(names)}{hint}")
+        parts = str(value).split(",")
+        if len(parts) > 1 and all(part.strip() in names for part in parts):
+            hint = f"; to search several in a study, write {name}='{{grid: [{', '.join(parts)}]}}'"
+        raise ConfigError(f"{name} is {quoted(value)}, allowed are {', '.join(names)}{hint}")
+
+
+def no_path_fault(name: str, model: str) -> None:
+    """Refuse a model's name that no path and no name of the hub can be; empty takes the pool's."""
+    why = fault(model) if model else None
+    if why is not None:
+        raise ConfigError(f"{name} is {quoted(model)}, which {why}; give org/name or a folder")
 
 
 def at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
@@ -127,6 +139,10 @@ class ModelConfig:
             at_least("expert_costs", cost, 0)
         for layers in self.expert_layers:
             at_least("expert_layers", layers, 0)
+        for name in ("tokenizer_model_name", "router_model_name"):
+            no_path_fault(name, getattr(self, name))
+        for model in self.expert_model_names:
+            no_path_fault("expert_model_names", model or " ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,9 +258,10 @@ class TrainingConfig:
         one_of("router_labels", self.router_labels, ["cheapest_right", "loss_cost"])
         one_of("expert_start", self.expert_start, ["checkpoint", "fine_tuned"])
         one_of("decay", self.decay, ["linear", "constant"])
-        if not re.fullmatch(r"all|head|last_[1-9]\d*", self.trainable):
+        if not re.fullmatch(r"all|head|last_[1-9][0-9]{0,3}", self.trainable):
             raise ConfigError(
-                f"trainable is {self.trainable!r}, allowed are all, head, and last_N such as last_2"
+                f"trainable is {quoted(self.trainable)}, allowed are all, head, and "
+                "last_N such as last_2"
             )
         one_of("epoch", self.epoch, ["last", "best_score"])
         one_of("precision", self.precision, ["auto", "float32", "bfloat16"])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
+from mpc_router.flags import Parser, place
+from mpc_router.messages import quoted
 from sweeps.records import InputError
 
 UMASK: Final = "077"
 """A new run's folder is its owner's alone."""
 
-EPILOGUE: Final = """examples:
+EXAMPLES: Final = """\
   python -m sweeps.run mrpc_grid --sample
   python -m sweeps.run mrpc_grid pool=minilm --data DIR seeds=[0,1] epochs=3
   python -m sweeps.run mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
@@ -20,37 +22,30 @@ EPILOGUE: Final = """examples:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    made = _Parser(
-        prog="python -m sweeps.run",
-        description="Train every router of a study, and say which are worth having.",
-        epilog=EPILOGUE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = Parser(
+        "python -m sweeps.run",
+        "Train every router of a study, and say which are worth having.",
+        EXAMPLES,
     )
     add = made.add_argument
     add("words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file")
     where = made.add_mutually_exclusive_group()
     where.add_argument("--sample", action="store_true", help="the embedded synthetic sample")
-    where.add_argument("--data", type=Path, metavar="DIR", help="holds <task>/<split>.parquet")
-    add("--models", type=Path, metavar="DIR", help="holds models as org/name or name")
-    add("--cache", type=Path, metavar="DIR", help="what is prepared (default: the user's cache)")
-    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
+    where.add_argument("--data", type=place, metavar="DIR", help="holds <task>/<split>.parquet")
+    add("--models", type=place, metavar="DIR", help="holds models as org/name or name")
+    add("--cache", type=place, metavar="DIR", help="what is prepared (default: the user's cache)")
+    add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
     umask = f"what others may not do in the new run's folder ({UMASK}: anything)"
     add("--umask", metavar="MODE", help=umask)
     add("--address", metavar="ADDR", help="a running Ray cluster (default: one on this machine)")
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
     add("--key", metavar="KEY", help="with --debug and --run: the trial to replay")
-    add("--run", type=Path, metavar="RUN", help="with --debug and --key: the run's folder")
+    add("--run", type=place, metavar="RUN", help="with --debug and --key: the run's folder")
     add("--dry-run", action="store_true", help="the plan and an estimate; writes only caches")
-    add("--resume", type=Path, metavar="RUN", help="go on with what has not ended")
+    add("--resume", type=place, metavar="RUN", help="go on with what has not ended")
     add("--repair", action="store_true", help="with --resume: keep what is sound of a damaged run")
     add("--retry-failed", action="store_true", help="with --resume: FAILED trials once more")
     add("--force", action="store_true", help="with --resume: though code or study changed")
@@ -66,6 +61,7 @@ def check_flags(args: argparse.Namespace) -> None:
     Raises:
         InputError: which, and why.
     """
+    _check_address(args.address)
     if args.debug and args.dry_run:
         raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
     if args.debug or args.dry_run:
@@ -98,6 +94,19 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--resume goes on with its run; leave out {named}")
 
 
+def _check_address(address: str | None) -> None:
+    """Refuses what is no HOST:PORT; whether a cluster answers there is seen later."""
+    if address is None:
+        return
+    host, _, port = address.rpartition(":")
+    sound = re.fullmatch(r"[A-Za-z0-9._:\[\]-]{1,255}", host) and re.fullmatch("[0-9]{1,5}", port)
+    if not (sound and 0 < int(port) < 2**16) and address != "auto":
+        raise InputError(
+            f"--address is {quoted(address)}, but must be HOST:PORT of a running Ray cluster, such "
+            "as 127.0.0.1:6379"
+        )
+
+
 def mode(args: argparse.Namespace) -> int:
     """The rights of a new run's folder.
 
@@ -107,7 +116,8 @@ def mode(args: argparse.Namespace) -> int:
     given = UMASK if args.umask is None else args.umask
     if not re.fullmatch("0[0-7]{2}", given):
         raise InputError(
-            f"--umask is {given!r}; give three octal digits of which the first is 0, for the owner "
+            f"--umask is {quoted(given)}; give three octal digits of which the first "
+            "is 0, for the owner "
             "keeps all rights, such as 077, 027 or 022"
         )
     return 0o777 & ~int(given, 8)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mpc_router.messages import quoted
+from sweeps.space import is_number
+
 KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
 """Ways to search a setting that a study may name."""
 
@@ -40,9 +43,8 @@ class Axis:
         """Whether a value lies on it."""
         if self.listed:
             return value in self.values
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        whole = self.kind != "int" or (number and float(value).is_integer())
-        return number and whole and self.low <= value <= self.high
+        whole = self.kind != "int" or (is_number(value) and float(value).is_integer())
+        return is_number(value) and whole and self.low <= value <= self.high
 
     def on(self, value: Any) -> Any:
         """A value that lies on it, the way the axis itself has it: `1.0` as `1` where that is
@@ -84,19 +86,21 @@ def axis(name: object, given: Any, *, whole: Callable[[], Sequence[Any]] | None 
     """
     if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in KINDS:
         raise AxisError(
-            f"space.{name} is {given!r}; write one of "
+            f"space.{name} is {quoted(given)}; write one of "
             "{grid: [value, ...]}, {choice: [value, ...]}, {uniform: [a, b]}, "
             "{loguniform: [a, b]}, {int: [a, b]}"
         )
     kind, values = next(iter(given.items()))
     if values == "all" and kind in LISTED and whole is not None:
         values = whole()
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise AxisError(f"space.{name}.{kind} is {values!r}, but must be a list of values")
+    if not isinstance(values, list | tuple) or not values:
+        raise AxisError(f"space.{name}.{kind} is {quoted(values)}, but must be a list of values")
     if kind in LISTED:
         listed = tuple(tuple(each) if isinstance(each, list) else each for each in values)
         if not all(_finite(each) for each in listed):
-            raise AxisError(f"space.{name}.{kind} is {list(listed)!r}, but numbers must be finite")
+            raise AxisError(
+                f"space.{name}.{kind} is {quoted(list(listed))}, but numbers must be finite"
+            )
         return Axis(kind=kind, values=listed)
     return _range(name, kind, values)
 
@@ -108,11 +112,11 @@ def _finite(value: Any) -> bool:
 
 
 def _range(name: object, kind: str, ends: Sequence[Any]) -> Axis:
-    numbers = [each for each in ends if isinstance(each, int | float) and each is not True]
-    numbers = [each for each in numbers if each is not False and math.isfinite(each)]
+    numbers = [each for each in ends if is_number(each) and math.isfinite(each)]
     if len(ends) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
         raise AxisError(
-            f"space.{name}.{kind} is {list(ends)!r}, but must be two finite numbers [low, high], "
+            f"space.{name}.{kind} is {quoted(list(ends))}, but must be two finite "
+            "numbers [low, high], "
             "low below high"
         )
     low, high = map(float, numbers)
@@ -121,5 +125,5 @@ def _range(name: object, kind: str, ends: Sequence[Any]) -> Axis:
             f"space.{name}.loguniform begins at {low:g}, but a logarithm needs a number above 0"
         )
     if kind == "int" and not (low.is_integer() and high.is_integer()):
-        raise AxisError(f"space.{name}.int is {list(ends)!r}, but must be two whole numbers")
+        raise AxisError(f"space.{name}.int is {quoted(list(ends))}, but must be two whole numbers")
     return Axis(kind=kind, low=low, high=high)

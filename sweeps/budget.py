@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mpc_router.messages import quoted
 from sweeps.space import SECONDS, SpaceError, is_number, seconds, unknown
 
 
@@ -32,7 +33,9 @@ class Budget:
                 is_number(value) and whole and math.isfinite(value) and value > 0
             ):
                 kind = "a whole number" if each.name == "epochs" else "a number"
-                raise SpaceError(f"budget.{each.name} is {value!r}, but must be {kind} above 0")
+                raise SpaceError(
+                    f"budget.{each.name} is {quoted(value)}, but must be {kind} above 0"
+                )
 
     def __bool__(self) -> bool:
         """Whether anything is limited."""

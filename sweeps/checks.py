@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from mpc_router.config import ConfigError
+from mpc_router.messages import quoted
 from sweeps.constraints import DEAD_EXPERTS, reported
 from sweeps.search import METHODS, UNHEARING
 from sweeps.space import unknown
@@ -41,7 +42,7 @@ def check_search(study: Study) -> None:
         for name, default in ((each.name, each.default) for each in idle):
             if getattr(rule, name) != default:
                 raise ConfigError(
-                    f"search.{name} is {getattr(rule, name)!r}, but search.method "
+                    f"search.{name} is {quoted(getattr(rule, name))}, but search.method "
                     f"{rule.method!r} draws points without looking at results, so it changes "
                     "nothing; leave it out"
                 )
@@ -96,7 +97,7 @@ def _check_names(study: Study, allowed: set[str]) -> None:
         if name not in allowed:
             raise ConfigError(unknown("objectives", name, allowed))
         if direction not in ("max", "min"):
-            raise ConfigError(f"objectives.{name} is {direction!r}, allowed are max and min")
+            raise ConfigError(f"objectives.{name} is {quoted(direction)}, allowed are max and min")
     if {"cost", f"cost_{study.cost_vector}"} <= study.objectives.keys():
         raise ConfigError(
             f"objectives has cost and cost_{study.cost_vector}, which are one thing where "

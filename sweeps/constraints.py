@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
 
+from mpc_router.messages import quoted
 from sweeps.space import SpaceError, is_number, unknown
 
 DEAD_EXPERTS: Final = "dead_experts"
@@ -97,13 +98,13 @@ def constraints_of(given: Mapping[Any, Any]) -> tuple[Constraint, ...]:
 def _constraint(name: str, bounds: Any) -> Constraint:
     if not isinstance(bounds, Mapping) or not bounds:
         raise SpaceError(
-            f"constraints.{name} is {bounds!r}; write {{max: number}} or {{min: number}}"
+            f"constraints.{name} is {quoted(bounds)}; write {{max: number}} or {{min: number}}"
         )
     for bound, value in bounds.items():
         if bound not in _BOUNDS:
             raise SpaceError(unknown(f"bound of constraints.{name}", bound, _BOUNDS))
         if not is_number(value) or not math.isfinite(value):
-            raise SpaceError(f"constraints.{name}.{bound} is {value!r}, but must be a number")
+            raise SpaceError(f"constraints.{name}.{bound} is {quoted(value)}, but must be a number")
     low, high = bounds.get("min"), bounds.get("max")
     if low is not None and high is not None and low > high:
         raise SpaceError(f"constraints.{name} has min {low:g} above max {high:g}; nothing keeps it")

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TextIO
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -25,9 +25,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from mpc_router.console import LastingConsole
 from sweeps.journal import Journal
 from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
-from sweeps.signals import fall_silent, tell
+from sweeps.signals import tell
 from sweeps.standing import Standing, front
 from sweeps.state import State
 
@@ -41,14 +42,6 @@ REST = 20
 
 WHOLE_FAILURES = 5
 """Failed trials that are said in full; of later ones only how many."""
-
-
-class LastingConsole(Console):
-    """One that outlasts whoever reads along."""
-
-    def on_broken_pipe(self) -> None:
-        """The run goes on."""
-        fall_silent(self.file)
 
 
 class Display:

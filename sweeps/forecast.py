@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Final
 
 from sweeps.budget import said
 from sweeps.execution import Share
@@ -14,9 +15,13 @@ from sweeps.plan import Plan, estimate
 from sweeps.preparation import Ready
 from sweeps.records import Pack
 from sweeps.search import UNHEARING
+from sweeps.space import plain
 from sweeps.stopping import Rule, places
 from sweeps.study import Study
 from sweeps.timing import Measurement, measured_steps
+
+MOST_NAMED: Final = 3
+"""Start points that a plan names one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,8 @@ def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) 
         trials = f"{len(pack.trials)} trial{'' if len(pack.trials) == 1 else 's'}"
         print(f"{pack.name}: {trials}, points {' '.join(points)}")
     print(_whole(study, planned, workers))
+    for line in start_lines(study):
+        print(line)
     rungs = _Rungs.of(study, planned)
     spent = {name: each.epoch for name, each in measured.items()}
     seconds = [
@@ -123,6 +130,17 @@ def _whole(study: Study, planned: Plan, workers: int) -> str:
         f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers} "
         "workers; shown is the first batch"
     )
+
+
+def start_lines(study: Study) -> list[str]:
+    """The points of the study's `start`: they come along whatever values a word gives to search."""
+    named = [
+        ", ".join(f"{leaf}={plain(value)}" for leaf, value in each.items()) or "all defaults"
+        for each in study.start
+    ]
+    more = [f"and {len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
+    points = "; ".join(named[:MOST_NAMED] + more)
+    return [f"from start of the study: {points} (start=[] leaves out what it names)"] * bool(named)
 
 
 def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mpc_router.config import ConfigError, flatten
 from mpc_router.measured import Measured, from_json, read_measured
+from mpc_router.messages import quoted
 from mpc_router.pools import POOLS
 from mpc_router.sections import ModelConfig
 from sweeps.axes import Axis, axis
@@ -34,7 +35,7 @@ def mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     for name in MAPPINGS:
         part = tree.get(name, {})
         if not isinstance(part, Mapping):
-            raise ConfigError(f"{name} is {part!r}, but must be a mapping")
+            raise ConfigError(f"{name} is {quoted(part)}, but must be a mapping")
         found[name] = part
     return found
 
@@ -60,14 +61,16 @@ def search_of(given: Mapping[str, Any], stopping: Rule) -> tuple[SearchRule, int
         if method == "grid" and name not in ("method", "seed"):
             raise ConfigError(
                 f"search.method 'grid' tries every point of its space once and has no setting "
-                f"{name!r}; leave it out, or set search.method to tpe, nsga2, ..."
+                f"{quoted(name)}; leave it out, or set search.method to tpe, nsga2, ..."
             )
     rest = {name: value for name, value in given.items() if name != "seed"}
     if method != "grid":
         rest.setdefault("batch", BATCH if stopping.method == "none" else stopping.bracket)
     seed = given.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise ConfigError(f"search.seed is {seed!r}, but must be an integer from 0 to 2^31 - 1")
+        raise ConfigError(
+            f"search.seed is {quoted(seed)}, but must be an integer from 0 to 2^31 - 1"
+        )
     return SearchRule(**rest), seed
 
 
@@ -79,7 +82,8 @@ def stopping_of(given: Mapping[str, Any]) -> Rule:
             raise ConfigError(unknown("key of stopping", name, known))
         if given.get("method", "none") == "none" and name != "method":
             raise ConfigError(
-                f"stopping.method 'none' stops nothing and has no setting {name!r}; leave it out, "
+                f"stopping.method 'none' stops nothing and has no setting "
+                f"{quoted(name)}; leave it out, "
                 "or set stopping.method=mo_asha"
             )
     return Rule(**given)
@@ -98,8 +102,8 @@ def costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
 def start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """The points that are tried first."""
     start = tree.get("start", [])
-    if not isinstance(start, Sequence) or not all(isinstance(each, Mapping) for each in start):
-        raise ConfigError(f"start is {start!r}, but must be a list of mappings")
+    if not isinstance(start, list) or not all(isinstance(each, Mapping) for each in start):
+        raise ConfigError(f"start is {quoted(start)}, but must be a list of mappings")
     return tuple(flatten(each) for each in start)
 
 
@@ -107,7 +111,9 @@ def seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
     """The seeds that every point is tried with."""
     seeds = tree.get("seeds", [0])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
-        raise ConfigError(f"seeds is {seeds!r}, but must be a list of integers such as [0, 1, 2]")
+        raise ConfigError(
+            f"seeds is {quoted(seeds)}, but must be a list of integers such as [0, 1, 2]"
+        )
     return tuple(seeds)
 
 
@@ -118,12 +124,15 @@ def check_seeds(seeds: tuple[Any, ...], racing: Any) -> None:
         raise ConfigError("seeds is empty; give at least one, such as seeds=[0]")
     for seed in seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-            raise ConfigError(f"seeds holds {seed!r}, but a seed is an integer from 0 to 2^31 - 1")
+            raise ConfigError(
+                f"seeds holds {quoted(seed)}, but a seed is an integer from 0 to 2^31 - 1"
+            )
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds is {list(seeds)}; give each seed once")
+        raise ConfigError(f"seeds is {quoted(list(seeds))}; give each seed once")
     if isinstance(racing, bool) or not isinstance(racing, int) or not 0 <= racing < len(seeds):
         raise ConfigError(
-            f"racing is {racing!r}, but must be a number of seeds below all {len(seeds)} (the "
+            f"racing is {quoted(racing)}, but must be a number of seeds below all "
+            f"{len(seeds)} (the "
             "others are for points of the front), or 0 to try every point with all of them"
         )
 
@@ -139,10 +148,10 @@ def _whole(
         pool = trial.get("pool", ModelConfig().pool)
         if "pool" in space:
             raise ConfigError("pool_size={grid: all} needs one pool; fix it, or list the sizes")
-        if pool not in POOLS:
+        if not isinstance(pool, str) or pool not in POOLS:
             raise ConfigError(
                 f"pool_size={{grid: all}} needs a pool with sizes of its own ({', '.join(POOLS)}), "
-                f"and pool is {pool!r}; name one of these"
+                f"and pool is {quoted(pool)}; name one of these"
             )
         return list(POOLS[pool].sizes)
 

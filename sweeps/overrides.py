@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mpc_router.config import ConfigError, flatten, leaf_of, leaf_paths
+from mpc_router.messages import quoted
 from mpc_router.sections import SECTIONS
 from sweeps.space import unknown
 
@@ -29,7 +30,7 @@ def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     result = {**tree}
     for name in MAPPINGS:
         if not isinstance(result.setdefault(name, {}), Mapping):
-            raise ConfigError(f"{name} is {result[name]!r}, but must be a mapping")
+            raise ConfigError(f"{name} is {quoted(result[name])}, but must be a mapping")
         result[name] = dict(result[name])
     if not result["objectives"]:
         del result["objectives"]
@@ -40,7 +41,7 @@ def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
         elif rest and head in MAPPINGS and head not in ("trial", "space"):
             before = result.get(head, {})
             if not isinstance(before, Mapping):
-                raise ConfigError(f"{head} is {before!r}, but must be a mapping")
+                raise ConfigError(f"{head} is {quoted(before)}, but must be a mapping")
             if rest == "method" and PLAIN_METHODS.get(head) == value:
                 before = {each: before[each] for each in before if f"{head}.{each}" in given}
             result[head] = {**before, **_bound(head, rest, value, before)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from mpc_router.costs import CostVector, to_json
 from sweeps.plan import Fingerprints
 from sweeps.records import InputError
 from sweeps.sets import PreparedSet
+from sweeps.signals import tell
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def prepare_sets(
         for each in wanted:
             check(each.config, places)
         if places.source.kind == "sample":
-            print(f"data: {NOTICE}")
+            tell(f"data: {NOTICE}", sys.stdout)
         with display:
             return tuple(
                 Ready(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mpc_router.messages import quoted
 from sweeps import origins
 from sweeps.records import JOURNAL_FILE, InputError
 
@@ -48,7 +49,9 @@ def replay_trial(args: argparse.Namespace) -> int:
         raise InputError(f"{args.run} holds no {JOURNAL_FILE}; name a run's folder")
     state = replay(read(args.run / JOURNAL_FILE))
     if state.opened is None or args.key not in state.trials:
-        raise InputError(f"{args.run} has no trial {args.key!r}; its trials.parquet names them")
+        raise InputError(
+            f"{args.run} has no trial {quoted(args.key)}; its trials.parquet names them"
+        )
     study = from_tree(state.opened["study"])
     origins.restore(args, state)
     display = make_display(quiet=args.quiet)

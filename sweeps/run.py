@@ -15,12 +15,17 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mpc_router.messages import one_line
+from mpc_router.messages import quoted
+from mpc_router.paths import cannot_be_made
+from mpc_router.streams import command, require, say_error
 from sweeps.arguments import check_flags, mode, parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, tell, terminable
+
+PACKAGES: Final = ("ray", "optuna", "pandas", "moocore", "altair", "jinja2")
+"""What a run needs at its end, so it is looked for at its beginning."""
 
 if TYPE_CHECKING:
     from sweeps.display import Display
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from sweeps.study import Study
 
 
+@command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -40,19 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with terminable():
             return _command(args, given)
     except InputError as error:
-        return _say_error(str(error), 2)
+        return say_error(str(error), 2)
     except SweepError as error:
-        return _say_error(str(error), 3)
+        return say_error(str(error), 3)
+    except BrokenPipeError:
+        raise  # a reader is gone, which is no error
     except OSError as error:
-        return _say_error(f"{error}; what is cached or journaled is safe", 3)
+        return say_error(f"{error}; what is cached or journaled is safe", 3)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
-        return _say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
-
-
-def _say_error(text: str, code: int) -> int:
-    tell(f"error: {one_line(text)}")
-    return code
+        return say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
 
 
 def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
@@ -62,14 +65,18 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     try:
         if args.list:
             return _list()
+        if not (args.debug or args.dry_run):
+            require(*PACKAGES)
         if args.resume is not None:
             return _resume(args)
         if args.key is not None or args.run is not None:
             from sweeps.replay import replay_trial
 
             return replay_trial(args)
-        study = _study(args)
+        study = study_of(args)
         _check_gpus(args, study)
+        if args.cache is not None and (why := cannot_be_made("--cache", args.cache)) is not None:
+            raise InputError(why)
         run = None if args.debug or args.dry_run else _new_folder(args, study)
     except ConfigError as error:
         raise InputError(str(error)) from error
@@ -100,13 +107,20 @@ def _list() -> int:
     return 0
 
 
-def _study(args: argparse.Namespace) -> Study:
+def study_of(args: argparse.Namespace) -> Study:
+    """The study that the words name, with their settings.
+
+    Raises:
+        InputError: not one study is named.
+        ConfigError: it cannot be.
+    """
     from sweeps.study import load
 
     names = [word for word in args.words if "=" not in word]
     if len(names) != 1:
         raise InputError(
-            f"name one study, not {names or 'none'}; --list shows them, and settings are key=value"
+            f"name one study, not {quoted(names) if names else 'none'}; --list shows them, and "
+            "settings are key=value, without blanks"
         )
     overrides = [word for word in args.words if "=" in word]
     return load(names[0], overrides, sample=args.sample)
@@ -118,11 +132,10 @@ def _new_folder(args: argparse.Namespace, study: Study) -> Path:
     now = datetime.datetime.now(datetime.UTC)
     name = args.name if args.name is not None else f"{study.study}-{now:%Y%m%d-%H%M%S}"
     run: Path = args.out / check_name("--name", name)
-    if run.exists():
+    if (why := cannot_be_made("--out", args.out)) is not None:
+        raise InputError(why)
+    if os.path.lexists(run):
         raise InputError(f"{run} exists; give another --name, or go on with it: --resume {run}")
-    above = next(each for each in run.absolute().parents if each.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"--out {args.out} cannot be written to: {above}; give another folder")
     return run
 
 
@@ -348,7 +361,7 @@ def _show(args: argparse.Namespace, run: Path) -> None:
     from analysis.front import print_front
     from analysis.load import RunError, load_run
     from analysis.report import write_report
-    from sweeps.display import LastingConsole
+    from mpc_router.console import LastingConsole
 
     try:
         loaded = load_run(run)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mpc_router.messages import quoted
 from sweeps.axes import Axis
 from sweeps.durable import take_rights
 
@@ -70,17 +71,18 @@ class SearchRule:
         for name, allowed in (("method", METHODS), ("fidelity", FIDELITIES)):
             if getattr(self, name) not in allowed:
                 raise SearchError(
-                    f"search.{name} is {getattr(self, name)!r}, allowed are {', '.join(allowed)}"
+                    f"search.{name} is {quoted(getattr(self, name))}, allowed are "
+                    f"{', '.join(allowed)}"
                 )
         for name, least in (("points", 0), ("batch", 1), ("parallel", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SearchError(
-                    f"search.{name} is {value!r}, but must be an integer from {least}"
+                    f"search.{name} is {quoted(value)}, but must be an integer from {least}"
                 )
         if self.method != "grid" and self.points == 0:
             raise SearchError(
-                f"search.method {self.method!r} needs search.points, how many to try in all"
+                f"search.method {quoted(self.method)} needs search.points, how many to try in all"
             )
 
     def size_of(self, batch: int) -> int:

@@ -7,12 +7,15 @@ import contextlib
 import os
 import signal
 import stat
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import IO, Final, TextIO
+from typing import Final
 
 from cluster.processes import descendants, kill
+from mpc_router.streams import fall_silent, tell
+
+__all__ = ["EXIT_CODES", "CleanStop", "Terminated", "fall_silent", "tell", "terminable"]
 
 EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -83,6 +86,9 @@ def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals
             _leave_terminal()
         handler(signal.Signals(number))
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets the main thread alone handle signals
+        return
     before = {
         number: signal.signal(number, hear)
         for number in numbers
@@ -93,23 +99,6 @@ def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals
     finally:
         for number, other in before.items():
             signal.signal(number, other)
-
-
-def tell(text: str, file: TextIO | None = None) -> None:
-    """A line on stderr, or on another file, if anybody listens: Ctrl-C ends the `tee` of a pipe
-    too."""
-    file = file or sys.stderr
-    try:
-        print(text, file=file, flush=True)
-    except BrokenPipeError:
-        fall_silent(file)
-
-
-def fall_silent(file: IO[str]) -> None:
-    """What is said on it goes nowhere from now on."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, file.fileno())
-    os.close(nowhere)
 
 
 def _leave_terminal() -> None:

@@ -11,11 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mpc_router.messages import quoted
+
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Of the units that a length of time may be given in."""
 
-_TIME: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+LARGEST: Final = 2**63
+"""Whole numbers lie below it."""
+
+_TIME: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{1,18})?[smhd])+")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 
 
 class SpaceError(ValueError):
@@ -40,16 +45,18 @@ class PackSettings:
 
     def __post_init__(self) -> None:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise SpaceError(f"pack.retries is {self.retries!r}, but must be an integer from 0")
+            raise SpaceError(
+                f"pack.retries is {quoted(self.retries)}, but must be an integer from 0"
+            )
         if not is_number(self.timeout) or not math.isfinite(self.timeout) or self.timeout <= 0:
             raise SpaceError(
-                f"pack.timeout is {self.timeout!r}, but must be a length of time above 0"
+                f"pack.timeout is {quoted(self.timeout)}, but must be a length of time above 0"
             )
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
-            raise SpaceError(f"pack.points is {self.points!r}, but must be an integer from 0")
+            raise SpaceError(f"pack.points is {quoted(self.points)}, but must be an integer from 0")
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if not is_number(value) or not math.isfinite(value) or value < 0:
-                raise SpaceError(f"pack.{name} is {value!r}, but must be a number from 0")
+                raise SpaceError(f"pack.{name} is {quoted(value)}, but must be a number from 0")
         if self.cpus == 0:
             raise SpaceError("pack.cpus is 0, but a pack needs a share of a processor")
 
@@ -84,7 +91,8 @@ def seconds(name: str, given: Any) -> Any:
         return given
     if not _TIME.fullmatch(given):
         raise SpaceError(
-            f"{name} is {given!r}, but must be a length of time such as 2h, 90m, 1h30m or 3600 "
+            f"{name} is {quoted(given)}, but must be a length of time such as 2h, "
+            "90m, 1h30m or 3600 "
             "(seconds)"
         )
     parts = _PART.findall(given)
@@ -94,9 +102,9 @@ def seconds(name: str, given: Any) -> Any:
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """A sentence about a name that is not known, with the nearest names or all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=3)
+    close = difflib.get_close_matches(str(name)[:100], names, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
-    return f"unknown {what} {str(name)!r}; {hint}"
+    return f"unknown {what} {quoted(str(name))}; {hint}"
 
 
 def kind(value: Any) -> str:
@@ -107,8 +115,10 @@ def kind(value: Any) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number that a computer counts with; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < LARGEST
 
 
 def plain(value: Any) -> Any:

@@ -21,6 +21,8 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_router.messages import quoted
+
 Values = NDArray[np.float64]
 Order = NDArray[np.int64]
 Ties = Literal["crowding", "epsilon_net"]
@@ -68,21 +70,25 @@ class Rule:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise StoppingError(
-                f"stopping.method is {self.method!r}, allowed are {', '.join(METHODS)}"
+                f"stopping.method is {quoted(self.method)}, allowed are {', '.join(METHODS)}"
             )
         if self.variant not in VARIANTS:
             raise StoppingError(
-                f"stopping.variant is {self.variant!r}, allowed are {', '.join(VARIANTS)}"
+                f"stopping.variant is {quoted(self.variant)}, allowed are {', '.join(VARIANTS)}"
             )
         if self.ties not in TIES:
-            raise StoppingError(f"stopping.ties is {self.ties!r}, allowed are {', '.join(TIES)}")
+            raise StoppingError(
+                f"stopping.ties is {quoted(self.ties)}, allowed are {', '.join(TIES)}"
+            )
         if not isinstance(self.finish, bool):
-            raise StoppingError(f"stopping.finish is {self.finish!r}, but must be true or false")
+            raise StoppingError(
+                f"stopping.finish is {quoted(self.finish)}, but must be true or false"
+            )
         for name, least in (("eta", 2), ("grace", 1), ("bracket", 2), ("brackets", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise StoppingError(
-                    f"stopping.{name} is {value!r}, but must be an integer from {least}"
+                    f"stopping.{name} is {quoted(value)}, but must be an integer from {least}"
                 )
 
     def rungs(self, epochs: int, bracket: int = 0) -> tuple[int, ...]:
@@ -98,7 +104,7 @@ class Rule:
             return ()
         if epochs == 1:
             raise StoppingError(
-                f"stopping.method is {self.method!r}, but a trial has 1 epoch and cannot be "
+                f"stopping.method is {quoted(self.method)}, but a trial has 1 epoch and cannot be "
                 "stopped before its end; give more epochs, or set stopping.method=none"
             )
         if self.grace >= epochs:

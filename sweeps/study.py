@@ -25,6 +25,7 @@ from mpc_router.config import (
 )
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.measured import Measured
+from mpc_router.messages import quoted, shown
 from mpc_router.tasks import TASKS, Task
 from sweeps import grammar
 from sweeps.axes import Axis, AxisError
@@ -62,7 +63,7 @@ def check_name(what: str, name: object) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{what} is {name!r}, but must be up to 100 letters, digits, '.', '_' or '-', "
+            f"{what} is {quoted(name)}, but must be up to 100 letters, digits, '.', '_' or '-', "
             "the first a letter or a digit"
         )
     return name
@@ -367,7 +368,12 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     tree = read_yaml(path)
     tree.setdefault("study", path.stem)
     given = parse_overrides(overrides)
-    tree = with_overrides(tree, given)
-    if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
-        tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
-    return from_tree(tree)
+    try:
+        tree = with_overrides(tree, given)
+        if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
+            tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
+        return from_tree(tree)
+    except ConfigError as error:
+        if name in known or given:  # it may be a word's fault
+            raise
+        raise ConfigError(f"{shown(path)}: {error}") from error

@@ -11,11 +11,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import BAD_INPUT, Parser, say_error
+from mpc_router.flags import BAD_INPUT, Parser, number, place
+from mpc_router.streams import command, say_error, tell
 from sweeps import run
+from sweeps.arguments import parser as sweep_parser
+from sweeps.records import InputError
+
+if TYPE_CHECKING:
+    from mpc_router.inheritance import Settled
 
 SEARCHED: Final = ("alpha", "beta")
 
@@ -28,14 +33,14 @@ Everything else is passed on: python -m sweeps.run --help
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
     made = Parser(
         "mpc-router-tune",
         "Train the grid of alpha and beta for a task, and show its front.",
         EXAMPLES,
     )
-    made.add_argument("--config", type=Path, required=True, metavar="FILE", help="a YAML file")
+    made.add_argument("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     for name in SEARCHED:
         made.add_argument(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
     return made
@@ -43,37 +48,41 @@ def parser() -> argparse.ArgumentParser:
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(each) for each in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}; write numbers: 0.01,0.1") from error
+        return [number(float)(each.strip()) for each in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; write numbers: 0.01,0.1") from error
 
 
+@command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code of the sweep."""
-    args, rest = parser().parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    made = parser()
+    made.check_flags(given, also=sweep_parser().flags())
+    args, rest = made.parse_known_args(given)
     from mpc_router.config import ConfigError
-
-    try:
-        given = words(args, rest)
-    except ConfigError as error:
-        return say_error(str(error), BAD_INPUT)
-    return run.main(given)
-
-
-def words(args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
-    """What `sweeps.run` is called with.
-
-    Raises:
-        ConfigError: the file cannot be read, or its settings cannot be.
-    """
-    from mpc_router.config import ConfigError, parse_overrides, settings, trial_config
     from mpc_router.inheritance import settle
 
-    sample = "--sample" in rest
-    own = [word for word in rest if "=" in word and not word.startswith("-")]
-    settled = settle(args.config, {}, sample=sample)
+    try:
+        settled = settle(args.config, {}, sample="--sample" in rest)
+        passed_on = words(settled, args, rest)
+        run.study_of(sweep_parser().parse_intermixed_args(passed_on))  # before any note is said
+    except (ConfigError, InputError) as error:
+        return say_error(str(error), BAD_INPUT)
     for note in settled.notes:
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}")
+    return run.main(passed_on)
+
+
+def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
+    """What `sweeps.run` is called with, for what the configuration files come to.
+
+    Raises:
+        ConfigError: a setting is given twice, or no value.
+    """
+    from mpc_router.config import ConfigError, parse_overrides, settings, trial_config
+
+    own = [word for word in rest if "=" in word and not word.startswith("-")]
     config = settled.config
     plain = settings(trial_config({"task": config.data.task, "pool": config.model.pool}))
     fixed = {"pool": config.model.pool} | {

@@ -61,7 +61,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_help_of_the_command_is_quick_because_it_loads_little() -> None:
-    heavy = {"torch", "ray", "transformers", "pandas", "altair", "omegaconf"}
+    heavy = {"torch", "ray", "transformers", "pandas", "altair", "yaml"}
     code = (
         "import sys, contextlib, io\n"
         "sys.argv = ['sweeps.run', '--help']\n"

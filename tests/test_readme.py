@@ -117,6 +117,13 @@ def test_every_console_script_is_installed_and_in_the_readme(name: str) -> None:
     assert f"mpc-router-{name}" in README
 
 
+def test_what_the_readme_installs_with_an_extra_leaves_the_checkout_in_place() -> None:
+    printed = re.findall(r"pip install [^`]*", README)
+    assert all("-e" in line for line in printed if "'.[" in line)
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert set(re.findall(r"`make ([a-z-]+)", README)) <= {*targets}
+
+
 def test_every_table_and_pool_is_explained() -> None:
     for table in schema.TABLES:
         assert f"`{schema.table_file(table)}`" in README

@@ -9,11 +9,12 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, InputError, Parser, ended
+from mpc_router.commands.exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.flags import Parser, place
+from mpc_router.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.assembly import Assembled
@@ -52,13 +53,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
-    add("--checkpoint", type=Path, required=True, metavar="PATH", help="a checkpoint's folder")
+    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--strict", action="store_true", help="refuse text that is longer than the model takes")
     add_place_flags(made)
     return made
 
 
+@command("")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)

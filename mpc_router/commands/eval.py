@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, InputError, Parser, ended
+from mpc_router.commands.exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.flags import Parser, place
+from mpc_router.messages import quoted
+from mpc_router.paths import cannot_be_made
+from mpc_router.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.assembly import Assembled
@@ -39,17 +43,18 @@ def parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="PATH", help="a checkpoint's folder")
+    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
     add("--split", metavar="NAME", help="default: the task's first quoted split")
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--cost-vector", metavar="VECTOR", help="a name, or file:PATH (default: constants)")
-    add("--measure-latency", type=Path, metavar="FILE", help="time every expert, write a vector")
+    add("--measure-latency", type=place, metavar="FILE", help="time every expert, write a vector")
     add("--json", action="store_true", help="for programs")
     add_place_flags(made)
     add("--quiet", action="store_true", help="the result, no more")
     return made
 
 
+@command("")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
@@ -62,12 +67,10 @@ def _command(args: argparse.Namespace) -> int:
 
     places = places_of(args)
     target: Path | None = args.measure_latency
-    if target is not None and target.exists():
+    if target is not None and os.path.lexists(target):
         raise InputError(f"{target} exists; give --measure-latency another file")
-    if target is not None:
-        above = next(each for each in target.absolute().parents if each.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"{target} cannot be written: {above}; give another file")
+    if target is not None and (why := cannot_be_made("--measure-latency", target.parent)):
+        raise InputError(why)
     found = assemble(args.checkpoint, places)
     if args.task is not None and args.task != found.task.name:
         raise InputError(
@@ -108,7 +111,7 @@ def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens)
         return read_measured(Path(name.removeprefix("file:"))).vector(found.config)
     if name not in found.vectors:
         raise InputError(
-            f"--cost-vector is {name!r}; this checkpoint has {', '.join(found.vectors)}, "
+            f"--cost-vector is {quoted(name)}; this checkpoint has {', '.join(found.vectors)}, "
             "and file:PATH takes a measured one"
         )
     return found.vectors[name]
@@ -123,7 +126,8 @@ def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, To
     name = asked or next(split for split in found.task.quoted if split in prints)
     if name not in prints:
         raise InputError(
-            f"--split is {name!r}, but {found.task.name} has {', '.join(prints)}; take one of them"
+            f"--split is {quoted(name)}, but {found.task.name} has "
+            f"{', '.join(prints)}; take one of them"
         )
     tokens = tokenise(
         cut(found.config, files)[name],

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, InputError, Parser, ended
+from mpc_router.commands.exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.flags import Parser, place
+from mpc_router.paths import cannot_be_made
+from mpc_router.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.assembly import Assembled
@@ -35,12 +38,13 @@ def parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     add = made.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="the new folder")
-    add("--checkpoint", type=Path, required=True, metavar="PATH", help="a checkpoint's folder")
+    add("folder", type=place, metavar="FOLDER", help="the new folder")
+    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
     add_place_flags(made)
     return made
 
 
+@command("")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
@@ -49,8 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     target: Path = args.folder
-    if target.exists():
+    if os.path.lexists(target):
         raise InputError(f"{target} exists; give a new folder")
+    if (why := cannot_be_made("FOLDER", target.parent)) is not None:
+        raise InputError(why)
     from mpc_router.assembly import assemble
 
     found = assemble(args.checkpoint, places_of(args))

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any, Final
 from mpc_router.checkpoint import TRIAL_FILE, CheckpointError
 from mpc_router.commands.exits import InputError
 from mpc_router.config import TrialConfig, canonical, flatten, to_tree
+from mpc_router.messages import quoted
+from mpc_router.paths import cannot_be_made
 from mpc_router.summary import SUMMARY_FILE, read_summary
 
 RUN_FILE: Final = "run.json"
@@ -67,9 +68,8 @@ class Folders:
         Raises:
             InputError: it does, and `overwrite` is not said; the differences are named.
         """
-        above = next(each for each in self.best.absolute().parents if each.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise InputError(f"--out {self.out} cannot be written to: {above}; give another folder")
+        if (why := cannot_be_made("--out", self.out)) is not None:
+            raise InputError(why)
         for folder in (self.best, self.last, self.epochs, self.logs):
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder} is a file; move it, or give another --out or --name")
@@ -84,7 +84,9 @@ class Folders:
             raise InputError(f"{folder} exists and no training of ours left it; {advice}")
         differing = [key for key in wanted if then.get(key) != wanted[key]]
         if differing:
-            named = ", ".join(f"{key} {then.get(key)!r}, now {wanted[key]!r}" for key in differing)
+            named = ", ".join(
+                f"{key} {quoted(then.get(key))}, now {quoted(wanted[key])}" for key in differing
+            )
             raise InputError(f"{folder} holds another training ({named}); {advice}")
 
     def began(self) -> dict[str, Any] | None:

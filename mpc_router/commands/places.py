@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mpc_router.flags import place
+
 if TYPE_CHECKING:
     from mpc_router.checks import Places
 
@@ -14,10 +16,10 @@ def add_place_flags(parser: argparse.ArgumentParser) -> None:
     """`--sample`, `--data`, `--models` and `--cache`, as in sweeps."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--sample", action="store_true", help="the embedded synthetic sample")
-    where.add_argument("--data", type=Path, metavar="DIR", help="holds <task>/<split>.parquet")
+    where.add_argument("--data", type=place, metavar="DIR", help="holds <task>/<split>.parquet")
     add = parser.add_argument
-    add("--models", type=Path, metavar="DIR", help="holds models as org/name or name")
-    add("--cache", type=Path, metavar="DIR", help="what is prepared (default: the user's cache)")
+    add("--models", type=place, metavar="DIR", help="holds models as org/name or name")
+    add("--cache", type=place, metavar="DIR", help="what is prepared (default: the user's cache)")
 
 
 def places_of(args: argparse.Namespace) -> Places:

@@ -13,8 +13,11 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, FAILED, STOPPED, Halted, InputError, Parser, ended
+from mpc_router.commands.exits import DONE, FAILED, STOPPED, Halted, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.flags import Parser, number, place
+from mpc_router.messages import quoted
+from mpc_router.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.checks import Places
@@ -38,6 +41,10 @@ EXAMPLES: Final = """\
 """
 
 
+LONGEST_NAME: Final = 100
+"""Bytes; the names of folders begin with it."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = Parser(
@@ -47,11 +54,16 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("words", nargs="*", metavar="key=value", help="a setting, by its name or path")
-    add("--config", type=Path, required=True, metavar="FILE", help="a YAML file")
-    add("--alpha", type=float, metavar="A", help="weight of the balance of load")
-    add("--beta", type=float, metavar="B", help="weight of cost")
-    add("--seed", type=int, metavar="S", help="of everything random (default: the file's, or 0)")
-    add("--out", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
+    add("--alpha", type=number(float), metavar="A", help="weight of the balance of load")
+    add("--beta", type=number(float), metavar="B", help="weight of cost")
+    add(
+        "--seed",
+        type=number(int),
+        metavar="S",
+        help="of everything random (default: the file's, or 0)",
+    )
+    add("--out", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     add("--name", metavar="NAME", help="of what is left there (default: the task's)")
     add("--resume", action="store_true", help="go on with joint training that was stopped")
     add("--overwrite", action="store_true", help="replace what another configuration left there")
@@ -60,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@command("")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -236,10 +249,11 @@ def _seed(args: argparse.Namespace, settled: Settled) -> int:
 
 
 def _name(name: str) -> str:
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name[0] in ".-":
+    letters = name.replace("-", "").replace("_", "").replace(".", "")
+    if not letters.isalnum() or name[0] in ".-_" or len(name.encode()) > LONGEST_NAME:
         raise InputError(
-            f"--name is {name!r}, but must be letters, digits, '.', '_' or '-', "
-            "the first a letter or a digit"
+            f"--name is {quoted(name)}, but must be up to {LONGEST_NAME} letters, digits, '.', '_' "
+            "or '-', the first a letter or a digit"
         )
     return name
 

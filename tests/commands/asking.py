@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands.conftest import Answer
 
-HEAVY = {"torch", "transformers", "numpy", "pyarrow", "omegaconf", "rich", "pandas", "ray"}
+HEAVY = {"torch", "transformers", "numpy", "pyarrow", "yaml", "rich", "pandas", "ray"}
 
 
 def asked(

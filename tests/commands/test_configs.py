@@ -155,7 +155,7 @@ def test_a_task_file_that_names_no_task_is_of_the_task_in_its_name(tmp_path: Pat
         ({"one": "num_labels: 3"}, "mrpc has 2"),
         ({"one": "seed: yes"}, "seed is True"),
         ({"one": "- a\n- b"}, "no mapping"),
-        ({"one": "alpha: [1"}, "not YAML"),
+        ({"one": "alpha: [1"}, "cannot be read as YAML"),
         ({"one": "alpha: much"}, "alpha"),
     ],
 )

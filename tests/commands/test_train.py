@@ -403,7 +403,7 @@ def test_help_is_quick_because_it_loads_little() -> None:
         "print(*{name.partition('.')[0] for name in sys.modules})\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"torch", "transformers", "numpy", "pyarrow", "omegaconf", "rich", "tensorboard"}
+    heavy = {"torch", "transformers", "numpy", "pyarrow", "yaml", "rich", "tensorboard"}
     assert not heavy & set(done.stdout.split())
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mpc_router.commands import tune as door
 from mpc_router.config import parse_overrides
+from mpc_router.inheritance import settle
 from mpc_router.tasks import TASKS
 from sweeps import tune
 from tests.commands.asking import asked, loaded_for_help, refused
@@ -26,7 +29,8 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
 
 def words(*arguments: str) -> list[str]:
     args, rest = tune.parser().parse_known_args(arguments)
-    return tune.words(args, rest)
+    settled = settle(args.config, {}, sample="--sample" in rest)
+    return tune.words(settled, args, rest)
 
 
 def fixed(found: list[str]) -> dict[str, object]:
@@ -53,6 +57,22 @@ def test_every_file_that_ships_gives_words_that_can_be_read(task: str) -> None:
     found = words("--config", str(CONFIGS / f"task_{task}.yaml"), "--sample")
     assert found[0] == f"{task}_grid"
     parse_overrides([word for word in found[1:] if "=" in word])
+
+
+def test_another_project_s_sweeps_is_named_and_nothing_of_it_is_called(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "__init__.py").write_text("raise SystemExit('called')")
+    (tmp_path / "sweeps" / "tune.py").write_text("raise SystemExit('called')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sweeps"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    refused(asked(door.main, capfd, *MRPC, "--sample"), "'sweeps'", str(tmp_path / "sweeps"))
+
+
+def test_the_door_leads_to_the_sweep(ask: Ask, capfd: pytest.CaptureFixture[str]) -> None:
+    refused(asked(door.main, capfd, *MRPC, "--sample", "alpah=1"), "did you mean alpha")
 
 
 def test_alphas_and_betas_are_axes() -> None:

@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz import data_files
+from tests.fuzz import data_files, flags, model_folders, run_folders, study_files, words
 from tests.fuzz.harness import Case
 
 Cases = Callable[[int, int, Path], Iterator[Case]]
 """Seed, how many, and a folder of one's own for the files that they need."""
 
-KINDS: Final[dict[str, Cases]] = {"data_files": data_files.cases}
+KINDS: Final[dict[str, Cases]] = {
+    "words": words.cases,
+    "study_files": study_files.cases,
+    "flags": flags.cases,
+    "model_folders": model_folders.cases,
+    "data_files": data_files.cases,
+    "run_folders": run_folders.cases,
+}

@@ -136,7 +136,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"max_length": 2}, "max_length"),
     ({"model": 3}, "mapping"),
     ({"trainable": "last_0"}, "last_2"),
-    ({"trainable": 2}, "last_2"),
+    ({"trainable": 2}, "trainable is 2, but must be a name"),
     ({"gradient_clip": True}, "gradient_clip"),
     ({"accumulation": 2.5}, "accumulation"),
     ({"warmup": 1}, "warmup is 1"),
@@ -268,7 +268,7 @@ def test_overrides_are_typed() -> None:
     }
 
 
-@pytest.mark.parametrize("argument", ["alpha", "=1", "a=[1,", "a=${", "a=!!set {a}"])
+@pytest.mark.parametrize("argument", ["alpha", "=1", "a=[1,", "a=1\nb: 2", "a=!!set {a}"])
 def test_an_override_that_is_none_is_refused(argument: str) -> None:
     with pytest.raises(ConfigError, match=r"key=value|YAML"):
         parse_overrides([argument])

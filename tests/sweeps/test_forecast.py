@@ -9,7 +9,7 @@ import pytest
 
 from sweeps import forecast as module
 from sweeps.execution import Share
-from sweeps.forecast import Leg, forecast, legs
+from sweeps.forecast import Leg, forecast, legs, start_lines
 from sweeps.plan import Fingerprints, Plan, trial_of
 from sweeps.records import Pack
 from sweeps.stopping import Entry, Rule, cut
@@ -141,6 +141,15 @@ def test_a_dry_run_of_a_grid_says_what_stopping_saves(
     printed = capsys.readouterr().out
     assert "a bracket: " in printed
     assert "of 40 epochs of trials" in printed
+
+
+def test_a_start_point_that_comes_along_unasked_is_named() -> None:
+    (line,) = start_lines(load("mrpc_grid", ["alpha={grid: [0.5]}"], sample=True))
+    assert "alpha=0, beta=0" in line
+    assert "start=[]" in line
+    (line,) = start_lines(load("mrpc_grid", ["alpha={grid: [0.5]}", "beta=0.1"], sample=True))
+    assert "alpha=0 (" in line
+    assert start_lines(load("mrpc_grid", ["start=[]"], sample=True)) == []
 
 
 def test_searches_are_listed_with_how_they_propose_and_stop(

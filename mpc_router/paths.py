@@ -1,0 +1,64 @@
+"""Names of files and folders that users give: which cannot be, and where nothing can be made."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from mpc_router.messages import shown
+
+LONGEST_NAME: Final = 255
+"""Bytes of a file's or folder's name."""
+
+LONGEST_PATH: Final = 4000
+"""Bytes of a path, with room for what is made below it."""
+
+
+def fault(text: str) -> str | None:
+    """What makes a text no path that can be used; None if nothing does."""
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        return "is no text in utf-8"
+    if not text.strip():
+        return "is empty"
+    if not text.isprintable():
+        return "holds a character that cannot be printed"
+    if text.startswith("~"):
+        return "begins with ~, which only a shell replaces: write the whole path"
+    longest = max(map(len, raw.split(b"/")))
+    if longest > LONGEST_NAME or len(raw) > LONGEST_PATH:
+        return f"is longer than a file system takes ({max(longest, len(raw))} bytes)"
+    return None
+
+
+def unmakeable(folder: Path) -> str | None:
+    """Why nothing can be made in a folder, or the folder itself; None if it can.
+
+    Nothing is left behind: what is tried is an empty folder in the nearest one that exists.
+    """
+    above = folder.absolute()
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        return f"{shown(above)} is no folder" + (
+            ", but a dangling link" if above.is_symlink() else ""
+        )
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".mpc-router-", dir=above))
+    except OSError as error:
+        return f"{shown(above)}: {error.strerror or error}"
+    return None
+
+
+def cannot_be_made(flag: str, folder: Path) -> str | None:
+    """The message for a folder in which nothing can be made; None if something can."""
+    try:
+        why = unmakeable(folder)
+    except OSError as error:  # the name, or a folder above that may not be looked into
+        why = error.strerror or str(error)
+    if why is None:
+        return None
+    return f"{flag} {shown(folder)} cannot be written to ({why}); give another folder"

@@ -1,0 +1,122 @@
+"""Standard output and error of a command: they may be closed, and a reader may go away."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO, Final, Protocol, TextIO
+
+from mpc_router.messages import one_line, shown
+
+OURS: Final = ("mpc_router", "sweeps", "analysis", "cluster")
+
+
+class Main(Protocol):
+    """The function that a command is: words in, exit code out."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Runs the command."""
+        ...
+
+
+def command(extra: str) -> Callable[[Main], Main]:
+    """Makes a `main` fit for streams that are closed, and for an environment that lacks a package.
+
+    A reader that goes away (`head`) ends it quietly. A missing package is one message with exit
+    code 2; `extra` is the optional part of this project that brings it, or empty.
+    """
+
+    def guard(main: Main) -> Main:
+        @functools.wraps(main)
+        def guarded(arguments: Sequence[str] | None = None) -> int:
+            _open_closed()
+            try:
+                return main(arguments)
+            except BrokenPipeError:
+                return 0
+            except ModuleNotFoundError as error:
+                package = (error.name or "").partition(".")[0]
+                if not package or package in OURS:  # a fault of ours, not of the environment
+                    raise
+                return _say_missing(package, extra)
+            finally:
+                _flush()
+
+        return guarded
+
+    return guard
+
+
+def require(*packages: str) -> None:
+    """Makes sure that packages can be imported, without importing them.
+
+    Raises:
+        ModuleNotFoundError: one cannot.
+    """
+    for name in packages:
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"no package {name}", name=name)
+
+
+def _say_missing(package: str, extra: str) -> int:
+    text = (
+        f"the package {package!r} is not installed for {shown(sys.executable)}; in the checkout of "
+        f"mpc-router call `pip install -e '.{f'[{extra}]' if extra else ''}'`, or `make "
+        "quickstart` and then `source .venv/bin/activate`"
+    )
+    return say_error(text, 2)
+
+
+def _open_closed() -> None:
+    """Opens what is closed of the three streams: the next file would take its number, and get what
+    is said."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def _flush() -> None:
+    """Writes what is left; what has no reader any more, or no room, is dropped."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            fall_silent(stream)
+        except ValueError:  # it was closed by the program that called this one
+            continue
+
+
+def tell(text: str, file: TextIO | None = None) -> None:
+    """Prints a line on stderr, or on another file; a reader that is gone does not matter."""
+    file = file or sys.stderr
+    try:
+        print(text, file=file, flush=True)
+    except BrokenPipeError:
+        fall_silent(file)
+
+
+def say_error(text: str, code: int) -> int:
+    """Says an error in one line on stderr; gives its exit code back."""
+    tell(f"error: {one_line(text)}")
+    return code
+
+
+def fall_silent(file: IO[str]) -> None:
+    """Sends what is written on the file nowhere from now on."""
+    with contextlib.suppress(io.UnsupportedOperation):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
