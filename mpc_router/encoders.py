@@ -167,12 +167,13 @@ def depth_of(config: Any) -> int:
         ModelError: it states none, or is one of an encoder with a decoder.
     """
     depth = getattr(config, "num_hidden_layers", None)
+    model = f"{config.name_or_path or 'a model'} (of type {config.model_type!r})"
     if not isinstance(depth, int) or getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"a model of type {config.model_type!r} is no BERT-like encoder; give one")
+        raise ModelError(f"{model} is no BERT-like encoder; give one")
     if not 0 <= depth <= MOST_LAYERS:
         raise ModelError(
-            f"a model of type {config.model_type!r} has {depth} layers by its config.json, allowed "
-            f"are 0 to {MOST_LAYERS}; copy or download its config.json again"
+            f"{model} has {depth} layers by its config.json, allowed are 0 to {MOST_LAYERS}; copy "
+            "or download its config.json again"
         )
     return depth
 
