@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -118,7 +118,7 @@ def blank_encoder(config: Any, *, head: bool = False) -> nn.Module:
     with torch.device("meta"):
         model: nn.Module = kind.from_config(config, trust_remote_code=False).eval()
     if not head:
-        _drop_pooler(model)
+        drop_pooler(model)
     return model
 
 
@@ -143,14 +143,27 @@ def load_resolved(found: Resolved, layers: int, *, seed: int) -> nn.Module:
     config = load_config(found)
     cut(config, layers, found.name)
     encoder = _load(found, AutoModel.from_pretrained, config)
-    _drop_pooler(encoder)
+    drop_pooler(encoder)
     return encoder
 
 
-def _drop_pooler(encoder: nn.Module) -> None:
+class _NoPooler(nn.Module):
+    """In place of a pooler: some encoders call theirs unasked."""
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
+        """The first token (B, F) of hidden states (B, T, F)."""
+        return hidden[:, 0]
+
+
+def drop_pooler(encoder: nn.Module) -> None:
     """Features are taken from the last layer: a pooler would only be dead weight."""
-    if hasattr(encoder, "pooler"):
-        setattr(encoder, "pooler", None)  # noqa: B010 (an attribute that nn.Module does not state)
+    if getattr(encoder, "pooler", None) is not None:
+        setattr(encoder, "pooler", _NoPooler())  # noqa: B010 (nn.Module does not state it)
+
+
+def has_pooler(encoder: nn.Module) -> bool:
+    """Whether an encoder has a pooler of its own still."""
+    return not isinstance(getattr(encoder, "pooler", None), _NoPooler | None)
 
 
 def load_classifier(found: Resolved, config: Any) -> nn.Module:
@@ -232,8 +245,10 @@ def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
             dtype=torch.float32,
             trust_remote_code=False,
             weights_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
+    _check_shapes(found, info["mismatched_keys"])
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
     if isinstance(model, nn.Module) and type(model).__name__.endswith(HEAD_SUFFIX):
         missing = sorted(info["missing_keys"])
@@ -244,3 +259,18 @@ def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
         )
     loaded: nn.Module = model.eval()
     return loaded
+
+
+def _check_shapes(found: Resolved, unlike: Iterable[Any]) -> None:
+    """Raise a ModelError if tensors have other shapes than the configuration gives them.
+
+    Each is its name, the shape that it has and the one that it should have.
+    """
+    tensors = sorted((str(name), tuple(has), tuple(should)) for name, has, should in unlike)
+    if tensors:
+        name, has, should = tensors[0]
+        raise ModelError(
+            f"{len(tensors)} tensors of {found.name} ({found.path_or_name}) have other shapes than "
+            f"its config.json says: {name} has {has} instead of {should}; copy or download both "
+            "again"
+        )

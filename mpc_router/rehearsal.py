@@ -72,8 +72,8 @@ def rehearse(
 ) -> None:
     """Have every encoder say what two examples are, and learn from them where it will be trained.
 
-    `tokens` (N = 2) come from `two_examples`. Encoders for a GPU are tried on the CPU first: a wrong
-    index is an error there, and on a GPU the end of the process. `memory` is a folder that
+    `tokens` (N = 2) come from `two_examples`. Encoders for a GPU are tried on the CPU first: a
+    wrong index is an error there, and on a GPU the end of the process. `memory` is a folder that
     remembers what passed, by the model's content, the lengths and the libraries.
 
     Raises:
@@ -153,13 +153,18 @@ def _rehearse(part: Part, task: Task, models: Models, tokens: Tokens, device: st
         if step is train and not part.trains:
             continue
         reason = _reason(step, tokens)
-        if reason is None:
-            continue
-        if step is train and _reason(lambda some: train(some, "float32"), tokens) is None:
-            advice = "set precision=float32"
-        else:
+        if reason is not None:
             advice = _advice(step, tokens, expert)
-        raise ModelError(f"{recipe.name}{cut} {doing} with an example: {reason}; {advice}")
+            if step is train and _reason(lambda some: train(some, "float32"), tokens) is None:
+                advice = "set precision=float32"
+            raise ModelError(f"{recipe.name}{cut} {doing} with an example: {reason}; {advice}")
+        some = _shortened(tokens, int(tokens.lengths.max()) // 2 | 1)
+        reason = _reason(step, some)
+        if reason is not None:
+            raise ModelError(
+                f"{recipe.name}{cut} {doing} with an example of {some.lengths.max()} tokens, "
+                f"though with a longer one: {reason}; name another model"
+            )
 
 
 def _reason(step: Callable[[Tokens], None], tokens: Tokens) -> str | None:

@@ -106,9 +106,7 @@ def _save_sound(folder: Path, data: Path) -> None:
         words.save_pretrained(folder / "org" / name)
     (data / "mrpc").mkdir(parents=True)
     for split in ("train", "validation"):
-        pq.write_table(
-            sample.table("mrpc", split).slice(0, 60), data / "mrpc" / f"{split}.parquet"
-        )
+        pq.write_table(sample.table("mrpc", split).slice(0, 60), data / "mrpc" / f"{split}.parquet")
 
 
 def _odd_setting(draws: random.Random, folder: Path) -> str:

@@ -53,10 +53,27 @@ SIZES: Final[dict[str, Any]] = {
     **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"), 128),
     **dict.fromkeys(("head_dim", "d_head", "d_kv", "attention_head_size"), WIDTH // 2),
     **{"num_local_experts": 2, "num_experts": 2, "n_routed_experts": 2, "num_experts_per_tok": 1},
-    **{"n_shared_experts": 1, "n_group": 1, "topk_group": 1, "moe_topk": 1, "num_experts_per_token": 1},
-    **{"kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8},
+    **{
+        "n_shared_experts": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "moe_topk": 1,
+        "num_experts_per_token": 1,
+    },
+    **{
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+        "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 8,
+    },
     **{"first_k_dense_replace": 1, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3},
-    **{"rotary_dim": 8, "embedding_dim": WIDTH, "input_embedding_size": 16, "output_embedding_size": 16},
+    **{
+        "rotary_dim": 8,
+        "embedding_dim": WIDTH,
+        "input_embedding_size": 16,
+        "output_embedding_size": 16,
+    },
     **{"sep_token_id": 3, "cls_token_id": 2, "mask_token_id": 4, "classifier_pooling": "cls"},
     **{"global_attn_every_n_layers": 2, "local_attention": 16, "attention_window": 8},
     **{"intra_bottleneck_size": 16, "true_hidden_size": 32, "hidden_size_per_layer_input": 8},
@@ -80,8 +97,12 @@ BY_TYPE: Final[dict[str, dict[str, Any]]] = {
     "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1], "num_decoder_layers": 1},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
-    "mobilebert": {"embedding_size": 16, "true_hidden_size": 32, "intra_bottleneck_size": 16},
-    "nystromformer": {"num_landmarks": 4, "segment_means_seq_len": 32},
+    "mobilebert": dict.fromkeys(
+        ("embedding_size", "true_hidden_size", "intra_bottleneck_size"), WIDTH
+    ),
+    "nystromformer": {"num_landmarks": 8, "segment_means_seq_len": 8},
+    "lilt": {"hidden_size": 48},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4},
     "roc_bert": {"pronunciation_vocab_size": 8, "shape_vocab_size": 8},
     "longformer": {"pad_token_id": 1, "attention_window": [8] * DEPTH},
     "deberta": {"type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
@@ -146,7 +167,9 @@ def save_tiny(folder: Path, model_type: str, **more: Any) -> None:
 
     config = tiny(model_type, **more)
     with torch.device("meta"):
-        count = sum(x.numel() for x in AutoModelForSequenceClassification.from_config(config).parameters())
+        count = sum(
+            x.numel() for x in AutoModelForSequenceClassification.from_config(config).parameters()
+        )
     if count > MOST_PARAMETERS:
         raise ValueError(f"{count} parameters")
     with seeded(0), warnings.catch_warnings():
@@ -205,6 +228,8 @@ def table(folder: Path, types: list[str]) -> list[tuple[str, str, str, str]]:
             continue
         for role in ROLES:
             cache = folder / "cache"
-            rows.append((model_type, role, *outcome(folder / "models", cache, f"org/{model_type}", role)))
+            rows.append(
+                (model_type, role, *outcome(folder / "models", cache, f"org/{model_type}", role))
+            )
         shutil.rmtree(place)
     return rows

@@ -148,7 +148,10 @@ def test_with_a_shared_stem_experts_are_the_layers_after_it(models: Models) -> N
 def test_frozen_experts_are_whole_whatever_shared_stem_says(models: Models) -> None:
     frozen = pool("encoder2", "encoder4")
     told = pool("encoder2", "encoder4", shared_stem=True)
-    assert counted(told, models, tokens=TOKENS).vectors == counted(frozen, models, tokens=TOKENS).vectors
+    assert (
+        counted(told, models, tokens=TOKENS).vectors
+        == counted(frozen, models, tokens=TOKENS).vectors
+    )
 
 
 def test_an_expert_that_ends_before_the_shared_stem_is_refused(models: Models) -> None:
@@ -159,11 +162,13 @@ def test_an_expert_that_ends_before_the_shared_stem_is_refused(models: Models) -
         router_model_name="org/encoder4",
     )
     with pytest.raises(ModelError, match="lower router_stem_layers"):
-        counted(config, models, tokens=TOKENS).vectors
+        counted(config, models, tokens=TOKENS)
 
 
 def test_the_sample_is_counted() -> None:
-    for vector in counted(trial_config({"pool": "sample"}), Models(), tokens=TOKENS).vectors.values():
+    for vector in counted(
+        trial_config({"pool": "sample"}), Models(), tokens=TOKENS
+    ).vectors.values():
         assert 0 < vector.experts[0] < vector.experts[1] < vector.experts[2]
         assert vector.router > 0
 
