@@ -24,7 +24,7 @@ from mpc_router.checkpoint import (
 from mpc_router.checks import Places
 from mpc_router.config import TrialConfig, flatten, trial_config
 from mpc_router.costs import CostVector, from_json
-from mpc_router.encoders import load_tokenizer
+from mpc_router.encoders import load_tokenizer, places_of
 from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.joint_stem import base_of
 from mpc_router.passes import WEIGHTS_FILE
@@ -81,13 +81,8 @@ class Assembled:
         places for."""
         wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
         modules = [self.model.stem, *self.model.experts.experts]
-        places = [
-            getattr(module.config, "max_position_embeddings", wanted)
-            for part in modules
-            for module in part.modules()
-            if hasattr(module, "config")
-        ]
-        return int(min([wanted, *places]))
+        places = [places_of(module) for part in modules for module in part.modules()]
+        return min([wanted, *(limit for limit in places if limit is not None)])
 
 
 def assemble(path: Path, places: Places) -> Assembled:

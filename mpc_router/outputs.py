@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from mpc_router.passes import WINDOW, Bench, Progress, Silence, Split, found_ord
 from mpc_router.recipes import Recipe, Recipes, recipes
 from mpc_router.sources import Examples, cut, read, split_fingerprints
 from mpc_router.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from mpc_router.measures import Counted
 
 __all__ = [
     "ExpertInfo",
@@ -185,7 +188,9 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         for info, (recipe, who) in zip(described["experts"], _called(found), strict=True):
             info["label_order"] = found_order(recipe, bench, who)
         described["notes"] += _head_notes(bench, found)
-        return described | {"vectors": to_json(_vectors(config, bench))}
+        costs = _counted(config, bench)
+        described["notes"] += costs.notes
+        return described | {"vectors": to_json(config.vectors() | costs.vectors)}
 
     waiting = shown(hears, "waiting for another process that prepares the same")
     description = caching.entry(folder, make, waiting=waiting)
@@ -235,11 +240,11 @@ def _priced_by(config: TrialConfig) -> list[Any]:
     return [to_json(config.vectors()), config.model.router_hidden_size, shared]
 
 
-def _vectors(config: TrialConfig, bench: Bench) -> dict[str, CostVector]:
+def _counted(config: TrialConfig, bench: Bench) -> Counted:
     from mpc_router.measures import counted
 
     tokens = float(bench.splits["train"].tokens.lengths.mean())
-    return config.vectors() | counted(config, bench.models, tokens=tokens)
+    return counted(config, bench.models, tokens=tokens)
 
 
 def _bench(

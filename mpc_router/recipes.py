@@ -18,15 +18,18 @@ from typing import Any, Final
 
 from mpc_router.cache import digest, write_json
 from mpc_router.config import TrialConfig
+from mpc_router.messages import quoted
 from mpc_router.models import (
     CONFIG_FILE,
     SAMPLE_PREFIX,
+    SENTENCEPIECE_FILES,
     TOKENIZER_FILES,
     WEIGHT_FILES,
     ModelError,
     Models,
     Resolved,
     unreachable,
+    whatever_is_raised,
 )
 from mpc_router.tasks import TASKS
 
@@ -203,14 +206,16 @@ def _tokenizer_hash(name: str, models: Models) -> str:
     if name.startswith(SAMPLE_PREFIX):
         return _sample_hash()
     found = models.resolve(name)
-    folder = _hub_folder(found.name, TOKENIZER_PARTS) if found.kind == "hub" else None
+    from mpc_router.reading import check_tokenizer_files
+
+    patterns = (*TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
+    folder = _hub_folder(found.name, patterns) if found.kind == "hub" else None
     folder = folder or Path(found.path_or_name)
+    check_tokenizer_files(folder)
     files = [folder / file for file in TOKENIZER_PARTS if (folder / file).is_file()]
     if not any(file.name in TOKENIZER_FILES for file in files):
-        raise ModelError(
-            f"{folder} holds no tokenizer: looked for {', '.join(TOKENIZER_FILES)}; "
-            "set tokenizer_model_name to a model that has one"
-        )
+        # SentencePiece's files count only where they are what is read
+        files += [folder / file for file in SENTENCEPIECE_FILES if (folder / file).is_file()]
     return digest([[file.name, _file_hash(file, None)] for file in files])
 
 
@@ -256,11 +261,13 @@ def _parts(index: Path) -> list[Path]:
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         parts = [index.parent / str(part) for part in sorted(set(named))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        lost = [part for part in parts if part.parent != index.parent or not part.is_file()]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ModelError(f"{index} is no index of weights; copy or download it again") from error
-    for part in parts:
-        if not part.is_file() or part.parent != index.parent:
-            raise ModelError(f"{index} names {part.name}, which is not there; copy it there")
+    if lost:
+        raise ModelError(
+            f"{index} names {quoted(lost[0].name)[1:-1]}, which is not there; copy it there"
+        )
     return parts
 
 
@@ -274,12 +281,9 @@ def _hub_model(name: str) -> Path:
 
 def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 
-    try:
+    with whatever_is_raised(lambda reason: unreachable(name, reason)):
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (OSError, HTTPError, HFValidationError) as error:
-        raise unreachable(name, error) from error
 
 
 def _sample_hash(name: str = "") -> str:
@@ -321,5 +325,10 @@ def _noted(note: Path) -> Mapping[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); make it readable, or name another model"
+        ) from error

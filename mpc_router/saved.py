@@ -21,7 +21,7 @@ from mpc_router.checkpoint_files import (
     write_tensors,
     write_trial,
 )
-from mpc_router.encoders import PooledEncoder, seeded
+from mpc_router.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.joint_stem import behind_stem, layers_before
 from mpc_router.pool import GatedBertPool
@@ -161,7 +161,7 @@ def _shape(encoder: nn.Module) -> dict[str, Any]:
     return {
         "class": type(encoder).__name__,
         "config": plain,
-        "pooler": getattr(encoder, "pooler", None) is not None,
+        "pooler": has_pooler(encoder),
     }
 
 
@@ -176,8 +176,8 @@ def _encoder(shape: Mapping[str, Any]) -> nn.Module:
     if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
         raise ValueError(f"transformers has no encoder {kind!r}")
     encoder: nn.Module = architecture(config)
-    if hasattr(encoder, "pooler") and not shape["pooler"]:
-        setattr(encoder, "pooler", None)  # noqa: B010 (an attribute nn.Module does not state)
+    if not shape["pooler"]:
+        drop_pooler(encoder)
     return encoder
 
 

@@ -58,7 +58,7 @@ def prepare_sets(
     wanted = [each for each in study.sets if only in (None, each.name)]
     try:
         for each in wanted:
-            check(each.config, places)
+            check(each.config, places, vectors=study.reported_vectors)
         if places.source.kind == "sample":
             tell(f"data: {NOTICE}", sys.stdout)
         with display:

@@ -37,7 +37,7 @@ from sweeps.checks import (
     check_search,
     check_stopping,
 )
-from sweeps.constraints import Constraint, constraints_of
+from sweeps.constraints import Constraint, constraints_of, reported
 from sweeps.examples import check_space, default_settings, examples, starts
 from sweeps.overrides import KEYS, flat_settings, with_overrides
 from sweeps.records import Point
@@ -116,6 +116,13 @@ class Study:
     def vector_names(self, each: PreparedSet) -> list[str]:
         """The cost vectors that a set's trials will be reported under."""
         return [*each.config.vectors(), *COUNTED, *self.measured_vectors(each)]
+
+    @property
+    def reported_vectors(self) -> set[str]:
+        """The cost vectors that it cannot do without: its own, and those that it searches or
+        bounds by."""
+        named = (*self.objectives, *reported(self.constraints))
+        return {self.cost_vector, *(name.removeprefix("cost_") for name in named)}
 
     def measured_vectors(self, each: PreparedSet) -> dict[str, CostVector]:
         """The vector of the measured costs for a set, by its name; empty where none were given.

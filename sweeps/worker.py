@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from mpc_router import joint_inputs, outputs
 from mpc_router.config import ConfigError, TrialConfig
+from mpc_router.measures import check_counted
 from mpc_router.models import ModelError
 from mpc_router.outputs import Places, Prepared, Progress
 from mpc_router.sources import SourceError
@@ -25,8 +26,10 @@ INPUT_ERRORS = (ConfigError, SourceError, ModelError)
 """What says that the user's input is wrong."""
 
 
-def check(config: TrialConfig, places: Places) -> None:
+def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ()) -> None:
     """Finds what is wrong with data and models before anything is prepared.
+
+    `vectors` names the cost vectors that must be known.
 
     Raises:
         ConfigError, SourceError, ModelError: what was found.
@@ -35,6 +38,8 @@ def check(config: TrialConfig, places: Places) -> None:
         joint_inputs.check_joint(config, places)
     else:
         outputs.check_inputs(config, places)
+    for name in vectors:
+        check_counted(config, places.models, name)
 
 
 def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:

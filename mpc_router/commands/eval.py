@@ -101,10 +101,11 @@ def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens)
 
     name = asked or CONSTANTS
     if name in (PARAMETERS, FLOPS) and name not in found.vectors:
-        from mpc_router.measures import counted
+        from mpc_router.measures import check_counted, counted
 
+        check_counted(found.config, places.models, name)
         mean = float(tokens.lengths.mean())
-        found.vectors.update(counted(found.config, places.models, tokens=mean))
+        found.vectors.update(counted(found.config, places.models, tokens=mean).vectors)
     if name.startswith("file:"):
         from mpc_router.measured import read_measured
 

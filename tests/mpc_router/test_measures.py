@@ -56,7 +56,7 @@ def mlp_flops(experts: int) -> int:
 
 
 def test_the_flops_of_a_bert_are_those_worked_out_by_hand(models: Models) -> None:
-    found = counted(pool("encoder2", "encoder4"), models, tokens=TOKENS)[FLOPS]
+    found = counted(pool("encoder2", "encoder4"), models, tokens=TOKENS).vectors[FLOPS]
     head = 2 * WIDTH * 2
     assert found.experts == pytest.approx(
         [(layers * layer_flops(TOKENS) + head) / 1e9 for layers in (2, 4)]
@@ -67,7 +67,7 @@ def test_the_flops_of_a_bert_are_those_worked_out_by_hand(models: Models) -> Non
 
 def test_the_parameters_are_those_of_the_loaded_models(models: Models) -> None:
     config = pool("encoder2", "classifier", expert_fine_tuned=True)
-    found = counted(config, models, tokens=TOKENS)[PARAMETERS]
+    found = counted(config, models, tokens=TOKENS).vectors[PARAMETERS]
     loaded = [
         BertExpert(name, 2, models=models, keep_head=True)
         for name in config.model.expert_model_names
@@ -86,7 +86,7 @@ def size(module: nn.Module) -> int:
 def test_a_head_that_is_kept_has_its_pooler_and_a_cut_model_a_fresh_one(models: Models) -> None:
     def flops(**more: Any) -> float:
         config = pool("encoder2", "classifier", **more)
-        return counted(config, models, tokens=TOKENS)[FLOPS].experts[1] * 1e9
+        return counted(config, models, tokens=TOKENS).vectors[FLOPS].experts[1] * 1e9
 
     whole, head, pooler = 4 * layer_flops(TOKENS), 2 * WIDTH * 2, 2 * WIDTH * WIDTH
     assert flops(expert_fine_tuned=True) == pytest.approx(whole + pooler + head)
@@ -97,7 +97,7 @@ def test_a_head_that_is_kept_has_its_pooler_and_a_cut_model_a_fresh_one(models: 
 
 def test_parameters_do_not_know_the_length_and_flops_are_quadratic_in_it(models: Models) -> None:
     config = pool("encoder2", "encoder4")
-    found = [counted(config, models, tokens=tokens) for tokens in (4, 8, 12, 16)]
+    found = [counted(config, models, tokens=tokens).vectors for tokens in (4, 8, 12, 16)]
     assert len({vectors[PARAMETERS] for vectors in found}) == 1
     flops = [(vectors[FLOPS].router, *vectors[FLOPS].experts) for vectors in found]
     for first, second, third, fourth in zip(*flops, strict=True):
@@ -108,31 +108,31 @@ def test_parameters_do_not_know_the_length_and_flops_are_quadratic_in_it(models:
 
 def test_a_mean_length_is_rounded_to_whole_tokens(models: Models) -> None:
     config = pool("encoder2", "encoder4")
-    assert counted(config, models, tokens=7.6) == counted(config, models, tokens=8)
-    assert counted(config, models, tokens=0.1) == counted(config, models, tokens=1)
+    assert counted(config, models, tokens=7.6).vectors == counted(config, models, tokens=8).vectors
+    assert counted(config, models, tokens=0.1).vectors == counted(config, models, tokens=1).vectors
 
 
 def test_no_weights_are_read(tmp_path: Path) -> None:
     for name in ("encoder1", "encoder2"):
         save_encoder(tmp_path / "org" / name, layers=int(name[-1]))
         (tmp_path / "org" / name / "model.safetensors").write_bytes(b"no weights")
-    found = counted(pool("encoder1", "encoder2"), Models(tmp_path), tokens=TOKENS)
+    found = counted(pool("encoder1", "encoder2"), Models(tmp_path), tokens=TOKENS).vectors
     assert found[PARAMETERS].experts[1] > found[PARAMETERS].experts[0] > 0
 
 
 def test_a_stem_that_is_the_cheapest_expert_is_paid_once(models: Models) -> None:
     config = pool("encoder2", "encoder4", stem="expert")
-    for vector in counted(config, models, tokens=TOKENS).values():
+    for vector in counted(config, models, tokens=TOKENS).vectors.values():
         assert vector.stem_is_expert
         assert vector.routed == (0, vector.experts[1])
-    flops = counted(config, models, tokens=TOKENS)[FLOPS]
+    flops = counted(config, models, tokens=TOKENS).vectors[FLOPS]
     assert flops.router == pytest.approx(flops.experts[0] + mlp_flops(2) / 1e9)
 
 
 def test_with_a_shared_stem_experts_are_the_layers_after_it(models: Models) -> None:
     apart = pool("encoder2", "encoder4", experts="joint")
     shared = pool("encoder2", "encoder4", experts="joint", shared_stem=True)
-    whole, rest = (counted(each, models, tokens=TOKENS) for each in (apart, shared))
+    whole, rest = (counted(each, models, tokens=TOKENS).vectors for each in (apart, shared))
     head = 2 * WIDTH * 2
     assert rest[FLOPS].experts == pytest.approx(
         [(layers * layer_flops(TOKENS) + head) / 1e9 for layers in (1, 3)]
@@ -148,7 +148,10 @@ def test_with_a_shared_stem_experts_are_the_layers_after_it(models: Models) -> N
 def test_frozen_experts_are_whole_whatever_shared_stem_says(models: Models) -> None:
     frozen = pool("encoder2", "encoder4")
     told = pool("encoder2", "encoder4", shared_stem=True)
-    assert counted(told, models, tokens=TOKENS) == counted(frozen, models, tokens=TOKENS)
+    assert (
+        counted(told, models, tokens=TOKENS).vectors
+        == counted(frozen, models, tokens=TOKENS).vectors
+    )
 
 
 def test_an_expert_that_ends_before_the_shared_stem_is_refused(models: Models) -> None:
@@ -163,7 +166,9 @@ def test_an_expert_that_ends_before_the_shared_stem_is_refused(models: Models) -
 
 
 def test_the_sample_is_counted() -> None:
-    for vector in counted(trial_config({"pool": "sample"}), Models(), tokens=TOKENS).values():
+    for vector in counted(
+        trial_config({"pool": "sample"}), Models(), tokens=TOKENS
+    ).vectors.values():
         assert 0 < vector.experts[0] < vector.experts[1] < vector.experts[2]
         assert vector.router > 0
 
@@ -174,7 +179,7 @@ def test_minilm_costs_one_more_layer_a_cut() -> None:
     config = trial_config(
         {"pool": "minilm", "stem": "expert", "expert_layers": [1, 2, 3, 4], "task": "sst2"}
     )
-    for vector in counted(config, Models(), tokens=20).values():
+    for vector in counted(config, Models(), tokens=20).vectors.values():
         steps = [b - a for a, b in zip(vector.experts, vector.experts[1:], strict=False)]
         assert steps == pytest.approx([steps[0]] * 3)
         assert steps[0] > 0

@@ -175,7 +175,9 @@ def test_vectors_hold_constants_and_what_is_counted_and_are_opened_with_the_rest
     assert prepared.vectors["constants"] == config().vectors()["constants"]
     assert {"parameters", "flops", "mpc_seconds_as_if"} <= set(prepared.vectors)
     tokens = float(prepared.splits["train"].tokens.mean())
-    assert prepared.vectors == config().vectors() | counted(config(), Models(), tokens=tokens)
+    assert (
+        prepared.vectors == config().vectors() | counted(config(), Models(), tokens=tokens).vectors
+    )
     assert open_prepared(prepared.folder).vectors == prepared.vectors
 
 
