@@ -1,11 +1,13 @@
-"""The frozen nouns that every other file of this package speaks. Standard library only."""
+"""The frozen nouns that every other file of this package speaks. No library is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Any, Final
+
+from mpc_router.shapes import PlainName
 
 COMPLETED: Final = "COMPLETED"
 STOPPED: Final = "STOPPED"
@@ -31,11 +33,6 @@ CHECKPOINTS_FOLDER: Final = "checkpoints"
 """A run's truth. `analysis.schema` says these names, and those of the statuses, to readers; the
 writers may not import it (`tables` excepted), so that training never waits for the analysis. A
 test holds the two to each other."""
-
-
-PLAIN_NAME: Final = "plain name"
-PlainName = Annotated[str, PLAIN_NAME]
-"""Names a file or folder of a run, and cannot leave it (`mpc_router.plain_names`)."""
 
 
 class InputError(Exception):

@@ -373,16 +373,18 @@ def _show(args: argparse.Namespace, run: Path) -> None:
     from analysis.front import print_front
     from analysis.load import RunError, load_run
     from analysis.report import write_report
+    from analysis.untrusted import guarded
     from sweeps.display import LastingConsole
 
     try:
-        loaded = load_run(run)
-        print_front(loaded, LastingConsole())
-        tell(f"run: {run}", sys.stdout)
-        if not args.no_report:
-            tell(f"report: {write_report(loaded)}", sys.stdout)
+        with guarded(run):
+            loaded = load_run(run)
+            print_front(loaded, LastingConsole())
+            tell(f"run: {run}", sys.stdout)
+            if not args.no_report:
+                tell(f"report: {write_report(loaded)}", sys.stdout)
     except RunError as error:
-        tell(f"no front: {error}")
+        tell(f"no front: {one_line(str(error))}")
 
 
 def _dry_run(args: argparse.Namespace, study: Study) -> int:

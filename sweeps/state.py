@@ -269,7 +269,6 @@ def _asked(state: State, event: Event) -> None:
 
 
 def _started(state: State, event: Event) -> None:
-    _known([event["pack"]], state.packs, "a pack")
     state.attempts[event["pack"]] = event["attempt"]
 
 

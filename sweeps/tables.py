@@ -54,6 +54,11 @@ LEAST: Final = 20.0
 REST: Final = 20
 """Times as long as writing took passes before tables are written anew."""
 
+_ODD: Final = (
+    *(ArithmeticError, LookupError, RecursionError, TypeError, ValueError, pa.ArrowException),
+)
+"""What a journal raises that says other things than a run of ours."""
+
 
 class PartError(SweepError):
     """A bulk file that the journal names is missing or is not what was written."""
@@ -66,8 +71,10 @@ def check(run: Path, state: State) -> None:
         InputError: it says what makes no tables.
     """
     try:
+        for trial in state.trials.values():
+            int(json.loads(trial.config)["training"]["epochs"])
         _own_tables(state)
-    except (LookupError, TypeError, ValueError, ArithmeticError, pa.ArrowException) as error:
+    except _ODD as error:
         # of a run that goes on there is no other: its reports are of its own metrics and splits
         raise InputError(
             f"{run / JOURNAL_FILE}: what it says makes no tables ({quoted(error)}); it was not "
