@@ -13,7 +13,6 @@ from mpc_router.streams import command, say_error
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
-    from rich.text import Text
 
     from analysis.comparing import Comparison
 
@@ -27,13 +26,14 @@ _WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "eve
 def print_comparison(found: Comparison, console: Console) -> None:
     """The runs, their differences, and the front of all together; plain and wide in a pipe."""
     from rich.console import Group
-    from rich.text import Text
+
+    from analysis.cells import text
 
     before = console.width
     if not console.is_terminal:
         console.width = max(before, _PLAIN_WIDTH)
     try:
-        notes = [Text(f"note: {note}", style="yellow") for note in found.notes]
+        notes = [text(f"note: {note}", style="yellow") for note in found.notes]
         parts = [_sides(found), _pairs(found), _merged(found)]
         console.print(Group(*notes, *(part for pair in parts for part in pair)), markup=False)
     finally:
@@ -42,72 +42,71 @@ def print_comparison(found: Comparison, console: Console) -> None:
 
 def _sides(found: Comparison) -> Part:
     from analysis import words
+    from analysis.cells import add_row, text
 
     table = _table("run", "hypervolume", "95 %", "points", "front", "merged", "alone")
     for side in found.sides:
-        table.add_row(
-            _text(side.name),
+        cells = [
+            text(side.name),
             f"{side.hypervolume:.3g}",
             f"{side.low:.3g} to {side.high:.3g}",
             *map(str, (side.points, side.front, side.merged)),
             "-" if math.isnan(side.share) else f"{words.percent(side.share)} %",
-        )
+        ]
+        add_row(table, cells)
     score, cost = words.number(found.reference[0]), words.amount(found.reference[1])
     head = (
         f"Hypervolume on {found.split} under {found.vector}, reference score {score} at cost "
         f"{cost}; merged: points on the front of all, alone: what of its area no other run holds"
     )
-    return _text(head), table
+    return text(head), table
 
 
 def _pairs(found: Comparison) -> Part:
+    from analysis.cells import add_row, text
+
     table = _table("runs", "difference", "95 %", "p (seeds)", "least p", "verdict")
     for pair in found.pairs:
-        table.add_row(
-            _text(f"{pair.first} \N{MINUS SIGN} {pair.second}"),
+        cells = [
+            text(f"{pair.first} \N{MINUS SIGN} {pair.second}"),
             f"{pair.difference:+.3g}",
             f"{pair.low:+.3g} to {pair.high:+.3g}",
             *map(_chance, (pair.p, pair.least_p)),
-            _text(pair.verdict),
-        )
+            text(pair.verdict),
+        ]
+        add_row(table, cells)
     how = "paired over examples and seeds" if found.paired else "not paired: other data"
     head = f"Differences, {how}; p: of a permutation of seeds, least p: what so few seeds can show"
-    return _text(head), table
+    return text(head), table
 
 
 def _merged(found: Comparison) -> Part:
     from analysis import words
+    from analysis.cells import add_row, text
 
     table = _table("run", "point", "score", "cost", "to the mix", "settings")
     for _, row in found.merged.iterrows():
-        table.add_row(
-            _text(row["run"]),
-            _text(row["point"]),
+        cells = [
+            text(row["run"]),
+            text(row["point"]),
             words.number(row["score"]),
             words.amount(row["cost"]),
             _WORDS[row["verdict"]],
-            _text(row["label"]),
-        )
-    return _text("The front of all, chosen on selection"), table
+            text(row["label"]),
+        ]
+        add_row(table, cells)
+    return text("The front of all, chosen on selection"), table
 
 
 def _table(first: str, *others: str) -> Table:
-    from rich import box
-    from rich.table import Table
+    from analysis.cells import new_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = new_table()
     table.add_column(first)
     for name in others:
         words = name in ("verdict", "to the mix", "settings", "point")
         table.add_column(name, justify="left" if words else "right", no_wrap=name not in _LONG)
     return table
-
-
-def _text(value: object) -> Text:
-    """As it stands: a name in square brackets is no markup."""
-    from rich.text import Text
-
-    return Text(str(value))
 
 
 def _chance(p: float) -> str:
@@ -138,13 +137,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.comparing import compare
     from analysis.load import RunError, load_run
     from analysis.recosting import priced
+    from analysis.untrusted import guarded
     from mpc_router.console import LastingConsole
 
     try:
-        both = [priced(load_run(path), options.costs) for path in options.runs]
+        both = []
+        for path in options.runs:
+            with guarded(path):
+                both.append(priced(load_run(path), options.costs))
         runs, vector = [run for run, _ in both], both[0][1]
-        found = compare(runs, split=options.split, vector=vector, force=options.force)
-        print_comparison(found, LastingConsole())
+        with guarded(options.runs[0]):
+            found = compare(runs, split=options.split, vector=vector, force=options.force)
+            print_comparison(found, LastingConsole())
         if options.figure:
             from analysis.palette import save
             from analysis.rival_figures import comparison_figure

@@ -48,6 +48,7 @@ def to_csv(run: Run, folder: Path) -> list[Path]:
     """
     from analysis.fronts import points
     from analysis.load import RunError
+    from mpc_router.messages import one_line
 
     tables: dict[str, pd.DataFrame] = {"trials": run.trials, "reports": run.reports}
     tables["examples"] = run.examples
@@ -56,7 +57,7 @@ def to_csv(run: Run, folder: Path) -> list[Path]:
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except RunError as error:
-        print(f"no points.csv: {error}", file=sys.stderr)
+        print(f"no points.csv: {one_line(str(error))}", file=sys.stderr)
     files = {folder / f"{name}.csv": table for name, table in tables.items()}
     _refuse_existing(files)
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,21 +222,27 @@ def parser() -> Parser:
     return made
 
 
+def _write(run: Run, to: str, target: str) -> None:
+    """Writes the run for one of `TARGETS`, and says where."""
+    if to == "csv":
+        for path in to_csv(run, Path(target)):
+            print(path)
+    elif to == "optuna":
+        print(to_optuna(run, Path(target)))
+    else:
+        print(f"{to_mlflow(run, target)} runs in {target}")
+
+
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write it and say where; 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
     from analysis.load import RunError, load_run
+    from analysis.untrusted import guarded
 
     try:
-        run = load_run(options.run)
-        if options.to == "csv":
-            for path in to_csv(run, Path(options.target)):
-                print(path)
-        elif options.to == "optuna":
-            print(to_optuna(run, Path(options.target)))
-        else:
-            print(f"{to_mlflow(run, options.target)} runs in {options.target}")
+        with guarded(options.run):
+            _write(load_run(options.run), options.to, options.target)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except (RunError, OSError) as error:

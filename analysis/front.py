@@ -34,25 +34,25 @@ def summary(
         RunError: the run has no point whose replicates all completed.
     """
     from rich.console import Group
-    from rich.text import Text
 
     from analysis import abstract, notices
+    from analysis.cells import text
     from analysis.fronts import survey as take
 
     survey = take(run, split=split, vector=vector)
-    lines = [Text(run.name, style="bold"), Text(abstract.what_was_run(run))]
+    lines = [text(run.name, style="bold"), text(abstract.what_was_run(run))]
     lines += [
-        Text(notice.text, style="yellow")
+        text(notice.text, style="yellow")
         for notice in notices.notices(run, survey)
         if notice.kind == notices.WARNING
     ]
     return Group(
         *lines,
         "",
-        Text(_heading(survey), style="bold"),
+        text(_heading(survey), style="bold"),
         *_front_tables(run, survey, width),
         _singles_table(survey),
-        *(Text(line) for line in _closing(survey)),
+        *map(text, _closing(survey)),
     )
 
 
@@ -82,13 +82,12 @@ def _print(
 
 
 def _table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Table:
-    from rich import box
-    from rich.table import Table
+    from analysis.cells import new_table, text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = new_table()
     for name in columns:
         table.add_column(
-            name,
+            text(name),
             justify="left" if name in left else "right",
             style="dim" if name == "95 %" else "",
             no_wrap=True,
@@ -107,25 +106,26 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
     """One table; or, where settings leave its numbers no room, settings in one of their own."""
     from rich.console import Console
 
+    from analysis.cells import add_row
+
     whole = _front_table(run, survey, settings=run.settings, wide=width >= _WIDE)
     if Console(width=10 * width).measure(whole).maximum <= width:
         return [whole]
     points = _table(["point", *run.settings], left=("point",))
     for _, row in survey.front.iterrows():
-        points.add_row(str(row["point"]), *(_plain(row[name]) for name in run.settings))
+        add_row(points, [row["point"], *(_plain(row[name]) for name in run.settings)])
     return [_front_table(run, survey, settings=("point",), wide=width >= _WIDE), points]
 
 
 def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: bool) -> Table:
-    from rich.text import Text
-
     from analysis import words
+    from analysis.cells import add_row, text
 
     cost = f"cost{words.unit(survey)}"
     measured = ["score", "95 %", cost, "shares %", "over mix", "95 %", ""]
     table = _table([*settings, *measured, *(["speed-up"] if wide else [])], left=("point",))
     for _, row in survey.front.iterrows():
-        table.add_row(
+        cells = [
             *(_plain(row[name]) for name in settings),
             words.number(row["score"]),
             _range(row, "score"),
@@ -133,9 +133,10 @@ def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: boo
             "/".join(words.percent(share) for share in row["share"]),
             words.signed(row["over_mix"]),
             _range(row, "over_mix"),
-            Text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
+            text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
             *([f"{row['speed_up']:.2f}x"] if wide else []),
-        )
+        ]
+        add_row(table, cells)
     return table
 
 
@@ -153,16 +154,18 @@ def _plain(value: Any) -> str:
 
 def _singles_table(survey: Survey) -> Table:
     from analysis import words
+    from analysis.cells import add_row
 
     columns = ("single expert", "score", "95 %", f"cost{words.unit(survey)}")
     table = _table(columns, left=columns[:1])
     for _, row in survey.singles.iterrows():
-        table.add_row(
-            str(row["name"]),
+        cells = [
+            row["name"],
             words.number(row["score"]),
             _range(row, "score"),
             words.amount(row["cost"]),
-        )
+        ]
+        add_row(table, cells)
     return table
 
 
@@ -198,12 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from analysis.load import RunError, load_run
     from analysis.recosting import priced
+    from analysis.untrusted import guarded
     from mpc_router.console import LastingConsole
 
     console = LastingConsole()
     try:
-        run, vector = priced(load_run(options.run), options.costs)
-        _print(run, console, split=options.split, vector=vector)
+        with guarded(options.run):
+            run, vector = priced(load_run(options.run), options.costs)
+            _print(run, console, split=options.split, vector=vector)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except RunError as error:

@@ -12,7 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from analysis.untrusted import RunError as RunError
+from analysis.untrusted import (
+    anew,
+    check_columns,
+    check_provenance,
+    check_trials,
+    columns_of,
+    read_study,
+)
 from mpc_router.costs import CostVector, from_json
+from mpc_router.messages import quoted
 from mpc_router.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -21,10 +31,6 @@ if TYPE_CHECKING:
 
 _BEFORE_SETTINGS: Final = "experts_id"
 _AFTER_SETTINGS: Final = "config"
-
-
-class RunError(ValueError):
-    """A run folder that cannot answer: which file, what was found, what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,9 @@ class Run:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row is a trial: a point with a seed."""
-        return self._frame("trials")
+        found = self._frame("trials")
+        check_trials(self.path / "trials.parquet", found, _settings(found))
+        return found
 
     @cached_property
     def reports(self) -> pd.DataFrame:
@@ -97,9 +105,7 @@ class Run:
     @property
     def settings(self) -> tuple[str, ...]:
         """Leaf names of the searched settings, in the order of the trials' columns."""
-        columns = list(self.trials.columns)
-        first = columns.index(_BEFORE_SETTINGS) + 1
-        return tuple(columns[first : columns.index(_AFTER_SETTINGS)])
+        return _settings(self.trials)
 
     @cached_property
     def sets(self) -> tuple[PreparedSet, ...]:
@@ -132,7 +138,7 @@ class Run:
             if not mine:
                 raise RunError(
                     f"{self.path / 'provenance.json'}: no set holds point {name!r}; "
-                    f"{_resume(self.path / 'provenance.json')}"
+                    f"{anew(self.path / 'provenance.json')}"
                 )
             found[name] = mine[0]
         return found
@@ -191,6 +197,13 @@ class Run:
         return frame
 
 
+def _settings(trials: pd.DataFrame) -> tuple[str, ...]:
+    columns = list(trials.columns)
+    first = columns.index(_BEFORE_SETTINGS) + 1 if _BEFORE_SETTINGS in columns else len(columns)
+    last = columns.index(_AFTER_SETTINGS) if _AFTER_SETTINGS in columns else first
+    return tuple(columns[first:last])
+
+
 def load_run(path: Path | str) -> Run:
     """Open a run folder and check that every file of it can be read by this version.
 
@@ -206,76 +219,62 @@ def load_run(path: Path | str) -> Run:
         found = "a file" if folder.exists() else "nothing"
         raise RunError(f"{folder}: {found} there; name the folder of a run, such as runs/NAME")
     provenance = _provenance(folder, schema)
-    study = _study(folder / schema.STUDY_FILE)
+    study = read_study(folder / schema.STUDY_FILE)
     for table in schema.TABLES:
         if table != "routing" or (folder / schema.table_file(table)).is_file():
-            _check_version(folder / schema.table_file(table), schema)
+            found = _check_version(folder / schema.table_file(table), schema)
+            check_columns(folder / schema.table_file(table), found, columns_of(table, provenance))
     return Run(path=folder, provenance=provenance, study=study)
-
-
-def _resume(path: Path) -> str:
-    return f"`python -m sweeps.run --resume {path.parent}` writes it anew"
 
 
 def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
     path = folder / schema.PROVENANCE_FILE
     if not path.is_file() and (folder / schema.JOURNAL_FILE).is_file():
-        raise RunError(f"{folder}: this run was cut off before its tables; {_resume(path)}")
+        raise RunError(f"{folder}: this run was cut off before its tables; {anew(path)}")
     if not path.is_file():
         raise RunError(f"{path}: missing, so {folder} is no run folder; name one under runs/")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        version, task = data["schema"], data["task"]
+        if (said := check_provenance(data)) is not None:
+            raise ValueError(said)
         from_json(data["cost_vectors"])
-        _sets(data)
-        lacking = {"run", "study", "pool", "cost_vector", "experts"} - set(data)
-        if lacking:
-            raise KeyError(", ".join(sorted(lacking)))
-    except (ValueError, KeyError, TypeError) as error:
+        prepared = _sets(data)
+        for each in prepared:
+            _keys_of(each, data["cost_vector"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         found = f"not readable as provenance ({type(error).__name__}: {error})"
-        raise RunError(f"{path}: {found}; {_resume(path)}") from error
-    _refuse_version(path, version, schema)
-    if task not in TASKS:
-        raise RunError(f"{path}: task {task!r} is not one of {', '.join(TASKS)}")
+        raise RunError(f"{path}: {found}; {anew(path)}") from error
+    _refuse_version(path, data["schema"], schema)
+    if data["task"] not in TASKS:
+        raise RunError(f"{path}: task {quoted(data['task'])} is not one of {', '.join(TASKS)}")
     return dict(data)
 
 
-def _study(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        raise RunError(f"{path}: missing; {_resume(path)}")
-    try:
-        study = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: not readable as YAML ({type(error).__name__})") from error
-    if not isinstance(study, dict):
-        raise RunError(f"{path}: found {type(study).__name__}, need a mapping of study keys")
-    return study
-
-
-def _check_version(path: Path, schema: Any) -> None:
+def _check_version(path: Path, schema: Any) -> pa.Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise RunError(f"{path}: this table is missing; {_resume(path)}")
+        raise RunError(f"{path}: this table is missing; {anew(path)}")
     try:
         found = pq.read_schema(path)
         metadata = found.metadata or {}
         check = metadata.get(schema.COLUMNS_KEY, b"").decode()
         if check and check != schema.columns_check(found):
             raise pa.ArrowInvalid("the columns are not those that were written")
+        version = metadata.get(schema.VERSION_KEY, b"none").decode()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
-    version = metadata.get(schema.VERSION_KEY, b"none").decode()
-    _refuse_version(path, int(version) if version.isdecimal() else version, schema)
+    _refuse_version(
+        path, int(version) if version.isdecimal() and len(version) < 9 else version, schema
+    )
+    return found
 
 
 def _refuse_version(path: Path, version: object, schema: Any) -> None:
     if version != schema.VERSION:
         raise RunError(
-            f"{path}: schema version {version}, this program reads {schema.VERSION}; "
+            f"{path}: schema version {quoted(version)}, this program reads {schema.VERSION}; "
             "use the program that wrote the run"
         )
 
@@ -294,7 +293,7 @@ def _read(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
             wanted = None if columns is None else list(columns)
             return pq.read_table(path, columns=wanted, page_checksum_verification=True)
     except FileNotFoundError as error:
-        raise RunError(f"{path}: this table is missing; {_resume(path)}") from error
+        raise RunError(f"{path}: this table is missing; {anew(path)}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     raise RunError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(names)}")
@@ -303,8 +302,7 @@ def _read(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
 def _damaged(path: Path, error: Exception) -> RunError:
     size = path.stat().st_size
     return RunError(
-        f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); "
-        f"{_resume(path)}"
+        f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); {anew(path)}"
     )
 
 

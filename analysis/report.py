@@ -51,10 +51,15 @@ def write_report(
     page = render(run, split=split, vector=vector)
     path = run.path / schema.REPORT_FILE if out is None else Path(out)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(page, encoding="utf-8")
-    if out is None:  # who may read the run may read its report
-        draft.chmod(0o644 & run.path.stat().st_mode)
-    draft.replace(path)
+    draft.unlink(missing_ok=True)  # a link there would be followed
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(page)
+        if out is None:  # who may read the run may read its report
+            draft.chmod(0o644 & run.path.stat().st_mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 
@@ -282,16 +287,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from analysis.load import RunError, load_run
     from analysis.recosting import priced
+    from analysis.untrusted import guarded
 
     try:
-        run, vector = priced(load_run(options.run), options.costs)
-        path = write_report(run, options.out, split=options.split, vector=vector)
-        if options.figures:
-            write_figures(run, options.figures, split=options.split, vector=vector)
-        if options.csv:
-            from analysis.export import to_csv
+        with guarded(options.run):
+            run, vector = priced(load_run(options.run), options.costs)
+            path = write_report(run, options.out, split=options.split, vector=vector)
+            if options.figures:
+                write_figures(run, options.figures, split=options.split, vector=vector)
+            if options.csv:
+                from analysis.export import to_csv
 
-            to_csv(run, options.csv)
+                to_csv(run, options.csv)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except RunError as error:

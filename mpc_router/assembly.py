@@ -22,12 +22,16 @@ from mpc_router.checkpoint import (
     load,
 )
 from mpc_router.checks import Places
-from mpc_router.config import TrialConfig, flatten, trial_config
+from mpc_router.columns import SourceError
+from mpc_router.config import ConfigError, TrialConfig, flatten, trial_config
 from mpc_router.costs import CostVector, from_json
 from mpc_router.encoders import load_tokenizer, places_of
 from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.joint_stem import base_of
+from mpc_router.messages import quoted
+from mpc_router.models import ModelError
 from mpc_router.passes import WEIGHTS_FILE
+from mpc_router.plain_names import is_plain
 from mpc_router.pool import GatedBertPool
 from mpc_router.recipes import Recipe, Recipes, recipes
 from mpc_router.routers import MLPRouter, RouterStem
@@ -93,6 +97,38 @@ def assemble(path: Path, places: Places) -> Assembled:
         ModelError: an encoder or tokenizer that it names cannot be read.
     """
     folder, note = checkpoint_folder(path)
+    try:
+        found = _assembled(folder, note, places)
+        _refuse_misfit(found)
+    except (CheckpointError, ConfigError, ModelError, SourceError, OSError):
+        raise
+    except Exception as error:
+        # Whatever is raised: a checkpoint may come from elsewhere, its checksums are no signature,
+        # and what it says goes into many parts of a model
+        raise CheckpointError(
+            f"{folder} cannot be put together ({quoted(error)}); it is damaged, or was not written "
+            "by this program: take another checkpoint"
+        ) from error
+    return found
+
+
+def _refuse_misfit(found: Assembled) -> None:
+    """Refuses what says one thing here and another thing there.
+
+    Raises:
+        ValueError: it does.
+    """
+    experts = found.model.experts.experts
+    counts = {len(experts), found.config.experts}
+    counts |= {len(vector.experts) for vector in found.vectors.values()}
+    if len(counts) > 1:
+        raise ValueError(f"it speaks of {' and of '.join(map(str, sorted(counts)))} experts")
+    outputs = {expert.num_labels for expert in experts}
+    if outputs != {found.task.outputs}:
+        raise ValueError(f"experts with {outputs} outputs for {found.task.name}")
+
+
+def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     if (folder / POOL_FILE).is_file():
         return _exported(folder, note)
     found = load(folder)
@@ -129,7 +165,9 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 
     model, said = read_pool(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder / TOKENIZER_FOLDER, trust_remote_code=False
+        )
         config = trial_config(flatten(said["config"]))
         vectors = from_json(said["cost_vectors"])
         origin = dict(said["origin"])
@@ -152,7 +190,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     """A lane's router before the experts that it was trained with."""
     config = found.config
-    if not all(each.get("hash") for each in (found.stem, *found.experts)):
+    if not all(is_plain(each.get("hash")) for each in (found.stem, *found.experts)):
         raise CheckpointError(
             f"{folder} does not name the hash of every encoder; it is damaged, take another "
             "checkpoint"

@@ -18,6 +18,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from mpc_router.messages import quoted
+
 TRIAL_FILE: Final = "trial.json"
 _CHECK: Final = "sha256"
 """In it: the checksum of everything else that it says."""
@@ -74,7 +76,6 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: it is missing, another file, no safetensors, or a pickle.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
     packed = bytes_of(path)
@@ -87,8 +88,9 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         )
     try:
         tensors: dict[str, Tensor] = from_bytes(packed)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not safetensors: {error}") from error
+    except Exception as error:
+        # Whatever is raised: the file may come from elsewhere, and its header name any type or size
+        raise CheckpointError(f"{path} is not safetensors: {quoted(error)}") from error
     return tensors
 
 
@@ -134,12 +136,12 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
     """
     path = folder / TRIAL_FILE
     try:
-        trial = json.loads(bytes_of(path))
-    except ValueError as error:
+        trial = json.loads(bytes_of(path), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{path} is not JSON ({error}); it is damaged, take another checkpoint"
+            f"{path} is not JSON ({quoted(error)}); it is damaged, take another checkpoint"
         ) from error
     if not isinstance(trial, dict) or trial.get("format") not in formats:
         known = " or ".join(map(repr, formats))
@@ -153,6 +155,10 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
     if not isinstance(trial.get("weights_sha256"), str):
         raise CheckpointError(f"{path} does not name the hash of its weights; it is damaged")
     return trial
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_of(trial: Mapping[str, Any]) -> str:
@@ -172,6 +178,8 @@ def bytes_of(path: Path) -> bytes:
             f"{path.parent} is a file; a checkpoint is a folder with weights (safetensors) and "
             f"{TRIAL_FILE} (files that torch.save wrote are pickles and are not read)"
         )
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{path} is no file; take another checkpoint")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -200,4 +208,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """The name that a file has while it is written; what lay there is gone, for a link would be
+    followed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    return temporary

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mpc_router import stack
-from mpc_router.checkpoint import JointCheckpoint, LaneCheckpoint
+from mpc_router.checkpoint import CheckpointError, JointCheckpoint, LaneCheckpoint
 from mpc_router.evaluate import EpochResult, Failure, LanesEnded
 from mpc_router.finetune import resolve_device
 from mpc_router.joint_history import History, best_epoch, light, report_of
@@ -23,6 +23,7 @@ from mpc_router.joint_inputs import JointInputs
 from mpc_router.joint_pool import Beginning
 from mpc_router.joint_training import JointTraining, copied
 from mpc_router.lanes import Lane
+from mpc_router.messages import quoted
 from mpc_router.passes import Progress
 
 __all__ = ["train"]
@@ -73,7 +74,17 @@ def train(
             yield from _dead(found, JointTraining(lane, inputs, place))
             return
         beginning = found
-    run = JointTraining(lane, inputs, place, beginning=beginning, going_on=going_on, pieces=pieces)
+    try:
+        run = JointTraining(
+            lane, inputs, place, beginning=beginning, going_on=going_on, pieces=pieces
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        if going_on is None:
+            raise
+        raise CheckpointError(
+            f"{checkpoints} holds an epoch that cannot be gone on from ({quoted(error)}); train "
+            "without resuming, or in another folder"
+        ) from error
     yield from _epochs(
         run,
         history,

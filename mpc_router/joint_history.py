@@ -74,9 +74,10 @@ class History:
     def keep(self, checkpoint: JointCheckpoint, scores: Sequence[float]) -> None:
         """Add an epoch, durable on return, and remove those that are no longer wanted.
 
-        `scores` are those of all epochs up to it.
+        `scores` are those of all epochs up to it. The folder that `folder` lies in is never made: a
+        run that was renamed or removed meanwhile does not come back.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         place = self.place(checkpoint.epoch)
         fresh = place.with_name(f".{place.name}.{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)

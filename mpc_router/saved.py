@@ -24,6 +24,7 @@ from mpc_router.checkpoint_files import (
 from mpc_router.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.experts import BertExpert, ExpertPool
 from mpc_router.joint_stem import behind_stem, layers_before
+from mpc_router.messages import quoted
 from mpc_router.pool import GatedBertPool
 from mpc_router.routers import MLPRouter, RouterStem
 from mpc_router.tasks import TASKS
@@ -35,6 +36,9 @@ _GATE: Final = (
     *("gate", "temperature", "straight_through", "mixing", "regression", "shared_stem"),
 )
 """What `GatedBertPool.from_parts` is told besides its parts."""
+
+_COUNTS: Final = frozenset({"layers", "num_hidden_layers", "n_layers", "num_hidden_groups"})
+"""What a description or a configuration calls a number of layers, each with a tensor or more."""
 
 
 def describe(pool: GatedBertPool) -> dict[str, Any]:
@@ -85,10 +89,12 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
                 feature_deviation=torch.ones(shape["features"]),
                 **description["gate"],
             )
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:
+        # Whatever is raised: a description may come from elsewhere, and of what it says a library
+        # makes a model
         raise CheckpointError(
-            f"the description of the model cannot be read ({error}); it is damaged, or of another "
-            "version"
+            f"the description of the model cannot be read ({quoted(error)}); it is damaged, or of "
+            "another version"
         ) from error
     return pool.eval()
 
@@ -99,13 +105,36 @@ def filled(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) 
     Raises:
         CheckpointError: the weights are not those of this shape.
     """
+    _refuse_deeper(description, len(weights))
     pool = rebuild(description)
     try:
         pool.load_state_dict(dict(weights))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"the weights do not fit their description: {reason}") from error
     return pool
+
+
+def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
+    """Refuses numbers of layers that these weights cannot fill, before a model of them is made.
+
+    Raises:
+        CheckpointError: there are more.
+    """
+    waiting: list[Any] = [description]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list | tuple):
+            waiting += found
+        if not isinstance(found, Mapping):
+            continue
+        waiting += found.values()
+        for name in _COUNTS & found.keys():
+            if isinstance(found[name], int | float) and found[name] > tensors:
+                raise CheckpointError(
+                    f"the description of the model has {name} {quoted(found[name])}, and its "
+                    f"weights are {tensors} tensors; it is damaged, or of another version"
+                )
 
 
 def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> None:
@@ -174,7 +203,7 @@ def _encoder(shape: Mapping[str, Any]) -> nn.Module:
     kind = shape["class"]
     architecture = getattr(transformers, kind, None)
     if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
-        raise ValueError(f"transformers has no encoder {kind!r}")
+        raise ValueError(f"transformers has no encoder {quoted(kind)}")
     encoder: nn.Module = architecture(config)
     if not shape["pooler"]:
         drop_pooler(encoder)

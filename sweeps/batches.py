@@ -28,12 +28,10 @@ from sweeps.records import (
     SweepError,
     Trial,
 )
+from sweeps.run_folder import VIEW_FILE
 from sweeps.search import OPEN, UNHEARING, Batch, Result, ask, write_view
 from sweeps.state import State
 from sweeps.study import Study
-
-VIEW_FILE: Final = "optuna.journal"
-"""The search for Optuna's own tools; rebuilt at any time."""
 
 _REST: Final = 20
 """A view is written anew when this many times as long as its writing took has passed."""

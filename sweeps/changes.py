@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from mpc_router.config import ConfigError, read_yaml
+from mpc_router.messages import LONGEST_VALUE, printable, shortened
 from sweeps.preparation import Ready
 from sweeps.provenance import code_fingerprint, versions
 from sweeps.records import STUDY_FILE, InputError
@@ -25,6 +26,9 @@ NUMERIC: Final = ("torch", "transformers", "tokenizers", "numpy")
 
 _SHOWN: Final = 3
 """Settings of an edited study that are named."""
+
+_MOST_SETTINGS: Final = 10_000
+"""That a study can have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +143,10 @@ def study_changes(run: Path, state: State) -> tuple[Change, ...]:
             if text == whole or (whole.startswith(text) and not text.endswith("\n")):
                 return ()  # as it was written, or cut short
         found = read_yaml(path)
-    except (OSError, UnicodeDecodeError, ConfigError):
+        theirs = _flat(found)
+    except (OSError, ConfigError, ArithmeticError, RecursionError, TypeError, ValueError):
         return ()
-    mine, theirs = _flat(own), _flat(found)
+    mine = _flat(own)
     if found.get("budget") in given:
         mine |= _flat({"budget": found["budget"]})
     then = {name: value for name, value in mine.items() if theirs.get(name) != value}
@@ -157,25 +162,37 @@ def study_text(tree: Mapping[str, Any]) -> str:
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Its settings by their dotted path."""
+    """Its settings by their dotted path.
+
+    Raises:
+        ValueError: more than any study has; a few lines of YAML can stand for a thousand million.
+    """
     found: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{above}{name}"
         found |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        if len(found) > _MOST_SETTINGS:
+            raise ValueError(f"more than {_MOST_SETTINGS} settings")
     return found
 
 
 def said(change: Change) -> str:
     """The change in words."""
     if change.what != STUDY_FILE:
-        return f"{change.what} was {change.then} and is {change.now or 'not installed'}"
+        then, now = _brief(change.then), _brief(change.now or "not installed")
+        return f"{change.what} was {then} and is {now}"
     names = list({**change.then, **change.now})
     shown = [
-        f"{name}: {change.now.get(name, 'gone')}, in the run {change.then.get(name, 'not there')}"
+        f"{_brief(name)}: {_brief(change.now.get(name, 'gone'))}, in the run "
+        f"{_brief(change.then.get(name, 'not there'))}"
         for name in names[:_SHOWN]
     ]
     more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return "; ".join([*shown, *more])
+
+
+def _brief(value: object) -> str:
+    return shortened(printable(str(value)), LONGEST_VALUE)
 
 
 def notes(forced: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpc_router.console import LastingConsole
+from mpc_router.messages import printable
 from sweeps.journal import Journal
 from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
 from sweeps.signals import tell
@@ -66,7 +67,8 @@ class Display:
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line for people."""
-        self.console.print(Text(text, style=style))
+        lines = map(printable, text.split("\n"))  # a reason may have several
+        self.console.print(Text("\n".join(lines), style=style))
 
     def study(self, objectives: Mapping[str, str], cost_vector: str, *, trials: int) -> None:
         """What the front is made of, and how many trials there will be."""
@@ -308,11 +310,11 @@ def front_table(standings: list[Standing]) -> Table:
         return table
     first = standings[0]
     for name in (*first.values, *first.point.settings, "epoch"):
-        table.add_column(name, justify="right")
+        table.add_column(Text(printable(name)), justify="right")
     for each in standings[:FRONT_ROWS]:
         table.add_row(
             *(f"{value:.4f}" for value in each.values.values()),
-            *(_short(value) for value in each.point.settings.values()),
+            *(Text(printable(_short(value))) for value in each.point.settings.values()),
             str(each.epoch),
         )
     if len(standings) > FRONT_ROWS:

@@ -41,10 +41,13 @@ def take_rights(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """A folder with the rights of the one it lies in, made as well where it is missing; one that is
-    there is left as it is."""
-    if not path.parent.exists():
-        make_folder(path.parent)
+    """A folder with the rights of the one it lies in; one that is there is left as it is.
+
+    The one it lies in is never made: a run that was renamed or removed does not come back.
+
+    Raises:
+        FileNotFoundError: the one it lies in is gone.
+    """
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from sweeps.batches import Batches
 from sweeps.display import Display
@@ -18,14 +18,11 @@ from sweeps.mending import clear
 from sweeps.plan import Planner
 from sweeps.preparation import Ready
 from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Message
+from sweeps.run_folder import STOP_FILE
 from sweeps.signals import CleanStop
 from sweeps.space import PackSettings
 from sweeps.study import Study
 from sweeps.worker import forget, run_pack
-
-STOP_FILE: Final = "stop"
-"""Made in a run's folder, by whoever cannot send signals to its process, it ends the run cleanly,
-as SIGTERM does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +174,8 @@ def _train(
 
         def stopped() -> bool:
             if wish.exists():
-                wish.unlink(missing_ok=True)  # heard: it does not stop the run that goes on
+                with contextlib.suppress(OSError):  # a folder of that name is a wish too
+                    wish.unlink(missing_ok=True)  # heard: it does not stop the run that goes on
                 stop.number = stop.number or signal.SIGTERM
             if stop.asked():
                 display.stopping()

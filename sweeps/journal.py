@@ -8,11 +8,13 @@ guesses what it said.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import fcntl
 import json
 import os
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -21,11 +23,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from mpc_router.messages import quoted, shortened
+from sweeps import events
 from sweeps.durable import settle, sync_folder, take_rights
-from sweeps.state import Event, JournalError, State, apply, replay
+from sweeps.run_folder import RunMoved, open_own, read_own
+from sweeps.state import Event, JournalError, OddEvent, State, apply
 
 VERSION: Final = 1
 """Of the events; another one is refused."""
+
+LONGEST_LINE: Final = 2**28
+"""Bytes; a line that asks for ten thousand trials has a tenth of it."""
 
 _CHECK: Final = b',"check":"'
 _DURABLE: Final = frozenset(
@@ -59,25 +67,69 @@ def read(path: Path) -> Iterator[Event]:
         JournalError: no such file, or a line other than the last that is not as it was written.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_own(path).split(b"\n")[:-1]
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}; name a run's folder") from error
     for number, line in enumerate(lines, 1):
         try:
             yield _event(line)
-        except ValueError as error:
+        except (ValueError, OddEvent) as error:
             raise _unsound(path, number, error) from error
+
+
+def state_of(path: Path) -> State:
+    """What a whole journal amounts to.
+
+    Raises:
+        JournalError: a line is not as it was written, or cannot follow the ones before it.
+        OddEvent: no writer of ours has written it.
+    """
+    state = State()
+    for number, event in enumerate(read(path), 1):
+        try:
+            _fold(state, event)
+        except JournalError as error:
+            raise _unsound(path, number, error) from error
+    return state
+
+
+def check_opened(path: Path, state: State) -> None:
+    """Holds what a run says of itself as it is opened to what later sessions take of it.
+
+    Raises:
+        OddEvent: it says less, or something else.
+    """
+    assert state.opened is not None
+    if (said := events.unbegun(state.opened)) is not None:
+        raise _unsound(path, 1, OddEvent(f"opened: {said}"))
 
 
 def sound_part(path: Path) -> State:
     """What the lines before the first that is not sound amount to; nothing is changed."""
     state = State()
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        try:
-            apply(state, _event(line))
-        except (ValueError, JournalError):
-            break
+    with contextlib.suppress(JournalError):
+        for event in read(path):
+            _fold(state, event)
     return state
+
+
+def _fold(state: State, event: Event) -> None:
+    """Takes an event that was read into the state.
+
+    Raises:
+        JournalError: it cannot follow the ones before it.
+    """
+    try:
+        apply(state, event)
+    except JournalError:
+        raise
+    except Exception as error:
+        # Whatever is raised: types are checked by then, but events that contradict each other can
+        # break a fold in more ways than could be listed, and all mean that no writer of ours was
+        # here.
+        raise OddEvent(
+            f"{event['event']} contradicts what is before it ({quoted(error)})"
+        ) from error
 
 
 def _unsound(path: Path, number: int, error: Exception) -> JournalError:
@@ -85,7 +137,8 @@ def _unsound(path: Path, number: int, error: Exception) -> JournalError:
         rest = "it says what the run is, so that nothing can be kept; start anew"
     else:
         rest = f"lines 1 to {number - 1} are sound, --repair keeps them"
-    return JournalError(f"{path}:{number}: {error}; {rest}")
+    kind = OddEvent if isinstance(error, OddEvent) else JournalError
+    return kind(f"{path}:{number}: {error}; {rest}")
 
 
 def _event(line: bytes) -> Event:
@@ -94,15 +147,27 @@ def _event(line: bytes) -> Event:
     Raises:
         ValueError: it is not as it was written, or written by another version.
     """
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"the line has {len(line)} bytes, and none of ours has {LONGEST_LINE}")
     body, found, check = line.rpartition(_CHECK)
     if not found or check != b'%08x"}' % zlib.crc32(body):
         raise ValueError("the line is damaged (its checksum is not that of what it says)")
-    event: dict[str, Any] = json.loads(body + b"}")
-    if event["v"] != VERSION:
+    try:
+        event: dict[str, Any] = json.loads(body + b"}", parse_constant=_no_number)
+        if b"\\ud" in body:  # half of a pair, which no file takes
+            json.dumps(event, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise OddEvent(f"the line cannot be read ({shortened(str(error), 100)})") from error
+    if event.get("v") != VERSION:
         raise ValueError(
-            f"written with schema version {event['v']}, and this program reads {VERSION}"
+            f"written with schema version {quoted(event.get('v'))}, and this program reads "
+            f"{VERSION}"
         )
     return event
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def line_of(event: Event) -> bytes:
@@ -130,7 +195,7 @@ class Journal:
         """
         self.path = path
         new = not path.exists()
-        self._file = path.open("a+b", buffering=0)  # nothing is left to be written later
+        self._file = open_own(path)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -144,7 +209,7 @@ class Journal:
                 sync_folder(path.parent)
             self.torn = self._cut_torn_line()
             self.repaired = self._repair() if repair else None
-            self.state = replay(read(path))
+            self.state = state_of(path)
         except BaseException:
             self._file.close()
             raise
@@ -162,37 +227,47 @@ class Journal:
     def _repair(self) -> Repaired | None:
         """Cuts the journal off before its first line that is not sound."""
         state, kept = State(), 0
-        whole = self.path.read_bytes()
+        whole = read_own(self.path)
         lines = whole.split(b"\n")[:-1]
         for number, line in enumerate(lines, 1):
             try:
-                apply(state, _event(line))
+                _fold(state, _event(line))
             except (ValueError, JournalError) as error:
                 if number == 1:
                     raise _unsound(self.path, number, error) from error
-                now = datetime.datetime.now(datetime.UTC)
-                saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
-                fresh = saved.with_name(f".{saved.name}.tmp")
-                fresh.write_bytes(whole)
-                settle(fresh, saved)
-                self._file.truncate(kept)
-                os.fsync(self._file.fileno())
                 return Repaired(
-                    line=number, gone=len(lines) - number + 1, reason=str(error), saved=saved
+                    line=number,
+                    gone=len(lines) - number + 1,
+                    reason=str(error),
+                    saved=self._cut_off(whole, kept),
                 )
             kept += len(line) + 1
         return None
+
+    def _cut_off(self, whole: bytes, kept: int) -> Path:
+        """Leaves the first bytes; gives the file that has all of them."""
+        now = datetime.datetime.now(datetime.UTC)
+        saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
+        handle, name = tempfile.mkstemp(prefix=f".{saved.name}-", suffix=".tmp", dir=saved.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(whole)
+        settle(Path(name), saved)
+        self._file.truncate(kept)
+        os.fsync(self._file.fileno())
+        return saved
 
     def append(self, event: str, **data: Any) -> None:
         """Writes the event and takes it into the state; one that cannot be is not written.
 
         Raises:
             JournalError: the event cannot follow, or the journal is closed.
+            RunMoved: the run's folder is not where it was.
             OSError: the disk refuses. File and state are as they were before; where not even that
                 can be had, the journal is closed, and a torn line is cut off as it is opened again.
         """
         if self._file.closed:
             raise JournalError(f"{self.path} could not be written to; what it holds is sound")
+        self.check_place()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         whole = {
             "v": VERSION,
@@ -211,11 +286,28 @@ class Journal:
             self._take_back(end)
             raise
 
+    def check_place(self) -> None:
+        """Whether the run's folder is still where it was.
+
+        Raises:
+            RunMoved: it was renamed or removed, or another journal lies in its place.
+        """
+        mine = os.fstat(self._file.fileno())
+        try:
+            there = os.lstat(self.path)
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            raise RunMoved(
+                f"{self.path.parent} was renamed or removed while the run went on; what was done "
+                "before is safe there: python -m sweeps.run --resume with its new name goes on"
+            )
+
     def _take_back(self, end: int) -> None:
         """File and state as they were when the file had `end` bytes."""
         try:
             self._file.truncate(end)
-            self.state = replay(read(self.path))
+            self.state = state_of(self.path)
         except OSError:
             self._file.close()
 

@@ -12,6 +12,7 @@ from sweeps import parts
 from sweeps.journal import Journal
 from sweeps.ledger import BUDGET
 from sweeps.records import CHECKPOINTS_FOLDER, FAILED, INSIDE, PARTS_FOLDER, InputError
+from sweeps.run_folder import RunFolder
 from sweeps.state import State
 
 
@@ -20,12 +21,17 @@ def clear(run: Path) -> None:
 
     Files get their names when they are whole: what still has a temporary one never will be.
     """
-    for folder in (run, run / PARTS_FOLDER, *(run / CHECKPOINTS_FOLDER).glob("*")):
-        for path in folder.glob(".*.tmp"):
-            if path.is_dir():
+    for folder in (run, run / PARTS_FOLDER, *_folders_in(run / CHECKPOINTS_FOLDER)):
+        for path in () if folder != run and folder.is_symlink() else folder.glob(".*.tmp"):
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Those of a folder that is no link."""
+    return [] if folder.is_symlink() else list(folder.glob("*"))
 
 
 def damaged_parts(run: Path, state: State) -> dict[str, str]:
@@ -37,7 +43,7 @@ def damaged_parts(run: Path, state: State) -> dict[str, str]:
     found = {}
     for name in sorted(needed):
         try:
-            if parts.digest(run / PARTS_FOLDER / name) != state.parts[name]:
+            if parts.digest(RunFolder(run).part(name)) != state.parts[name]:
                 found[name] = "is damaged"
         except OSError as error:
             found[name] = error.strerror or "cannot be read"

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mpc_router.messages import quoted
 from sweeps.durable import make_folder, settle
 
 EXPERTS: Final = "experts.parquet"
@@ -49,7 +50,11 @@ class Outputs(Labelled, Protocol):
 
 
 def write(path: Path, tables: Iterable[pa.Table]) -> str:
-    """Writes one Parquet file, whole or not at all; gives its sha256. Zstd."""
+    """Writes one Parquet file, whole or not at all; gives its sha256. Zstd.
+
+    Raises:
+        FileNotFoundError: the run's folder was renamed or removed; it is not made anew.
+    """
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -67,6 +72,21 @@ def digest(path: Path) -> str:
     """The file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path, kind: pa.Schema) -> pa.Table:
+    """The file as a table of this kind.
+
+    Raises:
+        ValueError: it is no Parquet file, or holds other columns or values; in a sentence.
+    """
+    try:
+        found = pq.read_table(path, columns=kind.names)
+        return found.select(kind.names).cast(kind)
+    except (pa.ArrowException, ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} holds no {', '.join(kind.names)} as a run's bulk file does ({quoted(error)})"
+        ) from error
 
 
 def routes_of(path: Path, key: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The frozen nouns that every other file of this package speaks. Standard library only."""
+"""The frozen nouns that every other file of this package speaks. No library is loaded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mpc_router.shapes import PlainName
+
 COMPLETED: Final = "COMPLETED"
 STOPPED: Final = "STOPPED"
 FAILED: Final = "FAILED"
 INTERRUPTED: Final = "INTERRUPTED"
+STATUSES: Final = (COMPLETED, STOPPED, FAILED, INTERRUPTED)
 
 FIRST_SET: Final = "set00"
 """Of what is prepared for a study; most studies have no other."""
@@ -44,7 +47,7 @@ class SweepError(Exception):
 class Point:
     """One configuration without its seed."""
 
-    name: str
+    name: PlainName
     """Names it in its run: `p00`, in the order of asking."""
 
     settings: Mapping[str, Any]
@@ -55,15 +58,15 @@ class Point:
 class Trial:
     """A point with a seed."""
 
-    key: str
+    key: PlainName
     """The same on every machine and in every run."""
 
-    point: str
+    point: PlainName
     seed: int
     config: str
     """The complete configuration as JSON in the published shape."""
 
-    prepared: str = FIRST_SET
+    prepared: PlainName = FIRST_SET
     """Name of the prepared set that it trains on, or begins with."""
 
 
@@ -71,7 +74,7 @@ class Trial:
 class Pack:
     """What Ray schedules as one: some points with all their replicates, grouped by stack."""
 
-    name: str
+    name: PlainName
     trials: tuple[Trial, ...]
     attempt: int = 1
     """1, and one more for every start after an interruption."""
@@ -153,7 +156,7 @@ class Decision:
 class Ending:
     """How a trial ended."""
 
-    key: str
+    key: PlainName
     status: str
     epochs: int
     """Epochs it finished."""
@@ -164,10 +167,10 @@ class Ending:
     """Epoch whose results are the trial's; 0 where there are none."""
 
     reason: str | None = None
-    part: str | None = None
+    part: PlainName | None = None
     """File in `parts/` with its routes."""
 
-    experts: str | None = None
+    experts: PlainName | None = None
     """File in `parts/` with what its own experts say; None where they were frozen."""
 
 

@@ -36,9 +36,8 @@ def replay_trial(args: argparse.Namespace) -> int:
     from sweeps.changes import refuse_other_data
     from sweeps.debug import Before, debug
     from sweeps.display import make_display
-    from sweeps.journal import read
+    from sweeps.journal import check_opened, state_of
     from sweeps.preparation import prepare_sets
-    from sweeps.state import replay
     from sweeps.study import from_tree
 
     if not (args.debug and args.key and args.run):
@@ -47,14 +46,16 @@ def replay_trial(args: argparse.Namespace) -> int:
         raise InputError(f"a replay takes the run's own study; leave out {' '.join(args.words)}")
     if not (args.run / JOURNAL_FILE).is_file():
         raise InputError(f"{args.run} holds no {JOURNAL_FILE}; name a run's folder")
-    state = replay(read(args.run / JOURNAL_FILE))
+    state = state_of(args.run / JOURNAL_FILE)
     if state.opened is None or args.key not in state.trials:
         raise InputError(
             f"{args.run} has no trial {quoted(args.key)}; its trials.parquet names them"
         )
+    check_opened(args.run / JOURNAL_FILE, state)
     study = from_tree(state.opened["study"])
-    origins.restore(args, state)
     display = make_display(quiet=args.quiet)
+    if taken := origins.restore(args, state):
+        display.say(taken)
     trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
     (ready,) = prepare_sets(study, origins.places(args), display, only=trial.prepared)
     refuse_other_data(state, (ready,))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sweeps.journal import Journal
     from sweeps.plan import Planner
     from sweeps.preparation import Ready
+    from sweeps.run_folder import RunFolder
     from sweeps.state import State
     from sweeps.study import Study
 
@@ -216,16 +217,16 @@ def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path
         return _sweep(args, run, journal, display, planner, ready, share)
 
 
-def _resume(args: argparse.Namespace) -> int:
-    from sweeps import changes, mending, origins, worker
-    from sweeps.display import make_display
-    from sweeps.execution import STOP_FILE
-    from sweeps.journal import Journal, sound_part
-    from sweeps.preparation import prepare_sets
+def _resumable(args: argparse.Namespace) -> RunFolder:
+    """The folder of --resume, held to what a run's folder is; nothing is changed in it."""
+    from sweeps.journal import check_opened, sound_part
+    from sweeps.run_folder import RunFolder
 
-    path = args.resume / JOURNAL_FILE
+    folder = RunFolder(args.resume)
+    path = folder.journal
     if not path.is_file():
         raise InputError(f"{args.resume} holds no {JOURNAL_FILE}; name a run's folder")
+    folder.check()
     others = [word for word in args.words if not word.startswith("budget")]
     if others:
         raise InputError(
@@ -233,16 +234,29 @@ def _resume(args: argparse.Namespace) -> int:
             f"{' '.join(others)}"
         )
     if args.repair and (sound := sound_part(path)).opened is not None:
+        check_opened(path, sound)
         _resumed_study(args, sound)  # what is wrong with the words is said before anything is cut
+    return folder
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from sweeps import changes, mending, origins, tables, worker
+    from sweeps.display import make_display
+    from sweeps.journal import Journal, check_opened
+    from sweeps.preparation import prepare_sets
+
+    folder = _resumable(args)
     display = make_display(quiet=args.quiet)
-    with Journal(path, repair=args.repair) as journal:
+    with Journal(folder.journal, repair=args.repair) as journal:
         display.opened(journal)
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
+        check_opened(folder.journal, journal.state)
+        study = _resumed_study(args, journal.state)
+        tables.check(args.resume, journal.state)
         _end_orphans(display)
         mending.clear(args.resume)
-        (args.resume / STOP_FILE).unlink(missing_ok=True)  # it was meant for the last session
-        study = _resumed_study(args, journal.state)
+        folder.stop.unlink(missing_ok=True)  # it was meant for the last session
         _check_gpus(args, study)
         if not args.repair:
             mending.refuse_damage(args.resume, journal.state)
@@ -254,7 +268,8 @@ def _resume(args: argparse.Namespace) -> int:
             retry=args.retry_failed,
         )
         found = changes.refuse_or_force(args.resume, journal.state, trains=trains, force=args.force)
-        origins.restore(args, journal.state)
+        if taken := origins.restore(args, journal.state):
+            display.say(taken)
         ready = prepare_sets(study, origins.places(args), display)
         found += changes.refuse_other_data(
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
@@ -280,6 +295,15 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
     from sweeps.overrides import with_overrides
     from sweeps.study import from_tree
 
+    try:
+        kept = from_tree(state.study)
+    except Exception as error:
+        # Whatever is raised: the journal may come from elsewhere, and its study can be of any shape
+        raise InputError(
+            f"{args.resume / JOURNAL_FILE}:1: the run's own study cannot be ({error}); start anew"
+        ) from error
+    if not args.words:
+        return kept
     try:
         return from_tree(with_overrides(state.study, parse_overrides(args.words)))
     except ConfigError as error:
@@ -313,6 +337,7 @@ def _sweep(
     except (SweepError, OSError) as error:  # of what broke off the run is said what came first
         failure = failure or error
     if failure is not None or outcome is None:
+        journal.check_place()  # else the line to go on with would name a folder that is gone
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None and outcome.left:
         tell(
@@ -361,16 +386,19 @@ def _show(args: argparse.Namespace, run: Path) -> None:
     from analysis.front import print_front
     from analysis.load import RunError, load_run
     from analysis.report import write_report
+    from analysis.untrusted import guarded
     from mpc_router.console import LastingConsole
+    from mpc_router.messages import one_line
 
     try:
-        loaded = load_run(run)
-        print_front(loaded, LastingConsole())
-        tell(f"run: {run}", sys.stdout)
-        if not args.no_report:
-            tell(f"report: {write_report(loaded)}", sys.stdout)
+        with guarded(run):
+            loaded = load_run(run)
+            print_front(loaded, LastingConsole())
+            tell(f"run: {run}", sys.stdout)
+            if not args.no_report:
+                tell(f"report: {write_report(loaded)}", sys.stdout)
     except RunError as error:
-        tell(f"no front: {error}")
+        tell(f"no front: {one_line(str(error))}")
 
 
 def _dry_run(args: argparse.Namespace, study: Study) -> int:

@@ -121,7 +121,8 @@ class Stack:
         self._inputs = _opened(run.job.prepared[first.prepared], first)
         epochs = run.job.checkpoints / first.key / EPOCHS
         if isinstance(self._inputs, JointInputs):
-            make_folder(epochs)
+            for folder in (run.job.checkpoints, epochs.parent, epochs):
+                make_folder(folder)
         pieces = PIECES if saving else 1
         self._training = events(trials, self._inputs, progress, checkpoints=epochs, pieces=pieces)
         self._live = set(range(len(trials)))
@@ -316,6 +317,7 @@ def _finish(
     for place, lane in enumerate(event.lanes):
         trial, checkpoint = trials[int(lane)], event.checkpoints[place]
         folder = run.job.checkpoints / trial.key
+        make_folder(run.job.checkpoints)
         make_folder(folder)
         save(checkpoint, folder)
         for split in event.reports:

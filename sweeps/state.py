@@ -24,16 +24,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mpc_router.messages import quoted
+from sweeps import events
 from sweeps.records import (
     INSIDE,
     INTERRUPTED,
     SELECTION,
+    STATUSES,
     Decision,
     Ending,
+    InputError,
     Pack,
     Point,
     Report,
@@ -52,6 +56,10 @@ LOSS_TOLERANCE: Final = 1e-5
 
 class JournalError(SweepError):
     """A journal that cannot be read or written: which file, which line, why."""
+
+
+class OddEvent(JournalError, InputError):
+    """An event that no writer of ours has written, though its checksum is right: what is odd."""
 
 
 @dataclass
@@ -153,17 +161,33 @@ def replay(events: Iterable[Event]) -> State:
 
 
 def apply(state: State, event: Event) -> None:
-    """Takes one event into the state."""
+    """Takes one event into the state.
+
+    Raises:
+        JournalError: it cannot follow the ones before it.
+        OddEvent: no writer of ours has written it.
+    """
+    if (said := events.odd(event)) is not None:
+        raise OddEvent(said)
     if event["n"] != state.events + 1:
         raise JournalError(f"event {event['n']} follows event {state.events}; events are missing")
     kind = event["event"]
-    if kind not in _FOLDS:
-        raise JournalError(f"event {event['n']} is of unknown kind {kind!r}")
     _FOLDS[kind](state, event)
     _tick(state, event)
     state.events += 1
     if kind != "closed":
         state.closed = None
+
+
+def _known(names: Iterable[str], known: Container[str], what: str) -> None:
+    """Refuses a name that nothing before it has brought.
+
+    Raises:
+        OddEvent: there is one.
+    """
+    for name in names:
+        if name not in known:
+            raise OddEvent(f"it names {what} {quoted(name)}, of which nothing is known")
 
 
 def _tick(state: State, event: Event) -> None:
@@ -187,7 +211,7 @@ def _opened(state: State, event: Event) -> None:
 
 def _resumed(state: State, event: Event) -> None:
     state.budgets.append(event["budget"])
-    forced = event.get("forced", ())  # journals of before have none
+    forced = event.get("forced") or ()  # journals of before have none
     state.forced += [{"time": event["time"], **each} for each in forced]
 
 
@@ -198,7 +222,8 @@ def _reopened(state: State, event: Event) -> None:
     again with their brackets too, and the front is followed up once more.
     """
     keys = set(event["keys"])
-    state.parts.update(event.get("parts", {}))
+    _known(keys, state.pack_of, "a trial")
+    state.parts.update(event.get("parts") or {})
     state.done = state.done and not keys
     for key in keys:
         state.endings.pop(key, None)
@@ -217,17 +242,20 @@ def _asked(state: State, event: Event) -> None:
         state.batches.append(
             Batch(
                 proposals=tuple(Proposal(**each) for each in event["proposals"]),
-                attributes=event["attributes"],
+                attributes=event.get("attributes") or {},
             )
         )
-        state.proposed.append(tuple(event["proposed"]))
+        state.proposed.append(tuple(event.get("proposed") or ()))
     if event.get("following") is not None:
         state.following = tuple(event["following"])
-    for each in event.get("decisions", ()):  # a trial that waited is promoted
+    for each in event.get("decisions") or ():  # a trial that waited is promoted
         decision = Decision(**each)
+        _known([decision.key], state.pack_of, "a trial")
         state.decisions[decision.key, decision.epoch] = decision
     for each in event["points"]:
         state.points[each["name"]] = Point(**each)
+    named = [*(event.get("proposed") or ()), *(event.get("following") or ())]
+    _known(named, state.points, "a point")
     for each in event["packs"]:
         pack = pack_from(each)
         state.packs[pack.name] = pack
@@ -247,6 +275,7 @@ def _started(state: State, event: Event) -> None:
 def _reported(state: State, event: Event) -> None:
     for each in event["reports"]:
         report = report_from(each)
+        _known([report.key], state.pack_of, "a trial")
         first = state.reports.setdefault(report.place, report)
         if first is not report:
             if (said := differing(first, report)) is not None:
@@ -260,6 +289,7 @@ def _reported(state: State, event: Event) -> None:
 def _unlike(state: State, event: Event) -> None:
     """Without an epoch, what was reported of splits that are quoted is all that differs."""
     keys, epoch = set(event["keys"]), event["epoch"]
+    _known([event["pack"]], state.packs, "a pack")
 
     def stands(key: str, at: int) -> bool:
         return key not in keys or epoch is None or at < epoch
@@ -299,14 +329,16 @@ def differing(first: Report, again: Report) -> str | None:
             if now.get(name) != value:
                 return f"its {name} was {value} and is {now.get(name)}"
     for name, value in first.losses.items():
-        if not math.isclose(value, again.losses[name], rel_tol=0, abs_tol=LOSS_TOLERANCE):
-            return f"its {name} was {value} and is {again.losses[name]}"
+        now_value = again.losses.get(name, math.nan)
+        if not math.isclose(value, now_value, rel_tol=0, abs_tol=LOSS_TOLERANCE):
+            return f"its {name} was {value} and is {now_value}"
     return None
 
 
 def _decided(state: State, event: Event) -> None:
     for each in event["decisions"]:
         decision = Decision(**each)
+        _known([decision.key], state.pack_of, "a trial")
         state.decisions[decision.key, decision.epoch] = decision
 
 
@@ -314,6 +346,9 @@ def _ended(state: State, event: Event) -> None:
     state.parts.update(event["parts"])
     for each in event["endings"]:
         ending = Ending(**each)
+        _known([ending.key], state.pack_of, "a trial")
+        _known([ending.status], STATUSES, "a status")
+        _known(filter(None, (ending.part, ending.experts)), state.parts, "a bulk file")
         if _counts(state, ending, event["pack"]):
             state.endings[ending.key] = ending
             state.again.discard(ending.key)
@@ -336,8 +371,13 @@ def _told(state: State, event: Event) -> None:
             f"{len(state.batches)} are told"
         )
     results = tuple(
-        Result(**{**each, "values": tuple(each["values"])}) for each in event["results"]
+        Result(**{**each, "values": tuple(each.get("values", ()))}) for each in event["results"]
     )
+    if len(results) != len(state.batches[number].proposals):
+        raise OddEvent(
+            f"it tells of {len(results)} points, but batch {number} has "
+            f"{len(state.batches[number].proposals)}"
+        )
     state.batches[number] = dataclasses.replace(state.batches[number], results=results)
     state.told += 1
 

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from mpc_router.config import (
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.measured import Measured
 from mpc_router.messages import quoted, shown
+from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.tasks import TASKS, Task
 from sweeps import grammar
 from sweeps.axes import Axis, AxisError
@@ -52,8 +52,6 @@ SHIPPED: Final = Path(__file__).parent / "studies"
 COUNTED: Final = (PARAMETERS, FLOPS)
 """Cost vectors that every set has, counted from its models as it is prepared."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
 
 def check_name(what: str, name: object) -> str:
     """The name, if it is one file name that cannot leave its folder.
@@ -61,11 +59,8 @@ def check_name(what: str, name: object) -> str:
     Raises:
         ConfigError: it is not.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{what} is {quoted(name)}, but must be up to 100 letters, digits, '.', '_' or '-', "
-            "the first a letter or a digit"
-        )
+    if not isinstance(name, str) or not is_plain(name):
+        raise ConfigError(f"{what} is {quoted(name)}, but must be {PLAIN}")
     return name
 
 

@@ -17,10 +17,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis import schema
+from mpc_router.messages import quoted
 from sweeps import changes, parts
 from sweeps.durable import settle
 from sweeps.journal import Journal
-from sweeps.records import FAILED, FIRST_SET, INTERRUPTED, Ending, Report, SweepError, Trial
+from sweeps.records import (
+    FAILED,
+    FIRST_SET,
+    INTERRUPTED,
+    JOURNAL_FILE,
+    Ending,
+    InputError,
+    Report,
+    SweepError,
+    Trial,
+)
+from sweeps.run_folder import RunFolder
 from sweeps.state import State
 
 COLUMN_TYPES: Final = {
@@ -42,9 +54,32 @@ LEAST: Final = 20.0
 REST: Final = 20
 """Times as long as writing took passes before tables are written anew."""
 
+_ODD: Final = (
+    *(ArithmeticError, LookupError, RecursionError, TypeError, ValueError, pa.ArrowException),
+)
+"""What a journal raises that says other things than a run of ours."""
+
 
 class PartError(SweepError):
     """A bulk file that the journal names is missing or is not what was written."""
+
+
+def check(run: Path, state: State) -> None:
+    """Makes the tables of what the journal itself says, and writes nothing.
+
+    Raises:
+        InputError: it says what makes no tables.
+    """
+    try:
+        for trial in state.trials.values():
+            int(json.loads(trial.config)["training"]["epochs"])
+        _own_tables(state)
+    except _ODD as error:
+        # of a run that goes on there is no other: its reports are of its own metrics and splits
+        raise InputError(
+            f"{run / JOURNAL_FILE}: what it says makes no tables ({quoted(error)}); it was not "
+            "written by this program, start anew"
+        ) from error
 
 
 class Refresh:
@@ -76,27 +111,33 @@ def write(run: Path, state: State) -> None:
         OSError: the disk refuses.
     """
     assert state.opened is not None
+    run_name = state.opened["run"]
+    for name, table in _own_tables(state).items():
+        _write(run, name, run_name, table.schema, [table])
+    _write(run, "routing", run_name, schema.ROUTING, _routing(run, state, _Order(state)))
+    _write(run, "experts", run_name, schema.EXPERTS, _experts(run, state))
+    examples = _part(run, parts.EXAMPLES, state, schema.EXAMPLES)
+    _write(run, "examples", run_name, schema.EXAMPLES, [examples])
+    _write_text(run / schema.STUDY_FILE, changes.study_text(state.study))
+    _write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
+
+
+def _own_tables(state: State) -> dict[str, pa.Table]:
+    """Trials and reports: what the journal says without bulk files."""
+    assert state.opened is not None
     opened = state.opened
-    run_name = opened["run"]
     metrics = tuple(opened["metrics"])
-    order = _Order(state)
     trials = schema.trials(
         {leaf: COLUMN_TYPES[kind] for leaf, kind in opened["settings"].items()},
         metrics=metrics,
         quoted=tuple(opened["quoted"]),
         vectors=_vectors(opened),
     )
-    rows = list(_trial_rows(state, metrics))
-    _write(run, "trials", run_name, [pa.Table.from_pylist(rows, schema=trials)])
-    said = schema.reports(metrics)
-    rows = list(_report_rows(state, order))
-    _write(run, "reports", run_name, [pa.Table.from_pylist(rows, schema=said)])
-    _write(run, "routing", run_name, _routing(run, state, order))
-    _write(run, "experts", run_name, _experts(run, state))
-    examples = _part(run, parts.EXAMPLES, state).cast(schema.EXAMPLES)
-    _write(run, "examples", run_name, [examples])
-    _write_text(run / schema.STUDY_FILE, changes.study_text(state.study))
-    _write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
+    rows = {
+        "trials": (list(_trial_rows(state, metrics)), trials),
+        "reports": (list(_report_rows(state, _Order(state))), schema.reports(metrics)),
+    }
+    return {name: pa.Table.from_pylist(each, schema=kind) for name, (each, kind) in rows.items()}
 
 
 def _provenance(state: State) -> dict[str, Any]:
@@ -264,7 +305,6 @@ def _report_rows(state: State, order: _Order) -> Iterator[dict[str, Any]]:
 
 def _routing(run: Path, state: State, order: _Order) -> Iterator[pa.Table]:
     """The routes of one pack after the other; a resumed pack has them in several files."""
-    yield schema.ROUTING.empty_table()
     files: dict[str, dict[str, list[str]]] = {}
     for key in state.trials:
         ending = state.endings.get(key)
@@ -273,49 +313,52 @@ def _routing(run: Path, state: State, order: _Order) -> Iterator[pa.Table]:
     for each in files.values():
         found = [
             table.filter(pc.is_in(table["key"], pa.array(keys)))
-            for table, keys in ((_part(run, name, state), keys) for name, keys in each.items())
+            for table, keys in (
+                (_part(run, name, state, schema.ROUTING), keys) for name, keys in each.items()
+            )
         ]
-        yield order.sorted(pa.concat_tables(found)).cast(schema.ROUTING)
+        yield order.sorted(pa.concat_tables(found))
 
 
 def _experts(run: Path, state: State) -> Iterator[pa.Table]:
     """What experts say: the shared ones, then those of joint trials in the order of asking."""
-    yield schema.EXPERTS.empty_table()
     if parts.EXPERTS in state.parts:
-        yield _part(run, parts.EXPERTS, state).cast(schema.EXPERTS)
+        yield _part(run, parts.EXPERTS, state, schema.EXPERTS)
     for key in state.trials:
         ending = state.endings.get(key)
         if ending and ending.experts and ending.status != FAILED:
-            said = _part(run, ending.experts, state)
-            yield said.filter(pc.equal(said["experts_id"], key)).cast(schema.EXPERTS)
+            said = _part(run, ending.experts, state, schema.EXPERTS)
+            yield said.filter(pc.equal(said["experts_id"], key))
 
 
-def _part(run: Path, name: str, state: State) -> pa.Table:
-    """A bulk file whose hash is the journal's."""
-    path = run / schema.PARTS_FOLDER / name
+def _part(run: Path, name: str, state: State, kind: pa.Schema) -> pa.Table:
+    """A bulk file whose hash is the journal's, as a table of this kind."""
+    path = RunFolder(run).part(name)
     try:
         sound = parts.digest(path) == state.parts[name]
     except OSError as error:
         raise PartError(f"{path}: {error.strerror}; the journal names it") from error
     if not sound:
         raise PartError(f"{path} is damaged: its hash is not the one in the journal")
-    return pq.read_table(path)
-
-
-def _write(run: Path, table: str, run_name: str, chunks: Iterable[pa.Table]) -> None:
-    """Writes the chunks as one table, a chunk in memory at a time."""
-    path = run / schema.table_file(table)
-    fresh = _fresh(path)
-    writer = None
     try:
-        for chunk in chunks:
-            stamped = schema.stamped(chunk.schema, run_name)
-            writer = writer or pq.ParquetWriter(
-                fresh, stamped, compression="zstd", write_page_checksum=True
-            )
-            writer.write_table(chunk.cast(stamped))
-        assert writer is not None
-        writer.close()
+        return parts.read(path, kind)
+    except ValueError as error:
+        raise PartError(str(error)) from error
+
+
+def _write(
+    run: Path, table: str, run_name: str, kind: pa.Schema, chunks: Iterable[pa.Table]
+) -> None:
+    """Writes the chunks as one table of this kind, a chunk in memory at a time."""
+    path = run / schema.table_file(table)
+    fresh, stamped = _fresh(path), schema.stamped(kind, run_name)
+    try:
+        with pq.ParquetWriter(
+            fresh, stamped, compression="zstd", write_page_checksum=True
+        ) as writer:
+            for chunk in chunks:
+                if len(chunk):  # else a row group of no rows, which other readers refuse
+                    writer.write_table(chunk.cast(stamped))
         settle(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

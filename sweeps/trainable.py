@@ -72,6 +72,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         if writable is None:
             return dataclasses.replace(job, prepared=prepared)
         self._home = Path(writable) / pack
+        self._home.mkdir(parents=True, exist_ok=True)
         return dataclasses.replace(
             job,
             prepared=prepared,

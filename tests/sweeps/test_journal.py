@@ -143,10 +143,9 @@ def test_a_repeat_that_differs_is_an_error_and_is_not_written(
     path: Path, change: dict[str, Any]
 ) -> None:
     before = path.read_bytes()
+    said = Message(reports=(report(**change),)).to_json()["reports"]
     with Journal(path) as journal, pytest.raises(JournalError, match="reported again"):
-        journal.append(
-            "reported", reports=Message(reports=(report(**change),)).to_json()["reports"]
-        )
+        journal.append("reported", pack="pack00", reports=said)
     assert path.read_bytes() == before
 
 
@@ -177,7 +176,9 @@ def test_how_a_trial_was_stopped_stands_until_it_is_finished(tmp_path: Path) -> 
 
     with Journal(tmp_path / "journal.jsonl") as journal:
         trials = (Trial(key="k0", point="p00", seed=0, config="{}"),)
-        journal.append("asked", points=[], packs=[Pack(name="a", trials=trials, stopping="inside")])
+        points = [{"name": "p00", "settings": {}}]
+        bracket = Pack(name="a", trials=trials, stopping="inside")
+        journal.append("asked", points=points, packs=[bracket])
         end("a", STOPPED)
         assert now() == (STOPPED, 0)
         journal.append("asked", points=[], packs=[Pack(name="b", trials=trials)], following=["p00"])

@@ -112,6 +112,7 @@ def test_epochs_of_a_joint_trial_are_as_private_as_the_run(
 
 def test_a_folder_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
+    make_folder(tmp_path / "a")
     make_folder(tmp_path / "a" / "b")
     (tmp_path / "a" / "b").chmod(0o700)
     make_folder(tmp_path / "a" / "b")

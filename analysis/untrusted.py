@@ -1,0 +1,210 @@
+"""A run folder that anybody may have made: what is checked before it is believed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.messages import quoted
+from mpc_router.plain_names import PLAIN, is_plain
+from mpc_router.shapes import Optional, PlainName, Tree, fields
+from mpc_router.tasks import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class RunError(ValueError):
+    """A run folder that cannot answer: which file, what was found, what to do."""
+
+
+_EXPERTS: Final = tuple[Tree, ...]
+_COSTS: Final = Mapping[str, Tree]
+
+PROVENANCE: Final[Mapping[str, Any]] = {
+    "schema": Any,
+    "run": PlainName,
+    "study": str,
+    "task": str,
+    "pool": Any,
+    "cost_vector": str,
+    "cost_vectors": _COSTS,
+    "experts": _EXPERTS,
+    "sets": Optional(tuple[Tree, ...]),
+    "stem": Optional(Tree),
+    "splits": Optional(Mapping[str, Tree]),
+    "fingerprints": Optional(Tree),
+    "machine": Optional(Tree),
+    "versions": Optional(Tree),
+    "arguments": Optional(tuple[Any, ...]),
+    "notes": Optional(tuple[str, ...]),
+    "changes": Optional(tuple[Tree, ...]),
+    "objectives": Optional(Mapping[str, str]),
+    "synthetic": Optional(bool),
+    "experts_fixed_seed": Optional(bool),
+}
+"""What is read of `provenance.json` (`analysis.schema.Provenance`), by name."""
+
+SET: Final[Mapping[str, Any]] = {
+    "points": tuple[str, ...] | None,
+    "joint": bool,
+    "experts": _EXPERTS,
+    "cost_vectors": _COSTS,
+}
+EXPERT: Final[Mapping[str, Any]] = {"name": str, "expert": int, "layers": int}
+
+STUDY: Final[Mapping[str, Any]] = {
+    "seeds": Optional(tuple[int, ...]),
+    "racing": Optional(int),
+    "space": Optional(Mapping[str, Tree]),
+    "start": Optional(tuple[Tree, ...]),
+    "search": Optional(Tree),
+    "stopping": Optional(Tree),
+}
+"""What is read of `study.yaml`."""
+
+
+@contextlib.contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Whatever a run's tables make a reader raise becomes a RunError.
+
+    Raises:
+        RunError: for every exception but those of the system.
+    """
+    try:
+        yield
+    except (RunError, OSError):
+        raise
+    except Exception as error:
+        # Whatever is raised: types and names are checked as a run is opened, but numbers that
+        # contradict each other can break an analysis in more ways than could be listed. A person
+        # who was sent a run is told so, and not where.
+        raise RunError(
+            f"{folder}: its tables contradict each other ({quoted(error)}); "
+            f"`python -m sweeps.run --resume {folder}` writes them anew"
+        ) from error
+
+
+def check_provenance(data: Any) -> str | None:
+    """What of `provenance.json` cannot be read, in words; None where all can."""
+    if not isinstance(data, dict):
+        return f"it is {quoted(data)}, but must be a mapping"
+    said = fields(PROVENANCE)(data, "")
+    if said is not None:
+        return said
+    given = data.get("sets") or ()
+    for place, each in enumerate(given):
+        said = said or fields(SET)(each, f"sets[{place}].")
+    if said is not None:
+        return said
+    for place, each in enumerate((data, *given)):
+        for number, expert in enumerate(each["experts"]):
+            at = f"experts[{number}]." if place == 0 else f"sets[{place - 1}].experts[{number}]."
+            said = said or fields(EXPERT)(expert, at)
+    return said
+
+
+def check_study(data: Any) -> str | None:
+    """What of `study.yaml` cannot be read, in words; None where all can."""
+    if not isinstance(data, dict):
+        return f"found {type(data).__name__}, need a mapping of study keys"
+    return fields(STUDY)(data, "")
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """What `study.yaml` says.
+
+    Raises:
+        RunError: it is missing, no YAML, or of another shape.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise RunError(f"{path}: missing; {anew(path)}")
+    try:
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+        said = check_study(study)
+    except Exception as error:
+        # Whatever is raised: YAML builds dates and numbers, and each can fail in a way of its own
+        raise RunError(f"{path}: not readable as YAML ({type(error).__name__})") from error
+    if said is not None:
+        raise RunError(f"{path}: {said}; {anew(path)}")
+    return dict(study)
+
+
+def columns_of(table: str, provenance: Mapping[str, Any]) -> pa.Schema:
+    """The columns of a table, but for settings."""
+    from analysis import schema
+
+    task = TASKS[provenance["task"]]
+    if table == "trials":
+        vectors = tuple(provenance["cost_vectors"])
+        found = schema.trials({}, metrics=task.metrics, quoted=task.quoted, vectors=vectors)
+    elif table == "reports":
+        found = schema.reports(task.metrics)
+    else:
+        found = getattr(schema, table.upper())
+    return found
+
+
+def check_columns(path: Path, found: pa.Schema, wanted: pa.Schema) -> None:
+    """Holds those columns of a table that are there to their types.
+
+    Raises:
+        RunError: a column is of another type.
+    """
+    import pyarrow as pa
+
+    for field in wanted:
+        if field.name not in found.names:
+            continue  # said where it is wanted
+        if len(found.get_all_field_indices(field.name)) > 1:
+            raise RunError(f"{path}: there are several columns {field.name}; {anew(path)}")
+        kind = found.field(field.name).type
+        same = kind == field.type or (
+            pa.types.is_list(kind)
+            and pa.types.is_list(field.type)
+            and kind.value_type == field.type.value_type
+        )
+        if not same:
+            raise RunError(
+                f"{path}: column {field.name} holds {quoted(str(kind))}, and must hold "
+                f"{field.type}; {anew(path)}"
+            )
+
+
+def check_trials(path: Path, trials: pd.DataFrame, settings: tuple[str, ...]) -> None:
+    """Holds the names in the table of trials to what a run gives.
+
+    Raises:
+        RunError: a name is no plain name, a status is none of ours, or a value is missing.
+    """
+    from analysis.schema import STATUSES
+
+    for name in settings:
+        if not is_plain(name):
+            raise RunError(f"{path}: column {quoted(name)} is no setting; {anew(path)}")
+    for column in ("key", "point", "pack"):
+        for value in trials[column].unique() if column in trials else ():
+            if not is_plain(value):
+                raise RunError(
+                    f"{path}: {column} is {quoted(value)}, but must be a plain name ({PLAIN}); "
+                    f"{anew(path)}"
+                )
+    for status in trials["status"].unique():
+        if status not in STATUSES:
+            raise RunError(
+                f"{path}: status is {quoted(status)}, but must be one of {', '.join(STATUSES)}; "
+                f"{anew(path)}"
+            )
+    for column in ("seed", "epochs", "attempt"):
+        if column in trials and trials[column].isna().any():
+            raise RunError(f"{path}: {column} is missing of a trial; {anew(path)}")
+
+
+def anew(path: Path) -> str:
+    """How a file of a run's folder is written again."""
+    return f"`python -m sweeps.run --resume {path.parent}` writes it anew"
