@@ -112,6 +112,12 @@ def copied(path: Path, name: str) -> None:
     shutil.copyfile(path, target)
 
 
+def replaced(path: Path) -> None:
+    """A folder in a part's place."""
+    path.unlink()
+    path.mkdir()
+
+
 IN_DOUBT: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "a file and parts": (
         "train-{0:04d}.parquet",
@@ -190,7 +196,7 @@ IN_DOUBT: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     ),
     "a folder for a part": (
         "train-{0:04d}.parquet",
-        lambda parts: parts[5].rename(parts[5].with_name("x")) and os.mkdir(parts[5]),
+        lambda parts: replaced(parts[5]),
         ("train-0005.parquet", "folder"),
     ),
 }
