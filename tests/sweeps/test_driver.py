@@ -40,7 +40,7 @@ heard, remove, leaked = ledger.Ledger.heard, private.remove, set()
 def search():
     for path in [*Path(tempfile.gettempdir()).rglob("*"), *Path("/proc").glob("[0-9]*/cmdline")]:
         try:
-            if path.is_file() and b"planted" in path.read_bytes():
+            if path.is_file() and os.environ["HF_TOKEN"].encode() in path.read_bytes():
                 leaked.add(str(path))
         except OSError:
             pass

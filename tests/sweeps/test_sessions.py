@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from cluster import nodes
+from cluster.local import MOST_NODES
 from sweeps import sessions
 from sweeps.sessions import (
     LEADER,
     LOCK,
     PREFIX,
+    RAY,
     end_session,
     lead,
     remove_orphans,
@@ -187,3 +190,9 @@ def test_a_temporary_folder_in_which_others_may_rename_is_not_taken(parent: Path
     parent.chmod(0o1777)
     with session_folder() as folder:
         assert folder.parent == parent
+
+
+def test_the_longest_path_of_a_socket_fits() -> None:
+    made_by_ray = "session_2026-11-29_18-44-45_444959_4194304/sockets/plasma_store"
+    assert sessions._SHORT + len(f"/{PREFIX}12345678/{RAY}/{made_by_ray}") <= 107
+    assert nodes.SHORT + len(f"/{nodes.PREFIX}12345678/{MOST_NODES - 1}/{made_by_ray}") <= 107
