@@ -257,7 +257,7 @@ def _known(where: str, name: str) -> str:
 
 
 def _check_kind(where: str, leaf: str, value: Any) -> None:
-    """Refuses a value of another kind than the setting's, before layers are merged."""
+    """Refuses a value of another kind than the setting's, before layers are laid together."""
     try:
         typed(leaf, value)
     except ConfigError as error:
