@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from mpc_router import rehearsal, sample
 from mpc_router.checks import check_inputs
 from mpc_router.config import TrialConfig, trial_config
+from mpc_router.experts import BertExpert
 from mpc_router.models import ModelError, Models
 from mpc_router.outputs import Places
 from mpc_router.sources import Source
@@ -116,7 +117,7 @@ def test_what_passed_is_not_tried_again_until_it_changes(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    whole = rehearsal.BertExpert
+    whole = BertExpert
 
     def counting(name: str, *rest: Any, **more: Any) -> Any:
         tried.append(name)
