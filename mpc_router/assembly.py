@@ -86,7 +86,7 @@ class Assembled:
         wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
         modules = [self.model.stem, *self.model.experts.experts]
         places = [places_of(module) for part in modules for module in part.modules()]
-        return min([wanted, *(limit for limit in places if limit is not None)])
+        return int(min([wanted, *(limit for limit in places if limit is not None)]))
 
 
 def assemble(path: Path, places: Places) -> Assembled:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from mpc_router.config import TrialConfig
-from mpc_router.encoders import depth_of, load_config
+from mpc_router.encoders import blank_encoder, depth_of
 from mpc_router.experts import BertExpert
 from mpc_router.models import ModelError, Models
+from mpc_router.reading import load_config, reading
 
 WHOLE: Final = "set shared_stem=false, or name a stem and experts that fit"
 
@@ -88,10 +89,9 @@ def check_layers(name: str, models: Models) -> None:
     Raises:
         ModelError: it is not.
     """
-    from transformers import AutoModel
-
-    with torch.device("meta"):
-        layers_of(AutoModel.from_config(load_config(models.resolve(name))), name)
+    found = models.resolve(name)
+    with reading(found):
+        layers_of(blank_encoder(load_config(found)), name)
 
 
 def check_shared_stem(config: TrialConfig, models: Models, *, fine_tuned: bool) -> None:

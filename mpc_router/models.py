@@ -24,6 +24,9 @@ WEIGHT_FILES: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+TRANSPORTS: Final = ("requests.", "httpx", "httpcore")
+"""Packages that the hub's client has spoken through, in one version or another."""
+
 TOKENIZER_FILES: Final = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 
 SENTENCEPIECE_FILES: Final = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
@@ -257,6 +260,7 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
         ModelError: the hub cannot be reached, or has no such model or files.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     def cached(file: str) -> bool:
         return isinstance(try_to_load_from_cache(name, file), str)
@@ -265,9 +269,13 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
         if cached(CONFIG_FILE) and any(map(cached, wanted)):
             return
         files = {each.rfilename for each in HfApi().model_info(name, timeout=10).siblings or ()}
-    except Exception as error:
-        # the client's transport differs by version, and its errors share no root to name
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise unreachable(name, error) from error
+    except Exception as error:
+        # the client's transport differs by version, and its errors share no root of ours to name
+        if type(error).__module__.startswith(TRANSPORTS):
+            raise unreachable(name, error) from error
+        raise
     if CONFIG_FILE not in files or not files & set(wanted):
         raise ModelError(
             f"model {name!r} on the hub holds no {CONFIG_FILE} or none of "

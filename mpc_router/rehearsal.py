@@ -47,16 +47,25 @@ class Part:
     pooled: bool
     """Its pooled features are looked at: it gets a fresh head, or is the stem."""
 
+    precision: str
+    """What it is trained in."""
+
 
 def parts_of(config: TrialConfig, found: Recipes) -> Iterator[Part]:
     """The encoders of a pool, each once; the sample's own are known to work."""
     joint = config.training.experts == "joint"
     parts = [
-        Part(recipe=each, trains=joint or each.epochs > 0, pooled=each.epochs > 0)
+        Part(
+            recipe=each,
+            trains=joint or each.epochs > 0,
+            pooled=each.epochs > 0,
+            precision=config.training.precision if joint else each.precision,
+        )
         for each in found.experts
     ]
-    stem_trains = parts[0].trains if found.stem_is_expert else joint
-    parts.append(Part(recipe=found.stem, trains=stem_trains, pooled=True))
+    trains = parts[0].trains if found.stem_is_expert else joint
+    precision = parts[0].precision if found.stem_is_expert else config.training.precision
+    parts.append(Part(recipe=found.stem, trains=trains, pooled=True, precision=precision))
     for part in dict.fromkeys(parts):
         if not part.recipe.name.startswith(SAMPLE_PREFIX):
             yield part
@@ -100,8 +109,8 @@ def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -
     return digest(
         "rehearsal",
         VERSION,
-        [recipe.weights, recipe.layers, recipe.pooling, recipe.keep_head, recipe.precision],
-        [part.trains, part.pooled, config.data.task, tokenizer, device],
+        [recipe.weights, recipe.layers, recipe.pooling, recipe.keep_head],
+        [part.trains, part.pooled, part.precision, config.data.task, tokenizer, device],
         [torch.__version__, transformers.__version__],
     )
 
@@ -136,7 +145,7 @@ def _rehearse(part: Part, task: Task, models: Models, tokens: Tokens, device: st
     def ask(some: Tokens) -> None:
         _ask(expert, part, some, device)
 
-    def train(some: Tokens, precision: str = recipe.precision) -> None:
+    def train(some: Tokens, precision: str = part.precision) -> None:
         fine_tune(
             expert,
             some,
@@ -221,8 +230,10 @@ def _ask(expert: BertExpert, part: Part, tokens: Tokens, device: str) -> None:
             f"{expert.name} gives NaN or infinite numbers; its weights are damaged: copy or "
             "download them again"
         )
-    first = part.pooled and part.recipe.pooling == "cls" and tokens.lengths.max() > 1
-    if first and np.ptp(features, axis=0).max() <= LIKE * np.abs(features).max():
+    middle = int(tokens.offsets[1])
+    unlike = not np.array_equal(tokens.ids[:middle], tokens.ids[middle:])
+    first = part.pooled and part.recipe.pooling == "cls"
+    if first and unlike and np.ptp(features, axis=0).max() <= LIKE * np.abs(features).max():
         raise ModelError(
             f"{expert.name} says the same of any two examples by their first token, as a decoder "
             "does, which reads from left to right; name an encoder, set expert_pooling and "

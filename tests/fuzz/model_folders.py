@@ -260,7 +260,7 @@ def _torch_files(draws: random.Random, folder: Path) -> str:
 def _shards(draws: random.Random, folder: Path) -> str:
     """An index of weights whose parts are not there, or are no names."""
     (folder / "model.safetensors").rename(folder / "part1.safetensors")
-    index = draws.choice(
+    index: Any = draws.choice(
         (
             *({}, [], {"weight_map": []}, {"weight_map": {"a": "part1.safetensors"}}),
             *({"weight_map": {"a": "../part"}}, {"weight_map": {"a": "x" * 3000}}),
