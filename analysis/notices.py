@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,9 @@ _REASONS_SHOWN: Final = 3
 _FEW_SEEDS: Final = 4
 _FAR_APART: Final = 4.0
 """Of `seed_excess`: three seeds that are alike pass it in one run of fifty."""
+
+_MOST_COUNTED: Final = 100_000
+"""Points of a grid that are counted one by one, each once; of more the product is said."""
 
 _NAMED: Final = 6
 """Points of another front that are named."""
@@ -102,6 +106,8 @@ def _planned_trials(run: Run) -> int:
     axes = [axis.get("grid") if isinstance(axis, dict) else None for axis in space.values()]
     if any(not isinstance(axis, list) for axis in axes):
         return 0
+    if (points := math.prod(len(axis or ()) for axis in axes)) > _MOST_COUNTED:
+        return points * len(seeds)
     grid = {
         tuple(map(_typed, values)) for values in itertools.product(*(axis or () for axis in axes))
     }

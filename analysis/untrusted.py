@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
-from mpc_router.shapes import Optional, PlainName, Tree, fields
+from mpc_router.shapes import Optional, Tree, fields
 from mpc_router.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _COSTS: Final = Mapping[str, Tree]
 
 PROVENANCE: Final[Mapping[str, Any]] = {
     "schema": Any,
-    "run": PlainName,
+    "run": str,
     "study": str,
     "task": str,
     "pool": Any,
