@@ -77,7 +77,9 @@ def _pairs(found: Comparison) -> Part:
 def _merged(found: Comparison) -> Part:
     from analysis import words
 
-    table = _table("run", "point", "score", "cost", "to the mix", "settings")
+    bounded = not found.merged["feasible"].all()
+    more = ("bounds",) if bounded else ()
+    table = _table("run", "point", "score", "cost", "to the mix", *more, "settings")
     for _, row in found.merged.iterrows():
         table.add_row(
             _text(row["run"]),
@@ -85,6 +87,7 @@ def _merged(found: Comparison) -> Part:
             words.number(row["score"]),
             words.amount(row["cost"]),
             _WORDS[row["verdict"]],
+            *([_text(f"breaks {row['breaks']}" if row["breaks"] else "kept")] if bounded else []),
             _text(row["label"]),
         )
     return _text("The front of all, chosen on selection"), table
@@ -97,7 +100,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column(first)
     for name in others:
-        words = name in ("verdict", "to the mix", "settings", "point")
+        words = name in ("verdict", "to the mix", "settings", "point", "bounds")
         table.add_column(name, justify="left" if words else "right", no_wrap=name not in _LONG)
     return table
 
