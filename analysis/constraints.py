@@ -186,7 +186,8 @@ def _along(
     if name == SCORE:
         return curve.scores
     if name == DEAD_EXPERTS:
-        return np.mean([(each.shares < LEAST_SHARE).sum(axis=1) for each in trials], axis=0)
+        dead = [(each.shares < LEAST_SHARE).sum(axis=1) for each in trials]
+        return np.asarray(np.mean(dead, axis=0), np.float64)
     if name != COST and not name.startswith(OF_VECTOR):
         return None
     vector = study_vector if name == COST else name.removeprefix(OF_VECTOR)

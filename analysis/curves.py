@@ -216,16 +216,16 @@ def curve_front(
     eligible = np.flatnonzero(may if may.any() else ~may)
     kept = eligible[nondominated(scores[eligible], costs[eligible])]
     ordered = kept[np.argsort(costs[kept])]
-    return tuple(_operating(chosen, quoted, *places[place], broken[place]) for place in ordered)
+    return tuple(_operating(chosen, quoted, places[place], broken[place]) for place in ordered)
 
 
 def _operating(
     chosen: Sequence[BiasCurve],
     quoted: Sequence[BiasCurve],
-    curve: int,
-    place: int,
+    where: tuple[int, int],
     breaks: str,
 ) -> Operating:
+    curve, place = where
     there, here = chosen[curve], quoted[curve]
     return Operating(
         curve=curve,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from analysis.cascades import LEVELS, CascadeFront, Values, candidates, cascade_front, confidence
 from analysis.constraints import constraints_of, judge, judge_curve
 from analysis.curves import BIASES, BiasCurve, Operating, bias_curve, curve_front, mean_curve
@@ -55,7 +57,7 @@ class Curves:
         return tuple(each for each in marked if each.breaks)
 
     def _place(self, one: Operating) -> int:
-        return self.chosen[one.curve].biases.tolist().index(one.bias)
+        return int(np.flatnonzero(self.chosen[one.curve].biases == one.bias)[0])
 
 
 def bias_curves(

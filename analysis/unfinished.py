@@ -61,8 +61,8 @@ def last_event(journal: Path) -> dict[str, Any] | None:
 def _of_search(run: Run) -> str:
     """What is left where no trial was interrupted."""
     search = run.study.get("search")
-    wanted = search.get("points") if isinstance(search, dict) else None
-    asked = int(run.trials["point"].nunique())
+    search = search if isinstance(search, dict) else {}
+    wanted, asked = search.get("points"), int(run.trials["point"].nunique())
     if isinstance(wanted, int) and asked < wanted and search.get("method", "grid") != "grid":
         return f"{asked} of {wanted} points of the search tried"
     return "points of the front not followed up to all of their seeds or epochs"

@@ -13,8 +13,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from analysis.fronts import survey
+from analysis.load import load_run
 from sweeps import rungs
-from sweeps.batches import Batches
+from sweeps.batches import Batches, result_of
 from sweeps.display import tally
 from sweeps.journal import line_of, read
 from sweeps.records import (
@@ -535,12 +537,34 @@ def test_a_budget_that_is_used_up_by_the_last_epoch_leaves_nothing_to_resume(
     assert_same_tables(tmp_path / "runs" / "r", tmp_path / "runs" / "w")
 
 
+def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in SEARCH if not word.startswith("stopping.")]
+    bounds = "constraints={cost: {max: 6}, score: {min: 0.5}, dead_experts: {max: 0}}"
+    more = ("stopping.method=none", bounds, "--name", "c", "--no-report", "--quiet")
+    assert command(*words, *more) == 0
+    run = tmp_path / "runs" / "c"
+    state = state_of(run)
+    study = from_tree(state.study)
+    taken = survey(load_run(run), resamples=0)
+    judged = dict(zip(taken.points["point"], taken.judged.violation.tolist(), strict=True))
+    for point in state.points:
+        result = result_of(state, point, study)
+        assert judged[point] == pytest.approx(list(result.violations.values()))
+    front = dict(zip(taken.points["point"], taken.points["on_front"], strict=True))
+    searched = [result_of(state, point, study) for point in front]
+    chosen = rungs.front(searched, list(front), study.objectives)
+    assert set(chosen) == {point for point, there in front.items() if there}
+    capsys.readouterr()
+
+
 def test_a_spent_budget_exits_with_5_also_where_trials_failed(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (*SEARCH, "router_learning_rate={choice: [0.001, 1.0e30]}", "stopping.method=none")
-    words = tuple(w for w in words if w not in ("stopping.bracket=6", "stopping.finish=false"))
-    code = command(*words, "budget.epochs=50", "--name", "x", "--no-report", "--quiet")
+    more = ("learning_rate={choice: [0.001, 1.0e30]}", "stopping.method=none")
+    words = [word for word in SEARCH if not word.startswith("stopping.")]
+    code = command(*words, *more, "budget.epochs=50", "--name", "x", "--no-report", "--quiet")
     text = capsys.readouterr().err
     assert "trials FAILED" in text
     assert "budget.epochs of 50 is used up" in text
