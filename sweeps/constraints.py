@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.bounds import BOUNDS, Constraint
+from analysis.bounds import BOUNDS
 from analysis.bounds import DEAD_EXPERTS as DEAD_EXPERTS
 from analysis.bounds import LEAST_SHARE as LEAST_SHARE
+from analysis.bounds import Constraint as Constraint
 from analysis.bounds import dead as dead
 from analysis.bounds import reported as reported
 from analysis.bounds import total as total
