@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from analysis.constraints import bounds
 from analysis.effects import effects
 from analysis.findings import LARGER, findings
 from analysis.fronts import ABOVE, BELOW, EQUAL, Survey
@@ -58,8 +59,13 @@ def what_was_run(run: Run) -> str:
     )
 
 
-def best_trade(survey: Survey) -> pd.Series:
-    """The front's point farthest above the random mix, judged on selection only."""
+def best_trade(survey: Survey) -> pd.Series | None:
+    """The front's point farthest above the random mix, judged on selection only.
+
+    None where no point keeps the study's constraints.
+    """
+    if survey.judged.none_feasible:
+        return None
     front = survey.front
     row: pd.Series = front.iloc[int(front["selection_over_mix"].to_numpy().argmax())]
     return row
@@ -92,9 +98,11 @@ def _the_front(survey: Survey) -> str:
             f"to {number(last['score'])} at {amount(last['cost'])}{unit(survey)}"
         )
     low, high = survey.hypervolume_interval
+    over = f" over the {survey.partial} that are there" if survey.partial else ""
+    over += ", all of which break a constraint" if survey.judged.none_feasible else ""
     on_front = (
         f"{len(front)} of {count(len(survey.points), 'point')} "
-        f"{'lies' if len(front) == 1 else 'lie'} on the front chosen on selection"
+        f"{'lies' if len(front) == 1 else 'lie'} on the front chosen on selection{over}"
     )
     return (
         f"{on_front}: {span}. Its hypervolume is {survey.hypervolume:.3g} ({low:.3g} to {high:.3g};"
@@ -104,6 +112,11 @@ def _the_front(survey: Survey) -> str:
 
 def _best_trade(run: Run, survey: Survey) -> str:
     row = best_trade(survey)
+    if row is None:
+        return (
+            "There is no best trade: no point keeps the study's constraints "
+            f"({bounds(survey.judged.constraints)}) on selection."
+        )
     dearest = run.expert_names[survey.vector.experts.index(max(survey.vector.experts))]
     verdict = {
         ABOVE: "more than its interval",
@@ -142,7 +155,9 @@ def _standing(survey: Survey) -> str:
     counts = Counter(survey.points["verdict"])
     total = len(survey.points)
     over = (
-        "seeds and examples" if least_seeds(survey) > 1 else "examples only, for there is one seed"
+        "seeds and examples"
+        if survey.points["n"].max() > 1
+        else "examples only, for there is one seed"
     )
     return (
         f"Of all {count(total, 'point')}, {counts[ABOVE]} "

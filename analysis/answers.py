@@ -49,6 +49,9 @@ class Answers:
     headroom: pd.DataFrame | None = None
     rivals: list[Rival] | None = None
     operating: tuple[Operating, ...] | None = None
+    barred: tuple[Operating, ...] | None = None
+    """Operating points that the study's constraints alone keep from the front of all biases."""
+
     offers: tuple[Offer, ...] | None = None
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
@@ -121,7 +124,8 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         headroom=table,
         rivals=rivals,
         operating=curves[0] if curves else None,
-        offers=curves[1] if curves else None,
+        barred=curves[1] if curves else None,
+        offers=curves[2] if curves else None,
         epochs=epochs,
         trusted=None if epochs is None else agreement.trusted_epoch(epochs),
         **asked,
@@ -129,10 +133,15 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
     )
 
 
-def _curves(run: Run, survey: Survey) -> tuple[tuple[Operating, ...], tuple[Offer, ...]]:
-    """The front over all biases of the front's routers, and what to run for some wanted costs."""
+def _curves(
+    run: Run, survey: Survey
+) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Offer, ...]]:
+    """The front over all biases of all routers, what constraints keep from it, and what to run for
+    some wanted costs: nothing that breaks a constraint."""
     found = offers.bias_curves(run, split=survey.split, vector=survey.vector.name)
     operating = found.front()
+    if any(each.breaks for each in operating):
+        return operating, (), ()
     scores = [each.chosen_score for each in operating]
     costs = [each.chosen_cost for each in operating]
     low, high = min(survey.vector.experts), max(survey.vector.experts)
@@ -153,7 +162,7 @@ def _curves(run: Run, survey: Survey) -> tuple[tuple[Operating, ...], tuple[Offe
                 cost=each.cost,
             )
         )
-    return operating, tuple(picked)
+    return operating, found.barred(), tuple(picked)
 
 
 def _array(values: list[float]) -> Any:

@@ -84,7 +84,9 @@ def _merged(found: Comparison) -> Part:
     from analysis import words
     from analysis.cells import add_row, text
 
-    table = _table("run", "point", "score", "cost", "to the mix", "settings")
+    bounded = not found.merged["feasible"].all()
+    more = ("bounds",) if bounded else ()
+    table = _table("run", "point", "score", "cost", "to the mix", *more, "settings")
     for _, row in found.merged.iterrows():
         cells = [
             text(row["run"]),
@@ -92,6 +94,7 @@ def _merged(found: Comparison) -> Part:
             words.number(row["score"]),
             words.amount(row["cost"]),
             _WORDS[row["verdict"]],
+            *([text(f"breaks {row['breaks']}" if row["breaks"] else "kept")] if bounded else []),
             text(row["label"]),
         ]
         add_row(table, cells)
@@ -104,7 +107,7 @@ def _table(first: str, *others: str) -> Table:
     table = new_table()
     table.add_column(first)
     for name in others:
-        words = name in ("verdict", "to the mix", "settings", "point")
+        words = name in ("verdict", "to the mix", "settings", "point", "bounds")
         table.add_column(name, justify="left" if words else "right", no_wrap=name not in _LONG)
     return table
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from analysis import resampling
 from analysis.comparable import match
+from analysis.constraints import bounds
 from analysis.dominance import hypervolume, nondominated
 from analysis.fronts import Survey, survey
-from analysis.held import Measured
+from analysis.held import Measured, lone_leans
 from analysis.load import Run
 from analysis.outcomes import Roster, outcomes, roster
 from analysis.resampling import interval
@@ -91,7 +92,8 @@ class Comparison:
     pairs: tuple[Pair, ...]
     merged: pd.DataFrame
     """The front of all points together, chosen on selection, cheapest first: run, point, label,
-    score, cost with their intervals, over_mix, verdict."""
+    score, cost with their intervals, over_mix, verdict, feasible, breaks. Points that break a
+    constraint of their run's study are on it only where no run has others."""
 
     surveys: tuple[Survey, ...]
     paired: bool
@@ -115,7 +117,7 @@ def compare(
 
     Raises:
         RunError: fewer than two runs, one of them twice, another task, other examples, other
-            prices, or a run without a whole point.
+            prices, or a run without a point that can be judged.
     """
     agreed = match(runs, split, vector, force=force)
     names = agreed.names
@@ -145,8 +147,30 @@ def compare(
         merged=merged,
         surveys=tuple(surveys),
         paired=agreed.paired,
-        notes=agreed.notes,
+        notes=(*agreed.notes, *_own_notes(names, surveys)),
     )
+
+
+def _own_notes(names: Sequence[str], surveys: Sequence[Survey]) -> list[str]:
+    """What each run's own front is of, where it is not of whole points that keep one set of
+    constraints."""
+    notes = [
+        f"{name}: the front is over {each.partial}"
+        for name, each in zip(names, surveys, strict=True)
+        if each.partial
+    ]
+    notes += [
+        f"{name}: no point keeps the study's constraints ({bounds(each.judged.constraints)})"
+        for name, each in zip(names, surveys, strict=True)
+        if each.judged.none_feasible
+    ]
+    asked = {
+        name: bounds(each.judged.constraints) for name, each in zip(names, surveys, strict=True)
+    }
+    if len(set(asked.values())) > 1:
+        each_run = "; ".join(f"{name}: {text or 'none'}" for name, text in asked.items())
+        notes.append(f"the runs' studies have different constraints ({each_run})")
+    return notes
 
 
 def _sides(
@@ -243,6 +267,8 @@ class _Seen:
             size: resampling.seed_leans(size, count, np.random.default_rng([stream, 1, size]))
             for size in sizes
         }
+        if 1 in seeds:
+            seeds[1] = lone_leans(whole, count, np.random.default_rng([stream, 1, 1]))
         rng = np.random.default_rng([stream, 3])
         weights = resampling.example_weights(len(quoted.labels), count, rng)
         measured = Measured.of(run, whole, quoted, taken.vector, seeds, weights)
@@ -294,10 +320,13 @@ def _merged(names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
 
     columns = ["point", "label", "score", "score_low", "score_high", "cost", "cost_low"]
     columns += ["cost_high", "over_mix", "verdict", "selection_score", "selection_cost"]
+    columns += ["feasible", "breaks"]
     tables = [
         each.front[columns].assign(run=name) for name, each in zip(names, surveys, strict=True)
     ]
     every = pd.concat(tables, ignore_index=True)
+    if every["feasible"].any():
+        every = every[every["feasible"]].reset_index(drop=True)
     places = every[["selection_score", "selection_cost"]].to_numpy(np.float64)
     kept = nondominated(places[:, 0], places[:, 1])
     best = set(map(tuple, places[kept].tolist()))

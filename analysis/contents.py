@@ -24,7 +24,8 @@ def _setting(value: Any) -> str:
 
 
 def front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
-    """The front in numbers, cheapest first."""
+    """The front in numbers, cheapest first; then what only constraints keep from it."""
+    shown = [row for part in (survey.front, survey.barred) for _, row in part.iterrows()]
     return [
         {
             "point": row["point"],
@@ -47,8 +48,9 @@ def front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
             ],
             "chance": f"{percent(row['chance'])} %",
             "seeds": row["n"],
+            "breaks": row["breaks"].replace("_", " "),
         }
-        for _, row in survey.front.iterrows()
+        for row in shown
     ]
 
 
@@ -84,13 +86,16 @@ def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
     measured = {name: column for name, column in measured.items() if column in run.trials}
     table = run.trials.sort_values(["point", "seed"])
     named = bool(table["reason"].notna().any())
-    columns = ["status", "point", *run.settings, "seed", *measured, "epochs", "seconds", "key"]
+    bounds = _bounds_by_point(survey)
+    columns = ["status", "point", *run.settings, "seed", *measured, *(["bounds"] if bounds else [])]
+    columns += ["epochs", "seconds", "key"]
     digits: dict[str, int] = {**dict.fromkeys(measured, 3), "seconds": 1}
     rows, own = [], []
     base: dict[str, Any] | None = None
     for row in table.to_dict("records"):
         cells = [row["status"], row["point"], *(_brief(row[name]) for name in run.settings)]
         cells += [_cell(row["seed"]), *(_cell(row[column], 4) for column in measured.values())]
+        cells += [bounds.get(str(row["point"]), "")] if bounds else []
         cells += [_cell(row["epochs"]), _cell(row["seconds"], 1), str(row["key"])]
         rows.append([*cells, *([_cell(row["reason"])] if named else [])])
         config = _flat(json.loads(row["config"])) if row.get("config") else {}
@@ -102,6 +107,16 @@ def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
         "rows": rows,
         "base": base or {},
         "own": own,
+    }
+
+
+def _bounds_by_point(survey: Survey) -> dict[str, str]:
+    """What each judged point breaks of the study's constraints; empty where it has none."""
+    if not survey.judged.constraints:
+        return {}
+    rows = survey.points[["point", "breaks"]].to_dict("records")
+    return {
+        str(row["point"]): f"breaks {row['breaks']}" if row["breaks"] else "kept" for row in rows
     }
 
 

@@ -179,11 +179,20 @@ class Operating:
     cost: float
     """Of the same router and bias on the quoted split."""
 
+    breaks: str = ""
+    """Names of the study's constraints that it breaks where it was chosen."""
+
 
 def curve_front(
-    chosen: Sequence[BiasCurve], quoted: Sequence[BiasCurve] | None = None
+    chosen: Sequence[BiasCurve],
+    quoted: Sequence[BiasCurve] | None = None,
+    *,
+    breaks: Sequence[Sequence[str]] | None = None,
 ) -> tuple[Operating, ...]:
     """The front over all biases of all curves, cheapest first: chosen on one split, quoted on one.
+
+    `breaks` are the names of the constraints that each curve breaks under each bias. Where some
+    break none, the front holds those alone.
 
     `chosen` are the curves on selection, `quoted` the same routers' over the same biases on another
     split (default: the same, which flatters).
@@ -202,14 +211,21 @@ def curve_front(
     places = [(c, g) for c, curve in enumerate(chosen) for g in range(len(curve.biases))]
     scores = np.concatenate([curve.scores for curve in chosen])
     costs = np.concatenate([curve.costs for curve in chosen])
-    kept = np.flatnonzero(nondominated(scores, costs))
+    broken = [""] * len(places) if breaks is None else [breaks[c][g] for c, g in places]
+    may = np.asarray([not names for names in broken])
+    eligible = np.flatnonzero(may if may.any() else ~may)
+    kept = eligible[nondominated(scores[eligible], costs[eligible])]
     ordered = kept[np.argsort(costs[kept])]
-    return tuple(_operating(chosen, quoted, *places[place]) for place in ordered)
+    return tuple(_operating(chosen, quoted, places[place], broken[place]) for place in ordered)
 
 
 def _operating(
-    chosen: Sequence[BiasCurve], quoted: Sequence[BiasCurve], curve: int, place: int
+    chosen: Sequence[BiasCurve],
+    quoted: Sequence[BiasCurve],
+    where: tuple[int, int],
+    breaks: str,
 ) -> Operating:
+    curve, place = where
     there, here = chosen[curve], quoted[curve]
     return Operating(
         curve=curve,
@@ -218,4 +234,5 @@ def _operating(
         chosen_cost=float(there.costs[place]),
         score=float(here.scores[place]),
         cost=float(here.costs[place]),
+        breaks=breaks,
     )

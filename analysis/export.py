@@ -75,12 +75,14 @@ def to_optuna(run: Run, file: Path) -> Path:
 
     Values are means on selection over the replicates: of whole points COMPLETE, of stopped ones
     PRUNED with their last values as user attributes, of failed ones and of those without finite
-    values FAIL, of others WAITING.
+    values FAIL, of others WAITING. COMPLETE ones carry how far they break each of the study's
+    constraints.
 
     Raises:
-        RunError: the file is there already.
+        RunError: the file is there already, or the study's constraints cannot be read.
     """
     import optuna
+    import pandas as pd
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -88,6 +90,7 @@ def to_optuna(run: Run, file: Path) -> Path:
 
     _refuse_existing([file])
     table = _points(run)
+    table["constraints"] = pd.Series(_violations(run, table), index=table.index, dtype=object)
     made = as_trials(table, run.settings, ["score", "cost"])
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -191,6 +194,23 @@ def _points(run: Run) -> pd.DataFrame:
     table["state"] = table["status"].map(_STATES).mask(failed, "FAIL")
     found: pd.DataFrame = table.drop(columns="rank").reset_index()
     return found
+
+
+def _violations(run: Run, table: pd.DataFrame) -> list[dict[str, float] | None]:
+    """By point how far it breaks each constraint, above 0 where it does; None without any."""
+    from analysis.constraints import constraints_of, judge
+    from analysis.outcomes import outcomes, roster
+
+    if not constraints_of(run) or not (table["state"] == "COMPLETE").any():
+        return [None] * len(table)
+    whole = roster(run)
+    judged = judge(run, whole, outcomes(run, whole, "selection", need_routes=False))
+    names = [each.name for each in judged.constraints]
+    found = {
+        point.point: dict(zip(names, row, strict=True))
+        for point, row in zip(whole.points, judged.violation.tolist(), strict=True)
+    }
+    return [found.get(str(point)) for point in table["point"]]
 
 
 def _listed(value: object) -> bool:

@@ -14,6 +14,7 @@ from analysis.outcomes import setting_text
 from analysis.palette import (
     BEST,
     BIASED,
+    BROKEN,
     CASCADE,
     COIN,
     EXPERT,
@@ -46,7 +47,8 @@ def front_figure(
     """Score over cost: the front, all other points, single experts, random mix, oracle curve.
 
     Points are quoted on the survey's split; bars are 95 % intervals on both axes. With `found` also
-    the front of the cascades and that of the routers' cost-bias curves, quoted as well.
+    the front of the cascades and that of the routers' cost-bias curves, quoted as well. What breaks
+    a constraint of the study is hollow.
     """
     import altair as alt
 
@@ -56,7 +58,12 @@ def front_figure(
     y = alt.Y("score:Q", title=_score_title(survey), scale=_score_scale(survey, rows), axis=few)
     more = _offered(found)
     colour = kind_colour(
-        [FRONT, POINT, EXPERT, COIN, BEST, *dict.fromkeys(m["kind"] for m in more)]
+        [
+            *(FRONT, POINT),
+            *([BROKEN] if _any_broken(rows, found) else []),
+            *(EXPERT, COIN, BEST),
+            *dict.fromkeys(m["kind"] for m in more if m["kind"] != BROKEN),
+        ]
     )
     layers = [
         *_curves(survey, x, y, colour),
@@ -67,6 +74,10 @@ def front_figure(
     ]
     chart = alt.layer(*layers).properties(width=width, height=height)
     return styled(chart)
+
+
+def _any_broken(rows: list[dict[str, Any]], found: Answers | None) -> bool:
+    return any(row["breaks"] for row in rows) or bool(found and found.barred)
 
 
 def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
@@ -80,7 +91,9 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
     over = f"{signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}"
     return {
         **numbers,
-        "kind": FRONT if row["on_front"] else POINT,
+        "kind": FRONT if row["on_front"] else POINT if row["feasible"] else BROKEN,
+        "breaks": row["breaks"],
+        "bounds": f"breaks {row['breaks']}" if row["breaks"] else "kept",
         **{f"s_{name}": value for name, value in settings.items()},
         "seeds": ", ".join(map(str, row["seeds"])),
         "n": f"{survey.examples} examples x {row['n']} seeds",
@@ -193,6 +206,16 @@ def _offered(found: Answers | None) -> list[dict[str, Any]]:
             }
             for each in found.operating or ()
         ]
+        rows += [
+            {
+                "kind": BROKEN,
+                "cost": round(each.cost, 5),
+                "score": round(each.score, 5),
+                "what": f"bias {each.bias:.3g}, breaks {each.breaks}",
+                "pool": "",
+            }
+            for each in found.barred or ()
+        ]
     return rows
 
 
@@ -215,10 +238,9 @@ def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -
                 alt.Tooltip("score:Q", format=".3f"),
             ],
         )
-        layers += [
-            base.mark_line(strokeWidth=1.1, opacity=0.8),
-            base.mark_point(size=16, filled=True, opacity=0.8),
-        ]
+        if kind != BROKEN:
+            layers.append(base.mark_line(strokeWidth=1.1, opacity=0.8))
+        layers.append(base.mark_point(size=16, filled=kind != BROKEN, opacity=0.8))
     return layers
 
 
@@ -253,14 +275,18 @@ def _dots(
         alt.Tooltip("cost interval:N", title="cost"),
         alt.Tooltip("over the mix:N"),
         alt.Tooltip("shares:N"),
+        *([alt.Tooltip("bounds:N")] if any(row["breaks"] for row in rows) else []),
     ]
     layers = []
-    for kind, size, opacity in ((POINT, 48, 0.85), (FRONT, 95, 1.0)):
+    for kind, size, opacity in ((POINT, 48, 0.85), (BROKEN, 60, 1.0), (FRONT, 95, 1.0)):
         mine = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
         base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
             layers.append(base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order="cost:Q"))
-        layers.append(base.mark_circle(size=size, opacity=opacity))
+        if any(row["breaks"] for row in mine):
+            layers.append(base.mark_point(size=size, opacity=opacity, strokeWidth=1.8))
+        else:
+            layers.append(base.mark_circle(size=size, opacity=opacity))
     return layers
 
 

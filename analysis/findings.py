@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from analysis.answers import Answers
 from analysis.fronts import ABOVE, Survey
 from analysis.words import amount, count, least_seeds, percent, signed, unit
@@ -18,15 +20,16 @@ LARGER: Final = 0.05
 
 def findings(survey: Survey, found: Answers) -> list[str]:
     """What the deeper questions gave, a sentence each."""
-    said = [_cascades(found), _biased(survey, found), _chosen(survey), _settings(found)]
+    said = [_cascades(survey, found), _biased(survey, found), _chosen(survey), _settings(found)]
     return [each for each in (*said, _next(survey, found)) if each]
 
 
-def _cascades(found: Answers) -> str:
+def _cascades(survey: Survey, found: Answers) -> str:
     """The cascade and the gate that lie highest over the coin on selection, quoted."""
     if found.headroom is None:
         return ""
-    best, gate = _picked(found.headroom, "cascade"), _picked(found.headroom, "gate")
+    best = _picked(survey, found.headroom, "cascade")
+    gate = _picked(survey, found.headroom, "gate")
     if best is None or gate is None:
         return ""
     text = (
@@ -48,10 +51,18 @@ def _cascades(found: Answers) -> str:
     return f"{text}."
 
 
-def _picked(headroom: pd.DataFrame, kind: str) -> pd.Series | None:
-    """The one of its kind that lies highest over the coin on selection."""
+def _picked(survey: Survey, headroom: pd.DataFrame, kind: str) -> pd.Series | None:
+    """The one of its kind that lies highest over the coin on selection, of those that keep the
+    study's constraints on score and cost; no gate where every point breaks one."""
     rows = headroom[headroom["kind"] == kind]
-    if rows.empty:
+    kept = [
+        survey.judged.allows(
+            score=row["selection_score"], cost=row["selection_cost"], vector=survey.vector.name
+        )
+        for row in rows.to_dict("records")
+    ]
+    rows = rows[np.asarray(kept, np.bool_)]
+    if rows.empty or (kind == "gate" and survey.judged.none_feasible):
         return None
     found: pd.Series = rows.iloc[int(rows["selection_over_mix"].to_numpy().argmax())]
     return found
@@ -68,10 +79,18 @@ def _room(row: pd.Series) -> str:
 def _biased(survey: Survey, found: Answers) -> str:
     if not found.operating:
         return ""
+    if found.operating[0].breaks:
+        return (
+            "With a bias on cost the trained routers offer no operating point either that keeps "
+            "the study's constraints on selection."
+        )
+    barred = len(found.barred or ())
+    without = f"; the study's constraints keep {barred} from it, which are marked" if barred else ""
     return (
         f"With a bias on cost the trained routers offer {len(found.operating)} operating points on "
         f"the front of their curves, from cost {amount(found.operating[0].cost)} to "
-        f"{amount(found.operating[-1].cost)}{unit(survey)}, without training again."
+        f"{amount(found.operating[-1].cost)}{unit(survey)}, without training again"
+        f"{without}."
     )
 
 
@@ -116,7 +135,7 @@ def _next(survey: Survey, found: Answers) -> str:
         return (
             "Next: more seeds; with fewer than three no difference between points can be trusted."
         )
-    cascade = None if found.headroom is None else _picked(found.headroom, "cascade")
+    cascade = None if found.headroom is None else _picked(survey, found.headroom, "cascade")
     if not counts[ABOVE] and cascade is not None and cascade["verdict"] == ABOVE:
         return (
             "Next: no router beats the coin and a cascade does; look for a stem that sees more, or "

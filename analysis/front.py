@@ -13,6 +13,7 @@ from mpc_router.streams import command, say_error
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from analysis.fronts import Survey
     from analysis.load import Run
@@ -31,7 +32,7 @@ def summary(
     Columns that a terminal of this width has no room for are left out.
 
     Raises:
-        RunError: the run has no point whose replicates all completed.
+        RunError: the run has no point that can be judged.
     """
     from rich.console import Group
 
@@ -51,6 +52,7 @@ def summary(
         "",
         text(_heading(survey), style="bold"),
         *_front_tables(run, survey, width),
+        *_bounds_line(survey),
         _singles_table(survey),
         *map(text, _closing(survey)),
     )
@@ -60,7 +62,7 @@ def print_front(run: Run | Path, console: Console) -> None:
     """Print the front of a run, or of its folder; plain and wide where the console is no terminal.
 
     Raises:
-        RunError: the folder cannot be read, or no point is whole.
+        RunError: the folder cannot be read, or no point can be judged.
     """
     from analysis.load import load_run
 
@@ -96,9 +98,10 @@ def _table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Table:
 
 
 def _heading(survey: Survey) -> str:
+    over = f" over the {survey.partial} that are there" if survey.partial else ""
     return (
-        f"Front: {len(survey.front)} of {len(survey.points)} points, chosen on selection, quoted "
-        f"on {survey.split} ({survey.examples} examples)"
+        f"Front{over}: {len(survey.front)} of {len(survey.points)} points, chosen on selection, "
+        f"quoted on {survey.split} ({survey.examples} examples)"
     )
 
 
@@ -112,7 +115,7 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
     if Console(width=10 * width).measure(whole).maximum <= width:
         return [whole]
     points = _table(["point", *run.settings], left=("point",))
-    for _, row in survey.front.iterrows():
+    for row in _shown(survey):
         add_row(points, [row["point"], *(_plain(row[name]) for name in run.settings)])
     return [_front_table(run, survey, settings=("point",), wide=width >= _WIDE), points]
 
@@ -122,14 +125,18 @@ def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: boo
     from analysis.cells import add_row, text
 
     cost = f"cost{words.unit(survey)}"
-    measured = ["score", "95 %", cost, "shares %", "over mix", "95 %", ""]
-    table = _table([*settings, *measured, *(["speed-up"] if wide else [])], left=("point",))
-    for _, row in survey.front.iterrows():
+    bounded = bool(survey.judged.constraints)
+    measured = ["score", "95 %", cost, *(["bounds"] if bounded else [])]
+    measured += ["shares %", "over mix", "95 %", ""]
+    columns = [*settings, *measured, *(["speed-up"] if wide else [])]
+    table = _table(columns, left=("point", "bounds"))
+    for row in _shown(survey):
         cells = [
             *(_plain(row[name]) for name in settings),
             words.number(row["score"]),
             _range(row, "score"),
             words.amount(row["cost"]),
+            *([_bounds(row)] if bounded else []),
             "/".join(words.percent(share) for share in row["share"]),
             words.signed(row["over_mix"]),
             _range(row, "over_mix"),
@@ -138,6 +145,32 @@ def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: boo
         ]
         add_row(table, cells)
     return table
+
+
+def _shown(survey: Survey) -> list[Any]:
+    """The front, then the points that are kept from it by a constraint alone."""
+    return [row for part in (survey.front, survey.barred) for _, row in part.iterrows()]
+
+
+def _bounds_line(survey: Survey) -> list[Text]:
+    from rich.text import Text
+
+    from analysis.constraints import bounds
+
+    if not survey.judged.constraints:
+        return []
+    text = f"bounds on selection: {bounds(survey.judged.constraints)}"
+    if more := len(survey.barred):
+        rows = "row" if more == 1 else f"{more} rows"
+        text += f"; without them the last {rows} would be on the front"
+    return [Text(text, style="dim")]
+
+
+def _bounds(row: Any) -> Text:
+    from rich.text import Text
+
+    breaks = str(row["breaks"])
+    return Text(f"breaks {breaks}", style="red") if breaks else Text("kept", style="green")
 
 
 def _range(row: Any, name: str) -> str:

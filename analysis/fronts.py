@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from analysis import resampling, yardsticks
 from analysis.choice import Optimism, front_chance, optimism
+from analysis.constraints import Judged, judge
 from analysis.dominance import default_reference, hypervolume, nondominated
 from analysis.held import Measured, Yards, by_excess, by_point, example_draws, seed_draws
 from analysis.load import Run, RunError
@@ -50,6 +51,12 @@ class Survey:
     """A row is a point; see `points`."""
 
     left_out: tuple[LeftOut, ...]
+    judged: Judged
+    """How the points stand to the study's constraints, in the order of `points`."""
+
+    partial: str
+    """What the points are judged by where they are not whole, `2 of 3 seeds`; else empty."""
+
     singles: pd.DataFrame
     """A row is an expert: expert, name, cost, score, score_low, score_high."""
 
@@ -84,6 +91,15 @@ class Survey:
         chosen: pd.DataFrame = self.points[self.points["on_front"]]
         return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
 
+    @property
+    def barred(self) -> pd.DataFrame:
+        """The points that would be on the front if the study had no constraints, cheapest first."""
+        places = self.points[["selection_score", "selection_cost"]].to_numpy(np.float64)
+        beaten_by_none = nondominated(places[:, 0], places[:, 1])
+        chosen: pd.DataFrame = self.points[beaten_by_none & ~self.points["on_front"]]
+        chosen = chosen[~chosen["feasible"]]
+        return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
+
 
 def points(
     run: Run,
@@ -93,7 +109,7 @@ def points(
     resamples: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The points of a run whose replicates all completed, one a row, in the order of settings.
+    """The points of a run that can be judged (see `roster`), one a row, in the order of settings.
 
     Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
@@ -102,7 +118,9 @@ def points(
     with `_low` and `_high`, `selection_over_mix`; `seed_excess` (how much more
     the seeds' distances to the mix differ than their examples explain; NaN without routes or with
     one seed); `on_front`, decided by the means on selection;
-    `chance`, the share of the resamples of selection in which the point is on the front.
+    `chance`, the share of the resamples of selection in which the point is on the front;
+    `feasible`, whether it keeps the study's constraints on selection, and `breaks`, the names of
+    those that it breaks. The front holds feasible points alone, unless there are none.
     """
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 
@@ -125,7 +143,7 @@ def survey(
     verdict but `EQUAL` either.
 
     Raises:
-        RunError: no point is whole, or a table lacks rows.
+        RunError: no point can be judged, or a table lacks rows.
     """
     task, costs = run.task, run.cost_vector(vector)
     count = resampling.resamples_for(task) if resamples is None else resamples
@@ -140,7 +158,8 @@ def survey(
     weights = example_draws(run, quoted, count, seed, 3)
     second = Measured.of(run, whole, quoted, costs, seeds, weights)
     yards = Yards.of(task, quoted, costs, weights)
-    on_front = nondominated(first.score[:, 0], first.cost[:, 0])
+    judged = judge(run, whole, chosen)
+    on_front = _front_of(judged, first)
     reference = default_reference(yards.singles[:, 0], costs)
     volumes = np.asarray(
         [
@@ -165,6 +184,7 @@ def survey(
             whole,
             first,
             second,
+            judged=judged,
             on_front=on_front,
             coin=coin,
             over=over,
@@ -174,6 +194,8 @@ def survey(
             dearest=float(yards.mix.costs[-1]),
         ),
         left_out=whole.left_out,
+        judged=judged,
+        partial=whole.partial,
         singles=_singles_table(run, yards.singles, costs),
         majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
         oracle=yards.oracle,
@@ -189,6 +211,23 @@ def survey(
     )
 
 
+def _front_of(judged: Judged, first: Measured) -> NDArray[np.bool_]:
+    """(P,) the points that no other eligible point beats on selection."""
+    on_front = judged.eligible.copy()
+    on_front[on_front] = nondominated(first.score[on_front, 0], first.cost[on_front, 0])
+    return on_front
+
+
+def _chances(judged: Judged, first: Measured) -> Values:
+    """(P,) how often each point is on the front; NaN without resamples, 0 where it may not be."""
+    if first.score.shape[1] < 2:
+        return np.full(len(first.score), np.nan)
+    eligible = judged.eligible
+    chances = np.zeros(len(eligible))
+    chances[eligible] = front_chance(first.score[eligible], first.cost[eligible])
+    return chances
+
+
 def _spread(name: str, values: Values) -> dict[str, Values]:
     low, high = interval(values)
     return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
@@ -200,6 +239,7 @@ def _points_table(
     first: Measured,
     second: Measured,
     *,
+    judged: Judged,
     on_front: NDArray[np.bool_],
     coin: Values,
     over: Values,
@@ -233,8 +273,8 @@ def _points_table(
     columns["selection_over_mix"] = first.score[:, 0] - coin_there
     columns["seed_excess"] = excess if sure else np.nan
     columns["on_front"] = on_front
-    resampled = first.score.shape[1] > 1
-    columns["chance"] = front_chance(first.score, first.cost) if resampled else np.nan
+    columns["chance"] = _chances(judged, first)
+    columns["feasible"], columns["breaks"] = judged.feasible, judged.breaks
     return pd.DataFrame(columns)
 
 

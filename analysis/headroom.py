@@ -57,7 +57,7 @@ def headroom(run: Run, survey: Survey) -> pd.DataFrame:
 
     Columns: kind (`gate`, `cascade`), label, pool (which set of experts a cascade is of, where the
     run has several; else empty), score, cost, over_mix, over_mix_low, over_mix_high,
-    selection_over_mix (to choose by: the same on selection),
+    selection_over_mix (to choose by: the same on selection), selection_score, selection_cost,
     headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `LEAST_ROOM`),
     verdict.
     Cascades are chosen on selection and quoted on the survey's split, as gates are; coin and oracle
@@ -136,7 +136,10 @@ def _gate(survey: Survey, row: Any) -> dict[str, Any]:
         float(row["cost"]),
         (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
         best=float(row["score"]) + float(row["regret"]),
-    ) | {"selection_over_mix": float(row["selection_over_mix"])}
+    ) | {
+        name: float(row[name])
+        for name in ("selection_over_mix", "selection_score", "selection_cost")
+    }
 
 
 def _row(
@@ -212,7 +215,11 @@ class _Cascades:
                 (float(self.over[place, 0]), float(low[place]), float(high[place])),
                 best=float(self.best[place]),
             )
-            | {"selection_over_mix": float(self.chosen_over[place])}
+            | {
+                "selection_over_mix": float(self.chosen_over[place]),
+                "selection_score": float(self.front.chosen.scores[place]),
+                "selection_cost": float(self.front.chosen.costs[place]),
+            }
             for place in order
         ]
 

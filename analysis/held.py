@@ -205,9 +205,11 @@ def by_point(
 ) -> Values:
     """Over each point's trials: (L, B) -> (P, B), as `resampling.over_seeds` does.
 
-    Plain means where no leans are given. `centre` (P, B): see there.
+    Plain means where no leans are given. `centre` (P, B): see there. One seed says nothing of
+    others: a point with one takes the spread between seeds of the points that have more (pooled).
     """
     rows, first = [], 0
+    spread = 0.0 if seeds is None else _pooled_spread(values, members)
     for number, point in enumerate(members):
         mine = values[first : first + len(point.keys)]
         first += len(point.keys)
@@ -215,8 +217,24 @@ def by_point(
             rows.append(mine.mean(axis=0))
         else:
             middle = None if centre is None else centre[number]
-            rows.append(resampling.over_seeds(mine, seeds[len(point.keys)], middle))
+            leans = seeds[len(point.keys)]
+            drawn = resampling.over_seeds(mine, leans, middle)
+            rows.append(drawn + spread * leans[:, 0] if len(mine) == 1 else drawn)
     return np.asarray(rows)
+
+
+def _pooled_spread(values: Values, members: tuple[Point, ...]) -> float:
+    """Standard deviation between the seeds of a point, pooled over the points that have several;
+    0 where they differ by no more than their examples explain, as in `resampling.over_seeds`."""
+    ends = np.cumsum([len(point.keys) for point in members])[:-1]
+    several = [lanes for lanes in np.split(values, ends) if len(lanes) > 1]
+    if not several or len(several) == len(members):  # then no point has one seed, or all have
+        return 0.0
+    apart = np.concatenate([lanes - lanes.mean(axis=0) for lanes in several])
+    free = len(apart) - len(several)
+    between = float(np.square(apart[:, 0]).sum()) / free
+    chance = float(np.square(apart[:, 1:] - apart[:, :1]).sum(axis=0).mean()) / free
+    return float(np.sqrt(between)) if between > chance else 0.0
 
 
 def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
@@ -239,4 +257,19 @@ def seed_draws(whole: Roster, count: int, seed: int) -> dict[int, Values]:
     """By number of seeds, the same leans for every point with that many."""
     rng = np.random.default_rng([seed, 1])
     sizes = sorted({len(point.seeds) for point in whole.points})
-    return {size: resampling.seed_leans(size, count, rng) for size in sizes}
+    leans = {size: resampling.seed_leans(size, count, rng) for size in sizes}
+    if 1 in leans:
+        leans[1] = lone_leans(whole, count, np.random.default_rng([seed, 1, 1]))
+    return leans
+
+
+def lone_leans(whole: Roster, count: int, rng: np.random.Generator) -> Values:
+    """(1 + count, 1) how many pooled standard deviations a draw moves points that have one seed.
+
+    Student's t with the degrees of freedom of the points that have several; 0 without such points.
+    """
+    leans = np.zeros((1 + count, 1))
+    free = sum(len(point.seeds) - 1 for point in whole.points)
+    if free:
+        leans[1:, 0] = rng.standard_t(free, size=count)
+    return leans

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from analysis.fronts import Survey
 from analysis.load import Run, RunError
-from analysis.words import count, least_seeds, percent
+from analysis.unfinished import unfinished
+from analysis.words import count, percent
 
 WARNING: Final = "warning"
 NOTE: Final = "note"
@@ -42,10 +41,12 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
         *_synthetic(run),
         *_unrouted(run),
         *_partial(run),
+        *_partial_front(survey),
+        *_constraints(survey),
         *_failed(run),
         *_stopped(run, survey),
         *_left_out(run, survey),
-        *_one_seed(survey),
+        *_one_seed(run, survey),
         *_seeds_apart(survey),
         *_other_objectives(run),
         *_stand_ins(run, survey),
@@ -76,50 +77,50 @@ def _unrouted(run: Run) -> list[Notice]:
 
 
 def _partial(run: Run) -> list[Notice]:
-    status = Counter(str(one) for one in run.trials["status"])
-    planned = _planned_trials(run)
-    missing = max(0, planned - len(run.trials)) if planned else 0
-    if not status["INTERRUPTED"] and not missing:
+    text = unfinished(run)
+    return [Notice(WARNING, text)] if text else []
+
+
+def _partial_front(survey: Survey) -> list[Notice]:
+    if not survey.partial:
         return []
-    parts = []
-    if status["INTERRUPTED"]:
-        parts.append(f"{count(status['INTERRUPTED'], 'trial')} interrupted")
-    if missing:
-        parts.append(f"{missing} of {planned} trials not there yet")
-    text = f"Partial: {', '.join(parts)}. To go on: python -m sweeps.run --resume {run.path}"
+    text = (
+        f"Partial front: it is over the {survey.partial} that are there, for fewer than half of "
+        "the points have all of their seeds. Intervals are wider for it; points may have different "
+        "seeds, and what became of the others is not counted."
+    )
+    if "seeds" not in survey.partial:
+        text = (
+            f"Partial front: it is over {survey.partial}, for no trial trained to the end. Points "
+            "were stopped after different epochs."
+        )
     return [Notice(WARNING, text)]
 
 
-def _planned_trials(run: Run) -> int:
-    """Trials of a grid that is spelled out, or of a search that cannot propose a point twice.
-
-    0 where the study does not say how many.
-    """
-    space, seeds = run.study.get("space"), run.study.get("seeds")
-    if not isinstance(space, dict) or not isinstance(seeds, list):
-        return 0
-    search = run.study.get("search") or {}
-    if search.get("method", "grid") != "grid" and all(
-        "grid" not in axis and "choice" not in axis for axis in space.values()
-    ):
-        return int(search.get("points", 0)) * len(seeds)
-    axes = [axis.get("grid") if isinstance(axis, dict) else None for axis in space.values()]
-    if any(not isinstance(axis, list) for axis in axes):
-        return 0
-    if (points := math.prod(len(axis or ()) for axis in axes)) > _MOST_COUNTED:
-        return points * len(seeds)
-    grid = {
-        tuple(map(_typed, values)) for values in itertools.product(*(axis or () for axis in axes))
-    }
-    for first in run.study.get("start") or ():
-        if isinstance(first, dict) and set(space) <= set(first):
-            grid.add(tuple(_typed(first[name]) for name in space))
-    return len(grid) * len(seeds)
-
-
-def _typed(value: Any) -> str:
-    """0 and 0.0 are one setting."""
-    return repr(float(value)) if isinstance(value, int | float) else repr(value)
+def _constraints(survey: Survey) -> list[Notice]:
+    """How many points break which bound; and that nothing is recommended where all do."""
+    judged = survey.judged
+    broken = int((~judged.feasible).sum())
+    if not broken:
+        return []
+    by_bound = (judged.violation > 0).sum(axis=0).tolist()
+    which = ", ".join(
+        f"{each} ({count(n, 'point')})"
+        for each, n in zip(judged.constraints, by_bound, strict=True)
+        if n
+    )
+    if judged.none_feasible:
+        text = (
+            f"No point keeps the study's constraints on selection; broken are: {which}. The front "
+            f"is that of all {count(broken, 'point')}, and none of them is recommended."
+        )
+    else:
+        text = (
+            f"{broken} of {count(len(judged.feasible), 'point')} "
+            f"{'breaks' if broken == 1 else 'break'} a constraint of the study on selection: "
+            f"{which}. They are marked and are not on the front."
+        )
+    return [Notice(WARNING, text)]
 
 
 def _failed(run: Run) -> list[Notice]:
@@ -136,13 +137,25 @@ def _failed(run: Run) -> list[Notice]:
     return [Notice(WARNING, f"{count(len(failed), 'trial')} failed ({named}{more}): {said}.")]
 
 
-def _one_seed(survey: Survey) -> list[Notice]:
-    if least_seeds(survey) > 1:
+def _one_seed(run: Run, survey: Survey) -> list[Notice]:
+    alone = int((survey.points["n"] == 1).sum())
+    if not alone:
         return []
-    text = (
-        "One seed: the intervals are over examples only and say nothing about the chance in "
-        "training a router again; try several seeds before believing a difference."
-    )
+    if alone < len(survey.points):
+        text = (
+            f"{alone} of {count(len(survey.points), 'point')} {'has' if alone == 1 else 'have'} "
+            "one seed: the spread between seeds in their intervals is that of the other points."
+        )
+    elif run.routed:
+        text = (
+            "One seed: the intervals are over examples only and say nothing about the chance in "
+            "training a router again; try several seeds before believing a difference."
+        )
+    else:
+        text = (
+            "One seed and no routes of single examples: nothing is known of the chance in these "
+            "numbers, and their intervals have no width."
+        )
     return [Notice(WARNING, text)]
 
 
@@ -194,7 +207,10 @@ def _stopped(run: Run, survey: Survey) -> list[Notice]:
     if ended.empty:
         return []
     rule = run.study.get("stopping") or {}
-    length = int(trials.loc[trials["status"] == "COMPLETED", "epochs"].max())
+    completed = trials.loc[trials["status"] == "COMPLETED", "epochs"]
+    if completed.empty:
+        return []  # then the front is over stopped points, and says so
+    length = int(completed.max())
     spent, whole = int(trials["epochs"].sum()), length * len(trials)
     points = trials["point"].nunique()
     text = (
@@ -215,10 +231,8 @@ def _left_out(run: Run, survey: Survey) -> list[Notice]:
     shown = "; ".join(f"{one.label}: {one.reason}" for one in left[:_REASONS_SHOWN])
     more = len(left) - _REASONS_SHOWN
     rest = f"; and {more} more" if more > 0 else ""
-    text = (
-        f"{count(len(left), 'point')} left out of the front, which holds points whose "
-        f"replicates all completed ({shown}{rest})."
-    )
+    holds = "" if survey.partial else ", which holds points whose replicates all completed"
+    text = f"{count(len(left), 'point')} left out of the front{holds} ({shown}{rest})."
     return [Notice(WARNING, text)]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from analysis.load import Run
 from analysis.objectives import COST, OF_VECTOR, own_objectives
-from analysis.palette import COIN, EXPERT, FRONT, POINT, inline, kind_colour, styled
+from analysis.palette import BROKEN, COIN, EXPERT, FRONT, POINT, inline, kind_colour, styled
 from analysis.words import amount, number, percent
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def objective_figure(
     ends = ("", "_low", "_high")
     rows = [
         {
-            "kind": FRONT if row["on_front"] else POINT,
+            "kind": FRONT if row["on_front"] else POINT if row["feasible"] else BROKEN,
+            "breaks": row["breaks"],
             "point": str(row["point"]),
             "label": str(row["label"]),
             "chance": row["chance"],
@@ -92,6 +93,7 @@ def objective_figure(
     few = alt.Axis(tickCount=6)
     x, y = alt.X("x:Q", title=across, scale=scale, axis=few), alt.Y("y:Q", title=up, scale=scale)
     kinds = [FRONT, POINT] if yards is None else [FRONT, POINT, EXPERT, COIN]
+    kinds += [BROKEN] if any(row["kind"] == BROKEN for row in rows) else []
     colour = kind_colour(kinds, legend=alt.Legend(orient="top", title=None, columns=3))
     tooltip = [
         alt.Tooltip("label:N", title="settings"),
@@ -99,7 +101,7 @@ def objective_figure(
         alt.Tooltip("chance:Q", title="on the front", format=".0%"),
     ]
     layers = [] if yards is None else _yard_layers(yards, pair, x, y, colour)
-    for kind, size, opacity in ((POINT, 40, 0.8), (FRONT, 85, 1.0)):
+    for kind, size, opacity in ((POINT, 40, 0.8), (BROKEN, 50, 1.0), (FRONT, 85, 1.0)):
         mine = [row for row in rows if row["kind"] == kind]
         base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
@@ -109,7 +111,10 @@ def objective_figure(
             if len(objectives) == 2:
                 line = base.mark_line(strokeWidth=1.2, opacity=0.6)
                 layers.append(line.encode(order="x:Q"))
-        layers.append(base.mark_circle(size=size, opacity=opacity))
+        if any(row["breaks"] for row in mine):
+            layers.append(base.mark_point(size=size, opacity=opacity, strokeWidth=1.8))
+        else:
+            layers.append(base.mark_circle(size=size, opacity=opacity))
     return styled(alt.layer(*layers).properties(width=width, height=height))
 
 
@@ -149,6 +154,7 @@ def objective_rows(table: pd.DataFrame, objectives: Mapping[str, str]) -> list[d
             "point": row["point"],
             "label": row["label"],
             "chance": f"{percent(row['chance'])} %" if row["chance"] == row["chance"] else "",
+            "breaks": row["breaks"],
             "cells": [
                 {"value": _said(name, row[name]), "interval": _between(name, row)}
                 for name in objectives

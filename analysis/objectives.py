@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import resampling
+from analysis.constraints import judge
 from analysis.held import Measured, by_point, example_draws, seed_draws
 from analysis.load import Run, RunError
 from analysis.outcomes import Outcomes, Roster, outcomes, roster
@@ -53,7 +54,8 @@ def objective_front(
     A name is `score`, one of the task's metrics, `cost` (the study's vector) or `cost_VECTOR`. A
     row is a point: point, label; each objective on the quoted split with `_low` and `_high`, and
     as `selection_NAME`; `on_front`, decided by the means on selection, of equal points the first;
-    `chance`, the share of the resamples in which the point is on it. Draws are those of `survey`.
+    `chance`, the share of the resamples in which the point is on it; `feasible` and `breaks`, as
+    `fronts.points` has them. Draws are those of `survey`.
 
     Raises:
         RunError: no point is whole, an objective is not known, or the run has no routing table.
@@ -70,6 +72,8 @@ def objective_front(
         seen = outcomes(run, whole, side)
         weights = example_draws(run, seen, count, seed, stream)
         sides[stream] = {name: _measured(run, whole, seen, name, seeds, weights) for name in wanted}
+        if side == SELECTION:
+            judged = judge(run, whole, seen)
     chosen, quoted = sides[2], sides[3]
     columns: dict[str, Any] = {
         "point": [point.point for point in whole.points],
@@ -79,9 +83,11 @@ def objective_front(
         low, high = interval(values)
         columns |= {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
         columns[f"{SELECTION}_{name}"] = chosen[name][:, 0]
-    columns["on_front"] = _front(chosen, wanted, 0, twins=False)
-    drawn = [_front(chosen, wanted, b, twins=True) for b in range(1, 1 + count)]
+    may = judged.eligible
+    columns["on_front"] = _front(chosen, wanted, 0, may, twins=False)
+    drawn = [_front(chosen, wanted, b, may, twins=True) for b in range(1, 1 + count)]
     columns["chance"] = np.mean(drawn, axis=0) if drawn else np.nan
+    columns["feasible"], columns["breaks"] = judged.feasible, judged.breaks
     return pd.DataFrame(columns)
 
 
@@ -164,11 +170,18 @@ def _measured(
 
 
 def _front(
-    values: dict[str, Values], ways: dict[str, str], column: int, *, twins: bool
+    values: dict[str, Values],
+    ways: dict[str, str],
+    column: int,
+    eligible: NDArray[np.bool_],
+    *,
+    twins: bool,
 ) -> NDArray[np.bool_]:
-    """(P,) whether no other point is better in one objective and as good in all."""
+    """(P,) whether no other eligible point is better in one objective and as good in all."""
     import moocore
 
     table = np.column_stack([values[name][:, column] for name in ways])
     up = [way == _UP for way in ways.values()]
-    return np.asarray(moocore.is_nondominated(table, maximise=up, keep_weakly=twins), np.bool_)
+    on_front = eligible.copy()
+    on_front[eligible] = moocore.is_nondominated(table[eligible], maximise=up, keep_weakly=twins)
+    return on_front

@@ -7,13 +7,16 @@ split.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from analysis.cascades import LEVELS, CascadeFront, Values, candidates, cascade_front, confidence
+from analysis.constraints import constraints_of, judge, judge_curve
 from analysis.curves import BIASES, BiasCurve, Operating, bias_curve, curve_front, mean_curve
 from analysis.curves import spread_biases as spread
 from analysis.load import Run, RunError
-from analysis.outcomes import Point, roster
+from analysis.outcomes import Point, outcomes, roster
 from analysis.recorded import Examples, Experts, examples, expert_outputs, router_logits
 from mpc_router.costs import CostVector
 
@@ -22,7 +25,7 @@ SELECTION = "selection"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Cost-bias curves of every whole point of a run, and of its trials."""
+    """Cost-bias curves of every point of a run that can be judged, and of its trials."""
 
     points: tuple[Point, ...]
     chosen: tuple[BiasCurve, ...]
@@ -34,28 +37,48 @@ class Curves:
     trials: dict[str, tuple[BiasCurve, BiasCurve]]
     """By key: (on selection, quoted)."""
 
+    breaks: tuple[tuple[str, ...], ...]
+    """By point and bias, the names of the study's constraints that it breaks on selection."""
+
     def front(self) -> tuple[Operating, ...]:
-        """The front over all biases of all points; `Operating.curve` numbers `points`."""
-        return curve_front(self.chosen, self.quoted)
+        """The front over all biases of all points; `Operating.curve` numbers `points`.
+
+        It holds what keeps the study's constraints, if anything does.
+        """
+        return curve_front(self.chosen, self.quoted, breaks=self.breaks)
+
+    def barred(self) -> tuple[Operating, ...]:
+        """What would be on the front if the study had no constraints, and breaks one."""
+        if not any(not names for row in self.breaks for names in row):
+            return ()
+        names = self.breaks
+        open_front = curve_front(self.chosen, self.quoted)
+        marked = [replace(each, breaks=names[each.curve][self._place(each)]) for each in open_front]
+        return tuple(each for each in marked if each.breaks)
+
+    def _place(self, one: Operating) -> int:
+        return int(np.flatnonzero(self.chosen[one.curve].biases == one.bias)[0])
 
 
 def bias_curves(
     run: Run, *, split: str | None = None, vector: str | None = None, count: int = BIASES
 ) -> Curves:
-    """Curves of the points whose replicates all completed, from their routing tables.
+    """Curves of the points that can be judged (see `roster`), from their routing tables.
 
     A point's biases are spread over the logits of all its seeds on selection. `split` is the quoted
     one, `vector` the name of a cost vector, `count` the most biases of a curve.
 
     Raises:
-        RunError: no point is whole, or a table lacks rows.
+        RunError: no point can be judged, or a table lacks rows.
     """
     whole = roster(run)
     reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
     logits = {side: router_logits(run, whole.keys, side) for side in reader.sides}
     trials: dict[str, tuple[BiasCurve, BiasCurve]] = {}
     chosen, quoted = [], []
-    for point in whole.points:
+    breaks: list[tuple[str, ...]] = []
+    judged = judge(run, whole, outcomes(run, whole, SELECTION)) if constraints_of(run) else None
+    for number, point in enumerate(whole.points):
         price = reader.price(point.point)
         biases = spread([logits[SELECTION][key] for key in point.keys], price, count=count)
         for key in point.keys:
@@ -74,7 +97,19 @@ def bias_curves(
             trials[key] = (pair[0], pair[-1])
         chosen.append(mean_curve([trials[key][0] for key in point.keys]))
         quoted.append(mean_curve([trials[key][1] for key in point.keys]))
-    return Curves(points=whole.points, chosen=tuple(chosen), quoted=tuple(quoted), trials=trials)
+        if judged is None:
+            breaks.append(("",) * len(biases))
+            continue
+        own = [trials[key][0] for key in point.keys]
+        vectors = run.sets[run.set_of_point[point.point]].vectors
+        breaks.append(judge_curve(judged, number, chosen[-1], own, vectors))
+    return Curves(
+        points=whole.points,
+        chosen=tuple(chosen),
+        quoted=tuple(quoted),
+        trials=trials,
+        breaks=tuple(breaks),
+    )
 
 
 def cascades(
@@ -91,8 +126,8 @@ def cascades(
     unless `joint`.
 
     Raises:
-        RunError: the task is a regression (no confidence to decide by), no point is whole, or a
-            table lacks rows.
+        RunError: the task is a regression (no confidence to decide by), no point can be judged, or
+            a table lacks rows.
     """
     if run.task.regression:
         raise RunError(

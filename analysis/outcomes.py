@@ -1,63 +1,28 @@
-"""The tables of a run as arrays: which points are whole, and who predicted what on a split.
+"""The tables of a run as arrays: who predicted what on a split.
 
 Letters: L trials, P points, N examples, K experts.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.load import Run, RunError
+from analysis.roster import LeftOut as LeftOut
+from analysis.roster import Point as Point
+from analysis.roster import Roster as Roster
+from analysis.roster import roster as roster
+from analysis.roster import setting_text as setting_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Values = NDArray[np.float64]
 _NO_ROUTE: Final = 255
-_COMPLETED: Final = "COMPLETED"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A configuration whose replicates all ended as they should."""
-
-    point: str
-    label: str
-    """Its searched settings in words: `alpha 0.01, beta 0.1`."""
-
-    settings: dict[str, Any]
-    seeds: tuple[int, ...]
-    keys: tuple[str, ...]
-    """Its trials, in the order of `seeds`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """A point that takes no part in a front, and why."""
-
-    point: str
-    label: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
-    """Which points of a run can be judged, in the order of their settings."""
-
-    points: tuple[Point, ...]
-    left_out: tuple[LeftOut, ...]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """All trials of all points, point after point."""
-        return tuple(key for point in self.points for key in point.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,93 +66,6 @@ class Outcomes:
 
     own: tuple[tuple[int, ...], ...]
     """(L,) the experts that each trial routes between, numbers among all of the run."""
-
-
-def settings_label(settings: dict[str, Any]) -> str:
-    """Settings in words."""
-    return (
-        ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items()) or "as set"
-    )
-
-
-def setting_text(value: Any) -> str:
-    """A setting in words: a number with three digits (the trial's configuration has them all), a
-    list in brackets."""
-    if isinstance(value, float | np.floating):
-        return f"{value:.3g}" if abs(float(value)) < 1000 else f"{value:g}"
-    if isinstance(value, tuple | list | np.ndarray):
-        return f"[{', '.join(map(setting_text, value))}]"
-    return str(value)
-
-
-@lru_cache(maxsize=4)
-def roster(run: Run) -> Roster:
-    """Sort a run's points into those whose replicates all completed, and the others.
-
-    Raises:
-        RunError: not one point is whole; the message counts the trials by status.
-    """
-    seeds = run.study.get("seeds")
-    expected = len(seeds) if isinstance(seeds, list) else 1
-    raced = int(run.study.get("racing") or 0)
-    ordered = run.trials.sort_values(["point", "seed"])
-    status, seed, key = (ordered[name].tolist() for name in ("status", "seed", "key"))
-    columns = {name: ordered[name].tolist() for name in run.settings}
-    points: list[Point] = []
-    left_out: list[LeftOut] = []
-    numbered = groupby(range(len(ordered)), key=ordered["point"].astype(str).tolist().__getitem__)
-    for name, rows in numbered:  # lists, for a table of ten thousand points is slow row by row
-        mine = list(rows)
-        settings = {column: _plain(values[mine[0]]) for column, values in columns.items()}
-        label = settings_label(settings)
-        reason = _why_not_whole([str(status[row]) for row in mine], expected, raced)
-        if reason:
-            left_out.append(LeftOut(point=name, label=label, reason=reason))
-            continue
-        point = Point(
-            point=name,
-            label=label,
-            settings=settings,
-            seeds=tuple(int(seed[row]) for row in mine),
-            keys=tuple(str(key[row]) for row in mine),
-        )
-        points.append(point)
-    if not points:
-        raise RunError(_nothing_whole(run))
-    points.sort(key=lambda point: (*map(_order, point.settings.values()), point.point))
-    return Roster(points=tuple(points), left_out=tuple(left_out))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return tuple(value.tolist())
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _order(value: Any) -> tuple[int, float, str]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if number else (1, 0.0, str(value))
-
-
-def _why_not_whole(ended: list[str], expected: int, raced: int) -> str:
-    status = Counter(ended)
-    others = [f"{count} {name}" for name, count in sorted(status.items()) if name != _COMPLETED]
-    if others:
-        return f"{', '.join(others)} of {len(ended)}"
-    if len(ended) < expected:
-        how = "raced with" if len(ended) == raced else "ended so far:"
-        return f"{how} {len(ended)} of {expected} seeds"
-    return ""
-
-
-def _nothing_whole(run: Run) -> str:
-    counts = Counter(str(one) for one in run.trials["status"])
-    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no trial"
-    reasons = run.trials.loc[run.trials["status"] == "FAILED", "reason"].dropna()
-    example = f"; a failed one says: {reasons.iloc[0]}" if len(reasons) else ""
-    return (
-        f"{run.path / 'trials.parquet'}: no point whose replicates all completed ({found}){example}"
-    )
 
 
 def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) -> Outcomes:

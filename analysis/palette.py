@@ -25,6 +25,7 @@ FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', A
 FRONT, POINT = "front", "other points"
 EXPERT, COIN, BEST = "experts", "random mix", "oracle"
 CASCADE, BIASED = "cascades", "biased routers"
+BROKEN = "breaks a constraint"
 MOST_NAMED: Final = 3
 """Settings that name a point; points of more go by their own names."""
 
@@ -57,7 +58,7 @@ def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.C
     import altair as alt
 
     colours = {FRONT: ACCENT, POINT: OTHER, EXPERT: INK, COIN: MIX, BEST: ORACLE}
-    colours |= {CASCADE: "#7b5ea7", BIASED: "#d9a21b"}
+    colours |= {CASCADE: "#7b5ea7", BIASED: "#d9a21b", BROKEN: "#c0507f"}
     domain = list(colours)[:5] if kinds is None else kinds
     shared = alt.Legend(orient="top", title=None, columns=3, symbolType="circle", symbolOpacity=1)
     return alt.Color(

@@ -184,7 +184,8 @@ def trials(
 ) -> list[FrozenTrial]:
     """The points as Optuna's trials: settings by name, values in the order of the objectives.
 
-    A column `state`, where there is one, names each one's state; values are those of the COMPLETE.
+    A column `state`, where there is one, names each one's state; values, and what a column
+    `constraints` holds, are those of the COMPLETE.
     """
     from optuna.trial import TrialState, create_trial
 
@@ -199,6 +200,7 @@ def trials(
                 params={name: _value(row[name], kinds[name]) for name in names},
                 distributions=kinds,
                 values=[float(row[objective]) for objective in objectives] if whole else None,
+                constraints=row.get("constraints") if whole else None,
             )
         )
     return found

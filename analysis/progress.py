@@ -55,7 +55,7 @@ def history(run: Run, survey: Survey) -> pd.DataFrame:
     A row a point that trained to the end, after a first row of nothing: trials, epochs and hours
     spent until then (those of stopped and failed trials too; a pack's time is shared by its trials
     by their epochs), and the hypervolume on selection under the survey's reference. Points are
-    those of the survey.
+    those of the survey that its front may hold.
 
     Raises:
         RunError: the run's trials name no packs.
@@ -77,7 +77,8 @@ def history(run: Run, survey: Survey) -> pd.DataFrame:
         }
     )
     by_point = spent.groupby("point", sort=False).sum().cumsum()
-    known = survey.points.set_index(survey.points["point"].astype(str))
+    eligible = survey.points[survey.judged.eligible]
+    known = eligible.set_index(eligible["point"].astype(str))
     order = [point for point in by_point.index if point in known.index]
     chosen = known.loc[order]
     volumes = hypervolume_history(
@@ -95,13 +96,16 @@ def history(run: Run, survey: Survey) -> pd.DataFrame:
 def surfaces(run: Run, survey: Survey) -> tuple[Surface, ...]:
     """What a quarter, half and three quarters of the seeds attain, on the quoted split.
 
-    A seed's points are those of the survey. With fewer than three seeds quartiles say nothing.
+    A seed's points are those of the survey that its front may hold, with the trials that took
+    part; where points lack seeds those count that all points have. With fewer than three seeds
+    quartiles say nothing.
 
     Raises:
         RunError: fewer than three seeds.
     """
-    trials = run.trials[run.trials["point"].astype(str).isin(survey.points["point"].astype(str))]
-    seeds = trials["seed"].unique()
+    eligible = survey.points[survey.judged.eligible]
+    seeds = sorted(set.intersection(*map(set, eligible["seeds"])))
+    trials = run.trials[run.trials["point"].astype(str).isin(eligible["point"].astype(str))]
     if len(seeds) < 3:
         raise RunError(
             f"{run.name}: {len(seeds)} seeds; what a share of the seeds attains needs three or more"

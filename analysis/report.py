@@ -41,7 +41,7 @@ def write_report(
     The file appears whole or not at all.
 
     Raises:
-        RunError: the folder cannot be read, or no point is whole.
+        RunError: the folder cannot be read, or no point can be judged.
     """
     from analysis import schema
     from analysis.load import load_run
@@ -70,6 +70,7 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
 
     from analysis import abstract, contents
     from analysis.answers import answers
+    from analysis.constraints import bounds
     from analysis.fronts import survey as take
     from analysis.notices import notices
     from analysis.palette import MOST_NAMED
@@ -99,6 +100,7 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, found),
         front=contents.front_rows(run, survey),
+        bounds=bounds(survey.judged.constraints),
         named=len(run.settings) > MOST_NAMED,
         offers=contents.offer_rows(run, found),
         rivals=contents.rival_rows(run, found),
@@ -183,7 +185,7 @@ def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | No
     """Every picture as .svg, .pdf and .png in a folder; gives the files.
 
     Raises:
-        RunError: no point is whole.
+        RunError: no point can be judged.
     """
     from analysis.answers import answers
     from analysis.fronts import survey as take

@@ -187,12 +187,34 @@ class Batches:
         self._journal.append("asked", batch=-1, points=[], packs=[pack], decisions=[decision])
         self._due.appendleft(pack)
 
+    def conclude(self) -> None:
+        """Journals that nothing of the front is left to follow up, where that is so: a budget that
+        was used up by the last trial leaves nothing undone."""
+        if self._follows_up_next and not self._to_follow_up():
+            self._follow_up()
+
+    @property
+    def _follows_up_next(self) -> bool:
+        """Whether all that was asked has ended, and the front is what is to be looked at next."""
+        state = self._journal.state
+        return not (
+            self._followed_up or self._due or self.left or not state.trials or state.unended()
+        )
+
     def _follow_up(self) -> None:
-        """Asks for what is missing of the points on the front, once all else has ended: of those
-        that trained to the end, or will if they lie on it."""
-        state, study = self._journal.state, self._study
-        if self._followed_up or self._due or self.left or not state.trials or state.unended():
+        """Asks for what is missing of the points on the front, once all else has ended."""
+        if not self._follows_up_next:
             return
+        missing = self._to_follow_up()
+        trials = [trial for point in missing for trial in missing[point]]
+        packs = self._planner.finishing(trials, packs=len(self._journal.state.packs))
+        self._journal.append("asked", batch=-1, points=[], packs=packs, following=list(missing))
+        self._due.extend(packs)
+
+    def _to_follow_up(self) -> dict[str, list[Trial]]:
+        """By point of the front the trials that it lacks: of those points that trained to the end,
+        or will if they lie on it."""
+        state, study = self._journal.state, self._study
         found = {point: result_of(state, point, study) for point in state.points}
         known = [
             point
@@ -201,12 +223,7 @@ class Batches:
             or (found[point].values and self._finishes and _ended_inside(state, point))
         ]
         front = rungs.front([found[point] for point in known], known, study.objectives)
-        missing = {point: self._missing(point) for point in front}
-        wanted = [point for point in front if missing[point]]
-        trials = [trial for point in wanted for trial in missing[point]]
-        packs = self._planner.finishing(trials, packs=len(state.packs))
-        self._journal.append("asked", batch=-1, points=[], packs=packs, following=wanted)
-        self._due.extend(packs)
+        return {point: trials for point in front if (trials := self._missing(point))}
 
     def _missing(self, point: str) -> list[Trial]:
         """Trials of a point that were stopped, and those of seeds that it never had."""

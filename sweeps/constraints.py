@@ -1,89 +1,21 @@
-"""What a point must keep to: caps and floors of what is reported, and no dead expert."""
+"""What a study file says of constraints: caps and floors of what is reported, no dead expert."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
+from analysis.bounds import BOUNDS
+from analysis.bounds import DEAD_EXPERTS as DEAD_EXPERTS
+from analysis.bounds import LEAST_SHARE as LEAST_SHARE
+from analysis.bounds import Constraint as Constraint
+from analysis.bounds import dead as dead
+from analysis.bounds import reported as reported
+from analysis.bounds import total as total
+from analysis.bounds import violations as violations
 from mpc_router.messages import quoted
 from sweeps.space import SpaceError, is_number, unknown
-
-DEAD_EXPERTS: Final = "dead_experts"
-"""Experts that hardly any example is routed to."""
-
-LEAST_SHARE: Final = 0.01
-"""Of the hard routes: an expert below it is dead."""
-
-_BOUNDS: Final = ("min", "max")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraint:
-    """Bounds of one value that is reported."""
-
-    name: str
-    """As objectives are named, or `dead_experts`."""
-
-    low: float | None = None
-    """`min`: at least so much."""
-
-    high: float | None = None
-    """`max`: at most so much."""
-
-    def violation(self, value: float) -> float:
-        """How far a value breaks it, as a share of the bound; 0 or below is kept.
-
-        (value - max) / |max|, or (min - value) / |min|, the greater where both are given. So a cost
-        10 % above its cap and a score 10 % under its floor weigh alike. A bound of 0 has no share:
-        there the plain difference counts. What has no value breaks it infinitely.
-        """
-        if math.isnan(value):
-            return math.inf
-        found = []
-        if self.high is not None:
-            found.append((value - self.high) / (abs(self.high) or 1.0))
-        if self.low is not None:
-            found.append((self.low - value) / (abs(self.low) or 1.0))
-        return max(found)
-
-    def plain(self) -> dict[str, float]:
-        """The way YAML has it."""
-        bounds = {"min": self.low, "max": self.high}
-        return {bound: value for bound, value in bounds.items() if value is not None}
-
-
-def violations(
-    constraints: Sequence[Constraint],
-    values: Mapping[str, float],
-    shares: Sequence[Sequence[float]],
-) -> dict[str, float]:
-    """How far a point breaks each constraint, by name; 0 or below is kept.
-
-    Args:
-        constraints: the study's.
-        values: means over the point's replicates by the name of what is bounded (`reported`).
-        shares: hard routes' share by expert, one a replicate; dead experts are a mean as well.
-    """
-    counted = {**values, DEAD_EXPERTS: fmean(map(dead, shares)) if shares else math.nan}
-    return {each.name: each.violation(counted[each.name]) for each in constraints}
-
-
-def total(found: Mapping[str, float]) -> float:
-    """How far a point is from keeping all: the sum over those that it breaks; 0 is feasible."""
-    return math.fsum(max(0.0, each) for each in found.values())
-
-
-def dead(share: Sequence[float]) -> int:
-    """Experts with less than 1 % of the routes."""
-    return sum(each < LEAST_SHARE for each in share)
-
-
-def reported(constraints: Sequence[Constraint]) -> tuple[str, ...]:
-    """The values that the constraints need of reports, named as objectives are."""
-    return tuple(each.name for each in constraints if each.name != DEAD_EXPERTS)
 
 
 def constraints_of(given: Mapping[Any, Any]) -> tuple[Constraint, ...]:
@@ -101,8 +33,8 @@ def _constraint(name: str, bounds: Any) -> Constraint:
             f"constraints.{name} is {quoted(bounds)}; write {{max: number}} or {{min: number}}"
         )
     for bound, value in bounds.items():
-        if bound not in _BOUNDS:
-            raise SpaceError(unknown(f"bound of constraints.{name}", bound, _BOUNDS))
+        if bound not in BOUNDS:
+            raise SpaceError(unknown(f"bound of constraints.{name}", bound, BOUNDS))
         if not is_number(value) or not math.isfinite(value):
             raise SpaceError(f"constraints.{name}.{bound} is {quoted(value)}, but must be a number")
     low, high = bounds.get("min"), bounds.get("max")

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -27,6 +27,7 @@ from rich.text import Text
 
 from mpc_router.console import LastingConsole
 from mpc_router.messages import printable
+from sweeps.constraints import Constraint
 from sweeps.journal import Journal
 from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Message, Pack
 from sweeps.signals import tell
@@ -57,6 +58,7 @@ class Display:
         self._objectives: Mapping[str, str] = {}
         self._trials = 0
         self._vector = ""
+        self._constraints: Sequence[Constraint] = ()
         self._began = time.monotonic()
         self._step = ("", 0.0)
         self._stopping = False
@@ -70,9 +72,17 @@ class Display:
         lines = map(printable, text.split("\n"))  # a reason may have several
         self.console.print(Text("\n".join(lines), style=style))
 
-    def study(self, objectives: Mapping[str, str], cost_vector: str, *, trials: int) -> None:
-        """What the front is made of, and how many trials there will be."""
+    def study(
+        self,
+        objectives: Mapping[str, str],
+        cost_vector: str,
+        *,
+        trials: int,
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        """What the front is made of and must keep to, and how many trials there will be."""
         self._objectives, self._vector, self._trials = objectives, cost_vector, trials
+        self._constraints = constraints
         self._began = time.monotonic()
 
     def opened(self, journal: Journal) -> None:
@@ -140,7 +150,7 @@ class Display:
         a twentieth of the run's."""
         began = time.monotonic()
         if began >= self._best_due:
-            self._best = front(state, self._objectives, self._vector)
+            self._best = front(state, self._objectives, self._vector, self._constraints)
             took = time.monotonic() - began
             self._best_due = began + REST * took if took > SHORT else 0.0
         return self._best
@@ -299,8 +309,9 @@ def tally(state: State) -> Counter[str]:
 
 def front_table(standings: list[Standing]) -> Table:
     """The front so far, on selection; the dearest rows are left out where it is long."""
+    broken = bool(standings) and bool(standings[0].breaks)
     table = Table(
-        title="front so far (selection)",
+        title=f"front so far (selection){'; no point keeps the constraints' if broken else ''}",
         title_justify="left",
         title_style="dim",
         box=box.SIMPLE_HEAD,
@@ -309,13 +320,14 @@ def front_table(standings: list[Standing]) -> Table:
     if not standings:
         return table
     first = standings[0]
-    for name in (*first.values, *first.point.settings, "epoch"):
+    for name in (*first.values, *first.point.settings, "epoch", *(["breaks"] if broken else [])):
         table.add_column(Text(printable(name)), justify="right")
     for each in standings[:FRONT_ROWS]:
         table.add_row(
             *(f"{value:.4f}" for value in each.values.values()),
             *(Text(printable(_short(value))) for value in each.point.settings.values()),
             str(each.epoch),
+            *([Text(", ".join(each.breaks))] if broken else []),
         )
     if len(standings) > FRONT_ROWS:
         table.caption = f"and {len(standings) - FRONT_ROWS} more"
@@ -355,11 +367,12 @@ def _ends(standings: list[Standing]) -> str:
     """The cheapest and the dearest of the front, in words."""
     if not standings:
         return ""
+    broken = " (no point keeps the constraints)" if standings[0].breaks else ""
     ends = [standings[0], standings[-1]] if len(standings) > 1 else standings
     said = [
         ", ".join(f"{name} {value:.4f}" for name, value in each.values.items()) for each in ends
     ]
-    return f": {' to '.join(said)}"
+    return f"{broken}: {' to '.join(said)}"
 
 
 def _epochs(config: str) -> int:

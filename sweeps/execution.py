@@ -193,6 +193,7 @@ def _train(
             ledger.interrupt_all(reason)
             clear(journal.path.parent)  # of workers that were ended while they wrote
             batches.tell()
+            batches.conclude()
             batches.show(running=False)
             unended = len(journal.state.unended())
             whole = not unended and batches.complete

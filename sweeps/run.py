@@ -1,6 +1,7 @@
 """`python -m sweeps.run STUDY [key=value ...]`: from a study to a Pareto front.
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
+5 a budget was spent before everything was trained, whether trials failed or not; --resume goes on;
 130, 143 and 129 stopped by SIGINT, SIGTERM and SIGHUP.
 """
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from sweeps.run_folder import RunFolder
     from sweeps.state import State
     from sweeps.study import Study
+
+
+_FAILED, _SPENT = 4, 5
+"""Exit codes of a run that is done, and of one whose budget was spent before that."""
 
 
 @command("sweep")
@@ -323,7 +328,12 @@ def _sweep(
 
     study = planner.study
     points = study.search.points if study.proposes else len(study.points())
-    display.study(study.objectives, study.cost_vector, trials=points * len(study.first_seeds))
+    display.study(
+        study.objectives,
+        study.cost_vector,
+        trials=points * len(study.first_seeds),
+        constraints=study.constraints,
+    )
     failure: SweepError | OSError | None = None
     outcome: Outcome | None = None
     try:
@@ -346,7 +356,8 @@ def _sweep(
         )
         return EXIT_CODES[signal.Signals(outcome.signal)]
     _show(args, run)
-    if outcome.used_up and not outcome.lost and outcome.left:
+    spent = outcome.used_up is not None and not outcome.lost and outcome.left
+    if spent:
         tell(_spent(outcome, run))
     elif outcome.unended or outcome.unasked:
         reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
@@ -356,8 +367,7 @@ def _sweep(
         )
     if outcome.failed:
         tell(f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why")
-        return 4
-    return 0
+    return _SPENT if spent else _FAILED if outcome.failed else 0
 
 
 def _spent(outcome: Outcome, run: Path) -> str:

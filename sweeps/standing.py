@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
+from sweeps.constraints import Constraint
 from sweeps.records import FAILED, SELECTION, STOPPED, Point
+from sweeps.rungs import means
 from sweeps.state import State
 
 
@@ -22,12 +23,21 @@ class Standing:
     epoch: int
     """The least of its replicates'."""
 
+    breaks: tuple[str, ...] = ()
+    """The names of the study's constraints that it breaks."""
 
-def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list[Standing]:
+
+def front(
+    state: State,
+    objectives: Mapping[str, str],
+    cost_vector: str,
+    constraints: Sequence[Constraint] = (),
+) -> list[Standing]:
     """Points that no other point beats in one objective and equals or beats in the rest.
 
     Sorted by the last objective. Points with a failed replicate, one that was stopped early, or one
-    that has reported nothing yet, are left out.
+    that has reported nothing yet, are left out; and those that break a constraint, as long as
+    others keep all.
     """
     last = {key: report for (key, split), report in state.latest.items() if split == SELECTION}
     replicates: dict[str, list[str]] = {}
@@ -41,22 +51,27 @@ def front(state: State, objectives: Mapping[str, str], cost_vector: str) -> list
         )
         if out or not keys or not all(key in last for key in keys):
             continue
-        mine = [last[key] for key in keys]
-        values = {
-            name: fmean(report.value(name, cost_vector) for report in mine) for name in objectives
-        }
+        reports = [last[key] for key in keys]
+        measured = means(reports, objectives, cost_vector, constraints)
         standings.append(
             Standing(
                 point=point,
-                values=values,
-                replicates=len(mine),
-                epoch=min(report.epoch for report in mine),
+                values=measured.values,
+                replicates=len(reports),
+                epoch=min(report.epoch for report in reports),
+                breaks=tuple(name for name, far in measured.violations.items() if not far <= 0),
             )
         )
+    if any(not each.breaks for each in standings):
+        standings = [each for each in standings if not each.breaks]
+    return _unbeaten(standings, objectives)
+
+
+def _unbeaten(standings: list[Standing], objectives: Mapping[str, str]) -> list[Standing]:
     kept: list[tuple[tuple[float, ...], Standing]] = []
     for losses, each in sorted(
         ((_losses(each, objectives), each) for each in standings), key=lambda pair: pair[0]
-    ):  # whoever beats a point comes before it
+    ):  # what beats a point comes before it
         if not any(_beats(other, losses) for other, _ in kept):
             kept.append((losses, each))
     final = list(objectives)[-1]

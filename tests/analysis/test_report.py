@@ -164,14 +164,6 @@ def test_failed_and_interrupted_trials_are_announced(written: WriteRun, tmp_path
     assert "2 points left out of the front" in text
 
 
-def test_trials_that_a_grid_still_owes_make_a_run_partial(
-    written: WriteRun, tmp_path: Path
-) -> None:
-    folder = written("early", points=((0.01, 0.001), (0.01, 0.1), (1.0, 0.001)))
-    text = _Page(write_report(folder, tmp_path / "r.html").read_text()).text
-    assert "Partial: 3 of 12 trials not there yet" in text
-
-
 @pytest.mark.parametrize("task", ["stsb", "mnli", "cola"])
 def test_every_kind_of_task_has_a_report(task: str, written: WriteRun, tmp_path: Path) -> None:
     page = write_report(written(task, task=task), tmp_path / "r.html").read_text()

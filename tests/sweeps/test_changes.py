@@ -40,7 +40,7 @@ def done(command: Command, tmp_path: Path) -> Path:
 @pytest.fixture
 def half(command: Command, tmp_path: Path) -> Path:
     """The same, of which a budget has left two packs."""
-    assert command(*GRID, "--name", "half", "budget.epochs=6") == 0
+    assert command(*GRID, "--name", "half", "budget.epochs=6") == 5
     found = tmp_path / "runs" / "half"
     assert 0 < len(state_of(found).unended()) < 9
     return found
@@ -100,7 +100,7 @@ def test_what_is_forced_is_recorded_and_forced_once(
 ) -> None:
     began = provenance(half)
     assert provenance(done)["changes"] == []
-    assert command("--resume", str(half), "budget.epochs=12", "--force", *QUIET) == 0
+    assert command("--resume", str(half), "budget.epochs=12", "--force", *QUIET) == 5
     assert "--force: code was" in capsys.readouterr().err
     assert state_of(half).unended()
     assert command("--resume", str(half), MORE, *QUIET) == 0
@@ -185,7 +185,7 @@ def test_what_is_no_edit_of_the_study_is_written_anew(
     half: Path, command: Command, how: str
 ) -> None:
     path, began = half / "study.yaml", (half / "study.yaml").read_text()
-    assert command("--resume", str(half), "budget.epochs=12", *QUIET) == 0
+    assert command("--resume", str(half), "budget.epochs=12", *QUIET) == 5
     own = path.read_text()
     assert own != began
     texts = {
@@ -240,7 +240,7 @@ def test_with_other_data_a_done_run_writes_its_tables_anew_when_forced(
 
 
 def test_a_journal_of_before_is_resumed(half: Path, done: Path, command: Command) -> None:
-    assert command("--resume", str(half), "budget.epochs=12", *QUIET) == 0
+    assert command("--resume", str(half), "budget.epochs=12", *QUIET) == 5
     path = half / "journal.jsonl"
     events = list(read(path))
     assert sum("forced" in event for event in events) == 1

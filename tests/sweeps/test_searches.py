@@ -13,8 +13,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from analysis.fronts import survey
+from analysis.load import load_run
 from sweeps import rungs
-from sweeps.batches import Batches
+from sweeps.batches import Batches, result_of
 from sweeps.display import tally
 from sweeps.journal import line_of, read
 from sweeps.records import (
@@ -353,7 +355,7 @@ def test_a_budget_that_is_used_up_ends_clean_and_a_larger_one_goes_on_to_the_sam
     budget: str,
     said: str,
 ) -> None:
-    assert search(command, budget, name="b") == 0
+    assert search(command, budget, name="b") == 5
     run = tmp_path / "runs" / "b"
     text = capsys.readouterr().err
     assert said in text
@@ -366,7 +368,7 @@ def test_a_budget_that_is_used_up_ends_clean_and_a_larger_one_goes_on_to_the_sam
         routed = {row["key"] for row in rows(run, "routing")}
         assert routed == {trial["key"] for trial in trials if trial["status"] == STOPPED}
         assert {trial.state.name for trial in view(run).trials} == {"WAITING", "COMPLETE"}
-    assert command("--resume", str(run), "--no-report", "--quiet") == 0
+    assert command("--resume", str(run), "--no-report", "--quiet") == 5
     assert "is used up" in capsys.readouterr().err
     name = budget.partition("=")[0]
     assert command("--resume", str(run), f"{name}=1000000", "--no-report", "--quiet") == 0
@@ -517,11 +519,63 @@ def test_batches_of_nothing_new_do_not_end_a_search(
     assert len(state.points) == 2
 
 
+def test_a_budget_that_is_used_up_by_the_last_epoch_leaves_nothing_to_resume(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("mrpc_grid", "pool=sample", "epochs=2", "alpha=0.05", "beta=0.1", "seeds=[0, 1]")
+    race = ("racing=1", "seeds=[0, 1]", "search.points=3", "stopping.method=none", "epochs=2")
+    searched = ("mrpc_pareto", "pool=sample", "search.method=random", *race)
+    assert command(*words, "budget.epochs=4", "--name", "g", "--no-report", "--quiet") == 0
+    assert "is used up" not in capsys.readouterr().err
+    assert state_of(tmp_path / "runs" / "g").closed == "done"
+    assert command(*searched, "--name", "w", "--no-report", "--quiet") == 0
+    spent = sum(trial["epochs"] for trial in rows(tmp_path / "runs" / "w", "trials"))
+    budget = f"budget.epochs={spent}"
+    assert command(*searched, budget, "--name", "r", "--no-report", "--quiet") == 0
+    state = state_of(tmp_path / "runs" / "r")
+    assert (state.closed, state.following) == ("done", ())
+    assert_same_tables(tmp_path / "runs" / "r", tmp_path / "runs" / "w")
+
+
+def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in SEARCH if not word.startswith("stopping.")]
+    bounds = "constraints={cost: {max: 6}, score: {min: 0.5}, dead_experts: {max: 0}}"
+    more = ("stopping.method=none", bounds, "--name", "c", "--no-report", "--quiet")
+    assert command(*words, *more) == 0
+    run = tmp_path / "runs" / "c"
+    state = state_of(run)
+    study = from_tree(state.study)
+    taken = survey(load_run(run), resamples=0)
+    judged = dict(zip(taken.points["point"], taken.judged.violation.tolist(), strict=True))
+    for point in state.points:
+        result = result_of(state, point, study)
+        assert judged[point] == pytest.approx(list(result.violations.values()))
+    front = dict(zip(taken.points["point"], taken.points["on_front"], strict=True))
+    searched = [result_of(state, point, study) for point in front]
+    chosen = rungs.front(searched, list(front), study.objectives)
+    assert set(chosen) == {point for point, there in front.items() if there}
+    capsys.readouterr()
+
+
+def test_a_spent_budget_exits_with_5_also_where_trials_failed(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("learning_rate={choice: [0.001, 1.0e30]}", "stopping.method=none")
+    words = [word for word in SEARCH if not word.startswith("stopping.")]
+    code = command(*words, *more, "budget.epochs=50", "--name", "x", "--no-report", "--quiet")
+    text = capsys.readouterr().err
+    assert "trials FAILED" in text
+    assert "budget.epochs of 50 is used up" in text
+    assert code == 5
+
+
 def test_a_budget_that_leaves_the_front_unfinished_says_so_and_goes_on(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = 2 * (6 * 1 + 2 * 2 + 1 * 1) * 2
-    assert command(*FINISHED, f"budget.epochs={whole}", "--name", "f", "--no-report") == 0
+    assert command(*FINISHED, f"budget.epochs={whole}", "--name", "f", "--no-report") == 5
     assert "points of the front were not followed up" in capsys.readouterr().err
     run = tmp_path / "runs" / "f"
     assert state_of(run).closed == "budget"

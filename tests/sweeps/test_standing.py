@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweeps.constraints import constraints_of
+from sweeps.display import front_table
 from sweeps.records import Message, Pack, Point, Report, Trial
 from sweeps.standing import front
 from sweeps.state import State, apply
@@ -67,3 +69,16 @@ def test_the_front_holds_exactly_the_points_that_nobody_beats(seed: int) -> None
     assert {each.epoch for each in found} == {2}
     costs = [each.values["cost"] for each in found]
     assert costs == sorted(costs)
+
+
+def test_the_live_front_holds_what_keeps_the_constraints_as_long_as_anything_does() -> None:
+    values = np.array([[[0.9, 9.0]], [[0.8, 5.0]], [[0.7, 4.0]]])
+    ways = {"score": "max", "cost": "min"}
+    capped = front(told(values), ways, "constants", constraints_of({"cost": {"max": 6}}))
+    assert [each.point.name for each in capped] == ["p2", "p1"]
+    assert all(each.breaks == () for each in capped)
+    none = front(told(values), ways, "constants", constraints_of({"cost": {"max": 1}}))
+    assert [each.point.name for each in none] == ["p2", "p1", "p0"]
+    assert all(each.breaks == ("cost",) for each in none)
+    assert "no point keeps the constraints" in str(front_table(none).title)
+    assert "constraints" not in str(front_table(capped).title)
