@@ -321,7 +321,7 @@ def test_help_comes_in_half_a_second_and_loads_no_framework() -> None:
         (["mrpc_grid", "--sample", "--force"], "--force goes with --resume RUN"),
         (["mrpc_grid", "--sample", "--debug", "--dry-run"], "--debug"),
         (["alpha=7", "--debug", "--key", "k", "--run", "runs/r"], "alpha=7"),
-        (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64"),
+        (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64, but must be auto, 0, or a"),
     ],
 )
 def test_what_would_be_passed_over_or_wait_for_ever_is_refused(
