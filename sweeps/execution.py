@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mpc_router.threads import cores
 from sweeps import worker
 from sweeps.batches import Batches
 from sweeps.display import Display
@@ -57,7 +57,7 @@ def share_of(study: Study, address: str | None) -> Share:
         SweepError: there is no such cluster, or it has no room.
     """
     if address is None:
-        resources: Mapping[str, float] = {"CPU": _cores(), "GPU": worker.gpus()}
+        resources: Mapping[str, float] = {"CPU": cores(), "GPU": worker.gpus()}
     else:
         from sweeps.supervisor import resources_of
 
@@ -132,13 +132,6 @@ class Outcome:
     def left(self) -> bool:
         """Whether something is left to do."""
         return bool(self.unended or self.unasked or self.unfinished)
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpc_router.messages import one_line
+from mpc_router.threads import sleep_while_waiting
 from sweeps.arguments import check_flags, mode, parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, tell, terminable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    sleep_while_waiting()
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(given)
     try:

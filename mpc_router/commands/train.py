@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands.exits import DONE, FAILED, STOPPED, Halted, InputError, Parser, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     from mpc_router.checks import Places
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    sleep_while_waiting()
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(given)
     return ended(lambda: _command(args, given))

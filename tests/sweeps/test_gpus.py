@@ -16,12 +16,13 @@ import yaml
 
 from mpc_router.config import trial_config
 from mpc_router.stack import Lane
-from sweeps import driver, run, stacks, supervisor, worker
+from sweeps import driver, run, stacks, supervisor, trainable, worker
 from sweeps.environment import environment
 from sweeps.execution import share_of
 from sweeps.records import InputError, SweepError
 from sweeps.space import PackSettings, SpaceError
 from sweeps.study import Study, from_tree, load
+from sweeps.trainable import HIDE_GPUS
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "10.0.0.1:6379"
@@ -38,7 +39,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets how many processors and GPUs this machine has."""
 
     def has(*, cpus: int, gpus: int) -> None:
-        monkeypatch.setattr("sweeps.execution._cores", lambda: cpus)
+        monkeypatch.setattr("sweeps.execution.cores", lambda: cpus)
         monkeypatch.setattr(worker, "gpus", lambda: gpus)
 
     return has
@@ -150,36 +151,23 @@ WORKERS = """
 import json, os, sys
 import ray
 from sweeps import driver
-from sweeps.job import Job
-from sweeps.records import Pack
-from sweeps.trainable import PackTrainable
-from pathlib import Path
+from sweeps.trainable import HIDE_GPUS, own_gpus
 
-class Worker(PackTrainable):
-    def environ(self):
-        names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-        return [os.environ.get(name) for name in names]
+class Worker:
+    def looks(self):
+        return [own_gpus(), *(os.environ.get(name) for name in HIDE_GPUS)]
 
-driver.begin({"address": None, "count": 3, "cpus": 0.5, "gpus": 1, "folder": sys.argv[1]})
-job = Job(prepared={}, parts=Path(sys.argv[1], "parts"), checkpoints=Path(sys.argv[1]))
-config = {
-    "pack": json.dumps({"name": "pack00", "trials": [], "attempt": 1, "stopping": ""}),
-    "job": json.dumps(job.to_json()),
-    "away": "{}",
-}
-actor = ray.remote(Worker)
-workers = [actor.options(num_cpus=0.25, num_gpus=gpus).remote(config) for gpus in (1, 1, .5, .5, 0)]
-begun = ray.get([each.step.remote() for each in workers])
-seen = ray.get([each.environ.remote() for each in workers])
-found = [[json.loads(each["begun"])["gpus"], *environ] for each, environ in zip(begun, seen)]
-print(json.dumps([ray.cluster_resources()["GPU"], found]))
+driver.begin({"address": None, "count": 2, "cpus": 0.5, "gpus": 1, "folder": sys.argv[1]})
+worker = ray.remote(Worker)
+workers = [worker.options(num_cpus=0.1, num_gpus=gpus).remote() for gpus in (1, 0.5, 0.5, 0)]
+print(json.dumps([ray.cluster_resources()["GPU"], *ray.get([w.looks.remote() for w in workers])]))
 ray.shutdown()
 """
 
 
 @pytest.mark.slow
 def test_packs_of_a_node_get_gpus_of_their_own_and_who_asks_for_none_sees_none() -> None:
-    given = {name: value for name, value in os.environ.items() if "VISIBLE_DEVICES" not in name}
+    given = {name: value for name, value in os.environ.items() if name not in HIDE_GPUS}
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:  # sockets lie in there
         done = subprocess.run(
             [sys.executable, "-c", WORKERS, short],
@@ -188,14 +176,20 @@ def test_packs_of_a_node_get_gpus_of_their_own_and_who_asks_for_none_sees_none()
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
         )
     assert done.returncode == 0, done.stderr
-    claimed, workers = json.loads(done.stdout.splitlines()[-1])
-    assert claimed == 3
-    *sharing, without = workers
-    names = [gpus[0] for gpus, *_ in sharing]
-    assert len(set(names[:3])) == 3
-    assert names[2] == names[3]
-    assert [cuda for _, cuda, *_ in sharing] == names
+    claimed, alone, *sharing, without = json.loads(done.stdout.splitlines()[-1])
+    assert claimed == 2
+    assert sharing[0] == sharing[1]
+    assert {alone[0][0], sharing[0][0][0]} == {"0", "1"}
+    for [name], cuda, *_ in (alone, *sharing):
+        assert cuda == name
     assert without == [[], "", "-1", "-1"]
+
+
+def test_a_worker_hides_gpus_before_it_looks_at_its_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(KeyError, match="pack"):
+        trainable.PackTrainable({})
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
