@@ -20,8 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis import front, report
 from mpc_router import outputs, sample
 from sweeps import run
+from tests.sweeps.conftest import without_ray
 
 Refused = Callable[..., str]
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # one would be a line of its own
@@ -597,34 +599,24 @@ def test_no_network_is_said_within_seconds(glue: Path, tmp_path: Path, offline: 
         assert time.monotonic() - began < 60  # a busy machine takes long to import; no retries
 
 
-@pytest.mark.slow
-def test_a_table_cut_short_is_named_and_made_again_by_resume(tmp_path: Path) -> None:
+def test_a_table_cut_short_is_named_and_made_again_by_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_ray(monkeypatch)
     few = ["train_rows=64", "validation_rows=40", "expert_epochs=1", "epochs=1", "seeds=[0]"]
-    where = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-
-    def call(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    made = call("sweeps.run", "mrpc_grid", "--sample", "--name", "r", *few, *where, "--no-report")
-    assert made.returncode == 0, made.stderr
+    where = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--no-report"]
+    assert run.main(["mrpc_grid", "--sample", "--name", "r", *few, *where]) == 0
     folder = tmp_path / "out" / "r"
     for name in ("trials", "reports", "routing", "experts", "examples"):
         path = folder / f"{name}.parquet"
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-    for module in ("analysis.front", "analysis.report"):
-        done = call(module, str(folder))
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.count("\n") == 1, done.stderr
-        assert ".parquet" in done.stderr
+    capsys.readouterr()
+    for reader in (front.main, report.main):
+        assert reader([str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert ".parquet" in error
         assert not (folder / "report.html").exists()
-    again = call("sweeps.run", "--resume", str(folder), *where, "--no-report")
-    assert again.returncode == 0, again.stderr
-    assert call("analysis.front", str(folder)).returncode == 0
+    assert run.main(["--resume", str(folder), *where]) == 0
+    assert front.main([str(folder)]) == 0

@@ -142,9 +142,8 @@ def test_a_run_that_exists_is_refused_and_left_alone(
 
 
 @pytest.fixture
-def finished(command: Command, tmp_path: Path) -> Path:
-    assert sweep(command) == 0
-    return tmp_path / "runs" / "r"
+def finished(made_run: Callable[..., Path], tmp_path: Path) -> Path:
+    return made_run(tmp_path / "runs" / "r", "mrpc_grid", *FIX)
 
 
 def test_a_grid_ends_with_thirty_completed_trials_and_sound_tables(finished: Path) -> None:
