@@ -20,6 +20,7 @@ from mpc_router.experts import BertExpert
 from mpc_router.losses import task_loss
 from mpc_router.models import ModelError
 from mpc_router.tasks import Task
+from mpc_router.threads import cores
 
 Advance = Callable[[int], object]
 """Told after every batch how many batches were done: `Progress.advance` fits."""
@@ -189,10 +190,10 @@ def _optimizer(expert: nn.Module, learning_rate: float, weight_decay: float) -> 
 
 @contextlib.contextmanager
 def threads_for(width: int) -> Iterator[None]:
-    """One thread for an encoder of `width` features if it is small; as before on leaving."""
+    """One thread for an encoder of `width` features if it is small, else at most the cores that
+    this process may use; as before on leaving."""
     before = torch.get_num_threads()
-    if width <= SMALL_WIDTH:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1 if width <= SMALL_WIDTH else min(before, cores()))
     try:
         yield
     finally:

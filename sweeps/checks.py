@@ -112,11 +112,6 @@ def check_constraints(study: Study) -> None:
         ConfigError: it is not.
     """
     rule = study.search
-    if study.budget.gpu_hours is not None and not study.pack.gpus:
-        raise ConfigError(
-            f"budget.gpu_hours is {study.budget.gpu_hours:g}, but pack.gpus is 0, so none are ever "
-            "spent; set pack.gpus, or limit budget.time or budget.epochs"
-        )
     if rule.method == "grid":
         if study.constraints and study.stopping.method == "none":
             raise ConfigError(

@@ -76,6 +76,7 @@ def debug(
     display: Display,
     *,
     threads: int,
+    gpus: float = 0.0,
     before: Before | None = None,
 ) -> bool:
     """Trains the trial alone and prints its reports; False if it failed, or differs from `before`.
@@ -92,6 +93,7 @@ def debug(
             checkpoints=Path(folder) / CHECKPOINTS_FOLDER,
             measured={trial.prepared: ready.measured},
             threads=threads,
+            gpus=gpus,
         )
         pack = Pack(name="debug", trials=(trial,))
         with display:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -32,6 +33,7 @@ from sweeps import losses
 from sweeps.line import Line
 from sweeps.records import SweepError
 from sweeps.sessions import RAY
+from sweeps.space import packs_a_gpu
 from sweeps.trainable import PackTrainable
 
 LOOPBACK: Final = "127.0.0.1"
@@ -80,6 +82,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
         ray.init(
             address="local",  # what else runs on this machine is not ours
             num_cpus=max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
+            num_gpus=_gpus(wanted["count"], wanted["gpus"]),
             object_store_memory=100 * 2**20,
             include_dashboard=False,
             _temp_dir=f"{wanted['folder']}/{RAY}",
@@ -95,6 +98,11 @@ def begin(wanted: Mapping[str, Any]) -> None:
     found = ray.util.get_node_ip_address()
     if found != LOOPBACK:
         raise SweepError(f"Ray listens on {found} instead of {LOOPBACK}; it was stopped")
+
+
+def _gpus(count: int, gpus: float) -> int:
+    """How many so many packs take."""
+    return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
 
 
 def drive(line: Line, wanted: Mapping[str, Any]) -> None:
@@ -226,7 +234,7 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
         if "begun" in result:
             place = json.loads(result["begun"])
             node = self._name(place["node"], place["host"])
-            self._line.ask("started", pack=pack, node=node, pid=place["pid"])
+            self._line.ask("started", pack=pack, node=node, pid=place["pid"], gpus=place["gpus"])
             return str(FIFOScheduler.CONTINUE)
         reach.spread(self._run, result["files"])  # before the journal names them
         answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))

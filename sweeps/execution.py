@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpc_router.threads import cores
+from sweeps import worker
 from sweeps.batches import Batches
 from sweeps.display import Display
 from sweeps.job import Job
@@ -17,10 +18,17 @@ from sweeps.ledger import BUDGET, Ledger
 from sweeps.mending import clear
 from sweeps.plan import Planner
 from sweeps.preparation import Ready
-from sweeps.records import CHECKPOINTS_FOLDER, FAILED, PARTS_FOLDER, Message
+from sweeps.records import (
+    CHECKPOINTS_FOLDER,
+    FAILED,
+    PARTS_FOLDER,
+    InputError,
+    Message,
+    SweepError,
+)
 from sweeps.run_folder import STOP_FILE
 from sweeps.signals import CleanStop
-from sweeps.space import PackSettings
+from sweeps.space import PackSettings, packs_a_gpu
 from sweeps.study import Study
 from sweeps.worker import forget, run_pack
 
@@ -31,14 +39,71 @@ class Share:
 
     pack: PackSettings
     address: str | None
+    gpus: float
+    """Its share of a GPU: `pack.gpus`, where `auto` is decided."""
 
-    def workers(self) -> int:
-        """Packs at once: on this machine, or on the cluster that is joined."""
-        if self.address is None:
-            return max(1, int(_cores() / self.pack.cpus))
-        from sweeps.supervisor import capacity
+    workers: int
+    """Packs at once: on this machine, or on the cluster that is joined."""
 
-        return capacity(self.address, cpus=self.pack.cpus, gpus=self.pack.gpus)
+
+def share_of(study: Study, address: str | None) -> Share:
+    """What packs of the study get here, or on the cluster at the address.
+
+    Raises:
+        InputError: they would wait for a GPU for ever, or are to have one and none.
+        SweepError: there is no such cluster, or it has no room.
+    """
+    if address is None:
+        resources: Mapping[str, float] = {"CPU": cores(), "GPU": worker.gpus()}
+    else:
+        from sweeps.supervisor import resources_of
+
+        resources = resources_of(address)
+    place = "this machine" if address is None else f"the cluster at {address}"
+    cpus, available = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    gpus = study.pack.gpus_of(available, study.base.training.device)
+    if gpus and available < 1:
+        raise InputError(
+            f"pack.gpus is {gpus:g}, but there is no GPU on {place}; set pack.gpus=auto or "
+            "pack.gpus=0"
+        )
+    if not gpus:
+        check_without_gpus(
+            study, "pack.gpus is 0" if study.pack.gpus == 0 else _why_none(study, place)
+        )
+    room = int(cpus / study.pack.cpus)
+    if gpus:
+        room = min(room, int(available) * packs_a_gpu(gpus))
+    if room < 1 and address is not None:
+        raise SweepError(
+            f"{place} has no room for a pack of {study.pack.cpus:g} cpus and {gpus:g} gpus"
+        )
+    return Share(pack=study.pack, address=address, gpus=gpus, workers=max(1, room))
+
+
+def _why_none(study: Study, place: str) -> str:
+    """Why `auto` gives packs no GPU there."""
+    if study.base.training.device == "cpu":
+        return "device is 'cpu'"
+    return f"there is no GPU on {place}"
+
+
+def check_without_gpus(study: Study, why: str) -> None:
+    """Whether packs can do without GPUs.
+
+    Raises:
+        InputError: they are to use them.
+    """
+    if study.base.training.device == "cuda":
+        raise InputError(
+            f"device is 'cuda', but packs get no GPU, for {why}; set device=auto, or "
+            "pack.gpus=auto where there is one"
+        )
+    if study.budget.gpu_hours is not None:
+        raise InputError(
+            f"budget.gpu_hours is {study.budget.gpu_hours:g}, but {why}, so none are ever spent; "
+            "limit budget.time or budget.epochs"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +131,6 @@ class Outcome:
         return bool(self.unended or self.unasked or self.unfinished)
 
 
-def _cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
     """What all packs of a run share."""
     return Job(
@@ -81,6 +139,7 @@ def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
         checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
         measured={each.of.name: each.measured for each in ready},
         threads=share.pack.threads,
+        gpus=share.gpus,
         ranking=study.ranking,
     )
 
@@ -103,7 +162,7 @@ def train(
         workers = Workers(
             count=planner.workers,
             cpus=share.pack.cpus,
-            gpus=share.pack.gpus,
+            gpus=share.gpus,
             retries=share.pack.retries,
             timeout=share.pack.timeout,
             address=share.address,
@@ -165,7 +224,7 @@ def _train(
         display,
         ranking=study.ranking,
         budget=study.budget,
-        gpus=study.pack.gpus,
+        gpus=common.gpus,
         refresh=refresh,
     )
     reason = "the run broke off"

@@ -58,13 +58,13 @@ def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) 
 
     Of a search `planned` is its first batch: the others are taken to be like it.
     """
-    workers = share.workers()
-    measured = _measured(planned.packs, ready, threads=share.pack.threads)
+    workers = share.workers
+    measured = _measured(planned.packs, ready, share)
     for pack in planned.packs:
         points = dict.fromkeys(trial.point for trial in pack.trials)
         trials = f"{len(pack.trials)} trial{'' if len(pack.trials) == 1 else 's'}"
         print(f"{pack.name}: {trials}, points {' '.join(points)}")
-    print(_whole(study, planned, workers))
+    print(_whole(study, planned, share))
     for line in start_lines(study):
         print(line)
     rungs = _Rungs.of(study, planned)
@@ -97,7 +97,7 @@ def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) 
 
 
 def _measured(
-    packs: Sequence[Pack], ready: Sequence[Ready], *, threads: int
+    packs: Sequence[Pack], ready: Sequence[Ready], share: Share
 ) -> dict[str, Measurement]:
     """How long trials of each set take, by the set's name; some of the first pack's are trained."""
     inputs = {each.of.name: each.inputs for each in ready}
@@ -108,17 +108,22 @@ def _measured(
                 continue
             mine = tuple(trial for trial in pack.trials if trial.prepared == name)
             alone = dataclasses.replace(pack, trials=mine)
-            found[name] = measured_steps(alone, inputs[name], threads=threads)
+            found[name] = measured_steps(
+                alone, inputs[name], threads=share.pack.threads, gpus=share.gpus
+            )
     return found
 
 
-def _whole(study: Study, planned: Plan, workers: int) -> str:
-    """Points, seeds, trials and packs, of all batches."""
+def _whole(study: Study, planned: Plan, share: Share) -> str:
+    """Points, seeds, trials and packs, of all batches, and the workers."""
+    workers = f"{share.workers} workers"
+    if share.gpus:
+        workers += f" with {share.gpus:g} GPU each"
     seeds, packs = len(study.first_seeds), len(planned.packs)
     if not study.proposes:
         return (
             f"{len(planned.points)} points x {seeds} seeds = {len(planned.trials)} trials in "
-            f"{packs} packs on {workers} workers"
+            f"{packs} packs on {workers}"
         )
     rule, epochs = study.search, study.base.training.epochs
     trials = rule.points * seeds
@@ -127,8 +132,8 @@ def _whole(study: Study, planned: Plan, workers: int) -> str:
         f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
         f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of "
         f"{'up to ' if rule.points % rule.batch else ''}{rule.batch}"
-        f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers} "
-        "workers; shown is the first batch"
+        f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers}; "
+        "shown is the first batch"
     )
 
 

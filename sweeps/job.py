@@ -29,6 +29,9 @@ class Job:
     """Costs that the study brings along: by set, then by name."""
 
     threads: int = 1
+    gpus: float = 0.0
+    """Of a pack; one that has none trains on the processor, whatever torch sees."""
+
     ranking: Ranking | None = None
     """What packs that are brackets rank their points by."""
 
@@ -40,6 +43,7 @@ class Job:
             "checkpoints": str(self.checkpoints),
             "measured": {name: to_json(dict(each)) for name, each in self.measured.items()},
             "threads": self.threads,
+            "gpus": self.gpus,
             "ranking": self.ranking and self.ranking.to_json(),
         }
 
@@ -52,5 +56,6 @@ class Job:
             checkpoints=Path(data["checkpoints"]),
             measured={name: from_json(each) for name, each in data["measured"].items()},
             threads=data["threads"],
+            gpus=data["gpus"],
             ranking=data["ranking"] and Ranking.from_json(data["ranking"]),
         )

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from sweeps import rungs
 from sweeps.budget import Budget
@@ -90,10 +90,12 @@ class Ledger:
             gpu_hours=self._gpus * sum(self.state.trained.values()) / 3600,
         )
 
-    def started(self, pack: Pack, *, node: str | None = None) -> None:
-        """A pack runs, on the node of this name."""
+    def started(self, pack: Pack, *, node: str | None = None, gpus: Sequence[str] = ()) -> None:
+        """A pack runs, on the node of this name and on these of its GPUs."""
         keys = [trial.key for trial in pack.trials]
-        where = {} if node is None else {"node": node}
+        where: dict[str, Any] = {} if node is None else {"node": node}
+        if gpus:
+            where["gpus"] = list(gpus)
         self.journal.append("started", pack=pack.name, attempt=pack.attempt, keys=keys, **where)
         self._running[pack.name] = pack
         self.over.discard(pack.name)

@@ -17,6 +17,7 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     """`--debug`: the study's first point with its first seed; 0, or 4 where it failed."""
     from sweeps.debug import debug
     from sweeps.display import make_display
+    from sweeps.execution import share_of
     from sweeps.plan import trial_of
     from sweeps.preparation import prepare_sets
 
@@ -24,7 +25,9 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     point, config = study.first
     (ready,) = prepare_sets(study, origins.places(args), display, only=study.set_of(config).name)
     trial = trial_of(config, point, study.seeds[0], each=ready.of, prints=ready.prints)
-    return 0 if debug(trial, ready, display, threads=study.pack.threads) else 4
+    share = share_of(study, None)
+    sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus)
+    return 0 if sound else 4
 
 
 def replay_trial(args: argparse.Namespace) -> int:
@@ -36,6 +39,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     from sweeps.changes import refuse_other_data
     from sweeps.debug import Before, debug
     from sweeps.display import make_display
+    from sweeps.execution import share_of
     from sweeps.journal import check_opened, state_of
     from sweeps.preparation import prepare_sets
     from sweeps.study import from_tree
@@ -59,5 +63,6 @@ def replay_trial(args: argparse.Namespace) -> int:
     trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
     (ready,) = prepare_sets(study, origins.places(args), display, only=trial.prepared)
     refuse_other_data(state, (ready,))
-    sound = debug(trial, ready, display, threads=study.pack.threads, before=before)
+    share = share_of(study, None)
+    sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus, before=before)
     return 0 if sound else 4

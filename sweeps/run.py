@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from mpc_router.messages import quoted
 from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command, require, say_error
+from mpc_router.threads import sleep_while_waiting
 from sweeps.arguments import check_flags, mode, parser
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError, SweepError
 from sweeps.signals import EXIT_CODES, Terminated, tell, terminable
@@ -46,6 +47,7 @@ _FAILED, _SPENT = 4, 5
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    sleep_while_waiting()
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(given)
     try:
@@ -146,15 +148,14 @@ def _new_folder(args: argparse.Namespace, study: Study) -> Path:
 
 
 def _check_gpus(args: argparse.Namespace, study: Study) -> None:
-    """A pack that asks for more than there is would wait for ever; a cluster answers for itself."""
-    if args.address is not None or not study.pack.gpus:
-        return
-    from sweeps.worker import gpus
+    """Refuses before anything is prepared what this machine's GPUs cannot do; a cluster's are asked
+    for later."""
+    from sweeps.execution import check_without_gpus
 
-    if study.pack.gpus > gpus():
-        raise InputError(
-            f"pack.gpus is {study.pack.gpus:g}, but torch sees {gpus()} here; set pack.gpus=0"
-        )
+    if args.address is None:
+        _share(args, study)
+    elif study.pack.gpus == 0:
+        check_without_gpus(study, "pack.gpus is 0")
 
 
 def _end_orphans(display: Display) -> None:
@@ -167,9 +168,9 @@ def _end_orphans(display: Display) -> None:
 
 def _share(args: argparse.Namespace, study: Study) -> Share:
     """What a pack gets."""
-    from sweeps.execution import Share
+    from sweeps.execution import share_of
 
-    return Share(pack=study.pack, address=args.address)
+    return share_of(study, args.address)
 
 
 def _planner(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
@@ -177,9 +178,7 @@ def _planner(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
     from sweeps.plan import Planner
     from sweeps.preparation import prints_of
 
-    return Planner(
-        study=study, prints=prints_of(ready), workers=share.workers(), stack_key=stack_key
-    )
+    return Planner(study=study, prints=prints_of(ready), workers=share.workers, stack_key=stack_key)
 
 
 def _new(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:

@@ -13,6 +13,12 @@ from typing import Any, Final
 
 from mpc_router.messages import quoted
 
+AUTO: Final = "auto"
+"""Of `pack.gpus`: one where there are any, and the device is not the processor."""
+
+SMALLEST_SHARE: Final = 1e-4
+"""Of a GPU: Ray counts in these."""
+
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Of the units that a length of time may be given in."""
 
@@ -35,7 +41,9 @@ class PackSettings:
     """Points a pack holds at most, each with all replicates; 0: two packs a worker."""
 
     cpus: float = 1.0
-    gpus: float = 0.0
+    gpus: float | str = AUTO
+    """Its share of a GPU, 0 for none, or `auto`; a pack trains on one GPU at most."""
+
     retries: int = 2
     """Times that a pack is tried again whose worker or node died."""
 
@@ -54,16 +62,26 @@ class PackSettings:
             )
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
             raise SpaceError(f"pack.points is {quoted(self.points)}, but must be an integer from 0")
-        for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
-            if not is_number(value) or not math.isfinite(value) or value < 0:
-                raise SpaceError(f"pack.{name} is {quoted(value)}, but must be a number from 0")
+        if not is_number(self.cpus) or not math.isfinite(self.cpus) or self.cpus < 0:
+            raise SpaceError(f"pack.cpus is {quoted(self.cpus)}, but must be a number from 0")
         if self.cpus == 0:
             raise SpaceError("pack.cpus is 0, but a pack needs a share of a processor")
+        if self.gpus != AUTO and not _is_share(self.gpus):
+            raise SpaceError(
+                f"pack.gpus is {quoted(self.gpus)}, but must be {AUTO}, 0, or a share of a GPU "
+                f"from {SMALLEST_SHARE:g} to 1: a pack trains on one GPU at most"
+            )
 
     @property
     def threads(self) -> int:
         """Torch's, for a pack."""
         return max(1, int(self.cpus))
+
+    def gpus_of(self, available: float, device: str) -> float:
+        """GPUs of a pack that trains on `device`, where so many are available."""
+        if isinstance(self.gpus, str):
+            return 1.0 if available >= 1 and device != "cpu" else 0.0
+        return self.gpus
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> PackSettings:
@@ -97,6 +115,18 @@ def seconds(name: str, given: Any) -> Any:
         )
     parts = _PART.findall(given)
     return math.fsum(float(number) * SECONDS[unit] for number, unit in parts)
+
+
+def packs_a_gpu(gpus: float) -> int:
+    """Packs that share a GPU where each has `gpus` of it: Ray gives no pack parts of two."""
+    return math.floor(1 / gpus + 1e-9)
+
+
+def _is_share(value: object) -> bool:
+    """Whether it is 0, or a share of a GPU that Ray can count."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == 0 or SMALLEST_SHARE <= value <= 1
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

@@ -124,7 +124,14 @@ class Stack:
             for folder in (run.job.checkpoints, epochs.parent, epochs):
                 make_folder(folder)
         pieces = PIECES if saving else 1
-        self._training = events(trials, self._inputs, progress, checkpoints=epochs, pieces=pieces)
+        self._training = events(
+            trials,
+            self._inputs,
+            progress,
+            gpus=run.job.gpus,
+            checkpoints=epochs,
+            pieces=pieces,
+        )
         self._live = set(range(len(trials)))
         self._epochs = 0
         self._error: str | None = None
@@ -289,13 +296,14 @@ def events(
     inputs: Inputs,
     progress: Progress | None,
     *,
+    gpus: float = 0.0,
     checkpoints: Path | None = None,
     pieces: int = 1,
 ) -> Generator[EpochResult | LanesEnded, Any, None]:
     """The training of a stack; of a joint trial with its epochs in the folder, and with every batch
     in so many pieces."""
     lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
-    device = _device(lanes[0])
+    device = _device(lanes[0], gpus)
     if isinstance(inputs, JointInputs):
         return joint.train(
             lanes,
@@ -383,8 +391,9 @@ def reports(
     )
 
 
-def _device(lane: Lane) -> str:
+def _device(lane: Lane, gpus: float) -> str:
+    """Of a pack that has so many GPUs: one without takes none, whatever torch sees."""
     asked = lane.config.training.device
     if asked != "auto":
         return str(asked)
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if gpus and torch.cuda.is_available() else "cpu"

@@ -8,7 +8,8 @@ Events:
   differed from before and was let through by --force (`what`, `then`, `now`), if anything
 - `asked`: a batch of points with their trials and packs; of a search also its proposals; at its
   end which points are to be followed up, and in which packs
-- `started`: a pack on a worker, its attempt and its trials' keys
+- `started`: a pack on a worker, its attempt and its trials' keys; on Ray also its `node`, and the
+  `gpus` that it has of it, if any
 - `reported`: reports of a pack's trials
 - `unlike`: from an epoch on a pack gives other numbers than an interrupted attempt of it gave; what
   that one had reported, decided and ended of these trials from there on counts no more

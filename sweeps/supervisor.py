@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,11 +87,11 @@ def drive(
         _Supervisor(ray, wanted, batches, ledger, workers, stopped).run()
 
 
-def capacity(address: str, *, cpus: float, gpus: float) -> int:
-    """Packs that a running cluster has room for at once.
+def resources_of(address: str) -> Mapping[str, float]:
+    """What a running cluster has, by Ray's names: `CPU`, `GPU`, ...
 
     Raises:
-        SweepError: there is no such cluster, or it has no room.
+        SweepError: there is no such cluster.
     """
     found: Mapping[str, float] = {}
     with ray_process(address) as ray:
@@ -105,15 +105,7 @@ def capacity(address: str, *, cpus: float, gpus: float) -> int:
             found = data.get("found", found)
             ray.answer({"what": "room", "address": address})
             if word == "done":
-                break
-    room = found.get("CPU", 0.0) / cpus
-    if gpus:
-        room = min(room, found.get("GPU", 0.0) / gpus)
-    if room < 1:
-        raise SweepError(
-            f"the cluster at {address} has no room for a pack of {cpus:g} cpus and {gpus:g} gpus"
-        )
-    return int(room)
+                return found
 
 
 class _Supervisor:
@@ -216,11 +208,11 @@ class _Supervisor:
             return {"pack": dataclasses.asdict(pack), "over": False}
         return {"pack": None, "over": not self._out}  # whoever is out may be lost, and due again
 
-    def _started(self, pack: str, node: str, pid: int) -> None:
+    def _started(self, pack: str, node: str, pid: int, gpus: Sequence[str] = ()) -> None:
         self._spoke[pack] = self._moved = time.monotonic()
         self._unstarted = 0
         self._cancelled.clear()
-        self._ledger.started(self._out[pack], node=node)
+        self._ledger.started(self._out[pack], node=node, gpus=gpus)
 
     def _heard(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
         self._condemned.pop(pack, None)

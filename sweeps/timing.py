@@ -60,7 +60,7 @@ class Measurement:
 
 
 def measured_steps(
-    pack: Pack, inputs: Inputs, *, threads: int, seconds: float = 1.0
+    pack: Pack, inputs: Inputs, *, threads: int, gpus: float = 0.0, seconds: float = 1.0
 ) -> Measurement:
     """The first stack of the pack trains for some seconds; nothing is written.
 
@@ -70,7 +70,7 @@ def measured_steps(
     trials = [_gated(trial) if is_joint(trial) else trial for trial in stacks(pack)[0]]
     watch = _Stopwatch(seconds)
     try:
-        for _ in events(trials, inputs, watch):
+        for _ in events(trials, inputs, watch, gpus=gpus):
             pass
     except _Enough:
         pass

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray import tune
@@ -17,12 +17,28 @@ from cluster.reach import gather
 from sweeps.job import EPOCHS, Job
 from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
 
+HIDE_GPUS: Final = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HIP_VISIBLE_DEVICES": "-1",  # of AMD's; to them an empty list is none at all
+    "ROCR_VISIBLE_DEVICES": "-1",
+}
+
+
+def own_gpus() -> list[str]:
+    """The GPUs that Ray gives this worker, by their names on its node. Where it gives none, torch
+    sees none from now on: Ray lets who asks for none see all, and all would take the first."""
+    gpus = [str(each) for each in ray.get_gpu_ids()]
+    if not gpus:
+        os.environ.update(HIDE_GPUS)
+    return gpus
+
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
     """One pack on an actor; a step is one message of its worker."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins the pack."""
+        self._gpus = own_gpus()
         from sweeps.worker import run_pack  # with torch, which Ray's own process does without
 
         pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
@@ -51,7 +67,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         if not self._begun:
             self._begun = True
             place = {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
-            return {"begun": json.dumps({**place, "pid": os.getpid()}), "done": False}
+            begun = {**place, "pid": os.getpid(), "gpus": self._gpus}
+            return {"begun": json.dumps(begun), "done": False}
         drop, self._drop = self._drop, None
         try:
             message = self._messages.send(drop)

@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import analysis.front
-import analysis.report
+from analysis import front, report
 from mpc_router import outputs, sample
 from sweeps import run
+from tests.sweeps.conftest import without_ray
 
 Refused = Callable[..., str]
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # one would be a line of its own
@@ -604,26 +604,24 @@ def test_no_network_is_said_within_seconds(
     assert time.monotonic() - began < 60  # a busy machine takes long to import; no retries
 
 
-@pytest.mark.slow
 def test_a_table_cut_short_is_named_and_made_again_by_resume(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    without_ray(monkeypatch)
     few = ["train_rows=64", "validation_rows=40", "expert_epochs=1", "epochs=1", "seeds=[0]"]
-    where = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-
-    made = run.main(["mrpc_grid", "--sample", "--name", "r", *few, *where, "--no-report"])
-    assert made == 0
+    where = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--no-report"]
+    assert run.main(["mrpc_grid", "--sample", "--name", "r", *few, *where]) == 0
     folder = tmp_path / "out" / "r"
     for name in ("trials", "reports", "routing", "experts", "examples"):
         path = folder / f"{name}.parquet"
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-    capfd.readouterr()
-    for command in (analysis.front.main, analysis.report.main):
-        assert command([str(folder)]) == 2
-        said = capfd.readouterr().err
-        assert said.count("\n") == 1, said
-        assert ".parquet" in said
+    capsys.readouterr()
+    for reader in (front.main, report.main):
+        assert reader([str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        assert ".parquet" in error
         assert not (folder / "report.html").exists()
-    assert run.main(["--resume", str(folder), *where, "--no-report"]) == 0
-    assert analysis.front.main([str(folder)]) == 0
+    assert run.main(["--resume", str(folder), *where]) == 0
+    assert front.main([str(folder)]) == 0

@@ -18,6 +18,7 @@ from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, number, place
 from mpc_router.messages import quoted
 from mpc_router.streams import command
+from mpc_router.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     from mpc_router.checks import Places
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    sleep_while_waiting()
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(given)
     return ended(lambda: _command(args, given))

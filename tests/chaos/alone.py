@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from analysis import schema
 from sweeps import execution, origins
 from sweeps.display import Display
-from sweeps.execution import Share
+from sweeps.execution import share_of
 from sweeps.job import Job
 from sweeps.journal import read
 from sweeps.preparation import prepare_sets
@@ -70,7 +70,7 @@ class Alone:
 
     def _job_and_vector(self, scratch: Path) -> tuple[Job, str]:
         study, ready = self._prepared
-        share = Share(pack=study.pack, address=None)
+        share = share_of(study, None)
         return execution.job(scratch, study, ready, share), study.cost_vector
 
     @cached_property

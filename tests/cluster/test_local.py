@@ -253,6 +253,7 @@ def test_packs_go_to_every_node_and_two_share_a_gpu(swept: Swept) -> None:
     events = [event for event in read(swept.run / "journal.jsonl") if event["event"] == "started"]
     ran = Counter(event["node"] for event in events)
     assert set(ran) == set(NAMES)
+    assert all(event["gpus"] == ["0"] for event in events)  # the only one of each node
     assert sum(ran.values()) == 24
     assert set(swept.at_once) == set(NAMES)
     assert all(1 <= count <= 2 for count in swept.at_once.values()), swept.at_once

@@ -229,7 +229,7 @@ def test_each_larger_expert_is_better_by_five_points(task: str, tmp_path: Path) 
     from mpc_router.sources import Source
 
     prepared = prepare(
-        trial_config({"task": task, "pool": "sample", "device": "cpu"}),
+        trial_config({"task": task, "pool": "sample", "device": "cpu", "train_rows": 3000}),
         Places(source=Source(kind="sample"), models=Models(), cache=tmp_path),
     )
     split = prepared.splits["validation"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,6 +131,27 @@ def assert_same_tables(found: Path, wanted: Path) -> None:
         clock = list(OF_THE_CLOCK.get(table, ()))
         assert len(mine) == len(others) > 0, table
         assert mine.drop(clock).equals(others.drop(clock)), table
+
+
+@pytest.fixture(scope="session")
+def made_run(
+    prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Copies a run of these words on the random outputs, which is made once, to a folder."""
+
+    @functools.cache
+    def made(*words: str) -> Path:
+        out = tmp_path_factory.mktemp("made")
+        where = ["--name", "r", "--out", str(out), "--cache", str(out / "cache")]
+        with pytest.MonkeyPatch.context() as patch:
+            in_process(patch, prepared_folder)
+            assert run.main([*words, *where, "--sample", "--no-report", "--quiet"]) == 0
+        return out / "r"
+
+    def copied(folder: Path, *words: str) -> Path:
+        return Path(shutil.copytree(made(*words), folder))
+
+    return copied
 
 
 @pytest.fixture

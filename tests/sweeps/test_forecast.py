@@ -78,19 +78,20 @@ def said(
     capsys: pytest.CaptureFixture[str],
     *,
     workers: int = 1,
+    gpus: float = 0.0,
 ) -> Sequence[str]:
     """What is printed where an epoch of a trial takes a second."""
     names = {trial.prepared for trial in planned.trials}
     taken = {name: Measurement(step=0.01, epoch=1.0) for name in names}
     monkeypatch.setattr(module, "_measured", lambda *_, **__: taken)
-    monkeypatch.setattr(Share, "workers", lambda _: workers)
 
     class Ready:
         def __init__(self, of: Any) -> None:
             self.of = of
 
     ready: Any = [Ready(each) for each in study.sets]
-    forecast(study, ready, planned, Share(pack=study.pack, address=None))
+    share = Share(pack=study.pack, address=None, gpus=gpus, workers=workers)
+    forecast(study, ready, planned, share)
     return capsys.readouterr().out.splitlines()
 
 
@@ -117,7 +118,10 @@ def test_as_many_batches_run_at_a_time_as_may_be_open(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = load("mrpc_pareto", ["pool=sample", "search.method=tpe", "search.parallel=2"])
-    lines = said(study, first_batch(study, 27), monkeypatch, capsys, workers=16)
+    lines = said(study, first_batch(study, 27), monkeypatch, capsys, workers=16, gpus=0.5)
+    assert lines[1].endswith(
+        "2 at a time, on 16 workers with 0.5 GPU each; shown is the first batch"
+    )
     assert lines[-1].startswith(f"about {8 * (81 + 54 + 54) // 2} s")
 
 

@@ -142,9 +142,8 @@ def test_a_run_that_exists_is_refused_and_left_alone(
 
 
 @pytest.fixture
-def finished(command: Command, tmp_path: Path) -> Path:
-    assert sweep(command) == 0
-    return tmp_path / "runs" / "r"
+def finished(made_run: Callable[..., Path], tmp_path: Path) -> Path:
+    return made_run(tmp_path / "runs" / "r", "mrpc_grid", *FIX)
 
 
 def test_a_grid_ends_with_thirty_completed_trials_and_sound_tables(finished: Path) -> None:
@@ -321,7 +320,7 @@ def test_help_comes_in_half_a_second_and_loads_no_framework() -> None:
         (["mrpc_grid", "--sample", "--force"], "--force goes with --resume RUN"),
         (["mrpc_grid", "--sample", "--debug", "--dry-run"], "--debug"),
         (["alpha=7", "--debug", "--key", "k", "--run", "runs/r"], "alpha=7"),
-        (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64"),
+        (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64, but must be auto, 0, or a"),
     ],
 )
 def test_what_would_be_passed_over_or_wait_for_ever_is_refused(

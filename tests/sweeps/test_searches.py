@@ -51,9 +51,8 @@ def search(command: Command, *more: str, name: str = "r") -> int:
 
 
 @pytest.fixture
-def searched(command: Command, tmp_path: Path) -> Path:
-    assert search(command) == 0
-    return tmp_path / "runs" / "r"
+def searched(made_run: Callable[..., Path], tmp_path: Path) -> Path:
+    return made_run(tmp_path / "runs" / "r", *SEARCH)
 
 
 def state_of(run: Path) -> State:
@@ -193,16 +192,15 @@ def test_every_view_is_rebuilt_from_the_journal_and_its_bulk_files_alone(
 
 @pytest.mark.parametrize("words", [SEARCH, FINISHED], ids=["stopped", "finished"])
 def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
-    command: Command, tmp_path: Path, words: tuple[str, ...]
+    command: Command, made_run: Callable[..., Path], tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    run, wanted = tmp_path / "runs" / "r", tmp_path / "wanted"
-    assert command(*words, "--name", "r", "--no-report", "--quiet") == 0
+    run, wanted = made_run(tmp_path / "runs" / "r", *words), tmp_path / "wanted"
     whole = (run / "journal.jsonl").read_bytes()
     kinds = [event["event"] for event in read(run / "journal.jsonl")]
     wanted.mkdir()
     for file in run.glob("*.parquet"):
         (wanted / file.name).write_bytes(file.read_bytes())
-    for at in range(1, len(kinds), 5):
+    for at in range(1, len(kinds), 7):
         (run / "journal.jsonl").write_bytes(whole)
         cut(run, at)
         assert command("--resume", str(run), "--no-report", "--quiet") == 0, kinds[at - 1]
@@ -398,7 +396,9 @@ def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
         (["seeds=[]"], "seeds is empty"),
         (["search.method=random", "constraints={cost: {max: 6}}"], "cannot heed constraints"),
         (["budget.epochs=0"], "budget.epochs is 0"),
-        (["budget.gpu_hours=3"], "pack.gpus is 0, so none are ever spent"),
+        (["budget.gpu_hours=3"], "there is no GPU on this machine, so none are ever spent"),
+        (["budget.gpu_hours=3", "pack.gpus=0"], "pack.gpus is 0, so none are ever spent"),
+        (["budget.gpu_hours=3", "device=cpu"], "device is 'cpu', so none are ever spent"),
         (["epochs=1"], "a trial has 1 epoch and cannot be stopped"),
         (["alpha={choice: [0.1, .nan]}"], "numbers must be finite"),
     ],
