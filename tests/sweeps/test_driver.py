@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.environment import LOOPBACK
+from sweeps.environment import LOOPBACK, answers
 from sweeps.run import main
 from tests.sweeps.conftest import FIX, assert_same_tables, in_process
 
@@ -403,6 +403,10 @@ def test_after_all_that_the_tables_equal_those_of_an_undisturbed_run(
     assert_same_tables(run, tmp_path / "r")
 
 
+PATIENCE = 300.0
+"""Seconds that starting Ray, and then a sweep on it, may take beside other work."""
+
+
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray cluster of this machine, started and ended as one process of ours."""
@@ -422,15 +426,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         env=environment,
         cwd=tmp_path_factory.mktemp("cluster"),
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.2)
-    yield f"127.0.0.1:{port}"
-    head.send_signal(signal.SIGTERM)
-    head.wait(timeout=60)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not answers("127.0.0.1", port):
+            assert head.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(timeout=60)
 
 
 def test_a_running_cluster_is_joined_and_left_running(
@@ -443,7 +448,7 @@ def test_a_running_cluster_is_joined_and_left_running(
         text=True,
         cwd=ROOT,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path / "r") == ["COMPLETED"] * 4
