@@ -7,7 +7,6 @@ is no tensor. A checkpoint is written file by file, each of them complete or abs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +25,6 @@ from mpc_router.checkpoint_files import (
     write_trial,
 )
 from mpc_router.config import ConfigError, TrialConfig, flatten, to_tree, trial_config
-from mpc_router.shapes import fields
 
 __all__ = [
     "TRIAL_FILE",
@@ -54,12 +52,6 @@ _ODD: Final = (
     *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
 )
 """What data of another shape than was written raise."""
-
-_REPORT: Final[Mapping[str, Any]] = {
-    **{"split": str, "lanes": tuple[int, ...], "metrics": Mapping[str, tuple[float, ...]]},
-    "cost": Mapping[str, tuple[float, ...]],
-}
-"""Of an epoch's report, what is read before anything is trained."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -237,21 +229,9 @@ def _read_joint(
         data_fingerprint=str(trial["data_fingerprint"]),
         models_id=str(trial["models_id"]),
         score=None if trial["score"] is None else float(trial["score"]),
-        history=tuple(map(_reported, trial["history"])),
+        history=tuple(dict(report) for report in trial["history"]),
         optimizer=optimizer,
     )
-
-
-def _reported(report: dict[str, Any]) -> dict[str, Any]:
-    """A report of the history.
-
-    Raises:
-        ValueError: it is none.
-    """
-    said = fields(_REPORT)(dict(report), "history.")
-    if said is not None or not report["metrics"].get("score"):
-        raise ValueError(said or "history has an epoch without a score")
-    return dict(report)
 
 
 def checkpoint_folder(path: Path) -> tuple[Path, str | None]:

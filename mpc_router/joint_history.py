@@ -124,11 +124,20 @@ class History:
         self.tidy()
         for epoch in self.epochs():
             found = self.weights(epoch)
-            if found is not None and found.optimizer is not None:
+            if found is not None and found.optimizer is not None and self._reported(found):
                 self._check(found, config, seed, data=data, models=models)
                 if config.training.epoch != "best_score" or self._has_best(found):
                     return found
         return None
+
+    def _reported(self, found: JointCheckpoint) -> bool:
+        """Whether its reports are ones; a line in the log where they are not."""
+        try:
+            scores = [report_of(report).metrics["score"][0] for report in found.history]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            log.warning("epoch %d cannot be used: its reports are none (%r)", found.epoch, error)
+            return False
+        return bool(scores)
 
     def _has_best(self, found: JointCheckpoint) -> bool:
         best = best_epoch([report["metrics"]["score"][0] for report in found.history])
