@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import torch
 from torch import Tensor, nn
 
 from mpc_router.config import TrialConfig
