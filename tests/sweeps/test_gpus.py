@@ -120,7 +120,7 @@ def test_a_pack_without_a_gpu_trains_on_the_processor_whatever_torch_sees(
 ) -> None:
     devices = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(stacks.stack, "train", lambda *_, device, **__: devices.append(device))
+    monkeypatch.setattr("mpc_router.stack.train", lambda *_, device, **__: devices.append(device))
     trial = Lane(config=trial_config({"pool": "sample"}), seed=0)
     monkeypatch.setattr(stacks, "config_of", lambda _: trial.config)
 
@@ -188,7 +188,7 @@ def test_packs_of_a_node_get_gpus_of_their_own_and_who_asks_for_none_sees_none()
 
 
 def test_a_worker_hides_gpus_before_it_looks_at_its_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainable.ray, "get_gpu_ids", list)
+    monkeypatch.setattr("ray.get_gpu_ids", list)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(KeyError, match="pack"):
         trainable.PackTrainable({})
