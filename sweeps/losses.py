@@ -46,7 +46,7 @@ def how(error: Exception | None) -> str:
     said = str(error)
     if LOW_ON_MEMORY in said:
         return "memory"
-    if isinstance(error, ActorUnschedulableError) and REMOVED in said:
+    if isinstance(error, ActorUnschedulableError | RayActorError) and REMOVED in said:
         return "cancelled"
     if error is not None and not isinstance(error, RayActorError):
         return "failed"
@@ -76,9 +76,7 @@ def outlive_hogs() -> None:
     failed = RayActorManager._actor_task_failed
 
     def as_death(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, ActorUnschedulableError):
-            exception = RayActorError(error_msg=f"{exception}\n{NEVER_RAN}")
-        if isinstance(exception, OutOfMemoryError):
+        if isinstance(exception, OutOfMemoryError | ActorUnschedulableError):
             exception = RayActorError(error_msg=str(exception))
         failed(self, tracked_actor_task, exception)
 
