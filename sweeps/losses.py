@@ -6,13 +6,16 @@ import re
 from typing import Any, Final
 
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
 from ray.tune.analysis import ExperimentAnalysis
 from ray.tune.experiment import Trial
 
 LOW_ON_MEMORY: Final = "the node running low on memory"
 NEVER_RAN: Final = "The actor never ran"
 """Ray's last line about an actor that had not started yet, whatever became of it."""
+
+REMOVED: Final = "associated placement group was removed"
+"""The same of one that had not even got its place."""
 
 _DEAD: Final = re.compile(r"node has died|node was terminated|exit type: (?!INTENDED)")
 
@@ -43,6 +46,8 @@ def how(error: Exception | None) -> str:
     said = str(error)
     if LOW_ON_MEMORY in said:
         return "memory"
+    if isinstance(error, ActorUnschedulableError | RayActorError) and REMOVED in said:
+        return "cancelled"
     if error is not None and not isinstance(error, RayActorError):
         return "failed"
     return "cancelled" if NEVER_RAN in said and not _DEAD.search(said) else "died"
@@ -66,12 +71,12 @@ def reason(error: Exception | None) -> str:
 
 
 def outlive_hogs() -> None:
-    """Tune takes a worker that Ray has ended for its memory for an error of its own, and gives up:
-    here it is a worker that has died."""
+    """Tune takes a worker that Ray has ended for its memory, or an actor that Ray has no place for
+    any more, for an error of its own, and gives up: here it has died, or was never there."""
     failed = RayActorManager._actor_task_failed
 
     def as_death(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
+        if isinstance(exception, OutOfMemoryError | ActorUnschedulableError):
             exception = RayActorError(error_msg=str(exception))
         failed(self, tracked_actor_task, exception)
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ray.exceptions import ActorDiedError, RayActorError
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError
 from ray.train._internal.storage import StorageContext
 from ray.tune.analysis import ExperimentAnalysis
 from ray.tune.experiment import Trial
@@ -73,7 +73,8 @@ NEVER = "\nThe actor never ran - it was cancelled before it started running."
         ("The actor is dead because it was killed by `ray.kill`.", "cancelled", None),
         (
             "The actor is dead because its worker process has died. Worker exit type: "
-            "INTENDED_SYSTEM_EXIT Worker exit detail: its job has finished.",
+            "INTENDED_SYSTEM_EXIT Worker exit detail: Destroying worker since its placement group "
+            "was removed.",
             *("cancelled", "its worker process has died"),
         ),
         (
@@ -93,3 +94,11 @@ def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
     assert losses.how(RayActorError(error_msg=DIED + text)) == "died"
     assert reason is None or losses.reason(error) == reason
     assert "never ran" not in losses.reason(error)
+
+
+def test_an_actor_that_lost_its_place_before_it_started_never_was() -> None:
+    error = ActorUnschedulableError(
+        "Could not create the actor because its associated placement group was removed."
+    )
+    assert losses.how(error) == "cancelled"
+    assert losses.how(ActorUnschedulableError("no node has so many cpus")) == "failed"
