@@ -279,7 +279,7 @@ def _case(name: str, command: str, run: Path, sound: Path, victim: Path) -> Case
         name=name,
         command=module,
         arguments=arguments,
-        culprits=(str(run), key),
+        culprits=(str(run), key, f"{run.parent.name}/{run.name}"),
         codes=(2, 3) if module == "sweeps.run" else (2,),
         unchanged=(victim, sound),
     )
