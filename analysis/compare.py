@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with guarded(path):
                 both.append(priced(load_run(path), options.costs))
         runs, vector = [run for run, _ in both], both[0][1]
-        with guarded(options.runs[0]):
+        with guarded(*options.runs):
             found = compare(runs, split=options.split, vector=vector, force=options.force)
             print_comparison(found, LastingConsole())
         if options.figure:

@@ -68,8 +68,8 @@ STUDY: Final[Mapping[str, Any]] = {
 
 
 @contextlib.contextmanager
-def guarded(folder: Path) -> Iterator[None]:
-    """Whatever a run's tables make a reader raise becomes a RunError.
+def guarded(*folders: Path) -> Iterator[None]:
+    """Whatever the tables of these runs make a reader raise becomes a RunError.
 
     Raises:
         RunError: for every exception but those of the system.
@@ -83,8 +83,8 @@ def guarded(folder: Path) -> Iterator[None]:
         # contradict each other can break an analysis in more ways than could be listed. A person
         # who was sent a run is told so, and not where.
         raise RunError(
-            f"{folder}: its tables contradict each other ({quoted(error)}); "
-            f"`python -m sweeps.run --resume {folder}` writes them anew"
+            f"{' or '.join(map(str, folders))}: tables contradict each other ({quoted(error)}); "
+            "`python -m sweeps.run --resume` with the run's folder writes them anew"
         ) from error
 
 

@@ -132,8 +132,8 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
         for name in _COUNTS & found.keys():
             if isinstance(found[name], int | float) and found[name] > tensors:
                 raise CheckpointError(
-                    f"the description of the model has {name} {quoted(found[name])}, and its "
-                    f"weights are {tensors} tensors; it is damaged, or of another version"
+                    f"the weights do not fit their description: they are {tensors} tensors, and "
+                    f"{name} is {quoted(found[name])}"
                 )
 
 

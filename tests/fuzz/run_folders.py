@@ -36,7 +36,7 @@ def _deep() -> Any:
     return found
 
 
-ODD: Final = (
+ODD: Final[tuple[Any, ...]] = (
     *(None, True, -1, 0, 1.5, 1e308, 10**30, 2**63, [], {}, [[]], {"a": {"b": []}}, [None]),
     *("1", "NaN", "\ud800", _deep(), {"": ""}, ["../../victim"]),
     *HOSTILE,
@@ -279,7 +279,7 @@ def _case(name: str, command: str, run: Path, sound: Path, victim: Path) -> Case
         name=name,
         command=module,
         arguments=arguments,
-        culprits=(str(run), key),
+        culprits=(str(run), key, f"{run.parent.name}/{run.name}"),
         codes=(2, 3) if module == "sweeps.run" else (2,),
         unchanged=(victim, sound),
     )
