@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import torch
 from safetensors import safe_open
+from torch import nn
 
 from mpc_router.config import ConfigError, TrialConfig
 from mpc_router.encoders import blank_encoder, places_of
 from mpc_router.encoders import cut as shorten
 from mpc_router.experts import comes_with_head, head_order
-from mpc_router.models import ModelError, Models, whatever_is_raised
+from mpc_router.models import ModelError, Models, Resolved, whatever_is_raised
 from mpc_router.reading import load_config, load_tokenizer, reading
 from mpc_router.recipes import recipes, weight_files
 from mpc_router.rehearsal import rehearse, two_examples
@@ -27,6 +28,9 @@ from mpc_router.tasks import TASKS
 
 LEAST_KNOWN: Final = 0.5
 """Share of a tokenizer's words that a model of the same vocabulary knows; some lack a few."""
+
+MOST_A_BYTE: Final = 2
+"""Parameters that a byte of weights can stand for: they come in four bits or more."""
 
 LFS: Final = b"version https://git-lfs"
 """How the small file begins that stands for a large one until git LFS fetches it."""
@@ -75,7 +79,9 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
             if (name, layers) in experts:
                 _check_head(config, shape, name, layers)
             shorten(shape, layers, name)
-            _check_tokens(config, tokenizer, shape, name)
+            blank = blank_encoder(shape)
+            _check_size(resolved, blank)
+            _check_tokens(config, tokenizer, blank, name)
     for name in sorted({name for name, _ in pairs} - {called}):
         _check_words(config, tokenizer, places.models, name)
     texts = [next(iter(column)) for column in train.texts]
@@ -108,8 +114,20 @@ def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None
         head_order(name, shape, task.outputs, task.label_names)
 
 
-def _check_tokens(config: TrialConfig, tokenizer: Any, shape: Any, name: str) -> None:
+def _check_size(found: Resolved, blank: nn.Module) -> None:
+    """A configuration describes no more parameters than its files of weights can hold."""
+    parameters = sum(weights.numel() for weights in blank.parameters())
+    held = sum(path.stat().st_size for path in weight_files(found))
+    if found.kind != "sample" and parameters > MOST_A_BYTE * held:
+        raise ModelError(
+            f"config.json of {found.name} describes {parameters:,} parameters, its weights are "
+            f"{held:,} bytes; copy or download both again"
+        )
+
+
+def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: str) -> None:
     """An encoder knows every token and takes as many as an example may have."""
+    shape: Any = blank.config
     words = 1 + max([len(tokenizer) - 1, *tokenizer.get_vocab().values()])
     called, known = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
     if not isinstance(known, int):
@@ -123,7 +141,7 @@ def _check_tokens(config: TrialConfig, tokenizer: Any, shape: Any, name: str) ->
             "set tokenizer_model_name to its own"
         )
     chosen, kept = config.data.max_length, tokenizer.model_max_length
-    places = places_of(blank_encoder(shape))
+    places = places_of(blank)
     limit = kept if places is None else min(kept, places)
     # the default is no wish: a tokenizer that cuts earlier may do so
     if min(chosen, kept) > limit or chosen > max(limit, DataConfig().max_length):

@@ -204,9 +204,14 @@ def cut(config: Any, layers: int, name: str) -> None:
         return
     for setting, value in vars(config).items():
         # what is said layer by layer, such as Longformer's windows, is said of those that are kept
-        if isinstance(value, list) and len(value) == depth and setting != "architectures":
+        if isinstance(value, list) and len(value) == depth and _by_layer(setting, value):
             setattr(config, setting, value[:layers])
     config.num_hidden_layers = layers
+
+
+def _by_layer(setting: str, values: list[Any]) -> bool:
+    """Whether a list as long as an encoder is deep says something of each layer."""
+    return setting.startswith("layer") or all(isinstance(each, int | float) for each in values)
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -227,8 +227,8 @@ def first_line(error: BaseException) -> str:
 def whatever_is_raised(make: Callable[[str], ModelError]) -> Iterator[None]:
     """Makes one ModelError of any exception inside, of what it said; a ModelError is left alone.
 
-    A model's files decide which code of which library runs, and what that may raise nobody can
-    list. Rust code that gives up (tokenizers, safetensors) raises no Exception.
+    A model's files decide which code of which library runs, and no list of what that raises is
+    complete. Rust code that gives up (tokenizers, safetensors) raises no Exception.
     """
     try:
         yield
