@@ -12,7 +12,10 @@ import analysis
 
 PACKAGE = Path(analysis.__file__).parent
 OURS = {"mpc_router", "sweeps", "cluster", "analysis"}
-ALLOWED = {"mpc_router.tasks", "mpc_router.costs"}
+ALLOWED = {
+    *("mpc_router.tasks", "mpc_router.costs", "mpc_router.messages"),
+    *("mpc_router.flags", "mpc_router.streams", "mpc_router.console"),
+}
 
 
 def _imported(path: Path) -> set[str]:
