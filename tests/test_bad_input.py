@@ -605,6 +605,7 @@ def test_no_network_is_said_within_seconds(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_a_table_cut_short_is_named_and_made_again_by_resume(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
