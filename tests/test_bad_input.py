@@ -604,6 +604,7 @@ def test_no_network_is_said_within_seconds(
     assert time.monotonic() - began < 60  # a busy machine takes long to import; no retries
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_a_table_cut_short_is_named_and_made_again_by_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,8 @@ import analysis
 
 PACKAGE = Path(analysis.__file__).parent
 OURS = {"mpc_router", "sweeps", "cluster", "analysis"}
-ALLOWED = {f"mpc_router.{name}" for name in ("tasks", "costs", "messages", "plain_names", "shapes")}
+SHARED = ("tasks", "costs", "messages", "plain_names", "shapes", "flags", "streams", "console")
+ALLOWED = {f"mpc_router.{name}" for name in SHARED}
 
 
 def _imported(path: Path) -> set[str]:

@@ -52,6 +52,7 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
             cache = str(folder / "cache")
             arguments += [] if "--cache" in arguments else ["--cache", cache]
         words = [word if word.strip() else repr(word) for word in (*odd, *COMMANDS[module])]
+        words += [word.partition("=")[2] for word in odd if word.partition("=")[2].strip()]
         words.append("required")  # of what is missing the message names that
         yield Case(
             kind="flags",

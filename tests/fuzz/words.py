@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -37,9 +38,11 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
     leaves = sorted(leaf_paths())
     for number in range(count):
         word = _word(draw, leaves)
-        key = word.partition("=")[0]
+        key, _, value = word.partition("=")
         culprits = [printable(key.strip())[:LONGEST]] if key.strip() else []
         culprits += [printable(word)[:LONGEST], printable(repr(word))[1 : LONGEST - 1]]
+        culprits += [printable(value)[:LONGEST]] if len(value) > 1 else []
+        culprits += re.findall("[a-z]{4,}", value)[:1]  # the key that stands where none may
         if "." in key:
             culprits += [key.rpartition(".")[2], key.partition(".")[0]]
         if key.startswith("expert_layers"):
