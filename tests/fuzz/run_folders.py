@@ -36,7 +36,7 @@ def _deep() -> Any:
     return found
 
 
-ODD: Final = (
+ODD: Final[tuple[Any, ...]] = (
     *(None, True, -1, 0, 1.5, 1e308, 10**30, 2**63, [], {}, [[]], {"a": {"b": []}}, [None]),
     *("1", "NaN", "\ud800", _deep(), {"": ""}, ["../../victim"]),
     *HOSTILE,
