@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
         Raises:
             YamlError: it has a tag, or lies too deep.
         """
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         tag = getattr(event, "tag", None)
         if tag is not None:
             tag = tag.replace(_CORE, "!!")

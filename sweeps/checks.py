@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 MOST_POINTS: Final = 10_000
 """Of a study: more than a run could hold, and a slip of the pen rather than a wish."""
 
-HEEDS_CONSTRAINTS: Final = ("tpe", "nsga2", "nsga3", "gp")
-"""Samplers that are told of constraints; all six can search for several objectives."""
-
 
 def check_search(study: Study) -> None:
     """What is proposed, of which space.
@@ -102,29 +99,6 @@ def _check_names(study: Study, allowed: set[str]) -> None:
         raise ConfigError(
             f"objectives has cost and cost_{study.cost_vector}, which are one thing where "
             f"cost_vector is {study.cost_vector}; keep one"
-        )
-
-
-def check_constraints(study: Study) -> None:
-    """Whether what is to be kept, or spent at most, is heeded by anyone.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    rule = study.search
-    if rule.method == "grid":
-        if study.constraints and study.stopping.method == "none":
-            raise ConfigError(
-                "constraints change nothing in a grid of which every point is trained to the end; "
-                f"set stopping.method, set search.method to {', '.join(HEEDS_CONSTRAINTS)}, or "
-                "leave them out"
-            )
-        return
-    if study.constraints and rule.method not in HEEDS_CONSTRAINTS:
-        raise ConfigError(
-            f"search.method {rule.method!r} draws points without looking at results, so it cannot "
-            "heed constraints (stopping and the front would); set search.method to "
-            f"{', '.join(HEEDS_CONSTRAINTS)}, or leave constraints out"
         )
 
 

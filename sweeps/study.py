@@ -32,7 +32,6 @@ from sweeps.axes import Axis, AxisError
 from sweeps.budget import Budget
 from sweeps.checks import (
     MOST_POINTS,
-    check_constraints,
     check_objectives,
     check_search,
     check_stopping,
@@ -105,7 +104,6 @@ class Study:
         check_space(self.space)
         check_search(self)
         check_objectives(self)
-        check_constraints(self)
         check_stopping(self)
 
     def vector_names(self, each: PreparedSet) -> list[str]:

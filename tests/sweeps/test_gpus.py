@@ -118,7 +118,7 @@ def test_a_gpu_that_is_not_to_be_had_is_refused_before_anything_is_prepared(
 def test_a_pack_without_a_gpu_trains_on_the_processor_whatever_torch_sees(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    devices = []
+    devices: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("mpc_router.stack.train", lambda *_, device, **__: devices.append(device))
     trial = Lane(config=trial_config({"pool": "sample"}), seed=0)

@@ -394,7 +394,6 @@ def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
         (["objectives={speed: max}"], "unknown objectives 'speed'"),
         (["search.method=cmaes"], "allowed are grid, random, qmc"),
         (["seeds=[]"], "seeds is empty"),
-        (["search.method=random", "constraints={cost: {max: 6}}"], "cannot heed constraints"),
         (["budget.epochs=0"], "budget.epochs is 0"),
         (["budget.gpu_hours=3"], "there is no GPU on this machine, so none are ever spent"),
         (["budget.gpu_hours=3", "pack.gpus=0"], "pack.gpus is 0, so none are ever spent"),

@@ -157,7 +157,6 @@ BAD = {
     "budget.time=0": "above 0",
     "budget.time=soon": "such as 2h",
     "budget.money=60": "unknown key of budget",
-    "constraints={cost: {max: 8}}": "change nothing in a grid",
     "constraints.cost=8": "write {max: number}",
     "cost_vector=euros": "unknown cost_vector 'euros'",
     "objectives={acurracy: max}": "did you mean accuracy",
