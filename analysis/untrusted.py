@@ -76,8 +76,8 @@ def guarded(*folders: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (RunError, OSError):
-        raise
+    except (RunError, OSError, ImportError):
+        raise  # a package that is missing is no fault of the run's
     except Exception as error:
         # Whatever is raised: types and names are checked as a run is opened, but numbers that
         # contradict each other can break an analysis in more ways than could be listed. A person

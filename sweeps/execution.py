@@ -96,8 +96,8 @@ def check_without_gpus(study: Study, why: str) -> None:
     """
     if study.base.training.device == "cuda":
         raise InputError(
-            f"device is 'cuda', but packs get no GPU, for {why}; set device=auto, or "
-            "pack.gpus=auto where there is one"
+            f"device is 'cuda', but packs get no GPU, because {why}; set device=cpu or "
+            "device=auto, or pack.gpus=auto where there is a GPU"
         )
     if study.budget.gpu_hours is not None:
         raise InputError(

@@ -91,7 +91,7 @@ class Simulated(Run):
 
 def simulate(kinds: Sequence[Kind], rng: np.random.Generator, *, examples: int = 400) -> Simulated:
     """A run of these kinds of points, all over the same examples and experts."""
-    keys = [(kind, seed, f"{kind.name}:{seed}") for kind in kinds for seed in range(kind.seeds)]
+    keys = [(kind, seed, f"{kind.name}-{seed}") for kind in kinds for seed in range(kind.seeds)]
     number = np.arange(examples)
     trained = [kind.trained(rng, kind.seeds) for kind in kinds]
     rows: dict[str, list[dict[str, Any]]] = {"examples": [], "experts": [], "routing": []}
@@ -116,7 +116,7 @@ def simulate(kinds: Sequence[Kind], rng: np.random.Generator, *, examples: int =
             for seed, route in enumerate(asked):
                 rows["routing"].append(
                     {
-                        "key": f"{kind.name}:{seed}",
+                        "key": f"{kind.name}-{seed}",
                         "split": split,
                         "example": number,
                         "route": route.astype(np.uint8),

@@ -43,7 +43,13 @@ SEEDS = (3, 5)
 def covered() -> dict[tuple[str, int, str], float]:
     """By kind, number of seeds and measure, the share of runs whose interval holds the truth."""
     kinds = [
-        Kind(name=f"{name}/{seeds}", seeds=seeds, spread=spread, skill=skill, skill_spread=unlike)
+        Kind(
+            name=f"{name.replace(' ', '_')}-{seeds}",
+            seeds=seeds,
+            spread=spread,
+            skill=skill,
+            skill_spread=unlike,
+        )
         for seeds in SEEDS
         for name, spread, skill, unlike in (*ORDINARY, *FAR_APART)
     ]
@@ -57,7 +63,7 @@ def covered() -> dict[tuple[str, int, str], float]:
             for measure in ("score", "over_mix"):
                 value = truth[kind.name][measure]
                 holds = row[f"{measure}_low"] <= value <= row[f"{measure}_high"]
-                key = (kind.name.partition("/")[0], kind.seeds, measure)
+                key = (kind.name.partition("-")[0].replace("_", " "), kind.seeds, measure)
                 found[key] = found.get(key, 0.0) + holds / RUNS
     return found
 

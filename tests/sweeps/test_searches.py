@@ -377,7 +377,7 @@ def test_a_budget_that_is_used_up_ends_clean_and_a_larger_one_goes_on_to_the_sam
 def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
     events = [dict(event) for event in read(searched / "journal.jsonl")]
     spent = replay(events).seconds
-    later = {"n": len(events) + 1, "mono": events[-1]["mono"] + 1e6}
+    later = {**events[-1], "n": len(events) + 1, "mono": events[-1]["mono"] + 1e6}
     resumed = [*events, {**later, "event": "resumed", "budget": {}}]
     assert replay(resumed).seconds == spent
     closed = {**later, "n": len(events) + 2, "mono": later["mono"] + 7}
