@@ -57,9 +57,12 @@ def restore(args: argparse.Namespace, state: State) -> str:
 
 
 def _refuse_others_cache(cache: Path) -> None:
-    """A journal may come from somebody else, and name any folder."""
-    why = _not_ours(cache)
-    if why:
+    """A journal may come from somebody else, and name any folder but the user's own cache."""
+    import platformdirs
+
+    if cache == platformdirs.user_cache_path("mpc-router"):
+        return  # what would be taken without the journal's word
+    if why := _not_ours(cache):
         raise InputError(
             f"the run's journal names the cache {quoted(str(cache))}, which {why}; give --cache "
             "and the folder where what is prepared is to be kept"
