@@ -121,7 +121,7 @@ def _title(name: str, event: Event) -> str:
 def renamed(event: Event, number: int) -> dict[str, Any]:
     """The same of other trials, points and packs; without what the journal adds."""
     text = json.dumps({name: event[name] for name in event if name not in _ADDED})
-    found: dict[str, Any] = json.loads(_NAME.sub(rf'"\1~{number}"', text))
+    found: dict[str, Any] = json.loads(_NAME.sub(rf'"\1-{number}"', text))
     return found
 
 

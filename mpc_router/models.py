@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -128,8 +127,7 @@ class Models:
         Raises:
             ModelError: one or more of them.
         """
-        with ThreadPoolExecutor() as pool:  # the hub takes seconds to say that it is out of reach
-            errors = [error for error in pool.map(self._wrong, names) if error is not None]
+        errors = [error for error in map(self._wrong, names) if error is not None]
         missing = [error for error in errors if isinstance(error, MissingModel)]
         others = [error for error in errors if not isinstance(error, MissingModel)]
         if len(errors) == 1:

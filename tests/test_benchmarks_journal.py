@@ -48,7 +48,7 @@ def test_every_copy_of_a_run_is_of_other_trials(run: Path) -> None:
 def test_an_event_of_other_trials_keeps_all_its_numbers(run: Path) -> None:
     event = next(each for each in read(run / "journal.jsonl") if each["event"] == "reported")
     other = renamed(event, 7)
-    assert other["pack"] == f"{event['pack']}~7"
+    assert other["pack"] == f"{event['pack']}-7"
     for mine, theirs in zip(event["reports"], other["reports"], strict=True):
         assert {**theirs, "key": mine["key"]} == mine
 

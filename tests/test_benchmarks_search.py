@@ -203,7 +203,8 @@ def test_all_methods_are_given_the_same_points_and_speeds() -> None:
 def test_the_shipped_curves_are_those_that_the_script_draws(task: str, points: int) -> None:
     path = SHIPPED / f"{task}.parquet"
     curves = Curves.read(path)
-    assert curves.settings == drawn(points, seed=0)
+    for settings, again in zip(curves.settings, drawn(points, seed=0), strict=True):
+        assert settings == pytest.approx(again, rel=1e-12)  # processors round exponentials apart
     assert curves.losses.shape == (points, 9, 2)
     assert np.isfinite(curves.losses).all()
     said = json.loads(pq.read_schema(path).metadata[b"settings"])

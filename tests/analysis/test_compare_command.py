@@ -121,5 +121,5 @@ def test_help_shows_an_example_and_answers_in_half_a_second() -> None:
             [sys.executable, "-m", "analysis.compare", "--help"], text=True
         )
         seconds.append(time.perf_counter() - start)
-    assert "example: python -m analysis.compare" in " ".join(text.split())
+    assert "examples: python -m analysis.compare" in " ".join(text.split())
     assert min(seconds) < 0.5

@@ -94,8 +94,9 @@ def look(self, pack, message):
         ]
         names = [process.name() for process in me.children(recursive=True)]
         used = tempfile.gettempdir()
-        below = sorted(map(str, Path(used).rglob("*")))
-        could = attack(below[0], below) if os.getuid() == 0 and "WATCH" in os.environ else None
+        watched = "WATCH" in os.environ  # else the folder may be everybody's, and large
+        below = sorted(map(str, Path(used).rglob("*"))) if watched else []
+        could = attack(below[0], below) if os.getuid() == 0 and watched else None
         listing = [os.listdir(used), modes(below), could]
         sockets.write_text(json.dumps([found, names, used, *listing]))
 ledger.Ledger.heard = look

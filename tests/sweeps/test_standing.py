@@ -47,7 +47,7 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
         for trial in trials
     ]
     reports = Message(reports=tuple(said)).to_json()["reports"]
-    event = {"n": 1, "mono": 0.0, "event": "reported", "pack": "pack00"}
+    event = {"v": 1, "n": 1, "time": "", "mono": 0.0, "event": "reported", "pack": "pack00"}
     apply(state, {**event, "reports": reports})
     return state
 
