@@ -119,7 +119,7 @@ def test_fewer_seeds_make_wider_intervals_where_seeds_differ() -> None:
     wider = []
     for number in range(6):
         whole = simulate(kinds, np.random.default_rng(number))
-        part = _lacking(whole, {f"{kind.name}:{s}" for kind in kinds for s in (2, 3)})
+        part = _lacking(whole, {f"{kind.name}-{s}" for kind in kinds for s in (2, 3)})
         widths = [
             (points["cost_high"] - points["cost_low"]).median()
             for points in (survey(whole, resamples=200).points, survey(part, resamples=200).points)
@@ -131,13 +131,13 @@ def test_fewer_seeds_make_wider_intervals_where_seeds_differ() -> None:
 def test_a_point_with_one_seed_takes_the_spread_of_the_others() -> None:
     kinds = [Kind(name=name, seeds=4, spread=0.2) for name in "abcdef"]
     whole = simulate(kinds, np.random.default_rng(3))
-    alone = {f"{name}:{s}" for name in "abc" for s in (1, 2, 3)}
-    some = {f"{name}:3" for name in "def"}
+    alone = {f"{name}-{s}" for name in "abc" for s in (1, 2, 3)}
+    some = {f"{name}-3" for name in "def"}
     points = survey(_lacking(whole, alone | some), resamples=400).points
     width = points["cost_high"] - points["cost_low"]
     one, three = width[points["n"] == 1], width[points["n"] == 3]
     assert one.median() > three.median()
-    everyone = {f"{kind.name}:{s}" for kind in kinds for s in (1, 2, 3)}
+    everyone = {f"{kind.name}-{s}" for kind in kinds for s in (1, 2, 3)}
     bare = survey(_lacking(whole, everyone), resamples=400).points
     assert (bare["cost_high"] - bare["cost_low"]).max() < one.min()
 

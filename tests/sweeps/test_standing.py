@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
         for epoch in (2, 1)  # whatever arrives last, the higher epoch counts
         for trial in trials
     ]
-    reports = Message(reports=tuple(said)).to_json()["reports"]
+    reports = json.loads(json.dumps(Message(reports=tuple(said)).to_json()["reports"]))
     event = {"v": 1, "n": 1, "time": "", "mono": 0.0, "event": "reported", "pack": "pack00"}
     apply(state, {**event, "reports": reports})
     return state
