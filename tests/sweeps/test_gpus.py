@@ -94,11 +94,17 @@ def test_a_share_of_a_gpu_is_auto_or_from_0_to_1(gpus: Any) -> None:
     [
         (["pack.gpus=1"], "pack.gpus is 1, but there is no GPU on this machine"),
         (["pack.gpus=0.5"], "pack.gpus is 0.5, but there is no GPU on this machine"),
-        (["device=cuda"], "device is 'cuda', but packs get no GPU, for there is no GPU on this"),
-        (["device=cuda", "pack.gpus=0"], "device is 'cuda', but packs get no GPU, for pack.gpus"),
+        (
+            ["device=cuda"],
+            "device is 'cuda', but packs get no GPU, because there is no GPU on this",
+        ),
+        (
+            ["device=cuda", "pack.gpus=0"],
+            "device is 'cuda', but packs get no GPU, because pack.gpus",
+        ),
         (
             ["device=cuda", "pack.gpus=0", "--address", ADDRESS],
-            "device is 'cuda', but packs get no GPU, for pack.gpus is 0",
+            "device is 'cuda', but packs get no GPU, because pack.gpus is 0",
         ),
         (["budget.gpu_hours=1", "device=cpu", "pack.gpus=0", "--address", ADDRESS], "gpu_hours"),
     ],

@@ -42,6 +42,7 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
     state.points = {point.name: point for point in points}
     state.trials = {trial.key: trial for trial in trials}
     state.packs = {"pack00": Pack(name="pack00", trials=tuple(trials))}
+    state.pack_of = {trial.key: "pack00" for trial in trials}
     said = [
         report(trial.key, epoch, *(values[int(trial.point[1:]), trial.seed] * epoch / 2))
         for epoch in (2, 1)  # whatever arrives last, the higher epoch counts
