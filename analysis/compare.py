@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from analysis.comparing import Comparison
+    from analysis.fronts.comparison import Comparison
 
     Part = tuple[RenderableType, Table]
 
@@ -137,10 +137,10 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; 0, or 2 with one line where there is none."""
     options = parser().parse_args(arguments)
-    from analysis.comparing import compare
-    from analysis.load import RunError, load_run
-    from analysis.recosting import priced
-    from analysis.untrusted import guarded
+    from analysis.fronts.comparison import compare
+    from analysis.runs.load import RunError, load_run
+    from analysis.runs.recosting import priced
+    from analysis.runs.untrusted import guarded
     from mpc_router.console import LastingConsole
 
     try:
@@ -153,8 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = compare(runs, split=options.split, vector=vector, force=options.force)
             print_comparison(found, LastingConsole())
         if options.figure:
-            from analysis.palette import save
-            from analysis.rival_figures import comparison_figure
+            from analysis.figures.rivals import comparison_figure
+            from analysis.figures.style import save
 
             save(comparison_figure(found), options.figure)
             print(options.figure)

@@ -22,7 +22,7 @@ from mpc_router.streams import command, say_error
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.load import Run
+    from analysis.runs.load import Run
 
 TARGETS: Final = ("csv", "optuna", "mlflow")
 
@@ -46,8 +46,8 @@ def to_csv(run: Run, folder: Path) -> list[Path]:
     Raises:
         RunError: a file is there already, or a table cannot be read.
     """
-    from analysis.fronts import points
-    from analysis.load import RunError
+    from analysis.fronts.survey import points
+    from analysis.runs.load import RunError
     from mpc_router.messages import one_line
 
     tables: dict[str, pd.DataFrame] = {"trials": run.trials, "reports": run.reports}
@@ -86,7 +86,7 @@ def to_optuna(run: Run, file: Path) -> Path:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from analysis.parameters import trials as as_trials
+    from analysis.questions.importance import trials as as_trials
 
     _refuse_existing([file])
     table = _points(run)
@@ -122,7 +122,7 @@ def to_mlflow(run: Run, target: str) -> int:
     Raises:
         RunError: mlflow is not installed or takes no such target, or has the experiment already.
     """
-    from analysis.load import RunError
+    from analysis.runs.load import RunError
 
     try:
         import mlflow
@@ -198,8 +198,8 @@ def _points(run: Run) -> pd.DataFrame:
 
 def _violations(run: Run, table: pd.DataFrame) -> list[dict[str, float] | None]:
     """By point how far it breaks each constraint, above 0 where it does; None without any."""
-    from analysis.constraints import constraints_of, judge
-    from analysis.outcomes import outcomes, roster
+    from analysis.fronts.constraints import constraints_of, judge
+    from analysis.runs.outcomes import outcomes, roster
 
     if not constraints_of(run) or not (table["state"] == "COMPLETE").any():
         return [None] * len(table)
@@ -222,7 +222,7 @@ def _as_json(value: Any) -> str:
 
 
 def _refuse_existing(files: Any) -> None:
-    from analysis.load import RunError
+    from analysis.runs.load import RunError
 
     for path in files:
         if Path(path).exists():
@@ -257,8 +257,8 @@ def _write(run: Run, to: str, target: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write it and say where; 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
-    from analysis.load import RunError, load_run
-    from analysis.untrusted import guarded
+    from analysis.runs.load import RunError, load_run
+    from analysis.runs.untrusted import guarded
 
     try:
         with guarded(options.run):

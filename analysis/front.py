@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.fronts import Survey
-    from analysis.load import Run
+    from analysis.fronts.survey import Survey
+    from analysis.runs.load import Run
 
 _PLAIN_WIDTH: Final = 120
 _WIDE: Final = 90
@@ -36,9 +36,9 @@ def summary(
     """
     from rich.console import Group
 
-    from analysis import abstract, notices
     from analysis.cells import text
-    from analysis.fronts import survey as take
+    from analysis.fronts.survey import survey as take
+    from analysis.report import abstract, notices
 
     survey = take(run, split=split, vector=vector)
     lines = [text(run.name, style="bold"), text(abstract.what_was_run(run))]
@@ -64,7 +64,7 @@ def print_front(run: Run | Path, console: Console) -> None:
     Raises:
         RunError: the folder cannot be read, or no point can be judged.
     """
-    from analysis.load import load_run
+    from analysis.runs.load import load_run
 
     _print(load_run(run) if isinstance(run, Path) else run, console)
 
@@ -123,8 +123,9 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
 def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: bool) -> Table:
     from analysis import words
     from analysis.cells import add_row, text
+    from analysis.fronts.survey import unit
 
-    cost = f"cost{words.unit(survey)}"
+    cost = f"cost{unit(survey)}"
     bounded = bool(survey.judged.constraints)
     measured = ["score", "95 %", cost, *(["bounds"] if bounded else [])]
     measured += ["shares %", "over mix", "95 %", ""]
@@ -155,7 +156,7 @@ def _shown(survey: Survey) -> list[Any]:
 def _bounds_line(survey: Survey) -> list[Text]:
     from rich.text import Text
 
-    from analysis.constraints import bounds
+    from analysis.fronts.constraints import bounds
 
     if not survey.judged.constraints:
         return []
@@ -180,7 +181,7 @@ def _range(row: Any, name: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    from analysis.outcomes import setting_text
+    from analysis.words import setting_text
 
     return setting_text(value)
 
@@ -188,8 +189,9 @@ def _plain(value: Any) -> str:
 def _singles_table(survey: Survey) -> Table:
     from analysis import words
     from analysis.cells import add_row
+    from analysis.fronts.survey import unit
 
-    columns = ("single expert", "score", "95 %", f"cost{words.unit(survey)}")
+    columns = ("single expert", "score", "95 %", f"cost{unit(survey)}")
     table = _table(columns, left=columns[:1])
     for _, row in survey.singles.iterrows():
         cells = [
@@ -204,11 +206,12 @@ def _singles_table(survey: Survey) -> Table:
 
 def _closing(survey: Survey) -> list[str]:
     from analysis import words
+    from analysis.fronts.survey import unit
 
     score, cost = survey.oracle
     low, high = survey.hypervolume_interval
     return [
-        f"oracle {words.number(score)} at {words.amount(cost)}{words.unit(survey)}, "
+        f"oracle {words.number(score)} at {words.amount(cost)}{unit(survey)}, "
         f"router paid   majority class {words.number(survey.majority['score'])}",
         f"hypervolume {survey.hypervolume:.3g} ({low:.3g} to {high:.3g}), reference score "
         f"{words.number(survey.reference[0])} at cost {words.amount(survey.reference[1])}",
@@ -232,9 +235,9 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the front; 0, or 2 with one line where the run cannot be read."""
     options = parser().parse_args(arguments)
-    from analysis.load import RunError, load_run
-    from analysis.recosting import priced
-    from analysis.untrusted import guarded
+    from analysis.runs.load import RunError, load_run
+    from analysis.runs.recosting import priced
+    from analysis.runs.untrusted import guarded
     from mpc_router.console import LastingConsole
 
     console = LastingConsole()

@@ -1,7 +1,7 @@
 """What a run folder holds: files, tables, columns, types, version. The one place that knows.
 
-Written by `sweeps.tables`, read by `analysis.load`. Importing this module loads pyarrow and
-nothing heavier.
+Written by `sweeps.journal.tables`, read by `analysis.runs.load`. Importing this module loads
+pyarrow and nothing heavier.
 
 Shape legend of the list columns: K experts, C outputs of an expert (its logits, or one value).
 """

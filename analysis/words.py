@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
-from analysis.fronts import Survey
+import numpy as np
+
+LARGER: Final = 0.05
+"""Chance alone gives such differences less often than this."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -33,11 +36,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}".replace("-", "\N{MINUS SIGN}")
 
 
-def unit(survey: Survey) -> str:
-    """The cost's unit, empty for the pool's own constants."""
-    return "" if survey.vector.unit == "units" else f" {survey.vector.unit}"
-
-
 def interval(row: Any, name: str) -> str:
     """`0.812 to 0.861` of a table's row."""
     return f"{number(row[f'{name}_low'])} to {number(row[f'{name}_high'])}"
@@ -48,6 +46,18 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def least_seeds(survey: Survey) -> int:
-    """Replicates of the point that has fewest."""
-    return int(survey.points["n"].min())
+def settings_label(settings: dict[str, Any]) -> str:
+    """Settings in words."""
+    return (
+        ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items()) or "as set"
+    )
+
+
+def setting_text(value: Any) -> str:
+    """A setting in words: a number with three digits (the trial's configuration has them all), a
+    list in brackets."""
+    if isinstance(value, float | np.floating):
+        return f"{value:.3g}" if abs(float(value)) < 1000 else f"{value:g}"
+    if isinstance(value, tuple | list | np.ndarray):
+        return f"[{', '.join(map(setting_text, value))}]"
+    return str(value)

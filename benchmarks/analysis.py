@@ -29,11 +29,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import progress
-from analysis.dominance import nondominated
-from analysis.fronts import survey
-from analysis.load import load_run
-from analysis.utilization import utilization
+from analysis.fronts.survey import survey
+from analysis.questions import progress
+from analysis.questions.utilization import utilization
+from analysis.runs.load import load_run
+from analysis.stats.dominance import nondominated
 from benchmarks.big_run import Size, write_big_run
 
 Values = NDArray[np.float64]

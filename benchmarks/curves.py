@@ -24,12 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mpc_router.config import TrialConfig, trial_config
-from mpc_router.evaluate import EpochResult
-from mpc_router.models import Models
-from mpc_router.outputs import Places, Prepared, prepare
-from mpc_router.sources import Source
-from mpc_router.stack import Lane, train
+from mpc_router.config.trial import TrialConfig, trial_config
+from mpc_router.data.sources import Source
+from mpc_router.frozen.train import Lane, train
+from mpc_router.model.sources import Models
+from mpc_router.prepare.frozen import Prepared, prepare
+from mpc_router.prepare.inputs import Places
+from mpc_router.results.records import EpochResult
 
 SPACE: Final[dict[str, tuple[float, float]]] = {
     "alpha": (1e-3, 1.0),

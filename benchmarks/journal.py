@@ -29,9 +29,9 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.timed_sweep import JOURNAL, Sweep, timed
-from sweeps.journal import VERSION, Journal, line_of, read
+from sweeps.journal.journal import VERSION, Journal, line_of, read
+from sweeps.journal.state import Event
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, Decision, Point, pack_from
-from sweeps.state import Event
 
 SCRATCH: Final = Path(__file__).resolve().parent.parent / "build"
 """Runs and journals lie here for the time of a benchmark: temporary folders may be in memory."""

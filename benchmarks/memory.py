@@ -45,9 +45,9 @@ def _write_split(path: Path, rows: int, seed: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from mpc_router import sample_grammar
+    from mpc_router.sample import language
 
-    words = np.array(list(sample_grammar.words()))
+    words = np.array(list(language.words()))
     draw = np.random.default_rng(seed)
     kind = pa.schema(
         [("question1", pa.string()), ("question2", pa.string()), ("label", pa.int64())]
@@ -99,11 +99,11 @@ def prepare(data: Path, cache: Path, *, asked: int) -> dict[str, float]:
     """Peaks (bytes) and seconds of one preparation in this process."""
     import torch
 
-    from mpc_router.config import trial_config
-    from mpc_router.encoders import load_tokenizer
-    from mpc_router.models import Models
-    from mpc_router.recipes import recipes
-    from mpc_router.sources import Source, cut, read, split_fingerprints
+    from mpc_router.config.trial import trial_config
+    from mpc_router.data.sources import Source, cut, read, split_fingerprints
+    from mpc_router.model.encoders import load_tokenizer
+    from mpc_router.model.sources import Models
+    from mpc_router.prepare.recipes import recipes
 
     torch.set_num_threads(1)
     config = trial_config({"pool": "sample", "task": TASK, "max_length": 64})
@@ -112,7 +112,7 @@ def prepare(data: Path, cache: Path, *, asked: int) -> dict[str, float]:
     found = {"begun": float(anonymous())}
     started = time.perf_counter()
     with Peak() as peak:
-        from mpc_router.data import tokenise
+        from mpc_router.data.tokens import tokenise
 
         files = read(config, Source(kind="folder", folder=data))
         prints = split_fingerprints(config, files)
@@ -132,8 +132,9 @@ def prepare(data: Path, cache: Path, *, asked: int) -> dict[str, float]:
 
 def _ask(recipe: Any, tokens: Any, fingerprint: str, cache: Path) -> None:
     """The pass of an encoder over some examples, as preparing makes it."""
-    from mpc_router.models import Models
-    from mpc_router.passes import Bench, Silence, Split
+    from mpc_router.model.sources import Models
+    from mpc_router.prepare.encoder_runs import Bench, Split
+    from mpc_router.progress import Silence
 
     bench = Bench(
         task=TASK,

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Callable
 
 from benchmarks.replay import GoesOn, Proposer, Setting, Trace, entry
-from sweeps.search import Result
-from sweeps.stopping import Entry, Rule, arrival, bracket_of, promotable
+from sweeps.search.rule import Result
+from sweeps.stopping.ranks import Entry, arrival, bracket_of, promotable
+from sweeps.stopping.rule import Rule
 
 
 def arriving(setting: Setting, rule: Rule, objectives: int = 2) -> GoesOn:
-    """Asynchronous stopping by `sweeps.stopping.arrival`, a rung of its own for each bracket."""
+    """Asynchronous stopping by `sweeps.stopping.ranks.arrival`, a rung of its own for each
+    bracket."""
     curves = setting.curves
     rungs: dict[tuple[int, int], list[Entry]] = {
         (bracket, epoch): []

@@ -19,9 +19,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sweeps.axes import Axis
-from sweeps.search import Batch, Proposal, Result, SearchRule, ask
-from sweeps.stopping import Entry, Rule, cut
+from sweeps.search.ask import ask
+from sweeps.search.rule import Batch, Proposal, Result, SearchRule
+from sweeps.search.space import Axis
+from sweeps.stopping.ranks import Entry, cut
+from sweeps.stopping.rule import Rule
 
 Values = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -175,7 +177,7 @@ class Drawn:
 
 @dataclass(kw_only=True)
 class Asked:
-    """`sweeps.search.ask`; a proposal becomes the nearest recorded point that is free.
+    """`sweeps.search.ask.ask`; a proposal becomes the nearest recorded point that is free.
 
     The sampler is shown the settings of the recorded point, not those it proposed: what it hears is
     true of the former.
@@ -256,13 +258,13 @@ GoesOn = Callable[[int, int], bool]
 
 
 def entry(curves: Curves, point: int, epoch: int, objectives: int = 2) -> Entry:
-    """A point at a rung as `sweeps.stopping` takes it."""
+    """A point at a rung as `sweeps.stopping.ranks` takes it."""
     losses = tuple(map(float, curves.losses[point, epoch - 1, :objectives]))
     return Entry(name=f"p{point}", losses=losses)
 
 
 def in_packs(setting: Setting, proposer: Proposer, rule: Rule) -> Trace:
-    """Brackets in packs, a pack on a worker, stopped together by `sweeps.stopping.cut`.
+    """Brackets in packs, a pack on a worker, stopped together by `sweeps.stopping.ranks.cut`.
 
     A pack's points train in one stack: an epoch of it takes the sum of its points' times, and all
     report at its end.

@@ -16,7 +16,7 @@ import moocore
 import numpy as np
 
 from benchmarks.replay import OBJECTIVES, GoesOn, Setting
-from sweeps.stopping import Rule
+from sweeps.stopping.rule import Rule
 
 GO: Final = "CONTINUE"
 

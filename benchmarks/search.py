@@ -42,8 +42,8 @@ from benchmarks.replay import (
     in_packs,
 )
 from benchmarks.rivals import rays, syne_tunes
-from sweeps.search import FIDELITIES, SearchRule
-from sweeps.stopping import TIES, Rule
+from sweeps.search.rule import FIDELITIES, SearchRule
+from sweeps.stopping.rule import TIES, Rule
 
 BUDGETS: Final = (50, 71, 100, 141, 200, 283, 400, 566, 800, 1131, 1600)
 """Epochs at which hypervolumes are read off; divided by the workers, units of simulated time."""

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.palette import styled
+from analysis.figures.style import styled
 from benchmarks.search import MEASURES, interval, rivals
 
 if TYPE_CHECKING:

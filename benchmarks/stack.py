@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mpc_router.config import trial_config
-from mpc_router.lanes import Lane, SplitTensors, StackedRouters
-from mpc_router.losses import CompositeLoss, mix
-from mpc_router.outputs import ExpertInfo, Prepared, SplitOutputs, StemInfo
-from mpc_router.randomness import epoch_draws
-from mpc_router.routers import MLPRouter, gumbel_gate, gumbel_noise
-from mpc_router.supervision import Supervision
+from mpc_router.config.trial import trial_config
+from mpc_router.frozen.labels import Supervision
+from mpc_router.frozen.randomness import epoch_draws
+from mpc_router.frozen.stacked_routers import Lane, SplitTensors, StackedRouters
+from mpc_router.model.losses import CompositeLoss, mix
+from mpc_router.model.router import MLPRouter, gumbel_gate, gumbel_noise
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.prepare.inputs import ExpertInfo, SplitOutputs, StemInfo
 from mpc_router.tasks import TASKS
 
 ROWS, FEATURES, HIDDEN, EXPERTS, BATCH = 4096, 128, 256, 3, 32

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sweeps.journal import read
+from sweeps.journal.journal import read
 from sweeps.records import JOURNAL_FILE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -70,10 +70,10 @@ class Stopwatch:
 
 def watched() -> Stopwatch:
     """Wraps all that keeps the books."""
-    from sweeps import tables
-    from sweeps.batches import Batches
-    from sweeps.journal import Journal
-    from sweeps.ledger import Ledger
+    from sweeps.driver.ledger import Ledger
+    from sweeps.driver.queue import Batches
+    from sweeps.journal import tables
+    from sweeps.journal.journal import Journal
 
     watch = Stopwatch()
     watch.wrap(Journal, "append", APPEND)

@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "GatedBertPool": "pool",
-    "RouterStem": "routers",
-    "MLPRouter": "routers",
-    "BertExpert": "experts",
-    "ExpertPool": "experts",
-    "TaskLoss": "losses",
-    "LoadBalancingLoss": "losses",
-    "CostAwareLoss": "losses",
-    "CompositeLoss": "losses",
-    "GLUEDataLoader": "data",
+    "GatedBertPool": "model.gated_pool",
+    "RouterStem": "model.router",
+    "MLPRouter": "model.router",
+    "BertExpert": "model.experts",
+    "ExpertPool": "model.experts",
+    "TaskLoss": "model.losses",
+    "LoadBalancingLoss": "model.losses",
+    "CostAwareLoss": "model.losses",
+    "CompositeLoss": "model.losses",
+    "GLUEDataLoader": "data.tokens",
 }
 
 __all__ = sorted(_HOMES)

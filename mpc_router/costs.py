@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 CONSTANTS: Final = "constants"
 PARAMETERS: Final = "parameters"
 FLOPS: Final = "flops"
-"""The last two are counted from the models by `mpc_router.measures`."""
+"""The last two are counted from the models by `mpc_router.pricing.counts`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

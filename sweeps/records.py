@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.shapes import PlainName
+
+if TYPE_CHECKING:
+    from mpc_router.config.trial import TrialConfig
+
+
+BUDGET: Final = "budget"
+"""Reason of a trial that the budget has interrupted."""
+
 
 COMPLETED: Final = "COMPLETED"
 STOPPED: Final = "STOPPED"
@@ -213,3 +223,16 @@ def report_from(data: Mapping[str, Any]) -> Report:
 def pack_from(data: Mapping[str, Any]) -> Pack:
     """A pack from its plain data."""
     return Pack(**{**data, "trials": tuple(Trial(**each) for each in data["trials"])})
+
+
+def config_of(trial: Trial) -> TrialConfig:
+    """The trial's complete configuration."""
+    return _config(trial.config)
+
+
+@functools.lru_cache(maxsize=4096)
+def _config(said: str) -> TrialConfig:
+    """Reading it takes some hundredths of a second, more than some trials train."""
+    from mpc_router.config.trial import trial_config
+
+    return trial_config(json.loads(said))

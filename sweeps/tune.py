@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.flags import BAD_INPUT, Parser, number, place
 from mpc_router.streams import command, say_error, tell
 from sweeps import run
-from sweeps.arguments import parser as sweep_parser
+from sweeps.commands.arguments import parser as sweep_parser
 from sweeps.records import InputError
 
 if TYPE_CHECKING:
-    from mpc_router.inheritance import Settled
+    from mpc_router.config.yaml_files import Settled
 
 SEARCHED: Final = ("alpha", "beta")
 
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser()
     made.check_flags(given, also=sweep_parser().flags())
     args, rest = made.parse_known_args(given)
-    from mpc_router.config import ConfigError
-    from mpc_router.inheritance import settle
+    from mpc_router.config.trial import ConfigError
+    from mpc_router.config.yaml_files import settle
 
     try:
         settled = settle(args.config, {}, sample="--sample" in rest)
@@ -80,7 +80,7 @@ def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> li
     Raises:
         ConfigError: a setting is given twice, or no value.
     """
-    from mpc_router.config import ConfigError, parse_overrides, settings, trial_config
+    from mpc_router.config.trial import ConfigError, parse_overrides, settings, trial_config
 
     own = [word for word in rest if "=" in word and not word.startswith("-")]
     config = settled.config

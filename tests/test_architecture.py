@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -22,10 +25,10 @@ def loaded_by(statement: str) -> set[str]:
         "analysis",
         "analysis.schema",
         "mpc_router",
-        "mpc_router.config",
+        "mpc_router.config.trial",
         "sweeps.records",
-        "sweeps.journal",
-        "sweeps.study",
+        "sweeps.journal.journal",
+        "sweeps.study.study",
     ],
 )
 def test_a_light_import_loads_no_framework(module: str) -> None:
@@ -72,3 +75,27 @@ def test_help_of_the_command_is_quick_because_it_loads_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not heavy & set(done.stdout.split())
+
+
+def test_git_ignores_no_file_of_a_room() -> None:
+    """A room called `runs` or `build` would be neither committed nor linted, and nothing said."""
+    rooms = ("mpc_router", "sweeps", "cluster", "analysis", "tests", "benchmarks", "configs")
+    endings = {".py", ".typed", ".yaml", ".ipynb", ".parquet", ".json", ".html", ".css", ".js"}
+    files = [
+        str(path.relative_to(ROOT))
+        for room in rooms
+        for path in sorted((ROOT / room).rglob("*"))
+        if path.suffix in endings and ".ipynb_checkpoints" not in path.parts
+    ]
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout")
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"],
+        input="\n".join(files),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert len(files) > 300
+    assert done.returncode == 1, done.stdout + done.stderr  # 1: none of them is ignored

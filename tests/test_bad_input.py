@@ -20,8 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import front, report
-from mpc_router import outputs, sample
+from analysis import front
+from analysis.report import __main__ as report
+from mpc_router.prepare import frozen
+from mpc_router.sample import encoders, examples
 from sweeps import run
 from tests.sweeps.conftest import without_ray
 
@@ -60,16 +62,16 @@ def write_glue(folder: Path, files: Mapping[str, Any] | None = None, *, task: st
 
 
 def table(task: str = "mrpc", split: str = "train") -> pa.Table:
-    return sample.table(task, split).slice(0, 120)
+    return examples.table(task, split).slice(0, 120)
 
 
 def models_folder(folder: Path) -> Path:
     """Two random classifiers, named so that each test may spoil org/large."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    from mpc_router.encoders import seeded
+    from mpc_router.model.encoders import seeded
 
-    tokenizer = sample.tokenizer()
+    tokenizer = encoders.tokenizer()
     for layers, name in ((2, "small"), (3, "large")):
         shape = BertConfig(
             vocab_size=len(tokenizer),
@@ -101,7 +103,7 @@ def refused(
     def reached(*_: object, **__: object) -> None:
         pytest.fail("bad input was not refused before preparing began")
 
-    monkeypatch.setattr(outputs, "prepare", reached)
+    monkeypatch.setattr(frozen, "prepare", reached)
 
     def call(*arguments: str | Path, says: tuple[str, ...] = ()) -> str:
         out, cache = tmp_path / "out", tmp_path / "cache"
@@ -137,7 +139,7 @@ def test_the_sound_input_that_the_others_spoil_passes(
     def reached(*_: object, **__: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(outputs, "prepare", reached)
+    monkeypatch.setattr(frozen, "prepare", reached)
     models = models_folder(tmp_path / "models")
     there = ["--data", str(glue), "--out", str(tmp_path / "o"), "--cache", str(tmp_path / "c")]
     for pool in ([POOL], [*MODELS, "--models", str(models)]):

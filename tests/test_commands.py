@@ -19,6 +19,7 @@ from mpc_router.flags import Parser, number, place
 from mpc_router.streams import command, tell
 from sweeps import run
 from tests.fuzz.flags import COMMANDS
+from tests.fuzz.harness import module_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def call(module: str, *arguments: str) -> str:
-        main: Any = importlib.import_module(module).main
+        main: Any = module_of(module).main
         try:
             code = main(list(arguments))
         except SystemExit as ended:
@@ -46,7 +47,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 def test_an_unknown_flag_is_named_before_anything_else_with_the_nearest(
     refused: Callable[..., str], module: str
 ) -> None:
-    made = importlib.import_module(module).parser()
+    made = module_of(module).parser()
     flag = max((each for each in made.flags() if each != "--help"), key=len)
     said = refused(module, f"{flag}s", "x")
     assert f"there is no flag '{flag}s'; did you mean {flag}" in said

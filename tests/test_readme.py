@@ -14,15 +14,15 @@ import torch
 import analysis.compare
 import analysis.export
 import analysis.front
-import analysis.report
+import analysis.report.__main__
 import cluster.local
 from analysis import schema
 from mpc_router.commands import demo, export, train
 from mpc_router.commands import eval as evaluate
-from mpc_router.pools import POOLS
+from mpc_router.config.pools import POOLS
 from sweeps import tune
-from sweeps.arguments import parser
-from sweeps.study import shipped
+from sweeps.commands.arguments import parser
+from sweeps.study.read import shipped
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +62,7 @@ COMMANDS = {
     "mpc-router-export": export.parser,
     "mpc-router-tune": tune.parser,
     "python -m analysis.front": analysis.front.parser,
-    "python -m analysis.report": analysis.report.parser,
+    "python -m analysis.report": analysis.report.__main__.parser,
     "python -m analysis.compare": analysis.compare.parser,
     "python -m analysis.export": analysis.export.parser,
     "python -m cluster.local": cluster.local.parser,

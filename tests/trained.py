@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mpc_router import checkpoint, joint, stack
-from mpc_router.checks import Places
-from mpc_router.config import TrialConfig, trial_config
-from mpc_router.data import Tokens, tokenise
-from mpc_router.encoders import load_tokenizer
-from mpc_router.evaluate import LanesEnded, SplitReport
-from mpc_router.joint_inputs import prepare_joint
-from mpc_router.lanes import Lane
-from mpc_router.models import Models
-from mpc_router.outputs import prepare
-from mpc_router.sources import Source, cut, read, split_fingerprints
+from mpc_router.config.trial import TrialConfig, trial_config
+from mpc_router.data.sources import Source, cut, read, split_fingerprints
+from mpc_router.data.tokens import Tokens, tokenise
+from mpc_router.frozen import train as stack
+from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.joint import train as joint
+from mpc_router.model.encoders import load_tokenizer
+from mpc_router.model.sources import Models
+from mpc_router.prepare.frozen import prepare
+from mpc_router.prepare.inputs import Places
+from mpc_router.prepare.joint import prepare_joint
+from mpc_router.results import checkpoint
+from mpc_router.results.records import LanesEnded, SplitReport
 
 SAMPLE = Source(kind="sample", folder=None)
 
@@ -103,10 +105,10 @@ def classifiers(folder: Path) -> dict[str, Any]:
     """
     from transformers import BertConfig, BertForSequenceClassification
 
-    from mpc_router import sample
-    from mpc_router.encoders import seeded
+    from mpc_router.model.encoders import seeded
+    from mpc_router.sample import encoders
 
-    words = sample.tokenizer()
+    words = encoders.tokenizer()
     names: dict[str, dict[str, Any]] = {
         "org/unnamed": {},
         "org/named": {"id2label": {0: "equivalent", 1: "not_equivalent"}},

@@ -17,7 +17,7 @@ from mpc_router.flags import Parser, place
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.assembly import Assembled
+    from mpc_router.results.assembly import Assembled
 
 EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/sst2_best_model "a joy from start to end"
@@ -71,7 +71,7 @@ def _command(args: argparse.Namespace) -> int:
     given = list(args.texts)
     if any(not text.strip() for text in given):
         raise InputError("a sentence is empty; give text, or none at all to be asked for it")
-    from mpc_router.assembly import assemble
+    from mpc_router.results.assembly import assemble
 
     found = assemble(args.checkpoint, places_of(args))
     if args.task is not None and args.task != found.task.name:
@@ -190,7 +190,7 @@ def _said(found: Assembled, output: Any) -> tuple[str, float | None]:
 
 
 def _experts(found: Assembled) -> list[str]:
-    from mpc_router.commands.account import expert_words
+    from mpc_router.commands.training_log import expert_words
 
     model = found.config.model
     pairs = zip(model.expert_model_names, model.expert_layers, strict=True)

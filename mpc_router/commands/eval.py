@@ -21,11 +21,11 @@ from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.assembly import Assembled
-    from mpc_router.checks import Places
     from mpc_router.commands.progress import Lines
     from mpc_router.costs import CostVector
-    from mpc_router.data import Tokens
+    from mpc_router.data.tokens import Tokens
+    from mpc_router.prepare.inputs import Places
+    from mpc_router.results.assembly import Assembled
 
 EXAMPLES: Final = """\
   mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    from mpc_router.assembly import assemble
     from mpc_router.commands.progress import progress
+    from mpc_router.results.assembly import assemble
 
     places = places_of(args)
     target: Path | None = args.measure_latency
@@ -101,13 +101,13 @@ def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens)
 
     name = asked or CONSTANTS
     if name in (PARAMETERS, FLOPS) and name not in found.vectors:
-        from mpc_router.measures import check_counted, counted
+        from mpc_router.pricing.counts import check_counted, counted
 
         check_counted(found.config, places.models, name)
         mean = float(tokens.lengths.mean())
         found.vectors.update(counted(found.config, places.models, tokens=mean).vectors)
     if name.startswith("file:"):
-        from mpc_router.measured import read_measured
+        from mpc_router.pricing.measured_file import read_measured
 
         return read_measured(Path(name.removeprefix("file:"))).vector(found.config)
     if name not in found.vectors:
@@ -119,8 +119,8 @@ def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens)
 
 
 def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, Tokens]:
-    from mpc_router.data import tokenise
-    from mpc_router.sources import cut, read, split_fingerprints
+    from mpc_router.data.sources import cut, read, split_fingerprints
+    from mpc_router.data.tokens import tokenise
 
     files = read(found.config, places.source)
     prints = split_fingerprints(found.config, files)
@@ -147,8 +147,8 @@ def measured(
     import numpy as np
 
     from mpc_router import tasks
-    from mpc_router.evaluate import routed_predictions, routes_of
-    from mpc_router.joint_pool import examine
+    from mpc_router.joint.start import examine
+    from mpc_router.results.evaluate import routed_predictions, routes_of
 
     task = found.task
     shown.start(f"{split}: {len(tokens)} examples", 1)
@@ -222,7 +222,7 @@ def _majority(found: Assembled, labels: Any) -> float | None:
 
 def _measure(found: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:
     """Times the pool's parts on this split, and writes the file that studies take."""
-    from mpc_router import latency
+    from mpc_router.pricing import latency
 
     timed = latency.measure_latency(found.model, tokens, progress=shown)
     latency.write(target, timed, found.config)
@@ -235,7 +235,7 @@ def _measure(found: Assembled, tokens: Tokens, target: Path, shown: Lines) -> di
 
 def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     """The result for people: a head, and a table by expert."""
-    from mpc_router.commands.account import expert_words
+    from mpc_router.commands.training_log import expert_words
 
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]

@@ -49,9 +49,9 @@ def _of_input(error: Exception) -> bool:
     """Whether the user can mend it; the kinds are asked for only now, so that `--help` is quick."""
     if isinstance(error, ModuleNotFoundError):
         return False  # asking would need the package too
-    from mpc_router.checkpoint import CheckpointError
-    from mpc_router.columns import SourceError
-    from mpc_router.models import ModelError
-    from mpc_router.sections import ConfigError
+    from mpc_router.config.sections import ConfigError
+    from mpc_router.data.columns import SourceError
+    from mpc_router.model.sources import ModelError
+    from mpc_router.results.checkpoint import CheckpointError
 
     return isinstance(error, InputError | CheckpointError | ConfigError | ModelError | SourceError)

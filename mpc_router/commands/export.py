@@ -20,7 +20,7 @@ from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.assembly import Assembled
+    from mpc_router.results.assembly import Assembled
 
 EXAMPLES: Final = """\
   mpc-router-export --checkpoint outputs/mrpc_best_model exported/mrpc
@@ -57,7 +57,7 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(f"{target} exists; give a new folder")
     if (why := cannot_be_made("FOLDER", target.parent)) is not None:
         raise InputError(why)
-    from mpc_router.assembly import assemble
+    from mpc_router.results.assembly import assemble
 
     found = assemble(args.checkpoint, places_of(args))
     if found.note:
@@ -70,10 +70,10 @@ def _command(args: argparse.Namespace) -> int:
 
 def write(found: Assembled, target: Path) -> None:
     """Write the folder under another name and rename it: it is whole, or it is not there."""
-    from mpc_router.assembly import TOKENIZER_FOLDER
-    from mpc_router.config import to_tree
+    from mpc_router.config.trial import to_tree
     from mpc_router.costs import to_json
-    from mpc_router.saved import write_pool
+    from mpc_router.model.description import write_pool
+    from mpc_router.results.assembly import TOKENIZER_FOLDER
 
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}")

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.checkpoint import TRIAL_FILE, CheckpointError
 from mpc_router.commands.exits import InputError
-from mpc_router.config import TrialConfig, canonical, flatten, to_tree
+from mpc_router.config.trial import TrialConfig, canonical, flatten, to_tree
 from mpc_router.messages import quoted
 from mpc_router.paths import cannot_be_made
-from mpc_router.summary import SUMMARY_FILE, read_summary
+from mpc_router.results.checkpoint import TRIAL_FILE, CheckpointError
+from mpc_router.results.summary import SUMMARY_FILE, read_summary
 
 RUN_FILE: Final = "run.json"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mpc_router.flags import place
 
 if TYPE_CHECKING:
-    from mpc_router.checks import Places
+    from mpc_router.prepare.inputs import Places
 
 
 def add_place_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,9 @@ def places_of(args: argparse.Namespace) -> Places:
     """What the flags say; without `--sample` and `--data`, data come from the hub."""
     import platformdirs
 
-    from mpc_router.checks import Places
-    from mpc_router.models import Models
-    from mpc_router.sources import Source
+    from mpc_router.data.sources import Source
+    from mpc_router.model.sources import Models
+    from mpc_router.prepare.inputs import Places
 
     kind: Literal["sample", "folder", "hub"] = (
         "sample" if args.sample else "folder" if args.data else "hub"

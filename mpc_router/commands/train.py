@@ -21,15 +21,15 @@ from mpc_router.streams import command
 from mpc_router.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
-    from mpc_router.checks import Places
     from mpc_router.commands.folders import Folders
     from mpc_router.commands.progress import Lines
-    from mpc_router.commands.record import Record
-    from mpc_router.config import TrialConfig
-    from mpc_router.evaluate import EpochResult, LanesEnded
-    from mpc_router.inheritance import Settled
-    from mpc_router.joint_inputs import JointInputs
-    from mpc_router.outputs import Prepared
+    from mpc_router.commands.training_log import Record
+    from mpc_router.config.trial import TrialConfig
+    from mpc_router.config.yaml_files import Settled
+    from mpc_router.prepare.frozen import Prepared
+    from mpc_router.prepare.inputs import Places
+    from mpc_router.prepare.joint import JointInputs
+    from mpc_router.results.records import EpochResult, LanesEnded
 
     Inputs = Prepared | JointInputs
     Events = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     from mpc_router.commands import folders
     from mpc_router.commands.progress import progress
-    from mpc_router.sample import NOTICE
+    from mpc_router.sample.examples import NOTICE
 
     settled = _settled(args)
     config, seed = settled.config, _seed(args, settled)
@@ -142,8 +142,8 @@ class _Job:
         Raises:
             Halted: Ctrl-C, or a loss that is no number.
         """
-        from mpc_router.commands.keeping import keep
-        from mpc_router.commands.record import Record
+        from mpc_router.commands.save import keep
+        from mpc_router.commands.training_log import Record
 
         inputs = self._inputs(places)
         for note in inputs.notes:
@@ -164,24 +164,24 @@ class _Job:
 
     def _inputs(self, places: Places) -> Inputs:
         if self.joint:
-            from mpc_router.joint_inputs import prepare_joint
+            from mpc_router.prepare.joint import prepare_joint
 
             return prepare_joint(self.config, places, self.shown)
-        from mpc_router.outputs import prepare
+        from mpc_router.prepare.frozen import prepare
 
         return prepare(self.config, places, self.shown)
 
     def _events(self, inputs: Any) -> Events:
         """The trainer's generator: of one lane, either way."""
-        from mpc_router.lanes import Lane
+        from mpc_router.frozen.stacked_routers import Lane
 
         lanes = [Lane(config=self.config, seed=self.seed)]
         device = _device(self.config.training.device)
         if not self.joint:
-            from mpc_router import stack
+            from mpc_router.frozen import train as stack
 
             return stack.train(lanes, inputs, device=device, progress=self.shown, keep_best=True)
-        from mpc_router import joint
+        from mpc_router.joint import train as joint
 
         return joint.train(
             lanes,
@@ -194,9 +194,9 @@ class _Job:
         )
 
     def _train(self, inputs: Inputs, record: Record) -> None:
-        from mpc_router.commands.account import HEADER, epoch_line
-        from mpc_router.evaluate import EpochResult
-        from mpc_router.tensorboard import TensorBoard
+        from mpc_router.commands.training_log import HEADER, epoch_line
+        from mpc_router.results.records import EpochResult
+        from mpc_router.results.tensorboard import TensorBoard
 
         self.shown.tell(HEADER)
         epochs = self.config.training.epochs
@@ -217,8 +217,8 @@ class _Job:
 
 
 def _settled(args: argparse.Namespace) -> Settled:
-    from mpc_router.config import parse_overrides
-    from mpc_router.inheritance import settle
+    from mpc_router.config.trial import parse_overrides
+    from mpc_router.config.yaml_files import settle
 
     given = parse_overrides(args.words)
     for name in ("alpha", "beta"):
@@ -234,10 +234,10 @@ def _settled(args: argparse.Namespace) -> Settled:
 def _check(config: TrialConfig, places: Places) -> None:
     """All that can be known to be wrong before anything is prepared."""
     if config.training.experts == "joint":
-        from mpc_router.joint_inputs import check_joint
+        from mpc_router.prepare.joint import check_joint
 
         return check_joint(config, places)
-    from mpc_router.checks import check_inputs
+    from mpc_router.prepare.checks import check_inputs
 
     return check_inputs(config, places)
 

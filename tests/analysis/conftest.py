@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from analysis import schema
-from analysis.load import Run, load_run
+from analysis.runs.load import Run, load_run
 from mpc_router.costs import CostVector, to_json
 from mpc_router.tasks import TASKS, evaluate
 
@@ -62,7 +62,7 @@ VECTORS = {
 
 
 def write_run(folder: Path, recipe: Recipe) -> Path:
-    """Write the run of a recipe as `sweeps.tables` would."""
+    """Write the run of a recipe as `sweeps.journal.tables` would."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)
     task = TASKS[recipe.task]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import schema
-from analysis.load import Run, load_run
+from analysis.runs.load import Run, load_run
 
 
 def two_sets(source: Path, target: Path) -> Run:

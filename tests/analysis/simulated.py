@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from analysis.load import Run
+from analysis.runs.load import Run
 from mpc_router.costs import CostVector, to_json
 
 Values = NDArray[np.float64]

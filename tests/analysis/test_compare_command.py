@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from analysis.compare import main, print_comparison
-from analysis.comparing import compare
-from analysis.load import load_run
+from analysis.fronts.comparison import compare
+from analysis.runs.load import load_run
 from tests.analysis.conftest import WriteRun
 
 

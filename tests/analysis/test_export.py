@@ -18,9 +18,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import TrialState
 
-from analysis.dominance import nondominated
 from analysis.export import main, to_csv, to_mlflow, to_optuna
-from analysis.load import Run, RunError, load_run
+from analysis.runs.load import Run, RunError, load_run
+from analysis.stats.dominance import nondominated
 from tests.analysis.conftest import WriteRun
 
 

@@ -26,14 +26,14 @@ def _imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
 def test_analysis_imports_of_ours_only_what_stands_on_the_ground_floor(path: Path) -> None:
     ours = {name for name in _imported(path) if name.split(".")[0] in OURS - {"analysis"}}
     assert ours <= ALLOWED
 
 
 @pytest.mark.parametrize(
-    "module", ["analysis", "analysis.load", "analysis.front", "analysis.report"]
+    "module", ["analysis", "analysis.runs.load", "analysis.front", "analysis.report"]
 )
 def test_importing_loads_nothing_heavy(module: str) -> None:
     heavy = {"torch", "ray", "pandas", "altair", "pyarrow", "moocore", "scipy", "optuna"}

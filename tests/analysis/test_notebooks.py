@@ -13,8 +13,8 @@ import pytest
 
 import analysis
 from analysis import schema
-from analysis.fronts import survey
-from analysis.load import load_run
+from analysis.fronts.survey import survey
+from analysis.runs.load import load_run
 
 PACKAGE = Path(analysis.__file__).parent
 NOTEBOOKS = sorted((PACKAGE / "notebooks").glob("*.ipynb"))

@@ -14,16 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import schema
-from sweeps import execution, origins
-from sweeps.display import Display
-from sweeps.execution import share_of
-from sweeps.job import Job
-from sweeps.journal import read
-from sweeps.preparation import prepare_sets
+from sweeps.driver import session
+from sweeps.driver.session import share_of
+from sweeps.journal.journal import read
+from sweeps.journal.state import replay
+from sweeps.plan.preparation import prepare_sets
+from sweeps.provenance import places
 from sweeps.records import SELECTION, Message, Pack, Report, Trial
-from sweeps.state import replay
-from sweeps.study import from_tree
-from sweeps.worker import run_pack
+from sweeps.study.read import from_tree
+from sweeps.terminal.display import Display
+from sweeps.worker.job import Job
+from sweeps.worker.pack import run_pack
 
 Rows = Mapping[str, list[dict[str, Any]]]
 """By table."""
@@ -71,7 +72,7 @@ class Alone:
     def _job_and_vector(self, scratch: Path) -> tuple[Job, str]:
         study, ready = self._prepared
         share = share_of(study, None)
-        return execution.job(scratch, study, ready, share), study.cost_vector
+        return session.job(scratch, study, ready, share), study.cost_vector
 
     @cached_property
     def _prepared(self) -> tuple[Any, Any]:
@@ -79,7 +80,7 @@ class Alone:
         assert state.opened is not None
         study = from_tree(state.opened["study"])
         args = argparse.Namespace(sample=True, data=None, models=None, cache=self._cache)
-        return study, prepare_sets(study, origins.places(args), Display(quiet=True))
+        return study, prepare_sets(study, places.places(args), Display(quiet=True))
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

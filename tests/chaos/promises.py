@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import schema
-from analysis.load import RunError, load_run
-from mpc_router.checkpoint import CheckpointError, load
-from sweeps import rungs
-from sweeps.journal import read
+from analysis.runs.load import RunError, load_run
+from mpc_router.results.checkpoint import CheckpointError, load
+from sweeps.journal.journal import read
+from sweeps.journal.state import JournalError, State, apply
 from sweeps.records import BETWEEN, COMPLETED, INSIDE, SELECTION, STOPPED, Decision
-from sweeps.rungs import Ranking
-from sweeps.state import JournalError, State, apply
-from sweeps.study import from_tree
+from sweeps.stopping import rungs
+from sweeps.stopping.rungs import Ranking
+from sweeps.study.read import from_tree
 from tests.chaos.alone import Alone, in_order
 from tests.chaos.variants import Variant
 from tests.sweeps.conftest import OF_THE_CLOCK

@@ -19,10 +19,10 @@ from typing import Final
 
 import pytest
 
-from sweeps.journal import read
-from sweeps.provenance import code_fingerprint
+from sweeps.journal.journal import read
+from sweeps.journal.state import JournalError, replay
+from sweeps.provenance.facts import code_fingerprint
 from sweeps.run import main
-from sweeps.state import JournalError, replay
 from tests.chaos import blows, processes, promises
 from tests.chaos.alone import Alone
 from tests.chaos.blows import DRIVER, HEAD, MACHINE, Blow, Course

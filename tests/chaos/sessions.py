@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sweeps import journal as journals
+from sweeps.journal import journal as journals
 from tests.chaos import blows, processes
 from tests.chaos.blows import DRIVER, HEAD, MACHINE, WORKER, Blow
 from tests.chaos.nodes import Nodes

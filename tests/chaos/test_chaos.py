@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from sweeps.journal import Journal
+from sweeps.journal.journal import Journal
 from tests.chaos import sessions
 from tests.chaos.blows import Course, drawn
 from tests.chaos.sessions import LIMIT, ROOT, SILENCE, Place, _watched, forget
 from tests.chaos.variants import VARIANTS
-from tests.sweeps.test_journal import write as short_run
+from tests.sweeps.journal.test_journal import write as short_run
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ import pytest
 from cluster import local, nodes, state
 from cluster.processes import boot, members, processes
 from cluster.state import Cluster, Node
-from sweeps import environment
-from sweeps.journal import read
+from sweeps.journal.journal import read
+from sweeps.raytune import environment
 from tests.sweeps.conftest import assert_same_tables
 
 ROOT = Path(__file__).resolve().parents[2]

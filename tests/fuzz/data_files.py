@@ -31,9 +31,9 @@ Spoil = Callable[[random.Random, Path, str, pa.Table], str]
 
 def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
     """So many folders, each made just before its case is given, and removed after it."""
-    from mpc_router import sample
+    from mpc_router.sample import examples
 
-    sound = {split: sample.table("mrpc", split).slice(0, ROWS) for split in SPLITS}
+    sound = {split: examples.table("mrpc", split).slice(0, ROWS) for split in SPLITS}
     for number in range(count):
         chance = random.Random(f"data_files {seed} {number}")
         data = folder / f"data{number}"

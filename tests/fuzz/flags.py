@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from mpc_router.messages import printable
-from tests.fuzz.harness import Case
+from tests.fuzz.harness import Case, module_of
 from tests.fuzz.odd import VALUES, mutated
 
 CONFIG: Final = str(Path(__file__).parents[2] / "configs" / "task_mrpc.yaml")
@@ -64,7 +63,7 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
 
 
 def _flags(module: str) -> list[str]:
-    made = importlib.import_module(module).parser()
+    made = module_of(module).parser()
     found = {flag for action in made._actions for flag in action.option_strings}
     return sorted(found - {"-h", "--help", "--list"})
 

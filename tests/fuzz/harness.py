@@ -17,12 +17,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 from unittest import mock
 
 LONGEST: Final = 1000
 REFUSED: Final = 2
-PREPARES: Final = ("mpc_router.outputs.prepare", "mpc_router.joint_inputs.prepare_joint")
+PREPARES: Final = ("mpc_router.prepare.frozen.prepare", "mpc_router.prepare.joint.prepare_joint")
 """Where a command begins to work; what gets there was taken."""
 
 ESCAPES: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -88,9 +89,15 @@ def judge(case: Case, scratch: Path) -> Verdict:
     return Verdict(case=case, code=code, message=trace or said, faults=tuple(faults))
 
 
+def module_of(command: str) -> ModuleType:
+    """The module behind `python -m COMMAND`: of a package its `__main__`."""
+    module = importlib.import_module(command)
+    return importlib.import_module(f"{command}.__main__") if hasattr(module, "__path__") else module
+
+
 def _call(command: str, arguments: Sequence[str]) -> tuple[int | None, str, str]:
     """Exit code, what was said on stderr, and the traceback if there was one."""
-    main: Callable[[Sequence[str]], Any] = importlib.import_module(command).main
+    main: Callable[[Sequence[str]], Any] = module_of(command).main
     errors = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
     output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
     code: int | None = None

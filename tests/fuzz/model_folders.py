@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from mpc_router import sample
+from mpc_router.sample import examples
+from mpc_router.sample.encoders import tokenizer
 from tests.fuzz.harness import Case
 
 SOUND: Final = ("small", "large")
@@ -87,10 +88,10 @@ def _save_sound(folder: Path, data: Path) -> None:
     from transformers import BertConfig, BertForSequenceClassification
     from transformers.utils import logging
 
-    from mpc_router.encoders import seeded
+    from mpc_router.model.encoders import seeded
 
     logging.disable_progress_bar()
-    words = sample.tokenizer()
+    words = tokenizer()
     for layers, name in enumerate(SOUND, 2):
         shape = BertConfig(
             vocab_size=len(words),
@@ -106,7 +107,9 @@ def _save_sound(folder: Path, data: Path) -> None:
         words.save_pretrained(folder / "org" / name)
     (data / "mrpc").mkdir(parents=True)
     for split in ("train", "validation"):
-        pq.write_table(sample.table("mrpc", split).slice(0, 60), data / "mrpc" / f"{split}.parquet")
+        pq.write_table(
+            examples.table("mrpc", split).slice(0, 60), data / "mrpc" / f"{split}.parquet"
+        )
 
 
 def _odd_setting(draws: random.Random, folder: Path) -> str:

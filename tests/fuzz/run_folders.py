@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.journal import line_of
+from sweeps.journal.journal import line_of
 from tests.fuzz.harness import Case
 from tests.sweeps.conftest import on_disk
 from tests.sweeps.faults import laboratory

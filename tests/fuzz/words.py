@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mpc_router.config import leaf_paths
+from mpc_router.config.trial import leaf_paths
 from mpc_router.messages import printable
 from tests.fuzz.harness import Case
 from tests.fuzz.odd import LISTS, VALUES, mutated

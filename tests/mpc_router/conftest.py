@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mpc_router.outputs import ExpertInfo, Prepared, SplitOutputs, StemInfo
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.prepare.inputs import ExpertInfo, SplitOutputs, StemInfo
 from mpc_router.tasks import TASKS
 
 ROWS = {"train": 600, "selection": 200, "validation": 200}

@@ -11,12 +11,13 @@ import warnings
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router import sample
-from mpc_router.config import ConfigError, trial_config
-from mpc_router.encoders import seeded
-from mpc_router.models import ModelError, Models
-from mpc_router.outputs import Places, check_inputs, prepare
-from mpc_router.sources import Source
+from mpc_router.config.trial import ConfigError, trial_config
+from mpc_router.data.sources import Source
+from mpc_router.model.encoders import seeded
+from mpc_router.model.sources import ModelError, Models
+from mpc_router.prepare.frozen import check_inputs, prepare
+from mpc_router.prepare.inputs import Places
+from mpc_router.sample import encoders
 
 WIDTH: Final = 32
 DEPTH: Final = 2
@@ -143,7 +144,7 @@ def tiny(model_type: str, **more: Any) -> Any:
     """The configuration of a tiny model of a type, for the sample's words."""
     from transformers import AutoConfig
 
-    words = len(sample.tokenizer())
+    words = len(encoders.tokenizer())
     default = AutoConfig.for_model(model_type)
     stated = {*default.to_dict(), *inspect.signature(type(default).__init__).parameters}
     for name in default.attribute_map:
@@ -175,7 +176,7 @@ def save_tiny(folder: Path, model_type: str, **more: Any) -> None:
     with seeded(0), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    sample.tokenizer().save_pretrained(folder)
+    encoders.tokenizer().save_pretrained(folder)
 
 
 def outcome(models: Path, cache: Path, name: str, role: str) -> tuple[str, str]:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from mpc_router.data import Batch
-from mpc_router.encoders import seeded
-from mpc_router.evaluate import EpochResult, LanesEnded
-from mpc_router.experts import BertExpert, ExpertPool
-from mpc_router.joint_history import report_json
-from mpc_router.joint_losses import Part
-from mpc_router.joint_stem import behind_stem
-from mpc_router.pool import GatedBertPool
-from mpc_router.routers import MLPRouter, RouterStem, gumbel_noise
+from mpc_router.data.tokens import Batch
+from mpc_router.joint.history import report_json
+from mpc_router.joint.loss import Part
+from mpc_router.model.encoders import seeded
+from mpc_router.model.experts import BertExpert, ExpertPool
+from mpc_router.model.gated_pool import GatedBertPool
+from mpc_router.model.router import MLPRouter, RouterStem, gumbel_noise
+from mpc_router.model.shared_stem import behind_stem
+from mpc_router.results.records import EpochResult, LanesEnded
 from tests.mpc_router.small_models import small_config, some_tokens
 
 EXPERTS = 3

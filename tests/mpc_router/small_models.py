@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mpc_router.data import Tokens
-from mpc_router.encoders import seeded
+from mpc_router.data.tokens import Tokens
+from mpc_router.model.encoders import seeded
 
 VOCABULARY = 40
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mpc_router.config import TrialConfig, trial_config
-from mpc_router.evaluate import EpochResult, LanesEnded, SplitReport
-from mpc_router.outputs import Prepared
-from mpc_router.stack import Lane, train
+from mpc_router.config.trial import TrialConfig, trial_config
+from mpc_router.frozen.train import Lane, train
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.results.records import EpochResult, LanesEnded, SplitReport
 
 
 def config(**settings: Any) -> TrialConfig:

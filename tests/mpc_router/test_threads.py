@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpc_router import finetune, threads
+from mpc_router import threads
+from mpc_router.prepare import finetune
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import schema
-from mpc_router import cache, outputs
-from mpc_router.outputs import ARRAYS, Prepared, open_prepared
+from mpc_router import cache
+from mpc_router.prepare import frozen
+from mpc_router.prepare.frozen import ARRAYS, Prepared, open_prepared
 from sweeps import run
 from tests.mpc_router.conftest import random_prepared
 
@@ -73,21 +74,21 @@ def on_ray(*words: str) -> int:
 
 def without_ray(patch: pytest.MonkeyPatch) -> None:
     """`sweeps.run` trains in this process."""
-    from sweeps import execution
+    from sweeps.driver import session
 
     def train(
         journal: Any, display: Any, planner: Any, common: Any, share: Any, refresh: Any
     ) -> Any:
-        return execution.train_in_process(journal, display, planner, common, refresh)
+        return session.train_in_process(journal, display, planner, common, refresh)
 
-    patch.setattr(execution, "train", train)
+    patch.setattr(session, "train", train)
 
 
 def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
     """The same, and it takes what is prepared there."""
     without_ray(patch)
-    patch.setattr(outputs, "prepare", lambda *_: open_prepared(prepared))
-    patch.setattr(outputs, "check_inputs", lambda *_: None)
+    patch.setattr(frozen, "prepare", lambda *_: open_prepared(prepared))
+    patch.setattr(frozen, "check_inputs", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

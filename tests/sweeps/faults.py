@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from sweeps import run as command
+from sweeps import run
+from sweeps.commands import sweep
 from tests.sweeps.conftest import in_process
 
 GRID = (
@@ -75,7 +76,7 @@ class Laboratory:
         out, err = io.StringIO(), io.StringIO()
         known = ["--cache", str(self.folder / "cache"), "--no-report", "--quiet"]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = command.main([*arguments, *known])
+            code = run.main([*arguments, *known])
         return Answer(code=code, out=out.getvalue(), err=err.getvalue())
 
     def new(self, kind: str, name: str) -> Answer:
@@ -116,7 +117,7 @@ def laboratory(folder: Path, prepared: Path) -> Iterator[Laboratory]:
     """For a module of tests: no Ray, random outputs of experts, and no front in the terminal."""
     with pytest.MonkeyPatch.context() as patch:
         in_process(patch, prepared)
-        patch.setattr(command, "_show", lambda *_: None)
+        patch.setattr(sweep, "_show", lambda *_: None)
         yield Laboratory(folder=folder)
 
 

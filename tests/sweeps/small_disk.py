@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.sweeps.faults import laboratory
-from tests.sweeps.test_full_disks import check
+from tests.sweeps.journal.test_full_disks import check
 
 
 def mount(where: Path, options: str) -> None:

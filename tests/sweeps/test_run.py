@@ -15,18 +15,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import schema
-from mpc_router import outputs
-from mpc_router.sources import SourceError
+from mpc_router.data.sources import SourceError
+from mpc_router.prepare import frozen
 from mpc_router.tasks import TASKS
-from sweeps import execution, records, run, tables
-from sweeps.arguments import parser
-from sweeps.job import Job
-from sweeps.journal import line_of, read
+from sweeps import records, run
+from sweeps.commands.arguments import parser
+from sweeps.driver import session
+from sweeps.journal import tables
+from sweeps.journal.journal import line_of, read
+from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
-from sweeps.state import replay
-from sweeps.worker import run_pack
+from sweeps.worker.job import Job
+from sweeps.worker.pack import run_pack
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
-from tests.sweeps.test_study import BAD
+from tests.sweeps.study.test_study import BAD
 
 Command = Callable[..., int]
 
@@ -126,7 +128,7 @@ def test_bad_data_is_found_before_the_run_folder_exists(
     def refuse(*_: Any) -> None:
         raise SourceError("train.parquet has no column 'label'")
 
-    monkeypatch.setattr(outputs, "check_inputs", refuse)
+    monkeypatch.setattr(frozen, "check_inputs", refuse)
     assert sweep(command) == 2
     assert capsys.readouterr().err == "error: train.parquet has no column 'label'\n"
     assert list(tmp_path.iterdir()) == []
@@ -196,7 +198,7 @@ def test_the_names_that_writers_use_are_those_that_readers_know() -> None:
 
 
 def test_every_trial_leaves_a_checkpoint(finished: Path) -> None:
-    from mpc_router.checkpoint import load
+    from mpc_router.results.checkpoint import load
 
     for trial in rows(finished, "trials"):
         found = load(finished / "checkpoints" / trial["key"])
@@ -272,11 +274,11 @@ def test_an_interrupted_run_resumes_to_the_tables_of_an_undisturbed_one(
             if pack.name == "pack01" and number == 0:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(execution, "run_pack", interrupted)
+    monkeypatch.setattr(session, "run_pack", interrupted)
     assert sweep(command, name="cut") == 130
     statuses = {trial["status"] for trial in rows(other, "trials")}
     assert statuses == {COMPLETED, INTERRUPTED}
-    monkeypatch.setattr(execution, "run_pack", run_pack)
+    monkeypatch.setattr(session, "run_pack", run_pack)
     assert command("--resume", str(other), "--no-report") == 0
     assert_same_tables(other, finished)
     attempts = {trial["pack"]: trial["attempt"] for trial in rows(other, "trials")}

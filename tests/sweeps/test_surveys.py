@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.fronts import survey
-from analysis.load import load_run
-from analysis.outcomes import outcomes, roster
-from analysis.report import write_report
-from analysis.utilization import utilization
+from analysis.fronts.survey import survey
+from analysis.questions.utilization import utilization
+from analysis.report.page import write_report
+from analysis.runs.load import load_run
+from analysis.runs.outcomes import outcomes, roster
 from sweeps.run import main
 from tests.sweeps.conftest import LITTLE, without_ray
 

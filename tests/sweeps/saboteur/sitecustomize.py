@@ -71,7 +71,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Any, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != "sweeps.stacks":
+        if name != "sweeps.worker.stack":
             return None
         found = importlib.machinery.PathFinder.find_spec(name, path)
         if found is not None and found.loader is not None:

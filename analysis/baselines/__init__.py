@@ -1,0 +1,1 @@
+"""What a router is held against: yardsticks, cascades, fronts of a bias."""

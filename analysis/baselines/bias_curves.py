@@ -1,0 +1,238 @@
+"""Cost-bias curves: one training, many operating points.
+
+A router with logits z sends an example to argmax_k log softmax(z)_k - bias * cost_k. At bias 0 it
+is the router as trained; a larger bias saves, a negative one spends. Since log softmax differs from
+z by the same amount for all experts, the logits themselves give the same routes.
+
+Letters: N examples, K experts, G biases, L trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.stats.choice import best_within
+from mpc_router.costs import CostVector
+from mpc_router.tasks import Task, evaluate
+
+Values = NDArray[np.float64]
+
+BIASES: Final = 49
+"""Biases of a curve: few enough to draw, and every one is another share of changed routes."""
+
+
+def route(logits: Values, vector: CostVector, biases: Values) -> NDArray[np.intp]:
+    """Routes under each bias: logits (N, K), biases (G,) -> (G, N); of equals the first expert.
+
+    The price of a route is what it adds once the router is paid (`CostVector.routed`). A bias is in
+    nats per unit of the vector, so it belongs to the vector that it was found under.
+    """
+    price = np.asarray(vector.routed, np.float64)
+    if logits.ndim != 2 or logits.shape[1] != len(price):
+        raise ValueError(
+            f"logits {logits.shape} and the {len(price)} experts of vector {vector.name!r} do not "
+            "match; need (examples, experts)"
+        )
+    found = [(logits - bias * price).argmax(axis=1) for bias in biases]
+    return np.asarray(found, np.intp).reshape(len(biases), len(logits))
+
+
+def turning_biases(logits: Values, vector: CostVector) -> Values:
+    """Every bias at which an example's route changes, largest first; twins are kept.
+
+    The routes that some bias reaches are the corners of the example's upper concave hull of (cost,
+    logit), and its slopes are the turning biases: at most K - 1 an example.
+    """
+    price = np.asarray(vector.routed, np.float64)
+    everyone = np.arange(len(logits))
+    cheapest = price == price.min()
+    now = np.where(cheapest, logits, -np.inf).argmax(axis=1)
+    found = []
+    for _ in range(len(price) - 1):
+        added = price - price[now][:, None]
+        gain = logits - logits[everyone, now][:, None]
+        slope = np.divide(gain, added, out=np.full_like(gain, -np.inf), where=added > 0)
+        best = slope.max(axis=1)
+        # Of experts on one line the dearest: the others win nowhere but at the turn itself.
+        steepest = slope >= best[:, None] - 1e-12 * np.abs(best)[:, None]
+        step = np.where(steepest & (added > 0), price, -np.inf).argmax(axis=1)
+        moving = np.isfinite(best)
+        found.append(best[moving])
+        now = np.where(moving, step, now)
+    return np.sort(np.concatenate(found))[::-1] if found else np.empty(0)
+
+
+def spread_biases(logits: Sequence[Values], vector: CostVector, *, count: int = BIASES) -> Values:
+    """At most `count` biases that reach from all-cheapest to all-dearest, 0 among them, rising.
+
+    `logits` are those of the trials that share the biases (the seeds of a point), each (N, K).
+    Between two neighbours about as many routes change everywhere. Biases lie halfway between
+    turning ones, so rounding decides no route.
+
+    Raises:
+        ValueError: fewer than 3 biases are asked for, or no logits are given.
+    """
+    if count < 3 or not logits:
+        raise ValueError(f"{count} biases for {len(logits)} trials; need at least 3, and 1 trial")
+    turns = np.unique(np.concatenate([turning_biases(one, vector) for one in logits]))
+    if not len(turns):
+        return np.zeros(1)
+    room = 0.01 * max(float(turns[-1] - turns[0]), abs(float(turns[-1])), 1e-9)
+    between = np.concatenate([[turns[0] - room], (turns[:-1] + turns[1:]) / 2, [turns[-1] + room]])
+    places = np.linspace(0, len(between) - 1, min(count - 1, len(between))).round().astype(int)
+    return np.unique(np.append(between[places], 0.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasCurve:
+    """Scores and costs of a router, or the mean of several, under each of its biases."""
+
+    biases: Values
+    """(G,) rising: cheaper and cheaper."""
+
+    costs: Values
+    """(G,), the router paid."""
+
+    scores: Values
+    """(G,)."""
+
+    shares: Values
+    """(G, K)."""
+
+    def within(self, cost: float) -> int | None:
+        """Number of the best-scoring bias that costs at most this, of equals the cheapest."""
+        return best_within(self.scores, self.costs, cap=cost)
+
+
+def bias_curve(
+    task: Task,
+    logits: Values,
+    predictions: Values,
+    labels: Values,
+    *,
+    vector: CostVector,
+    biases: Values,
+) -> BiasCurve:
+    """Of one router: logits (N, K), the experts' predictions (K, N), labels (N,), biases (G,).
+
+    At bias 0 score and cost are those of the trial. To be honest about a bias, choose it on
+    selection and take its score from another split's curve over the same biases.
+
+    Raises:
+        ValueError: the arrays are not of the same examples and experts.
+    """
+    if predictions.shape != logits.T.shape or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits {logits.shape}, predictions {predictions.shape} and labels {labels.shape} do "
+            "not match; need (examples, experts), (experts, examples) and (examples,)"
+        )
+    biases = np.sort(np.asarray(biases, np.float64))
+    routes = route(logits, vector, biases)
+    said = np.take_along_axis(predictions, routes, axis=0)
+    experts = len(vector.routed)
+    shares = np.stack([(routes == expert).mean(axis=1) for expert in range(experts)], axis=-1)
+    return BiasCurve(
+        biases=biases,
+        costs=vector.of_routes(routes).mean(axis=1),
+        scores=evaluate(task, said, labels)["score"],
+        shares=shares,
+    )
+
+
+def mean_curve(curves: Sequence[BiasCurve]) -> BiasCurve:
+    """The mean of the seeds of a point, bias by bias: what a seed of it has on average.
+
+    Raises:
+        ValueError: no curve, or curves over different biases.
+    """
+    if not curves or any(not np.array_equal(one.biases, curves[0].biases) for one in curves):
+        raise ValueError(
+            f"{len(curves)} curves to average; need at least one, all over the same biases "
+            "(`spread_biases` of all their logits)"
+        )
+    return BiasCurve(
+        biases=curves[0].biases,
+        costs=np.mean([one.costs for one in curves], axis=0),
+        scores=np.mean([one.scores for one in curves], axis=0),
+        shares=np.mean([one.shares for one in curves], axis=0),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operating:
+    """A point of the front over all curves: which router, and with which bias."""
+
+    curve: int
+    """Number of its curve among those given."""
+
+    bias: float
+    chosen_score: float
+    chosen_cost: float
+    """On the split it was chosen on."""
+
+    score: float
+    cost: float
+    """Of the same router and bias on the quoted split."""
+
+    breaks: str = ""
+    """Names of the study's constraints that it breaks where it was chosen."""
+
+
+def curve_front(
+    chosen: Sequence[BiasCurve],
+    quoted: Sequence[BiasCurve] | None = None,
+    *,
+    breaks: Sequence[Sequence[str]] | None = None,
+) -> tuple[Operating, ...]:
+    """The front over all biases of all curves, cheapest first: chosen on one split, quoted on one.
+
+    `breaks` are the names of the constraints that each curve breaks under each bias. Where some
+    break none, the front holds those alone.
+
+    `chosen` are the curves on selection, `quoted` the same routers' over the same biases on another
+    split (default: the same, which flatters).
+
+    Raises:
+        ValueError: curves that do not belong together.
+    """
+    from analysis.stats.dominance import nondominated
+
+    quoted = chosen if quoted is None else quoted
+    if not chosen or len(chosen) != len(quoted):
+        raise ValueError(f"{len(chosen)} curves chosen on and {len(quoted)} quoted; need one each")
+    for number, (one, other) in enumerate(zip(chosen, quoted, strict=True)):
+        if not np.array_equal(one.biases, other.biases):
+            raise ValueError(f"curve {number} has other biases on the two splits; use the same")
+    places = [(c, g) for c, curve in enumerate(chosen) for g in range(len(curve.biases))]
+    scores = np.concatenate([curve.scores for curve in chosen])
+    costs = np.concatenate([curve.costs for curve in chosen])
+    broken = [""] * len(places) if breaks is None else [breaks[c][g] for c, g in places]
+    may = np.asarray([not names for names in broken])
+    eligible = np.flatnonzero(may if may.any() else ~may)
+    kept = eligible[nondominated(scores[eligible], costs[eligible])]
+    ordered = kept[np.argsort(costs[kept])]
+    return tuple(_operating(chosen, quoted, places[place], broken[place]) for place in ordered)
+
+
+def _operating(
+    chosen: Sequence[BiasCurve],
+    quoted: Sequence[BiasCurve],
+    where: tuple[int, int],
+    breaks: str,
+) -> Operating:
+    curve, place = where
+    there, here = chosen[curve], quoted[curve]
+    return Operating(
+        curve=curve,
+        bias=float(there.biases[place]),
+        chosen_score=float(there.scores[place]),
+        chosen_cost=float(there.costs[place]),
+        score=float(here.scores[place]),
+        cost=float(here.costs[place]),
+        breaks=breaks,
+    )

@@ -1,0 +1,222 @@
+"""What a router is held against: single experts, a coin, the majority class, an oracle.
+
+Single experts and the coin pay no router: they look at nothing. Routers and the oracle pay it.
+Letters: N examples, K experts, B weightings (see `resampling`), G costs of a grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.stats.resampling import Weights, mixed_scores, weighted_scores
+from mpc_router.costs import CostVector
+from mpc_router.tasks import Task, evaluate
+
+Values = NDArray[np.float64]
+
+GRID: Final = 65
+RANKED_GRID: Final = 17
+"""Costs at which a mix is scored; between them it is interpolated (for accuracy that is exact)."""
+
+LEAST_ROOM: Final = 0.02
+"""Captured headroom is quoted where mix and oracle lie at least this far apart."""
+
+_CURVE_POINTS: Final = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """The best score of a coin between two experts, for at most a cost; a curve a weighting."""
+
+    costs: Values
+    """(G,) ascending, the experts' own costs among them."""
+
+    scores: Values
+    """(G, B), never falling along the costs."""
+
+    def at(self, cost: Values) -> Values:
+        """Score at costs (P, B) or (P, 1): (P, B). Beyond the ends the end's own score."""
+        inside = np.clip(np.asarray(cost, np.float64), self.costs[0], self.costs[-1])
+        if len(self.costs) == 1:
+            return np.broadcast_to(
+                self.scores[0], np.broadcast_shapes(inside.shape, (1, self.width))
+            )
+        upper = np.searchsorted(self.costs, inside).clip(1, len(self.costs) - 1)
+        span = self.costs[upper] - self.costs[upper - 1]
+        portion = (inside - self.costs[upper - 1]) / span
+        column = np.arange(self.width)
+        below, above = self.scores[upper - 1, column], self.scores[upper, column]
+        return np.asarray(below + portion * (above - below))
+
+    @property
+    def width(self) -> int:
+        """Number of weightings B."""
+        return int(self.scores.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Score over cost, ascending in cost."""
+
+    costs: Values
+    scores: Values
+
+    def at(self, cost: Values) -> Values:
+        """Score at a cost, linear between the curve's points, flat beyond its ends."""
+        return np.interp(cost, self.costs, self.scores)
+
+
+def random_mix(
+    task: Task, predictions: Values, labels: Values, *, vector: CostVector, weights: Weights
+) -> Mix:
+    """What a coin that ignores the input reaches for at most a cost, no router paid.
+
+    predictions (K, N), labels (N,), weights (B, N). At each cost the best of all pairs of experts
+    whose costs enclose it, mixed by `mixed_scores`; for accuracy that is the upper concave hull of
+    the single experts in (cost, score). Money may be left over, so the curve never falls.
+    """
+    costs = np.asarray(vector.experts, np.float64)
+    steps = RANKED_GRID if task.regression else GRID
+    grid = np.unique(np.concatenate([np.linspace(costs.min(), costs.max(), steps), costs]))
+    best = np.full((len(grid), len(weights)), -np.inf)
+    singles = weighted_scores(task, predictions, labels, weights)
+    for expert, cost in enumerate(costs):
+        here = np.searchsorted(grid, cost)
+        best[here] = np.maximum(best[here], singles[expert])
+    for pair in combinations(np.argsort(costs, kind="stable"), 2):
+        cheap, dear = costs[list(pair)]
+        between = (grid > cheap) & (grid < dear)
+        if not between.any():
+            continue
+        mixed = mixed_scores(
+            task,
+            (predictions[pair[0]], predictions[pair[1]]),
+            (grid[between] - cheap) / (dear - cheap),
+            labels=labels,
+            weights=weights,
+        )
+        best[between] = np.maximum(best[between], mixed)
+    return Mix(costs=grid, scores=np.maximum.accumulate(best, axis=0))
+
+
+def oracle_routes(right: NDArray[np.bool_], vector: CostVector) -> NDArray[np.intp]:
+    """(K, N) -> (N,): each example to the cheapest expert that is right, else to the cheapest."""
+    order = np.argsort(vector.routed, kind="stable")
+    return np.asarray(order[right[order].argmax(axis=0)], np.intp)
+
+
+def oracle(
+    task: Task,
+    predictions: Values,
+    right: NDArray[np.bool_],
+    labels: Values,
+    *,
+    vector: CostVector,
+) -> tuple[float, float]:
+    """(score, cost) of the oracle, the router paid."""
+    routes = oracle_routes(right, vector)
+    said = np.take_along_axis(predictions, routes[None], axis=0)
+    cost = vector.of_routes(routes).mean()
+    return float(evaluate(task, said, labels)["score"][0]), float(cost)
+
+
+def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: CostVector) -> Curve:
+    """From all on the cheapest expert, upgrades in the order of gain per added cost; router paid.
+
+    An example's gain is becoming right, for a regression the fall of its absolute error. The
+    metric is evaluated along the way; an upper bound of every router for accuracy only.
+    """
+    if task.regression:
+        worth = -np.abs(predictions - labels)
+    else:
+        worth = (predictions == labels).astype(np.float64)
+    steps = _upgrades(worth, np.asarray(vector.routed, np.float64))
+    order = np.argsort(-steps.ratio, kind="stable")
+    ends = np.flatnonzero(np.diff(steps.ratio[order], append=-np.inf)) + 1
+    if len(ends) > _CURVE_POINTS:
+        ends = np.unique(np.linspace(0, len(order), _CURVE_POINTS).astype(np.intp))[1:]
+    routes = np.full(predictions.shape[1], _cheapest(vector), np.intp)
+    stack, costs, done = [routes.copy()], [vector.of_routes(routes).mean()], 0
+    for end in map(int, ends):
+        taken = order[done:end]
+        routes[steps.example[taken]] = steps.expert[taken]
+        stack.append(routes.copy())
+        costs.append(vector.of_routes(routes).mean())
+        done = end
+    said = np.take_along_axis(predictions, np.asarray(stack), axis=0)
+    return Curve(costs=np.asarray(costs), scores=evaluate(task, said, labels)["score"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Upgrades:
+    example: NDArray[np.intp]
+    expert: NDArray[np.intp]
+    ratio: Values
+
+
+def _upgrades(worth: Values, costs: Values) -> _Upgrades:
+    """Steps along each example's upper concave hull of (cost, worth): ratios fall within it."""
+    order = np.argsort(costs, kind="stable")
+    examples = worth.shape[1]
+    now = np.full(examples, order[0])
+    found: list[tuple[NDArray[np.intp], NDArray[np.intp], Values]] = []
+    everyone = np.arange(examples)
+    for _ in range(len(order) - 1):
+        gain = worth - worth[now, everyone]
+        added = costs[:, None] - costs[now]
+        ratio = np.divide(gain, added, out=np.full_like(gain, -np.inf), where=added > 0)
+        free = (added <= 0) & (gain > 0) & (costs[:, None] == costs[now])
+        ratio[free] = np.finfo(np.float64).max
+        best = ratio[order].argmax(axis=0)  # of equal ratios the cheapest
+        expert = order[best]
+        gained = ratio[expert, everyone]
+        moving = np.flatnonzero(gained > 0)
+        found.append((moving, expert[moving], gained[moving]))
+        now[moving] = expert[moving]
+    if not found:
+        return _Upgrades(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))
+    return _Upgrades(
+        np.concatenate([one[0] for one in found]),
+        np.concatenate([one[1] for one in found]),
+        np.concatenate([one[2] for one in found]),
+    )
+
+
+def _cheapest(vector: CostVector) -> int:
+    return int(np.argmin(vector.routed))
+
+
+def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict[str, float]]:
+    """The commonest label of `chosen_on` said of everything: (that label, metrics on `labels`).
+
+    For a regression the mean: a constant, whose correlations count as 0.
+    """
+    if task.regression:
+        return float(chosen_on.mean()), dict.fromkeys(("score", *task.metrics), 0.0)
+    names, counts = np.unique(chosen_on, return_counts=True)
+    constant = float(names[counts.argmax()])
+    values = evaluate(task, np.full((1, len(labels)), constant), labels)
+    return constant, {name: float(value[0]) for name, value in values.items()}
+
+
+def captured_headroom(
+    score: Values, mix: Values, best: Values, *, least: float = LEAST_ROOM
+) -> Values:
+    """(score - mix) / (oracle curve - mix), all at one cost; NaN where there is less room."""
+    room = np.asarray(best, np.float64) - mix
+    wide = room >= least
+    return np.where(wide, (np.asarray(score) - mix) / np.where(wide, room, 1.0), np.nan)
+
+
+def regret(score: Values, best: Values) -> Values:
+    """What the oracle curve scores more at the same cost: 0 for a router that is an oracle.
+
+    For accuracy never under 0: no routing of that cost scores more. For other metrics the curve is
+    that of a greedy oracle, which a routing may beat in principle.
+    """
+    return np.asarray(best, np.float64) - score

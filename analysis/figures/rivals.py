@@ -1,0 +1,177 @@
+"""Pictures of who beats whom: gates, cascades and runs against the coin and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.figures.style import (
+    ACCENT,
+    BEST,
+    CASCADE,
+    COIN,
+    EXPERTS,
+    FRONT,
+    MIX,
+    MUTED,
+    inline,
+    kind_colour,
+    styled,
+)
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+    from analysis.fronts.comparison import Comparison
+    from analysis.fronts.survey import Survey
+
+Width = int | str
+
+
+def headroom_figure(
+    table: pd.DataFrame, survey: Survey, *, width: Width = 620, height: int = 300
+) -> alt.LayerChart:
+    """Score above the coin at the same cost: gates of the front, cascades, the oracle's room.
+
+    `table` is that of `headroom`; bars are 95 % intervals. Whatever lies at zero is worth no more
+    than a coin.
+    """
+    import altair as alt
+
+    kinds = {"gate": FRONT, "cascade": CASCADE}
+    rows = [
+        {
+            "kind": kinds[row["kind"]],
+            "label": row["label"],
+            **{
+                name: round(float(row[name]), 5)
+                for name in ("cost", "score", "over_mix", "over_mix_low", "over_mix_high")
+            },
+            "verdict": row["verdict"],
+            "headroom": _percent(row),
+        }
+        for row in table.to_dict("records")
+    ]
+    costs = survey.oracle_curve.costs
+    room = survey.oracle_curve.scores - survey.mix.at(costs[:, None])[:, 0]
+    best = [
+        {"kind": BEST, "cost": round(float(c), 5), "over_mix": round(float(r), 5)}
+        for c, r in zip(costs, room, strict=True)
+    ]
+    shown = [FRONT, BEST, *([CASCADE] if (table["kind"] == "cascade").any() else [])]
+    colour = kind_colour(shown, legend=alt.Legend(orient="top", title=None))
+    x = alt.X(
+        "cost:Q",
+        title=f"cost per example ({survey.vector.unit}, {survey.vector.name})",
+        scale=alt.Scale(zero=False, nice=False, padding=12),
+    )
+    title = f"score on {survey.split} above the coin"
+    zero = alt.Chart(inline([{"over_mix": 0}])).mark_rule(stroke=MIX, strokeDash=[4, 3])
+    tooltip = [
+        alt.Tooltip("kind:N"),
+        alt.Tooltip("label:N"),
+        alt.Tooltip("cost:Q", format=".3~g"),
+        alt.Tooltip("score:Q", format=".3f"),
+        alt.Tooltip("over_mix:Q", title="above the coin", format="+.3f"),
+        alt.Tooltip("over_mix_low:Q", title="95 % from", format="+.3f"),
+        alt.Tooltip("over_mix_high:Q", title="to", format="+.3f"),
+        alt.Tooltip("headroom:N"),
+        alt.Tooltip("verdict:N"),
+    ]
+    base = alt.Chart(inline(rows)).encode(x=x, color=colour, tooltip=tooltip)
+    layers = [
+        zero.encode(y=alt.Y("over_mix:Q", title=title)),
+        alt.Chart(inline(best))
+        .mark_line(strokeWidth=1.4, strokeDash=[5, 3])
+        .encode(x=x, y=alt.Y("over_mix:Q", title=title), color=colour, order="cost:Q"),
+        base.mark_rule(strokeWidth=1.2, opacity=0.55).encode(
+            y=alt.Y("over_mix_low:Q", title=title), y2="over_mix_high:Q"
+        ),
+        base.mark_circle(size=70, opacity=1).encode(y=alt.Y("over_mix:Q", title=title)),
+    ]
+    return styled(alt.layer(*layers).properties(width=width, height=height))
+
+
+def comparison_figure(
+    found: Comparison, *, width: Width = 620, height: int = 360
+) -> alt.LayerChart:
+    """The fronts of runs laid over each other; filled points stand on the front of all.
+
+    Dashed is the random mix: one where the runs share experts and examples, else one a run.
+    """
+    import altair as alt
+
+    names = [side.name for side in found.sides]
+    merged = {(row["run"], row["point"]) for row in found.merged.to_dict("records")}
+    rows: list[dict[str, Any]] = []
+    for name, each in zip(names, found.surveys, strict=True):
+        for row in each.front.to_dict("records"):
+            rows.append(
+                {
+                    "run": name,
+                    "label": row["label"],
+                    **{
+                        key: round(float(row[key]), 5)
+                        for key in ("score", "score_low", "score_high", "cost")
+                    },
+                    "merged": "on the front of all" if (name, row["point"]) in merged else "beaten",
+                }
+            )
+    first = found.surveys[0]
+    shared = all(
+        each.mix.scores.shape == first.mix.scores.shape
+        and np.array_equal(each.mix.costs, first.mix.costs)
+        and np.array_equal(each.mix.scores[:, 0], first.mix.scores[:, 0])
+        for each in found.surveys
+    )
+    coins = [(COIN, first)] if shared else zip(names, found.surveys, strict=True)
+    coin = [
+        {"run": name, "cost": float(c), "score": float(s)}
+        for name, each in coins
+        for c, s in zip(each.mix.costs, each.mix.scores[:, 0], strict=True)
+    ]
+    colours = [ACCENT, EXPERTS[3], "#7b5ea7", "#1a8a80", "#d9a21b", MUTED]
+    domain = [*names, *([COIN] if shared else [])]
+    inks = (colours * len(names))[: len(names)] + ([MIX] if shared else [])
+    colour = alt.Color(
+        "run:N",
+        scale=alt.Scale(domain=domain, range=inks),
+        legend=alt.Legend(orient="top", title=None, symbolOpacity=1),
+    )
+    x = alt.X(
+        "cost:Q",
+        title=f"cost per example ({first.vector.unit}, {found.vector})",
+        scale=alt.Scale(zero=False, padding=12),
+        axis=alt.Axis(tickCount=8),
+    )
+    title = f"score on {found.split}"
+    y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
+    base = alt.Chart(inline(rows)).encode(x=x, color=colour)
+    tooltip = ["run:N", "label:N", alt.Tooltip("score:Q", format=".3f")]
+    tooltip += [alt.Tooltip("cost:Q", format=".3~g"), "merged:N"]
+    fill = alt.FillOpacity(
+        "merged:N",
+        scale=alt.Scale(domain=["on the front of all", "beaten"], range=[1, 0]),
+        legend=None,
+    )
+    layers = [
+        alt.Chart(inline(coin))
+        .mark_line(strokeDash=[4, 3], strokeWidth=1.4)
+        .encode(x=x, y=y, order="cost:Q", color=colour),
+        base.mark_rule(opacity=0.35).encode(y=alt.Y("score_low:Q", title=title), y2="score_high:Q"),
+        base.mark_line(strokeWidth=1.2, opacity=0.6).encode(y=y, order="cost:Q"),
+        base.mark_point(size=70, strokeWidth=1.6).encode(
+            y=y, fill=colour, fillOpacity=fill, tooltip=tooltip
+        ),
+    ]
+    return styled(alt.layer(*layers).properties(width=width, height=height))
+
+
+def _percent(row: Mapping[Any, Any]) -> str:
+    if not np.isfinite(row["headroom"]):
+        return "no room at this cost"
+    low, high = row["headroom_low"], row["headroom_high"]
+    return f"{row['headroom']:.0%} of the room ({low:.0%} to {high:.0%})"

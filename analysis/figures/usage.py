@@ -1,0 +1,146 @@
+"""Pictures of the experts' use, and of training: a row or a line a point."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from analysis.figures.style import (
+    FRONT,
+    POINT,
+    expert_colours,
+    inline,
+    kind_colour,
+    short_label,
+    styled,
+)
+from analysis.fronts.survey import Survey
+from analysis.runs.load import Run
+from analysis.words import amount, number
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+Width = int | str
+
+MOST_POINTS: Final = 40
+"""Points shown by a picture with a row a point: the front first."""
+
+_MOST_CURVES: Final = 80
+
+
+def utilization_figure(
+    run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
+) -> alt.LayerChart:
+    """Share of the examples by expert, a bar a point, cheapest point first; stars mark the front.
+
+    `table` is that of `questions.utilization` on the same split.
+    """
+    import altair as alt
+
+    joined = survey.points.merge(table.drop(columns=["label", "n", "share"]), on="point")
+    front_first = joined.sort_values(["on_front", "cost"], ascending=[False, True])
+    shown = front_first.head(MOST_POINTS).sort_values(["cost", "score"])
+    names = list(run.expert_names)
+    rows, order = [], []
+    for _, row in shown.iterrows():
+        star = "\N{BLACK STAR} " if row["on_front"] else ""
+        place = f"{star}{short_label(row, run.settings)}"
+        order.append(place)
+        for k, share in enumerate(row["share"]):
+            rows.append(
+                {
+                    "place": place,
+                    "expert": names[k],
+                    "rank": k,
+                    "share": round(float(share), 4),
+                    "cost": amount(row["cost"]),
+                    "score": number(row["score"]),
+                    "load CV\N{SUPERSCRIPT TWO}": round(float(row["load_cv2"]), 3),
+                    "entropy of shares": round(float(row["share_entropy"]), 3),
+                    "dead": ", ".join(row["dead"]) or "none",
+                }
+            )
+    extra = ["cost", "score", "load CV\N{SUPERSCRIPT TWO}", "entropy of shares", "dead"]
+    colours = alt.Scale(domain=names, range=expert_colours(len(names)))
+    bars = (
+        alt.Chart(inline(rows))
+        .mark_bar(height={"band": 0.74})
+        .encode(
+            x=alt.X(
+                "share:Q",
+                title=f"share of {survey.split}",
+                axis=alt.Axis(format="%", tickCount=5),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            y=alt.Y("place:N", sort=order, title=None, axis=alt.Axis(labelLimit=190)),
+            color=alt.Color(
+                "expert:N", scale=colours, sort=names, title=None, legend=alt.Legend(orient="top")
+            ),
+            order=alt.Order("rank:Q"),
+            tooltip=[
+                alt.Tooltip("place:N", title="point"),
+                "expert:N",
+                alt.Tooltip("share:Q", format=".1%"),
+                *(alt.Tooltip(f"{name}:N") for name in extra),
+            ],
+        )
+    )
+    return styled(alt.layer(bars).properties(width=width, height=24 * len(order)))
+
+
+def training_figure(
+    run: Run, survey: Survey, measure: str, *, width: Width = 300, height: int = 220
+) -> alt.LayerChart:
+    """Mean of a measure (`score` or `cost`) on selection over epochs, a line a point."""
+    import altair as alt
+
+    rows = _curve_records(run, survey, measure)
+    ends = {int(row["epoch"]) for row in rows}
+    ticks = sorted(ends) if len(ends) <= 10 else None
+    base = alt.Chart(inline(rows)).encode(
+        x=alt.X(
+            "epoch:Q",
+            title="epoch",
+            axis=alt.Axis(values=ticks, format="d", tickMinStep=1, grid=False)
+            if ticks
+            else alt.Axis(format="d", tickMinStep=1, grid=False),
+            scale=alt.Scale(domain=[min(ends, default=1), max(ends, default=1)], nice=False),
+        ),
+        y=alt.Y("value:Q", title=f"{measure} on selection", scale=alt.Scale(zero=False)),
+        detail="point:N",
+        color=kind_colour([FRONT, POINT], legend=alt.Legend(orient="top", title=None)),
+        opacity=alt.condition("datum.kind == 'front'", alt.value(1.0), alt.value(0.55)),
+        tooltip=[
+            alt.Tooltip("label:N", title="point"),
+            "epoch:Q",
+            alt.Tooltip("value:Q", title=measure, format=".3f"),
+            alt.Tooltip("n:Q", title="replicates"),
+        ],
+    )
+    layers = [base.mark_line(strokeWidth=1.6), base.mark_point(filled=True, size=28)]
+    return styled(alt.layer(*layers).properties(width=width, height=height))
+
+
+def _curve_records(run: Run, survey: Survey, measure: str) -> list[dict[str, Any]]:
+    """Means over the replicates that reported an epoch, for the points of the survey."""
+    ordered = survey.points.sort_values(["on_front", "cost"], ascending=[False, True])
+    shown = ordered.head(_MOST_CURVES)
+    trials = run.trials[["key", "point"]]
+    reports = run.reports.loc[run.reports["split"] == "selection", ["key", "epoch", measure]]
+    joined = reports.merge(trials, on="key")
+    means = joined.groupby(["point", "epoch"])[measure].agg(["mean", "count"]).reset_index()
+    named = means.merge(shown, on="point").sort_values(["on_front", "point", "epoch"])
+    return [
+        {
+            "point": str(row["point"]),
+            "label": short_label(row, run.settings),
+            "kind": FRONT if row["on_front"] else POINT,
+            "epoch": int(row["epoch"]),
+            "value": round(float(row["mean"]), 5),
+            "n": int(row["count"]),
+        }
+        for _, row in named.iterrows()
+        if math.isfinite(row["mean"])
+    ]

@@ -1,0 +1,1 @@
+"""Points with their intervals, the front of a run, and runs compared."""

@@ -1,0 +1,205 @@
+"""A run's constraints, and which of its points keep them: on selection, by the mean of replicates.
+
+Letters: L trials, P points, C constraints, G biases, K experts of a trial's own set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.baselines.bias_curves import BiasCurve
+from analysis.bounds import (
+    DEAD_EXPERTS,
+    LEAST_SHARE,
+    Constraint,
+    plain_bounds,
+    reported,
+    violations,
+)
+from analysis.runs.load import Run, RunError
+from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
+from mpc_router.costs import CostVector
+
+Values = NDArray[np.float64]
+
+SELECTION: Final = "selection"
+SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
+
+
+def constraints_of(run: Run) -> tuple[Constraint, ...]:
+    """The constraints of the run's study, in its order; empty where it has none.
+
+    Raises:
+        RunError: `study.yaml` holds something else under `constraints`.
+    """
+    given = run.study.get("constraints") or {}
+    path = run.path / "study.yaml"
+    if not isinstance(given, Mapping):
+        raise RunError(f"{path}: constraints is no mapping of names to {{max: number}}")
+    constraints = []
+    for name, bounds in given.items():
+        try:
+            plain = plain_bounds(bounds)
+        except ValueError as error:
+            raise RunError(f"{path}: constraints.{str(name)[:80]!r} holds {error}"[:900]) from error
+        constraints.append(Constraint(name=str(name), low=plain.get("min"), high=plain.get("max")))
+    return tuple(constraints)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """How far each point of a roster breaks each constraint of its study."""
+
+    constraints: tuple[Constraint, ...]
+    violation: Values
+    """(P, C); 0 or below is kept."""
+
+    study_vector: str = ""
+    """The cost vector that `cost` means in the study."""
+
+    def allows(self, *, score: float, cost: float, vector: str) -> bool:
+        """Whether a score, and a cost under a vector, keep those constraints that bound them."""
+        values = {SCORE: score, f"{OF_VECTOR}{vector}": cost}
+        if vector == self.study_vector:
+            values[COST] = cost
+        return all(
+            each.violation(values[each.name]) <= 0
+            for each in self.constraints
+            if each.name in values
+        )
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """(P,) whether a point keeps all constraints."""
+        return np.asarray((self.violation <= 0).all(axis=1), np.bool_)
+
+    @property
+    def eligible(self) -> NDArray[np.bool_]:
+        """(P,) which points a front may hold: the feasible ones or, if there are none, all."""
+        feasible = self.feasible
+        return feasible if feasible.any() else np.ones(len(feasible), np.bool_)
+
+    @property
+    def none_feasible(self) -> bool:
+        """Whether there are constraints that no point keeps."""
+        return bool(self.constraints) and not self.feasible.any()
+
+    @property
+    def breaks(self) -> list[str]:
+        """(P,) the names of the constraints that each point breaks; empty where it keeps all."""
+        return [_names(self.constraints, row) for row in self.violation]
+
+
+def judge(run: Run, whole: Roster, seen: Outcomes) -> Judged:
+    """Judges the points of a roster by their trials' recorded values on selection.
+
+    `seen` are the outcomes on selection, whose routes tell dead experts; without routes the
+    recorded shares do.
+
+    Raises:
+        RunError: the trials lack a value that a constraint names.
+    """
+    constraints = constraints_of(run)
+    if not constraints:
+        return Judged(constraints=(), violation=np.empty((len(whole.points), 0)))
+    values = {name: _recorded(run, name) for name in reported(constraints)}
+    shares = _shares(run, whole, seen) if len(values) < len(constraints) else {}
+    rows = []
+    for point in whole.points:
+        means = {
+            name: fmean(of_trial[key] for key in point.keys) for name, of_trial in values.items()
+        }
+        found = violations(constraints, means, [shares[key] for key in point.keys if key in shares])
+        rows.append([found[each.name] for each in constraints])
+    return Judged(
+        constraints=constraints,
+        violation=np.asarray(rows, np.float64),
+        study_vector=str(run.provenance["cost_vector"]),
+    )
+
+
+def _recorded(run: Run, name: str) -> dict[str, float]:
+    """By trial the value on selection that a constraint bounds."""
+    column = f"{SELECTION}_{name}"
+    if column not in run.trials:
+        raise RunError(
+            f"{run.path / 'study.yaml'}: constraints.{name[:80]!r} names nothing that "
+            f"trials.parquet holds for {SELECTION}"
+        )
+    keys = run.trials["key"].astype(str)
+    return dict(zip(keys, run.trials[column].astype(float), strict=True))
+
+
+def _shares(run: Run, whole: Roster, seen: Outcomes) -> dict[str, list[float]]:
+    """By trial the hard routes' shares of the experts of its own set, on selection."""
+    own = dict(zip(whole.keys, seen.own, strict=True))
+    if not run.routed:
+        shares = recorded_shares(run, whole, SELECTION)
+        return {
+            key: row[list(own[key])].tolist() for key, row in zip(whole.keys, shares, strict=True)
+        }
+    return {
+        key: [float((routes == expert).mean()) for expert in own[key]]
+        for key, routes in zip(whole.keys, seen.routes, strict=True)
+    }
+
+
+def judge_curve(
+    judged: Judged,
+    point: int,
+    curve: BiasCurve,
+    trials: Sequence[BiasCurve],
+    vectors: Mapping[str, CostVector],
+) -> tuple[str, ...]:
+    """(G,) the names of the constraints that a point breaks under each bias of its curve.
+
+    `curve` is the mean over the point's seeds on selection, `trials` are those of its seeds, and
+    `vectors` price the experts of its own set. What shares do not tell (a single metric) is judged
+    as the point without a bias is.
+    """
+    columns = []
+    for place, each in enumerate(judged.constraints):
+        values = _along(each.name, curve, trials, vectors, judged.study_vector)
+        if values is None:
+            columns.append([float(judged.violation[point, place])] * len(curve.biases))
+        else:
+            columns.append([each.violation(value) for value in values.tolist()])
+    rows = zip(*columns, strict=True) if columns else ([()] * len(curve.biases))
+    return tuple(_names(judged.constraints, row) for row in rows)
+
+
+def _along(
+    name: str,
+    curve: BiasCurve,
+    trials: Sequence[BiasCurve],
+    vectors: Mapping[str, CostVector],
+    study_vector: str,
+) -> Values | None:
+    """(G,) what a constraint bounds under each bias; None where the curves do not tell."""
+    if name == SCORE:
+        return curve.scores
+    if name == DEAD_EXPERTS:
+        dead = [(each.shares < LEAST_SHARE).sum(axis=1) for each in trials]
+        return np.asarray(np.mean(dead, axis=0), np.float64)
+    if name != COST and not name.startswith(OF_VECTOR):
+        return None
+    vector = study_vector if name == COST else name.removeprefix(OF_VECTOR)
+    if vector not in vectors:
+        return None
+    return np.asarray(vectors[vector].mean(curve.shares), np.float64)
+
+
+def _names(constraints: Sequence[Constraint], row: Any) -> str:
+    broken = [each.name for each, value in zip(constraints, row, strict=True) if not value <= 0]
+    return ", ".join(broken)
+
+
+def bounds(constraints: Sequence[Constraint]) -> str:
+    """The constraints in words: `cost at most 6, score at least 0.8`; empty without any."""
+    return ", ".join(map(str, constraints))

@@ -1,0 +1,275 @@
+"""Points as they were measured, and the yardsticks that each is held against.
+
+Letters: L trials, P points, N examples, B weightings, K experts of the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.baselines import yardsticks
+from analysis.baselines.yardsticks import Curve, Mix
+from analysis.runs.load import Run
+from analysis.runs.outcomes import Outcomes, Point, Roster, recorded_scores, recorded_shares
+from analysis.stats import resampling
+from mpc_router.costs import CostVector
+from mpc_router.tasks import Task, evaluate
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Yards:
+    """Yardsticks of every pool of trained experts, and their means, which pictures show."""
+
+    vector: CostVector
+    """What they are priced by."""
+
+    mixes: dict[tuple[int, tuple[int, ...]], Mix]
+    """By pool, and the experts of it that some trials route between."""
+
+    curves: dict[tuple[int, tuple[int, ...]], Curve]
+    """The oracle curves of the same."""
+
+    mix: Mix
+    """Over all experts of a pool: the mean over pools."""
+
+    singles: Values
+    """(K, B) of all experts of the run, each the mean over the pools that have it; NaN where no
+    whole point's pool does, as in a run that has not ended."""
+
+    oracle: tuple[float, float]
+    curve: Curve
+
+    @classmethod
+    def of(
+        cls, task: Task, seen: Outcomes, vector: CostVector, weights: resampling.Weights
+    ) -> Yards:
+        """Of the outcomes' pools under one vector."""
+        mixes: dict[tuple[int, tuple[int, ...]], Mix] = {}
+        curves: dict[tuple[int, tuple[int, ...]], Curve] = {}
+        whole, oracles = [], []
+        count = len(vector.experts)
+        singles, having = np.zeros((count, len(weights))), np.zeros(count)
+        for number, pool in enumerate(seen.pools):
+            mine = _of_members(vector, pool.members)
+            said = pool.prediction
+            some = {seen.own[lane] for lane in np.flatnonzero(seen.pool_of == number)}
+            for own in {pool.members, *some}:
+                rows = [pool.members.index(member) for member in own]
+                price = _of_members(vector, own)
+                mixes[number, own] = yardsticks.random_mix(
+                    task, said[rows], seen.labels, vector=price, weights=weights
+                )
+                curves[number, own] = yardsticks.oracle_curve(
+                    task, said[rows], seen.labels, vector=price
+                )
+            whole.append((number, pool.members))
+            oracles.append(yardsticks.oracle(task, said, pool.right, seen.labels, vector=mine))
+            rows = list(pool.members)
+            singles[rows] += resampling.weighted_scores(task, said, seen.labels, weights)
+            having[rows] += 1
+        score, cost = np.mean(oracles, axis=0)
+        return cls(
+            vector=vector,
+            mixes=mixes,
+            curves=curves,
+            mix=_mean_mix([mixes[key] for key in whole]),
+            singles=np.where(having > 0, singles.T / np.maximum(having, 1), np.nan).T,
+            oracle=(float(score), float(cost)),
+            curve=_mean_curve([curves[key] for key in whole]),
+        )
+
+    def coin(self, whole: Roster, measured: Measured, seen: Outcomes) -> tuple[Values, Values]:
+        """What a coin over a point's own experts reaches: (P, B) at the point's mean cost over the
+        seeds there are, (L, B) at each trial's own.
+
+        Where replicates have experts of their own, the first is the mean over replicates.
+        """
+        rows, every, first = [], [], 0
+        for point in whole.points:
+            lanes = range(first, first + len(point.keys))
+            first += len(point.keys)
+            of = [self.mixes[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            paid = measured.lane_cost[lanes.start : lanes.stop]
+            if all(mix is of[0] for mix in of):
+                every.append(of[0].at(paid))
+                rows.append(of[0].at(paid.mean(axis=0)[None])[0])
+                continue
+            mine = np.stack([mix.at(row[None])[0] for mix, row in zip(of, paid, strict=True)])
+            every.append(mine)
+            rows.append(mine.mean(axis=0))
+        return np.asarray(rows), np.concatenate(every)
+
+    def best(self, run: Run, whole: Roster, measured: Measured, seen: Outcomes) -> Values:
+        """(P,) what the oracle of each point's own experts and router reaches at the point's cost.
+
+        Where replicates have experts of their own, the mean over replicates at each one's cost.
+        """
+        rows, first = [], 0
+        for number, point in enumerate(whole.points):
+            lanes = range(first, first + len(point.keys))
+            first += len(point.keys)
+            of = [self.curves[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            router = run.sets[run.set_of_point[point.point]].vectors[self.vector.name].router
+            dearer = router - self.vector.router  # the curves pay the router of the run's vector
+            if all(curve is of[0] for curve in of):
+                rows.append(float(of[0].at(measured.cost[number, 0] - dearer)))
+                continue
+            paid = measured.lane_cost[list(lanes), 0] - dearer
+            alone = [float(curve.at(cost)) for curve, cost in zip(of, paid, strict=True)]
+            rows.append(float(np.mean(alone)))
+        return np.asarray(rows, np.float64)
+
+
+def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
+    """The vector of some of the experts."""
+    return replace(vector, experts=tuple(vector.experts[member] for member in members))
+
+
+def _mean_mix(mixes: list[Mix]) -> Mix:
+    if len(mixes) == 1:
+        return mixes[0]
+    costs = np.unique(np.concatenate([mix.costs for mix in mixes]))
+    scores = np.mean([mix.at(costs[:, None]) for mix in mixes], axis=0)
+    return Mix(costs=costs, scores=scores)
+
+
+def _mean_curve(curves: list[Curve]) -> Curve:
+    if len(curves) == 1:
+        return curves[0]
+    costs = np.unique(np.concatenate([curve.costs for curve in curves]))
+    return Curve(costs=costs, scores=np.mean([curve.at(costs) for curve in curves], axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Means over replicates under every weighting: score and cost (P, B), share (P, K)."""
+
+    score: Values
+    cost: Values
+    share: Values
+    lane_score: Values
+    lane_cost: Values
+    """(L, B) of each trial under resampled examples."""
+
+    @classmethod
+    def of(
+        cls,
+        run: Run,
+        whole: Roster,
+        seen: Outcomes,
+        vector: CostVector,
+        seeds: dict[int, Values],
+        weights: resampling.Weights,
+    ) -> Measured:
+        """Trials scored exactly as the task's metrics do, then averaged by point.
+
+        What a route costs is what it costs in the trial's own set. Without routes, scores and
+        shares are those that the trials recorded, the same under every weighting of examples. No
+        draw scores more than 1, or costs less than the cheapest route or more than the dearest.
+        """
+        task = run.task
+        if run.routed:
+            score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
+            score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
+            shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
+        else:
+            times = len(weights)
+            score = recorded_scores(run, whole, seen.split)[:, None].repeat(times, axis=1)
+            shares = recorded_shares(run, whole, seen.split)[:, None].repeat(times, axis=1)
+        cost = np.empty(score.shape)
+        paid: list[float] = []
+        for number in np.unique(seen.set_of):
+            mine, each = seen.set_of == number, run.sets[int(number)]
+            price = each.vectors[vector.name]
+            cost[mine] = price.mean(shares[mine][..., list(each.members)])
+            paid += [price.router + route for route in price.routed]
+        return cls(
+            score=resampling.bounded(task, by_point(score, whole.points, seeds)),
+            cost=np.clip(by_point(cost, whole.points, seeds), min(paid), max(paid)),
+            share=by_point(shares[:, 0], whole.points, None),
+            lane_score=score,
+            lane_cost=cost,
+        )
+
+
+def by_point(
+    values: Values,
+    members: tuple[Point, ...],
+    seeds: dict[int, Values] | None,
+    centre: Values | None = None,
+) -> Values:
+    """Over each point's trials: (L, B) -> (P, B), as `resampling.over_seeds` does.
+
+    Plain means where no leans are given. `centre` (P, B): see there. One seed says nothing of
+    others: a point with one takes the spread between seeds of the points that have more (pooled).
+    """
+    rows, first = [], 0
+    spread = 0.0 if seeds is None else _pooled_spread(values, members)
+    for number, point in enumerate(members):
+        mine = values[first : first + len(point.keys)]
+        first += len(point.keys)
+        if seeds is None:
+            rows.append(mine.mean(axis=0))
+        else:
+            middle = None if centre is None else centre[number]
+            leans = seeds[len(point.keys)]
+            drawn = resampling.over_seeds(mine, leans, middle)
+            rows.append(drawn + spread * leans[:, 0] if len(mine) == 1 else drawn)
+    return np.asarray(rows)
+
+
+def _pooled_spread(values: Values, members: tuple[Point, ...]) -> float:
+    """Standard deviation between the seeds of a point, pooled over the points that have several;
+    0 where they differ by no more than their examples explain, as in `resampling.over_seeds`."""
+    ends = np.cumsum([len(point.keys) for point in members])[:-1]
+    several = [lanes for lanes in np.split(values, ends) if len(lanes) > 1]
+    if not several or len(several) == len(members):  # then no point has one seed, or all have
+        return 0.0
+    apart = np.concatenate([lanes - lanes.mean(axis=0) for lanes in several])
+    free = len(apart) - len(several)
+    between = float(np.square(apart[:, 0]).sum()) / free
+    chance = float(np.square(apart[:, 1:] - apart[:, :1]).sum(axis=0).mean()) / free
+    return float(np.sqrt(between)) if between > chance else 0.0
+
+
+def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
+    """(P,) `resampling.seed_excess` of each point's trials (L, B)."""
+    ends = np.cumsum([len(point.keys) for point in members])[:-1]
+    return np.asarray([resampling.seed_excess(mine) for mine in np.split(values, ends)])
+
+
+def example_draws(
+    run: Run, seen: Outcomes, count: int, seed: int, stream: int
+) -> resampling.Weights:
+    """(1 + count, N) resamples of the examples; without routes each is the sample as it is."""
+    if not run.routed:
+        return np.ones((1 + count, len(seen.labels)), np.float32)
+    rng = np.random.default_rng([seed, stream])
+    return resampling.example_weights(len(seen.labels), count, rng)
+
+
+def seed_draws(whole: Roster, count: int, seed: int) -> dict[int, Values]:
+    """By number of seeds, the same leans for every point with that many."""
+    rng = np.random.default_rng([seed, 1])
+    sizes = sorted({len(point.seeds) for point in whole.points})
+    leans = {size: resampling.seed_leans(size, count, rng) for size in sizes}
+    if 1 in leans:
+        leans[1] = lone_leans(whole, count, np.random.default_rng([seed, 1, 1]))
+    return leans
+
+
+def lone_leans(whole: Roster, count: int, rng: np.random.Generator) -> Values:
+    """(1 + count, 1) how many pooled standard deviations a draw moves points that have one seed.
+
+    Student's t with the degrees of freedom of the points that have several; 0 without such points.
+    """
+    leans = np.zeros((1 + count, 1))
+    free = sum(len(point.seeds) - 1 for point in whole.points)
+    if free:
+        leans[1:, 0] = rng.standard_t(free, size=count)
+    return leans

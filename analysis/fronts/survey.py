@@ -1,0 +1,307 @@
+"""Fronts over points with replicates: chosen on `selection`, quoted on another split.
+
+Intervals are 95 % percentile intervals of draws, paired: a draw resamples the same examples for
+every point and yardstick and leans towards the same seeds; see `resampling.over_seeds`. With three
+seeds or more they hold the truth in 92 to 98 % of simulated runs
+(tests/analysis/fronts/test_coverage.py); where seeds differ far more than their examples explain it
+may be 90 %, and with two seeds 87. The random mix is a maximum over pairs of experts, which
+resampling lifts a little.
+
+Letters: P points, N examples, B weightings, K experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.baselines import yardsticks
+from analysis.baselines.yardsticks import Curve, Mix
+from analysis.fronts.constraints import Judged, judge
+from analysis.fronts.points import Measured, Yards, by_excess, by_point, example_draws, seed_draws
+from analysis.runs.load import Run, RunError
+from analysis.runs.outcomes import LeftOut, Roster, outcomes, roster
+from analysis.stats import resampling
+from analysis.stats.choice import Optimism, front_chance, optimism
+from analysis.stats.dominance import default_reference, hypervolume, nondominated
+from analysis.stats.resampling import interval
+from mpc_router.costs import CostVector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+SELECTION: Final = "selection"
+ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
+"""How a point stands to the random mix at its cost: by more than its interval, or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Points, front and yardsticks of a run, quoted on one split under one cost vector."""
+
+    split: str
+    vector: CostVector
+    examples: int
+    resamples: int
+    points: pd.DataFrame
+    """A row is a point; see `points`."""
+
+    left_out: tuple[LeftOut, ...]
+    judged: Judged
+    """How the points stand to the study's constraints, in the order of `points`."""
+
+    partial: str
+    """What the points are judged by where they are not whole, `2 of 3 seeds`; else empty."""
+
+    singles: pd.DataFrame
+    """A row is an expert: expert, name, cost, score, score_low, score_high."""
+
+    majority: dict[str, float]
+    """Metrics of the commonest label."""
+
+    oracle: tuple[float, float]
+    """(score, cost), the router paid."""
+
+    mix: Mix
+    oracle_curve: Curve
+    reference: tuple[float, float]
+    """(score, cost) of the hypervolume's reference."""
+
+    optimism: Optimism
+    """What choosing the front on selection has added to its scores there."""
+
+    hypervolume: float
+    hypervolume_interval: tuple[float, float]
+    expert_sets: int
+    """Pools of trained experts that trials were held against; see `Outcomes.pools`."""
+
+    prepared_sets: int
+    """Of experts or prices that differ under the vector."""
+
+    joint: bool
+    """Whether experts trained with their trials: single experts are then means over trials."""
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The points of the front, cheapest first."""
+        chosen: pd.DataFrame = self.points[self.points["on_front"]]
+        return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
+
+    @property
+    def barred(self) -> pd.DataFrame:
+        """The points that would be on the front if the study had no constraints, cheapest first."""
+        places = self.points[["selection_score", "selection_cost"]].to_numpy(np.float64)
+        beaten_by_none = nondominated(places[:, 0], places[:, 1])
+        chosen: pd.DataFrame = self.points[beaten_by_none & ~self.points["on_front"]]
+        chosen = chosen[~chosen["feasible"]]
+        return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
+
+
+def points(
+    run: Run,
+    *,
+    split: str | None = None,
+    vector: str | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The points of a run that can be judged (see `roster`), one a row, in the order of settings.
+
+    Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
+    `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
+    with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
+    at that cost), `speed_up`, `share` (a list by expert); `selection_score` and `selection_cost`
+    with `_low` and `_high`, `selection_over_mix`; `seed_excess` (how much more
+    the seeds' distances to the mix differ than their examples explain; NaN without routes or with
+    one seed); `on_front`, decided by the means on selection;
+    `chance`, the share of the resamples of selection in which the point is on the front;
+    `feasible`, whether it keeps the study's constraints on selection, and `breaks`, the names of
+    those that it breaks. The front holds feasible points alone, unless there are none.
+    """
+    return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
+
+
+@lru_cache(maxsize=4)
+def survey(
+    run: Run,
+    *,
+    split: str | None = None,
+    vector: str | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> Survey:
+    """Everything a picture of the front needs; see `Survey`.
+
+    `split` is the quoted one (default: the task's first), `vector` the name of a cost vector of the
+    run (default: the study's), `resamples` their number (default: 1000, regressions 200; with 0
+    there are no intervals, and no verdict but `EQUAL`). A run without routing tables has the
+    scores and shares that its trials recorded: its intervals are over seeds alone, and it has no
+    verdict but `EQUAL` either.
+
+    Raises:
+        RunError: no point can be judged, or a table lacks rows.
+    """
+    task, costs = run.task, run.cost_vector(vector)
+    count = resampling.resamples_for(task) if resamples is None else resamples
+    whole = roster(run)
+    seeds = seed_draws(whole, count, seed)
+    name = run.split(split)
+    chosen = outcomes(run, whole, SELECTION, need_routes=False)
+    quoted = chosen if name == SELECTION else outcomes(run, whole, name, need_routes=False)
+    first = Measured.of(
+        run, whole, chosen, costs, seeds, example_draws(run, chosen, count, seed, 2)
+    )
+    weights = example_draws(run, quoted, count, seed, 3)
+    second = Measured.of(run, whole, quoted, costs, seeds, weights)
+    yards = Yards.of(task, quoted, costs, weights)
+    judged = judge(run, whole, chosen)
+    on_front = _front_of(judged, first)
+    reference = default_reference(yards.singles[:, 0], costs)
+    volumes = np.asarray(
+        [
+            hypervolume(second.score[on_front, b], second.cost[on_front, b], reference=reference)
+            for b in range(1 + count)
+        ]
+    )
+    low, high = interval(volumes)
+    once = np.ones((1, len(chosen.labels)), np.float32)
+    coin, lane_coin = yards.coin(whole, second, quoted)
+    plain = by_point(second.lane_score, whole.points, None)
+    apart = second.lane_score - lane_coin
+    over = by_point(apart, whole.points, seeds, plain - coin)
+    coin = resampling.bounded(task, by_point(lane_coin, whole.points, seeds, coin))
+    return Survey(
+        split=quoted.split,
+        vector=costs,
+        examples=len(quoted.labels),
+        resamples=count,
+        points=_points_table(
+            run,
+            whole,
+            first,
+            second,
+            judged=judged,
+            on_front=on_front,
+            coin=coin,
+            over=over,
+            excess=by_excess(apart, whole.points),
+            coin_there=Yards.of(task, chosen, costs, once).coin(whole, first, chosen)[0][:, 0],
+            best=yards.best(run, whole, second, quoted),
+            dearest=float(yards.mix.costs[-1]),
+        ),
+        left_out=whole.left_out,
+        judged=judged,
+        partial=whole.partial,
+        singles=_singles_table(run, yards.singles, costs),
+        majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
+        oracle=yards.oracle,
+        mix=yards.mix,
+        oracle_curve=yards.curve,
+        reference=reference,
+        optimism=optimism(first.score, second.score, on_front),
+        hypervolume=float(volumes[0]),
+        hypervolume_interval=(float(low), float(high)),
+        expert_sets=len(quoted.pools),
+        prepared_sets=len({(each.members, each.vectors[costs.name]) for each in run.sets}),
+        joint=any(run.sets[number].joint for number in set(quoted.set_of.tolist())),
+    )
+
+
+def _front_of(judged: Judged, first: Measured) -> NDArray[np.bool_]:
+    """(P,) the points that no other eligible point beats on selection."""
+    on_front = judged.eligible.copy()
+    on_front[on_front] = nondominated(first.score[on_front, 0], first.cost[on_front, 0])
+    return on_front
+
+
+def _chances(judged: Judged, first: Measured) -> Values:
+    """(P,) how often each point is on the front; NaN without resamples, 0 where it may not be."""
+    if first.score.shape[1] < 2:
+        return np.full(len(first.score), np.nan)
+    eligible = judged.eligible
+    chances = np.zeros(len(eligible))
+    chances[eligible] = front_chance(first.score[eligible], first.cost[eligible])
+    return chances
+
+
+def _spread(name: str, values: Values) -> dict[str, Values]:
+    low, high = interval(values)
+    return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
+
+
+def _points_table(
+    run: Run,
+    whole: Roster,
+    first: Measured,
+    second: Measured,
+    *,
+    judged: Judged,
+    on_front: NDArray[np.bool_],
+    coin: Values,
+    over: Values,
+    excess: Values,
+    coin_there: Values,
+    best: Values,
+    dearest: float,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    over_low, over_high = interval(over)
+    sure = run.routed  # without routes the chance in the examples is not known
+    columns: dict[str, Any] = {
+        "point": [point.point for point in whole.points],
+        "label": [point.label for point in whole.points],
+    }
+    columns |= {name: [p.settings[name] for p in whole.points] for name in run.settings}
+    columns |= {"seeds": [p.seeds for p in whole.points], "n": [len(p.seeds) for p in whole.points]}
+    columns |= _spread("score", second.score) | _spread("cost", second.cost)
+    columns |= _spread("mix", coin) | _spread("over_mix", over)
+    columns |= {
+        "verdict": np.select(
+            [sure & (over_low > 0), sure & (over_high < 0)], [ABOVE, BELOW], EQUAL
+        ),
+        "headroom": yardsticks.captured_headroom(second.score[:, 0], coin[:, 0], best),
+        "regret": yardsticks.regret(second.score[:, 0], best),
+        "speed_up": dearest / second.cost[:, 0],
+        "share": list(second.share.tolist()),
+    }
+    columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
+    columns["selection_over_mix"] = first.score[:, 0] - coin_there
+    columns["seed_excess"] = excess if sure else np.nan
+    columns["on_front"] = on_front
+    columns["chance"] = _chances(judged, first)
+    columns["feasible"], columns["breaks"] = judged.feasible, judged.breaks
+    return pd.DataFrame(columns)
+
+
+def _singles_table(run: Run, scores: Values, vector: CostVector) -> pd.DataFrame:
+    import pandas as pd
+
+    if len(vector.experts) != len(scores):
+        raise RunError(
+            f"{run.path}: cost vector {vector.name!r} has {len(vector.experts)} experts, "
+            f"the tables have {len(scores)}"
+        )
+    fixed = {
+        "expert": np.arange(len(scores)),
+        "name": list(run.expert_names),
+        "cost": list(vector.experts),
+    }
+    table = pd.DataFrame(fixed | _spread("score", scores))
+    return table[table["score"].notna()].reset_index(drop=True)
+
+
+def unit(survey: Survey) -> str:
+    """The cost's unit, empty for the pool's own constants."""
+    return "" if survey.vector.unit == "units" else f" {survey.vector.unit}"
+
+
+def least_seeds(survey: Survey) -> int:
+    """Replicates of the point that has fewest."""
+    return int(survey.points["n"].min())

@@ -1,0 +1,1 @@
+"""What a report answers beside the front, a question a module."""

@@ -1,0 +1,183 @@
+"""Whether routers agree: points between epochs, routes between seeds, and along the front."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.fronts.survey import Survey
+from analysis.runs.load import Run, RunError
+from analysis.runs.outcomes import outcomes, roster
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+LEAST_POINTS: Final = 4
+RESAMPLES: Final = 200
+
+
+def spearman(one: Values, other: Values) -> float:
+    """Rank correlation, ties at their mean rank; NaN where one of them never varies."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(one), rankdata(other)
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / size) if size > 0 else float("nan")
+
+
+def epoch_agreement(run: Run) -> pd.DataFrame:
+    """How far the order of points after each epoch is that after the last.
+
+    Means over replicates on selection, of the points that trained to the end: those that were
+    stopped have no last epoch, so after early stopping this is the order among the survivors. A row
+    an epoch and objective: epoch, objective (`score`, `cost`), rho (Spearman), low, high (95 %
+    percentile interval over resamples of the points), points.
+
+    Raises:
+        RunError: one epoch, or fewer than `LEAST_POINTS` such points.
+    """
+    import pandas as pd
+
+    done = run.trials[run.trials["status"] == "COMPLETED"]
+    reports = run.reports[run.reports["split"] == "selection"].merge(
+        done[["key", "point"]], on="key"
+    )
+    last = int(reports["epoch"].max()) if len(reports) else 0
+    if last < 2:
+        raise RunError(f"{run.name}: trials have {last} epoch; agreement is between two or more")
+    means = reports.groupby(["point", "epoch"])[["score", "cost"]].mean().unstack("epoch")
+    whole = means.dropna()
+    if len(whole) < LEAST_POINTS:
+        raise RunError(
+            f"{run.name}: {len(whole)} points trained to the end; the agreement of ranks needs "
+            f"{LEAST_POINTS}"
+        )
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(whole), (RESAMPLES, len(whole)))
+    rows: list[dict[str, Any]] = []
+    for objective in ("score", "cost"):
+        final = whole[objective, last].to_numpy(np.float64)
+        for epoch in range(1, last):
+            if (objective, epoch) not in whole:
+                continue
+            here = whole[objective, epoch].to_numpy(np.float64)
+            found = [spearman(here[draw], final[draw]) for draw in draws]
+            low, high = (
+                np.nanpercentile(found, [2.5, 97.5]) if np.isfinite(found).any() else (np.nan,) * 2
+            )
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "objective": objective,
+                    "rho": spearman(here, final),
+                    "low": float(low),
+                    "high": float(high),
+                    "points": len(whole),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def trusted_epoch(table: pd.DataFrame, floor: float = 0.9) -> int | None:
+    """The first epoch from which on every objective's order is the last one's to at least `floor`.
+
+    None where even the last epoch but one is not. A rung before it stops points by an order that
+    does not last. An objective that does not vary after an epoch has no order to trust there.
+    """
+    worst = table.groupby("epoch")["rho"].min(skipna=False).sort_index(ascending=False)
+    found = None
+    for epoch, rho in zip(worst.index.tolist(), worst.tolist(), strict=True):
+        if not rho >= floor:
+            break
+        found = int(epoch)
+    return found
+
+
+def seed_agreement(run: Run, survey: Survey) -> pd.DataFrame:
+    """Whether the seeds of a point send the same examples to the same experts.
+
+    A row a point: point, label, agreement (share of examples with equal routes, mean over pairs of
+    seeds), chance (what shares alone would give), kappa ((agreement - chance) / (1 - chance); 1 the
+    same routes, 0 no more than shares explain, NaN where both always take one expert).
+
+    Raises:
+        RunError: no point has two seeds.
+    """
+    import pandas as pd
+
+    whole = roster(run)
+    routes = outcomes(run, whole, survey.split).routes
+    count = len(run.expert_names)
+    rows: list[dict[str, Any]] = []
+    first = 0
+    for point in whole.points:
+        mine = routes[first : first + len(point.keys)]
+        first += len(point.keys)
+        if len(mine) < 2:
+            continue
+        share = np.stack([(mine == expert).mean(axis=1) for expert in range(count)], axis=-1)
+        pairs = list(itertools.combinations(range(len(mine)), 2))
+        same = float(np.mean([(mine[a] == mine[b]).mean() for a, b in pairs]))
+        luck = float(np.mean([(share[a] * share[b]).sum() for a, b in pairs]))
+        rows.append(
+            {
+                "point": point.point,
+                "label": point.label,
+                "agreement": same,
+                "chance": luck,
+                "kappa": (same - luck) / (1 - luck) if luck < 1 - 1e-12 else float("nan"),
+            }
+        )
+    if not rows:
+        raise RunError(f"{run.name}: every point has one seed; agreement is between two or more")
+    return pd.DataFrame(rows)
+
+
+def moving_examples(run: Run, survey: Survey) -> pd.DataFrame:
+    """Which examples change experts from one point of the front to the next, cheap to dear.
+
+    A row a step: from_point, to_point, up, down, stay (shares of the examples, by the cost of the
+    expert, mean over the seeds that both points have). A front that buys score with dearer experts
+    alone has no `down`.
+
+    Raises:
+        RunError: the front is one point.
+    """
+    import pandas as pd
+
+    front = survey.front
+    if len(front) < 2:
+        raise RunError(f"{run.name}: the front is one point; nothing moves along it")
+    whole = roster(run)
+    routes = outcomes(run, whole, survey.split).routes
+    price = np.asarray(survey.vector.routed)
+    lanes: dict[str, dict[int, int]] = {}
+    first = 0
+    for point in whole.points:
+        lanes[point.point] = {seed: first + n for n, seed in enumerate(point.seeds)}
+        first += len(point.keys)
+    names = front["point"].astype(str).tolist()
+    rows: list[dict[str, Any]] = []
+    for one, other in itertools.pairwise(names):
+        shared = sorted(lanes[one].keys() & lanes[other].keys())
+        if not shared:
+            continue
+        steps = np.stack(
+            [price[routes[lanes[other][seed]]] - price[routes[lanes[one][seed]]] for seed in shared]
+        )
+        rows.append(
+            {
+                "from_point": one,
+                "to_point": other,
+                "up": float((steps > 0).mean()),
+                "down": float((steps < 0).mean()),
+                "stay": float((steps == 0).mean()),
+            }
+        )
+    return pd.DataFrame(rows)

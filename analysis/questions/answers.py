@@ -1,0 +1,172 @@
+"""Everything that a report says beyond the front: each question answered, or why it cannot be.
+
+A question that a run cannot answer (no classes, one seed, no routes, several pools) takes nothing
+from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from analysis.baselines.bias_curves import Operating
+from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
+from analysis.fronts.survey import Survey
+from analysis.questions import agreement, information, leakage, operating_points, progress
+from analysis.questions import importance as parameters
+from analysis.questions.calibration import calibration
+from analysis.questions.headroom import Rival, against_cascades, headroom
+from analysis.runs.load import Run, RunError
+from analysis.stats.choice import best_within
+from analysis.stats.indicators import Surface
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Answer = TypeVar("Answer")
+
+CAPS = 5
+"""Costs between the cheapest and the dearest expert for which an operating point is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What to run for at most a cost: a router of the run and the bias it is run with."""
+
+    cap: float
+    point: str
+    label: str
+    bias: float
+    score: float
+    cost: float
+    """Both on the quoted split; the choice was made on selection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What was found; None where the run cannot say, and then `unanswered` says why."""
+
+    headroom: pd.DataFrame | None = None
+    rivals: list[Rival] | None = None
+    operating: tuple[Operating, ...] | None = None
+    barred: tuple[Operating, ...] | None = None
+    """Operating points that the study's constraints alone keep from the front of all biases."""
+
+    offers: tuple[Offer, ...] | None = None
+    history: pd.DataFrame | None = None
+    surfaces: tuple[Surface, ...] | None = None
+    quality: progress.Quality | None = None
+    objectives: pd.DataFrame | None = None
+    """Of a study that optimises more, or other, than score and cost; see `objective_front`."""
+
+    objective_yards: pd.DataFrame | None = None
+    importance: pd.DataFrame | None = None
+    settings: pd.DataFrame | None = None
+    epochs: pd.DataFrame | None = None
+    trusted: int | None = None
+    seeds: pd.DataFrame | None = None
+    moving: pd.DataFrame | None = None
+    calibration: pd.DataFrame | None = None
+    information: pd.DataFrame | None = None
+    leakage: pd.DataFrame | None = None
+    unanswered: dict[str, str] = field(default_factory=dict)
+    """By question, why it cannot be answered."""
+
+
+def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
+    """Asks every question of a run; `deep` also those that permute and resample."""
+    why: dict[str, str] = {}
+
+    def ask(question: str, find: Callable[[], Answer]) -> Answer | None:
+        try:
+            return find()
+        except (RunError, ValueError) as error:
+            why[question] = str(error).removeprefix(f"{run.path}: ").removeprefix(f"{run.name}: ")
+            return None
+
+    table = ask("what gates and cascades capture", lambda: headroom(run, survey))
+    rivals = None
+    if not run.task.regression:
+        rivals = ask("gates beside cascades", lambda: against_cascades(run, survey))
+    else:
+        why["cascades"] = (
+            f"{run.task.name} is a regression, whose experts do not say how sure they are"
+        )
+    curves = ask("cost-bias curves", lambda: _curves(run, survey))
+    epochs = ask("from which epoch ranks can be trusted", lambda: agreement.epoch_agreement(run))
+    asked: dict[str, Any] = {
+        "history": ask("how the front came to be", lambda: progress.history(run, survey)),
+        "surfaces": ask("what seeds attain", lambda: progress.surfaces(run, survey)),
+        "quality": ask("indicators", lambda: progress.quality(survey)),
+        "settings": ask("settings", lambda: parameters.settings_table(run)),
+        "seeds": ask("agreement of seeds", lambda: agreement.seed_agreement(run, survey)),
+        "calibration": ask("calibration", lambda: calibration(run, survey)),
+        "moving": ask("who moves along the front", lambda: agreement.moving_examples(run, survey)),
+    }
+    if own_objectives(run):
+        asked["objectives"] = ask(
+            "the front of the study's own objectives",
+            lambda: objective_front(run, split=survey.split, resamples=survey.resamples),
+        )
+        asked["objective_yards"] = ask(
+            "yardsticks under the study's own objectives",
+            lambda: objective_yardsticks(run, survey.split),
+        )
+    if deep:
+        asked |= {
+            "importance": ask("which setting mattered", lambda: parameters.importance(run)),
+            "information": ask(
+                "what routes depend on", lambda: information.route_information(run, survey)
+            ),
+            "leakage": ask("what times leak", lambda: leakage.leakage(run, survey)),
+        }
+    return Answers(
+        headroom=table,
+        rivals=rivals,
+        operating=curves[0] if curves else None,
+        barred=curves[1] if curves else None,
+        offers=curves[2] if curves else None,
+        epochs=epochs,
+        trusted=None if epochs is None else agreement.trusted_epoch(epochs),
+        **asked,
+        unanswered=why,
+    )
+
+
+def _curves(
+    run: Run, survey: Survey
+) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Offer, ...]]:
+    """The front over all biases of all routers, what constraints keep from it, and what to run for
+    some wanted costs: nothing that breaks a constraint."""
+    found = operating_points.bias_curves(run, split=survey.split, vector=survey.vector.name)
+    operating = found.front()
+    if any(each.breaks for each in operating):
+        return operating, (), ()
+    scores = [each.chosen_score for each in operating]
+    costs = [each.chosen_cost for each in operating]
+    low, high = min(survey.vector.experts), max(survey.vector.experts)
+    picked = []
+    for step in range(1, CAPS + 1):
+        cap = low + (high - low) * step / (CAPS + 1)
+        place = best_within(_array(scores), _array(costs), cap=cap)
+        if place is None:
+            continue
+        each = operating[place]
+        picked.append(
+            Offer(
+                cap=cap,
+                point=found.points[each.curve].point,
+                label=found.points[each.curve].label,
+                bias=each.bias,
+                score=each.score,
+                cost=each.cost,
+            )
+        )
+    return operating, found.barred(), tuple(picked)
+
+
+def _array(values: list[float]) -> Any:
+    import numpy as np
+
+    return np.asarray(values, np.float64)

@@ -1,0 +1,302 @@
+"""What routers and cascades capture of what there is to capture, each with its interval.
+
+Captured headroom (FACTS: 0 a coin, 1 the oracle) = (score - coin) / (oracle - coin), both at the
+same cost. The interval is that of the difference to the coin, paired over resamples of examples,
+in shares of the headroom as estimated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.baselines.cascades import CascadeFront, cascade_routes, confidence
+from analysis.baselines.yardsticks import LEAST_ROOM
+from analysis.fronts.points import Yards, seed_draws
+from analysis.fronts.survey import ABOVE, BELOW, EQUAL, SELECTION, Survey
+from analysis.questions import operating_points
+from analysis.runs.load import Run, RunError
+from analysis.runs.outcomes import Outcomes, outcomes, roster
+from analysis.runs.recorded import expert_outputs
+from analysis.stats import resampling
+from analysis.stats.choice import best_within
+from analysis.stats.resampling import interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+GATE: Final = "gate"
+CASCADE: Final = "cascade"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A gate of the front beside the cascade that the same money buys."""
+
+    point: str
+    label: str
+    cascade: str
+    gate_score: float
+    gate_cost: float
+    cascade_score: float
+    cascade_cost: float
+    difference: float
+    """Of scores, the gate's less the cascade's, on the quoted split."""
+
+    low: float
+    high: float
+
+
+def headroom(run: Run, survey: Survey) -> pd.DataFrame:
+    """The front's gates, then the front of the cascades of every set of experts: a row each.
+
+    Columns: kind (`gate`, `cascade`), label, pool (which set of experts a cascade is of, where the
+    run has several; else empty), score, cost, over_mix, over_mix_low, over_mix_high,
+    selection_over_mix (to choose by: the same on selection), selection_score, selection_cost,
+    headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `LEAST_ROOM`),
+    verdict.
+    Cascades are chosen on selection and quoted on the survey's split, as gates are; coin and oracle
+    are those of their own experts. Regressions have no cascades, and where experts train with each
+    trial there would be others for every trial: then rows are gates alone.
+
+    Raises:
+        RunError: a table lacks rows.
+    """
+    import pandas as pd
+
+    rows = [_gate(survey, row) for _, row in survey.front.iterrows()]
+    if not run.task.regression:
+        for each in _cascades(run, survey).values():
+            rows += each.rows()
+    return pd.DataFrame(rows)
+
+
+def against_cascades(run: Run, survey: Survey) -> list[Rival]:
+    """Every gate of the front beside the best cascade of its experts that costs no more.
+
+    Cascades are chosen on selection; a gate that is cheaper than all of them has no rival. The
+    difference's interval is paired over resamples of examples and leans of seeds.
+
+    Raises:
+        RunError: the task is a regression, or experts train with each trial.
+    """
+    mine = _cascades(run, survey)
+    if not mine:
+        raise RunError(
+            f"{run.name}: experts train with each trial, so every trial has cascades of its own "
+            "(analysis.questions.operating_points.cascades gives them); gates are held against "
+            "the coin and the oracle of their own experts, and cascades are not shown"
+        )
+    whole = roster(run)
+    leans = seed_draws(whole, survey.resamples, 0)
+    quoted = outcomes(run, whole, survey.split)
+    weights = _weights(quoted, survey)
+    scores = resampling.weighted_scores(run.task, quoted.predictions, quoted.labels, weights)
+    place = {key: number for number, key in enumerate(whole.keys)}
+    members = {point.point: point.keys for point in whole.points}
+    ids = _experts_ids(run)
+    found = []
+    for _, row in survey.front.iterrows():
+        keys = members[str(row["point"])]
+        same = {ids[key] for key in keys}
+        rival = mine.get(same.pop()) if len(same) == 1 else None
+        chosen = None if rival is None else rival.within(float(row["selection_cost"]))
+        if rival is None or chosen is None:
+            continue
+        lanes = scores[[place[key] for key in keys]] - rival.scores[chosen]
+        low, high = interval(resampling.over_seeds(lanes, leans[len(lanes)]))
+        found.append(
+            Rival(
+                point=str(row["point"]),
+                label=str(row["label"]),
+                cascade=rival.label(chosen),
+                gate_score=float(row["score"]),
+                gate_cost=float(row["cost"]),
+                cascade_score=float(rival.front.quoted.scores[chosen]),
+                cascade_cost=float(rival.front.quoted.costs[chosen]),
+                difference=float(row["score"]) - float(rival.front.quoted.scores[chosen]),
+                low=float(low),
+                high=float(high),
+            )
+        )
+    return found
+
+
+def _gate(survey: Survey, row: Any) -> dict[str, Any]:
+    return _row(
+        GATE,
+        str(row["label"]),
+        "",
+        float(row["score"]),
+        float(row["cost"]),
+        (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
+        best=float(row["score"]) + float(row["regret"]),
+    ) | {
+        name: float(row[name])
+        for name in ("selection_over_mix", "selection_score", "selection_cost")
+    }
+
+
+def _row(
+    kind: str,
+    label: str,
+    pool: str,
+    score: float,
+    cost: float,
+    over: tuple[float, float, float],
+    best: float,
+) -> dict[str, Any]:
+    left = best - (score - over[0])
+    share = [each / left if left >= LEAST_ROOM else np.nan for each in over]
+    verdict = ABOVE if over[1] > 0 else BELOW if over[2] < 0 else EQUAL
+    return {
+        "kind": kind,
+        "label": label,
+        "pool": pool,
+        "score": score,
+        "cost": cost,
+        **dict(zip(("over_mix", "over_mix_low", "over_mix_high"), over, strict=True)),
+        **dict(zip(("headroom", "headroom_low", "headroom_high"), share, strict=True)),
+        "verdict": verdict,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Cascades:
+    """The front of the cascades of one set of experts, under every weighting of the examples."""
+
+    front: CascadeFront
+    names: tuple[str, ...]
+    """(K,) of the set's experts."""
+
+    pool: str
+    """The set's name, where the run has several; else empty."""
+
+    scores: Values
+    """(T, B) on the quoted split."""
+
+    over: Values
+    """(T, B): above a coin between the set's single experts at the cascade's cost."""
+
+    chosen_over: Values
+    """(T,) the same on selection."""
+
+    best: Values
+    """(T,) what the oracle of the set's experts reaches at the cascade's cost."""
+
+    def within(self, cap: float) -> int | None:
+        """The cascade that scores best for at most this cost on selection."""
+        return best_within(self.front.chosen.scores, self.front.chosen.costs, cap=cap)
+
+    def label(self, place: int) -> str:
+        """`2 layers, then 6 layers under .83`, and in brackets the set, where there are several."""
+        one = self.front.cascades[place]
+        steps = [self.names[one.chain[0]]]
+        for threshold, expert in zip(one.thresholds, one.chain[1:], strict=True):
+            steps.append(f"{self.names[expert]} under {threshold:.3g}")
+        return ", then ".join(steps) + (f" [{self.pool}]" if self.pool else "")
+
+    def rows(self) -> list[dict[str, Any]]:
+        low, high = interval(self.over)
+        costs, scores = self.front.quoted.costs, self.front.quoted.scores
+        order = np.argsort(costs, kind="stable")
+        return [
+            _row(
+                CASCADE,
+                self.label(int(place)),
+                self.pool,
+                float(scores[place]),
+                float(costs[place]),
+                (float(self.over[place, 0]), float(low[place]), float(high[place])),
+                best=float(self.best[place]),
+            )
+            | {
+                "selection_over_mix": float(self.chosen_over[place]),
+                "selection_score": float(self.front.chosen.scores[place]),
+                "selection_cost": float(self.front.chosen.costs[place]),
+            }
+            for place in order
+        ]
+
+
+def _cascades(run: Run, survey: Survey) -> dict[str, _Cascades]:
+    """By `experts_id`, of every set of experts that was trained once for all its trials."""
+    fronts = operating_points.cascades(
+        run, split=survey.split, vector=survey.vector.name, joint=False
+    )
+    if not fronts:
+        return {}
+    whole = roster(run)
+    quoted = outcomes(run, whole, survey.split, need_routes=False)
+    chosen = outcomes(run, whole, SELECTION, need_routes=False)
+    weights = _weights(quoted, survey)
+    yards = Yards.of(run.task, quoted, survey.vector, weights)
+    once = np.ones((1, len(chosen.labels)), np.float32)
+    there = Yards.of(run.task, chosen, survey.vector, once)
+    ids = _experts_ids(run)
+    lanes = {ids[key]: lane for lane, key in reversed(list(enumerate(whole.keys)))}
+    called = _called(run, {name: quoted.own[lanes[name]] for name in fronts})
+    found = {}
+    for name, front in fronts.items():
+        lane = lanes[name]
+        own = quoted.own[lane]
+        mix = yards.mixes[int(quoted.pool_of[lane]), own]
+        mix_there = there.mixes[int(chosen.pool_of[lane]), own]
+        vector = replace(
+            survey.vector, experts=tuple(survey.vector.experts[member] for member in own)
+        )
+        said = expert_outputs(run, name, survey.split)
+        routes, costs = cascade_routes(front.cascades, confidence(said.output), vector=vector)
+        answers = np.take_along_axis(said.prediction, routes, axis=0)
+        scores = resampling.weighted_scores(run.task, answers, quoted.labels, weights)
+        scores[:, 0] = front.quoted.scores
+        paid = _weighted_means(costs, weights)
+        coin_there = mix_there.at(front.chosen.costs[:, None])[:, 0]
+        found[name] = _Cascades(
+            front=front,
+            names=tuple(run.expert_names[member] for member in own),
+            pool=called[name],
+            scores=scores,
+            over=scores - np.asarray([mix.at(row[None])[0] for row in paid]),
+            chosen_over=front.chosen.scores - coin_there,
+            best=yards.curves[int(quoted.pool_of[lane]), own].at(front.quoted.costs),
+        )
+    return found
+
+
+def _called(run: Run, sets: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    """Sets of experts by their number, or their names; equals also by the beginning of their id."""
+    if len(sets) == 1:
+        return dict.fromkeys(sets, "")
+    if len({len(own) for own in sets.values()}) == len(sets):
+        return {name: f"pool of {len(own)}" for name, own in sets.items()}
+    plain = {name: ", ".join(run.expert_names[one] for one in own) for name, own in sets.items()}
+    twins = Counter(plain.values())
+    return {
+        name: f"{text}; experts {name[:6]}" if twins[text] > 1 else text
+        for name, text in plain.items()
+    }
+
+
+def _experts_ids(run: Run) -> dict[str, str]:
+    """By trial, whose experts it was trained with."""
+    return dict(
+        zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
+    )
+
+
+def _weights(quoted: Outcomes, survey: Survey) -> resampling.Weights:
+    """The resamples of examples that the survey drew."""
+    rng = np.random.default_rng([0, 3])
+    return resampling.example_weights(len(quoted.labels), survey.resamples, rng)
+
+
+def _weighted_means(values: Values, weights: resampling.Weights) -> Values:
+    """(T, N) and (B, N) -> (T, B)."""
+    return np.asarray(values @ weights.T / weights.sum(axis=1))

@@ -1,0 +1,57 @@
+"""Is what differs between points more than what differs between seeds? For runs of few points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.runs.load import Run
+from analysis.runs.outcomes import roster
+from analysis.stats.seed_blocks import Blocks, block_test
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """How far points lie apart in one measure, beside how far seeds do."""
+
+    name: str
+    """`score` or `cost`."""
+
+    test: Blocks
+    noise: float
+    """Standard deviation between the seeds of a point, pooled over points."""
+
+
+def effects(run: Run, *, split: str | None = None, vector: str | None = None) -> list[Effect]:
+    """Score and cost of the run's whole points on a split; of the seeds that all points have.
+
+    Empty where there are fewer than two points, or seeds in common.
+    """
+    name, costs = run.split(split), run.cost_vector(vector)
+    whole = roster(run).points
+    common = sorted(set.intersection(*(set(point.seeds) for point in whole)))
+    if len(whole) < 2 or len(common) < 2:
+        return []
+    found = []
+    for measure, column in (("score", f"{name}_score"), ("cost", f"{name}_cost_{costs.name}")):
+        of_trial = dict(zip(run.trials["key"].astype(str), run.trials[column], strict=True))
+        values = np.array(
+            [[of_trial[point.keys[point.seeds.index(seed)]] for seed in common] for point in whole],
+            np.float64,
+        )
+        if np.isfinite(values).all():
+            found.append(effect(measure, values))
+    return found
+
+
+def effect(name: str, values: Values) -> Effect:
+    """The effect in values (P, S), one row a point, one column a seed."""
+    return Effect(
+        name=name,
+        test=block_test(values),
+        noise=float(np.sqrt(values.var(axis=1, ddof=1).mean())),
+    )

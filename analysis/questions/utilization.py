@@ -1,0 +1,113 @@
+"""Which expert does what: shares, balance, entropies and dead experts, by point.
+
+Shares are hard counts on a named split. Letters: K experts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.runs.load import Run
+from analysis.runs.outcomes import Roster, outcomes, recorded_shares, roster
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+DEAD_SHARE: Final = 0.01
+"""An expert is dead in a point where it gets less than this share of the examples."""
+
+
+def load_cv2(share: Values) -> Values:
+    """Squared coefficient of variation of the load over the last axis (K); variance over K.
+
+    0 when the experts are used evenly, K - 1 when one of them takes everything.
+    """
+    mean = share.mean(axis=-1)
+    return np.asarray(share.var(axis=-1) / np.square(mean))
+
+
+def entropy(share: Values) -> Values:
+    """-sum p log p over the last axis in nats; 0 log 0 is 0, so one expert alone gives 0."""
+    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    return np.asarray(-(share * logs).sum(axis=-1)) + 0.0
+
+
+def dead_experts(share: Values, *, threshold: float = DEAD_SHARE) -> NDArray[np.bool_]:
+    """Which experts get less than the threshold."""
+    return np.asarray(share < threshold)
+
+
+def utilization(
+    run: Run, *, split: str | None = None, threshold: float = DEAD_SHARE
+) -> pd.DataFrame:
+    """A row is a point: label, n, share, load_cv2, share_entropy, gate_entropy, dead (list).
+
+    `share` is a list over all experts of the run; load CV^2 is over those of the point's pool.
+
+    Shares are means over replicates; load CV^2 and entropies are taken by trial and then averaged,
+    so replicates that collapse onto different experts do not pass for balance. `gate_entropy` is
+    the mean entropy of the soft gate after the last epoch, NaN where it was not reported.
+    `soft_hard_gap` is half the sum over experts of |soft share - hard share|: how far the gate that
+    was trained lies from the routes that are run, 0 to 1. `dead`
+    names the experts of the point's pool whose mean share lies under the threshold, and
+    `collapsed` counts the replicates in which one expert takes all but less than the threshold.
+    """
+    import pandas as pd
+
+    whole, name = roster(run), run.split(split)
+    share = _shares(run, whole, name)
+    gates, gaps = _gate_entropy(run, name), _soft_hard_gaps(run, name)
+    rows, first = [], 0
+    for point in whole.points:
+        mine = share[first : first + len(point.keys)]
+        own = list(run.sets[run.set_of_point[point.point]].members)
+        first += len(point.keys)
+        mean = mine.mean(axis=0)
+        soft = [gates.get(key, np.nan) for key in point.keys]
+        dead = [k for k in own if dead_experts(mean[k], threshold=threshold)]
+        rows.append(
+            {
+                "point": point.point,
+                "label": point.label,
+                "n": len(point.keys),
+                "share": mean.tolist(),
+                "load_cv2": float(load_cv2(mine[:, own]).mean()),
+                "share_entropy": float(entropy(mine).mean()),
+                "gate_entropy": float(np.mean(soft)),
+                "soft_hard_gap": float(np.mean([gaps.get(key, np.nan) for key in point.keys])),
+                "dead": [run.expert_names[k] for k in dead],
+                "collapsed": int((mine.max(axis=-1) > 1 - threshold).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _shares(run: Run, whole: Roster, split: str) -> Values:
+    """(L, K): counted on the routes; without routes as the trials reported them."""
+    if not run.routed:
+        return recorded_shares(run, whole, split)
+    routes = outcomes(run, whole, split).routes
+    experts = range(len(run.expert_names))
+    return np.stack([(routes == expert).mean(axis=1) for expert in experts], axis=-1)
+
+
+def _gate_entropy(run: Run, split: str) -> dict[str, float]:
+    """By trial, as reported after its last epoch on the split."""
+    reports = run.reports[run.reports["split"] == split].sort_values("epoch")
+    last = reports.drop_duplicates("key", keep="last")
+    return dict(zip(last["key"].astype(str), last["gate_entropy"].astype(float), strict=True))
+
+
+def _soft_hard_gaps(run: Run, split: str) -> dict[str, float]:
+    """By trial, as reported after its last epoch on the split."""
+    reports = run.reports[run.reports["split"] == split].sort_values("epoch")
+    last = reports.drop_duplicates("key", keep="last")
+    return {
+        str(key): float(np.abs(np.asarray(gate) - np.asarray(share)).sum() / 2)
+        for key, gate, share in zip(last["key"], last["gate"], last["share"], strict=True)
+    }

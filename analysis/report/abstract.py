@@ -1,0 +1,168 @@
+"""What a run found, in sentences with numbers: what the terminal and the report both say first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from analysis.fronts.constraints import bounds
+from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, least_seeds, unit
+from analysis.questions.seed_effects import effects
+from analysis.report.findings import findings
+from analysis.runs.load import Run
+from analysis.words import LARGER, amount, count, interval, number, percent, signed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.questions.answers import Answers
+
+MOST_COMPARED: Final = 12
+"""Points of a study whose differences are tested as a whole: an ablation, and no search."""
+
+
+def sentences(run: Run, survey: Survey, found: Answers | None = None) -> list[str]:
+    """The abstract: what was run, the front, the best trade, the yardsticks, and what was found."""
+    return [
+        _what_was_run(run, survey),
+        _the_front(survey),
+        _best_trade(run, survey),
+        _yardsticks(survey),
+        _standing(survey),
+        *_noise(run, survey),
+        *(findings(survey, found) if found is not None else []),
+    ]
+
+
+def _noise(run: Run, survey: Survey) -> list[str]:
+    """Of a study with few points: whether they differ by more than seeds do."""
+    if not 2 <= len(survey.points) <= MOST_COMPARED or least_seeds(survey) < 2:
+        return []
+    said = [
+        f"the {each.name} differs by {amount(each.test.span)} between the points that lie farthest "
+        f"apart (95 % interval {amount(each.test.span_low)} to {amount(each.test.span_high)}), and "
+        f"by {amount(each.noise)} (standard deviation) between the seeds of a point: "
+        f"{'more than' if each.test.p < LARGER else 'no more than what'} seeds explain "
+        f"(analysis of variance with seeds as blocks, p = {each.test.p:.2g})"
+        for each in effects(run, split=survey.split, vector=survey.vector.name)
+    ]
+    return [f"{'; '.join(said)}.".capitalize()] if said else []
+
+
+def what_was_run(run: Run) -> str:
+    """The run in one line: study, task, pool, trials."""
+    status = Counter(str(one) for one in run.trials["status"])
+    ended = ", ".join(f"{count} {name.lower()}" for name, count in sorted(status.items()))
+    return (
+        f"study {run.provenance['study']}, task {run.task.name}, pool {run.provenance['pool']} "
+        f"({', '.join(run.expert_names)}): {len(run.trials)} trials, {ended}"
+    )
+
+
+def best_trade(survey: Survey) -> pd.Series | None:
+    """The front's point farthest above the random mix, judged on selection only.
+
+    None where no point keeps the study's constraints.
+    """
+    if survey.judged.none_feasible:
+        return None
+    front = survey.front
+    row: pd.Series = front.iloc[int(front["selection_over_mix"].to_numpy().argmax())]
+    return row
+
+
+def _what_was_run(run: Run, survey: Survey) -> str:
+    points = run.trials["point"].nunique()
+    seeds = sorted({int(seed) for seed in run.trials["seed"]})
+    epochs = int(run.trials["epochs"].max())
+    metrics = " and ".join("F1" if name == "f1" else name for name in run.task.metrics)
+    return (
+        f"The study {run.provenance['study']} trained {count(len(run.trials), 'router')} "
+        f"({count(points, 'configuration')}, {count(len(seeds), 'seed')}, up to "
+        f"{count(epochs, 'epoch')}) over the {len(run.expert_names)} experts of pool "
+        f"{run.provenance['pool']} on {run.task.name.upper()}; the score is "
+        f"{'the mean of ' if len(run.task.metrics) > 1 else ''}{metrics} on {survey.split} "
+        f"({survey.examples} examples), the cost is in {survey.vector.unit} per example "
+        f"(vector {survey.vector.name}, router {survey.vector.router:g} paid)."
+    )
+
+
+def _the_front(survey: Survey) -> str:
+    front = survey.front
+    first, last = front.iloc[0], front.iloc[-1]
+    if len(front) == 1:
+        span = f"score {number(first['score'])} at cost {amount(first['cost'])}{unit(survey)}"
+    else:
+        span = (
+            f"from score {number(first['score'])} at cost {amount(first['cost'])}{unit(survey)} "
+            f"to {number(last['score'])} at {amount(last['cost'])}{unit(survey)}"
+        )
+    low, high = survey.hypervolume_interval
+    over = f" over the {survey.partial} that are there" if survey.partial else ""
+    over += ", all of which break a constraint" if survey.judged.none_feasible else ""
+    on_front = (
+        f"{len(front)} of {count(len(survey.points), 'point')} "
+        f"{'lies' if len(front) == 1 else 'lie'} on the front chosen on selection{over}"
+    )
+    return (
+        f"{on_front}: {span}. Its hypervolume is {survey.hypervolume:.3g} ({low:.3g} to {high:.3g};"
+        f" reference: score {number(survey.reference[0])}, cost {amount(survey.reference[1])})."
+    )
+
+
+def _best_trade(run: Run, survey: Survey) -> str:
+    row = best_trade(survey)
+    if row is None:
+        return (
+            "There is no best trade: no point keeps the study's constraints "
+            f"({bounds(survey.judged.constraints)}) on selection."
+        )
+    dearest = run.expert_names[survey.vector.experts.index(max(survey.vector.experts))]
+    verdict = {
+        ABOVE: "more than its interval",
+        EQUAL: "not distinguishable from a coin",
+        BELOW: "worse than a coin",
+    }[row["verdict"]]
+    headroom = (
+        f" It captures {percent(row['headroom'])} % of the room between that coin and the oracle "
+        "curve."
+        if row["headroom"] == row["headroom"]
+        else ""
+    )
+    return (
+        f"The best trade, picked on selection, is {row['label']}: score {number(row['score'])} "
+        f"(95 % interval {interval(row, 'score')}) at cost {amount(row['cost'])}{unit(survey)}, "
+        f"{signed(row['over_mix'])} against a random mix of the experts at the same cost "
+        f"({signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}: {verdict}), "
+        f"a projected speed-up of {row['speed_up']:.2f} over {dearest} alone.{headroom}"
+    )
+
+
+def _yardsticks(survey: Survey) -> str:
+    singles = ", ".join(
+        f"{row['name']} {number(row['score'])} at {amount(row['cost'])}{unit(survey)}"
+        for _, row in survey.singles.iterrows()
+    )
+    score, cost = survey.oracle
+    return (
+        f"Single experts reach {singles}; the majority class {number(survey.majority['score'])}; "
+        f"an oracle that sends each example to the cheapest expert that is right "
+        f"{number(score)} at {amount(cost)}{unit(survey)}, router paid."
+    )
+
+
+def _standing(survey: Survey) -> str:
+    counts = Counter(survey.points["verdict"])
+    total = len(survey.points)
+    over = (
+        "seeds and examples"
+        if survey.points["n"].max() > 1
+        else "examples only, for there is one seed"
+    )
+    return (
+        f"Of all {count(total, 'point')}, {counts[ABOVE]} "
+        f"{'beats' if counts[ABOVE] == 1 else 'beat'} the random mix at their own cost by more "
+        f"than the interval, {counts[EQUAL]} cannot be told from it, and {counts[BELOW]} "
+        f"{'lies' if counts[BELOW] == 1 else 'lie'} under it. Intervals hold 95 % of "
+        f"{survey.resamples} draws of {over}."
+    )

@@ -1,0 +1,1 @@
+"""A run folder as tables and arrays, and under other costs."""

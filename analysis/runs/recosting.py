@@ -1,0 +1,270 @@
+"""The same routes under other prices: no training, only another cost vector.
+
+Letters: L trials, N examples, K experts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.runs.load import Run, RunError
+from mpc_router.costs import CostVector, from_json, to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+FORMAT: Final = "mpc-router costs 1"
+
+
+Values = NDArray[np.float64]
+
+SELECTION: Final = "selection"
+FILE: Final = "file:"
+"""Before a path: costs that are not in the run."""
+
+
+def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVector]:
+    """Cost vectors of a JSON file, as `cost_vectors` of a run's provenance are written.
+
+        {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
+
+    `as_if` and `stem_is_expert` are false unless given. Experts stand cheapest first, as in the
+    run. Or the one vector of measured costs, whose experts are those of `run`, by name and layers:
+    see `analysis.runs.recosting`.
+
+    Raises:
+        RunError: the file is missing, no JSON, or neither of both; one sentence.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: not readable as JSON ({error})") from error
+    if is_measured(data):
+        if run is None:
+            raise RunError(f"{path}: measured costs are those of named experts; name a run")
+        vector = measured_vector(run, data, str(path))
+        return {vector.name: vector}
+    shape = '{"NAME": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}'
+    measured = "or what mpc-router-eval --measure-latency writes"
+    if not isinstance(data, dict) or not data:
+        raise RunError(
+            f"{path}: found {type(data).__name__}, need vectors by name: {shape}, {measured}"
+        )
+    free = {"as_if": False, "stem_is_expert": False}
+    try:
+        return from_json({name: {**free, **vector} for name, vector in data.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: no cost vectors ({error}); need {shape}, {measured}") from error
+
+
+def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
+    """The run, and the name of the vector that `--costs` asks for: one of its own, or `file:PATH`.
+
+    Raises:
+        RunError: the file cannot be read, holds several vectors, or does not fit the run.
+    """
+    if costs is None or not costs.startswith(FILE):
+        return run, costs
+    found = read_vectors(costs.removeprefix(FILE), run)
+    if len(found) != 1:
+        raise RunError(
+            f"{costs.removeprefix(FILE)} holds {len(found)} cost vectors ({', '.join(found)}); "
+            "give a file of one"
+        )
+    return recosted(run, found), next(iter(found))
+
+
+def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
+    """The run with more cost vectors, so that fronts and pictures can be asked for under them.
+
+    A vector prices all experts of the run in the order of `run.expert_names`, and every prepared
+    set takes the prices of its own. Nothing is written.
+
+    Raises:
+        RunError: a vector has another number of experts, or a name that is taken by other costs.
+    """
+    for vector in vectors.values():
+        _refuse_misfit(run, vector)
+    parts = [
+        to_json({name: _of_members(vector, each.members) for name, vector in vectors.items()})
+        for each in run.sets
+    ]
+    facts: dict[str, Any] = {**run.provenance}
+    facts["cost_vectors"] = {**facts["cost_vectors"], **parts[0]}
+    if facts.get("sets"):
+        facts["sets"] = [
+            {**one, "cost_vectors": {**one["cost_vectors"], **part}}
+            for one, part in zip(facts["sets"], parts, strict=True)
+        ]
+    found = replace(run, provenance=facts)
+    found.__dict__["trials"] = _priced_trials(found, tuple(vectors))  # where the property is kept
+    return found
+
+
+def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
+    """The trials with `S_cost_NAME` of every vector, from the shares of their last reports."""
+    last = run.reports.sort_values("epoch").drop_duplicates(["key", "split"], keep="last")
+    shares = dict(zip(zip(last["key"], last["split"], strict=True), last["share"], strict=True))
+    trials = run.trials
+    keys = trials["key"].tolist()
+    vectors = [run.sets[run.set_of_point[point]].vectors for point in trials["point"].astype(str)]
+    columns: dict[str, list[float]] = {}
+    for split in (SELECTION, *run.task.quoted):
+        done = trials[f"{split}_score"].notna().tolist()
+        for name in names:
+            columns[f"{split}_cost_{name}"] = [
+                _paid(by_name[name], shares.get((key, split))) if known else np.nan
+                for key, by_name, known in zip(keys, vectors, done, strict=True)
+            ]
+    return trials.assign(**columns)
+
+
+def _paid(vector: CostVector, share: Sequence[float] | None) -> float:
+    """NaN where no share of every expert was reported."""
+    if share is None or len(share) != len(vector.experts):
+        return float("nan")
+    return float(vector.mean(np.asarray(share, np.float64)))
+
+
+def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
+    """The vector of some of the experts."""
+    return replace(vector, experts=tuple(vector.experts[member] for member in members))
+
+
+def _refuse_misfit(run: Run, vector: CostVector) -> None:
+    names = run.expert_names
+    if len(vector.experts) != len(names):
+        raise RunError(
+            f"{run.name}: cost vector {vector.name!r} has {len(vector.experts)} experts, the run "
+            f"{len(names)} ({', '.join(names)}); give one cost for each, in this order"
+        )
+    for each in run.sets:
+        known = each.vectors.get(vector.name)
+        if known is not None and known != _of_members(vector, each.members):
+            raise RunError(
+                f"{run.name}: it has a cost vector {vector.name!r} already, with other costs; "
+                "give yours another name"
+            )
+
+
+def mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> Values:
+    """Mean cost of routed examples, the router paid: (L, N) -> (L,)."""
+    return np.asarray(vector.of_routes(routes).mean(axis=-1))
+
+
+def break_even(share: Values, vector: CostVector) -> Values:
+    """The router's cost at which a routing costs as much as the dearest expert alone: (.., K) -> ..
+
+    A router that is dearer than this saves nothing, however well it routes; one that looks through
+    the cheapest expert is priced as the vector says.
+    """
+    routed = np.asarray(share, np.float64) @ np.asarray(vector.routed, np.float64)
+    return np.asarray(max(vector.experts) - routed)
+
+
+def is_measured(data: object) -> bool:
+    """Whether JSON data say that they are measured costs, of whatever version."""
+    return isinstance(data, dict) and isinstance(data.get("format"), str)
+
+
+def measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
+    """The measured costs as a vector over all experts of the run; `origin` names the file.
+
+    Raises:
+        RunError: the data are of another version or lack something, or they were measured on
+            another task, with another router, or without one of the run's experts.
+    """
+    if data["format"] != FORMAT:
+        raise RunError(f"{origin}: format {data['format']!r}, this program reads {FORMAT!r}")
+    try:
+        costs = {(str(one["name"]), int(one["layers"])): one["cost"] for one in data["experts"]}
+        router = data["router"]
+        vector = CostVector(
+            name=_text(data["name"]),
+            unit=_text(data["unit"]),
+            router=float(router["cost"]),
+            experts=tuple(map(float, costs.values())),
+            stem_is_expert=router["stem"] == "expert",
+        )
+        stem = (router["stem"], _text(router["name"]), int(router["layers"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{origin}: says {FORMAT!r} but lacks or garbles a part of it "
+            f"({type(error).__name__}: {error}); write one with mpc-router-eval --measure-latency"
+        ) from error
+    task = data.get("task")
+    if task not in (None, run.task.name):
+        raise RunError(
+            f"{origin} was measured on {task}, whose examples have other lengths than those of "
+            f'{run.task.name}; measure on {run.task.name}, or write "task": null into it'
+        )
+    _refuse_router(run, stem, router.get("hidden_size"), data.get("shared_stem") is True, origin)
+    return CostVector(
+        name=vector.name,
+        unit=vector.unit,
+        router=vector.router,
+        experts=_of_run(run, dict(zip(costs, vector.experts, strict=True)), origin),
+        stem_is_expert=vector.stem_is_expert,
+    )
+
+
+def _of_run(run: Run, costs: dict[tuple[str, int], float], origin: str) -> tuple[float, ...]:
+    """(K,) in the order of the run's experts."""
+    wanted = {
+        place: expert
+        for each in run.sets
+        for place, expert in zip(each.members, each.experts, strict=True)
+    }
+    missing = [_called(*each) for _, each in sorted(wanted.items()) if each not in costs]
+    if missing:
+        raise RunError(
+            f"{origin} has no cost of {', '.join(missing)}, which {run.name} routes to; it has "
+            f"{', '.join(_called(*each) for each in costs)}"
+        )
+    return tuple(costs[expert] for _, expert in sorted(wanted.items()))
+
+
+def _refuse_router(
+    run: Run, stem: tuple[str, str, int], hidden: int | None, shared: bool, origin: str
+) -> None:
+    """Where a trial's own configuration names another router than the one that was measured."""
+    measured = f"{_called(*stem[1:])} (stem={stem[0]})"
+    for text in dict.fromkeys(run.trials["config"]):
+        config = json.loads(text) if text else {}
+        model = config.get("model") or {}
+        if "stem" not in model:
+            continue
+        mine = ("model", model["router_model_name"], model["router_stem_layers"])
+        if model["stem"] == "expert":
+            mine = ("expert", model["expert_model_names"][0], model["expert_layers"][0])
+        joint = (config.get("training") or {}).get("experts") == "joint"
+        if mine != stem:
+            found = f"the stem {measured}, {run.name} has {_called(*mine[1:])} (stem={mine[0]})"
+        elif (bool(model.get("shared_stem")) and joint) != shared:
+            found = f"shared_stem={str(shared).lower()}, {run.name} has {str(not shared).lower()}"
+        elif hidden not in (None, model.get("router_hidden_size")):
+            found = f"router_hidden_size={hidden}, {run.name} has {model.get('router_hidden_size')}"
+            pardon = ', or write "hidden_size": null into its router entry'
+            raise RunError(f"{origin} was measured with {found}; measure this one{pardon}")
+        else:
+            continue
+        raise RunError(f"{origin} was measured with {found}; measure this one")
+
+
+def _called(name: str, layers: int) -> str:
+    return f"{name} ({layers} layers)" if layers else name
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no name")
+    return value

@@ -1,0 +1,1 @@
+"""Statistics of arrays: resampling, dominance, indicators, choice."""

@@ -1,0 +1,103 @@
+"""What a finished training leaves: the best and the last checkpoint, each with its summary."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpc_router.commands.folders import Folders, replace
+from mpc_router.commands.training_log import Record, table
+from mpc_router.config.trial import TrialConfig
+from mpc_router.results import checkpoint as checkpoints
+from mpc_router.results.summary import Kind, split_summary, summary, write_summary
+
+if TYPE_CHECKING:
+    from mpc_router.prepare.frozen import Prepared
+    from mpc_router.prepare.joint import JointInputs
+
+
+def keep(
+    record: Record,
+    config: TrialConfig,
+    seed: int,
+    inputs: Prepared | JointInputs,
+    target: Folders,
+    about: dict[str, Any],
+) -> list[str]:
+    """Writes both checkpoints; what is to be told of them, in lines.
+
+    Quoted splits stand in the summary of the checkpoint that was evaluated on them: the one that
+    `training.epoch` names.
+    """
+    ended = record.ended
+    assert ended is not None, "a training that has not ended leaves nothing"
+    more = {**about, **_sources(inputs), "history": record.history}
+    quoted = {report.split: split_summary(report) for report in ended.reports}
+    told = ended.checkpoints[0].epoch
+    vectors = {
+        **getattr(inputs, "vectors", {}),
+        **config.vectors(),
+    }  # the trial's own constants win
+    lines = []
+    pairs: tuple[tuple[Kind, Path, Any], ...] = (
+        ("best", target.best, ended.best[0]),
+        ("last", target.last, ended.last[0]),
+    )
+    for kind, folder, checkpoint in pairs:
+        splits = {"selection": record.selection(checkpoint.epoch)}
+        content = summary(
+            kind=kind,
+            config=config,
+            seed=seed,
+            epoch=checkpoint.epoch,
+            splits=_named(splits | (quoted if checkpoint.epoch == told else {}), inputs),
+            vectors=vectors,
+            more=more,
+        )
+
+        def write(fresh: Path, checkpoint: Any = checkpoint, content: Any = content) -> None:
+            checkpoints.save(checkpoint, fresh)
+            write_summary(fresh, content)
+
+        replace(folder, write)
+        lines.append(f"{kind}: {folder} (epoch {checkpoint.epoch})")
+    every = {"selection": record.selection(told), **quoted}
+    experts = [(expert.name, expert.layers) for expert in inputs.experts]
+    return [
+        f"{config.data.task}, seed {seed}: epoch {told} of {config.training.epochs}"
+        + (", the best on selection" if config.training.epoch == "best_score" else ", the last"),
+        *table(every, vectors=vectors, experts=experts),
+        *lines,
+        f"logs: tensorboard --logdir {target.logs.parent}",
+    ]
+
+
+def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
+    """Where experts, stem and data come from."""
+    return {
+        "experts": [asdict(expert) for expert in inputs.experts],
+        "stem": asdict(inputs.stem),
+        "synthetic": inputs.synthetic,
+        "notes": list(inputs.notes),
+        "fingerprints": {
+            "data": inputs.data_fingerprint,
+            "experts": inputs.experts_id,
+            "stem": inputs.stem.hash,
+        },
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _named(splits: dict[str, Any], inputs: Prepared | JointInputs) -> dict[str, Any]:
+    """The splits with their size, their source file and what is particular about them."""
+    return {
+        name: {
+            **found,
+            "rows": len(inputs.splits[name]),
+            "source": inputs.split_origin[name],
+            "note": inputs.split_notes[name],
+        }
+        for name, found in splits.items()
+    }

@@ -1,0 +1,93 @@
+"""A training in plain text: a line an epoch, and at its end a table by split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mpc_router.costs import CONSTANTS, CostVector
+from mpc_router.results.records import EpochResult, Failure, LanesEnded
+from mpc_router.results.summary import split_summary
+
+
+class Record:
+    """The epochs of one lane on selection, its end or its failure."""
+
+    def __init__(self) -> None:
+        self.history: list[dict[str, Any]] = []
+        """`split_summary` of selection with its `epoch`, in order."""
+
+        self.ended: LanesEnded | None = None
+        self.failure: Failure | None = None
+
+    def hear(self, event: EpochResult | LanesEnded) -> bool:
+        """Takes an event in; True if it is an epoch, and the best one so far."""
+        if isinstance(event, LanesEnded):
+            self.ended = event if event.reason != "failed" else None
+            return False
+        if event.failures:
+            self.failure = event.failures[0]
+            return False
+        found = {"epoch": event.epoch, **split_summary(event.report)}
+        best = all(each["score"] < found["score"] for each in self.history)
+        self.history.append(found)
+        return best
+
+    def selection(self, epoch: int) -> dict[str, Any]:
+        """What an epoch was worth on selection."""
+        return {name: value for name, value in self.history[epoch - 1].items() if name != "epoch"}
+
+
+HEADER: Final = "  epoch   score     cost     loss     task  balance cost loss  shares %"
+
+_NAME: Final = 26
+"""Characters of an expert's name: what is longer loses its organisation, then its end."""
+
+
+def epoch_line(found: Mapping[str, Any], *, epochs: int, best: bool) -> str:
+    """A line under `HEADER` of `split_summary` and its `epoch`; `*` marks the best so far."""
+    losses = found["losses"]
+    shares = " ".join(f"{100 * share:.0f}" for share in found["share"])
+    count = f"{found['epoch']}/{epochs}"
+    numbers = "".join(
+        f"{value:9.4g}"
+        for value in (
+            found["cost"][CONSTANTS],
+            *(losses[name] for name in ("total", "task", "balance", "cost")),
+        )
+    )
+    return f"{count:>7} {found['score']:7.4f}{numbers}  {shares}{' *' if best else ''}"
+
+
+def expert_words(name: str, layers: int) -> str:
+    """An expert in a few words: its name without what is too long, and where it is cut."""
+    short = name if len(name) <= _NAME else name.rpartition("/")[2]
+    cut = f" [{layers} layers]" if layers else ""
+    return f"{short[:_NAME]}{cut}"
+
+
+def table(
+    splits: Mapping[str, Mapping[str, Any]],
+    *,
+    vectors: Mapping[str, CostVector],
+    experts: Sequence[tuple[str, int]],
+) -> list[str]:
+    """Lines of a table: a column a split, rows for scores, costs and the shares of the experts."""
+    every = list(splits.values())
+    names = [name.removeprefix("validation_") for name in splits]
+    rows = [("", names), ("score", [f"{each['score']:.4f}" for each in every])]
+    for name in every[0]["metrics"]:
+        rows.append((f"  {name}", [f"{each['metrics'][name]:.4f}" for each in every]))
+    for name, vector in vectors.items():
+        if all(name in each["cost"] for each in every):
+            costs = [f"{each['cost'][name]:.4g}" for each in every]
+            rows.append((f"cost, {name} ({vector.unit})", costs))
+    for number, (name, layers) in enumerate(experts):
+        shares = [f"{100 * each['share'][number]:.1f} %" for each in every]
+        rows.append((f"share, {expert_words(name, layers)}", shares))
+    width = max(len(label) for label, _ in rows)
+    columns = [max(len(name), 8) + 2 for name in names]
+    return [
+        f"{label:<{width}}" + "".join(f"{v:>{w}}" for v, w in zip(values, columns, strict=True))
+        for label, values in rows
+    ]

@@ -1,0 +1,1 @@
+"""Every setting of one trial, its rules, YAML and `key=value`; pools by name."""

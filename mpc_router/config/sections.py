@@ -1,0 +1,340 @@
+"""The four sections of a configuration: their settings, defaults and rules.
+
+The shape is the published one: `model`, `loss_weights`, `training`, `data`. What one section alone
+can say is checked here; what the pool decides is filled in by `mpc_router.config.trial`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mpc_router.config.pools import CUSTOM, POOLS
+from mpc_router.messages import quoted
+from mpc_router.paths import fault
+from mpc_router.tasks import TASKS
+
+LARGEST: Final = 2**63
+"""Whole numbers lie below it."""
+
+
+class SpaceError(ValueError):
+    """A part of a study that cannot be read: one sentence."""
+
+
+LEAST_TEMPERATURE: Final = 1e-6
+"""Of a gate: one-hot for all purposes, and still a number in float32."""
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be: what was found, what is allowed, what to do."""
+
+
+def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Refuse a value that is not among `allowed`, with the nearest one."""
+    names = sorted(allowed)
+    if value not in names:
+        close = difflib.get_close_matches(str(value)[:100], names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        parts = str(value).split(",")
+        if len(parts) > 1 and all(part.strip() in names for part in parts):
+            hint = f"; to search several in a study, write {name}='{{grid: [{', '.join(parts)}]}}'"
+        raise ConfigError(f"{name} is {quoted(value)}, allowed are {', '.join(names)}{hint}")
+
+
+def no_path_fault(name: str, model: str) -> None:
+    """Refuse a model's name that no path and no name of the hub can be; empty takes the pool's."""
+    why = fault(model) if model else None
+    if why is not None:
+        raise ConfigError(f"{name} is {quoted(model)}, which {why}; give org/name or a folder")
+
+
+def at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
+    """Refuse a value that is not finite or under `least` (`open_end`: or equal to it)."""
+    if not math.isfinite(value) or value < least or (open_end and value == least):
+        bound = f"above {least:g}" if open_end else f"at least {least:g}"
+        raise ConfigError(f"{name} is {value}, but must be a finite number {bound}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Pool, stem and gate."""
+
+    pool: str = "bert"
+    """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out."""
+
+    pool_size: int = 0
+    """Experts K of a named pool, as the pool has them at that size; 0 takes its usual ones."""
+
+    expert_model_names: tuple[str, ...] = ()
+    """Cheapest first; empty takes the pool's."""
+
+    expert_layers: tuple[int, ...] = ()
+    """Encoder layers kept of each expert; 0 is all of them."""
+
+    expert_costs: tuple[float, ...] = ()
+    """Training costs by expert; empty takes the pool's constants."""
+
+    expert_pooling: str = ""
+    """How an expert sums up its tokens: `cls` or `mean`; empty takes the pool's."""
+
+    expert_fine_tuned: bool | None = None
+    """The experts come fine-tuned, so selection is cut from validation; null takes the pool's."""
+
+    tokenizer_model_name: str = ""
+    """Empty takes the pool's."""
+
+    stem: str = "model"
+    """What the router looks through: `model`, or `expert` (the cheapest expert of the pool)."""
+
+    router_model_name: str = ""
+    """The stem's encoder; empty takes the pool's."""
+
+    shared_stem: bool = False
+    """Experts are the layers after the stem's (experts: joint); else they are whole encoders."""
+
+    router_stem_layers: int = -1
+    """Layers of the stem; 0 is all of them, -1 takes the pool's."""
+
+    router_cost: float = -1.0
+    """What stem and router cost an example, in the units of the pool's costs; -1 takes the pool's.
+    """
+
+    stem_pooling: str = ""
+    router_hidden_size: int = 256
+    router_dropout: float = 0.1
+    gate: str = "gumbel"
+    """`gumbel` (noise while training) or `softmax`."""
+
+    temperature: float = 1.0
+    temperature_end: float = 0.0
+    """Temperature of the last step; 0 keeps the first throughout."""
+
+    temperature_schedule: str = "exponential"
+    """From `temperature` to `temperature_end`: `linear` or `exponential` in the steps."""
+
+    straight_through: bool = False
+    """One-hot gates forward, soft gradients back (gate: gumbel)."""
+
+    mixing: str = "logits"
+    """What the gate mixes while training: `logits` or `probabilities`."""
+
+    def __post_init__(self) -> None:
+        one_of("pool", self.pool, [*POOLS, CUSTOM])
+        one_of("stem", self.stem, ["model", "expert"])
+        one_of("gate", self.gate, ["gumbel", "softmax"])
+        one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
+        one_of("mixing", self.mixing, ["logits", "probabilities"])
+        at_least("temperature", self.temperature, LEAST_TEMPERATURE)
+        if self.temperature_end:
+            at_least("temperature_end", self.temperature_end, LEAST_TEMPERATURE)
+        at_least("pool_size", self.pool_size, 0)
+        if self.shared_stem and self.stem == "expert":
+            raise ConfigError("shared_stem=true needs stem=model; set one of the two")
+        at_least("router_cost", self.router_cost, -1)
+        at_least("router_hidden_size", self.router_hidden_size, 1)
+        at_least("router_stem_layers", self.router_stem_layers, -1)
+        at_least("router_dropout", self.router_dropout, 0)
+        if self.router_dropout >= 1:
+            raise ConfigError(f"router_dropout is {self.router_dropout}, but must lie below 1")
+        if self.straight_through and self.gate != "gumbel":
+            raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
+        for cost in self.expert_costs:
+            at_least("expert_costs", cost, 0)
+        for layers in self.expert_layers:
+            at_least("expert_layers", layers, 0)
+        for name in ("tokenizer_model_name", "router_model_name"):
+            no_path_fault(name, getattr(self, name))
+        for model in self.expert_model_names:
+            no_path_fault("expert_model_names", model or " ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """L = task + alpha * balance + beta * cost."""
+
+    alpha: float = 0.01
+    """Weight of the balance of load."""
+
+    beta: float = 0.03
+    """Weight of cost; its meaning changes with the unit of `expert_costs`."""
+
+    balance_variance: str = "biased"
+    """`biased` divides by K, `unbiased` by K - 1."""
+
+    auxiliary_gates: str = "noisy"
+    """Gates that balance and cost see: `noisy` (published) or `clean` (softmax of the logits)."""
+
+    aux_gradient: str = "router"
+    """What balance and cost update where all trains: the `router` (stem and MLP) or its `mlp`."""
+
+    def __post_init__(self) -> None:
+        at_least("alpha", self.alpha, 0)
+        at_least("beta", self.beta, 0)
+        one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
+        one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
+        one_of("aux_gradient", self.aux_gradient, ["router", "mlp"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How the router, and before it each expert alone, is trained."""
+
+    experts: str = "frozen"
+    """`frozen`: experts are trained alone, once, and the router looks at their cached outputs;
+    `joint`: stem, router and experts train together (published)."""
+
+    router: str = "gated"
+    """What a router learns from: `gated`, the loss of the mixed outputs (published), or
+    `supervised`, a focal loss on labels made of the experts' outputs; balance and cost add to
+    either with alpha and beta (alpha=0 beta=0 leaves a supervised router its labels alone). With
+    experts: joint all then trains on from the supervised router."""
+
+    router_labels: str = "cheapest_right"
+    """The label of an example (router: supervised): `cheapest_right` expert, or `loss_cost`, the
+    expert with the least loss + `label_cost` x its cost."""
+
+    label_cost: float = 0.0
+    """lambda of `loss_cost`: with expert_costs c the label is argmin_k loss_k + lambda c_k; its
+    meaning changes with the unit of `expert_costs`."""
+
+    focal_gamma: float = 2.0
+    """Of the focal loss (router: supervised); 0 is cross-entropy."""
+
+    class_balance: float = 0.999
+    """b of the effective number of examples of a label (router: supervised); 0 weighs all labels
+    alike."""
+
+    router_epochs: int = 5
+    """Epochs of the supervised router before all trains (router: supervised, experts: joint)."""
+
+    epochs: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Of the router."""
+
+    encoder_learning_rate: float = 0.0
+    """Of stem and experts (experts: joint); 0 takes the pool's."""
+
+    weight_decay: float = 0.01
+    expert_start: str = "checkpoint"
+    """Where joint training begins: each expert's `checkpoint` as it comes, or `fine_tuned` alone
+    before, as for frozen experts."""
+
+    trainable: str = "all"
+    """Of stem and experts (experts: joint): `all`, `head` (the experts' heads alone), or `last_N`
+    (the heads and the last N encoder layers of each). The router always trains."""
+
+    gradient_clip: float = 1.0
+    """Largest norm of a step's gradient (experts: joint); 0 does not clip."""
+
+    accumulation: int = 1
+    """Batches whose gradients make one step (experts: joint)."""
+
+    warmup: float = 0.1
+    """Share of the steps in which the learning rates rise (experts: joint)."""
+
+    decay: str = "linear"
+    """Of the learning rates after that (experts: joint): `linear` to 0, or `constant`."""
+
+    epoch: str = "last"
+    """Which epoch a trial's results are those of: `last`, or `best_score` on selection."""
+
+    expert_seed: int = 0
+    expert_epochs: int = 0
+    """Epochs of fine-tuning each expert; 0 takes the pool's."""
+
+    expert_learning_rate: float = 0.0
+    """0 takes the pool's."""
+
+    expert_batch_size: int = 0
+    """0 takes the pool's."""
+
+    precision: str = "auto"
+    """Of fine-tuning: `auto` (bfloat16 where the processor has it), `float32`, `bfloat16`."""
+
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`; no part of a trial's key."""
+
+    def __post_init__(self) -> None:
+        one_of("experts", self.experts, ["frozen", "joint"])
+        one_of("router", self.router, ["gated", "supervised"])
+        one_of("router_labels", self.router_labels, ["cheapest_right", "loss_cost"])
+        one_of("expert_start", self.expert_start, ["checkpoint", "fine_tuned"])
+        one_of("decay", self.decay, ["linear", "constant"])
+        if not re.fullmatch(r"all|head|last_[1-9][0-9]{0,3}", self.trainable):
+            raise ConfigError(
+                f"trainable is {quoted(self.trainable)}, allowed are all, head, and "
+                "last_N such as last_2"
+            )
+        one_of("epoch", self.epoch, ["last", "best_score"])
+        one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
+        one_of("device", self.device, ["auto", "cpu", "cuda"])
+        for name in ("epochs", "batch_size", "accumulation", "router_epochs"):
+            at_least(name, getattr(self, name), 1)
+        for name in (
+            "weight_decay",
+            "label_cost",
+            "focal_gamma",
+            "class_balance",
+            "encoder_learning_rate",
+            "gradient_clip",
+            "warmup",
+            "expert_epochs",
+            "expert_learning_rate",
+            "expert_seed",
+            "expert_batch_size",
+        ):
+            at_least(name, getattr(self, name), 0)
+        at_least("learning_rate", self.learning_rate, 0, open_end=True)
+        for name in ("class_balance", "warmup"):
+            if getattr(self, name) >= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but must lie below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Task, and how much of its data."""
+
+    task: str = "mrpc"
+    max_length: int = 128
+    """Tokens kept of an example."""
+
+    train_rows: int = 0
+    """Rows of train used at most, chosen by a hash of the row; 0 is all of them."""
+
+    validation_rows: int = 0
+    """Rows of every quoted split used at most, likewise; 0 is all of them."""
+
+    def __post_init__(self) -> None:
+        one_of("task", self.task, TASKS)
+        at_least("max_length", self.max_length, 4)
+        at_least("train_rows", self.train_rows, 0)
+        at_least("validation_rows", self.validation_rows, 0)
+
+
+SECTIONS: Final = {
+    "model": ModelConfig,
+    "loss_weights": LossWeights,
+    "training": TrainingConfig,
+    "data": DataConfig,
+}
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """A sentence about a name that is not known, with the nearest names or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name)[:100], names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
+    return f"unknown {what} {quoted(str(name))}; {hint}"
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a number that a computer counts with; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < LARGEST

@@ -1,0 +1,303 @@
+"""TrialConfig: every setting of one trial and every rule on them, from YAML and `key=value`.
+
+The tree has the published shape (`model`, `loss_weights`, `training`, `data`). Leaf names are
+unique over the tree, so a setting is named by its leaf (`alpha`) or its path
+(`loss_weights.alpha`). A configuration that exists is complete and valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mpc_router.config.pool_defaults import has_stem, with_pool
+from mpc_router.config.pools import POOLS
+from mpc_router.config.sections import (
+    SECTIONS,
+    ConfigError,
+    DataConfig,
+    LossWeights,
+    ModelConfig,
+    TrainingConfig,
+)
+from mpc_router.config.typed import typed
+from mpc_router.costs import CostVector, cost_vectors
+from mpc_router.messages import quoted, shown
+from mpc_router.paths import fault
+
+__all__ = [
+    "ConfigError",
+    "TrialConfig",
+    "applied",
+    "canonical",
+    "flatten",
+    "leaf_of",
+    "leaf_paths",
+    "parse_overrides",
+    "read_yaml",
+    "settings",
+    "to_tree",
+    "trial_config",
+    "trial_key",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Every setting of one trial but its seed. Complete (the pool's values filled in) and valid."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        model, training = with_pool(self.model, self.training, self.data.task)
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "training", training)
+        count = len(model.expert_model_names)
+        for name in ("expert_layers", "expert_costs"):
+            values = getattr(model, name)
+            if len(values) != count:
+                raise ConfigError(
+                    f"{name} has {len(values)} values {quoted(list(values))} for {count} experts "
+                    f"{quoted(list(model.expert_model_names))}; give one value an expert"
+                )
+        if count < 2:
+            raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
+        if (
+            (training.router, training.experts) == ("supervised", "joint")
+            and training.expert_start == "checkpoint"
+            and not model.expert_fine_tuned
+        ):
+            raise ConfigError(
+                "router=supervised makes its labels of the experts' outputs, but with "
+                "expert_start=checkpoint these experts have learned nothing of the task yet; set "
+                "expert_start=fine_tuned"
+            )
+
+    @property
+    def experts(self) -> int:
+        """The pool's size K."""
+        return len(self.model.expert_model_names)
+
+    def vectors(self) -> dict[str, CostVector]:
+        """The cost vectors that results are reported under, by name.
+
+        Where the stem is the cheapest expert, the router costs what that expert costs, and a route
+        to it costs nothing more. Constants and published numbers are those of whole encoders, also
+        where experts share the stem: there `mpc_router.pricing.counts` counts the layers that run.
+        """
+        model = self.model
+        pool = POOLS.get(model.pool)
+        constants: list[float] = []
+        sizes: list[str | None] = []
+        for name, layers, trained in zip(
+            model.expert_model_names, model.expert_layers, model.expert_costs, strict=True
+        ):
+            member = pool.find(name, layers, self.data.task) if pool else None
+            constants.append(member.cost if member else trained)
+            sizes.append(member.size if member else None)
+        if pool is None or not has_stem(model, pool):
+            sizes = [None] * len(sizes)  # the published numbers are another router's
+        vectors = cost_vectors(constants=constants, router=model.router_cost, sizes=sizes)
+        if model.stem == "model":
+            return vectors
+        return {
+            name: dataclasses.replace(vector, router=vector.experts[0], stem_is_expert=True)
+            for name, vector in vectors.items()
+        }
+
+
+@functools.cache
+def leaf_paths() -> dict[str, str]:
+    """Every setting: leaf name -> dotted path."""
+    return {
+        leaf.name: f"{part}.{leaf.name}"
+        for part, kind in SECTIONS.items()
+        for leaf in dataclasses.fields(kind)
+    }
+
+
+def leaf_of(name: str) -> str:
+    """The leaf that a leaf name or a dotted path names.
+
+    Raises:
+        ConfigError: there is no such setting; the nearest names are given.
+    """
+    leaf = name.rpartition(".")[2]
+    known = leaf_paths()
+    if known.get(leaf) in (name, f"{known.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
+        return leaf
+    close = difflib.get_close_matches(leaf[:100], known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    raise ConfigError(f"unknown setting {quoted(name)}; {hint}")
+
+
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by leaf name, from a nested, dotted or flat mapping (mixtures too).
+
+    Raises:
+        ConfigError: an unknown setting, or one that is given twice.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name in SECTIONS:
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{name} is {quoted(value)}, but holds settings: write a mapping")
+            inner = {leaf_of(f"{name}.{leaf}"): each for leaf, each in value.items()}
+        else:
+            inner = {leaf_of(str(name)): value}
+        for leaf, each in inner.items():
+            if leaf in flat:
+                raise ConfigError(f"setting {leaf!r} is given twice")
+            flat[leaf] = each
+    return flat
+
+
+def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
+    """The complete configuration with these settings, everything else at its default.
+
+    Raises:
+        ConfigError: an unknown setting, a value of the wrong type, or a broken rule.
+    """
+    nested: dict[str, dict[str, Any]] = {part: {} for part in SECTIONS}
+    for leaf, value in flatten(settings).items():
+        nested[leaf_paths()[leaf].partition(".")[0]][leaf] = typed(leaf, value)
+    return TrialConfig(**{part: kind(**nested[part]) for part, kind in SECTIONS.items()})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as plain data, read safely (`1e-4` is a number).
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping.
+    """
+    from mpc_router.config.yaml_text import YamlError, read
+
+    if (why := fault(str(path))) is not None:
+        raise ConfigError(f"{quoted(str(path))} {why}; give a YAML file")
+    try:
+        data = read(path)
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: {error.strerror or error}; give a YAML file") from error
+    except YamlError as error:
+        raise ConfigError(f"{shown(path)} cannot be read as YAML: {error}") from error
+    if not isinstance(data, dict) or not data:
+        raise ConfigError(f"{shown(path)} holds no mapping; write `key: value` lines")
+    return data
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`key=value` arguments as typed values; the value is read as YAML.
+
+    Raises:
+        ConfigError: an argument without `=` or whose value is not YAML.
+    """
+    from mpc_router.config.yaml_text import YamlError, plain
+
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{quoted(argument)} is not key=value")
+        try:
+            read = plain(f"value: {text}")
+        except YamlError as error:
+            why = str(error).replace(" (line 1)", "")
+            raise ConfigError(f"{quoted(argument)} cannot be read as YAML: {why}") from error
+        if not isinstance(read, dict) or len(read) != 1:
+            raise ConfigError(f"{quoted(argument)} is more than one line of YAML; write one value")
+        values[name] = read["value"]
+    return values
+
+
+def settings(config: TrialConfig) -> dict[str, Any]:
+    """Every setting by leaf name; sequences are tuples."""
+    return {
+        leaf.name: getattr(getattr(config, part), leaf.name)
+        for part, kind in SECTIONS.items()
+        for leaf in dataclasses.fields(kind)
+    }
+
+
+def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
+    """The configuration as plain nested data in the published shape."""
+    return {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
+
+
+_ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
+    (
+        ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
+        {"experts": "joint"},
+    ),
+    (("gradient_clip", "accumulation", "warmup", "decay"), {"experts": "joint"}),
+    (("router_labels", "focal_gamma", "class_balance"), {"router": "supervised"}),
+    (("label_cost",), {"router": "supervised", "router_labels": "loss_cost"}),
+    (("router_epochs",), {"router": "supervised", "experts": "joint"}),
+    (
+        ("router_model_name", "router_stem_layers", "stem_pooling", "router_cost"),
+        {"stem": "model"},
+    ),
+)
+"""Settings that no number of a trial depends on but where other settings have these values."""
+
+
+def applied(config: TrialConfig) -> dict[str, Any]:
+    """The settings that a trial's numbers depend on, by leaf name.
+
+    As `settings`, less the device and what does not apply: the settings of joint training where
+    experts are frozen, those of supervision where the router learns from its gates, those of a stem
+    that the cheapest expert takes the place of. Configurations of which this is equal train alike.
+    """
+    known = settings(config)
+    idle = {"device"}
+    for names, needs in _ONLY_WHERE:
+        if any(known[name] != value for name, value in needs.items()):
+            idle.update(names)
+    return {name: value for name, value in known.items() if name not in idle}
+
+
+def canonical(value: Any) -> str:
+    """JSON in which equal values are equal text: keys sorted, 0 = 0.0, tuples as lists."""
+    return json.dumps(_typed(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _typed(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str:
+    """The trial's key: 16 hex digits, the same on every machine and in every run.
+
+    `data` and `experts` are the fingerprints of the data, and of the trained experts and the stem:
+    they stand for the models, whose names may be paths of one machine. Settings that do not apply
+    (see `applied`) are no part of it.
+    """
+    counts = applied(config)
+    for name in ("expert_model_names", "router_model_name", "tokenizer_model_name"):
+        counts.pop(name, None)
+    text = canonical({"config": counts, "seed": seed, "data": data, "experts": experts})
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plain(value: Any) -> Any:
+    """With lists for tuples, as YAML and JSON have them."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    return value

@@ -1,0 +1,96 @@
+"""A value given for a setting, as the kind of value that the setting holds; nothing is guessed."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_type_hints
+
+from mpc_router.config.sections import SECTIONS, ConfigError
+from mpc_router.config.yaml_text import LARGEST
+from mpc_router.messages import quoted
+
+WORDS: Final = {
+    str: "a name (in quotes, if it looks like a number or like yes and no)",
+    int: "a whole number such as 3",
+    float: "a number such as 0.1",
+    bool: "true or false",
+}
+
+_NUMBER: Final = re.compile(
+    r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?inf|nan", re.ASCII
+)
+"""A number as text: in quotes, or spelled otherwise than YAML does."""
+
+
+@functools.cache
+def kinds() -> dict[str, Any]:
+    """The type of every setting, by leaf name: `float`, `bool | None`, `tuple[int, ...]`."""
+    return {
+        leaf: hint
+        for section in SECTIONS.values()
+        for leaf, hint in get_type_hints(section).items()
+    }
+
+
+def typed(leaf: str, value: Any) -> Any:
+    """The value as the setting's type has it: a list as a tuple, 1 as 1.0.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    hint = kinds()[leaf]
+    arguments = get_args(hint)
+    if Ellipsis in arguments:
+        return _several(leaf, value, arguments[0])
+    if type(None) in arguments:
+        return None if value is None else _one(leaf, value, arguments[0])
+    return _one(leaf, value, hint)
+
+
+def _several(leaf: str, value: Any, kind: type) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(
+            f"{leaf} is {quoted(value)}, but must be a list; write {leaf}=[VALUE, VALUE]"
+        )
+    if value and all(isinstance(each, list | tuple) for each in value):
+        raise ConfigError(
+            f"{leaf} is {quoted(value)}, but an item of a list is {WORDS[kind]}{_search(leaf)}"
+        )
+    found = []
+    for each in value:
+        try:
+            found.append(_one(leaf, each, kind))
+        except ConfigError as error:
+            raise ConfigError(f"{leaf}={quoted(list(value))}: an item of a list: {error}") from None
+    return tuple(found)
+
+
+def _one(leaf: str, value: Any, kind: type) -> Any:
+    if isinstance(value, str) and ("${" in value or value == "???"):
+        raise ConfigError(
+            f"{leaf} is {quoted(value)}, but references are not followed; give a value"
+        )
+    if isinstance(value, str) and kind in (int, float) and _NUMBER.fullmatch(value):
+        value = float(value) if kind is float or not value.lstrip("+-").isdigit() else int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and abs(value) >= LARGEST:
+        raise ConfigError(f"{leaf} is {quoted(value)}, more than any setting takes (2^63)")
+    if kind is float and whole:
+        return float(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{leaf} is {quoted(value)}, but must be {WORDS[kind]}{_hint(leaf, value)}")
+
+
+def _hint(leaf: str, value: Any) -> str:
+    """How several values are searched, where several were given."""
+    many = isinstance(value, list | tuple) or (isinstance(value, str) and "," in value)
+    if isinstance(value, Mapping):
+        return "; in a study, values to search stand in `space`"
+    return _search(leaf) if many else ""
+
+
+def _search(leaf: str) -> str:
+    return f"; to search several in a study, write {leaf}='{{grid: [VALUE, VALUE]}}'"

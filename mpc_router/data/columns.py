@@ -1,0 +1,299 @@
+"""One source file's texts and labels, checked and then read in batches as often as they are needed.
+
+Texts never lie in memory as a whole: what stays there of N rows are numbers, a few bytes a row.
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.data.split_files import check_is_file
+from mpc_router.labels import (
+    check_are_scores,
+    check_label_type,
+    check_labels,
+    is_text,
+    label_values,
+)
+from mpc_router.messages import printable, shortened
+from mpc_router.source_error import LONGEST_LIST, SourceError, listed, shown
+from mpc_router.tasks import Task
+
+__all__ = ["Columns", "Files", "Rows", "SourceError", "Table", "Texts", "checked", "read_parquet"]
+
+SEPARATOR: Final = "\x1f"
+"""Between the texts of a row when it is hashed: the ASCII unit separator."""
+
+BATCH: Final = 4096
+"""Rows read at a time."""
+
+LONGEST_REASON: Final = 300
+"""Characters of what pyarrow says of a file that it cannot read."""
+
+
+class Rows(Protocol):
+    """Rows that can be gone through again and again."""
+
+    def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """These columns' rows in order: (where they come from, pyarrow RecordBatch)."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a pyarrow table in memory."""
+
+    table: Any
+    where: str
+
+    def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """See `Rows`."""
+        for batch in self.table.select(list(names)).to_batches(max_chunksize=BATCH):
+            if len(batch):
+                yield self.where, batch
+
+
+@dataclass(frozen=True)
+class Files:
+    """Rows of Parquet files, one after the other."""
+
+    paths: tuple[Path, ...]
+
+    def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """See `Rows`; other columns are not read, and a file is never held as a whole."""
+        import pyarrow as pa
+
+        for path in self.paths:
+            count = 0
+            with _whole(path), _open(path) as file:
+                for batch in file.iter_batches(BATCH, columns=list(names), use_threads=False):
+                    count += len(batch)
+                    if len(batch):
+                        yield shown(path), batch
+                if count != file.metadata.num_rows:
+                    raise ValueError(f"{count} of its {file.metadata.num_rows} rows are there")
+        pa.default_memory_pool().release_unused()
+
+
+class Texts(Sequence[str]):
+    """Some rows of one text column, read from where they lie each time they are gone through."""
+
+    def __init__(self, rows: Rows, name: str, chosen: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._name = name
+        self._chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for _, batch in self._rows.batches([self._name]):
+            column = _text(batch.column(0))
+            first, last = np.searchsorted(self._chosen, [start, start + len(column)])
+            if first < last:
+                yield from column.take(self._chosen[first:last] - start).to_pylist()
+            start += len(column)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Texts: ...
+    def __getitem__(self, index: int | slice) -> str | Texts:
+        if isinstance(index, slice):
+            if index.step not in (None, 1):
+                raise ValueError(f"texts are read in their order, a step of {index.step} is none")
+            return Texts(self._rows, self._name, self._chosen[index])
+        one = self._chosen[index]
+        return next(iter(Texts(self._rows, self._name, np.array([one], np.int64))))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The text columns and the labels of one source file, sound."""
+
+    rows: Rows
+    names: tuple[str, ...]
+    """The text columns."""
+
+    labels: NDArray[np.float64]
+    """(N,) class number or value, in the task's range."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def texts(self, chosen: NDArray[np.int64]) -> tuple[Texts, ...]:
+        """The texts of some rows, given in rising order, by column; they are not read yet."""
+        return tuple(Texts(self.rows, name, chosen) for name in self.names)
+
+    def fingerprint(self) -> str:
+        """Hex digits of every text and label in order; no file name, no encoding of the file."""
+        total = hashlib.blake2b(digest_size=16)
+        for name in self.names:
+            # the lengths of all texts come first: the column is gone through twice, kept not once
+            for part in (0, 1):
+                for _, batch in self.rows.batches([name]):
+                    total.update(_raw(_text(batch.column(0)))[part])
+        total.update(self.labels.tobytes())
+        return total.hexdigest()
+
+    def row_hashes(self) -> NDArray[np.uint64]:
+        """(N,) a number spread evenly over 64 bits, of each row's texts alone.
+
+        Rows of equal texts have equal numbers, whatever their labels, places and files.
+        """
+        blake = hashlib.blake2b
+        hashes = np.empty(len(self), np.uint64)
+        start = 0
+        for _, batch in self.rows.batches(self.names):
+            columns = [_text(batch.column(name)).to_pylist() for name in self.names]
+            rows = map(SEPARATOR.join, zip(*columns, strict=True))
+            raw = b"".join(blake(row.encode(), digest_size=8).digest() for row in rows)
+            hashes[start : start + len(batch)] = np.frombuffer(raw, "<u8")
+            start += len(batch)
+        return hashes
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What reading a file inside fails with, said in one sentence."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        # whatever is raised: damaged bytes end in errors of any type, also in ones of Python's own
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    """What is said of a file that cannot be read, for whatever reason."""
+    if isinstance(error, OSError) and error.errno:
+        return SourceError(f"{shown(path)} cannot be read ({error.strerror}); mend that")
+    text = " ".join(str(error).split()) or type(error).__name__
+    reason = shortened(printable(text), LONGEST_REASON).rstrip(". ")
+    if "encrypted" in reason.lower():
+        return SourceError(f"{shown(path)} is encrypted ({reason}); give it without encryption")
+    return SourceError(
+        f"{shown(path)} is not a whole Parquet file, or one that pyarrow cannot read ({reason}); "
+        "copy or download it again"
+    )
+
+
+def _open(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    # in pieces, else a row group's bytes are held as a whole
+    return pq.ParquetFile(
+        path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
+    )
+
+
+def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
+    """Texts and labels of the rows of these files, one after the other; other columns are not read.
+
+    Raises:
+        SourceError: a file is missing, is no whole Parquet file, or holds what the task forbids.
+    """
+    for path in paths:
+        check_is_file(path)
+        with _whole(path), _open(path) as file:
+            _check_schema(file.schema_arrow, task, shown(path))
+    return _checked(Files(tuple(paths)), task, shown(paths[0]))
+
+
+def checked(table: Any, task: Task, where: str) -> Columns:
+    """The columns of a pyarrow table in the hub's GLUE schema.
+
+    Raises:
+        SourceError: a column is missing or of another type, a value is null, a label is out of
+            range, or there is no row; `where` is named.
+    """
+    _check_schema(table.schema, task, where)
+    return _checked(Table(table, where), task, where)
+
+
+def _checked(rows: Rows, task: Task, where: str) -> Columns:
+    """Every row looked at once; only labels are kept."""
+    found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
+    for place, batch in rows.batches([*task.columns, "label"]):
+        seen = found.setdefault(place, [])
+        start = sum(len(values) for values, _ in seen)
+        for name in task.columns:
+            _check_texts(batch.column(name), name, start=start, where=place)
+        seen.append(label_values(batch.column("label"), task, start=start, where=place))
+    if not found:
+        raise SourceError(f"{where} has no rows; give a split with examples")
+    labels = []
+    for place, seen in found.items():
+        values, nulls = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        check_labels(values, nulls, task, where=place)
+        labels.append(values)
+    together = np.concatenate(labels)
+    check_are_scores(together, task, where)
+    return Columns(rows=rows, names=task.columns, labels=together)
+
+
+def _check_schema(schema: Any, task: Task, where: str) -> None:
+    """Each column is there once, and of a type that can be; named labels are the task's."""
+    import pyarrow as pa
+
+    names = schema.names
+    for name in (*task.columns, "label"):
+        if name not in names:
+            needed = ", ".join((*task.columns, "label"))
+            raise SourceError(
+                f"{where} has no column {name!r} (it has {listed(names)}); "
+                f"task {task.name} needs {needed}"
+            )
+        if list(names).count(name) > 1:
+            raise SourceError(f"{where} has several columns {name!r}; keep one of them")
+    for name in task.columns:
+        given = schema.field(name).type
+        if not is_text(given.value_type if pa.types.is_dictionary(given) else given):
+            kind = shortened(str(given), LONGEST_LIST)
+            raise SourceError(f"{where}: column {name!r} holds {kind}, but must hold text")
+    check_label_type(schema, task, where)
+
+
+def _check_texts(column: Any, name: str, *, start: int, where: str) -> None:
+    import pyarrow as pa
+
+    try:
+        found = _text(column)
+        found.validate(full=True)  # decodes every text
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{where}: {name!r} holds bytes that are no UTF-8; mend them") from error
+    if found.null_count:
+        row = start + found.is_null().to_pylist().index(True)
+        raise SourceError(f"{where}: {name!r} is null in row {row}; give a text or drop the row")
+
+
+def _text(column: Any) -> Any:
+    """A column of text in one layout, whatever layout it was stored in."""
+    import pyarrow as pa
+
+    return column.cast(pa.large_string())
+
+
+def _raw(column: Any) -> tuple[bytes, memoryview]:
+    """Lengths and bytes of a large_string array, which may be a slice of a longer one."""
+    _, places, data = column.buffers()
+    offsets = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
+    raw = memoryview(data if data is not None else b"")
+    return np.diff(offsets).tobytes(), raw[int(offsets[0]) : int(offsets[-1])]

@@ -1,0 +1,246 @@
+"""Where examples come from (embedded sample, folder, hub), and how they are cut into splits.
+
+Letters: N examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.cache import digest
+from mpc_router.config.trial import TrialConfig
+from mpc_router.data.columns import Columns, checked, read_parquet
+from mpc_router.data.parts import in_order
+from mpc_router.data.split_files import absent, is_folder, split_files
+from mpc_router.source_error import SourceError, shown
+from mpc_router.tasks import TASKS, Task
+
+__all__ = [
+    "Examples",
+    "Source",
+    "SourceError",
+    "cut",
+    "data_fingerprint",
+    "load_splits",
+    "read",
+    "split_fingerprints",
+]
+
+HUB: Final = "nyu-mll/glue"
+
+VERSION: Final = 1
+"""Raised when the same files would be cut into other splits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the data of all tasks lies."""
+
+    kind: Literal["sample", "folder", "hub"]
+    folder: Path | None = None
+    """Of kind `folder`: holds `<task>/<split>.parquet`, or a split's parts
+    (`mpc_router.data.parts`)."""
+
+    def __post_init__(self) -> None:
+        if (self.kind == "folder") != (self.folder is not None):
+            raise SourceError(f"a source of kind {self.kind!r} with folder {self.folder}")
+
+    def describe(self) -> str:
+        """A few words for plans, reports and messages."""
+        if self.kind == "sample":
+            return "the embedded sample (synthetic)"
+        return f"the hub's {HUB}" if self.folder is None else str(self.folder)
+
+    def quoted(self, task: Task) -> tuple[str, ...]:
+        """The task's quoted splits that are there; the first one is, or its absence is an error.
+
+        A folder need not have the others: MNLI runs without its mismatched validation set.
+        """
+        if self.folder is None:
+            return task.quoted
+        first, *more = task.quoted
+        return (first, *(split for split in more if _stored(self.folder, task.name, split)))
+
+    def columns(self, task: Task, split: str) -> Columns:
+        """The checked rows of one source file: `train` or one of the task's quoted splits.
+
+        Raises:
+            SourceError: it is not there, cannot be read, or holds what the task forbids.
+        """
+        if self.kind == "sample":
+            return checked(_sample(task.name, split), task, f"the sample's {task.name}/{split}")
+        if self.folder is not None:
+            return read_parquet(_files(self.folder, task.name, split), task)
+        return read_parquet(_hub_files(task.name, split), task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A split as it was read: texts and labels."""
+
+    split: str
+    """`train`, `selection`, or a quoted split."""
+
+    texts: tuple[Sequence[str], ...]
+    """A sequence of N texts for each text column, read when it is gone through."""
+
+    labels: NDArray[np.float64]
+    """(N,) class number or value."""
+
+    example: NDArray[np.int64]
+    """(N,) the row's number in its source file."""
+
+    origin: str
+    """Split of the source file: `train`, `validation`, ..."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load_splits(config: TrialConfig, source: Source) -> dict[str, Examples]:
+    """`train`, `selection`, then the quoted splits of the configuration's task.
+
+    Raises:
+        SourceError: data that is missing or bad, or a split that comes out empty.
+    """
+    return cut(config, read(config, source))
+
+
+def data_fingerprint(config: TrialConfig, source: Source) -> str:
+    """Hex digits of the splits' content: texts, labels, limits and the way they are cut, no paths.
+
+    Raises:
+        SourceError: data that is missing or bad.
+    """
+    return digest(split_fingerprints(config, read(config, source)))
+
+
+def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
+    """The rows of every source file of the task, checked, before they are cut."""
+    task = TASKS[config.data.task]
+    return {origin: source.columns(task, origin) for origin in ("train", *source.quoted(task))}
+
+
+def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, str]:
+    """Hex digits of each split's content, known before rows are hashed and chosen."""
+    tuned, data = bool(config.model.expert_fine_tuned), config.data
+    whole = {origin: columns.fingerprint() for origin, columns in files.items()}
+    chosen = {
+        split: digest(VERSION, whole[origin], tuned, limit)
+        for split, origin, limit in _plan(config, list(files))
+    }
+    return {split: digest(data.task, split, found) for split, found in chosen.items()}
+
+
+def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples]:
+    """The splits: rows chosen by a hash of their texts, in the order of the source file.
+
+    Selection is the tenth of train with the lowest hashes; with experts that come fine-tuned (they
+    have seen train) the half of validation with the lowest, and train stays whole. Then limits on
+    rows keep those with the lowest hashes of what is left, so that more rows only add rows and
+    selection is the same under every limit.
+
+    Raises:
+        SourceError: a split comes out empty.
+    """
+    tuned = bool(config.model.expert_fine_tuned)
+    parts = 2 if tuned else 10
+    hashes = {origin: columns.row_hashes() for origin, columns in files.items()}
+    splits: dict[str, Examples] = {}
+    for split, origin, limit in _plan(config, list(files)):
+        low = _lowest(hashes[origin], parts)
+        if split == "selection":
+            rows = np.flatnonzero(low)
+        elif origin == ("validation" if tuned else "train"):
+            rows = np.flatnonzero(~low)
+        else:
+            rows = np.arange(len(low))
+        rows = _limited(rows, hashes[origin], limit)
+        if not len(rows):
+            raise SourceError(
+                f"task {config.data.task}: split {split} comes out empty, cut from the "
+                f"{len(files[origin])} rows of {origin}; give more rows"
+            )
+        splits[split] = _examples(split, origin, files[origin], rows)
+    return splits
+
+
+def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Split, source file and limit on rows, in the order in which splits are given."""
+    held_out = "validation" if config.model.expert_fine_tuned else "train"
+    quoted = [(name, name, config.data.validation_rows) for name in origins if name != "train"]
+    return [("train", "train", config.data.train_rows), ("selection", held_out, 0), *quoted]
+
+
+def _lowest(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.bool_]:
+    """(N,) whether a row's hash lies in the lowest of so many equal parts of its range."""
+    return np.asarray(hashes < np.uint64(2**64 // parts))
+
+
+def _limited(rows: NDArray[np.int64], hashes: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
+    if not limit or limit >= len(rows):
+        return rows
+    return np.sort(rows[np.argsort(hashes[rows], kind="stable")[:limit]])
+
+
+def _examples(split: str, origin: str, columns: Columns, rows: NDArray[np.int64]) -> Examples:
+    return Examples(
+        split=split,
+        texts=columns.texts(rows),
+        labels=columns.labels[rows],
+        example=rows.astype(np.int64),
+        origin=origin,
+    )
+
+
+def _sample(task: str, split: str) -> Any:
+    from mpc_router.sample import examples  # generates text: only where the sample is asked for
+
+    return examples.table(task, split)
+
+
+def _files(folder: Path, task: str, split: str) -> list[Path]:
+    """The files of a split, which must be there."""
+    if not is_folder(folder):
+        raise SourceError(
+            f"--data {shown(folder)} is not a folder; give one that holds {task}/*.parquet"
+        )
+    found = _stored(folder, task, split)
+    if not found:
+        raise absent(folder / task, split)
+    return found
+
+
+def _stored(folder: Path, task: str, split: str) -> list[Path]:
+    """The files of a split as we or the hub name them; empty where there are none."""
+    return split_files(folder / task, (split, _hub_name(task, split)))
+
+
+def _hub_name(task: str, split: str) -> str:
+    return "validation_matched" if (task, split) == ("mnli", "validation") else split
+
+
+def _hub_files(task: str, split: str) -> list[Path]:
+    """The split's files in the hub's cache, downloaded if they are not there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its client
+
+    pattern = f"{task}/{_hub_name(task, split)}-*.parquet"
+    instead = "give --data DIR with Parquet files, or --sample for the embedded sample"
+    try:
+        folder = snapshot_download(HUB, repo_type="dataset", allow_patterns=[pattern])
+    except (OSError, HTTPError) as error:
+        reason = str(error).splitlines()[0].rstrip(". ")
+        raise SourceError(
+            f"cannot get {pattern} of {HUB} from the hub ({reason}); {instead}"
+        ) from error
+    files = list(Path(folder).glob(pattern))
+    if not files:
+        raise SourceError(f"the hub's {HUB} has no {pattern}; {instead}")
+    return in_order(files, files[0].parent)

@@ -1,0 +1,304 @@
+"""Examples as token numbers: tokenised once, cached, batched by length.
+
+Letters: N examples, B batch, T tokens of the longest example of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+from torch import Tensor
+
+from mpc_router import cache as caching
+from mpc_router.config.trial import trial_config
+from mpc_router.data.sources import Examples, Source, SourceError, cut, read, split_fingerprints
+from mpc_router.model.sources import Models
+from mpc_router.tasks import TASKS
+
+VERSION: Final = 1
+"""Raised when the same text would be tokenised or stored differently."""
+
+CHUNK: Final = 1024
+"""Examples tokenised at a time: bounds the memory that token lists take."""
+
+WINDOW: Final = 50
+"""Batches of a window: examples are sorted by length within one, so that batches pad little and
+the order stays nearly that of the shuffle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """A tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped.
+
+    What lies outside these places belongs to no example.
+    """
+
+    ids: NDArray[np.int32]
+    """Token numbers of all examples, one after the other, special tokens included."""
+
+    segments: NDArray[np.uint8]
+    """0 for the first text of a pair, 1 for the second; as long as `ids`."""
+
+    offsets: NDArray[np.int64]
+    """(N + 1,)"""
+
+    labels: NDArray[np.float64]
+    """(N,) class number or value."""
+
+    example: NDArray[np.int64]
+    """(N,) row number in the source file."""
+
+    pad: int = 0
+    """Token number that fills up a batch (its attention mask is 0 there)."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) tokens of each example."""
+        return np.diff(self.offsets)
+
+    def part(self, start: int, stop: int) -> Tokens:
+        """Examples `start` to `stop` - 1, in the same memory."""
+        return dataclasses.replace(
+            self,
+            offsets=self.offsets[start : stop + 1],
+            labels=self.labels[start:stop],
+            example=self.example[start:stop],
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples, padded to the longest of them."""
+
+    input_ids: Tensor
+    """(B, T) int64"""
+
+    attention_mask: Tensor
+    """(B, T) int64, 1 where there is a token."""
+
+    token_type_ids: Tensor
+    """(B, T) int64"""
+
+    labels: Tensor
+    """(B,) float32: class numbers or values; `.long()` gives classes."""
+
+    rows: Tensor
+    """(B,) int64: which examples of the split these are, in 0..N-1."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device; `rows` stays where it is."""
+        return Batch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.token_type_ids.to(device),
+            self.labels.to(device),
+            self.rows,
+        )
+
+
+def tokenise(
+    examples: Examples, tokenizer: Any, *, max_length: int, fingerprint: str, cache: Path
+) -> Tokens:
+    """The split as token numbers, cached below `cache`/tokens and memory-mapped.
+
+    `fingerprint` stands for the examples' texts and rows (not for the tokenizer, whose serialised
+    form is part of the entry's name). Examples longer than `max_length`, or than the tokenizer's
+    models can take, are cut. Safe for several processes at once.
+    """
+    max_length = min(max_length, tokenizer.model_max_length)
+    folder = tokens_folder(
+        tokenizer, max_length=max_length, fingerprint=fingerprint, split=examples.split, cache=cache
+    )
+
+    def make(fresh: Path) -> dict[str, Any]:
+        _write_tokens(fresh, examples, tokenizer, max_length)
+        pad = getattr(tokenizer, "pad_token_id", None)
+        return {"pad": pad or 0, "examples": len(examples.labels), "split": examples.split}
+
+    found = caching.entry(folder, make)
+    return open_tokens(folder, pad=int(found["pad"]))
+
+
+def tokens_folder(
+    tokenizer: Any, *, max_length: int, fingerprint: str, split: str, cache: Path
+) -> Path:
+    """Where the tokens of a split are kept."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for passing in ("truncation", "padding"):  # what the last call asked for
+        state.pop(passing, None)
+    sides = [tokenizer.truncation_side, tokenizer.pad_token_id]
+    return cache / "tokens" / caching.digest(VERSION, fingerprint, split, state, sides, max_length)
+
+
+def open_tokens(folder: Path, *, pad: int) -> Tokens:
+    """The tokens in a whole entry of the cache, memory-mapped."""
+    names = ("ids", "segments", "offsets", "labels", "example")
+    return Tokens(**{name: caching.load(folder, name) for name in names}, pad=pad)
+
+
+def _write_tokens(fresh: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
+    """The arrays of `Tokens`, written as they come."""
+    at = 0
+    with (
+        caching.Growing(fresh, "ids", np.int32) as ids,
+        caching.Growing(fresh, "segments", np.uint8) as segments,
+        caching.Growing(fresh, "offsets", np.int64) as offsets,
+    ):
+        offsets.append([0])
+        for texts in _chunks(examples.texts):
+            found = tokenizer(
+                *texts,
+                truncation=True,
+                max_length=max_length,
+                padding=False,
+                return_token_type_ids=True,
+                return_attention_mask=False,
+            )
+            rows = found["input_ids"]
+            ends = at + np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
+            offsets.append(ends)
+            at = int(ends[-1])
+            count = at - int(ends[0]) + len(rows[0])
+            chain = itertools.chain.from_iterable
+            ids.append(np.fromiter(chain(rows), np.int32, count))
+            segments.append(np.fromiter(chain(found["token_type_ids"]), np.uint8, count))
+            del found, rows  # else two chunks are in memory while the next one is made
+    caching.save(fresh, {"labels": np.asarray(examples.labels, np.float64)})
+    caching.save(fresh, {"example": np.asarray(examples.example, np.int64)})
+
+
+def _chunks(texts: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
+    """Some examples' texts at a time, a list for each text column."""
+    columns = [iter(column) for column in texts]
+    while (chunk := [list(itertools.islice(column, CHUNK)) for column in columns])[0]:
+        yield chunk
+
+
+def batch_count(examples: int, batch_size: int) -> int:
+    """Batches that `batches` gives for this many examples."""
+    return -(-examples // batch_size)
+
+
+def batches(
+    tokens: Tokens, batch_size: int, *, generator: torch.Generator | None, multiple: int = 1
+) -> Iterator[Batch]:
+    """Every example once, in batches of like lengths.
+
+    With a generator the order is shuffled: examples, then batches; within a window of `WINDOW`
+    batches examples are sorted by length. Without, the split comes sorted, longest first. T is
+    rounded up to `multiple`. Only the last batch of the sorted order, or one of the shuffled
+    batches, is smaller than `batch_size`.
+    """
+    for rows in _row_groups(tokens.lengths, batch_size, generator):
+        yield gather(tokens, rows, multiple=multiple)
+
+
+def gather(tokens: Tokens, rows: NDArray[np.int64], *, multiple: int = 1) -> Batch:
+    """The batch of exactly these examples, in this order."""
+    starts = tokens.offsets[rows]
+    lengths = tokens.offsets[rows + 1] - starts
+    width = -(-int(lengths.max()) // multiple) * multiple
+    places = np.arange(width)
+    mask = places < lengths[:, None]
+    index = (starts[:, None] + places)[mask]
+    ids = np.full(mask.shape, tokens.pad, np.int64)
+    ids[mask] = tokens.ids[index]
+    segments = np.zeros(mask.shape, np.int64)
+    segments[mask] = tokens.segments[index]
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(mask.astype(np.int64)),
+        torch.from_numpy(segments),
+        torch.from_numpy(tokens.labels[rows].astype(np.float32)),
+        torch.from_numpy(np.asarray(rows, np.int64)),
+    )
+
+
+def _row_groups(
+    lengths: NDArray[np.int64], batch_size: int, generator: torch.Generator | None
+) -> list[NDArray[np.int64]]:
+    count = len(lengths)
+    if generator is None:
+        order = np.argsort(-lengths, kind="stable")
+        return [order[at : at + batch_size] for at in range(0, count, batch_size)]
+    order = torch.randperm(count, generator=generator).numpy()
+    groups: list[NDArray[np.int64]] = []
+    for start in range(0, count, batch_size * WINDOW):
+        window = order[start : start + batch_size * WINDOW]
+        window = window[np.argsort(-lengths[window], kind="stable")]
+        groups += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
+    return [groups[at] for at in torch.randperm(len(groups), generator=generator).tolist()]
+
+
+class GLUEDataLoader:
+    """Batches of a task's split, as dictionaries that models take.
+
+    Each has `input_ids`, `attention_mask` and `token_type_ids`, (B, T) int64, and `labels`, (B,)
+    int64 classes or float32 values. Splits are `train` (without the tenth that is `selection`),
+    `selection` and the task's quoted ones. Train is shuffled, differently in every pass; the others
+    come sorted by length. Tokens are kept below `cache`.
+
+    Raises:
+        SourceError: the data are missing or bad, or the task has no such split.
+        ModelError: there is no such tokenizer.
+    """
+
+    def __init__(
+        self,
+        task_name: str = "mrpc",
+        tokenizer_name: str = "bert-base-uncased",
+        batch_size: int = 32,
+        max_length: int = 128,
+        split: str = "train",
+        *,
+        source: Source | None = None,
+        models: Models | None = None,
+        cache: Path | None = None,
+        shuffle: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        from mpc_router.model.encoders import load_tokenizer  # loads transformers
+
+        config = trial_config(
+            {"task": task_name, "max_length": max_length, "expert_fine_tuned": False}
+        )
+        files = read(config, source or Source(kind="hub"))
+        prints = split_fingerprints(config, files)
+        if split not in prints:
+            raise SourceError(f"{task_name} has no split {split!r}, it has {', '.join(prints)}")
+        self.task = TASKS[task_name]
+        self.batch_size = batch_size
+        self.shuffle = split == "train" if shuffle is None else shuffle
+        self.tokens = tokenise(
+            cut(config, files)[split],
+            load_tokenizer(tokenizer_name, models or Models()),
+            max_length=max_length,
+            fingerprint=prints[split],
+            cache=cache or user_cache_path("mpc-router"),
+        )
+        self._order = torch.Generator().manual_seed(seed) if self.shuffle else None
+
+    def __len__(self) -> int:
+        return batch_count(len(self.tokens), self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for batch in batches(self.tokens, self.batch_size, generator=self._order):
+            yield {
+                "input_ids": batch.input_ids,
+                "attention_mask": batch.attention_mask,
+                "token_type_ids": batch.token_type_ids,
+                "labels": batch.labels if self.task.regression else batch.labels.long(),
+            }

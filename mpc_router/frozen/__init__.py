@@ -1,0 +1,1 @@
+"""Stacks of routers that are trained on cached outputs of frozen experts."""

@@ -1,0 +1,279 @@
+"""A stack in training: its live lanes, epoch by epoch, and what each leaves as it ends.
+
+Letters: L live lanes, N examples, K experts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mpc_router.frozen.labels import Supervision
+from mpc_router.frozen.randomness import epoch_draws
+from mpc_router.frozen.stacked_routers import TERMS, Lane, SplitTensors, StackedRouters
+from mpc_router.model.router import temperature_at
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.progress import Progress
+from mpc_router.results.checkpoint import LaneCheckpoint
+from mpc_router.results.evaluate import routes_of, split_report
+from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing, SplitReport
+
+
+class Training:
+    """A stack in training: its live lanes and the best epoch of each if that is asked for."""
+
+    def __init__(
+        self, lanes: Sequence[Lane], prepared: Prepared, device: str, *, keep_best: bool = False
+    ) -> None:
+        self.prepared = prepared
+        self.device = device
+        self.config = lanes[0].config
+        self.lanes = list(lanes)
+        self.live = list(range(len(lanes)))
+        self.supervised = self.config.training.router == "supervised"
+        self.routers = StackedRouters(
+            lanes,
+            features=len(prepared.feature_mean),
+            device=device,
+            supervision=self._supervision() if self.supervised else None,
+        )
+        self.splits = {
+            name: SplitTensors(split, prepared, device) for name, split in prepared.splits.items()
+        }
+        self.epoch = 0
+        self.epochs = self.config.training.epochs
+        rows = len(prepared.splits["train"])
+        self.steps = -(-rows // self.config.training.batch_size)
+        self.temperature = [lane.config.model.temperature for lane in lanes]
+        self.logits = np.empty((0, 0, 0), np.float32)
+        self.keep_best = keep_best
+        self.leave_best = self.config.training.epoch == "best_score"
+        self.best = _Best(self.live) if keep_best or self.leave_best else None
+
+    def _supervision(self) -> Supervision:
+        return Supervision.of(
+            [lane.config for lane in self.lanes],
+            self.prepared.splits["train"],
+            regression=self.prepared.task.regression,
+            device=self.device,
+        )
+
+    def train_epoch(self, epoch: int, progress: Progress | None) -> Tensor:
+        """One epoch of every live lane; the loss terms of its steps, (steps, 4, L)."""
+        self.epoch = epoch
+        model = self.config.model
+        train = self.splits["train"]
+        noisy = model.gate == "gumbel" and not self.supervised
+        draws = epoch_draws(
+            self.routers.seeds,
+            epoch=epoch,
+            rows=len(train),
+            batch_size=self.config.training.batch_size,
+            experts=self.config.experts if noisy else 0,
+            hidden_size=model.router_hidden_size,
+            probability=model.router_dropout,
+        )
+        temperatures = self._temperatures(epoch)
+        terms = torch.empty(self.steps, len(TERMS), len(self.live), device=self.device)
+        for step in range(self.steps):
+            terms[step] = self.routers.step(
+                train, draws.at(step), temperatures[step, :, None, None]
+            )
+            if progress is not None:
+                progress.advance()
+        return terms
+
+    def _temperatures(self, epoch: int) -> Tensor:
+        """(steps, L) of an epoch; each pair of ends is computed once, as numbers."""
+        start, total = (epoch - 1) * self.steps, self.epochs * self.steps
+        models = [lane.config.model for lane in self.routers.lanes]
+        ends = [(model.temperature, model.temperature_end) for model in models]
+        columns = {
+            end: [temperature_at(model, start + step, total) for step in range(self.steps)]
+            for end, model in dict(zip(ends, models, strict=True)).items()
+        }
+        self.temperature = [columns[end][-1] for end in ends]
+        return torch.tensor([columns[end] for end in ends], device=self.device).T.contiguous()
+
+    def close_epoch(self, terms: Tensor) -> EpochResult:
+        """Evaluates selection and takes out the lanes that have failed; `terms` are its steps'."""
+        logits = self.routers.logits(self.splits["selection"])
+        failures = self._failures(
+            terms.isfinite().cpu().numpy(), np.asarray(np.isfinite(logits).all((1, 2)))
+        )
+        dead = {failure.lane for failure in failures}
+        places = [place for place, lane in enumerate(self.live) if lane not in dead]
+        if failures:
+            self._keep(places)
+            logits, terms = logits[places], terms[:, :, places]
+        report = self._report("selection", self.live, logits, self.temperature)
+        if self.best is not None:
+            self.best.see(report.metrics["score"], self)
+        steps = terms.cpu().numpy()
+        return EpochResult(epoch=self.epoch, report=report, failures=failures, steps=steps)
+
+    def _failures(
+        self, finite: NDArray[np.bool_], finite_logits: NDArray[np.bool_]
+    ) -> tuple[Failure, ...]:
+        """The first term that was not finite, by lane: `finite` is (steps, 4, L)."""
+        found = []
+        for place, lane in enumerate(self.live):
+            bad = np.argwhere(~finite[:, :, place])
+            if len(bad):
+                step, term = int(bad[0][0]), TERMS[bad[0][1]]
+                what = "loss" if term == "total" else f"{term} loss"
+            elif not finite_logits[place]:
+                step, term, what = self.steps - 1, "logits", "logits on selection"
+            else:
+                continue
+            number = (self.epoch - 1) * self.steps + step + 1
+            message = (
+                f"{what} became NaN or infinite at step {number} (epoch {self.epoch}); lower the "
+                "learning rate, or look at the features and outputs"
+            )
+            found.append(
+                Failure(lane=lane, epoch=self.epoch, step=number, term=term, message=message)
+            )
+        return tuple(found)
+
+    def _keep(self, places: Sequence[int]) -> None:
+        """Go on with the lanes at these places."""
+        self.live = [self.live[place] for place in places]
+        self.temperature = [self.temperature[place] for place in places]
+        if places:
+            self.routers.keep(places)
+
+    def _report(
+        self,
+        split: str,
+        lanes: Sequence[int],
+        logits: NDArray[np.float32],
+        temperature: Sequence[float],
+    ) -> SplitReport:
+        return split_report(
+            self.prepared.splits[split],
+            task=self.prepared.task,
+            lanes=lanes,
+            configs=[self.lanes[lane].config for lane in lanes],
+            logits=logits,
+            temperature=temperature,
+            vectors=self.prepared.vectors,
+        )
+
+    def failed(self, failures: Sequence[Failure]) -> LanesEnded:
+        """What is to say of lanes that failed."""
+        return LanesEnded(
+            epoch=self.epoch,
+            lanes=np.array([failure.lane for failure in failures], np.int64),
+            reason="failed",
+            reports=(),
+            routing=(),
+            checkpoints=(),
+        )
+
+    def end(self, lanes: Sequence[int], reason: Literal["completed", "dropped"]) -> LanesEnded:
+        """Evaluates what these live lanes leave, and goes on without them."""
+        best = [self.best.results[lane] for lane in lanes] if self.best is not None else []
+        last = []
+        if self.keep_best or not self.leave_best:
+            last = self.present([self.live.index(lane) for lane in lanes])
+        results = best if self.leave_best else last
+        weights = {
+            name: torch.stack([result.tensors[f"weights.{name}"] for result in results])
+            for name in self.routers.weights
+        }
+        temperature = [result.temperature for result in results]
+        reports, routing = [], []
+        for name, split in self.prepared.splits.items():
+            if name == "train":
+                continue
+            logits = self.routers.logits(self.splits[name], weights)
+            example = np.asarray(split.example)
+            routing.append(
+                Routing(split=name, example=example, routes=routes_of(logits), logits=logits)
+            )
+            if name != "selection":
+                reports.append(self._report(name, lanes, logits, temperature))
+        ended = LanesEnded(
+            epoch=self.epoch,
+            lanes=np.array(lanes, np.int64),
+            reason=reason,
+            reports=tuple(reports),
+            routing=tuple(routing),
+            checkpoints=self._checkpoints(lanes, results),
+            best=self._checkpoints(lanes, best) if self.keep_best else (),
+            last=self._checkpoints(lanes, last) if self.keep_best else (),
+        )
+        self._keep([place for place, lane in enumerate(self.live) if lane not in set(lanes)])
+        return ended
+
+    def present(self, places: Sequence[int]) -> list[_Result]:
+        """The present state of the live lanes at these places."""
+        state = self.routers.snapshot()
+        return [
+            _Result(
+                epoch=self.epoch,
+                temperature=self.temperature[place],
+                tensors={name: value[place] for name, value in state.items()},
+            )
+            for place in places
+        ]
+
+    def _checkpoints(
+        self, lanes: Sequence[int], results: Sequence[_Result]
+    ) -> tuple[LaneCheckpoint, ...]:
+        return tuple(self._checkpoint(*each) for each in zip(lanes, results, strict=True))
+
+    def _checkpoint(self, lane: int, result: _Result) -> LaneCheckpoint:
+        prepared = self.prepared
+        parts: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}
+        for name, value in result.tensors.items():
+            weight = name.startswith("weights.")
+            parts[weight][name.removeprefix("weights.")] = value.cpu().clone()
+        return LaneCheckpoint(
+            config=self.lanes[lane].config,
+            seed=self.lanes[lane].seed,
+            epoch=result.epoch,
+            step=result.epoch * self.steps,
+            weights=parts[True],
+            feature_mean=torch.from_numpy(np.array(prepared.feature_mean)),
+            feature_deviation=torch.from_numpy(np.array(prepared.feature_deviation)),
+            stem=dataclasses.asdict(prepared.stem),
+            experts=tuple(dataclasses.asdict(expert) for expert in prepared.experts),
+            optimizer=parts[False],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Result:
+    """A lane as it was after an epoch."""
+
+    epoch: int
+    temperature: float
+    tensors: dict[str, Tensor]
+    """Weights and moments, as `StackedRouters.snapshot` names them, no lane dimension."""
+
+
+class _Best:
+    """Each lane as it was after its best epoch on selection; of equal ones the first."""
+
+    def __init__(self, lanes: Sequence[int]) -> None:
+        self.scores = dict.fromkeys(lanes, -np.inf)
+        self.results: dict[int, _Result] = {}
+
+    def see(self, scores: NDArray[np.float64], run: Training) -> None:
+        """Keep the live lanes that have got better; `scores` are theirs in order."""
+        better = [place for place, lane in enumerate(run.live) if scores[place] > self.scores[lane]]
+        for place, result in zip(better, run.present(better) if better else [], strict=True):
+            lane = run.live[place]
+            self.scores[lane] = float(scores[place])
+            self.results[lane] = dataclasses.replace(
+                result, tensors={name: value.clone() for name, value in result.tensors.items()}
+            )

@@ -1,0 +1,150 @@
+"""Everything random in a stack, keyed by (seed, epoch, step) and by nothing else.
+
+A counter-based generator (Philox) is placed at the key, so a draw depends neither on the draws
+before it nor on which lanes train beside: lanes of one seed see the same. Global generators are
+neither read nor moved. Letters: N rows, B batch, F features, H hidden units, K experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mpc_router.model.router import initial_weights
+
+_WEIGHTS: Final = 1
+_ORDER: Final = 2
+_NOISE: Final = 3
+_DROPOUT: Final = 4
+_TORCH: Final = 5
+_WORD: Final = 2**64 - 1
+
+
+def generator(purpose: int, seed: int, *, epoch: int = 0, step: int = 0) -> np.random.Generator:
+    """The generator of one purpose at one key; equal keys give equal draws.
+
+    The two low words of the counter are left to the draws themselves.
+    """
+    return np.random.Generator(
+        np.random.Philox(key=[seed & _WORD, purpose], counter=[0, 0, step, epoch])
+    )
+
+
+def starting_weights(
+    seed: int, *, features: int, hidden_size: int, experts: int
+) -> dict[str, Tensor]:
+    """The router's state dict before the first step."""
+    source = torch.Generator()
+    source.manual_seed(int(generator(_WEIGHTS, seed).integers(2**63)))
+    return initial_weights(features, hidden_size, experts, source)
+
+
+def order(seed: int, *, epoch: int, rows: int) -> NDArray[np.int64]:
+    """The rows of an epoch (N,) in the order they are trained on."""
+    return generator(_ORDER, seed, epoch=epoch).permutation(rows)
+
+
+def gumbel(seed: int, *, epoch: int, step: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Standard Gumbel noise (B, K) of a step: -log of an exponential draw, always finite."""
+    draws = generator(_NOISE, seed, epoch=epoch, step=step).standard_exponential(
+        shape, dtype=np.float32
+    )
+    return -np.log(np.maximum(draws, np.finfo(np.float32).tiny))
+
+
+def dropout(
+    seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
+) -> NDArray[np.float32]:
+    """Dropout mask (B, H) of a step: 0 with this probability, else 1 / (1 - probability)."""
+    draws = generator(_DROPOUT, seed, epoch=epoch, step=step).random(shape, dtype=np.float32)
+    return (draws >= probability) * np.float32(1 / (1 - probability))
+
+
+def torch_seed(seed: int, *, epoch: int, step: int) -> int:
+    """A seed for torch's generators at a step: of dropout inside encoders, which cannot be told."""
+    return int(generator(_TORCH, seed, epoch=epoch, step=step).integers(2**63))
+
+
+@dataclass(frozen=True, slots=True)
+class StepDraws:
+    """What a step of S distinct seeds is handed: rows (S, B), noise (S, B, K), masks (S, B, H)."""
+
+    rows: NDArray[np.int64]
+    noise: NDArray[np.float32] | None
+    masks: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochDraws:
+    """The draws of one epoch for distinct seeds; each seed's are made once and shared by lanes."""
+
+    seeds: tuple[int, ...]
+    epoch: int
+    orders: NDArray[np.int64]
+    """(S, N)"""
+
+    batch_size: int
+    experts: int
+    """Width of the noise; 0 where the gate needs none."""
+
+    hidden_size: int
+    probability: float
+    """Of dropout."""
+
+    @property
+    def steps(self) -> int:
+        """Batches of the epoch; the last one may be smaller."""
+        return -(-int(self.orders.shape[1]) // self.batch_size)
+
+    def at(self, step: int) -> StepDraws:
+        """The draws of a step, counted from 0 in the epoch."""
+        start = step * self.batch_size
+        rows = self.orders[:, start : start + self.batch_size]
+        size = rows.shape[1]
+        noise = masks = None
+        if self.experts:
+            shape = (size, self.experts)
+            noise = np.stack(
+                [gumbel(seed, epoch=self.epoch, step=step, shape=shape) for seed in self.seeds]
+            )
+        if self.probability:
+            masks = np.stack(
+                [
+                    dropout(
+                        seed,
+                        epoch=self.epoch,
+                        step=step,
+                        shape=(size, self.hidden_size),
+                        probability=self.probability,
+                    )
+                    for seed in self.seeds
+                ]
+            )
+        return StepDraws(rows, noise, masks)
+
+
+def epoch_draws(
+    seeds: tuple[int, ...],
+    *,
+    epoch: int,
+    rows: int,
+    batch_size: int,
+    experts: int,
+    hidden_size: int,
+    probability: float,
+) -> EpochDraws:
+    """The draws of an epoch over `rows` training rows."""
+    return EpochDraws(
+        seeds=seeds,
+        epoch=epoch,
+        orders=np.stack([order(seed, epoch=epoch, rows=rows) for seed in seeds]),
+        batch_size=batch_size,
+        experts=experts,
+        hidden_size=hidden_size,
+        probability=probability,
+    )

@@ -1,0 +1,247 @@
+"""The routers of a stack as one set of tensors: forward, a step, and what is cut out of it.
+
+Letters: L lanes, S distinct seeds, B batch, N rows, F features, H hidden units, K experts,
+C outputs of an expert.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from mpc_router.config.trial import TrialConfig
+from mpc_router.frozen.labels import Supervision
+from mpc_router.frozen.optimizer import LaneAdamW
+from mpc_router.frozen.randomness import StepDraws, starting_weights
+from mpc_router.model.losses import (
+    balance_of_lanes,
+    cost_loss,
+    focal_loss,
+    mix,
+    task_loss,
+)
+from mpc_router.model.router import MLPRouter, gumbel_gate, softmax_gate
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.prepare.inputs import SplitOutputs
+
+TERMS: Final = ("task", "balance", "cost", "total")
+"""Rows of `StackedRouters.step`'s answer; of a supervised router `task` is the focal loss."""
+
+_ROWS: Final = 256
+"""Rows evaluated at once: one number for every stack, so that logits depend on no neighbour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """A trial while it trains: lanes are numbered from 0 in the order they are given."""
+
+    config: TrialConfig
+    seed: int
+
+
+class SplitTensors:
+    """A split on the device: no copy of the memory-map on a CPU. Features are not standardised."""
+
+    def __init__(self, outputs: SplitOutputs, prepared: Prepared, device: str) -> None:
+        self.outputs_of_split = outputs
+        self.features = _tensor(outputs.features, device)
+        self.outputs = _tensor(outputs.outputs, device)
+        labels = outputs.labels.astype(np.float32 if prepared.task.regression else np.int64)
+        self.labels = _tensor(labels, device)
+        self.mean = _tensor(prepared.feature_mean, device)
+        self.deviation = _tensor(prepared.feature_deviation, device)
+
+    def standardised(self, rows: Tensor | slice) -> Tensor:
+        """Features of these rows, less train's mean, over its deviation."""
+        return (self.features[rows] - self.mean) / self.deviation
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class StackedRouters:
+    """Routers of equal shape with a leading lane dimension, their optimizer and loss weights.
+
+    With `supervision` they learn its labels, else from the mixed outputs of the experts.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        features: int,
+        device: str,
+        supervision: Supervision | None = None,
+    ) -> None:
+        config = lanes[0].config
+        self.config = config
+        self.device = device
+        self.supervision = supervision
+        model = config.model
+        drawn = {
+            seed: starting_weights(
+                seed,
+                features=features,
+                hidden_size=model.router_hidden_size,
+                experts=config.experts,
+            )
+            for seed in {lane.seed for lane in lanes}
+        }
+        self._leaves = {
+            name: _turned(torch.stack([drawn[lane.seed][name] for lane in lanes]))
+            .contiguous()
+            .to(device)
+            for name in drawn[lanes[0].seed]
+        }
+        self.optimizer = LaneAdamW(
+            self._leaves,
+            learning_rate=[lane.config.training.learning_rate for lane in lanes],
+            weight_decay=[lane.config.training.weight_decay for lane in lanes],
+        )
+        with torch.device("meta"):  # the module is its forward; its weights are never used
+            router = MLPRouter(features, config.experts, model.router_hidden_size, dropout=0)
+        self._forward = vmap(lambda weights, x, mask: functional_call(router, weights, (x, mask)))
+        self._forward_whole = vmap(lambda weights, x: functional_call(router, weights, (x,)))
+        self._settle(lanes)
+
+    def _settle(self, lanes: Sequence[Lane]) -> None:
+        """Everything that is a tensor over lanes, or says which lane has which seed."""
+
+        def over_lanes(values: Sequence[object]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+        weights = [lane.config.loss_weights for lane in lanes]
+        self.lanes = list(lanes)
+        self.alpha = over_lanes([each.alpha for each in weights])
+        self.beta = over_lanes([each.beta for each in weights])
+        self.costs = over_lanes([lane.config.model.expert_costs for lane in lanes])
+        self.seeds = tuple(dict.fromkeys(lane.seed for lane in lanes))
+        place = {seed: index for index, seed in enumerate(self.seeds)}
+        self.seed_of_lane = torch.tensor(
+            [place[lane.seed] for lane in lanes], dtype=torch.long, device=self.device
+        )
+
+    def __len__(self) -> int:
+        return len(self.lanes)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The stacked state dict (L, ...).
+
+        Matrices lie transposed in memory, for that is how autograd gives their gradients, and the
+        optimizer's kernel wants both in one order.
+        """
+        return {name: _turned(value) for name, value in self._leaves.items()}
+
+    def _of_lanes(self, by_seed: Tensor) -> Tensor:
+        """(S, ...) -> (L, ...): every lane its seed's."""
+        if len(self.seeds) == 1:
+            return by_seed.expand(len(self), *by_seed.shape[1:])
+        return by_seed[self.seed_of_lane]
+
+    def step(self, train: SplitTensors, draws: StepDraws, temperature: Tensor) -> Tensor:
+        """One update of every lane; the loss terms before it, (4, L) in the order of `TERMS`.
+
+        Temperatures are (L, 1, 1). A lane's gradient is that of its own loss: the sum over lanes
+        is only how autograd is asked, so what is NaN in one lane stays there.
+        """
+        with torch.enable_grad():
+            for value in self._leaves.values():
+                value.requires_grad_()
+            loss, terms = self._losses(train, draws, temperature)
+            gradients = torch.autograd.grad(loss.sum(), list(self._leaves.values()))
+        self.optimizer.step(gradients)
+        return torch.stack([*terms, loss]).detach()
+
+    def _losses(
+        self, train: SplitTensors, draws: StepDraws, temperature: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The total (L,) and its terms before their weights, each (L,)."""
+        weighting = self.config.loss_weights
+        rows = torch.from_numpy(draws.rows).to(self.device)
+        features = self._of_lanes(train.standardised(rows))
+        if draws.masks is None:
+            logits = self._forward_whole(self.weights, features)
+        else:
+            masks = self._of_lanes(torch.from_numpy(draws.masks).to(self.device))
+            logits = self._forward(self.weights, features, masks)
+        gates = self._gates(logits, draws, temperature)
+        if self.supervision is None:
+            task = self._mixed_loss(gates, train, rows)
+        else:
+            labels = self.supervision.at(self._of_lanes(rows))
+            task = focal_loss(logits, labels, self.supervision.weights, self.supervision.gamma)
+        seen = softmax_gate(logits) if weighting.auxiliary_gates == "clean" else gates
+        balance = balance_of_lanes(seen, weighting.balance_variance)
+        cost = cost_loss(seen, self.costs)
+        return task + self.alpha * balance + self.beta * cost, (task, balance, cost)
+
+    def _gates(self, logits: Tensor, draws: StepDraws, temperature: Tensor) -> Tensor:
+        """Gates (L, B, K) in training; a supervised router's have no noise."""
+        if draws.noise is None or self.supervision is not None:
+            return softmax_gate(logits, temperature)
+        noise = self._of_lanes(torch.from_numpy(draws.noise).to(self.device))
+        straight = self.config.model.straight_through
+        return gumbel_gate(logits, noise, temperature, straight_through=straight)
+
+    def _mixed_loss(self, gates: Tensor, train: SplitTensors, rows: Tensor) -> Tensor:
+        """The task's loss (L,) of the experts' outputs, mixed by the gates."""
+        regression = train.labels.is_floating_point()
+        outputs = self._of_lanes(train.outputs[rows])
+        mixed = mix(gates, outputs, self.config.model.mixing, regression=regression)
+        return task_loss(mixed, self._of_lanes(train.labels[rows]), regression=regression)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Weights and moments (L, ...) by name, copied: `weights.<name>`, `exp_avg.<name>`, ..."""
+        tensors = {f"weights.{name}": value for name, value in self._leaves.items()}
+        tensors |= self.optimizer.moments()
+        return {
+            name: _turned(value.detach()).clone(memory_format=torch.contiguous_format)
+            for name, value in tensors.items()
+        }
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with the lanes at these places alone."""
+        index = torch.tensor(places, dtype=torch.long, device=self.device)
+        self._leaves = {name: value.detach()[index] for name, value in self._leaves.items()}
+        self.optimizer.keep(places, self._leaves)
+        if self.supervision is not None:
+            self.supervision = self.supervision.keep(places)
+        self._settle([self.lanes[place] for place in places])
+
+    @torch.no_grad()
+    def logits(
+        self, split: SplitTensors, weights: dict[str, Tensor] | None = None
+    ) -> NDArray[np.float32]:
+        """Logits (L, N, K) over a split, without noise, temperature and dropout.
+
+        `weights` (L, ...) stand in for the present ones.
+        """
+        used = self.weights if weights is None else weights
+        lanes = len(next(iter(used.values())))
+        found = np.empty((lanes, len(split), self.config.experts), np.float32)
+        for start in range(0, len(split) if lanes else 0, _ROWS):
+            # expanded, not shared: a shared batch would be multiplied with all lanes at once, by a
+            # kernel that depends on their number
+            features = split.standardised(slice(start, start + _ROWS)).expand(lanes, -1, -1)
+            found[:, start : start + _ROWS] = self._forward_whole(used, features).cpu().numpy()
+        return found
+
+
+def _turned(stack: Tensor) -> Tensor:
+    """Matrices of a stack (L, I, J) transposed; anything else as it is. Its own inverse."""
+    return stack.mT if stack.ndim == 3 else stack
+
+
+def _tensor(array: NDArray[np.generic], device: str) -> Tensor:
+    with warnings.catch_warnings():  # a read-only memory-map, which is only read
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)

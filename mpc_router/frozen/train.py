@@ -1,0 +1,135 @@
+"""Trains a stack of routers on the cached outputs of frozen experts: the one training loop.
+
+Routers learn from the mixed outputs (`router: gated`) or labels made of them (`supervised`).
+
+A single trial is a stack of one. Lanes differ in seed and in `LANE_SETTINGS`; each trains exactly
+as it would alone: its randomness is keyed (`randomness`), its kernels see its own matrices
+(`stacked_routers`), and neither company nor the leaving of neighbours changes a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from typing import Any, Final
+
+from mpc_router.config.trial import TrialConfig, canonical, settings
+from mpc_router.frozen.loop import Training
+from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.progress import Progress
+from mpc_router.results.records import EpochResult, LanesEnded
+
+__all__ = ["LANE_SETTINGS", "Lane", "stack_key", "train"]
+
+LANE_SETTINGS: Final = (
+    "alpha",
+    "beta",
+    "learning_rate",
+    "weight_decay",
+    "temperature",
+    "temperature_end",
+    "expert_costs",
+    "router_labels",
+    "label_cost",
+    "focal_gamma",
+    "class_balance",
+)
+"""Settings in which the lanes of a stack may differ."""
+
+
+def stack_key(config: TrialConfig) -> str:
+    """What lanes of one stack have in common: lanes with equal keys may share a stack."""
+    return canonical(_common(config))
+
+
+def _common(config: TrialConfig) -> dict[str, Any]:
+    return {name: value for name, value in settings(config).items() if name not in LANE_SETTINGS}
+
+
+def train(
+    lanes: Sequence[Lane],
+    prepared: Prepared,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    keep_best: bool = False,
+) -> Generator[EpochResult | LanesEnded, Collection[int] | None, None]:
+    """Trains the lanes; yields an `EpochResult` after every epoch and `LanesEnded` as lanes end.
+
+    The answer to an `EpochResult` (`drop = yield result`) names lanes to end now; lanes that have
+    ended already may be among them, and after the last epoch there is nothing left to drop. The
+    answer to a `LanesEnded` is ignored. `progress` counts steps of the whole stack. With
+    `keep_best` every `LanesEnded` also holds the lanes as they were after their best epoch on
+    selection and after their last one; nothing else changes.
+
+    Raises:
+        ValueError: at the first `next`, lanes that cannot share a stack or do not fit what is
+            prepared; later, an answer that names a lane that never was.
+    """
+    _check(lanes, prepared)
+    run = Training(lanes, prepared, device, keep_best=keep_best)
+    if progress is not None:
+        progress.start("routers", run.steps * run.epochs)
+    try:
+        for epoch in range(1, run.epochs + 1):
+            terms = run.train_epoch(epoch, progress)
+            result = run.close_epoch(terms)
+            answer = yield result
+            drop = _named(answer, len(lanes))
+            if result.failures:
+                yield run.failed(result.failures)
+            leaving = [lane for lane in run.live if lane in drop]
+            if epoch == run.epochs:
+                leaving = []
+            if leaving:
+                yield run.end(leaving, "dropped")
+            if not run.live:
+                return
+        yield run.end(list(run.live), "completed")
+    finally:
+        if progress is not None:
+            progress.finish()
+
+
+def _named(answer: Collection[int] | None, lanes: int) -> set[int]:
+    """The lanes that an answer names."""
+    drop = {int(lane) for lane in answer} if answer is not None else set()
+    unknown = sorted(lane for lane in drop if not 0 <= lane < lanes)
+    if unknown:
+        raise ValueError(f"no lane {unknown} to drop; the stack's lanes are 0..{lanes - 1}")
+    return drop
+
+
+def _check(lanes: Sequence[Lane], prepared: Prepared) -> None:
+    if not lanes:
+        raise ValueError("a stack needs at least one lane")
+    first = _common(lanes[0].config)
+    for number, lane in enumerate(lanes):
+        other = _common(lane.config)
+        if canonical(other) != canonical(first):
+            differing = [name for name in first if first[name] != other[name]]
+            raise ValueError(
+                f"lanes 0 and {number} differ in {', '.join(differing)}; lanes of a stack may "
+                f"differ in the seed and {', '.join(LANE_SETTINGS)}: train them in stacks by "
+                "stack_key"
+            )
+    config = lanes[0].config
+    if config.training.experts != "frozen":
+        raise ValueError(
+            f"the configuration's experts are {config.training.experts}, but a stack is trained "
+            "beside frozen ones; use mpc_router.joint.train.train"
+        )
+    experts = prepared.splits["train"].outputs.shape[1]
+    if config.experts != experts:
+        raise ValueError(
+            f"the configuration has {config.experts} experts, the prepared outputs {experts}; "
+            "prepare the data with this configuration"
+        )
+    if config.data.task != prepared.task.name:
+        raise ValueError(
+            f"the configuration's task is {config.data.task}, what is prepared is "
+            f"{prepared.task.name}; prepare the data with this configuration"
+        )
+    for split in prepared.splits.values():
+        if not len(split):
+            raise ValueError(f"split {split.split!r} is empty; there is nothing to route")

@@ -1,0 +1,1 @@
+"""Stem, router and experts that train together."""

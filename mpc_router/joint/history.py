@@ -1,0 +1,194 @@
+"""The epochs of a joint trial on disk: checkpoints to go on from, and the reports so far.
+
+In the folder lies `epoch-NNNN`, one a kept epoch: the newest two, from which training can go on,
+and the weights of the one that was best on selection as of either of them. A folder appears whole
+or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from mpc_router.config.trial import TrialConfig, settings
+from mpc_router.results.checkpoint import (
+    CheckpointError,
+    JointCheckpoint,
+    load,
+    save,
+    without_optimizer,
+)
+from mpc_router.results.records import SplitReport
+from mpc_router.tensor_files import sync_folder, take_rights
+
+PREFIX: Final = "epoch-"
+KEPT: Final = 2
+"""Newest epochs that are kept: the one before steps in for a newest that is damaged."""
+
+_ARRAYS: Final = (
+    "share",
+    "gate",
+    "gate_entropy",
+    "loss",
+    "loss_task",
+    "loss_balance",
+    "loss_cost",
+)
+
+log = logging.getLogger(__name__)
+
+
+class History:
+    """The folder of a trial's epochs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def place(self, epoch: int) -> Path:
+        """Where an epoch is kept."""
+        return self.folder / f"{PREFIX}{epoch:04d}"
+
+    def epochs(self) -> list[int]:
+        """The epochs that lie there, newest first."""
+        found = [path.name.removeprefix(PREFIX) for path in self.folder.glob(f"{PREFIX}*")]
+        return sorted((int(name) for name in found if name.isdigit()), reverse=True)
+
+    def clear(self) -> None:
+        """Remove every epoch, and what a crash left."""
+        self.tidy()
+        for epoch in self.epochs():
+            shutil.rmtree(self.place(epoch), ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what a crash left half written."""
+        for path in self.folder.glob(f".{PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep(self, checkpoint: JointCheckpoint, scores: Sequence[float]) -> None:
+        """Add an epoch, durable on return, and remove those that are no longer wanted.
+
+        `scores` are those of all epochs up to it. The folder that `folder` lies in is never made: a
+        run that was renamed or removed meanwhile does not come back.
+        """
+        self.folder.mkdir(exist_ok=True)
+        place = self.place(checkpoint.epoch)
+        fresh = place.with_name(f".{place.name}.{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            fresh.mkdir()
+            take_rights(fresh)
+            save(checkpoint, fresh)
+            shutil.rmtree(place, ignore_errors=True)
+            fresh.replace(place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        sync_folder(self.folder)
+        newest = range(max(1, checkpoint.epoch - KEPT + 1), checkpoint.epoch + 1)
+        wanted = {*newest, *(best_epoch(scores[:epoch]) for epoch in newest)}
+        for epoch in self.epochs():
+            if epoch not in wanted:
+                shutil.rmtree(self.place(epoch), ignore_errors=True)
+            elif epoch not in newest:
+                try:
+                    without_optimizer(self.place(epoch))
+                except CheckpointError as error:  # it could not have been gone on from either
+                    log.warning("epoch %d is removed: %s", epoch, error)
+                    shutil.rmtree(self.place(epoch), ignore_errors=True)
+
+    def weights(self, epoch: int) -> JointCheckpoint | None:
+        """A kept epoch; None, and a line in the log, where it is not whole."""
+        try:
+            found = load(self.place(epoch))
+        except CheckpointError as error:
+            log.warning("epoch %d cannot be used: %s", epoch, error)
+            return None
+        return found if isinstance(found, JointCheckpoint) else None
+
+    def newest(
+        self, config: TrialConfig, seed: int, *, data: str, models: str
+    ) -> JointCheckpoint | None:
+        """The newest epoch of this trial that is whole and can be gone on from; None without one.
+
+        Where the best epoch is what a trial leaves, the best one so far has to be whole as well.
+
+        Raises:
+            CheckpointError: what lies there is another trial's.
+        """
+        self.tidy()
+        for epoch in self.epochs():
+            found = self.weights(epoch)
+            if found is not None and found.optimizer is not None and self._reported(found):
+                self._check(found, config, seed, data=data, models=models)
+                if config.training.epoch != "best_score" or self._has_best(found):
+                    return found
+        return None
+
+    def _reported(self, found: JointCheckpoint) -> bool:
+        """Whether its reports are ones; a line in the log where they are not."""
+        try:
+            scores = [report_of(report).metrics["score"][0] for report in found.history]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            log.warning("epoch %d cannot be used: its reports are none (%r)", found.epoch, error)
+            return False
+        return bool(scores)
+
+    def _has_best(self, found: JointCheckpoint) -> bool:
+        best = best_epoch([report["metrics"]["score"][0] for report in found.history])
+        return best == found.epoch or self.weights(best) is not None
+
+    def _check(
+        self, found: JointCheckpoint, config: TrialConfig, seed: int, *, data: str, models: str
+    ) -> None:
+        mine, theirs = settings(config), settings(found.config)
+        differing = [name for name in mine if name != "device" and mine[name] != theirs[name]]
+        differing += ["seed"] if found.seed != seed else []
+        differing += ["the data"] if found.data_fingerprint != data else []
+        differing += ["the models"] if found.models_id != models else []
+        if differing:
+            raise CheckpointError(
+                f"{self.folder} holds epochs of another trial ({', '.join(differing)} differ); "
+                "train without resuming, or in another folder"
+            )
+
+
+def best_epoch(scores: Sequence[float]) -> int:
+    """The first epoch, from 1, with the highest score."""
+    return int(np.argmax(scores)) + 1
+
+
+def report_json(report: SplitReport) -> dict[str, Any]:
+    """A report as JSON that `report_of` reads back to the last bit."""
+    return {
+        "split": report.split,
+        "lanes": report.lanes.tolist(),
+        "metrics": {name: value.tolist() for name, value in report.metrics.items()},
+        "cost": {name: value.tolist() for name, value in report.cost.items()},
+        **{name: getattr(report, name).tolist() for name in _ARRAYS},
+    }
+
+
+def report_of(found: Mapping[str, Any]) -> SplitReport:
+    """The report that `report_json` wrote."""
+
+    def values(given: object) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.asarray(given, np.float64)
+
+    return SplitReport(
+        split=str(found["split"]),
+        lanes=np.asarray(found["lanes"], np.int64),
+        metrics={name: values(value) for name, value in found["metrics"].items()},
+        cost={name: values(value) for name, value in found["cost"].items()},
+        **{name: values(found[name]) for name in _ARRAYS},
+    )
+
+
+def light(checkpoint: JointCheckpoint) -> JointCheckpoint:
+    """The same checkpoint without what only going on needs."""
+    return dataclasses.replace(checkpoint, optimizer=None)

@@ -1,0 +1,1 @@
+"""Encoders, experts, stem, routers, losses, and the gated pool of them."""

@@ -1,0 +1,237 @@
+"""A pool of experts as a description and tensors: rebuilt without the models it came from.
+
+`describe` says the shape of every module in plain JSON, `rebuild` makes the same modules with
+arbitrary weights, and a state dict fills them. An exported folder holds both, and the tokenizer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from mpc_router.messages import quoted
+from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
+from mpc_router.model.experts import BertExpert, ExpertPool
+from mpc_router.model.gated_pool import GatedBertPool
+from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.shared_stem import behind_stem, layers_before
+from mpc_router.tasks import TASKS
+from mpc_router.tensor_files import (
+    CheckpointError,
+    read_tensors,
+    read_trial,
+    write_tensors,
+    write_trial,
+)
+
+POOL_FILE: Final = "model.safetensors"
+EXPORT_FORMAT: Final = "mpc-router export 1"
+
+_GATE: Final = (
+    *("gate", "temperature", "straight_through", "mixing", "regression", "shared_stem"),
+)
+"""What `GatedBertPool.from_parts` is told besides its parts."""
+
+_COUNTS: Final = frozenset({"layers", "num_hidden_layers", "n_layers", "num_hidden_groups"})
+"""What a description or a configuration calls a number of layers, each with a tensor or more."""
+
+
+def describe(pool: GatedBertPool) -> dict[str, Any]:
+    """The shape of a pool as plain JSON: everything that its state dict does not say.
+
+    Raises:
+        TypeError: a part of it is a module of another kind than this package makes.
+    """
+    stem, router = pool.stem, pool.router
+    if not isinstance(stem, PooledEncoder) or not isinstance(router, MLPRouter):
+        raise TypeError(
+            f"a {type(stem).__name__} and a {type(router).__name__} cannot be described; "
+            "take a RouterStem and an MLPRouter"
+        )
+    return {
+        "stem": {"encoder": _shape(stem.encoder), "pooling": stem.pooling},
+        "router": {
+            "features": router.hidden.in_features,
+            "hidden_size": router.hidden.out_features,
+            "dropout": router.dropout,
+        },
+        "experts": [_described(expert) for expert in pool.experts.experts],
+        "gate": {name: getattr(pool, name) for name in _GATE},
+    }
+
+
+def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
+    """A pool of this shape, its weights arbitrary; in evaluation mode. No model file is needed.
+
+    Raises:
+        CheckpointError: the description is not one that `describe` gave.
+    """
+    try:
+        with seeded(0):
+            stem = RouterStem(
+                _encoder(description["stem"]["encoder"]), pooling=description["stem"]["pooling"]
+            )
+            experts = ExpertPool(_expert(each) for each in description["experts"])
+            shape = description["router"]
+            router = MLPRouter(
+                shape["features"], len(experts), shape["hidden_size"], shape["dropout"]
+            )
+            pool = GatedBertPool.from_parts(
+                stem,
+                router,
+                experts,
+                feature_mean=torch.zeros(shape["features"]),
+                feature_deviation=torch.ones(shape["features"]),
+                **description["gate"],
+            )
+    except Exception as error:
+        # Whatever is raised: a description may come from elsewhere, and of what it says a library
+        # makes a model
+        raise CheckpointError(
+            f"the description of the model cannot be read ({quoted(error)}); it is damaged, or of "
+            "another version"
+        ) from error
+    return pool.eval()
+
+
+def filled(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> GatedBertPool:
+    """The pool of this shape with these weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: the weights are not those of this shape.
+    """
+    _refuse_deeper(description, len(weights))
+    pool = rebuild(description)
+    try:
+        pool.load_state_dict(dict(weights))
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"the weights do not fit their description: {reason}") from error
+    return pool
+
+
+def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
+    """Refuses numbers of layers that these weights cannot fill, before a model of them is made.
+
+    Raises:
+        CheckpointError: there are more.
+    """
+    waiting: list[Any] = [description]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list | tuple):
+            waiting += found
+        if not isinstance(found, Mapping):
+            continue
+        waiting += found.values()
+        for name in _COUNTS & found.keys():
+            if isinstance(found[name], int | float) and found[name] > tensors:
+                raise CheckpointError(
+                    f"the weights do not fit their description: they are {tensors} tensors, and "
+                    f"{name} is {quoted(found[name])}"
+                )
+
+
+def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> None:
+    """Write a pool into a folder that exists, with what else is to be said of it (plain JSON)."""
+    sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=EXPORT_FORMAT)
+    write_trial(
+        folder,
+        {
+            "format": EXPORT_FORMAT,
+            "weights_sha256": sha256,
+            "description": describe(pool),
+            **more,
+        },
+    )
+
+
+def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
+    """The pool that `write_pool` left in a folder, and everything that is said of it.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another format.
+    """
+    said = read_trial(folder, (EXPORT_FORMAT,))
+    weights = read_tensors(folder / POOL_FILE, said["weights_sha256"])
+    if not isinstance(said.get("description"), dict):
+        raise CheckpointError(f"{folder} does not describe its model; it is damaged")
+    pool = filled(said["description"], weights)
+    pool.pairs = _of_pairs(said)
+    return pool, said
+
+
+def _of_pairs(said: Mapping[str, Any]) -> bool:
+    """Whether the configuration beside a pool, where there is one, is of a task of pairs."""
+    try:
+        return len(TASKS[said["config"]["data"]["task"]].columns) > 1
+    except (KeyError, TypeError):
+        return False
+
+
+def load_pool(folder: Path) -> GatedBertPool:
+    """The model in an exported folder: what `GatedBertPool.from_pretrained` gives."""
+    return read_pool(folder)[0]
+
+
+def _shape(encoder: nn.Module) -> dict[str, Any]:
+    """An encoder of transformers: its class and its configuration, no names of this machine."""
+    config: Any = encoder.config
+    plain = {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in ("_name_or_path", "transformers_version")
+    }
+    return {
+        "class": type(encoder).__name__,
+        "config": plain,
+        "pooler": has_pooler(encoder),
+    }
+
+
+def _encoder(shape: Mapping[str, Any]) -> nn.Module:
+    """An encoder of that shape."""
+    import transformers
+
+    plain = copy.deepcopy(dict(shape["config"]))
+    config = transformers.AutoConfig.for_model(plain.pop("model_type"), **plain)
+    kind = shape["class"]
+    architecture = getattr(transformers, kind, None)
+    if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
+        raise ValueError(f"transformers has no encoder {quoted(kind)}")
+    encoder: nn.Module = architecture(config)
+    if not shape["pooler"]:
+        drop_pooler(encoder)
+    return encoder
+
+
+def _described(expert: nn.Module) -> dict[str, Any]:
+    if not isinstance(expert, BertExpert):
+        raise TypeError(f"a {type(expert).__name__} cannot be described; take a BertExpert")
+    body: Any = expert.body
+    return {
+        "name": expert.name,
+        "layers": expert.layers,
+        "encoder": _shape(body if expert.fine_tuned else body.encoder),
+        "pooling": expert.pooling,
+        "outputs": expert.num_labels,
+        "dropout": None if expert.fine_tuned else expert.dropout.p,
+        "behind": layers_before(expert),
+    }
+
+
+def _expert(said: Mapping[str, Any]) -> BertExpert:
+    expert = BertExpert(
+        _encoder(said["encoder"]), said["outputs"], layers=said["layers"], pooling=said["pooling"]
+    )
+    expert.name = said["name"]
+    if not expert.fine_tuned:
+        expert.dropout.p = said["dropout"]
+    if said["behind"] is not None:
+        behind_stem(expert, said["behind"])  # the configuration keeps the full depth
+    return expert

@@ -1,0 +1,297 @@
+"""GatedBertPool: stem, router and experts as one module, under its published name.
+
+With a shared stem its hidden states are what the experts are given; else they are whole encoders
+that see the tokens. Letters: B examples of a batch, T tokens, F features, H hidden units of the
+router, K experts, C outputs of an expert.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mpc_router.model.encoders import takes_segments
+from mpc_router.model.experts import BertExpert, ExpertPool
+from mpc_router.model.losses import mix
+from mpc_router.model.router import (
+    MLPRouter,
+    RouterStem,
+    gumbel_gate,
+    gumbel_noise,
+    initial_weights,
+    softmax_gate,
+)
+from mpc_router.model.shared_stem import behind_stem, layers_of
+from mpc_router.model.sources import ModelError, Models
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch after the stem."""
+
+    features: Tensor
+    """(B, F), standardised: what the router is given."""
+
+    states: Tensor
+    """What each expert is given: token numbers (B, T), or of a shared stem hidden states
+    (B, T, F)."""
+
+    attention_mask: Tensor | None
+    token_type_ids: Tensor | None
+
+
+class GatedBertPool(nn.Module):
+    """A pool of experts behind a gate: all mixed in training, one an example at inference.
+
+    Built from model names (published), or from parts with `from_parts`. The classes' order is that
+    of `label_names`, if given.
+
+    Raises:
+        ModelError: a model cannot be found, read or used.
+    """
+
+    feature_mean: Tensor
+    """(F,); features are standardised by it before the router sees them, 0 unless set."""
+
+    feature_deviation: Tensor
+    """(F,); 1 unless set."""
+
+    pairs: bool
+    """Whether it was trained on pairs, whose two texts `token_type_ids` tell apart. It warns, once,
+    where they are missing."""
+
+    def __init__(
+        self,
+        router_model_name: str,
+        expert_model_names: Sequence[str],
+        num_labels: int = 2,
+        *,
+        router_stem_layers: int = 0,
+        stem_pooling: str = "cls",
+        router_hidden_size: int = 256,
+        router_dropout: float = 0.1,
+        expert_layers: Sequence[int] = (),
+        expert_pooling: str = "cls",
+        label_names: Sequence[str] = (),
+        gate: str = "gumbel",
+        temperature: float = 1.0,
+        straight_through: bool = False,
+        mixing: str = "logits",
+        regression: bool = False,
+        shared_stem: bool = False,
+        models: Models | Path | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        places = models if isinstance(models, Models) else Models(Path(models) if models else None)
+        layers = tuple(expert_layers) or (0,) * len(expert_model_names)
+        if len(layers) != len(expert_model_names):
+            raise ModelError(
+                f"expert_layers has {len(layers)} values for {len(expert_model_names)} experts; "
+                "give one an expert"
+            )
+        stem = RouterStem(
+            router_model_name,
+            layers=router_stem_layers,
+            pooling=stem_pooling,
+            models=places,
+            seed=seed,
+        )
+        experts = [
+            BertExpert(
+                name,
+                num_labels,
+                layers=depth,
+                pooling=expert_pooling,
+                label_names=label_names,
+                models=places,
+                seed=seed,
+            )
+            for name, depth in zip(expert_model_names, layers, strict=True)
+        ]
+        if shared_stem:
+            after = len(layers_of(stem.encoder, router_model_name))
+            experts = [behind_stem(expert, after) for expert in experts]
+        router = MLPRouter(stem.width, len(experts), router_hidden_size, router_dropout)
+        generator = torch.Generator().manual_seed(seed)
+        router.load_state_dict(
+            initial_weights(stem.width, router_hidden_size, len(experts), generator)
+        )
+        self._assemble(stem, router, ExpertPool(experts), shared=shared_stem)
+        self._set_gate(gate, temperature, straight_through, mixing, regression)
+
+    @classmethod
+    def from_parts(
+        cls,
+        stem: nn.Module,
+        router: nn.Module,
+        experts: ExpertPool,
+        *,
+        feature_mean: Tensor | None = None,
+        feature_deviation: Tensor | None = None,
+        gate: str = "gumbel",
+        temperature: float = 1.0,
+        straight_through: bool = False,
+        mixing: str = "logits",
+        regression: bool = False,
+        shared_stem: bool = False,
+    ) -> GatedBertPool:
+        """A pool of modules that exist: `stem` gives (B, F), `router` takes it to (B, K).
+
+        With a shared stem it is a `RouterStem`, and each expert stands behind it (`behind_stem`).
+        """
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self._assemble(stem, router, experts, feature_mean, feature_deviation, shared=shared_stem)
+        self._set_gate(gate, temperature, straight_through, mixing, regression)
+        return self
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> GatedBertPool:
+        """The model in a folder that `mpc-router-export` wrote, in evaluation mode.
+
+        Raises:
+            CheckpointError: the folder holds no such model, or a damaged one.
+        """
+        # by name: what is saved is described in terms of this class, and no module imports in turn
+        loaded: GatedBertPool = import_module("mpc_router.model.description").load_pool(
+            Path(folder)
+        )
+        return loaded
+
+    def _assemble(
+        self,
+        stem: nn.Module,
+        router: nn.Module,
+        experts: ExpertPool,
+        mean: Tensor | None = None,
+        deviation: Tensor | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self.shared_stem = shared
+        self.pairs = False
+        self._warned = False
+        self.stem = stem
+        self.router = router
+        self.experts = experts
+        width = int(getattr(stem, "width", 1))
+        self.register_buffer("feature_mean", torch.zeros(width) if mean is None else mean)
+        self.register_buffer(
+            "feature_deviation", torch.ones(width) if deviation is None else deviation
+        )
+
+    def _set_gate(
+        self, gate: str, temperature: float, straight_through: bool, mixing: str, regression: bool
+    ) -> None:
+        if gate not in ("gumbel", "softmax"):
+            raise ValueError(f"gate is {gate!r}, allowed are gumbel, softmax")
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}, but must be above 0")
+        self.gate = gate
+        self.temperature = temperature
+        self.straight_through = straight_through
+        self.mixing = mixing
+        self.regression = regression
+
+    def look(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Seen:
+        """What the stem makes of tokens (B, T): the router's features, and what experts take."""
+        self._heed_segments(token_type_ids)
+        if self.shared_stem:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            states, features = self.stem.tokens(input_ids, mask, token_type_ids)  # type: ignore[operator]
+        else:
+            states, mask = input_ids, attention_mask  # type: ignore[assignment]
+            features = self.stem(input_ids, attention_mask, token_type_ids)
+        # a stem in bfloat16 is standardised in the buffers' precision
+        standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / (
+            self.feature_deviation
+        )
+        return Seen(standard, states, mask, token_type_ids)
+
+    def _heed_segments(self, token_type_ids: Tensor | None) -> None:
+        """Remember a training on pairs, and warn where their segments are missing."""
+        if token_type_ids is not None:
+            if self.training and not self.pairs:
+                self.pairs = bool(token_type_ids.any())
+            return
+        if not self.pairs or self._warned:
+            return
+        self._warned = True
+        if any(takes_segments(part) for part in self.modules() if hasattr(part, "config")):
+            warnings.warn(
+                "this pool was trained on pairs, but token_type_ids are missing, so that it cannot "
+                "tell the two texts apart: give those of tokenizer(first, second, "
+                "return_token_type_ids=True) as the third argument",
+                stacklevel=5,  # of `forward_inference`: the line that called it
+            )
+
+    def ask(self, seen: Seen) -> Tensor:
+        """Outputs (B, K, C): every expert on every example."""
+        outputs: Tensor = self.experts(seen.states, seen.attention_mask, seen.token_type_ids)
+        return outputs
+
+    def route_logits(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """The router's logits (B, K), before noise and temperature."""
+        logits: Tensor = self.router(self.look(input_ids, attention_mask, token_type_ids).features)
+        return logits
+
+    def gates(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Soft gates (B, K) of logits; a Gumbel gate in training is noisy, drawn unless given."""
+        if self.gate == "gumbel" and (self.training or noise is not None):
+            if noise is None:
+                noise = gumbel_noise(tuple(logits.shape)).to(logits)
+            return gumbel_gate(
+                logits, noise, self.temperature, straight_through=self.straight_through
+            )
+        return softmax_gate(logits, self.temperature)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions (B, C) and gates (B, K); all experts run, their outputs are mixed.
+
+        Predictions are logits (values for a regression). In training mode a Gumbel gate draws its
+        noise from the global state unless it is handed in (B, K).
+        """
+        seen = self.look(input_ids, attention_mask, token_type_ids)
+        gates = self.gates(self.router(seen.features), noise)
+        return mix(gates, self.ask(seen), self.mixing, regression=self.regression), gates
+
+    @torch.no_grad()
+    def forward_inference(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions (B, C) and the chosen experts (B,): the argmax of the logits, no noise.
+
+        Each expert runs once over the examples that chose it. Call `eval()` before, as for any
+        module: a module in training mode drops out.
+        """
+        seen = self.look(input_ids, attention_mask, token_type_ids)
+        chosen = self.router(seen.features).argmax(-1)
+        given = (seen.states, seen.attention_mask, seen.token_type_ids)
+        return self.experts.route(chosen, *given), chosen

@@ -1,0 +1,147 @@
+"""What a router is made of: the stem it looks through, the small network, and the gates.
+
+Letters: B examples of a batch, F features, H hidden units, K experts; `...` are lanes or nothing.
+Nothing here draws random numbers but modules in training mode and functions that take a generator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mpc_router.config.sections import ModelConfig
+from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
+from mpc_router.model.sources import Models
+
+
+class RouterStem(PooledEncoder):
+    """The cheap encoder that a router looks through: first layers and pooling, (B, F)."""
+
+    def __init__(
+        self,
+        model_name_or_encoder: str | nn.Module,
+        *,
+        layers: int = 0,
+        pooling: str = "cls",
+        models: Models | None = None,
+        seed: int = 0,
+    ) -> None:
+        encoder = model_name_or_encoder
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, layers, models or Models(), seed=seed)
+        super().__init__(encoder, pooling)
+
+    def tokens(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, F) of the last layer, and their summary, the features (B, F)."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        segments = {"token_type_ids": token_type_ids} if self._segments else {}
+        hidden: Tensor = self.encoder(input_ids, attention_mask=mask, **segments).last_hidden_state
+        return hidden, summarise(hidden, mask, self.pooling)
+
+
+class MLPRouter(nn.Module):
+    """Linear (F, H), ReLU, dropout, linear (H, K): features to the experts' logits."""
+
+    def __init__(
+        self, features: int, num_experts: int, hidden_size: int = 256, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}, but must lie in [0, 1)")
+        self.hidden = nn.Linear(features, hidden_size)
+        self.out = nn.Linear(hidden_size, num_experts)
+        self.dropout = dropout
+
+    def forward(self, features: Tensor, dropout_mask: Tensor | None = None) -> Tensor:
+        """Logits (B, K) of features (B, F).
+
+        `dropout_mask` (B, H) multiplies the hidden units and is already scaled by 1 / (1 - p).
+        Without one a module in training mode draws its own from the global state, and a module in
+        evaluation mode drops nothing: under `torch.func.vmap` hand masks in, or call `eval()`.
+        """
+        hidden = torch.relu(self.hidden(features))
+        if dropout_mask is not None:
+            hidden = hidden * dropout_mask
+        elif self.training and self.dropout:
+            hidden = nn.functional.dropout(hidden, self.dropout)
+        logits: Tensor = self.out(hidden)
+        return logits
+
+
+def initial_weights(
+    features: int, hidden_size: int, num_experts: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A fresh `MLPRouter`'s state dict, drawn from `generator` alone.
+
+    The distribution is that of `nn.Linear`: uniform within 1 / sqrt(inputs).
+    """
+    shapes = {"hidden": (hidden_size, features), "out": (num_experts, hidden_size)}
+    weights: dict[str, Tensor] = {}
+    for name, (rows, columns) in shapes.items():
+        bound = 1 / math.sqrt(columns)
+        for part, shape in (("weight", (rows, columns)), ("bias", (rows,))):
+            uniform = torch.rand(shape, generator=generator)
+            weights[f"{name}.{part}"] = (2 * uniform - 1) * bound
+    return weights
+
+
+def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
+    """Standard Gumbel draws -log(-log U), float32, finite."""
+    # -log U is exponential; drawing that directly loses nothing near U = 0 and 1
+    draws = torch.empty(shape).exponential_(generator=generator)
+    return -draws.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def softmax_gate(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """softmax(z / tau) over the last axis (..., K); a limit tau -> 0 is one-hot.
+
+    `temperature` is above 0, a number or a tensor that broadcasts against the logits.
+    """
+    # the largest logit is moved to 0 before the division, so no temperature overflows
+    shifted = logits - logits.amax(-1, keepdim=True).detach()
+    return torch.softmax(shifted / temperature, -1)
+
+
+def gumbel_gate(
+    logits: Tensor,
+    noise: Tensor,
+    temperature: float | Tensor = 1.0,
+    *,
+    straight_through: bool = False,
+) -> Tensor:
+    """softmax((z + G) / tau) over the last axis (..., K), the noise G handed in.
+
+    `logits` z are unnormalised log-probabilities: the argmax of z + G is distributed as softmax(z).
+    Straight-through: one-hot forward, the soft gate's gradient back.
+    Jang et al. 2017, arXiv:1611.01144.
+    """
+    soft = softmax_gate(logits + noise, temperature)
+    if not straight_through:
+        return soft
+    hard = one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+    return hard + (soft - soft.detach())  # in this order the forward value is exactly one-hot
+
+
+def one_hot(routes: Tensor, num_experts: int) -> Tensor:
+    """The hard gate (..., K) of routes (...), as booleans; works under `torch.func.vmap`."""
+    return routes.unsqueeze(-1) == torch.arange(num_experts, device=routes.device)
+
+
+def temperature_at(model: ModelConfig, step: int, steps: int) -> float:
+    """The temperature of a configuration in step 0..steps - 1; an end of 0 keeps it constant.
+
+    linear:       start + (end - start) t,      t = step / (steps - 1)
+    exponential:  start^(1 - t) end^t
+    """
+    start, end = model.temperature, model.temperature_end or model.temperature
+    share = min(1.0, step / (steps - 1)) if steps > 1 else 0.0
+    if model.temperature_schedule == "linear":
+        return start + (end - start) * share
+    return float(start ** (1 - share) * end**share)

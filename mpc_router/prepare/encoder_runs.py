@@ -1,0 +1,233 @@
+"""One encoder over the splits: its training if its recipe has any, then its outputs and features.
+
+Both are kept in the cache under the recipe's key, so that a pool that shares an expert with another
+finds it there. Letters: N examples, C outputs, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from mpc_router import cache as caching
+from mpc_router.data.tokens import Tokens, batch_count
+from mpc_router.model.encoders import load_config
+from mpc_router.model.experts import BertExpert, names_labels
+from mpc_router.model.sources import ModelError, Models
+from mpc_router.prepare import label_order
+from mpc_router.prepare.finetune import fine_tune, predict
+from mpc_router.prepare.recipes import Recipe
+from mpc_router.progress import shown
+from mpc_router.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from mpc_router.progress import Progress
+
+VERSION: Final = 1
+"""Raised when the same weights would give other outputs."""
+
+BATCH: Final = 64
+"""Examples of a pass at a time; results do not depend on it beyond rounding."""
+
+WINDOW: Final = 256 * BATCH
+"""Examples whose outputs and features are in memory at a time; batches do not reach across."""
+
+WEIGHTS_FILE: Final = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A tokenised split and the fingerprint of its rows."""
+
+    tokens: Tokens
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where encoders are trained and asked: the same for all of a pool."""
+
+    task: str
+    splits: Mapping[str, Split]
+    models: Models
+    cache: Path
+    tokenizer: str
+    """Hash of the tokenizer and the length kept."""
+
+    device: str
+    progress: Progress
+
+    def outputs(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
+        """(N, C) of each split, memory-mapped; `who` is said in the progress's label."""
+        return {split: caching.load(at, "outputs") for split, at in self._ask(recipe, who).items()}
+
+    def features(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
+        """(N, F) of each split, memory-mapped: the pooled hidden states."""
+        return {split: caching.load(at, "features") for split, at in self._ask(recipe, who).items()}
+
+    def features_file(self, recipe: Recipe, split: str) -> Path:
+        """Where the features of a split lie, once they were asked for."""
+        return self._place(recipe, self.splits[split]) / "features.npy"
+
+    def _ask(self, recipe: Recipe, who: str) -> dict[str, Path]:
+        """The cache's entry of each split, made where it is not there."""
+        places = {name: self._place(recipe, split) for name, split in self.splits.items()}
+        missing = [name for name, place in places.items() if caching.description(place) is None]
+        if not missing:
+            return places
+        expert = load_trained(recipe, self, who)
+        total = sum(batch_count(len(self.splits[name].tokens), BATCH) for name in missing)
+        self.progress.start(f"{who}: outputs", total)
+        for name in missing:
+            caching.entry(places[name], lambda fresh, name=name: self._run(expert, fresh, name))  # type: ignore[misc]
+        self.progress.finish()
+        return places
+
+    def _place(self, recipe: Recipe, split: Split) -> Path:
+        name = caching.digest(VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
+        return self.cache / "passes" / name
+
+    def _run(self, expert: BertExpert, fresh: Path, name: str) -> dict[str, Any]:
+        """What the expert says of a split, written to the entry in the making as it comes."""
+        tokens = self.splits[name].tokens
+        outputs = caching.blank(fresh, "outputs", (len(tokens), expert.num_labels), np.float32)
+        features = caching.blank(fresh, "features", (len(tokens), expert.width), np.float32)
+        for start in range(0, len(tokens), WINDOW):
+            place = slice(start, start + WINDOW)
+            found = predict(
+                expert,
+                tokens.part(start, start + WINDOW),
+                batch_size=BATCH,
+                device=self.device,
+                progress=self.progress.advance,
+            )
+            if not all(np.isfinite(each).all() for each in found):
+                raise ModelError(
+                    f"expert {expert.name} gives NaN or infinite numbers on {name}; its weights "
+                    "are damaged, or its training diverged: lower expert_learning_rate"
+                )
+            outputs[place], features[place] = found
+        for array in (outputs, features):
+            array.flush()
+        return {"split": name, "expert": expert.name}
+
+
+def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
+    """The recipe's expert with its trained weights, from the cache or trained now and kept there.
+
+    An expert that comes with its head, where heads are kept, is as it comes; if the head does not
+    name its labels, their order is found on train.
+    """
+    task = TASKS[bench.task]
+    expert = _start(recipe, bench)
+    if expert.fine_tuned and not task.regression and not expert.labels_named:
+        order = _judged(recipe, bench, who, lambda: expert).taken
+        expert.label_order.copy_(torch.tensor(order))
+    if not recipe.epochs or expert.fine_tuned:
+        return expert.eval()
+    folder = bench.cache / "experts" / recipe.key
+    caching.entry(
+        folder,
+        lambda fresh: _train(expert, recipe, bench, task, fresh, who),
+        waiting=shown(bench.progress, f"{who}: waiting for another process that trains it"),
+    )
+    expert.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    return expert.eval()
+
+
+def found_order(recipe: Recipe, bench: Bench, who: str) -> tuple[int, ...] | None:
+    """The output for each class of a head that does not name its labels; None of any other."""
+    task = TASKS[bench.task]
+    if not recipe.keep_head or recipe.epochs or task.regression or _named(recipe, bench):
+        return None
+    return _judged(recipe, bench, who, lambda: _start(recipe, bench)).taken
+
+
+def head_note(
+    recipe: Recipe, bench: Bench, who: str, outputs: NDArray[np.float32] | None = None
+) -> str | None:
+    """What a reader must know of an expert that comes with its head: its labels, their order.
+
+    `outputs` are the expert's of train, where they are known; else it is asked about some rows.
+    """
+    task = TASKS[bench.task]
+    if not recipe.keep_head or recipe.epochs or task.regression:
+        return None
+    named = _named(recipe, bench)
+    if named and outputs is not None:
+        judgement = label_order.judge(outputs, bench.splits["train"].tokens.labels)
+    else:
+        judgement = _judged(recipe, bench, who, lambda: _start(recipe, bench))
+    return label_order.note(recipe.name, judgement, task.label_names, named=named)
+
+
+def _named(recipe: Recipe, bench: Bench) -> bool:
+    return names_labels(load_config(bench.models.resolve(recipe.name)).id2label)
+
+
+def _start(recipe: Recipe, bench: Bench) -> BertExpert:
+    """The recipe's expert before it is trained."""
+    task = TASKS[bench.task]
+    return BertExpert(
+        recipe.name,
+        task.outputs,
+        layers=recipe.layers,
+        pooling=recipe.pooling,
+        label_names=task.label_names,
+        models=bench.models,
+        seed=recipe.seed,
+        keep_head=recipe.keep_head,
+    )
+
+
+def _judged(
+    recipe: Recipe, bench: Bench, who: str, expert: Callable[[], BertExpert]
+) -> label_order.Judgement:
+    """How the expert's outputs, as they come, fit the labels of train."""
+    train = bench.splits["train"]
+    name = caching.digest(
+        label_order.VERSION,
+        [recipe.weights, recipe.layers, bench.task],
+        train.fingerprint,
+        bench.tokenizer,
+    )
+    with shown(bench.progress, f"{who}: the order of its labels"):
+        return label_order.judged(
+            bench.cache / "orders" / name, expert, train.tokens, device=bench.device
+        )
+
+
+def _train(
+    expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, fresh: Path, who: str
+) -> dict[str, Any]:
+    tokens = bench.splits["train"].tokens
+    bench.progress.start(
+        f"{who}: training", recipe.epochs * batch_count(len(tokens), recipe.batch_size)
+    )
+    fine_tune(
+        expert,
+        tokens,
+        task,
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        precision=recipe.precision,
+        weight_decay=recipe.weight_decay,
+        warmup=recipe.warmup,
+        device=bench.device,
+        progress=bench.progress.advance,
+    )
+    bench.progress.finish()
+    save_file(
+        {name: value.contiguous() for name, value in expert.state_dict().items()},
+        fresh / WEIGHTS_FILE,
+    )
+    return {"name": recipe.name, "layers": recipe.layers, "task": task.name}

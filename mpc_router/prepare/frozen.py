@@ -1,0 +1,311 @@
+"""What frozen experts and the stem say about every example: computed once, read by all trials.
+
+Letters: N examples, K experts, C outputs of an expert (classes, or 1 for a regression), F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router import cache as caching
+from mpc_router.config.trial import TrialConfig
+from mpc_router.costs import CostVector, from_json, to_json
+from mpc_router.data.sources import Examples, cut, read, split_fingerprints
+from mpc_router.data.tokens import tokenise
+from mpc_router.model.encoders import load_tokenizer
+from mpc_router.prepare.checks import check_device, check_inputs, headless
+from mpc_router.prepare.encoder_runs import WINDOW, Bench, Split, found_order, head_note
+from mpc_router.prepare.inputs import (
+    ExpertInfo,
+    Places,
+    SplitOutputs,
+    StemInfo,
+    notes_of,
+    split_notes,
+)
+from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.progress import Progress, Silence, shown
+from mpc_router.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from mpc_router.pricing.counts import Counted
+
+__all__ = [
+    "Prepared",
+    "check_inputs",
+    "open_prepared",
+    "prepare",
+]
+
+ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
+
+VERSION: Final = 4
+"""Raised when the same outputs would be described or stored differently."""
+
+LEAST_DEVIATION: Final = 1e-6
+"""A feature that varies less than this is left as it is: dividing would blow up rounding errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that trials with frozen experts train on."""
+
+    task: Task
+    splits: dict[str, SplitOutputs]
+    """`train`, `selection`, then the quoted splits."""
+
+    feature_mean: NDArray[np.float32]
+    """(F,) over train."""
+
+    feature_deviation: NDArray[np.float32]
+    """(F,) over train; 1 where a feature never varies."""
+
+    data_fingerprint: str
+    experts_id: str
+    """Names this set of trained experts: the same on every machine for one recipe and data."""
+
+    experts: tuple[ExpertInfo, ...]
+    stem: StemInfo
+    notes: tuple[str, ...]
+    """Sentences that a reader of the results must know."""
+
+    synthetic: bool
+    """The examples are the embedded sample's."""
+
+    split_notes: dict[str, str | None]
+    split_origin: dict[str, str]
+    """Split -> the source file's split that its rows come from."""
+
+    vectors: dict[str, CostVector] = field(default_factory=dict)
+    """What results are reported under, by name: the pool's constants, what was published, and what
+    is counted from the models."""
+
+    folder: Path
+    """What `open_prepared` opens."""
+
+    @property
+    def models_id(self) -> str:
+        """Names experts and stem together: what a trial's key holds of the models."""
+        return caching.digest(self.experts_id, self.stem.hash)
+
+
+def prepare(config: TrialConfig, places: Places, progress: Progress | None = None) -> Prepared:
+    """Everything a configuration's trials train on: made once, then only opened.
+
+    Reads and cuts the data, tokenises it, fine-tunes each expert alone (unless it comes tuned) and
+    asks experts and stem about every example. Safe for several processes at once. What was made
+    before loads no model.
+
+    Raises:
+        SourceError: the data are missing or bad.
+        ModelError: a model is missing or bad, or diverges.
+        ConfigError: cuda without a GPU.
+    """
+    check_device(config.training.device)
+    hears = progress or Silence()
+    files = read(config, places.source)
+    prints = split_fingerprints(config, files)
+    found = recipes(
+        config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
+    )
+    name = caching.digest(
+        VERSION,
+        prints,
+        found.experts_id,
+        [found.stem.key, found.stem_is_expert],
+        found.tokenizer,
+        places.source.kind == "sample",
+        [recipe.stand_in for recipe in (*found.experts, found.stem)],
+        [recipe.name for recipe in (*found.experts, found.stem)],
+        *_priced_by(config),
+    )
+    folder = places.cache / "outputs" / name
+
+    def make(fresh: Path) -> dict[str, Any]:
+        splits = cut(config, files)
+        bench = _bench(config, places, splits, prints, found, hears)
+        _write(fresh, bench, found)
+        described = _describe(config, places, splits, prints, found)
+        for info, (recipe, who) in zip(described["experts"], _called(found), strict=True):
+            info["label_order"] = found_order(recipe, bench, who)
+        described["notes"] += _head_notes(bench, found)
+        costs = _counted(config, bench)
+        described["notes"] += costs.notes
+        return described | {"vectors": to_json(config.vectors() | costs.vectors)}
+
+    waiting = shown(hears, "waiting for another process that prepares the same")
+    description = caching.entry(folder, make, waiting=waiting)
+    return _opened(folder, description)
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """What `prepare` left in its folder: memory-maps, loads no model.
+
+    Raises:
+        FileNotFoundError: nothing whole lies there; `prepare` makes it anew.
+    """
+    found = caching.description(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no whole outputs of experts; prepare them again")
+    return _opened(folder, found)
+
+
+def _opened(folder: Path, found: dict[str, Any]) -> Prepared:
+    splits = {
+        split: SplitOutputs(
+            split=split, **{name: caching.load(folder, f"{split}.{name}") for name in ARRAYS}
+        )
+        for split in found["splits"]
+    }
+    return Prepared(
+        task=TASKS[found["task"]],
+        splits=splits,
+        feature_mean=caching.load(folder, "feature_mean"),
+        feature_deviation=caching.load(folder, "feature_deviation"),
+        data_fingerprint=found["data_fingerprint"],
+        experts_id=found["experts_id"],
+        experts=tuple(ExpertInfo(**expert) for expert in found["experts"]),
+        stem=StemInfo(**found["stem"]),
+        notes=tuple(found["notes"]),
+        synthetic=found["synthetic"],
+        split_notes={split: each["note"] for split, each in found["splits"].items()},
+        split_origin={split: each["origin"] for split, each in found["splits"].items()},
+        vectors=from_json(found["vectors"]),
+        folder=folder,
+    )
+
+
+def _priced_by(config: TrialConfig) -> list[Any]:
+    """What decides the cost vectors and is in no recipe; not what a trial's key is made of."""
+    shared = config.model.shared_stem and config.training.experts == "joint"
+    return [to_json(config.vectors()), config.model.router_hidden_size, shared]
+
+
+def _counted(config: TrialConfig, bench: Bench) -> Counted:
+    from mpc_router.pricing.counts import counted
+
+    tokens = float(bench.splits["train"].tokens.lengths.mean())
+    return counted(config, bench.models, tokens=tokens)
+
+
+def _bench(
+    config: TrialConfig,
+    places: Places,
+    splits: dict[str, Examples],
+    prints: dict[str, str],
+    found: Recipes,
+    progress: Progress,
+) -> Bench:
+    tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
+    length = config.data.max_length
+    progress.start("tokens", len(splits))
+    tokenised = {}
+    for split, examples in splits.items():
+        tokens = tokenise(
+            examples, tokenizer, max_length=length, fingerprint=prints[split], cache=places.cache
+        )
+        tokenised[split] = Split(tokens=tokens, fingerprint=prints[split])
+        progress.advance()
+    progress.finish()
+    return Bench(
+        task=config.data.task,
+        splits=tokenised,
+        models=places.models,
+        cache=places.cache,
+        tokenizer=found.tokenizer,
+        device=config.training.device,
+        progress=progress,
+    )
+
+
+def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
+    """All arrays of `Prepared` into a folder."""
+    count = len(found.experts)
+    parts = [bench.outputs(recipe, who) for recipe, who in _called(found)]
+    features = bench.features(found.stem, f"stem: {found.stem.label}")
+    for name, split in bench.splits.items():
+        caching.share(bench.features_file(found.stem, name), fresh, f"{name}.features")
+        outputs = [part[name] for part in parts]
+        kept = caching.blank(
+            fresh, f"{name}.outputs", (len(split.tokens), count, outputs[0].shape[1]), np.float32
+        )
+        for number, output in enumerate(outputs):
+            kept[:, number] = output
+        kept.flush()
+        labels, example = split.tokens.labels, split.tokens.example
+        lengths: NDArray[Any] = split.tokens.lengths
+        arrays = {"labels": labels, "example": example, "tokens": lengths}
+        caching.save(fresh, {f"{name}.{kind}": array for kind, array in arrays.items()})
+    mean, deviation = moments(features["train"])
+    deviation[deviation < LEAST_DEVIATION] = 1.0
+    found_moments = {"feature_mean": mean, "feature_deviation": deviation}
+    caching.save(fresh, {name: value.astype(np.float32) for name, value in found_moments.items()})
+
+
+def _called(found: Recipes) -> list[tuple[Recipe, str]]:
+    """The experts' recipes, and what the progress calls each."""
+    count = len(found.experts)
+    return [
+        (recipe, f"expert {number} of {count}: {recipe.label}")
+        for number, recipe in enumerate(found.experts, 1)
+    ]
+
+
+def _head_notes(bench: Bench, found: Recipes) -> list[str]:
+    """What is to be said of the labels of experts that come with their heads."""
+    notes = [
+        head_note(recipe, bench, who, bench.outputs(recipe, who)["train"])
+        for recipe, who in _called(found)
+        if recipe.keep_head
+    ]
+    return list(dict.fromkeys(note for note in notes if note))
+
+
+def moments(
+    features: NDArray[np.float32], rows: int = WINDOW
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation (F,) of features (N, F), of which so many rows are read at a time."""
+    count = len(features)
+    parts = [features[start : start + rows] for start in range(0, count, rows)]
+    mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / count
+    square = sum(np.square(part - mean).sum(axis=0) for part in parts)
+    return mean, np.sqrt(square / count)
+
+
+def _describe(
+    config: TrialConfig,
+    places: Places,
+    splits: dict[str, Examples],
+    prints: dict[str, str],
+    found: Recipes,
+) -> dict[str, Any]:
+    notes = split_notes(config, splits)
+    return {
+        "task": config.data.task,
+        "splits": {
+            name: {"note": notes[name], "origin": examples.origin}
+            for name, examples in splits.items()
+        },
+        "data_fingerprint": caching.digest(prints),
+        "experts_id": found.experts_id,
+        "experts": [
+            asdict(
+                ExpertInfo(
+                    name=each.name, layers=each.layers, stand_in=each.stand_in, hash=each.key
+                )
+            )
+            for each in found.experts
+        ],
+        "stem": {
+            "name": found.stem.name,
+            "stand_in": found.stem.stand_in,
+            "hash": found.stem.key,
+        },
+        "notes": notes_of(config, headless=headless(config, places.models)),
+        "synthetic": places.source.kind == "sample",
+    }

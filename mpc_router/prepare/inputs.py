@@ -1,0 +1,120 @@
+"""What a trial is given: experts, stem, splits of outputs, and notes about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.config.trial import TrialConfig
+from mpc_router.data.sources import Examples, Source
+from mpc_router.model.sources import Models
+from mpc_router.tasks import TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where data and models come from, and where what is made of them is kept."""
+
+    source: Source
+    models: Models
+    cache: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOutputs:
+    """A split as a router in training sees it. Arrays are memory-mapped and read-only."""
+
+    split: str
+
+    features: NDArray[np.float32]
+    """(N, F) the stem's, as they are: not standardised."""
+
+    outputs: NDArray[np.float32]
+    """(N, K, C) every expert's logits, or its value."""
+
+    labels: NDArray[np.float64]
+    """(N,) class number or value."""
+
+    example: NDArray[np.int64]
+    """(N,) row number in the source file."""
+
+    tokens: NDArray[np.int64]
+    """(N,) length of each example."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertInfo:
+    """One expert of the pool."""
+
+    name: str
+    layers: int
+    """Encoder layers kept; 0 is all of them."""
+
+    stand_in: str | None
+    """What stood in for the named model, if anything did."""
+
+    hash: str
+    """Names the trained weights: their content or the recipe they come from."""
+
+    label_order: tuple[int, ...] | None = None
+    """The output that stands for each class, where a head that comes fine-tuned does not say so
+    and it was found on train."""
+
+    def __post_init__(self) -> None:
+        if self.label_order is not None:
+            object.__setattr__(self, "label_order", tuple(self.label_order))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemInfo:
+    """The encoder that the router looks through."""
+
+    name: str
+    stand_in: str | None
+    hash: str
+
+
+def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
+    """Sentences about experts that no field of `Prepared` says.
+
+    `headless` names the experts that were to come fine-tuned and came without a head.
+    """
+    if not config.model.expert_fine_tuned:
+        return []
+    notes = [
+        "The experts come fine-tuned and have seen all of train, where they look better than "
+        "they are: selection is a fixed half of validation, the other half is quoted."
+    ]
+    if headless:
+        notes.append(
+            f"{' and '.join(headless)} did not come fine-tuned, without a head for the task: "
+            f"trained here on all of train (expert_seed {config.training.expert_seed}), "
+            "for one seed alone."
+        )
+    return notes
+
+
+def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str, str | None]:
+    """What is particular about each split; None where nothing is."""
+    tuned, data = bool(config.model.expert_fine_tuned), config.data
+    notes: dict[str, list[str]] = {split: [] for split in splits}
+    notes["train"].append("experts were trained on these rows and look better here than on others")
+    if tuned:
+        notes["selection"].append("a fixed half of validation, by a hash of the row")
+        notes["validation"].append("the half of validation that is not selection")
+    else:
+        notes["selection"].append("a tenth of train, by a hash of the row, seen by no expert")
+    for missing in set(TASKS[data.task].quoted) - set(splits):
+        notes["validation"].append(f"the data hold no {missing}")
+    for split in splits:
+        limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)
+        if limit and limit == len(splits[split]):
+            notes[split].append(f"limited to {limit} rows, chosen by a hash of the row")
+    return {split: "; ".join(each) or None for split, each in notes.items()}

@@ -1,0 +1,387 @@
+"""What joint training needs: tokens of every split, and how stem and experts begin.
+
+The joint counterpart of `frozen.Prepared`: made once, then only opened. Nothing is trained here
+but the experts that are to start fine-tuned. Letters: N examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router import cache as caching
+from mpc_router.config.trial import ConfigError, TrialConfig
+from mpc_router.costs import CostVector, from_json, to_json
+from mpc_router.data.sources import Examples, cut, read, split_fingerprints
+from mpc_router.data.tokens import Tokens, open_tokens, tokenise, tokens_folder
+from mpc_router.model.encoders import load_tokenizer
+from mpc_router.model.shared_stem import check_layers, check_shared_stem
+from mpc_router.model.sources import Models
+from mpc_router.prepare.checks import check_device, check_inputs, headless
+from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
+from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
+from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
+from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.progress import Progress, Silence, shown
+from mpc_router.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from mpc_router.pricing.counts import Counted
+
+__all__ = ["JointInputs", "SplitTokens", "check_joint", "open_joint", "prepare_joint"]
+
+VERSION: Final = 1
+"""Raised when the same inputs would be described or stored differently."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitTokens:
+    """A split as encoders in training see it. Memory-mapped and read-only."""
+
+    split: str
+    content: Tokens
+    fingerprint: str
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """(N,) class number or value."""
+        return self.content.labels
+
+    @property
+    def example(self) -> NDArray[np.int64]:
+        """(N,) row number in the source file."""
+        return self.content.example
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """(N,) length of each example."""
+        return self.content.lengths
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointInputs:
+    """Everything that a trial with joint experts trains on."""
+
+    task: Task
+    splits: dict[str, SplitTokens]
+    """`train`, `selection`, then the quoted splits."""
+
+    data_fingerprint: str
+    experts_id: str
+    """Names the experts that training starts from."""
+
+    experts: tuple[ExpertInfo, ...]
+    stem: StemInfo
+    notes: tuple[str, ...]
+    synthetic: bool
+    split_notes: dict[str, str | None]
+    split_origin: dict[str, str]
+    vectors: dict[str, CostVector]
+    """The cost vectors that results are reported under."""
+
+    expert_recipes: tuple[Recipe, ...]
+    stem_recipe: Recipe
+    tokenizer: str
+    """Hash of the tokenizer and the length kept."""
+
+    models: Models
+    frozen: Prepared | None
+    """Outputs of the frozen experts, for a router that begins supervised."""
+
+    folder: Path
+    """What `open_joint` opens."""
+
+    @property
+    def models_id(self) -> str:
+        """Names experts and stem together: what a trial's key holds of the models."""
+        return caching.digest(self.experts_id, self.stem.hash)
+
+    def bench(self, device: str, progress: Progress | None = None) -> Bench:
+        """Where the experts' starting weights are found."""
+        return Bench(
+            task=self.task.name,
+            splits={
+                name: Split(tokens=split.content, fingerprint=split.fingerprint)
+                for name, split in self.splits.items()
+            },
+            models=self.models,
+            cache=self.folder.parent.parent,
+            tokenizer=self.tokenizer,
+            device=device,
+            progress=progress or Silence(),
+        )
+
+
+def starts_fine_tuned(config: TrialConfig) -> bool:
+    """Whether each expert is fine-tuned alone before.
+
+    A supervised router is made for the outputs of such experts, so it begins beside them.
+    """
+    training = config.training
+    return training.expert_start == "fine_tuned" or training.router == "supervised"
+
+
+def check_joint(config: TrialConfig, places: Places) -> None:
+    """Find everything that can be known to be wrong before joint training; trains nothing.
+
+    Raises:
+        SourceError, ModelError, ConfigError: as `checks.check_inputs`; and a stem that cannot be
+            shared, or is an expert.
+    """
+    check_inputs(config, places)
+    _check_stem(config, places.models)
+
+
+def _check_stem(config: TrialConfig, models: Models) -> None:
+    if config.model.stem == "expert":
+        raise ConfigError(
+            "stem=expert goes with frozen experts alone: where all trains, the router and the "
+            "cheapest expert would pull at one encoder; set stem=model"
+        )
+    model = config.model
+    if model.shared_stem:
+        check_shared_stem(config, models, fine_tuned=starts_fine_tuned(config))
+    if config.training.trainable.startswith("last_"):
+        for name in sorted({model.router_model_name, *model.expert_model_names}):
+            check_layers(name, models)
+
+
+def prepare_joint(
+    config: TrialConfig, places: Places, progress: Progress | None = None
+) -> JointInputs:
+    """Everything that trials of a configuration with joint experts start from.
+
+    Reads, cuts and tokenises the data; experts that start fine-tuned are fine-tuned unless they
+    were before. With a supervised router the frozen experts' outputs are prepared too. Safe for
+    several processes at once.
+
+    Raises:
+        SourceError: the data are missing or bad.
+        ModelError: a model is missing or bad, diverges, or its stem cannot be shared.
+        ConfigError: cuda without a GPU, or a stem that is an expert.
+    """
+    check_device(config.training.device)
+    _check_stem(config, places.models)
+    hears = progress or Silence()
+    frozen = None
+    if config.training.router == "supervised":
+        frozen = prepare(_frozen(config), places, progress)
+    files = read(config, places.source)
+    prints = split_fingerprints(config, files)
+    found = recipes(
+        config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
+    )
+    begin = _beginnings(config, found)
+    name = caching.digest(
+        VERSION,
+        prints,
+        [asdict(recipe) for recipe in (*begin, found.stem)],
+        found.tokenizer,
+        [config.model.shared_stem, config.model.router_hidden_size],
+        to_json(config.vectors()),
+        places.source.kind == "sample",
+        str(_absolute(places.models)),
+        str(frozen.folder) if frozen else "",
+    )
+    folder = places.cache / "joint" / name
+
+    def make(_: Path) -> dict[str, Any]:
+        splits = cut(config, files)
+        kept = _tokenised(config, places, splits, prints, hears)
+        described = _describe(config, places, splits, prints, found, begin)
+        described["splits"] = {
+            split: each | kept[split] for split, each in described["splits"].items()
+        }
+        costs = _counted(config, places, kept)
+        described["notes"] += costs.notes
+        described["vectors"] = to_json(config.vectors() | costs.vectors)
+        described["frozen"] = str(frozen.folder) if frozen else None
+        _make_ready(_opened(folder, described), described, config.training.device, progress)
+        return described
+
+    waiting = shown(hears, "waiting for another process that prepares the same")
+    found_entry = caching.entry(folder, make, waiting=waiting)
+    if not all(_is_whole(places.cache, each) for each in found_entry["splits"].values()):
+        _tokenised(config, places, cut(config, files), prints, hears)
+    return _opened(folder, found_entry)
+
+
+def _is_whole(cache: Path, split: dict[str, Any]) -> bool:
+    return caching.description(cache / split["tokens"]) is not None
+
+
+def _make_ready(
+    inputs: JointInputs, described: dict[str, Any], device: str, progress: Progress | None
+) -> None:
+    """Has experts trained that are to start so, and adds what is found of heads that come along."""
+    bench, count = inputs.bench(device, progress), len(inputs.expert_recipes)
+    notes: list[str | None] = []
+    for number, recipe in enumerate(inputs.expert_recipes):
+        who = f"expert {number + 1} of {count}: {recipe.label}"
+        if recipe.epochs:
+            load_trained(recipe, bench, who)
+        notes.append(head_note(recipe, bench, who))
+        described["experts"][number]["label_order"] = found_order(recipe, bench, who)
+    described["notes"] += list(dict.fromkeys(note for note in notes if note))
+
+
+def open_joint(folder: Path) -> JointInputs:
+    """What `prepare_joint` left in its folder: memory-maps, loads no model.
+
+    Raises:
+        FileNotFoundError: nothing whole lies there; `prepare_joint` makes it anew.
+    """
+    found = caching.description(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no whole inputs; prepare them again")
+    return _opened(folder, found)
+
+
+def _absolute(models: Models) -> Path | None:
+    """`--models`: the inputs are opened in processes of other working folders too."""
+    return models.folder.absolute() if models.folder else None
+
+
+def _frozen(config: TrialConfig) -> TrialConfig:
+    """The configuration of the supervised router before all trains."""
+    training = dataclasses.replace(
+        config.training, experts="frozen", epochs=config.training.router_epochs
+    )
+    model = dataclasses.replace(config.model, shared_stem=False)
+    return dataclasses.replace(config, training=training, model=model)
+
+
+def _beginnings(config: TrialConfig, found: Recipes) -> tuple[Recipe, ...]:
+    """What each expert is before joint training: trained, or as its checkpoint comes."""
+    if starts_fine_tuned(config):
+        return found.experts
+    return tuple(
+        dataclasses.replace(
+            recipe,
+            keep_head=False,
+            trained_on="",
+            tokenizer="",
+            epochs=0,
+            learning_rate=0.0,
+            batch_size=0,
+            seed=0,  # what a checkpoint lacks is drawn from the trial's seed
+        )
+        if recipe.epochs
+        else recipe
+        for recipe in found.experts
+    )
+
+
+def _tokenised(
+    config: TrialConfig,
+    places: Places,
+    splits: dict[str, Examples],
+    prints: dict[str, str],
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Where each split's tokens lie in the cache."""
+    tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
+    length = min(config.data.max_length, tokenizer.model_max_length)
+    progress.start("tokens", len(splits))
+    kept = {}
+    for split, examples in splits.items():
+        tokens = tokenise(
+            examples, tokenizer, max_length=length, fingerprint=prints[split], cache=places.cache
+        )
+        folder = tokens_folder(
+            tokenizer,
+            max_length=length,
+            fingerprint=prints[split],
+            split=split,
+            cache=places.cache,
+        )
+        kept[split] = {
+            "tokens": str(folder.relative_to(places.cache)),
+            "pad": tokens.pad,
+            "fingerprint": prints[split],
+            "mean_tokens": float(tokens.lengths.mean()),
+        }
+        progress.advance()
+    progress.finish()
+    return kept
+
+
+def _counted(config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]]) -> Counted:
+    """The cost vectors that are counted from its models."""
+    from mpc_router.pricing.counts import counted
+
+    return counted(config, places.models, tokens=kept["train"]["mean_tokens"])
+
+
+def _describe(
+    config: TrialConfig,
+    places: Places,
+    splits: dict[str, Examples],
+    prints: dict[str, str],
+    found: Recipes,
+    begin: tuple[Recipe, ...],
+) -> dict[str, Any]:
+    notes = split_notes(config, splits)
+    infos = [
+        ExpertInfo(name=each.name, layers=each.layers, stand_in=each.stand_in, hash=each.key)
+        for each in begin
+    ]
+    stem = StemInfo(name=found.stem.name, stand_in=found.stem.stand_in, hash=found.stem.key)
+    return {
+        "task": config.data.task,
+        "splits": {
+            name: {"note": notes[name], "origin": examples.origin}
+            for name, examples in splits.items()
+        },
+        "data_fingerprint": caching.digest(prints),
+        "experts_id": caching.digest("joint experts", [recipe.key for recipe in begin]),
+        "experts": [asdict(info) for info in infos],
+        "stem": asdict(stem),
+        "expert_recipes": [asdict(recipe) for recipe in begin],
+        "stem_recipe": asdict(found.stem),
+        "tokenizer": found.tokenizer,
+        "models": str(_absolute(places.models)) if places.models.folder else None,
+        "notes": notes_of(config, headless=headless(config, places.models)),
+        "synthetic": places.source.kind == "sample",
+    }
+
+
+def _opened(folder: Path, found: dict[str, Any]) -> JointInputs:
+    cache = folder.parent.parent
+    splits = {}
+    for split, each in found["splits"].items():
+        at = cache / each["tokens"]
+        if not _is_whole(cache, each):
+            raise FileNotFoundError(f"{at} holds no whole tokens; prepare them again")
+        splits[split] = SplitTokens(
+            split=split,
+            content=open_tokens(at, pad=int(each["pad"])),
+            fingerprint=each["fingerprint"],
+        )
+    return JointInputs(
+        task=TASKS[found["task"]],
+        splits=splits,
+        data_fingerprint=found["data_fingerprint"],
+        experts_id=found["experts_id"],
+        experts=tuple(ExpertInfo(**expert) for expert in found["experts"]),
+        stem=StemInfo(**found["stem"]),
+        notes=tuple(found["notes"]),
+        synthetic=found["synthetic"],
+        split_notes={split: each["note"] for split, each in found["splits"].items()},
+        split_origin={split: each["origin"] for split, each in found["splits"].items()},
+        vectors=from_json(found["vectors"]),
+        expert_recipes=tuple(Recipe(**recipe) for recipe in found["expert_recipes"]),
+        stem_recipe=Recipe(**found["stem_recipe"]),
+        tokenizer=found["tokenizer"],
+        models=Models(Path(found["models"]) if found["models"] else None),
+        frozen=open_prepared(Path(found["frozen"])) if found["frozen"] else None,
+        folder=folder,
+    )

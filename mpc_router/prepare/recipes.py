@@ -1,0 +1,335 @@
+"""How each expert and the stem come about, and their names in the cache: known before training.
+
+A recipe's key is a hash of all that decides the weights: the model's files, depth, pooling, the
+rows trained on and the settings of training. It holds no path, no device and no number of threads,
+so that trials have the same keys on every machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mpc_router.cache import digest, write_json
+from mpc_router.config.trial import TrialConfig
+from mpc_router.messages import quoted
+from mpc_router.model.sources import (
+    CONFIG_FILE,
+    SAMPLE_PREFIX,
+    SENTENCEPIECE_FILES,
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    ModelError,
+    Models,
+    Resolved,
+    unreachable,
+    whatever_is_raised,
+)
+from mpc_router.tasks import TASKS
+
+VERSION: Final = 1
+"""Raised when the same recipe would give other weights."""
+
+TOKENIZER_PARTS: Final = (
+    *TOKENIZER_FILES,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One encoder with its head: where it starts and how it is trained."""
+
+    name: str
+    layers: int
+    pooling: str
+    weights: str
+    """Hash of the files it starts from."""
+
+    stand_in: str | None
+
+    seed: int
+
+    keep_head: bool = False
+    """A head that the checkpoint comes with is kept, and with it the model: nothing is trained."""
+
+    task: str = ""
+    trained_on: str = ""
+    """Fingerprint of the rows trained on, or that the order of a kept head's labels is found on."""
+
+    tokenizer: str = ""
+    """Hash of the tokenizer's files and the length kept."""
+
+    epochs: int = 0
+    """0: nothing is trained, and nothing of the settings below counts."""
+
+    learning_rate: float = 0.0
+    batch_size: int = 0
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    precision: str = "auto"
+
+    @property
+    def key(self) -> str:
+        """Hex digits of everything but words for people."""
+        return digest("recipe", VERSION, {**asdict(self), "name": "", "stand_in": ""})
+
+    @property
+    def label(self) -> str:
+        """What people read: the model and its depth."""
+        short = self.name.rpartition("/")[2]
+        return f"{short}, {self.layers} layers" if self.layers else short
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """The pool's experts, cheapest first, and the stem."""
+
+    experts: tuple[Recipe, ...]
+    stem: Recipe
+    stem_is_expert: bool
+    """The stem is the cheapest expert itself."""
+
+    tokenizer: str
+
+    @property
+    def experts_id(self) -> str:
+        """Names this set of trained experts."""
+        return digest("experts", [recipe.key for recipe in self.experts])
+
+
+def recipes(
+    config: TrialConfig, models: Models, *, trained_on: str, memory: Path | None = None
+) -> Recipes:
+    """The recipes of a configuration; `trained_on` is the fingerprint of train.
+
+    `memory` is a folder that remembers hashes of large files by their size and time.
+
+    Raises:
+        ModelError: a model that cannot be found, or has no weights.
+    """
+    model = config.model
+    tokenizer = digest(_tokenizer_hash(model.tokenizer_model_name, models), config.data.max_length)
+
+    def start(name: str, layers: int, pooling: str) -> Recipe:
+        """A recipe that trains nothing yet."""
+        found = models.resolve(name)
+        return Recipe(
+            name=name,
+            layers=layers,
+            pooling=pooling,
+            weights=_model_hash(found, memory),
+            stand_in=found.stand_in,
+            # the sample's encoders start from random weights
+            seed=config.training.expert_seed if found.kind == "sample" else 0,
+        )
+
+    experts = tuple(
+        _trained(
+            start(name, layers, model.expert_pooling),
+            config,
+            models,
+            trained_on=trained_on,
+            tokenizer=tokenizer,
+        )
+        for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
+    )
+    if model.stem == "expert":
+        return Recipes(experts=experts, stem=experts[0], stem_is_expert=True, tokenizer=tokenizer)
+    stem = start(model.router_model_name, model.router_stem_layers, model.stem_pooling)
+    return Recipes(experts=experts, stem=stem, stem_is_expert=False, tokenizer=tokenizer)
+
+
+def _trained(
+    recipe: Recipe, config: TrialConfig, models: Models, *, trained_on: str, tokenizer: str
+) -> Recipe:
+    """The recipe of an expert: the sample's own training for its models, else the configuration's.
+
+    Settings of the configuration that say something win over the sample's. An expert that comes
+    with its head keeps it, and nothing of a training that never happens is in its key.
+    """
+    if config.model.expert_fine_tuned and not recipe.name.startswith(SAMPLE_PREFIX):
+        from mpc_router.model.encoders import load_config
+        from mpc_router.model.experts import comes_with_head, names_labels
+
+        shape = load_config(models.resolve(recipe.name))
+        if comes_with_head(shape, recipe.layers):
+            kept = dataclasses.replace(recipe, keep_head=True, task=config.data.task)
+            if TASKS[config.data.task].regression or names_labels(shape.id2label):
+                return kept
+            # the order of its labels is found on train, so train decides what it says
+            return dataclasses.replace(kept, trained_on=trained_on, tokenizer=tokenizer)
+    given = config.training
+    trained = dataclasses.replace(
+        recipe,
+        keep_head=bool(config.model.expert_fine_tuned),
+        task=config.data.task,
+        trained_on=trained_on,
+        tokenizer=tokenizer,
+        epochs=given.expert_epochs,
+        learning_rate=given.expert_learning_rate,
+        batch_size=given.expert_batch_size,
+        seed=given.expert_seed,
+        precision=given.precision,
+    )
+    if recipe.name.startswith(SAMPLE_PREFIX):
+        from mpc_router.sample.encoders import RECIPES
+
+        own = RECIPES.get(recipe.name)
+        if own is not None:
+            trained = dataclasses.replace(
+                trained,
+                epochs=given.expert_epochs or own.epochs,
+                learning_rate=given.expert_learning_rate or own.learning_rate,
+                batch_size=given.expert_batch_size or own.batch_size,
+                weight_decay=own.weight_decay,
+                warmup=own.warmup,
+                precision=own.precision if given.precision == "auto" else given.precision,
+            )
+    if not trained.epochs or not trained.learning_rate:
+        raise ModelError(
+            f"expert {recipe.name} has no recipe of its own; set expert_epochs and "
+            "expert_learning_rate"
+        )
+    return trained
+
+
+def _tokenizer_hash(name: str, models: Models) -> str:
+    if name.startswith(SAMPLE_PREFIX):
+        return _sample_hash()
+    found = models.resolve(name)
+    from mpc_router.model.reading import check_tokenizer_files
+
+    patterns = (*TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
+    folder = _hub_folder(found.name, patterns) if found.kind == "hub" else None
+    folder = folder or Path(found.path_or_name)
+    check_tokenizer_files(folder)
+    files = [folder / file for file in TOKENIZER_PARTS if (folder / file).is_file()]
+    if not any(file.name in TOKENIZER_FILES for file in files):
+        # SentencePiece's files count only where they are what is read
+        files += [folder / file for file in SENTENCEPIECE_FILES if (folder / file).is_file()]
+    return digest([[file.name, _file_hash(file, None)] for file in files])
+
+
+def _model_hash(found: Resolved, memory: Path | None) -> str:
+    """Of a model's configuration and weights."""
+    if found.kind == "sample":
+        return _sample_hash(found.name)
+    weights = weight_files(found)
+    config = weights[0].parent / CONFIG_FILE
+    # weights alone, not the files' names: the same tensors may lie under another name elsewhere
+    return digest(_file_hash(config, None), [_file_hash(each, memory) for each in weights])
+
+
+def weight_files(found: Resolved) -> list[Path]:
+    """The files that a model's weights are read from, in its own folder; none for the sample's.
+
+    Raises:
+        ModelError: there is no configuration, no weights, or a part of them is missing.
+    """
+    if found.kind == "sample":
+        return []
+    folder = _hub_model(found.name) if found.kind == "hub" else Path(found.path_or_name)
+    weights = _weights(folder)
+    if not (folder / CONFIG_FILE).is_file() or not weights:
+        raise ModelError(
+            f"{folder} holds no {CONFIG_FILE} or no weights (looked for "
+            f"{', '.join(WEIGHT_FILES)}); copy them there or name another model"
+        )
+    return weights
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The weight files that transformers would read: one, or an index's parts; empty if none."""
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if path.is_file():
+            return _parts(path) if name.endswith(".index.json") else [path]
+    return []
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, all of them beside it."""
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        parts = [index.parent / str(part) for part in sorted(set(named))]
+        lost = [part for part in parts if part.parent != index.parent or not part.is_file()]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise ModelError(f"{index} is no index of weights; copy or download it again") from error
+    if lost:
+        raise ModelError(
+            f"{index} names {quoted(lost[0].name)[1:-1]}, which is not there; copy it there"
+        )
+    return parts
+
+
+def _hub_model(name: str) -> Path:
+    """A model's folder in the hub's cache: safetensors, or torch's own files where it has none."""
+    folder = _hub_folder(name, (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"))
+    if _weights(folder):
+        return folder
+    return _hub_folder(name, (CONFIG_FILE, "pytorch_model*.bin", "pytorch_model.bin.index.json"))
+
+
+def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with whatever_is_raised(lambda reason: unreachable(name, reason)):
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+
+
+def _sample_hash(name: str = "") -> str:
+    """Of the sample's words, and the shape of the encoder `name`."""
+    from mpc_router.sample import examples, language
+    from mpc_router.sample.encoders import ENCODERS
+
+    if not name:
+        return digest("sample", examples.VERSION, list(language.words()))
+    if name not in ENCODERS:
+        names = ", ".join(ENCODERS)
+        raise ModelError(f"the sample has no model {name!r}, allowed are {names}")
+    return digest("sample", examples.VERSION, name, asdict(ENCODERS[name]))
+
+
+def _file_hash(path: Path, memory: Path | None) -> str:
+    """sha256 of a file's bytes; remembered, as weights are large, while size and time stay."""
+    if memory is None:
+        return _sha256(path)
+    state = path.stat()
+    stamp = [state.st_size, state.st_mtime_ns]
+    note = memory / f"{digest(str(path.resolve()))}.json"
+    known = _noted(note)
+    if known.get("stamp") == stamp:
+        return str(known["sha256"])
+    found = _sha256(path)
+    memory.mkdir(parents=True, exist_ok=True)
+    fresh = note.with_name(f".{note.name}.{os.getpid()}")
+    write_json(fresh, {"stamp": stamp, "sha256": found})
+    os.replace(fresh, note)
+    return found
+
+
+def _noted(note: Path) -> Mapping[str, Any]:
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and "sha256" in known else {}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); make it readable, or name another model"
+        ) from error

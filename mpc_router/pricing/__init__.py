@@ -1,0 +1,1 @@
+"""Costs of experts: counted, measured, and latency."""

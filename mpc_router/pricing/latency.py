@@ -1,0 +1,346 @@
+"""How long an example takes on this machine: every expert, and stem with router, timed alike.
+
+Letters: B examples of a batch, N examples, K experts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mpc_router.cache import write_json
+from mpc_router.config.trial import TrialConfig
+from mpc_router.data.tokens import Tokens, gather
+from mpc_router.model.gated_pool import GatedBertPool, Seen
+from mpc_router.pricing.measured_file import FORMAT
+from mpc_router.progress import Progress, Silence
+
+EXAMPLES: Final = 64
+"""Examples timed in a round unless told."""
+
+MEMORY: Final = (
+    "weights, and the most that was allocated at once while the longest batch ran "
+    "(CPU: torch.profiler; CUDA: torch.cuda.max_memory_allocated)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What one example took of one part of the pool."""
+
+    seconds: float
+    """Median over the rounds of the mean over examples."""
+
+    quartiles: tuple[float, float]
+    """First and third, over the rounds."""
+
+    memory: int
+    """Bytes, see `MEMORY`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """A measurement: what, on what, and how."""
+
+    experts: tuple[Timing, ...]
+    """(K,)"""
+
+    router: Timing
+    """Stem and MLP."""
+
+    repeats: int
+    examples: int
+    batch_size: int
+    mean_tokens: float
+    """Of the examples timed."""
+
+    longest: int
+    """Tokens of the longest of them."""
+
+    device: str
+    threads: int
+    machine: str
+    torch_version: str
+    date: str
+    """When it ended, ISO, UTC."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the pool that is timed as one."""
+
+    modules: tuple[nn.Module, ...]
+    run: Callable[[int], Any]
+    """Runs the batch of that number."""
+
+
+def measure_latency(
+    pool: GatedBertPool,
+    tokens: Tokens,
+    *,
+    repeats: int = 5,
+    examples: int = EXAMPLES,
+    batch_size: int = 1,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Latency:
+    """Seconds an example, and memory, of every expert and of stem with router.
+
+    At most `examples` of `tokens` are taken, evenly over their lengths, so that these are
+    distributed as the split's. After a round that is not counted, `repeats` rounds run every part
+    over all of them, each round in another order, so that other work on the machine meets all
+    alike. The pool stays on `device`, in the mode it was in; `threads` (None: as they are) are put
+    back.
+
+    Raises:
+        ValueError: no example, or fewer than one of anything.
+    """
+    counts = {"repeats": repeats, "examples": examples, "batch_size": batch_size}
+    if threads is not None:
+        counts["threads"] = threads
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}, but must be at least 1")
+    if not len(tokens):
+        raise ValueError("there is no example to time; give a split of at least one")
+    rows = _spread(tokens.lengths, examples)
+    with _set_up(pool, device, threads), torch.inference_mode():
+        parts = _parts(pool, _seen(pool, tokens, rows, batch_size, device))
+        batches = -(-len(rows) // batch_size)
+        seconds = _rounds(parts, batches, repeats, device, progress or Silence()) / len(rows)
+        memory = [_memory(part, device) for part in parts]
+        used = torch.get_num_threads()
+    timings = [
+        Timing(
+            seconds=float(np.median(column)),
+            quartiles=(float(np.quantile(column, 0.25)), float(np.quantile(column, 0.75))),
+            memory=bytes_,
+        )
+        for column, bytes_ in zip(seconds.T, memory, strict=True)
+    ]
+    lengths = tokens.lengths[rows]
+    return Latency(
+        experts=tuple(timings[1:]),
+        router=timings[0],
+        repeats=repeats,
+        examples=len(rows),
+        batch_size=batch_size,
+        mean_tokens=float(lengths.mean()),
+        longest=int(lengths.max()),
+        device=device,
+        threads=used,
+        machine=machine(device),
+        torch_version=torch.__version__,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "latency") -> None:
+    """Writes a measurement of a configuration's pool as `measured_file.read_measured` reads it.
+
+    Raises:
+        ValueError: the measurement is of another number of experts.
+    """
+    data = document(latency, config, name=name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    write_json(fresh, data)
+    os.replace(fresh, path)
+
+
+def document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
+    """A measurement as the JSON data of its file."""
+    model = config.model
+    members = list(zip(model.expert_model_names, model.expert_layers, strict=True))
+    if len(members) != len(latency.experts):
+        raise ValueError(
+            f"{len(latency.experts)} experts were measured, the configuration has {len(members)}"
+        )
+    # the same encoder twice in a pool is one entry
+    experts = dict(reversed(list(zip(members, latency.experts, strict=True))))
+    stem = (model.router_model_name, model.router_stem_layers)
+    if model.stem == "expert":
+        stem = members[0]
+    return {
+        "format": FORMAT,
+        "name": name,
+        "unit": "s",
+        "task": config.data.task,
+        "shared_stem": model.shared_stem and config.training.experts == "joint",
+        "experts": [
+            {"name": each[0], "layers": each[1], **_entry(experts[each])}
+            for each in dict.fromkeys(members)
+        ],
+        "router": {
+            "stem": model.stem,
+            "name": stem[0],
+            "layers": stem[1],
+            "hidden_size": model.router_hidden_size,
+            **_entry(latency.router),
+        },
+        "about": {
+            "device": latency.device,
+            "threads": latency.threads,
+            "machine": latency.machine,
+            "torch": latency.torch_version,
+            "date": latency.date,
+            "batch_size": latency.batch_size,
+            "rounds": latency.repeats,
+            "examples": latency.examples,
+            "mean_tokens": latency.mean_tokens,
+            "longest": latency.longest,
+            "cost": "seconds an example, median over the rounds",
+            "memory_bytes": MEMORY,
+        },
+    }
+
+
+def _entry(timing: Timing) -> dict[str, Any]:
+    return {
+        "cost": timing.seconds,
+        "quartiles": list(timing.quartiles),
+        "memory_bytes": timing.memory,
+    }
+
+
+def machine(device: str) -> str:
+    """Processor of this machine, or its GPU; no name of the machine itself."""
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(torch.device(device)))
+    name = platform.processor()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name or 'unknown processor'} ({platform.machine()}, {os.cpu_count()} cores)"
+
+
+def _spread(lengths: NDArray[np.int64], examples: int) -> NDArray[np.int64]:
+    """At most so many rows, evenly over the order of length; shortest first, so batches pad little.
+
+    The middles of equal shares of the order: their lengths are distributed as all of them.
+    """
+    order = np.argsort(lengths, kind="stable")
+    count = min(examples, len(order))
+    middles = ((np.arange(count) + 0.5) * len(order) / count).astype(np.int64)
+    return np.asarray(order[middles], np.int64)
+
+
+def _seen(
+    pool: GatedBertPool, tokens: Tokens, rows: NDArray[np.int64], batch_size: int, device: str
+) -> list[tuple[tuple[torch.Tensor, ...], Seen]]:
+    """Every batch as the stem takes it, and as the experts do."""
+    found: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
+    for at in range(0, len(rows), batch_size):
+        batch = gather(tokens, rows[at : at + batch_size]).to(device)
+        given = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        found.append((given, pool.look(*given)))
+    return found
+
+
+def _parts(
+    pool: GatedBertPool, batches: Sequence[tuple[tuple[torch.Tensor, ...], Seen]]
+) -> list[_Part]:
+    """Stem with router, then every expert."""
+
+    def asks(expert: nn.Module) -> Callable[[int], Any]:
+        def run(batch: int) -> Any:
+            seen = batches[batch][1]
+            return expert(seen.states, seen.attention_mask, seen.token_type_ids)
+
+        return run
+
+    router = _Part((pool.stem, pool.router), lambda batch: pool.route_logits(*batches[batch][0]))
+    return [router, *(_Part((each,), asks(each)) for each in pool.experts.experts)]
+
+
+def _rounds(
+    parts: Sequence[_Part], batches: int, repeats: int, device: str, progress: Progress
+) -> NDArray[np.float64]:
+    """Seconds (repeats, parts) of running every part over all batches."""
+    seconds = np.zeros((repeats + 1, len(parts)))
+    progress.start("latency", (repeats + 1) * len(parts))
+    for number in range(repeats + 1):
+        for step in range(len(parts)):
+            part = (number + step) % len(parts)
+            seconds[number, part] = _seconds(parts[part], batches, device)
+            progress.advance()
+    progress.finish()
+    return seconds[1:]  # the first round warms up
+
+
+def _seconds(part: _Part, batches: int, device: str) -> float:
+    _synchronise(device)
+    start = time.perf_counter()
+    for batch in range(batches):
+        part.run(batch)
+        # an example has arrived only when the device is done with it
+        _synchronise(device)
+    return time.perf_counter() - start
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(torch.device(device))
+
+
+def _memory(part: _Part, device: str) -> int:
+    """Bytes of weights, and of the most that running the last, longest batch held at once."""
+    tensors = [
+        tensor for module in part.modules for tensor in (*module.parameters(), *module.buffers())
+    ]
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return weights + (_cuda_peak if device.startswith("cuda") else _cpu_peak)(part, device)
+
+
+def _cuda_peak(part: _Part, device: str) -> int:
+    where = torch.device(device)
+    torch.cuda.synchronize(where)
+    torch.cuda.reset_peak_memory_stats(where)
+    before = torch.cuda.memory_allocated(where)
+    part.run(-1)
+    torch.cuda.synchronize(where)
+    return int(torch.cuda.max_memory_allocated(where) - before)
+
+
+def _cpu_peak(part: _Part, device: str) -> int:
+    """torch has no counter of the peak on a CPU: the profiler's record of allocations, added up."""
+    from torch.profiler import ProfilerActivity, profile
+
+    # else the profiler's library writes a line at its start and one at its end to stderr
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        part.run(-1)
+    inner: Any = seen.profiler
+    changes = [each for each in inner.kineto_results.events() if each.name() == "[memory]"]
+    changes.sort(key=lambda change: change.start_ns())
+    held = np.cumsum([change.nbytes() for change in changes], dtype=np.int64)
+    return int(held.max(initial=0))
+
+
+@contextlib.contextmanager
+def _set_up(pool: GatedBertPool, device: str, threads: int | None) -> Iterator[None]:
+    """The pool on the device and in evaluation mode, with so many threads; both put back."""
+    training, before = pool.training, torch.get_num_threads()
+    pool.to(device).eval()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        pool.train(training)

@@ -1,0 +1,1 @@
+"""What training leaves: evaluations, records of an epoch, checkpoints, summaries."""

@@ -1,0 +1,319 @@
+"""A checkpoint as a model that can be asked: stem, router and experts, put together again.
+
+Of a joint trial and of an exported folder the checkpoint holds all weights. A lane of frozen
+experts holds its router alone: its experts come from the cache, or from where models are found, and
+have to be those that it was trained with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_config
+from mpc_router.costs import CostVector, from_json
+from mpc_router.data.columns import SourceError
+from mpc_router.data.sources import read, split_fingerprints
+from mpc_router.messages import quoted
+from mpc_router.model.description import POOL_FILE, filled, read_pool
+from mpc_router.model.encoders import load_tokenizer, places_of
+from mpc_router.model.experts import BertExpert, ExpertPool
+from mpc_router.model.gated_pool import GatedBertPool
+from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.shared_stem import base_of
+from mpc_router.model.sources import ModelError
+from mpc_router.plain_names import is_plain
+from mpc_router.prepare.encoder_runs import WEIGHTS_FILE
+from mpc_router.prepare.inputs import Places
+from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.results.checkpoint import (
+    CheckpointError,
+    JointCheckpoint,
+    LaneCheckpoint,
+    checkpoint_folder,
+    load,
+)
+from mpc_router.results.summary import of_run, read_summary
+from mpc_router.tasks import TASKS, Task
+
+TOKENIZER_FOLDER: Final = "tokenizer"
+"""Of an exported folder."""
+
+EXPORTED: Final = "exported"
+JOINT: Final = "joint"
+FROZEN: Final = "frozen"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Assembled:
+    """A trained router with everything it routes to."""
+
+    model: GatedBertPool
+    """In evaluation mode, on the CPU."""
+
+    tokenizer: Any
+    """A fast tokenizer of transformers."""
+
+    config: TrialConfig
+    vectors: dict[str, CostVector]
+    """What costs are reported under; the pool's constants at least."""
+
+    kind: str
+    """What it was put together from: `frozen`, `joint` or `exported`."""
+
+    origin: dict[str, Any]
+    """Plain JSON: `seed`, `epoch`, and `stem` and `experts` by name and hash."""
+
+    summary: dict[str, Any] | None
+    """What the training found, where it left that beside the checkpoint."""
+
+    note: str | None
+    """What a person should know of the path that was given."""
+
+    @property
+    def task(self) -> Task:
+        """What it was trained for."""
+        return TASKS[self.config.data.task]
+
+    @property
+    def limit(self) -> int:
+        """Tokens that it takes of an example: no more than was trained on, and all encoders have
+        places for."""
+        wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
+        modules = [self.model.stem, *self.model.experts.experts]
+        places = [places_of(module) for part in modules for module in part.modules()]
+        return int(min([wanted, *(limit for limit in places if limit is not None)]))
+
+
+def assemble(path: Path, places: Places) -> Assembled:
+    """The model of a checkpoint: a run's `checkpoints/KEY`, a training's, or an exported folder.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or its experts are not to be had.
+        ModelError: an encoder or tokenizer that it names cannot be read.
+    """
+    folder, note = checkpoint_folder(path)
+    try:
+        found = _assembled(folder, note, places)
+        _refuse_misfit(found)
+    except (CheckpointError, ConfigError, ModelError, SourceError, OSError):
+        raise
+    except Exception as error:
+        # Whatever is raised: a checkpoint may come from elsewhere, its checksums are no signature,
+        # and what it says goes into many parts of a model
+        raise CheckpointError(
+            f"{folder} cannot be put together ({quoted(error)}); it is damaged, or was not written "
+            "by this program: take another checkpoint"
+        ) from error
+    return found
+
+
+def _refuse_misfit(found: Assembled) -> None:
+    """Refuses what says one thing here and another thing there.
+
+    Raises:
+        ValueError: it does.
+    """
+    experts = found.model.experts.experts
+    counts = {len(experts), found.config.experts}
+    counts |= {len(vector.experts) for vector in found.vectors.values()}
+    if len(counts) > 1:
+        raise ValueError(f"it speaks of {' and of '.join(map(str, sorted(counts)))} experts")
+    outputs = {expert.num_labels for expert in experts}
+    if outputs != {found.task.outputs}:
+        raise ValueError(f"experts with {outputs} outputs for {found.task.name}")
+
+
+def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
+    if (folder / POOL_FILE).is_file():
+        return _exported(folder, note)
+    found = load(folder)
+    joint = isinstance(found, JointCheckpoint)
+    model = (
+        filled(found.description, found.weights)
+        if isinstance(found, JointCheckpoint)
+        else _lane(found, places, folder)
+    )
+    model.pairs = len(TASKS[found.config.data.task].columns) > 1
+    summary = read_summary(folder) or of_run(folder)
+    vectors = found.config.vectors()
+    if summary is not None:
+        vectors = from_json(summary["cost_vectors"]) | vectors
+    return Assembled(
+        model=model,
+        tokenizer=load_tokenizer(found.config.model.tokenizer_model_name, places.models),
+        config=found.config,
+        vectors=vectors,
+        kind=JOINT if joint else FROZEN,
+        origin={
+            "seed": found.seed,
+            "epoch": found.epoch,
+            "stem": found.stem,
+            "experts": list(found.experts),
+        },
+        summary=summary,
+        note=note,
+    )
+
+
+def _exported(folder: Path, note: str | None) -> Assembled:
+    from transformers import AutoTokenizer
+
+    model, said = read_pool(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder / TOKENIZER_FOLDER, trust_remote_code=False
+        )
+        config = trial_config(flatten(said["config"]))
+        vectors = from_json(said["cost_vectors"])
+        origin = dict(said["origin"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} is no whole export ({error}); export the model again"
+        ) from error
+    return Assembled(
+        model=model,
+        tokenizer=tokenizer,
+        config=config,
+        vectors=vectors,
+        kind=EXPORTED,
+        origin=origin,
+        summary=said.get("summary"),
+        note=note,
+    )
+
+
+def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
+    """A lane's router before the experts that it was trained with."""
+    config = found.config
+    if not all(is_plain(each.get("hash")) for each in (found.stem, *found.experts)):
+        raise CheckpointError(
+            f"{folder} does not name the hash of every encoder; it is damaged, take another "
+            "checkpoint"
+        )
+    if len(found.experts) != config.experts:
+        raise CheckpointError(
+            f"{folder} names {len(found.experts)} experts and is configured for {config.experts}; "
+            "it is damaged, take another checkpoint"
+        )
+    here = _recipes(found, places)
+    experts = [
+        _expert(recipe, said, config, places, folder)
+        for recipe, said in zip(here.experts, found.experts, strict=True)
+    ]
+    stem = _stem(found, here, experts, places, folder)
+    width = found.feature_mean.numel()
+    model = config.model
+    router = MLPRouter(width, len(experts), model.router_hidden_size, model.router_dropout)
+    try:
+        if stem.width != width or found.feature_deviation.shape != (width,):
+            raise ValueError("moments of another stem")
+        router.load_state_dict(found.weights)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: the router's weights are not of its configuration's shape; it is damaged, "
+            "take another checkpoint"
+        ) from error
+    return GatedBertPool.from_parts(
+        stem,
+        router,
+        ExpertPool(experts),
+        feature_mean=found.feature_mean,
+        feature_deviation=found.feature_deviation,
+        gate=model.gate,
+        temperature=model.temperature,
+        straight_through=model.straight_through,
+        mixing=model.mixing,
+        regression=TASKS[config.data.task].regression,
+    ).eval()
+
+
+def _recipes(found: LaneCheckpoint, places: Places) -> Recipes:
+    """The recipes of a lane's encoders.
+
+    Of an expert that is trained the key is another, for the rows are not known here. One that comes
+    with a head without label names is judged on train, whose rows are then in its key: only for
+    these are the data asked for.
+    """
+    memory = places.cache / "hashes"
+    here = recipes(found.config, places.models, trained_on="", memory=memory)
+    unlike = any(
+        recipe.keep_head and not recipe.epochs and recipe.key != said["hash"]
+        for recipe, said in zip(here.experts, found.experts, strict=True)
+    )
+    if not unlike:
+        return here
+    files = read(found.config, places.source)
+    train = split_fingerprints(found.config, files)["train"]
+    return recipes(found.config, places.models, trained_on=train, memory=memory)
+
+
+def _expert(
+    recipe: Recipe, said: dict[str, Any], config: TrialConfig, places: Places, folder: Path
+) -> BertExpert:
+    """An expert with the weights of its hash."""
+    task = TASKS[config.data.task]
+    weights = places.cache / "experts" / str(said["hash"]) / WEIGHTS_FILE
+    kept = recipe.keep_head and not recipe.epochs
+    if kept and recipe.key != said["hash"]:
+        raise CheckpointError(_other(folder, recipe.name, places))
+    if not kept and not weights.is_file():
+        raise CheckpointError(
+            f"{folder} needs the expert {recipe.label} as it was trained, and {places.cache} does "
+            "not hold it; give the --cache of the training, or export the model where it is"
+        )
+    expert = BertExpert(
+        recipe.name,
+        task.outputs,
+        layers=recipe.layers,
+        pooling=recipe.pooling,
+        label_names=task.label_names,
+        models=places.models,
+        seed=recipe.seed,
+        keep_head=recipe.keep_head,
+    )
+    if not kept:
+        try:
+            expert.load_state_dict(load_file(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{weights} is damaged ({str(error).splitlines()[0]}); delete its folder and "
+                "prepare the experts again, with any sweep or training over them"
+            ) from error
+    elif said.get("label_order"):
+        expert.label_order.copy_(expert.label_order.new_tensor(said["label_order"]))
+    return expert.eval()
+
+
+def _stem(
+    found: LaneCheckpoint,
+    here: Recipes,
+    experts: list[BertExpert],
+    places: Places,
+    folder: Path,
+) -> RouterStem:
+    """The encoder that the router looks through, its weights those of its hash."""
+    model = found.config.model
+    if here.stem_is_expert:
+        return RouterStem(base_of(experts[0]), pooling=model.expert_pooling)
+    if here.stem.key != found.stem["hash"]:
+        raise CheckpointError(_other(folder, here.stem.name, places))
+    return RouterStem(
+        here.stem.name,
+        layers=here.stem.layers,
+        pooling=here.stem.pooling,
+        models=places.models,
+        seed=here.stem.seed,
+    )
+
+
+def _other(folder: Path, name: str, places: Places) -> str:
+    where = places.models.folder or "the hub"
+    return (
+        f"{folder} was trained with other weights of {name} than {where} has, or on other data; "
+        "give the --models, --data or --sample of the training"
+    )

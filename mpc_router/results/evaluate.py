@@ -1,0 +1,208 @@
+"""What a stack of routers is worth on a split: hard routes, scores, costs, and soft losses beside.
+
+Routes are always hard: the argmax of the logits (the cheapest expert of a tie). The losses are
+those of the soft gate as it would be in training less what is random: softmax of the logits over
+the temperature of the last step, no noise, no dropout, never straight-through; the balance is that
+of the whole split. They say how training goes; scores and costs say what a router does.
+
+Letters: L lanes, N examples, K experts, C outputs of an expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mpc_router import tasks
+from mpc_router.config.trial import TrialConfig
+from mpc_router.costs import CostVector
+from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss
+from mpc_router.model.router import softmax_gate
+from mpc_router.prepare.inputs import SplitOutputs
+from mpc_router.results.records import SplitReport
+from mpc_router.tasks import Task
+
+if TYPE_CHECKING:
+    from mpc_router.results.records import Values
+
+_LANES: Final = 32
+_ROWS: Final = 1024
+"""Lanes and rows at once: bounds the memory of gates and mixed outputs."""
+
+
+def routes_of(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Hard routes (L, N) of logits (L, N, K)."""
+    return np.asarray(logits.argmax(-1), np.uint8)
+
+
+def routed_predictions(
+    routes: NDArray[np.uint8], outputs: NDArray[np.float32], *, regression: bool
+) -> Values:
+    """Predictions (L, N) of routes (L, N) over outputs (N, K, C): a class, or a value."""
+    said = outputs[..., 0] if regression else outputs.argmax(-1)
+    return said[np.arange(len(said)), routes].astype(np.float64)
+
+
+def split_report(
+    split: SplitOutputs,
+    *,
+    task: Task,
+    lanes: Sequence[int],
+    configs: Sequence[TrialConfig],
+    logits: NDArray[np.float32],
+    temperature: Sequence[float],
+    vectors: Mapping[str, CostVector] | None = None,
+) -> SplitReport:
+    """The report of lanes with these finite logits (L, N, K) and present temperatures (L,).
+
+    `vectors` are those of what was prepared; a lane's own constants win over theirs.
+    """
+    parts = [
+        _report_block(
+            split,
+            task=task,
+            lanes=lanes[start : start + _LANES],
+            configs=configs[start : start + _LANES],
+            logits=logits[start : start + _LANES],
+            temperature=temperature[start : start + _LANES],
+            vectors=vectors or {},
+        )
+        for start in range(0, max(1, len(lanes)), _LANES)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+
+    def joined(name: str) -> Values:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return SplitReport(
+        split=split.split,
+        lanes=np.asarray(lanes, np.int64),
+        metrics={
+            name: np.concatenate([part.metrics[name] for part in parts])
+            for name in parts[0].metrics
+        },
+        cost={name: np.concatenate([part.cost[name] for part in parts]) for name in parts[0].cost},
+        share=joined("share"),
+        gate=joined("gate"),
+        gate_entropy=joined("gate_entropy"),
+        loss=joined("loss"),
+        loss_task=joined("loss_task"),
+        loss_balance=joined("loss_balance"),
+        loss_cost=joined("loss_cost"),
+    )
+
+
+def _report_block(
+    split: SplitOutputs,
+    *,
+    task: Task,
+    lanes: Sequence[int],
+    configs: Sequence[TrialConfig],
+    logits: NDArray[np.float32],
+    temperature: Sequence[float],
+    vectors: Mapping[str, CostVector],
+) -> SplitReport:
+    """A report of few lanes."""
+    routes = routes_of(logits)
+    experts = logits.shape[-1]
+    counts = np.stack([(routes == expert).sum(-1) for expert in range(experts)], -1)
+    predictions = routed_predictions(routes, split.outputs, regression=task.regression)
+    soft = _Soft.of(split, task=task, configs=configs, logits=logits, temperature=temperature)
+    alpha = np.array([config.loss_weights.alpha for config in configs], np.float64)
+    beta = np.array([config.loss_weights.beta for config in configs], np.float64)
+    share = counts / len(split)
+    return SplitReport(
+        split=split.split,
+        lanes=np.asarray(lanes, np.int64),
+        metrics=tasks.evaluate(task, predictions, split.labels),
+        cost=_costs(configs, share, vectors),
+        share=share,
+        gate=soft.gate,
+        gate_entropy=soft.entropy,
+        loss=soft.task + alpha * soft.balance + beta * soft.cost,
+        loss_task=soft.task,
+        loss_balance=soft.balance,
+        loss_cost=soft.cost,
+    )
+
+
+def _costs(
+    configs: Sequence[TrialConfig], share: Values, vectors: Mapping[str, CostVector]
+) -> dict[str, Values]:
+    """Mean costs (L,) by vector; lane by lane, since a spelled-out pool's are the trial's own."""
+    of_lanes = [{**vectors, **config.vectors()} for config in configs]
+    names = list(of_lanes[0]) if of_lanes else []
+    return {
+        name: np.array(
+            [float(of[name].mean(row)) for of, row in zip(of_lanes, share, strict=True)], np.float64
+        )
+        for name in names
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Soft:
+    """Of the soft gate: mean (L, K), entropy, and the loss terms (L,)."""
+
+    gate: Values
+    entropy: Values
+    task: Values
+    balance: Values
+    cost: Values
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        split: SplitOutputs,
+        *,
+        task: Task,
+        configs: Sequence[TrialConfig],
+        logits: NDArray[np.float32],
+        temperature: Sequence[float],
+    ) -> _Soft:
+        """Summed over chunks of rows, in float64."""
+        lanes, rows, experts = logits.shape
+        if not lanes:
+            none = np.empty(0)
+            return cls(np.empty((0, experts)), none, none, none, none)
+        config = configs[0]
+        tau = torch.tensor(temperature, dtype=torch.float64)[:, None, None]
+        gate = torch.zeros(lanes, experts, dtype=torch.float64)
+        entropy = torch.zeros(lanes, dtype=torch.float64)
+        loss = torch.zeros(lanes, dtype=torch.float64)
+        for start in range(0, rows, _ROWS):
+            part = slice(start, start + _ROWS)
+            z = torch.from_numpy(logits[:, part]).double()
+            gates = softmax_gate(z, tau)
+            gate += gates.sum(1)
+            entropy += torch.special.entr(gates).sum((1, 2))
+            outputs = torch.from_numpy(split.outputs[part].astype(np.float64))
+            mixed = mix(gates, outputs, config.model.mixing, regression=task.regression)
+            labels = torch.from_numpy(np.array(split.labels[part]))
+            loss += task_loss(mixed, labels, regression=task.regression) * len(labels)
+        clean = config.loss_weights.auxiliary_gates == "clean"
+        seen = _mean_gate(logits) if clean else gate / rows
+        costs = torch.tensor([each.model.expert_costs for each in configs], dtype=torch.float64)
+        # importance is the mean gate times N, and the loss does not change with its scale
+        balance = balance_of_lanes(seen.unsqueeze(1), config.loss_weights.balance_variance)
+        cost = cost_loss(seen.unsqueeze(1), costs)
+        return cls(
+            *(each.numpy() for each in (gate / rows, entropy / rows, loss / rows, balance, cost))
+        )
+
+
+def _mean_gate(logits: NDArray[np.float32]) -> Tensor:
+    """Mean over examples of softmax(z), (L, K): what balance and cost see if `clean`."""
+    total: Tensor = torch.zeros(logits.shape[0], logits.shape[2], dtype=torch.float64)
+    for start in range(0, logits.shape[1], _ROWS):
+        part = torch.from_numpy(logits[:, start : start + _ROWS]).double()
+        total += softmax_gate(part).sum(1)
+    return total.div(logits.shape[1])

@@ -1,0 +1,119 @@
+"""What training says after an epoch: numbers of every lane, failures, endings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc_router.prepare.inputs import SplitOutputs
+from mpc_router.results.checkpoint import JointCheckpoint, LaneCheckpoint
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitReport:
+    """What lanes measured on a split; every array's first axis is the lanes named in `lanes`."""
+
+    split: str
+    lanes: NDArray[np.int64]
+    """(L,)"""
+
+    metrics: dict[str, Values]
+    """`score` and the task's own, (L,) each."""
+
+    cost: dict[str, Values]
+    """Mean cost of an example under every cost vector, the router paid, (L,) each."""
+
+    share: Values
+    """(L, K) of the hard routes."""
+
+    gate: Values
+    """(L, K) mean soft gate."""
+
+    gate_entropy: Values
+    """(L,) mean entropy of an example's soft gate, nats."""
+
+    loss: Values
+    loss_task: Values
+    loss_balance: Values
+    loss_cost: Values
+    """Terms before their weights, (L,) each."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Routing:
+    """Where lanes send every example of a split."""
+
+    split: str
+    example: NDArray[np.int64]
+    """(N,)"""
+
+    routes: NDArray[np.uint8]
+    """(L, N)"""
+
+    logits: NDArray[np.float32]
+    """(L, N, K) before noise and temperature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A lane that went no further, and the first step at which that showed."""
+
+    lane: int
+    epoch: int
+    step: int
+    """Counted from 1 over the whole training."""
+
+    term: str
+    """`task`, `balance`, `cost`, `total`, or `logits` if only the evaluation saw it."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpochResult:
+    """An epoch of all lanes that live after it, on selection."""
+
+    epoch: int
+    """From 1."""
+
+    report: SplitReport
+    failures: tuple[Failure, ...]
+    """Lanes that died in this epoch: not in the report."""
+
+    steps: NDArray[np.float32] | None = None
+    """(steps, 4, L) loss terms as each step saw them: task, balance, cost, and their weighted sum;
+    None where they are not known."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LanesEnded:
+    """Lanes that train no more, and what they leave."""
+
+    epoch: int
+    """The last one reached; the one whose results these are is in each lane's checkpoint."""
+
+    lanes: NDArray[np.int64]
+    reason: Literal["completed", "dropped", "failed"]
+    reports: tuple[SplitReport, ...]
+    """The quoted splits."""
+
+    routing: tuple[Routing, ...]
+    """Selection and the quoted splits; lanes in the order of `lanes`."""
+
+    checkpoints: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...]
+    """One a lane. Of failed lanes there are no reports, routing and checkpoints."""
+
+    experts: tuple[SplitOutputs, ...] = ()
+    """Where experts train too: what they say of selection and the quoted splits at the end. They
+    have no features, (N, 0)."""
+
+    best: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...] = ()
+    """If asked for: each lane after its best epoch on selection."""
+
+    last: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...] = ()
+    """If asked for: each lane after its last epoch."""

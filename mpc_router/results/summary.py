@@ -1,0 +1,163 @@
+"""What a trained router is worth and where it comes from: `summary.json` in a checkpoint's folder.
+
+Plain JSON: `mpc-router-train` writes it, `mpc-router-eval` and `-export` read it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mpc_router.config.trial import TrialConfig, to_tree
+from mpc_router.costs import CostVector, to_json
+from mpc_router.results.checkpoint import CheckpointError
+from mpc_router.results.records import SplitReport
+
+SUMMARY_FILE: Final = "summary.json"
+FORMAT: Final = "mpc-router summary 1"
+
+LIBRARIES: Final = (
+    *("mpc-router", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy"),
+    "pyarrow",
+)
+
+Kind = Literal["best", "last"]
+
+
+def split_summary(report: SplitReport, row: int = 0) -> dict[str, Any]:
+    """Score, metrics, cost under every vector, shares, gates and losses of one lane on a split."""
+    metrics = {name: float(values[row]) for name, values in report.metrics.items()}
+    losses = ("loss_task", "loss_balance", "loss_cost")
+    return {
+        "score": metrics.pop("score"),
+        "metrics": metrics,
+        "cost": {name: float(values[row]) for name, values in report.cost.items()},
+        "share": [float(share) for share in report.share[row]],
+        "gate": [float(gate) for gate in report.gate[row]],
+        "gate_entropy": float(report.gate_entropy[row]),
+        "losses": {
+            "total": float(report.loss[row]),
+            **{name.removeprefix("loss_"): float(getattr(report, name)[row]) for name in losses},
+        },
+    }
+
+
+def summary(
+    *,
+    kind: Kind,
+    config: TrialConfig,
+    seed: int,
+    epoch: int,
+    splits: Mapping[str, Mapping[str, Any]],
+    vectors: Mapping[str, CostVector],
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The whole of `summary.json`.
+
+    Args:
+        kind: whether the weights are those of the best epoch or of the last.
+        config: the trial's.
+        seed: the trial's.
+        epoch: the one these weights are from, from 1.
+        splits: `split_summary` of selection, and of the quoted splits if they were evaluated with
+            these weights.
+        vectors: what costs are reported under.
+        more: what else names the training: experts, stem, notes, fingerprints, places.
+    """
+    return {
+        "format": FORMAT,
+        "task": config.data.task,
+        "kind": kind,
+        "epoch": epoch,
+        "epochs": config.training.epochs,
+        "seed": seed,
+        "splits": {name: dict(each) for name, each in splits.items()},
+        "cost_vectors": to_json(dict(vectors)),
+        **more,
+        "versions": versions(),
+        "config": to_tree(config),
+    }
+
+
+def write_summary(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes `summary.json` into a folder."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    (folder / SUMMARY_FILE).write_text(text, encoding="utf-8")
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """What `write_summary` wrote into the folder; None where there is none.
+
+    Raises:
+        CheckpointError: the file is there and is no summary.
+    """
+    path = folder / SUMMARY_FILE
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); delete it or train again") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no summary of ours ({FORMAT!r}); take it away")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what the numbers depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def of_run(folder: Path) -> dict[str, Any] | None:
+    """What a run's tables say of the trial whose checkpoint this is; None outside a run.
+
+    The same keys as `read_summary` gives, as far as the tables know them.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    run, key = folder.resolve().parent.parent, folder.resolve().name
+    paths = {name: run / f"{name}.parquet" for name in ("trials", "reports")}
+    origin = run / "provenance.json"
+    if not all(path.is_file() for path in (*paths.values(), origin)):
+        return None
+    try:
+        facts = json.loads(origin.read_text(encoding="utf-8"))
+        trials, reports = (pq.read_table(path) for path in paths.values())
+        (trial,) = trials.filter(pc.equal(trials["key"], key)).to_pylist()
+        mine = reports.filter(pc.equal(reports["key"], key)).to_pylist()
+        own = next(
+            (each for each in facts.get("sets") or () if trial["point"] in each["points"]), facts
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{run}: its tables cannot be read ({error}); python -m sweeps.run --resume {run} "
+            "writes them anew"
+        ) from error
+    vectors = list(own["cost_vectors"])
+    last = {each["split"]: each for each in sorted(mine, key=lambda each: each["epoch"])}
+    splits = {
+        split: {
+            "score": each["score"],
+            "cost": {name: trial[f"{split}_cost_{name}"] for name in vectors},
+            "share": each["share"],
+        }
+        for split, each in last.items()
+    }
+    return {
+        "format": FORMAT,
+        "task": facts["task"],
+        "splits": splits,
+        "cost_vectors": own["cost_vectors"],
+        **{name: facts[name] for name in ("notes", "synthetic", "versions") if name in facts},
+        "fingerprints": own.get("fingerprints", {}),
+    }

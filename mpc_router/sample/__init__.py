@@ -1,0 +1,1 @@
+"""The embedded sample: its language, its examples, its tiny encoders."""

@@ -1,0 +1,1 @@
+"""What each verb of `python -m sweeps.run` does."""

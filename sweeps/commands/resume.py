@@ -1,0 +1,111 @@
+"""A run that goes on: what changed is refused or forced, what is damaged is mended."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from sweeps.commands.sweep import check_gpus, end_orphans, pack_share, planner_of, run_sweep
+from sweeps.journal import repair, tables
+from sweeps.journal.journal import Journal, check_opened, sound_part
+from sweeps.plan.preparation import prepare_sets
+from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError
+from sweeps.terminal.live import make_display
+
+if TYPE_CHECKING:
+    from sweeps.journal.state import State
+    from sweeps.run_folder import RunFolder
+    from sweeps.study.study import Study
+
+
+def _resumable(args: argparse.Namespace) -> RunFolder:
+    """The folder of --resume, held to what a run's folder is; nothing is changed in it."""
+    from sweeps.run_folder import RunFolder
+
+    folder = RunFolder(args.resume)
+    path = folder.journal
+    if not path.is_file():
+        raise InputError(f"{args.resume} holds no {JOURNAL_FILE}; name a run's folder")
+    folder.check()
+    others = [word for word in args.words if not word.startswith("budget")]
+    if others:
+        raise InputError(
+            f"--resume takes the run's own study, of which only the budget may change; leave out "
+            f"{' '.join(others)}"
+        )
+    if args.repair and (sound := sound_part(path)).opened is not None:
+        check_opened(path, sound)
+        _resumed_study(args, sound)  # what is wrong with the words is said before anything is cut
+    return folder
+
+
+def resume_run(args: argparse.Namespace) -> int:
+    """`--resume RUN`: goes on with a run, or mends it; gives the exit code."""
+    from sweeps.journal.forced import said
+    from sweeps.provenance import changes
+    from sweeps.provenance import places as origins
+    from sweeps.worker import pack as worker
+
+    folder = _resumable(args)
+    display = make_display(quiet=args.quiet)
+    with Journal(folder.journal, repair=args.repair) as journal:
+        display.opened(journal)
+        if journal.state.opened is None:
+            raise InputError(f"{args.resume} was never begun; delete it and start anew")
+        check_opened(folder.journal, journal.state)
+        study = _resumed_study(args, journal.state)
+        tables.check(args.resume, journal.state)
+        end_orphans(display)
+        repair.clear(args.resume)
+        folder.stop.unlink(missing_ok=True)  # it was meant for the last session
+        check_gpus(args, study)
+        if not args.repair:
+            repair.refuse_damage(args.resume, journal.state)
+        trains = repair.trains(
+            args.resume,
+            journal.state,
+            budget=study.budget.plain(),
+            repair=args.repair,
+            retry=args.retry_failed,
+        )
+        found = changes.refuse_or_force(args.resume, journal.state, trains=trains, force=args.force)
+        if taken := origins.restore(args, journal.state):
+            display.say(taken)
+        ready = prepare_sets(study, origins.places(args), display)
+        found += changes.refuse_other_data(
+            journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
+        )
+        for each in found:
+            display.say(f"--force: {said(each)}", style="yellow")
+        if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
+            shared = worker.write_shared_parts(
+                [each.inputs for each in ready], args.resume / PARTS_FOLDER
+            )
+            display.say(repair.reopen(journal, damaged, shared), style="yellow")
+        if args.retry_failed:
+            display.say(repair.retry_failed(journal))
+        share = pack_share(args, study)
+        planner = planner_of(study, ready, share)
+        journal.append("resumed", budget=study.budget.plain(), forced=found)
+        return run_sweep(args, args.resume, journal, display, planner, ready, share)
+
+
+def _resumed_study(args: argparse.Namespace, state: State) -> Study:
+    """The run's own study, with the budget of its last session or the one that is given now."""
+    from mpc_router.config.trial import ConfigError, parse_overrides
+    from sweeps.study.overrides import with_overrides
+    from sweeps.study.read import from_tree
+
+    try:
+        kept = from_tree(state.study)
+    except Exception as error:
+        # Whatever is raised: the journal may come from elsewhere, and its study can be of any shape
+        raise InputError(
+            f"{args.resume / JOURNAL_FILE}:1: the run's own study cannot be ({error}); start anew"
+        ) from error
+    if not args.words:
+        return kept
+    try:
+        return from_tree(with_overrides(state.study, parse_overrides(args.words)))
+    except ConfigError as error:
+        raise InputError(str(error)) from error

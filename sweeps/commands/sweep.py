@@ -1,0 +1,158 @@
+"""Trains what a run has left, writes its tables, and shows its front."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.records import SweepError
+from sweeps.terminal.signals import EXIT_CODES, tell
+
+if TYPE_CHECKING:
+    from sweeps.driver.session import Outcome, Share
+    from sweeps.journal.journal import Journal
+    from sweeps.plan.plan import Planner
+    from sweeps.plan.preparation import Ready
+    from sweeps.study.study import Study
+    from sweeps.terminal.display import Display
+
+
+_FAILED, _SPENT = 4, 5
+"""Exit codes of a run that is done, and of one whose budget was spent before that."""
+
+
+def check_gpus(args: argparse.Namespace, study: Study) -> None:
+    """Refuses before anything is prepared what this machine's GPUs cannot do; a cluster's are asked
+    for later."""
+    from sweeps.driver.session import check_without_gpus
+
+    if args.address is None:
+        pack_share(args, study)
+    elif study.pack.gpus == 0:
+        check_without_gpus(study, "pack.gpus is 0")
+
+
+def end_orphans(display: Display) -> None:
+    """What a killed run had to leave on this machine goes, and that is said."""
+    from sweeps.raytune.folders import remove_orphans
+
+    if (found := remove_orphans()).folders:
+        display.say(str(found), style="yellow")
+
+
+def pack_share(args: argparse.Namespace, study: Study) -> Share:
+    """What a pack gets."""
+    from sweeps.driver.session import share_of
+
+    return share_of(study, args.address)
+
+
+def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
+    """The planner of a study whose sets are prepared."""
+    from mpc_router.frozen.train import stack_key
+    from sweeps.plan.plan import Planner
+    from sweeps.plan.preparation import prints_of
+
+    return Planner(study=study, prints=prints_of(ready), workers=share.workers, stack_key=stack_key)
+
+
+def run_sweep(
+    args: argparse.Namespace,
+    run: Path,
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    ready: Sequence[Ready],
+    share: Share,
+) -> int:
+    """Trains what is left, writes the tables, shows the front; gives the exit code."""
+    from sweeps.driver import session
+    from sweeps.journal import tables
+
+    study = planner.study
+    points = study.search.points if study.proposes else len(study.points())
+    display.study(
+        study.objectives,
+        study.cost_vector,
+        trials=points * len(study.first_seeds),
+        constraints=study.constraints,
+    )
+    failure: SweepError | OSError | None = None
+    outcome: Outcome | None = None
+    try:
+        common = session.job(run, study, ready, share)
+        refresh = tables.Refresh(journal)
+        outcome = session.train(journal, display, planner, common, share, refresh.maybe)
+    except (SweepError, OSError) as error:
+        failure = error
+    try:
+        tables.write(run, journal.state)
+    except (SweepError, OSError) as error:  # of what broke off the run is said what came first
+        failure = failure or error
+    if failure is not None or outcome is None:
+        journal.check_place()  # else the line to go on with would name a folder that is gone
+        raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
+    if outcome.signal is not None and outcome.left:
+        tell(
+            f"stopped by {signal.Signals(outcome.signal).name}: {outcome.unended} trials have not "
+            f"ended; go on with {_again(run)}"
+        )
+        return EXIT_CODES[signal.Signals(outcome.signal)]
+    _show(args, run)
+    spent = outcome.used_up is not None and not outcome.lost and outcome.left
+    if spent:
+        tell(_spent(outcome, run))
+    elif outcome.unended or outcome.unasked:
+        reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
+        asked = f", {outcome.unasked} points were not asked" if outcome.unasked else ""
+        raise SweepError(
+            f"{outcome.unended} trials have not ended{asked} ({reasons}); go on with {_again(run)}"
+        )
+    if outcome.failed:
+        tell(f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why")
+    return _SPENT if spent else _FAILED if outcome.failed else 0
+
+
+def _spent(outcome: Outcome, run: Path) -> str:
+    """What a budget that is used up has left undone."""
+    open_ends = []
+    if outcome.unended:
+        open_ends.append(f"{outcome.unended} trials were interrupted")
+    if outcome.unasked:
+        open_ends.append(f"{outcome.unasked} points were not tried")
+    if outcome.unfinished:
+        open_ends.append("points of the front were not followed up")
+    assert outcome.used_up is not None
+    name = outcome.used_up.split()[0]
+    return (
+        f"{outcome.used_up} is used up: {' and '.join(open_ends)}; go on with more: "
+        f"{_again(run)} {name}=..."
+    )
+
+
+def _again(run: Path) -> str:
+    return f"python -m sweeps.run --resume {run}"
+
+
+def _show(args: argparse.Namespace, run: Path) -> None:
+    """The front in the terminal, and the report."""
+    from analysis.front import print_front
+    from analysis.report.page import write_report
+    from analysis.runs.load import RunError, load_run
+    from analysis.runs.untrusted import guarded
+    from mpc_router.console import LastingConsole
+    from mpc_router.messages import one_line
+
+    try:
+        with guarded(run):
+            loaded = load_run(run)
+            print_front(loaded, LastingConsole())
+            tell(f"run: {run}", sys.stdout)
+            if not args.no_report:
+                tell(f"report: {write_report(loaded)}", sys.stdout)
+    except RunError as error:
+        tell(f"no front: {one_line(str(error))}")

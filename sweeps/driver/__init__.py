@@ -1,0 +1,1 @@
+"""One session of a sweep: queue, ledger, supervisor."""

@@ -1,0 +1,271 @@
+"""A run from its first event to its tables: new or resumed, on Ray or, for tests, in process."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpc_router.threads import cores
+from sweeps.driver.ledger import Ledger
+from sweeps.driver.queue import Batches
+from sweeps.journal.journal import Journal
+from sweeps.journal.repair import clear
+from sweeps.plan.plan import Planner
+from sweeps.plan.preparation import Ready
+from sweeps.records import (
+    BUDGET,
+    CHECKPOINTS_FOLDER,
+    FAILED,
+    PARTS_FOLDER,
+    InputError,
+    Message,
+    SweepError,
+)
+from sweeps.run_folder import STOP_FILE
+from sweeps.study.pack_share import PackSettings, packs_a_gpu
+from sweeps.study.study import Study
+from sweeps.terminal.display import Display
+from sweeps.terminal.signals import CleanStop
+from sweeps.worker import pack as worker
+from sweeps.worker.job import Job
+from sweeps.worker.pack import forget, run_pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What of the machine, or of a cluster, a pack gets."""
+
+    pack: PackSettings
+    address: str | None
+    gpus: float
+    """Its share of a GPU: `pack.gpus`, where `auto` is decided."""
+
+    workers: int
+    """Packs at once: on this machine, or on the cluster that is joined."""
+
+
+def share_of(study: Study, address: str | None) -> Share:
+    """What packs of the study get here, or on the cluster at the address.
+
+    Raises:
+        InputError: they would wait for a GPU for ever, or are to have one and none.
+        SweepError: there is no such cluster, or it has no room.
+    """
+    if address is None:
+        resources: Mapping[str, float] = {"CPU": cores(), "GPU": worker.gpus()}
+    else:
+        from sweeps.driver.supervisor import resources_of
+
+        resources = resources_of(address)
+    place = "this machine" if address is None else f"the cluster at {address}"
+    cpus, available = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    gpus = study.pack.gpus_of(available, study.base.training.device)
+    if gpus and available < 1:
+        raise InputError(
+            f"pack.gpus is {gpus:g}, but there is no GPU on {place}; set pack.gpus=auto or "
+            "pack.gpus=0"
+        )
+    if not gpus:
+        check_without_gpus(
+            study, "pack.gpus is 0" if study.pack.gpus == 0 else _why_none(study, place)
+        )
+    room = int(cpus / study.pack.cpus)
+    if gpus:
+        room = min(room, int(available) * packs_a_gpu(gpus))
+    if room < 1 and address is not None:
+        raise SweepError(
+            f"{place} has no room for a pack of {study.pack.cpus:g} cpus and {gpus:g} gpus"
+        )
+    return Share(pack=study.pack, address=address, gpus=gpus, workers=max(1, room))
+
+
+def _why_none(study: Study, place: str) -> str:
+    """Why `auto` gives packs no GPU there."""
+    if study.base.training.device == "cpu":
+        return "device is 'cpu'"
+    return f"there is no GPU on {place}"
+
+
+def check_without_gpus(study: Study, why: str) -> None:
+    """Whether packs can do without GPUs.
+
+    Raises:
+        InputError: they are to use them.
+    """
+    if study.base.training.device == "cuda":
+        raise InputError(
+            f"device is 'cuda', but packs get no GPU, because {why}; set device=cpu or "
+            "device=auto, or pack.gpus=auto where there is a GPU"
+        )
+    if study.budget.gpu_hours is not None:
+        raise InputError(
+            f"budget.gpu_hours is {study.budget.gpu_hours:g}, but {why}, so none are ever spent; "
+            "limit budget.time or budget.epochs"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run, or a part of it, went."""
+
+    failed: int
+    unended: int
+    unasked: int
+    """Points of a search that were never asked."""
+
+    unfinished: bool
+    """Whether points of the front are still to be followed up."""
+
+    signal: int | None
+    lost: dict[str, str]
+    """Packs whose worker was lost, with the reason."""
+
+    used_up: str | None
+    """The budget of which nothing is left."""
+
+    @property
+    def left(self) -> bool:
+        """Whether something is left to do."""
+        return bool(self.unended or self.unasked or self.unfinished)
+
+
+def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
+    """What all packs of a run share."""
+    return Job(
+        prepared={each.of.name: each.inputs.folder.resolve() for each in ready},
+        parts=(run / PARTS_FOLDER).resolve(),
+        checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
+        measured={each.of.name: each.measured for each in ready},
+        threads=share.pack.threads,
+        gpus=share.gpus,
+        ranking=study.ranking,
+    )
+
+
+def train(
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    common: Job,
+    share: Share,
+    refresh: Callable[[], None],
+) -> Outcome:
+    """Trains what has not ended, by Ray; closes the journal's run.
+
+    `refresh` is called whenever a pack is over, for what is to be seen of the run meanwhile.
+    """
+    from sweeps.driver.supervisor import Workers, drive
+
+    def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
+        workers = Workers(
+            count=planner.workers,
+            cpus=share.pack.cpus,
+            gpus=share.gpus,
+            retries=share.pack.retries,
+            timeout=share.pack.timeout,
+            address=share.address,
+        )
+        drive(batches, common, ledger, workers=workers, stopped=stopped)
+
+    return _train(journal, display, planner, by_ray, common, refresh)
+
+
+def train_in_process(
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    common: Job,
+    refresh: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """The same without Ray, a pack after the other in this process."""
+
+    def here(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
+        while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
+            ledger.started(pack)
+            messages = run_pack(pack, common)
+            drop: Mapping[str, str] = {}
+            while (message := _next(messages, drop)) is not None:
+                drop = ledger.heard(pack, message)
+                if stopped():
+                    return
+                if ledger.breaks_off(pack, message):
+                    ledger.interrupted(pack, BUDGET)
+                    break
+            else:
+                ledger.finished(pack)
+
+    return _train(journal, display, planner, here, common, refresh)
+
+
+def _next(
+    messages: Generator[Message, Mapping[str, str] | None, None], drop: Mapping[str, str]
+) -> Message | None:
+    """What the worker says after this answer; None when it has said everything."""
+    try:
+        return messages.send(drop or None)
+    except StopIteration:
+        return None
+
+
+def _train(
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    drive: Callable[[Batches, Ledger, Callable[[], bool]], None],
+    common: Job,
+    refresh: Callable[[], None],
+) -> Outcome:
+    study = planner.study
+    batches = Batches(journal, planner)
+    ledger = Ledger(
+        journal,
+        display,
+        ranking=study.ranking,
+        budget=study.budget,
+        gpus=common.gpus,
+        refresh=refresh,
+    )
+    reason = "the run broke off"
+    with CleanStop(display.abandon) as stop:
+        wish = journal.path.with_name(STOP_FILE)
+
+        def stopped() -> bool:
+            if wish.exists():
+                with contextlib.suppress(OSError):  # a folder of that name is a wish too
+                    wish.unlink(missing_ok=True)  # heard: it does not stop the run that goes on
+                stop.number = stop.number or signal.SIGTERM
+            if stop.asked():
+                display.stopping()
+            return stop.asked()
+
+        try:
+            if not batches.complete and not ledger.used_up():
+                with display:
+                    drive(batches, ledger, stopped)
+            if ledger.used_up():
+                reason = BUDGET
+        finally:
+            if stop.number:
+                reason = stop.number.name
+            ledger.interrupt_all(reason)
+            clear(journal.path.parent)  # of workers that were ended while they wrote
+            batches.tell()
+            batches.conclude()
+            batches.show(running=False)
+            unended = len(journal.state.unended())
+            whole = not unended and batches.complete
+            journal.append("closed", outcome="done" if whole else reason)
+            if whole:
+                forget(journal.state.trials, common)  # of those that waited at a rung
+    return Outcome(
+        failed=sum(each.status == FAILED for each in journal.state.endings.values()),
+        unended=unended,
+        unasked=batches.left,
+        unfinished=not batches.complete and not batches.left and not unended,
+        signal=stop.number,
+        lost=ledger.lost,
+        used_up=ledger.used_up(),
+    )

@@ -1,0 +1,178 @@
+"""Bulk files of a run, `parts/`: written by workers, named with their hash in the journal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mpc_router.files import make_folder, settle
+from mpc_router.messages import quoted
+
+EXPERTS: Final = "experts.parquet"
+EXAMPLES: Final = "examples.parquet"
+
+
+class Labelled(Protocol):
+    """A split with its labels; N examples."""
+
+    @property
+    def split(self) -> str:
+        """Its name."""
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """(N,)"""
+
+    @property
+    def example(self) -> NDArray[np.int64]:
+        """(N,) row numbers in the source file."""
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """(N,) lengths."""
+
+
+class Outputs(Labelled, Protocol):
+    """The same with what K experts say, C outputs each."""
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        """(N, K, C)"""
+
+
+def write(path: Path, tables: Iterable[pa.Table]) -> str:
+    """Writes one Parquet file, whole or not at all; gives its sha256. Zstd.
+
+    Raises:
+        FileNotFoundError: the run's folder was renamed or removed; it is not made anew.
+    """
+    make_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    fresh = Path(name)
+    try:
+        pq.write_table(pa.concat_tables(list(tables)), fresh, compression="zstd")
+        found = digest(fresh)
+        settle(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return found
+
+
+def digest(path: Path) -> str:
+    """The file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path, kind: pa.Schema) -> pa.Table:
+    """The file as a table of this kind.
+
+    Raises:
+        ValueError: it is no Parquet file, or holds other columns or values; in a sentence.
+    """
+    try:
+        found = pq.read_table(path, columns=kind.names)
+        return found.select(kind.names).cast(kind)
+    except (pa.ArrowException, ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{path} holds no {', '.join(kind.names)} as a run's bulk file does ({quoted(error)})"
+        ) from error
+
+
+def routes_of(path: Path, key: str) -> pa.Table:
+    """The rows of one trial in a pack's file, as `routing` made them."""
+    return pq.read_table(path, filters=[("key", "=", key)])
+
+
+def routing(
+    key: str,
+    split: str,
+    *,
+    example: NDArray[np.int64],
+    routes: NDArray[np.uint8],
+    logits: NDArray[np.float32],
+) -> pa.Table:
+    """One trial's routes on one split. Shapes (N,), (N,) and (N, K)."""
+    return pa.table(
+        {
+            "key": repeated(key, len(example)),
+            "split": repeated(split, len(example)),
+            "example": example,
+            "route": routes.astype(np.uint8),
+            "logits": lists(logits),
+        }
+    )
+
+
+def examples(split: Labelled) -> pa.Table:
+    """A split's labels and lengths."""
+    return pa.table(
+        {
+            "split": repeated(split.split, len(split.labels)),
+            "example": np.asarray(split.example),
+            "label": np.asarray(split.labels, np.float64),
+            "tokens": np.asarray(split.tokens),
+        }
+    )
+
+
+def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:
+    """What each expert says of a split's examples."""
+    said = np.asarray(split.outputs, np.float64)
+    labels = np.asarray(split.labels, np.float64)
+    predictions, losses, right = judged(said, labels, regression=regression)
+    for expert in range(said.shape[1]):
+        yield pa.table(
+            {
+                "experts_id": repeated(experts_id, len(labels)),
+                "expert": np.full(len(labels), expert, np.uint8),
+                "split": repeated(split.split, len(labels)),
+                "example": np.asarray(split.example),
+                "prediction": predictions[:, expert],
+                "output": lists(np.asarray(split.outputs[:, expert])),
+                "loss": losses[:, expert],
+                "right": right[:, expert],
+            }
+        )
+
+
+def judged(
+    outputs: NDArray[np.float64], labels: NDArray[np.float64], *, regression: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Predictions, losses and being right, each (N, K), of outputs (N, K, C) and labels (N,).
+
+    Cross-entropy and the label's class; for a regression the squared error, and right is whoever
+    has the least absolute error of the pool.
+    """
+    if regression:
+        predictions = outputs[:, :, 0]
+        errors = np.abs(predictions - labels[:, None])
+        return predictions, errors**2, errors == errors.min(axis=1, keepdims=True)
+    predictions = outputs.argmax(axis=2).astype(np.float64)
+    top = outputs.max(axis=2)
+    normaliser = top + np.log(np.exp(outputs - top[:, :, None]).sum(axis=2))
+    chosen = np.take_along_axis(outputs, labels.astype(np.int64)[:, None, None], axis=2)[:, :, 0]
+    return predictions, normaliser - chosen, predictions == labels[:, None]
+
+
+def repeated(text: str, count: int) -> pa.Array:
+    """A column that says one thing."""
+    return pa.repeat(pa.scalar(text, pa.string()), count)
+
+
+def lists(values: NDArray[np.float32]) -> pa.Array:
+    """The rows of (N, C) as a list column."""
+    count, width = values.shape
+    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
+    flat = np.ascontiguousarray(values, np.float32).ravel()
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))

@@ -1,0 +1,1 @@
+"""Points and seeds become trials, trials become packs, pools are prepared."""

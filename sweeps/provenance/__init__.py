@@ -1,0 +1,1 @@
+"""Where numbers come from, and whether a resume may go on."""

@@ -1,0 +1,172 @@
+"""Where a run's numbers come from: versions, commit, machine, data, experts and code."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sweeps.plan.preparation import Ready
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGES: Final = ("mpc_router", "sweeps")
+LIBRARIES: Final = (
+    *("mpc-router", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy"),
+    *("pyarrow", "pandas", "ray", "moocore"),
+)
+
+
+def provenance(
+    run: str,
+    tree: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    ready: Sequence[Ready],
+    *,
+    arguments: Sequence[str],
+) -> dict[str, Any]:
+    """What `provenance.json` holds (`analysis.schema` lists it), but for the schema's version.
+
+    `tree` is the resolved study, `facts` what the study says of itself. Experts, stem, splits and
+    cost vectors are those of the first set; `sets` has them all.
+    """
+    sets = [_said_of(each) for each in ready]
+    inputs = ready[0].inputs
+    return {
+        "run": run,
+        "study": tree["study"],
+        "task": facts["task"],
+        "pool": facts["pool"],
+        "synthetic": inputs.synthetic,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "arguments": list(arguments),
+        "versions": versions(),
+        "commit": commit(),
+        "machine": machine(),
+        "fingerprints": {**sets[0]["fingerprints"], "code": code_fingerprint()},
+        "experts": sets[0]["experts"],
+        "stem": sets[0]["stem"],
+        "experts_fixed_seed": _fixed_seed(ready, facts),
+        "splits": {
+            name: {
+                "rows": len(split.labels),
+                "source": inputs.split_origin[name],
+                "note": inputs.split_notes[name],
+            }
+            for name, split in inputs.splits.items()
+        },
+        "cost_vector": tree["cost_vector"],
+        "cost_vectors": sets[0]["cost_vectors"],
+        "sets": sets,
+        "objectives": tree["objectives"],
+        "notes": _notes(ready),
+    }
+
+
+def _said_of(ready: Ready) -> dict[str, Any]:
+    """An entry of `sets`."""
+    inputs = ready.inputs
+    return {
+        "name": ready.of.name,
+        "points": list(ready.of.points),
+        "joint": ready.of.joint,
+        "experts_id": inputs.experts_id,
+        "pool": ready.of.config.model.pool,
+        "pool_size": len(inputs.experts),
+        "experts": [
+            {
+                "expert": number,
+                "name": expert.name,
+                "layers": expert.layers,
+                "stand_in": expert.stand_in,
+            }
+            for number, expert in enumerate(inputs.experts)
+        ],
+        "stem": {"name": inputs.stem.name, "stand_in": inputs.stem.stand_in},
+        "cost_vectors": ready.costs(),
+        "fingerprints": {
+            "data": inputs.data_fingerprint,
+            "experts": inputs.experts_id,
+            "stem": inputs.stem.hash,
+        },
+    }
+
+
+def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
+    """Whether the experts were trained for one seed alone."""
+    return not any(each.of.joint for each in ready) and "expert_seed" not in facts["settings"]
+
+
+def _notes(ready: Sequence[Ready]) -> list[str]:
+    """What a reader must know of any set, once; of several tokenizers, whose lengths are given."""
+    notes = list(dict.fromkeys(note for each in ready for note in each.inputs.notes))
+    names = dict.fromkeys(each.of.config.model.tokenizer_model_name for each in ready)
+    if len(names) > 1:
+        notes.append(
+            f"The points' tokenizers differ ({', '.join(names)}); `tokens` of the examples are "
+            f"counted by {next(iter(names))}."
+        )
+    return notes
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what the numbers depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str]:
+    """The machine in words."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def code_fingerprint() -> str:
+    """Of every source file that trains or orchestrates."""
+    total = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            total.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
+            total.update(path.read_bytes() + b"\0")
+    return total.hexdigest()[:16]

@@ -1,0 +1,107 @@
+"""A pack on a Ray actor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray import tune
+
+from sweeps.raytune.ship import gather
+from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
+from sweeps.worker.job import EPOCHS, Job
+
+HIDE_GPUS: Final = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HIP_VISIBLE_DEVICES": "-1",  # of AMD's; to them an empty list is none at all
+    "ROCR_VISIBLE_DEVICES": "-1",
+}
+
+
+def own_gpus() -> list[str]:
+    """The GPUs that Ray gives this worker, by their names on its node. Where it gives none, torch
+    sees none from now on: Ray lets who asks for none see all, and all would take the first."""
+    gpus = [str(each) for each in ray.get_gpu_ids()]
+    if not gpus:
+        os.environ.update(HIDE_GPUS)
+    return gpus
+
+
+class PackTrainable(tune.Trainable):  # type: ignore[misc]
+    """One pack on an actor; a step is one message of its worker."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begins the pack."""
+        self._gpus = own_gpus()
+        from sweeps.worker.pack import run_pack  # with torch, which Ray's own process does without
+
+        pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
+        self._home: Path | None = None
+        node = ray.get_runtime_context().get_node_id()
+        if (away := json.loads(config["away"]).get(node)) is not None:
+            job = self._away(job, away["folders"], away["writable"], pack.name)
+        elif not job.parts.parent.is_dir():  # it came after all nodes had been asked
+            raise FileNotFoundError(f"{platform.node()} does not see {job.parts.parent}")
+        self._messages = run_pack(pack, job)
+        self._drop: dict[str, str] | None = None
+        self._begun = False
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The same actor takes another pack."""
+        self._messages.close()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """First where it runs, then a message at a time; JSON, so that Tune neither flattens nor
+        copies it in parts.
+
+        Whoever is to be stopped ends in here, with routes and checkpoint, and not by Tune's hand.
+        """
+        if not self._begun:
+            self._begun = True
+            place = {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
+            begun = {**place, "pid": os.getpid(), "gpus": self._gpus}
+            return {"begun": json.dumps(begun), "done": False}
+        drop, self._drop = self._drop, None
+        try:
+            message = self._messages.send(drop)
+        except StopIteration:
+            return {"done": True}
+        files = gather(self._home, but=EPOCHS) if self._home is not None else []
+        return {"message": json.dumps(message.to_json()), "files": files, "done": False}
+
+    def _away(self, job: Job, folders: Mapping[str, str], writable: str | None, pack: str) -> Job:
+        """The job on a node that does not see the folders of this machine's user.
+
+        What a pack writes lies apart from what others write at the same time, for each sends its
+        own.
+        """
+        prepared = {
+            name: Path(folders.get(str(folder), folder)) for name, folder in job.prepared.items()
+        }
+        if writable is None:
+            return dataclasses.replace(job, prepared=prepared)
+        self._home = Path(writable) / pack
+        self._home.mkdir(parents=True, exist_ok=True)
+        return dataclasses.replace(
+            job,
+            prepared=prepared,
+            parts=self._home / PARTS_FOLDER,
+            checkpoints=self._home / CHECKPOINTS_FOLDER,
+        )
+
+    def hear(self, drop: dict[str, str]) -> None:
+        """Trials to end before the next epoch, each with the reason; an actor does what it is told
+        in order, so this comes before the step that Tune asks for next."""
+        self._drop = drop
+
+    def cleanup(self) -> None:
+        """Ends the pack where it stands."""
+        self._messages.close()

@@ -1,0 +1,1 @@
+"""How points are proposed: the space, the rule, asking Optuna, its view."""

@@ -1,0 +1,58 @@
+"""The search as a study of Optuna's, for its own tools."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpc_router.files import take_rights
+from sweeps.search.ask import DIRECTIONS, frozen_trial, quiet
+from sweeps.search.space import Axis
+
+if TYPE_CHECKING:
+    from sweeps.search.rule import Batch, SearchRule
+
+
+def write_view(
+    path: Path,
+    name: str,
+    space: Mapping[str, Axis],
+    objectives: Mapping[str, str],
+    rule: SearchRule,
+    batches: Sequence[Batch],
+    *,
+    running: bool,
+) -> None:
+    """The search as Optuna's own journal, for optuna-dashboard and plain Optuna; replaces the file.
+
+    A point that is still to come is RUNNING while the run goes on (`running`) and WAITING after it;
+    failed points are FAIL; stopped ones PRUNED, or COMPLETE with a constraint, as the rule tells.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    with (
+        # a folder of its own: Optuna's lock beside the file would outlive a process that is killed
+        tempfile.TemporaryDirectory(
+            prefix=f".{path.name}-", suffix=".tmp", dir=path.parent, ignore_cleanup_errors=True
+        ) as folder,
+        quiet(),
+    ):
+        fresh = Path(folder) / path.name
+        storage = JournalStorage(JournalFileBackend(str(fresh)))
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=[DIRECTIONS[way] for way in objectives.values()],
+        )
+        study.set_metric_names(list(objectives))
+        study.add_trials(
+            frozen_trial(space, rule, batch, place, running=running)
+            for batch in batches
+            for place in range(len(batch.proposals))
+        )
+        fresh.replace(path)
+        take_rights(path)

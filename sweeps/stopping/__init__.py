@@ -1,0 +1,1 @@
+"""How points are stopped early: rule, ranks, rungs, constraints."""

@@ -1,0 +1,121 @@
+"""When points are stopped early."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mpc_router.config.sections import unknown
+from mpc_router.config.trial import ConfigError
+from mpc_router.messages import quoted
+
+METHODS: Final = ("none", "asha", "mo_asha")
+
+VARIANTS: Final = ("stop", "promote")
+
+TIES: Final = ("crowding", "epsilon_net")
+
+
+class StoppingError(ValueError):
+    """A rule of stopping that cannot be: one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How a study stops its points early."""
+
+    method: str = "none"
+    """`asha` for one objective, `mo_asha` for any number."""
+
+    eta: int = 3
+    """Of every `eta` points at a rung the best one goes on."""
+
+    grace: int = 1
+    """Epochs of the first rung: no point is stopped before."""
+
+    bracket: int = 27
+    """Points of a pack, ranked against each other (frozen experts)."""
+
+    brackets: int = 1
+    """Brackets between packs (joint training): number s has its first rung at grace x eta^s."""
+
+    variant: str = "stop"
+    """Between packs (joint training), what becomes of a trial that is not among the best as it
+    arrives at a rung: it is stopped for good (`stop`), or waits there, and goes on once enough
+    worse ones have arrived (`promote`)."""
+
+    ties: str = "crowding"
+    """Order within a front: `crowding` distance, or `epsilon_net`."""
+
+    finish: bool = True
+    """Whether stopped points that lie on the front of all reports train to the end when the rest is
+    done (frozen experts): a rung keeps a share of its points, and the front may hold more."""
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise StoppingError(
+                f"stopping.method is {quoted(self.method)}, allowed are {', '.join(METHODS)}"
+            )
+        if self.variant not in VARIANTS:
+            raise StoppingError(
+                f"stopping.variant is {quoted(self.variant)}, allowed are {', '.join(VARIANTS)}"
+            )
+        if self.ties not in TIES:
+            raise StoppingError(
+                f"stopping.ties is {quoted(self.ties)}, allowed are {', '.join(TIES)}"
+            )
+        if not isinstance(self.finish, bool):
+            raise StoppingError(
+                f"stopping.finish is {quoted(self.finish)}, but must be true or false"
+            )
+        for name, least in (("eta", 2), ("grace", 1), ("bracket", 2), ("brackets", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise StoppingError(
+                    f"stopping.{name} is {quoted(value)}, but must be an integer from {least}"
+                )
+
+    def rungs(self, epochs: int, bracket: int = 0) -> tuple[int, ...]:
+        """Epochs after which points are stopped: grace x eta^k below `epochs`, rising.
+
+        `bracket` leaves out as many of the first. A trial's last epoch is no rung: there is nothing
+        left to save.
+
+        Raises:
+            StoppingError: the grace period is a trial's whole length.
+        """
+        if self.method == "none":
+            return ()
+        if epochs == 1:
+            raise StoppingError(
+                f"stopping.method is {quoted(self.method)}, but a trial has 1 epoch and cannot be "
+                "stopped before its end; give more epochs, or set stopping.method=none"
+            )
+        if self.grace >= epochs:
+            raise StoppingError(
+                f"stopping.grace is {self.grace}, but a trial has {epochs} epochs; "
+                f"set it to {epochs - 1} or less, or give more epochs"
+            )
+        found = []
+        epoch = self.grace * self.eta**bracket
+        while epoch < epochs:
+            found.append(epoch)
+            epoch *= self.eta
+        return tuple(found)
+
+
+def stopping_of(given: Mapping[str, Any]) -> Rule:
+    """How points are stopped early."""
+    known = [each.name for each in dataclasses.fields(Rule)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(unknown("key of stopping", name, known))
+        if given.get("method", "none") == "none" and name != "method":
+            raise ConfigError(
+                f"stopping.method 'none' stops nothing and has no setting "
+                f"{quoted(name)}; leave it out, "
+                "or set stopping.method=mo_asha"
+            )
+    return Rule(**given)

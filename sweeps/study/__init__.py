@@ -1,0 +1,1 @@
+"""A study: how it is read, its rules, its budget, and the sets it prepares."""

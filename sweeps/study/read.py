@@ -1,0 +1,204 @@
+"""The parts of a study's YAML, each read into its own kind, what it alone can say checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mpc_router.config.pools import POOLS
+from mpc_router.config.sections import ModelConfig, SpaceError, unknown
+from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
+from mpc_router.messages import quoted, shown
+from mpc_router.pricing.measured_file import Measured, from_json, read_measured
+from sweeps.search.rule import SearchError, SearchRule
+from sweeps.search.space import Axis, AxisError, axis
+from sweeps.stopping.constraints import constraints_of
+from sweeps.stopping.rule import Rule, StoppingError, stopping_of
+from sweeps.study.budget import Budget
+from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
+from sweeps.study.pack_share import PackSettings
+from sweeps.study.study import Study
+
+SHIPPED: Final = Path(__file__).parents[1] / "studies"
+
+
+FILE: Final = "file:"
+"""Before a path: the cost vector is one that was measured."""
+
+BATCH: Final = 16
+"""Points asked at once where no bracket says how many."""
+
+
+def mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The study's parts that are mappings, empty where they are not given.
+
+    Raises:
+        ConfigError: one that is none.
+    """
+    found = {}
+    for name in MAPPINGS:
+        part = tree.get(name, {})
+        if not isinstance(part, Mapping):
+            raise ConfigError(f"{name} is {quoted(part)}, but must be a mapping")
+        found[name] = part
+    return found
+
+
+def space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Axis]:
+    """The searched settings by leaf name."""
+    given = flat_settings(space)
+    return {
+        leaf: axis(leaf, each, whole=_whole(leaf, trial, given)) for leaf, each in given.items()
+    }
+
+
+def search_of(given: Mapping[str, Any], stopping: Rule) -> tuple[SearchRule, int]:
+    """How points are proposed, and the seed of that.
+
+    Where nothing else is said a batch is a bracket, so that one is ranked while the next is asked.
+    """
+    method = given.get("method", "grid")
+    known = [*(each.name for each in dataclasses.fields(SearchRule)), "seed"]
+    for name in given:
+        if name not in known:
+            raise ConfigError(unknown("key of search", name, known))
+        if method == "grid" and name not in ("method", "seed"):
+            raise ConfigError(
+                f"search.method 'grid' tries every point of its space once and has no setting "
+                f"{quoted(name)}; leave it out, or set search.method to tpe, nsga2, ..."
+            )
+    rest = {name: value for name, value in given.items() if name != "seed"}
+    if method != "grid":
+        rest.setdefault("batch", BATCH if stopping.method == "none" else stopping.bracket)
+    seed = given.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ConfigError(
+            f"search.seed is {quoted(seed)}, but must be an integer from 0 to 2^31 - 1"
+        )
+    return SearchRule(**rest), seed
+
+
+def costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
+    """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
+    name = str(tree.get("cost_vector", "constants"))
+    if name.startswith(FILE):
+        found = read_measured(Path(name.removeprefix(FILE)))
+        return found.name, found
+    kept = tree.get("measured")
+    return name, None if kept is None else from_json(kept, origin="measured of the study")
+
+
+def start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The points that are tried first."""
+    start = tree.get("start", [])
+    if not isinstance(start, list) or not all(isinstance(each, Mapping) for each in start):
+        raise ConfigError(f"start is {quoted(start)}, but must be a list of mappings")
+    return tuple(flatten(each) for each in start)
+
+
+def seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The seeds that every point is tried with."""
+    seeds = tree.get("seeds", [0])
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str):
+        raise ConfigError(
+            f"seeds is {quoted(seeds)}, but must be a list of integers such as [0, 1, 2]"
+        )
+    return tuple(seeds)
+
+
+def _whole(
+    leaf: str, trial: Mapping[str, Any], space: Mapping[str, Any]
+) -> Callable[[], Sequence[Any]] | None:
+    """What `{grid: all}` of a setting means; None where it means nothing."""
+    if leaf != "pool_size":
+        return None
+
+    def sizes() -> Sequence[int]:
+        pool = trial.get("pool", ModelConfig().pool)
+        if "pool" in space:
+            raise ConfigError("pool_size={grid: all} needs one pool; fix it, or list the sizes")
+        if not isinstance(pool, str) or pool not in POOLS:
+            raise ConfigError(
+                f"pool_size={{grid: all}} needs a pool with sizes of its own ({', '.join(POOLS)}), "
+                f"and pool is {quoted(pool)}; name one of these"
+            )
+        return list(POOLS[pool].sizes)
+
+    return sizes
+
+
+def from_tree(tree: Mapping[str, Any]) -> Study:
+    """The study that plain data describes.
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong kind, or a broken rule.
+    """
+    for name in tree:
+        if name not in KEYS:
+            raise ConfigError(unknown("key of a study", name, KEYS))
+    part = mappings(tree)
+    trial = flatten(part["trial"])
+    try:
+        stopping = stopping_of(part["stopping"])
+        search, seed = search_of(part["search"], stopping)
+        space = space_of(part["space"], trial)
+        budget = Budget.of(part["budget"])
+        constraints = constraints_of(part["constraints"])
+        pack = PackSettings.of(part["pack"])
+    except (AxisError, SearchError, StoppingError, SpaceError) as error:
+        raise ConfigError(str(error)) from error
+    cost_vector, measured = costs_of(tree)
+    return Study(
+        study=tree.get("study", ""),
+        trial=trial,
+        space=space,
+        start=start_of(tree),
+        seeds=seeds_of(tree),
+        racing=tree.get("racing", 0),
+        objectives={str(name): way for name, way in part["objectives"].items()}
+        if "objectives" in tree
+        else {"score": "max", "cost": "min"},
+        cost_vector=cost_vector,
+        measured=measured,
+        search=search,
+        seed=seed,
+        stopping=stopping,
+        budget=budget,
+        constraints=constraints,
+        pack=pack,
+    )
+
+
+def shipped() -> dict[str, Path]:
+    """The studies that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> Study:
+    """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
+
+    `sample` sets `pool: sample` unless an override gives the pool.
+
+    Raises:
+        ConfigError: no such study, an unknown key, or a broken rule.
+    """
+    known = shipped()
+    path = known.get(name)
+    if path is None:
+        path = Path(name)
+        if path.suffix not in (".yaml", ".yml"):
+            raise ConfigError(f"{unknown('study', name, known)} (or give a YAML file's path)")
+    tree = read_yaml(path)
+    tree.setdefault("study", path.stem)
+    given = parse_overrides(overrides)
+    try:
+        tree = with_overrides(tree, given)
+        if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
+            tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
+        return from_tree(tree)
+    except ConfigError as error:
+        if name in known or given:  # it may be a word's fault
+            raise
+        raise ConfigError(f"{shown(path)}: {error}") from error

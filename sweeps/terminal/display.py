@@ -1,0 +1,253 @@
+"""What the terminal shows: live where there is a terminal, else a plain line a pack."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TextIO
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from mpc_router.console import LastingConsole
+from mpc_router.messages import printable
+from sweeps.journal.journal import Journal
+from sweeps.journal.state import State
+from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack
+from sweeps.stopping.constraints import Constraint
+from sweeps.terminal.front_so_far import Standing, front
+from sweeps.terminal.signals import tell
+
+FRONT_ROWS = 12
+
+SHORT = 0.01
+"""Seconds that finding the front may take every time."""
+
+REST = 20
+"""Times as long as finding the front took passes before it is found anew."""
+
+WHOLE_FAILURES = 5
+"""Failed trials that are said in full; of later ones only how many."""
+
+
+class Display:
+    """Says what happens, a line an event; also where there is no terminal, and with `--quiet`.
+
+    It hears preparation (`start`, `advance`, `finish`) and packs (`started`, `heard`, `left`).
+    """
+
+    def __init__(self, *, file: TextIO | None = None, quiet: bool = False) -> None:
+        self.console = LastingConsole(file=file or sys.stderr, highlight=False, soft_wrap=True)
+        self.quiet = quiet
+        self._objectives: Mapping[str, str] = {}
+        self._trials = 0
+        self._vector = ""
+        self._constraints: Sequence[Constraint] = ()
+        self._began = time.monotonic()
+        self._step = ("", 0.0)
+        self._stopping = False
+        self._failures = 0
+        self._lost = ""
+        self._best: list[Standing] = []
+        self._best_due = 0.0
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """A line for people."""
+        lines = map(printable, text.split("\n"))  # a reason may have several
+        self.console.print(Text("\n".join(lines), style=style))
+
+    def study(
+        self,
+        objectives: Mapping[str, str],
+        cost_vector: str,
+        *,
+        trials: int,
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
+        """What the front is made of and must keep to, and how many trials there will be."""
+        self._objectives, self._vector, self._trials = objectives, cost_vector, trials
+        self._constraints = constraints
+        self._began = time.monotonic()
+
+    def opened(self, journal: Journal) -> None:
+        """What opening a journal has cut off."""
+        if journal.torn:
+            self.say(f"{journal.path}: a torn last line of {journal.torn} bytes was cut off")
+        if journal.repaired is not None:
+            gone = journal.repaired
+            self.say(
+                f"repair: line {gone.line} of {journal.path} {gone.reason}; {gone.gone} lines from "
+                f"there on are gone, the journal as it was is {gone.saved}",
+                style="yellow",
+            )
+
+    def start(self, label: str, total: int) -> None:
+        """A step of preparation begins."""
+        self._step = (label, time.monotonic())
+
+    def advance(self, n: int = 1) -> None:
+        """It goes on."""
+
+    def finish(self) -> None:
+        """It is over."""
+        label, began = self._step
+        if not self.quiet:
+            self.say(f"{label}: {time.monotonic() - began:.1f} s")
+
+    def started(self, pack: Pack, state: State) -> None:
+        """A pack runs on a worker."""
+
+    def heard(self, pack: Pack, message: Message, state: State) -> None:
+        """A running pack said something."""
+        failed = [ending for ending in message.endings if ending.status == FAILED]
+        whole = failed[: max(0, WHOLE_FAILURES - self._failures)]
+        self._failures += len(failed)
+        for ending in whole:
+            self.say(failure_line(ending.key, ending.reason, state), style="red")
+        if more := len(failed) - len(whole):
+            self.say(f"{pack.name}: {more} more FAILED, each with its reason in trials.parquet")
+        if message.decisions and not self.quiet:
+            self.say(rung_line(pack, message))
+
+    def left(self, pack: Pack, state: State) -> None:
+        """A pack is over."""
+        if self._lost == pack.name:  # and that has been said
+            self._lost = ""
+            return
+        counts = tally(state)
+        best = self._front(state)
+        trials = max(self._trials, len(state.trials))
+        self.say(
+            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {trials} "
+            f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
+            f"front of {len(best)}{_ends(best)}"
+        )
+
+    def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
+        """A worker is gone; also said with `--quiet`, for somebody may want to look after it."""
+        self._lost = pack.name
+        what = "it is tried again" if again else "it is left to --resume"
+        self.say(f"{pack.name} lost its worker ({reason}); {what}", style="yellow")
+
+    def _front(self, state: State) -> list[Standing]:
+        """The front; of thousands of trials, where it takes its time, anew so seldom that it costs
+        a twentieth of the run's."""
+        began = time.monotonic()
+        if began >= self._best_due:
+            self._best = front(state, self._objectives, self._vector, self._constraints)
+            took = time.monotonic() - began
+            self._best_due = began + REST * took if took > SHORT else 0.0
+        return self._best
+
+    def unlike(self, pack: Pack, reason: str) -> None:
+        """Also said with `--quiet`: the run's numbers are those of several machines."""
+        self.say(
+            f"{pack.name} gives other numbers than before it was interrupted ({reason}); these "
+            "take their place",
+            style="yellow",
+        )
+
+    def stopping(self) -> None:
+        """A clean stop was asked for, and takes some seconds; said once."""
+        if not self._stopping:
+            self._stopping = True
+            self.say("stopping; what is done is kept (Ctrl-C again ends at once)", style="yellow")
+
+    def abandon(self) -> None:
+        """The last word before the process ends at once; called from a signal's handler."""
+        tell("\nended at once; what is journaled is safe, --resume goes on")
+        sys.stderr.flush()
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing stays open."""
+
+
+def tally(state: State) -> Counter[str]:
+    """Trials `done` and `failed`."""
+    counts: Counter[str] = Counter()
+    for key, ending in state.endings.items():
+        if key in state.again:
+            continue
+        counts["done"] += ending.status in (COMPLETED, STOPPED)
+        counts["failed"] += ending.status == FAILED
+    return counts
+
+
+def front_table(standings: list[Standing]) -> Table:
+    """The front so far, on selection; the dearest rows are left out where it is long."""
+    broken = bool(standings) and bool(standings[0].breaks)
+    table = Table(
+        title=f"front so far (selection){'; no point keeps the constraints' if broken else ''}",
+        title_justify="left",
+        title_style="dim",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    if not standings:
+        return table
+    first = standings[0]
+    for name in (*first.values, *first.point.settings, "epoch", *(["breaks"] if broken else [])):
+        table.add_column(Text(printable(name)), justify="right")
+    for each in standings[:FRONT_ROWS]:
+        table.add_row(
+            *(f"{value:.4f}" for value in each.values.values()),
+            *(Text(printable(_short(value))) for value in each.point.settings.values()),
+            str(each.epoch),
+            *([Text(", ".join(each.breaks))] if broken else []),
+        )
+    if len(standings) > FRONT_ROWS:
+        table.caption = f"and {len(standings) - FRONT_ROWS} more"
+    return table
+
+
+def failure_line(key: str, reason: str | None, state: State) -> str:
+    """A failed trial, named the way its user knows it."""
+    trial = state.trials[key]
+    settings = state.points[trial.point].settings
+    named = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+    return f"FAILED {key} ({named or trial.point}, seed {trial.seed}): {reason}"
+
+
+def rung_line(pack: Pack, message: Message) -> str:
+    """Who goes on at a rung; of a pack of one trial, why."""
+    first = message.decisions[0]
+    if len(message.decisions) == 1:
+        verb = "goes on" if first.goes_on else "is stopped"
+        return f"{pack.name} {verb}: {first.reason}"
+    going = {each.key: each.goes_on for each in message.decisions}
+    points: dict[str, bool] = {}
+    for trial in pack.trials:
+        if trial.key in going:
+            points[trial.point] = going[trial.key]
+    return (
+        f"{pack.name}: after epoch {first.epoch} {sum(points.values())} of {len(points)} points "
+        "go on"
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _ends(standings: list[Standing]) -> str:
+    """The cheapest and the dearest of the front, in words."""
+    if not standings:
+        return ""
+    broken = " (no point keeps the constraints)" if standings[0].breaks else ""
+    ends = [standings[0], standings[-1]] if len(standings) > 1 else standings
+    said = [
+        ", ".join(f"{name} {value:.4f}" for name, value in each.values.items()) for each in ends
+    ]
+    return f"{broken}: {' to '.join(said)}"

@@ -1,0 +1,123 @@
+"""What a report answers beyond the front, and what it says where it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.figures.settings import MOST_PLACES, setting_figure
+from analysis.fronts.survey import Survey, survey
+from analysis.questions.answers import Answers, Offer, answers
+from analysis.report import rows
+from analysis.report.findings import findings
+from analysis.runs.load import Run, load_run
+from tests.analysis.conftest import WriteRun
+
+
+@pytest.fixture(scope="module")
+def whole(run_folder: Path) -> tuple[Run, Survey, Answers]:
+    """The plain run, with everything asked of it but what permutes."""
+    run = load_run(run_folder)
+    taken = survey(run, resamples=40)
+    return run, taken, answers(run, taken, deep=False)
+
+
+def _offer(cap: float, cost: float) -> Offer:
+    return Offer(cap=cap, point="p0", label="alpha 1", bias=0.5, score=0.8, cost=cost)
+
+
+def _importance(p: float) -> pd.DataFrame:
+    row = {"parameter": "alpha", "importance": 0.9, "low": 0.6, "high": 1.0, "p": p, "points": 10}
+    return pd.DataFrame([{"objective": name, **row} for name in ("score", "cost")])
+
+
+def test_what_permutes_is_asked_only_of_deep_answers(whole: tuple[Run, Survey, Answers]) -> None:
+    found = whole[2]
+    assert found.importance is None
+    assert found.information is None
+    assert found.leakage is None
+    assert found.headroom is not None
+    assert found.offers
+
+
+def test_every_question_is_answered_or_has_a_reason(
+    whole: tuple[Run, Survey, Answers],
+) -> None:
+    found = whole[2]
+    assert all(reason and not reason.startswith("/") for reason in found.unanswered.values())
+
+
+def test_a_regression_keeps_its_other_answers_without_cascades(written: WriteRun) -> None:
+    run = load_run(written("answers_stsb", task="stsb"))
+    found = answers(run, survey(run, resamples=20), deep=False)
+    assert found.rivals is None
+    assert "regression" in found.unanswered["cascades"]
+    assert found.headroom is not None
+    assert set(found.headroom["kind"]) == {"gate"}
+
+
+def test_offers_keep_their_caps_on_selection_and_get_no_worse_with_them(
+    whole: tuple[Run, Survey, Answers],
+) -> None:
+    found = whole[2]
+    assert found.operating is not None
+    assert found.offers is not None
+    chosen = {(each.bias, each.score, each.cost): each for each in found.operating}
+    picked = [chosen[one.bias, one.score, one.cost] for one in found.offers]
+    for one, each in zip(found.offers, picked, strict=True):
+        assert each.chosen_cost <= one.cap
+    scores = [each.chosen_score for each in picked]
+    assert scores == sorted(scores)
+
+
+def test_a_cap_that_is_not_kept_when_quoted_is_said_with_how_much(
+    whole: tuple[Run, Survey, Answers],
+) -> None:
+    run, taken, found = whole
+    found = replace(found, offers=(_offer(2.0, 1.9), _offer(4.0, 5.0), _offer(5.0, 5.5)))
+    said = rows.cap_sentence(taken, found)
+    assert said.startswith(f"2 of 3 cost more on {taken.split}")
+    assert "at worst 5 for 4 (25 % more)" in said
+    assert [row["over"] for row in rows.offer_rows(run, found)] == [False, True, True]
+
+
+def test_of_caps_that_are_kept_nothing_is_said(whole: tuple[Run, Survey, Answers]) -> None:
+    _, taken, found = whole
+    kept = replace(found, offers=(_offer(2.0, 2.0), _offer(4.0, 3.0)))
+    assert rows.cap_sentence(taken, kept) == ""
+    assert rows.cap_sentence(taken, replace(found, offers=None)) == ""
+
+
+def test_only_a_setting_beyond_its_shuffles_is_named(whole: tuple[Run, Survey, Answers]) -> None:
+    _, taken, found = whole
+    sure = " ".join(findings(taken, replace(found, importance=_importance(0.01))))
+    assert "mattered most is alpha for the score (90 %, 60 to 100)" in sure
+    unsure = " ".join(findings(taken, replace(found, importance=_importance(0.4))))
+    assert "mattered most" not in unsure
+    assert "cannot be told from 10 points" in unsure
+
+
+def test_ranks_that_do_not_last_are_said_with_the_least_correlation(
+    whole: tuple[Run, Survey, Answers],
+) -> None:
+    epochs = pd.DataFrame({"epoch": [1, 2, 1, 2], "rho": [0.98, 0.83, 0.98, 0.92], "points": 10})
+    said = rows.trust_sentence(replace(whole[2], epochs=epochs, trusted=None))
+    assert "no epoch before the last (3) has a rank correlation of .9" in said
+    assert "the least is 0.83" in said
+    assert "chance" not in said
+    lasting = rows.trust_sentence(replace(whole[2], epochs=epochs, trusted=1))
+    assert "after epoch 1 is that after epoch 3" in lasting
+
+
+@pytest.mark.parametrize(("many", "kind"), [(MOST_PLACES, "nominal"), (40, "quantitative")])
+def test_a_setting_of_few_values_gives_each_a_place(many: int, kind: str) -> None:
+    values = [0.0, *(10.0 ** -(place / 4) for place in range(many - 1))]
+    table = pd.DataFrame({"point": [f"p{n}" for n in range(many)], "beta": values})
+    table["score"] = 0.5
+    x = setting_figure(table, "beta", "score").to_dict()["layer"][0]["encoding"]["x"]
+    assert x["type"] == kind
+    if kind == "nominal":
+        assert [float(text) for text in x["sort"]] == pytest.approx(sorted(values), rel=0.01)

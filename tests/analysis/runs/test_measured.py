@@ -1,0 +1,128 @@
+"""Prices of a file that mpc-router-eval wrote: `latency_minilm.json` is such a one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mpc_router.pricing.measured_file
+from analysis import front
+from analysis.runs import recosting
+from analysis.runs.load import Run, RunError
+from analysis.runs.recosting import priced, read_vectors
+from mpc_router.config.trial import trial_config
+
+FILE = Path(__file__).with_name("latency_minilm.json")
+REAL: dict[str, Any] = json.loads(FILE.read_text())
+MODEL = {
+    "stem": "model",
+    "router_model_name": "prajjwal1/bert-tiny",
+    "router_stem_layers": 2,
+    "router_hidden_size": 256,
+    "shared_stem": False,
+}
+Minilm = Callable[..., Run]
+
+
+@pytest.fixture
+def minilm(run: Run) -> Minilm:
+    """The plain run as if its experts were the three cuts of MiniLM, on MRPC."""
+
+    def made(**model: Any) -> Run:
+        experts = [
+            {"expert": number, "name": one["name"], "layers": one["layers"], "stand_in": None}
+            for number, one in enumerate(REAL["experts"])
+        ]
+        other = {**run.provenance, "experts": experts, "task": "mrpc"}
+        found = Run(path=run.path, provenance=other, study=run.study)
+        config = json.dumps({"model": {**MODEL, **model}, "training": {"experts": "frozen"}})
+        found.__dict__["trials"] = run.trials.assign(config=config)
+        return found
+
+    return made
+
+
+def _changed(folder: Path, **top: Any) -> Path:
+    path = folder / "costs.json"
+    path.write_text(json.dumps({**copy.deepcopy(REAL), **top}))
+    return path
+
+
+def test_a_measured_file_prices_a_run_as_it_would_have_priced_its_sweep(minilm: Minilm) -> None:
+    run, name = priced(minilm(), f"file:{FILE}")
+    config = trial_config({"pool": "minilm", "task": "mrpc"})
+    assert name == "latency"
+    assert run.cost_vector(name) == mpc_router.pricing.measured_file.read_measured(FILE).vector(
+        config
+    )
+
+
+def test_both_readers_know_one_format() -> None:
+    assert recosting.FORMAT == mpc_router.pricing.measured_file.FORMAT == REAL["format"]
+
+
+def test_experts_are_found_by_name_and_layers_in_whatever_order(
+    minilm: Minilm, tmp_path: Path
+) -> None:
+    more = [{"name": "org/other", "layers": 0, "cost": 9}, *reversed(REAL["experts"])]
+    found = read_vectors(_changed(tmp_path, experts=more), minilm())["latency"]
+    assert found.experts == tuple(one["cost"] for one in REAL["experts"])
+
+
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [
+        ({"format": "mpc-router costs 2"}, "format 'mpc-router costs 2', this program reads"),
+        ({"experts": REAL["experts"][:2]}, r"no cost of .*MiniLM-L6-v2 \(6 layers\)"),
+        ({"experts": [{"name": "a"}]}, "lacks or garbles"),
+        ({"experts": None}, "lacks or garbles"),
+        ({"router": {**REAL["router"], "cost": -1}}, "costs are finite numbers from 0"),
+        ({"router": 3}, "lacks or garbles"),
+        ({"name": ""}, "lacks or garbles"),
+        ({"task": "sst2"}, "measured on sst2"),
+        ({"shared_stem": True}, "shared_stem=true, fixture has false"),
+        ({"router": {**REAL["router"], "layers": 4}}, r"bert-tiny \(4 layers\)"),
+        ({"router": {**REAL["router"], "stem": "expert"}}, r"\(stem=expert\)"),
+        ({"router": {**REAL["router"], "hidden_size": 64}}, "router_hidden_size=64"),
+        ({"name": "constants"}, "give yours another name"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_in_one_sentence(
+    top: dict[str, Any], said: str, minilm: Minilm, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=said) as refused:
+        priced(minilm(), f"file:{_changed(tmp_path, **top)}")
+    assert "\n" not in str(refused.value)
+
+
+def test_null_holds_for_any_task_and_any_width(minilm: Minilm, tmp_path: Path) -> None:
+    path = _changed(tmp_path, task=None, router={**REAL["router"], "hidden_size": None})
+    assert priced(minilm(router_hidden_size=64), f"file:{path}")[1] == "latency"
+
+
+def test_measured_costs_without_a_run_are_nobodys() -> None:
+    with pytest.raises(RunError, match="name a run"):
+        read_vectors(FILE)
+
+
+def test_the_command_says_which_expert_was_not_measured(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _changed(tmp_path, task="rte")
+    assert front.main([str(run_folder), "--costs", f"file:{path}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "no cost of org/tiny, org/base, org/large" in said
+    assert "all-MiniLM-L6-v2 (2 layers)" in said
+    experts = [
+        {"name": name, "layers": 0, "cost": cost}
+        for name, cost in (("org/large", 9), ("org/base", 3), ("org/tiny", 0.5))
+    ]
+    path = _changed(tmp_path, task="rte", unit="guineas", experts=experts)
+    assert front.main([str(run_folder), "--costs", f"file:{path}"]) == 0
+    assert "guineas" in capsys.readouterr().out

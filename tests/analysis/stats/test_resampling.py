@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+
+from analysis.stats import resampling
+from mpc_router.tasks import TASKS, evaluate
+
+ALL_TASKS = ("cola", "sst2", "mrpc", "mnli", "stsb")
+
+
+def _said(task: str, rows: int, examples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    if TASKS[task].regression:
+        labels = rng.integers(0, 6, examples).astype(float)
+        return labels + rng.normal(size=(rows, examples)), labels
+    labels = rng.integers(0, TASKS[task].outputs, examples).astype(float)
+    noise = rng.integers(0, TASKS[task].outputs, (rows, examples)).astype(float)
+    return np.where(rng.random((rows, examples)) < 0.6, labels, noise), labels
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_weights_of_one_give_the_score_of_the_task(name: str) -> None:
+    predictions, labels = _said(name, 4, 90)
+    found = resampling.weighted_scores(
+        TASKS[name], predictions, labels, np.ones((1, 90), np.float32)
+    )
+    expected = evaluate(TASKS[name], predictions, labels)["score"]
+    assert found[:, 0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_whole_weights_are_the_score_of_the_examples_repeated(name: str) -> None:
+    predictions, labels = _said(name, 3, 60)
+    weights = resampling.example_weights(60, 7, np.random.default_rng(1))
+    found = resampling.weighted_scores(TASKS[name], predictions, labels, weights)
+    for b, weighting in enumerate(weights.astype(int)):
+        drawn = np.repeat(np.arange(60), weighting)
+        expected = evaluate(TASKS[name], predictions[:, drawn], labels[drawn])["score"]
+        assert found[:, b] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_a_mix_is_what_simulated_coins_tend_to(name: str) -> None:
+    task = TASKS[name]
+    predictions, labels = _said(name, 2, 2000)
+    rng = np.random.default_rng(3)
+    takes_second = rng.random((200, 2000)) < 0.3
+    coins = np.where(takes_second, predictions[1], predictions[0])
+    simulated = evaluate(task, coins, labels)["score"].mean()
+    found = resampling.mixed_scores(
+        task,
+        (predictions[0], predictions[1]),
+        np.array([0.3]),
+        labels=labels,
+        weights=np.ones((1, 2000), np.float32),
+    )
+    assert found[0, 0] == pytest.approx(simulated, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_a_mix_that_always_takes_one_is_that_one(name: str) -> None:
+    predictions, labels = _said(name, 2, 80)
+    weights = resampling.example_weights(80, 3, np.random.default_rng(0))
+    mixed = resampling.mixed_scores(
+        TASKS[name],
+        (predictions[0], predictions[1]),
+        np.array([0.0, 1.0]),
+        labels=labels,
+        weights=weights,
+    )
+    alone = resampling.weighted_scores(TASKS[name], predictions, labels, weights)
+    assert mixed == pytest.approx(alone, abs=1e-9)
+
+
+def test_weighted_ranks_of_equal_weights_are_mean_ranks_less_a_half() -> None:
+    values = np.array([3.0, 1.0, 3.0, 2.0, 1.0, 1.0])
+    ranks = resampling.weighted_ranks(values, np.ones((1, 6)))
+    assert ranks[0] == pytest.approx(rankdata(values) - 0.5)
+
+
+def test_constant_predictions_correlate_with_nothing() -> None:
+    labels = np.arange(30.0) % 5
+    weights = resampling.example_weights(30, 20, np.random.default_rng(0))
+    found = resampling.weighted_scores(TASKS["stsb"], np.full((1, 30), 2.7), labels, weights)
+    assert (found == 0).all()
+
+
+def test_every_resample_draws_as_many_examples_as_there_are() -> None:
+    weights = resampling.example_weights(50, 300, np.random.default_rng(0))
+    assert weights.shape == (301, 50)
+    assert (weights[0] == 1).all()
+    assert (weights.sum(axis=1) == 50).all()
+
+
+def test_the_interval_of_a_mean_has_the_width_of_its_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    right = (rng.random((1, 800)) < 0.8).astype(float)
+    weights = resampling.example_weights(800, 2000, rng)
+    scores = resampling.weighted_scores(TASKS["sst2"], right, np.ones(800), weights)
+    low, high = resampling.interval(scores)
+    error = np.sqrt(scores[0, 0] * (1 - scores[0, 0]) / 800)
+    assert (high - low)[0] == pytest.approx(2 * 1.96 * error, rel=0.06)
+
+
+def test_spearman_of_a_resample_ranks_the_resample_anew() -> None:
+    predictions, labels = _said("stsb", 1, 40)
+    weights = resampling.example_weights(40, 1, np.random.default_rng(8))
+    drawn = np.repeat(np.arange(40), weights[1].astype(int))
+    ranks = [
+        resampling.weighted_ranks(v, weights.astype(float))[1] for v in (predictions[0], labels)
+    ]
+    found = np.corrcoef(ranks[0][drawn], ranks[1][drawn])[0, 1]
+    assert found == pytest.approx(spearmanr(predictions[0][drawn], labels[drawn]).statistic)

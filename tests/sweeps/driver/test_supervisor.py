@@ -1,0 +1,411 @@
+"""What the journal's process makes of the words of the one that Ray lives in; a thread plays it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from mpc_router.prepare import frozen
+from mpc_router.prepare.frozen import open_prepared
+from sweeps import run
+from sweeps.driver import supervisor
+from sweeps.driver.ledger import Ledger
+from sweeps.journal import tables
+from sweeps.journal.journal import read
+from sweeps.raytune.pipe import Line
+from sweeps.raytune.process import RayProcess
+from sweeps.records import Message, Pack, pack_from
+from sweeps.terminal import live as display
+from sweeps.terminal.live import LiveDisplay
+from sweeps.worker.job import Job
+from sweeps.worker.pack import run_pack
+from tests.sweeps.conftest import FIX, assert_same_tables, in_process, rows
+
+GRID = ("mrpc_grid", *FIX, "seeds=[0]", "pack.points=3")
+"""Ten trials in four packs."""
+
+Fault = Callable[["Player", dict[str, Any]], bool]
+"""Of a pack that has said its first message; True where that was its last."""
+
+
+class Player:
+    """Does what the driver does, a pack after the other and without Ray."""
+
+    def __init__(self, line: Line, faults: Mapping[str, Fault]) -> None:
+        self.line, self._faults = line, faults
+        self.attempts: Counter[str] = Counter()
+        self.killed: list[str] = []
+
+    def play(self) -> None:
+        """Until there is nothing left to do, or the line is at its end."""
+        with contextlib.suppress(EOFError, OSError):
+            job = Job.from_json(self.line.ask("begun")["job"])
+            while not self.turn() and not (found := self.line.ask("next"))["over"]:
+                if found["pack"] is not None:
+                    self._train(found["pack"], job)
+            self.line.ask("done")
+
+    def turn(self) -> bool:
+        """Whether to end; notes who is to be killed."""
+        answer = self.line.ask("turn")
+        self.killed += answer["kill"]
+        return bool(answer["end"])
+
+    def _train(self, pack: dict[str, Any], job: Job) -> None:
+        name = pack["name"]
+        self.attempts[name] += 1
+        fault = self._faults.get(name)
+        if fault is not None and fault.__name__ == "unstarted" and fault(self, pack):
+            return
+        self.line.ask("started", pack=name, node="here", pid=1)
+        for message in run_pack(pack_from(json.loads(json.dumps(pack))), job):
+            answer = self.line.ask("heard", pack=name, message=message.to_json())
+            if answer["end"] or (fault is not None and fault(self, pack)):
+                return
+        self.line.ask("over", pack=name)
+
+
+def lost(how: str, *, attempts: int = 99) -> Fault:
+    """A worker that is lost in its first attempts."""
+
+    def fault(player: Player, pack: dict[str, Any]) -> bool:
+        if player.attempts[pack["name"]] > attempts:
+            return False
+        player.line.ask("lost", pack=pack["name"], reason="it is gone", how=how)
+        return True
+
+    return fault
+
+
+def unstarted(player: Player, pack: dict[str, Any]) -> bool:
+    player.line.ask("lost", pack=pack["name"], reason="no torch", how="died")
+    return True
+
+
+def cancelled(*, times: int) -> Fault:
+    """An actor that so often is gone before it has started."""
+
+    def unstarted(player: Player, pack: dict[str, Any]) -> bool:
+        if player.attempts[pack["name"]] <= times:
+            player.line.ask("lost", pack=pack["name"], reason="never ran", how="cancelled")
+            return True
+        return False
+
+    return unstarted
+
+
+def hangs(player: Player, pack: dict[str, Any]) -> bool:
+    if player.attempts[pack["name"]] > 1:
+        return False
+    while pack["name"] not in player.killed:
+        player.turn()
+    player.line.ask("lost", pack=pack["name"], reason="killed", how="died")
+    return True
+
+
+def silent(player: Player, pack: dict[str, Any]) -> bool:
+    threading.Event().wait(2)
+    return False
+
+
+def deaf(player: Player, pack: dict[str, Any]) -> bool:
+    while not player.turn():
+        pass
+    return True
+
+
+def gone(player: Player, pack: dict[str, Any]) -> bool:
+    player.line.close()
+    raise EOFError
+
+
+def gives_up(player: Player, pack: dict[str, Any]) -> bool:
+    player.line.ask("failed", reason="Ray gave up: enough")
+    raise EOFError
+
+
+Sweep = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def sweep(
+    prepared_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Sweep:
+    """The command, with faults by pack; its exit code and what it said."""
+    monkeypatch.setattr(frozen, "prepare", lambda *_: open_prepared(prepared_folder))
+    monkeypatch.setattr(frozen, "check_inputs", lambda *_: None)
+
+    def call(faults: Mapping[str, Fault], *more: str) -> tuple[int, str]:
+        @contextlib.contextmanager
+        def ray_process(address: str | None) -> Iterator[RayProcess]:
+            ours, theirs = Pipe()
+            player = threading.Thread(target=Player(Line(theirs), faults).play)
+            player.start()
+            try:
+                yield RayProcess(line=Line(ours), folder=tmp_path, process=cast(Any, None))
+            finally:
+                ours.close()
+                player.join()
+
+        monkeypatch.setattr(supervisor, "ray_process", ray_process)
+        where = ("--sample", "--no-report", "--quiet", "--out", str(tmp_path), "--name", "r")
+        code = run.main([*GRID, *more, *where])
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def attempts(folder: Path) -> Counter[str]:
+    events = read(folder / "r" / "journal.jsonl")
+    return Counter(event["pack"] for event in events if event["event"] == "started")
+
+
+def test_a_run_through_the_line_equals_one_in_this_process(
+    sweep: Sweep, tmp_path: Path, prepared_folder: Path
+) -> None:
+    assert sweep({})[0] == 0
+    with pytest.MonkeyPatch.context() as patch:
+        in_process(patch, prepared_folder)
+        arguments = [*GRID, "--sample", "--no-report", "--out", str(tmp_path), "--name", "other"]
+        assert run.main(arguments) == 0
+    assert_same_tables(tmp_path / "r", tmp_path / "other")
+
+
+def test_a_pack_is_tried_again_as_often_as_the_study_says(sweep: Sweep, tmp_path: Path) -> None:
+    faults = {"pack00": lost("died", attempts=3), "pack01": lost("died")}
+    code, said = sweep(faults, "pack.retries=3")
+    assert code == 3
+    assert attempts(tmp_path) == {"pack00": 4, "pack01": 4, "pack02": 1, "pack03": 1}
+    assert "pack00 lost its worker (it is gone); it is tried again" in said
+    assert "(pack01: it is gone); go on with" in said
+    found = {row["pack"]: row for row in rows(tmp_path / "r", "trials")}
+    assert found["pack00"]["status"] == "COMPLETED"
+    assert found["pack00"]["attempt"] == 4
+    assert found["pack01"]["status"] == "INTERRUPTED"
+
+
+def test_without_retries_a_lost_pack_is_left_to_resume(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep({"pack00": lost("died")}, "pack.retries=0")[0] == 3
+    assert attempts(tmp_path)["pack00"] == 1
+
+
+def test_surroundings_that_fail_are_not_tried_again_and_end_the_run_after_three(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    code, said = sweep({f"pack0{number}": lost("failed") for number in range(4)})
+    assert code == 3
+    assert attempts(tmp_path) == {"pack00": 1, "pack01": 1, "pack02": 1}
+    assert "3 workers in a row failed on this machine: it is gone; what was done is safe" in said
+
+
+def test_failures_with_a_pack_in_between_that_goes_well_do_not_end_the_run(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    faults = {name: lost("failed") for name in ("pack00", "pack01", "pack03")}
+    code, said = sweep(faults)
+    assert code == 3
+    assert "in a row" not in said
+    assert {row["pack"] for row in rows(tmp_path / "r", "trials") if row["epochs"] == 2} == {
+        "pack02"
+    }
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_workers_that_never_start_end_the_run(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    if live:  # as on a terminal
+        monkeypatch.setattr(display, "make_display", lambda quiet: LiveDisplay())
+    code, said = sweep({f"pack0{number}": unstarted for number in range(4)})
+    assert code == 3
+    assert "3 workers in a row did not start on this machine: no torch" in said
+    assert attempts(tmp_path) == {}
+
+
+def test_an_actor_that_was_cancelled_before_it_started_is_no_loss(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    faults = {f"pack0{number}": cancelled(times=3) for number in range(4)}
+    code, said = sweep(faults, "pack.retries=0")
+    assert code == 0, said
+    assert "lost its worker" not in said
+    assert attempts(tmp_path) == {f"pack0{number}": 1 for number in range(4)}
+    assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
+
+
+def test_actors_that_are_cancelled_for_ever_end_the_run(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STARTING", 0.5)
+    code, said = sweep({f"pack0{number}": cancelled(times=10**9) for number in range(4)})
+    assert code == 3
+    assert "no worker has started on this machine for" in said
+    assert attempts(tmp_path) == {}
+
+
+def test_a_worker_that_was_ended_for_its_memory_fails_its_trials_by_name(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    code, said = sweep({"pack00": lost("memory")})
+    assert code == 4
+    found = [row for row in rows(tmp_path / "r", "trials") if row["status"] == "FAILED"]
+    assert {row["pack"] for row in found} == {"pack00"}
+    assert {row["reason"] for row in found} == {"out of memory on the host: it is gone"}
+    assert attempts(tmp_path)["pack00"] == 1
+    assert said.count("out of memory on the host") == len(found) == 3
+
+
+def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Path) -> None:
+    code, said = sweep({"pack01": hangs}, "pack.timeout=0.3")
+    assert code == 0, said
+    assert (
+        "pack01 lost its worker (said nothing for 0.3 s, pack.timeout); it is tried again" in said
+    )
+    assert attempts(tmp_path) == {"pack00": 1, "pack01": 2, "pack02": 1, "pack03": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "limits", "sentence"),
+    [
+        (silent, {"SILENCE": 0.4}, "Ray on this machine has not answered for"),
+        (deaf, {"SILENCE": 0.4}, "pack00 hangs, and Ray cannot end its worker"),
+        (gone, {}, "Ray is gone: it said nothing"),
+        (gives_up, {}, "Ray gave up: enough"),
+    ],
+)
+def test_a_ray_that_hangs_or_goes_ends_the_run_with_the_line_to_go_on(
+    sweep: Sweep,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    limits: dict[str, float],
+    sentence: str,
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(supervisor, name, value)
+    code, said = sweep({"pack00": fault}, "pack.timeout=0.3")
+    assert code == 3
+    assert sentence in said
+    assert f"what was done is safe, go on with python -m sweeps.run --resume {tmp_path}" in said
+    assert len(rows(tmp_path / "r", "trials")) == 10
+
+
+def test_the_time_that_writing_tables_takes_is_no_silence_of_ray(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(self: tables.Refresh) -> None:
+        time.sleep(0.6)
+
+    def hesitates(player: Player, pack: dict[str, Any]) -> bool:
+        time.sleep(0.02)
+        return False
+
+    monkeypatch.setattr(tables.Refresh, "maybe", slowly)
+    monkeypatch.setattr(supervisor, "SILENCE", 0.5)
+    monkeypatch.setattr(supervisor, "TURN", 0.01)
+    code, said = sweep(dict.fromkeys(("pack00", "pack01"), hesitates))
+    assert code == 0, said
+
+
+def test_after_a_stop_no_pack_is_given_any_more(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def stops(player: Player, pack: dict[str, Any]) -> bool:
+        (tmp_path / "r" / "stop").touch()
+        while not player.turn():
+            pass
+        given.append(player.line.ask("next")["pack"])
+        return True
+
+    assert sweep({"pack01": stops})[0] == 143
+    assert given == [None]
+
+
+def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Ledger.heard
+
+    def suspended(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
+        time.sleep(0.7)
+        return real(self, pack, message)
+
+    def turns(player: Player, pack: dict[str, Any]) -> bool:
+        player.turn()
+        return False
+
+    monkeypatch.setattr(Ledger, "heard", suspended)
+    monkeypatch.setattr(supervisor, "PAUSE", 0.5)
+    code, said = sweep({"pack00": turns}, "pack.timeout=0.6", "pack.points=5")
+    assert (code, "lost its worker" in said) == (0, False)
+
+
+def test_what_ended_the_run_is_said_though_its_tables_cannot_be_written(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    def loses_a_file(player: Player, pack: dict[str, Any]) -> bool:
+        (tmp_path / "r" / "parts" / "examples.parquet").unlink()
+        return gives_up(player, pack)
+
+    code, said = sweep({"pack01": loses_a_file})
+    assert code == 3
+    assert "Ray gave up: enough; what was done is safe, go on with " in said
+
+
+def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STARTING", 0.3)
+
+    def unstarted(player: Player, pack: dict[str, Any]) -> bool:
+        while not player.turn():
+            pass
+        return True
+
+    code, said = sweep({"pack00": unstarted})
+    assert code == 3
+    assert "no worker has started on this machine for 0 s" in said
+
+
+def test_tables_are_there_while_the_run_goes_on(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "LEAST", 0.0)
+    monkeypatch.setattr(tables, "REST", 0)
+    seen: list[Counter[str]] = []
+
+    def looks(player: Player, pack: dict[str, Any]) -> bool:
+        seen.append(Counter(row["status"] for row in rows(tmp_path / "r", "trials")))
+        return False
+
+    assert sweep({"pack01": looks})[0] == 0
+    assert set(seen[0].items()) == {("COMPLETED", 3), ("INTERRUPTED", 7)}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["pack.retries=-1"], "pack.retries is -1, but must be an integer from 0"),
+        (["pack.retries=true"], "pack.retries is True, but must be an integer from 0"),
+        (["pack.timeout=0"], "pack.timeout is 0, but must be a length of time above 0"),
+        (["pack.timeout=soon"], "pack.timeout is 'soon', but must be a length of time such as 2h"),
+    ],
+)
+def test_impossible_settings_are_refused(sweep: Sweep, words: list[str], sentence: str) -> None:
+    code, said = sweep({}, *words)
+    assert code == 2
+    assert sentence in said

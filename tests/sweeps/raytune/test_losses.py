@@ -1,0 +1,104 @@
+"""What a worker was lost by: from memory alone, in a sentence, and told from what was no loss."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError
+from ray.train._internal.storage import StorageContext
+from ray.tune.analysis import ExperimentAnalysis
+from ray.tune.experiment import Trial
+
+from sweeps.raytune import losses, tune_loop
+
+pytestmark = pytest.mark.slow
+
+
+def test_nothing_that_lies_where_tune_keeps_its_files_is_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trial, "handle_error", Trial.handle_error)
+    monkeypatch.setattr(ExperimentAnalysis, "_load_trials", ExperimentAnalysis._load_trials)
+    losses.unpickle_nothing()
+    monkeypatch.setattr(
+        StorageContext, "trial_driver_staging_path", property(lambda _: str(tmp_path))
+    )
+    storage = StorageContext(str(tmp_path / "s"), "run", trial_dir_name="pack")
+    pack = {"pack": json.dumps({"name": "pack00"})}
+    trial = Trial("pack", stub=True, config=pack, storage=storage)
+    trial.handle_error(ActorDiedError())
+    assert list(tmp_path.glob("error*")) == []
+    (tmp_path / "error.pkl").write_bytes(Bomb(tmp_path / "exploded").pickled())
+    said: list[object] = []
+    line = SimpleNamespace(ask=lambda word, **data: said.append((word, data)))
+    tune_loop.News(cast(Any, line), threading.Event()).on_trial_error(1, [trial], trial)
+    reason = "The actor died unexpectedly before finishing this task."
+    assert said == [("lost", {"pack": "pack00", "reason": reason, "how": "died"})]
+    assert trial.get_pickled_error() is None  # which Tune asks for when it has ended
+    state = {"_type": "CLOUDPICKLE_FALLBACK", "value": Bomb(tmp_path / "exploded").pickled().hex()}
+    (tmp_path / "experiment_state-9.json").write_text(json.dumps({"trial_data": state}))
+    assert ExperimentAnalysis(str(tmp_path), trials=[]).trials == []
+    assert not (tmp_path / "exploded").exists()
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    path: Path
+
+    def pickled(self) -> bytes:
+        return pickle.dumps(self)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+DIED = "The actor died unexpectedly before finishing this task.\n\tclass_name: PackTrainable\n"
+NEVER = "\nThe actor never ran - it was cancelled before it started running."
+
+
+@pytest.mark.parametrize(
+    ("text", "how", "reason"),
+    [
+        ("The actor is dead because all references to the actor were removed.", "cancelled", None),
+        ("The actor is dead because it was killed by `ray.kill`.", "cancelled", None),
+        (
+            "The actor is dead because its worker process has died. Worker exit type: "
+            "INTENDED_SYSTEM_EXIT Worker exit detail: Destroying worker since its placement group "
+            "was removed.",
+            *("cancelled", "its worker process has died"),
+        ),
+        (
+            "The actor is dead because its worker process has died. Worker exit type: "
+            "SYSTEM_ERROR Worker exit detail: it got a SIGSEGV.",
+            *("died", "its worker process has died"),
+        ),
+        ("The actor died because its node has died. Node Id: 1", "died", None),
+    ],
+)
+def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
+    text: str, how: str, reason: str | None
+) -> None:
+
+    error = RayActorError(error_msg=f"{DIED}{text}{NEVER}")
+    assert losses.how(error) == how
+    assert losses.how(RayActorError(error_msg=DIED + text)) == "died"
+    assert reason is None or losses.reason(error) == reason
+    assert "never ran" not in losses.reason(error)
+
+
+def test_an_actor_that_lost_its_place_before_it_started_never_was() -> None:
+    error = ActorUnschedulableError(
+        "Could not create the actor because its associated placement group was removed."
+    )
+    assert losses.how(error) == "cancelled"
+    assert losses.how(ActorUnschedulableError("no node has so many cpus")) == "failed"

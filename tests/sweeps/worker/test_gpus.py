@@ -1,0 +1,208 @@
+"""Packs on GPUs: which they get, who gets none, and what is refused. GPUs are claimed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mpc_router.config.sections import SpaceError
+from mpc_router.config.trial import trial_config
+from mpc_router.frozen.train import Lane
+from sweeps import run
+from sweeps.driver import supervisor
+from sweeps.driver.session import share_of
+from sweeps.raytune import trainable, tune_loop
+from sweeps.raytune.environment import environment
+from sweeps.raytune.trainable import HIDE_GPUS
+from sweeps.records import InputError, SweepError
+from sweeps.study.pack_share import PackSettings
+from sweeps.study.read import from_tree, load
+from sweeps.study.study import Study
+from sweeps.worker import pack, stack
+
+ROOT = Path(__file__).resolve().parents[3]
+ADDRESS = "10.0.0.1:6379"
+
+auto_study = load("mrpc_grid", ["pool=sample"])
+
+
+def study_with(*words: str) -> Study:
+    return load("mrpc_grid", ["pool=sample", *words])
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets how many processors and GPUs this machine has."""
+
+    def has(*, cpus: int, gpus: int) -> None:
+        monkeypatch.setattr("sweeps.driver.session.cores", lambda: cpus)
+        monkeypatch.setattr(pack, "gpus", lambda: gpus)
+
+    return has
+
+
+@pytest.mark.parametrize(
+    ("words", "cpus", "gpus", "share", "workers"),
+    [
+        ([], 16, 4, 1, 4),
+        ([], 2, 4, 1, 2),
+        ([], 16, 0, 0, 16),
+        (["device=cpu"], 16, 4, 0, 16),
+        (["device=cuda"], 16, 1, 1, 1),
+        (["pack.gpus=0"], 16, 4, 0, 16),
+        (["pack.gpus=0.25"], 16, 2, 0.25, 8),
+        (["pack.gpus=0.6"], 16, 4, 0.6, 4),
+        (["pack.gpus=0.1"], 64, 1, 0.1, 10),
+    ],
+)
+def test_a_pack_gets_a_gpu_where_there_are_any_unless_told_otherwise(
+    machine: Any, words: list[str], cpus: int, gpus: int, share: float, workers: int
+) -> None:
+    machine(cpus=cpus, gpus=gpus)
+    found = share_of(study_with(*words), None)
+    assert (found.gpus, found.workers) == (share, workers)
+
+
+def test_a_cluster_is_asked_for_its_own_gpus(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(cpus=1, gpus=0)
+    resources = {"CPU": 32.0, "GPU": 8.0}
+    monkeypatch.setattr(supervisor, "resources_of", lambda _: resources)
+    found = share_of(auto_study, ADDRESS)
+    assert (found.gpus, found.workers) == (1, 8)
+    del resources["GPU"]
+    found = share_of(auto_study, ADDRESS)
+    assert (found.gpus, found.workers) == (0, 32)
+    with pytest.raises(InputError, match=r"pack\.gpus is 1, but there is no GPU on the"):
+        share_of(study_with("pack.gpus=1"), ADDRESS)
+    resources["CPU"] = 0.0
+    with pytest.raises(SweepError, match="no room for a pack of 1 cpus and 0 gpus"):
+        share_of(auto_study, ADDRESS)
+
+
+@pytest.mark.parametrize("gpus", [1.5, 2, 8, -1, 1e-9, float("nan"), float("inf"), True, "1", "a"])
+def test_a_share_of_a_gpu_is_auto_or_from_0_to_1(gpus: Any) -> None:
+    with pytest.raises(SpaceError, match=r"pack\.gpus is .*, but must be auto, 0, or a share of a"):
+        PackSettings(gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["pack.gpus=1"], "pack.gpus is 1, but there is no GPU on this machine"),
+        (["pack.gpus=0.5"], "pack.gpus is 0.5, but there is no GPU on this machine"),
+        (
+            ["device=cuda"],
+            "device is 'cuda', but packs get no GPU, because there is no GPU on this",
+        ),
+        (
+            ["device=cuda", "pack.gpus=0"],
+            "device is 'cuda', but packs get no GPU, because pack.gpus",
+        ),
+        (
+            ["device=cuda", "pack.gpus=0", "--address", ADDRESS],
+            "device is 'cuda', but packs get no GPU, because pack.gpus is 0",
+        ),
+        (["budget.gpu_hours=1", "device=cpu", "pack.gpus=0", "--address", ADDRESS], "gpu_hours"),
+    ],
+)
+def test_a_gpu_that_is_not_to_be_had_is_refused_before_anything_is_prepared(
+    machine: Any, words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(cpus=2, gpus=0)
+    places = ["--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
+    assert run.main(["mrpc_grid", "--sample", *words, *places]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pack_without_a_gpu_trains_on_the_processor_whatever_torch_sees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        "mpc_router.frozen.train.train", lambda *_, device, **__: devices.append(device)
+    )
+    trial = Lane(config=trial_config({"pool": "sample"}), seed=0)
+    monkeypatch.setattr(stack, "config_of", lambda _: trial.config)
+
+    class Trial:
+        config, seed = "", 0
+
+    given: Any = [Trial()]
+    inputs: Any = None
+    for gpus in (0.0, 0.25, 1.0):
+        stack.events(given, inputs, None, gpus=gpus)
+    assert devices == ["cpu", "cuda", "cuda"]
+
+
+def test_a_study_keeps_auto_and_old_ones_keep_their_0() -> None:
+    tree = yaml.safe_load(yaml.safe_dump(auto_study.to_tree()))
+    assert tree["pack"]["gpus"] == "auto"
+    assert from_tree(tree).pack == auto_study.pack
+    tree["pack"]["gpus"] = 0.0
+    assert from_tree(tree).pack.gpus_of(8, "auto") == 0
+
+
+def test_an_embedded_ray_has_the_gpus_that_its_packs_share() -> None:
+    found = [tune_loop._gpus(*each) for each in [(4, 0), (4, 1), (3, 0.5), (3, 0.6), (20, 0.1)]]
+    assert found == [0, 4, 2, 3, 2]
+
+
+WORKERS = """
+import json, os, sys
+import ray
+from sweeps.raytune import tune_loop
+from sweeps.raytune.trainable import HIDE_GPUS, own_gpus
+
+class Worker:
+    def looks(self):
+        return [own_gpus(), *(os.environ.get(name) for name in HIDE_GPUS)]
+
+tune_loop.begin({"address": None, "count": 2, "cpus": 0.5, "gpus": 1, "folder": sys.argv[1]})
+worker = ray.remote(Worker)
+workers = [worker.options(num_cpus=0.1, num_gpus=gpus).remote() for gpus in (1, 0.5, 0.5, 0)]
+print(json.dumps([ray.cluster_resources()["GPU"], *ray.get([w.looks.remote() for w in workers])]))
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_packs_of_a_node_get_gpus_of_their_own_and_who_asks_for_none_sees_none() -> None:
+    given = {name: value for name, value in os.environ.items() if name not in HIDE_GPUS}
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:  # sockets lie in there
+        done = subprocess.run(
+            [sys.executable, "-c", WORKERS, short],
+            env=environment(None, given),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    claimed, alone, *sharing, without = json.loads(done.stdout.splitlines()[-1])
+    assert claimed == 2
+    assert sharing[0] == sharing[1]
+    assert {alone[0][0], sharing[0][0][0]} == {"0", "1"}
+    for [name], cuda, *_ in (alone, *sharing):
+        assert cuda == name
+    assert without == [[], "", "-1", "-1"]
+
+
+def test_a_worker_hides_gpus_before_it_looks_at_its_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get_gpu_ids", list)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(KeyError, match="pack"):
+        trainable.PackTrainable({})
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
