@@ -37,8 +37,8 @@ format: .venv/.dev  ## write the format that `make check` asks for
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/.dev  ## docs/API.md from the docstrings
-	$(BIN)/python docs/api.py
+docs: .venv/.dev  ## the documentation, in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 bench: .venv/.dev  ## milliseconds a step and router, stacks against a plain loop
 	$(BIN)/python -m benchmarks.stack

@@ -137,7 +137,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; 0, or 2 with one line where there is none."""
     options = parser().parse_args(arguments)
-    from analysis.fronts.comparison import compare
+    from analysis.fronts.comparison import compare_runs
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced
     from analysis.runs.untrusted import guarded
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 both.append(priced(load_run(path), options.costs))
         runs, vector = [run for run, _ in both], both[0][1]
         with guarded(*options.runs):
-            found = compare(runs, split=options.split, vector=vector, force=options.force)
+            found = compare_runs(runs, split=options.split, vector=vector, force=options.force)
             print_comparison(found, LastingConsole())
         if options.figure:
             from analysis.figures.rivals import comparison_figure

@@ -103,7 +103,7 @@ class Comparison:
     """What differs between the runs and was let pass."""
 
 
-def compare(
+def compare_runs(
     runs: Sequence[Run],
     *,
     split: str | None = None,

@@ -105,12 +105,20 @@ class ModelConfig:
     """
 
     stem_pooling: str = ""
+    """How the stem sums up its tokens: `cls` or `mean`; empty takes the pool's."""
+
     router_hidden_size: int = 256
+    """Hidden units of the router's MLP."""
+
     router_dropout: float = 0.1
+    """Share of the hidden units that a training step drops."""
+
     gate: str = "gumbel"
     """`gumbel` (noise while training) or `softmax`."""
 
     temperature: float = 1.0
+    """Of the gate while training: gates are softmax((logits + noise) / temperature)."""
+
     temperature_end: float = 0.0
     """Temperature of the last step; 0 keeps the first throughout."""
 
@@ -213,7 +221,11 @@ class TrainingConfig:
     """Epochs of the supervised router before all trains (router: supervised, experts: joint)."""
 
     epochs: int = 5
+    """Passes over train."""
+
     batch_size: int = 32
+    """Examples of a step."""
+
     learning_rate: float = 1e-3
     """Of the router."""
 
@@ -221,6 +233,8 @@ class TrainingConfig:
     """Of stem and experts (experts: joint); 0 takes the pool's."""
 
     weight_decay: float = 0.01
+    """AdamW's; where everything trains, biases and norms have none."""
+
     expert_start: str = "checkpoint"
     """Where joint training begins: each expert's `checkpoint` as it comes, or `fine_tuned` alone
     before, as for frozen experts."""
@@ -245,6 +259,8 @@ class TrainingConfig:
     """Which epoch a trial's results are those of: `last`, or `best_score` on selection."""
 
     expert_seed: int = 0
+    """Of everything random in fine-tuning the experts; another seed gives another set of them."""
+
     expert_epochs: int = 0
     """Epochs of fine-tuning each expert; 0 takes the pool's."""
 
@@ -301,6 +317,8 @@ class DataConfig:
     """Task, and how much of its data."""
 
     task: str = "mrpc"
+    """One of GLUE's eight: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb."""
+
     max_length: int = 128
     """Tokens kept of an example."""
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.fronts.comparison import MOST_ORDERS, Comparison, compare, permutation
+from analysis.fronts.comparison import MOST_ORDERS, Comparison, compare_runs, permutation
 from analysis.runs.load import Run, RunError, load_run
 from analysis.stats.dominance import hypervolume, nondominated
 from tests.analysis.conftest import WriteRun
@@ -49,7 +49,7 @@ def blind(written: WriteRun) -> Run:
 def test_a_run_and_its_copy_are_not_distinguishable_and_neither_is_preferred(
     run_folder: Path, altered: Altered
 ) -> None:
-    found = compare([load_run(run_folder), altered(run_folder, "copy")])
+    found = compare_runs([load_run(run_folder), altered(run_folder, "copy")])
     pair = found.pairs[0]
     assert (pair.difference, pair.low, pair.high, pair.p) == (0, 0, 0, 1)
     assert pair.verdict == "not distinguishable"
@@ -60,14 +60,14 @@ def test_a_run_and_its_copy_are_not_distinguishable_and_neither_is_preferred(
 
 
 def test_routers_that_see_are_ahead_of_routers_that_do_not(skilled: Run, blind: Run) -> None:
-    pair = compare([skilled, blind]).pairs[0]
+    pair = compare_runs([skilled, blind]).pairs[0]
     assert pair.difference > 0
     assert pair.verdict == "skilled is ahead"
     assert pair.p == pair.least_p == pytest.approx(2 / math.comb(6, 3))
 
 
 def test_the_order_of_the_runs_turns_signs_and_nothing_else(skilled: Run, blind: Run) -> None:
-    there, back = compare([skilled, blind]), compare([blind, skilled])
+    there, back = compare_runs([skilled, blind]), compare_runs([blind, skilled])
     assert set(there.sides) == set(back.sides)
     one, two = there.pairs[0], back.pairs[0]
     assert (one.difference, one.p) == pytest.approx((-two.difference, two.p))
@@ -80,7 +80,7 @@ def test_the_order_of_the_runs_turns_signs_and_nothing_else(skilled: Run, blind:
 def test_every_hypervolume_is_that_of_the_quoted_front_under_one_reference(
     skilled: Run, blind: Run
 ) -> None:
-    found = compare([skilled, blind])
+    found = compare_runs([skilled, blind])
     for side, taken in zip(found.sides, found.surveys, strict=True):
         front = taken.front
         volume = hypervolume(
@@ -93,7 +93,7 @@ def test_every_hypervolume_is_that_of_the_quoted_front_under_one_reference(
 
 
 def test_the_merged_front_is_the_front_of_all_points_together(skilled: Run, blind: Run) -> None:
-    found = compare([skilled, blind])
+    found = compare_runs([skilled, blind])
     every = pd.concat([each.points for each in found.surveys])
     scores, costs = every["selection_score"].to_numpy(), every["selection_cost"].to_numpy()
     kept = every[nondominated(scores, costs)]
@@ -109,7 +109,7 @@ def test_the_merged_front_is_the_front_of_all_points_together(skilled: Run, blin
 def test_what_each_run_holds_alone_is_what_the_merged_front_loses_without_it(
     skilled: Run, blind: Run
 ) -> None:
-    found = compare([skilled, blind])
+    found = compare_runs([skilled, blind])
 
     def volume(rows: pd.DataFrame) -> float:
         return hypervolume(
@@ -132,9 +132,9 @@ def test_pairing_makes_the_interval_of_the_difference_narrower(
 ) -> None:
     plain = load_run(run_folder)
     weaker = written("cmp_weaker", run="weaker", skill=0.5)
-    paired = compare([plain, load_run(weaker)])
+    paired = compare_runs([plain, load_run(weaker)])
     other = altered(weaker, "strange", fingerprints={"data": "zz"})
-    apart = compare([plain, other], force=True)
+    apart = compare_runs([plain, other], force=True)
     assert paired.paired
     assert not apart.paired
     assert "nothing is paired" in apart.notes[0]
@@ -144,7 +144,7 @@ def test_pairing_makes_the_interval_of_the_difference_narrower(
 
 def test_three_runs_make_three_pairs(run_folder: Path, altered: Altered) -> None:
     runs = [load_run(run_folder), altered(run_folder, "b"), altered(run_folder, "c")]
-    found = compare(runs)
+    found = compare_runs(runs)
     assert [(p.first, p.second) for p in found.pairs] == [
         ("fixture", "b"),
         ("fixture", "c"),
@@ -156,14 +156,14 @@ def test_three_runs_make_three_pairs(run_folder: Path, altered: Altered) -> None
 def test_every_kind_of_task_can_be_compared(task: str, written: WriteRun, altered: Altered) -> None:
     folder = written(task, task=task)
     split = load_run(folder).task.quoted[-1]
-    found = compare([load_run(folder), altered(folder, "copy")], split=split)
+    found = compare_runs([load_run(folder), altered(folder, "copy")], split=split)
     assert found.split == split
     assert found.pairs[0].difference == 0
 
 
 def test_one_seed_gives_an_interval_and_no_permutation(written: WriteRun, altered: Altered) -> None:
     folder = written("cmp_one_seed", seeds=(0,))
-    pair = compare([load_run(folder), altered(folder, "copy")]).pairs[0]
+    pair = compare_runs([load_run(folder), altered(folder, "copy")]).pairs[0]
     assert math.isnan(pair.p)
     assert math.isnan(pair.least_p)
     assert math.isfinite(pair.low)
@@ -171,39 +171,39 @@ def test_one_seed_gives_an_interval_and_no_permutation(written: WriteRun, altere
 
 def test_another_vector_of_both_runs_is_asked_by_name(run_folder: Path, altered: Altered) -> None:
     runs = [load_run(run_folder), altered(run_folder, "copy")]
-    found = compare(runs, vector="mpc_seconds_as_if")
+    found = compare_runs(runs, vector="mpc_seconds_as_if")
     assert found.vector == "mpc_seconds_as_if"
     assert found.reference[1] == pytest.approx(4.17 + 199.78)
 
 
 def test_less_than_two_runs_are_no_comparison(run: Run) -> None:
     with pytest.raises(RunError, match="1 run to compare; name two"):
-        compare([run])
+        compare_runs([run])
 
 
 def test_a_folder_named_twice_is_refused(run: Run, run_folder: Path) -> None:
     with pytest.raises(RunError, match="named twice"):
-        compare([run, load_run(run_folder)])
+        compare_runs([run, load_run(run_folder)])
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(run_folder: Path, tmp_path: Path) -> None:
     folders = [tmp_path / place / "same" for place in ("monday", "tuesday")]
     for folder in folders:
         shutil.copytree(run_folder, folder)
-    found = compare([load_run(folder) for folder in folders])
+    found = compare_runs([load_run(folder) for folder in folders])
     assert [side.name for side in found.sides] == ["monday/same", "tuesday/same"]
 
 
 def test_runs_of_other_tasks_are_refused_whatever_is_forced(run: Run, written: WriteRun) -> None:
     other = load_run(written("mrpc", task="mrpc"))
     with pytest.raises(RunError, match=r"task rte and .* of mrpc"):
-        compare([run, other], force=True)
+        compare_runs([run, other], force=True)
 
 
 def test_other_data_are_refused_with_both_fingerprints(run_folder: Path, altered: Altered) -> None:
     other = altered(run_folder, "other", fingerprints={"data": "zz"})
     with pytest.raises(RunError, match=r"fingerprints aa and zz.*--force"):
-        compare([load_run(run_folder), other])
+        compare_runs([load_run(run_folder), other])
 
 
 def test_the_same_fingerprint_with_other_examples_is_other_data(
@@ -215,7 +215,7 @@ def test_the_same_fingerprint_with_other_examples_is_other_data(
     flipped = pc.subtract(pa.scalar(1.0), table["label"])
     pq.write_table(table.set_column(2, table.schema.field("label"), flipped), path)
     with pytest.raises(RunError, match="other examples of validation"):
-        compare([load_run(run_folder), load_run(other.path)])
+        compare_runs([load_run(run_folder), load_run(other.path)])
 
 
 def _dearer(folder: Path, router: float) -> dict[str, Any]:
@@ -229,9 +229,9 @@ def test_other_prices_are_refused_and_the_vector_that_is_alike_is_named(
 ) -> None:
     runs = [load_run(run_folder), altered(run_folder, "b", cost_vectors=_dearer(run_folder, 1.0))]
     with pytest.raises(RunError, match=r"router 0.3 against .*router 1; alike .*mpc_seconds_as_if"):
-        compare(runs)
-    assert compare(runs, vector="mpc_seconds_as_if").notes == ()
-    forced = compare(runs, force=True)
+        compare_runs(runs)
+    assert compare_runs(runs, vector="mpc_seconds_as_if").notes == ()
+    forced = compare_runs(runs, force=True)
     assert "priced differently" in forced.notes[0]
     assert forced.paired
     assert forced.pairs[0].difference > 0
@@ -241,14 +241,14 @@ def test_a_vector_that_a_run_lacks_is_named_beside_its_own(
     run_folder: Path, altered: Altered
 ) -> None:
     with pytest.raises(RunError, match=r"no cost vector 'dollars'.*constants"):
-        compare([load_run(run_folder), altered(run_folder, "b")], vector="dollars")
+        compare_runs([load_run(run_folder), altered(run_folder, "b")], vector="dollars")
 
 
 def test_a_run_without_a_whole_point_says_so(run: Run, written: WriteRun) -> None:
     status = {(point, seed): "FAILED" for point in range(4) for seed in range(3)}
     folder = written("cmp_failed", status=status, run="failed")
     with pytest.raises(RunError, match="no point whose replicates all completed"):
-        compare([run, load_run(folder)])
+        compare_runs([run, load_run(folder)])
 
 
 def test_the_permutation_of_two_groups_apart_gives_the_least_p() -> None:

@@ -16,7 +16,7 @@ from analysis.bounds import Constraint, violations
 from analysis.export import to_optuna
 from analysis.figures.front import front_figure
 from analysis.front import print_front
-from analysis.fronts.comparison import compare
+from analysis.fronts.comparison import compare_runs
 from analysis.fronts.constraints import constraints_of
 from analysis.fronts.objectives import objective_front
 from analysis.fronts.survey import Survey, survey
@@ -184,7 +184,7 @@ def test_no_recommended_cascade_breaks_a_cap(capped: tuple[Run, Survey, float]) 
 def test_the_front_of_several_runs_holds_no_point_that_breaks_a_bound(
     capped: tuple[Run, Survey, float], written: WriteRun
 ) -> None:
-    found = compare([capped[0], load_run(written("bounds_free", run="free"))])
+    found = compare_runs([capped[0], load_run(written("bounds_free", run="free"))])
     mine = found.merged[found.merged["run"] == "bounds_capped"]
     assert mine["feasible"].all()
     assert any("different constraints" in note for note in found.notes)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from analysis.export import to_csv, to_optuna
 from analysis.front import print_front
-from analysis.fronts.comparison import compare
+from analysis.fronts.comparison import compare_runs
 from analysis.fronts.survey import survey
 from analysis.questions.answers import answers
 from analysis.report.notices import notices
@@ -84,7 +84,7 @@ def test_every_question_and_command_lives_with_a_partial_front(
     found = answers(partial, taken, deep=False)
     fewer = {"what seeds attain"}  # quartiles want three seeds, and that is said
     assert found.unanswered.keys() <= whole.unanswered.keys() | fewer
-    compared = compare([partial, run])
+    compared = compare_runs([partial, run])
     assert any("seeds" in note for note in compared.notes)
     assert {path.name for path in to_csv(partial, tmp_path / "csv")} >= {"points.csv"}
     assert to_optuna(partial, tmp_path / "o.journal").is_file()

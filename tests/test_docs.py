@@ -1,0 +1,211 @@
+"""README and docs/ say what is: snippets run; commands, flags, studies and links exist."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import analysis.compare
+import analysis.export
+import analysis.front
+import analysis.report.__main__
+import cluster.local
+import mpc_router
+from analysis import schema
+from mpc_router.commands import demo, export, train
+from mpc_router.commands import eval as evaluate
+from mpc_router.config.pools import POOLS
+from mpc_router.config.sections import SECTIONS
+from sweeps import tune
+from sweeps.commands.arguments import parser
+from sweeps.study.read import shipped
+from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "sweeps/README.md"]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+EVERYTHING = "\n".join(TEXTS.values())
+
+
+def blocks(language: str, text: str = EVERYTHING) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_readme_is_short() -> None:
+    text = TEXTS[README]
+    assert len(text.splitlines()) <= 150
+    assert len(text.split()) <= 1300
+    assert "2604.15499" in text
+
+
+def test_the_published_snippet_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (snippet,) = [block for block in blocks("python", TEXTS[README]) if "GatedBertPool" in block]
+    monkeypatch.chdir(tmp_path)
+    save_encoder(tmp_path / "prajjwal1/bert-tiny", seed=0)
+    for seed, name in enumerate(re.findall(r'"([\w-]+/[\w-]+-mrpc)"', snippet), 1):
+        save_classifier(tmp_path / name, seed=seed, hidden=8 * seed)
+    input_ids, attention_mask = some_tokens(6)
+    names: dict[str, Any] = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "token_type_ids": torch.zeros_like(input_ids),
+        "labels": torch.tensor([0, 1, 0, 1, 1, 0]),
+    }
+    exec(snippet, names)
+    assert names["predictions"].shape == (6, 2)
+    assert names["gating_weights"].shape == (6, 3)
+    assert names["chosen_expert"].shape == (6,)
+    assert set(names["components"]) == {"task", "balance", "cost"}
+
+
+COMMANDS = {
+    "python -m sweeps.run": parser,
+    "mpc-router-train": train.parser,
+    "mpc-router-eval": evaluate.parser,
+    "mpc-router-demo": demo.parser,
+    "mpc-router-export": export.parser,
+    "mpc-router-tune": tune.parser,
+    "python -m analysis.front": analysis.front.parser,
+    "python -m analysis.report": analysis.report.__main__.parser,
+    "python -m analysis.compare": analysis.compare.parser,
+    "python -m analysis.export": analysis.export.parser,
+    "python -m cluster.local": cluster.local.parser,
+}
+OF_OTHERS = {"--logdir", "--block"}
+"""Flags of programs that are not ours."""
+
+
+def flags_of(made: argparse.ArgumentParser) -> set[str]:
+    found = {flag for action in made._actions for flag in action.option_strings}
+    for action in made._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*(flags_of(each) for each in action.choices.values()))
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_reference(command: str) -> None:
+    text = TEXTS[ROOT / "docs/reference/commands.md"]
+    assert f"## {command}\n" in text
+    assert COMMANDS[command].__module__ in text
+
+
+def test_the_pages_name_no_flag_that_is_not_there() -> None:
+    known = set().union(*(flags_of(made()) for made in COMMANDS.values()))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", EVERYTHING))
+    assert named <= known | OF_OTHERS
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for block in blocks("sh") for line in block.splitlines()})
+)
+def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if words[:3] == ["python", "-m", "sweeps.run"]:
+        args = parser().parse_intermixed_args(words[3:])
+        studies = [word for word in args.words if "=" not in word]
+        assert all(name in shipped() or name.endswith(".yaml") for name in studies)
+    elif words and words[0] == "mpc-router-tune":
+        tune.parser().parse_known_args(words[1:])
+    elif " ".join(words[:3]) in COMMANDS:
+        COMMANDS[" ".join(words[:3])]().parse_args(words[3:])
+    elif words and words[0] in COMMANDS:
+        args = COMMANDS[words[0]]().parse_intermixed_args(words[1:])
+        assert words[0] != "mpc-router-train" or (ROOT / args.config).is_file()
+    elif words[:1] == ["make"]:
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{words[1]}:", makefile, flags=re.MULTILINE)
+    else:
+        assert words == [] or words[0] in ("source", "python", "tensorboard", "pip")
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "demo", "export", "tune"])
+def test_every_console_script_is_installed_and_in_the_reference(name: str) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"mpc-router-{name} = " in text
+
+
+def test_every_table_and_pool_is_explained() -> None:
+    for table in schema.TABLES:
+        assert f"`{schema.table_file(table)}`" in EVERYTHING
+    for pool in POOLS:
+        assert f"`{pool}`" in EVERYTHING
+
+
+@pytest.mark.parametrize("section", SECTIONS.values())
+def test_every_setting_has_a_line_that_explains_it(section: type) -> None:
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(definition, ast.ClassDef)
+    explained = {
+        statement.target.id
+        for statement, after in zip(definition.body, definition.body[1:], strict=False)
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and isinstance(after, ast.Expr)
+    }
+    assert {each.name for each in dataclasses.fields(section)} == explained
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", TEXTS[page]):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_every_published_name_is_on_the_api_page_with_its_arguments() -> None:
+    text = TEXTS[ROOT / "docs/API.md"]
+    assert len(text.splitlines()) <= 200
+    for name in mpc_router.__all__:
+        call = re.search(rf"{name}\(([^)]*(?:\([^)]*\)[^)]*)*)\)", text)
+        assert call, f"docs/API.md lacks {name}"
+        known = inspect.signature(getattr(mpc_router, name)).parameters
+        given = re.findall(r"(?:^|, )([a-z_]\w*)", call[1])
+        assert set(given) <= set(known), f"{name} has no {set(given) - set(known)}"
+
+
+def test_nothing_generated_is_committed() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "docs"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    kinds = {Path(name).suffix for name in listed.stdout.split()}
+    assert kinds <= {".md", ".py", ".svg"}
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^(\w+/\w+)$", index, flags=re.MULTILINE))
+    pages = {
+        str(page.relative_to(ROOT / "docs").with_suffix(""))
+        for page in (ROOT / "docs").rglob("*/*.md")
+    }
+    assert listed == pages
+
+
+def test_the_page_of_rooms_has_every_room_with_its_docstring() -> None:
+    page = TEXTS[ROOT / "docs/explanations/rooms.md"]
+    rooms = [
+        folder
+        for package in ("mpc_router", "sweeps", "cluster", "analysis")
+        for folder in (ROOT / package).iterdir()
+        if (folder / "__init__.py").is_file()
+    ]
+    for room in rooms:
+        docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
+        assert docstring is not None
+        assert f"| `{room.relative_to(ROOT)}/` | {docstring.splitlines()[0]} |" in page
+    assert page.count("/` | ") == len(rooms)
