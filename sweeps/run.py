@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mpc_router.messages import quoted
@@ -67,22 +68,11 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
             from sweeps.commands.debug import replay_trial
 
             return replay_trial(args)
-        study = study_of(args)
-        from sweeps.commands.sweep import check_gpus
-
-        check_gpus(args, study)
-        if args.cache is not None and (why := cannot_be_made("--cache", args.cache)) is not None:
-            raise InputError(why)
-        from sweeps.commands.new import new_folder
-
-        run = None if args.debug or args.dry_run else new_folder(args, study)
+        if not (args.debug or args.dry_run):
+            return begin(args, given)[1]
+        study = _checked_study(args)
     except ConfigError as error:
         raise InputError(str(error)) from error
-    if not (args.debug or args.dry_run):
-        assert run is not None
-        from sweeps.commands.new import new_run
-
-        return new_run(args, given, study, run)
     if args.debug:
         from sweeps.commands.debug import first_trial
 
@@ -90,6 +80,31 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     from sweeps.commands.dry_run import show_plan
 
     return show_plan(args, study)
+
+
+def begin(args: argparse.Namespace, given: Sequence[str]) -> tuple[Path, int]:
+    """Begins a new run and trains it: its folder, and the exit code of the command.
+
+    Raises:
+        InputError, ConfigError: the input is wrong; nothing was written but caches.
+        SweepError: the surroundings failed later; what was done is safe.
+    """
+    from sweeps.commands.new import new_folder, new_run
+
+    study = _checked_study(args)
+    run = new_folder(args, study)
+    return run, new_run(args, given, study, run)
+
+
+def _checked_study(args: argparse.Namespace) -> Study:
+    """The study that is named, sure that this machine and the cache's folder can serve it."""
+    from sweeps.commands.sweep import check_gpus
+
+    study = study_of(args)
+    check_gpus(args, study)
+    if args.cache is not None and (why := cannot_be_made("--cache", args.cache)) is not None:
+        raise InputError(why)
+    return study
 
 
 def _list() -> int:

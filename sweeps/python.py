@@ -1,0 +1,69 @@
+"""The command as a function, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mpc_router.paths import fault
+from sweeps.commands.arguments import check_flags, parser
+from sweeps.records import InputError, SweepError
+from sweeps.run import begin
+
+if TYPE_CHECKING:
+    from analysis.runs.load import Run
+
+TRAINED: Final = (0, 4, 5)
+"""Exit codes of runs that ended by themselves: done, with FAILED trials, a budget spent."""
+
+
+def run_study(
+    study: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    sample: bool = False,
+    data: Path | str | None = None,
+    models: Path | str | None = None,
+    cache: Path | str | None = None,
+    out: Path | str = "runs",
+    name: str | None = None,
+    address: str | None = None,
+    report: bool = True,
+) -> Run:
+    """Runs a study as `python -m sweeps.run` does, and gives the run that it leaves.
+
+    `study` is a shipped study's name or a YAML file, `overrides` settings by name or path, as
+    plain data (`{"alpha": {"grid": [0, 0.1]}, "seeds": [0, 1]}`). The other arguments are the
+    command's flags. The front is printed, and the report written unless `report` is false.
+
+    Raises:
+        InputError: the input is wrong; one message, and nothing was written but caches.
+        SweepError: the surroundings failed, or the run was stopped; what was done is safe, and the
+            message says how to go on.
+    """
+    from analysis import load_run
+    from mpc_router.config.sections import ConfigError
+
+    args = parser().parse_args([])
+    words = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    args.words = [str(study), *words]
+    args.sample, args.name, args.address = sample, name, address
+    args.no_report, args.quiet = not report, True
+    folders = {"data": data, "models": models, "cache": cache, "out": out}
+    for flag, folder in folders.items():
+        if folder is not None and (why := fault(str(folder))) is not None:
+            raise InputError(f"{flag} is {str(folder)!r}, which {why}")
+        setattr(args, flag, None if folder is None else Path(folder))
+    if sample and data is not None:
+        raise InputError("sample=True and data= are two sources of examples; give one of them")
+    check_flags(args)
+    try:
+        folder, code = begin(args, args.words)
+    except ConfigError as error:
+        raise InputError(str(error)) from error
+    if code not in TRAINED:
+        raise SweepError(f"stopped; go on with python -m sweeps.run --resume {folder}")
+    run: Run = load_run(folder)
+    return run
