@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -345,10 +345,17 @@ SECTIONS: Final = {
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """A sentence about a name that is not known, with the nearest names or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(name)[:100], names, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
-    return f"unknown {what} {quoted(str(name))}; {hint}"
+    return f"unknown {what} {quoted(str(name))}; {nearest(str(name), sorted(known))}"
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Gives the known names that are spelled alike, then those that share words, or else all."""
+    close = difflib.get_close_matches(name[:100], known, n=3)
+    words = set(name[:100].split("_"))
+    shared = {other: len(words.intersection(other.split("_"))) for other in known}
+    akin = sorted((other for other in known if shared[other]), key=lambda other: -shared[other])
+    names = list(dict.fromkeys([*close, *akin]))[: max(3, len(close))]
+    return f"did you mean {' or '.join(names)}?" if names else f"known are {', '.join(known)}"
 
 
 def is_number(value: object) -> bool:

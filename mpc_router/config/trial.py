@@ -8,7 +8,6 @@ unique over the tree, so a setting is named by its leaf (`alpha`) or its path
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -26,6 +25,7 @@ from mpc_router.config.sections import (
     LossWeights,
     ModelConfig,
     TrainingConfig,
+    nearest,
 )
 from mpc_router.config.typed import typed
 from mpc_router.costs import CostVector, cost_vectors
@@ -136,9 +136,7 @@ def leaf_of(name: str) -> str:
     known = leaf_paths()
     if known.get(leaf) in (name, f"{known.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
         return leaf
-    close = difflib.get_close_matches(leaf[:100], known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-    raise ConfigError(f"unknown setting {quoted(name)}; {hint}")
+    raise ConfigError(f"unknown setting {quoted(name)}; {nearest(leaf, known)}")
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:

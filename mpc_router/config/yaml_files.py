@@ -1,4 +1,4 @@
-"""Configuration files: what they inherit, keys under older names, and which layer has its way.
+"""Configuration files: what they inherit, how keys may be laid out, and which layer has its way.
 
 A file may name the one it inherits from (`inherits: base_config.yaml`, relative to itself); a
 `task_*.yaml` beside a `base_config.yaml` inherits from it without saying so, as published. Where a
@@ -28,49 +28,15 @@ from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS
 
-INHERITS: Final = ("inherits", "base_config", "base", "extends", "_base_")
-"""The key that names the file to inherit from: ours first, then what others call it."""
+_INHERITS: Final = "inherits"
+"""The key that names the file to inherit from."""
 
-BASE_FILE: Final = "base_config.yaml"
+_BASE_FILE: Final = "base_config.yaml"
 
-TRAINER: Final = {"experts": "joint", "epoch": "best_score"}
+_TRAINER: Final = {"experts": "joint", "epoch": "best_score"}
 """What the published trainer does, so what a file means that does not say otherwise."""
 
-RENAMED: Final = {
-    **dict.fromkeys(("num_epochs", "num_train_epochs", "max_epochs"), "epochs"),
-    **dict.fromkeys(("lr", "router_lr", "router_learning_rate"), "learning_rate"),
-    **dict.fromkeys(("encoder_lr", "expert_lr", "bert_lr"), "encoder_learning_rate"),
-    **dict.fromkeys(
-        ("train_batch_size", "per_device_train_batch_size", "per_gpu_train_batch_size"),
-        "batch_size",
-    ),
-    **dict.fromkeys(("task_name", "glue_task"), "task"),
-    **dict.fromkeys(("max_seq_length", "max_seq_len", "max_len"), "max_length"),
-    **dict.fromkeys(("max_train_samples", "max_train_rows"), "train_rows"),
-    **dict.fromkeys(("max_eval_samples", "max_eval_rows"), "validation_rows"),
-    **dict.fromkeys(("expert_names", "expert_models"), "expert_model_names"),
-    **dict.fromkeys(("costs", "expert_cost"), "expert_costs"),
-    **dict.fromkeys(("router_model", "router_name"), "router_model_name"),
-    **dict.fromkeys(("tokenizer_name", "tokenizer"), "tokenizer_model_name"),
-    **dict.fromkeys(("stem_layers", "num_stem_layers"), "router_stem_layers"),
-    **dict.fromkeys(("hidden_size", "router_hidden_dim"), "router_hidden_size"),
-    **dict.fromkeys(("dropout",), "router_dropout"),
-    **dict.fromkeys(("num_experts",), "pool_size"),
-    **dict.fromkeys(("gumbel_temperature", "gumbel_tau", "tau"), "temperature"),
-    **dict.fromkeys(("hard", "gumbel_hard"), "straight_through"),
-    **dict.fromkeys(("share_stem",), "shared_stem"),
-    **dict.fromkeys(("balance_weight", "lambda_balance"), "alpha"),
-    **dict.fromkeys(("cost_weight", "lambda_cost"), "beta"),
-    **dict.fromkeys(("max_grad_norm", "grad_clip", "clip_grad_norm"), "gradient_clip"),
-    **dict.fromkeys(
-        ("gradient_accumulation_steps", "grad_accumulation_steps", "accumulation_steps"),
-        "accumulation",
-    ),
-    **dict.fromkeys(("warmup_ratio",), "warmup"),
-}
-"""Older or common spellings of our settings, by leaf name."""
-
-OF_POOL: Final = (
+_OF_POOL: Final = (
     *("pool_size", "expert_model_names", "expert_layers", "expert_costs", "expert_pooling"),
     *("expert_fine_tuned", "tokenizer_model_name", "router_model_name", "router_stem_layers"),
     *("router_cost", "stem_pooling", "expert_epochs", "expert_learning_rate"),
@@ -82,7 +48,7 @@ _OF_SIZE: Final = ("pool_size", "expert_model_names", "expert_layers", "expert_c
 _OF_TASK: Final = ("num_labels",)
 _COMMAND: Final = ("seed",)
 
-SMALL_RATE: Final = 1e-4
+_SMALL_RATE: Final = 1e-4
 """A learning rate below this is an encoder's: a router hardly moves with it."""
 
 
@@ -94,8 +60,8 @@ class Layer:
     settings: Mapping[str, Any]
     """By leaf name."""
 
-    renamed: tuple[str, ...] = ()
-    """A few words on each key that has a newer name or place."""
+    moved: tuple[str, ...] = ()
+    """Gives a few words on each key that has another place in the published shape."""
 
     seed: Any = None
     num_labels: Any = None
@@ -110,7 +76,7 @@ class Settled:
     """As a file gives it; no setting of a trial."""
 
     notes: tuple[str, ...] = field(default=())
-    """Sentences for the user: keys with a newer name, settings that gave way."""
+    """Sentences for the user: keys with another place, settings that gave way."""
 
 
 def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Settled:
@@ -121,7 +87,7 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
     Raises:
         ConfigError: a file that is missing, a loop, an unknown key, or a broken rule.
     """
-    layers = [Layer(where="the trainer", settings=TRAINER), *files(path)]
+    layers = [Layer(where="the trainer", settings=_TRAINER), *files(path)]
     command = layer("the command line", given)
     if sample and "pool" not in command.settings:
         layers.append(Layer(where="--sample", settings={"pool": "sample"}))
@@ -132,9 +98,9 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
         if task in TASKS and task != path.stem:
             settings["task"] = task
             notes.append(f"{path.name} names no task, so its name does: task={task}")
-    renamed = list(dict.fromkeys(each for found in layers for each in found.renamed))
-    if renamed:
-        notes.insert(0, f"keys with a newer name or place: {'; '.join(renamed)}")
+    moved = list(dict.fromkeys(words for entry in layers for words in entry.moved))
+    if moved:
+        notes.insert(0, f"keys with another place: {'; '.join(moved)}")
     if "expert_start" not in settings and _starts_from_nothing(settings):
         settings["expert_start"] = "fine_tuned"
         notes.append(
@@ -159,7 +125,7 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
 def _one_rate_meant(given: Sequence[Layer], config: TrialConfig) -> bool:
     """Whether one learning rate was given where two apply, as codes with one optimizer do."""
     named = {leaf for each in given for leaf in each.settings}
-    small = config.training.learning_rate < SMALL_RATE
+    small = config.training.learning_rate < _SMALL_RATE
     joint = config.training.experts == "joint"
     return joint and small and "learning_rate" in named and "encoder_learning_rate" not in named
 
@@ -192,12 +158,12 @@ def files(path: Path) -> list[Layer]:
         if base is not None and (fault(str(base)) or not base.is_file()):
             raise ConfigError(
                 f"{following} inherits {shown(base)}, which is no file; "
-                f"`{INHERITS[0]}` names one relative to the file it stands in"
+                f"`{_INHERITS}` names one relative to the file it stands in"
             )
         if base is not None and base.resolve() in seen:
             raise ConfigError(
                 f"{following} inherits {base}, which inherits it in turn; take one of the "
-                f"`{INHERITS[0]}` lines out"
+                f"`{_INHERITS}` lines out"
             )
         found.insert(0, layer(str(following), tree))
         following = base
@@ -206,22 +172,20 @@ def files(path: Path) -> list[Layer]:
 
 def _base(path: Path, tree: dict[str, Any]) -> Path | None:
     """The file that a tree inherits from; its key is taken out."""
-    named = {key: tree.pop(key) for key in INHERITS if key in tree}
-    if len(named) > 1:
-        raise ConfigError(f"{path} inherits by {' and '.join(named)}; keep {INHERITS[0]}")
-    for key, value in named.items():
-        if not isinstance(value, str) or not value:
+    if _INHERITS in tree:
+        base = tree.pop(_INHERITS)
+        if not isinstance(base, str) or not base:
             raise ConfigError(
-                f"{path}: {key} is {quoted(value)}, but names one file, such as {BASE_FILE}"
+                f"{path}: {_INHERITS} is {quoted(base)}, but names one file, such as {_BASE_FILE}"
             )
-        return path.parent / value
-    beside = path.parent / BASE_FILE
+        return path.parent / base
+    beside = path.parent / _BASE_FILE
     inherits = path.name.startswith("task_") and beside.is_file()
     return beside if inherits else None
 
 
 def layer(where: str, tree: Mapping[str, Any]) -> Layer:
-    """The settings of nested, dotted or flat keys, under their present names.
+    """The settings of nested, dotted or flat keys, by leaf name.
 
     A section without content (`model:` and its keys beside it: indentation that was lost) is none.
 
@@ -230,21 +194,21 @@ def layer(where: str, tree: Mapping[str, Any]) -> Layer:
     """
     settings: dict[str, Any] = {}
     aside: dict[str, Any] = {}
-    renamed: list[str] = []
+    moved: list[str] = []
     sections = not SECTIONS.keys().isdisjoint(tree)
     for name, value in _leaves(tree):
         leaf = name.rpartition(".")[2]
         if leaf in (*_OF_TASK, *_COMMAND):
             aside[leaf] = value
             continue
-        new = RENAMED.get(leaf) or _known(where, name)
-        if new != leaf or (sections and name == leaf):
-            renamed.append(f"{name} is {leaf_paths()[new]}")
-        if new in settings:
-            raise ConfigError(f"{where}: setting {new!r} is given twice ({quoted(name)} is one)")
-        _check_kind(where, new, value)
-        settings[new] = value
-    return Layer(where=where, settings=settings, renamed=tuple(renamed), **aside)
+        _check_known(where, name, value)
+        if sections and name == leaf:
+            moved.append(f"{name} is {leaf_paths()[leaf]}")
+        if leaf in settings:
+            raise ConfigError(f"{where}: setting {leaf!r} is given twice ({quoted(name)} is one)")
+        _check_kind(where, leaf, value)
+        settings[leaf] = value
+    return Layer(where=where, settings=settings, moved=tuple(moved), **aside)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -256,11 +220,14 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield name, value
 
 
-def _known(where: str, name: str) -> str:
+def _check_known(where: str, name: str, value: Any) -> None:
+    """Refuses a key that is no setting, and tells how to inherit where its value names a file."""
     try:
-        return leaf_of(name)
+        leaf_of(name)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        file = isinstance(value, str) and value.endswith((".yaml", ".yml"))
+        how = f"; a file inherits from another by `{_INHERITS}: FILE`" if file else ""
+        raise ConfigError(f"{where}: {error}{how}") from error
 
 
 def _check_kind(where: str, leaf: str, value: Any) -> None:
@@ -293,7 +260,7 @@ def _gives_way(before: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[str
     was = before.get("pool", ModelConfig().pool)
     pool, size = later.get("pool", was), later.get("pool_size", 0)
     if pool != was:
-        return f"pool={pool}", OF_POOL
+        return f"pool={pool}", _OF_POOL
     names = later.get("expert_model_names")
     if not size and isinstance(names, list):  # a count, costs and cuts may be of other experts
         idle = [
