@@ -23,8 +23,8 @@ from torch import nn
 from mpc_router.cache import write_json
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.tokens import Tokens, gather
+from mpc_router.measured_costs import FORMAT
 from mpc_router.model.gated_pool import GatedBertPool, Seen
-from mpc_router.pricing.measured_file import FORMAT
 from mpc_router.progress import Progress, Silence
 
 EXAMPLES: Final = 64
