@@ -218,7 +218,7 @@ def _of_run(run: Run, measured: MeasuredCosts) -> tuple[float, ...]:
 
 
 def _refuse_router(run: Run, measured: MeasuredCosts) -> None:
-    """Refuses costs where a trial's configuration names another router than the one that was measured."""
+    """Refuses costs that were measured with another router than a trial's configuration names."""
     router, shared, origin = measured.router, measured.shared_stem, measured.origin
     stem, hidden = (router.stem, router.name, router.layers), router.hidden_size
     words = f"{called(router.name, router.layers)} (stem={router.stem})"
