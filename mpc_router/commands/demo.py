@@ -31,7 +31,7 @@ BAR: Final = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one example was answered, and by whom."""
+    """Holds what one example was answered, and by which expert."""
 
     label: str
     """The task's word, or a regression's value."""
@@ -45,7 +45,7 @@ class Answer:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Gives the parser of the command line."""
     made = Parser(
         "mpc-router-demo",
         "Ask a trained router: which expert takes a sentence, and what it answers.",
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args), stopped="stopped")
 
@@ -110,7 +110,7 @@ def _greeting(found: Assembled) -> str:
 
 
 def _asked(columns: Sequence[str]) -> Iterator[list[str]]:
-    """Texts from the terminal or a pipe, one for each column, until there are no more."""
+    """Gives texts from the terminal or a pipe, one for each column, until there are no more."""
     while True:
         texts: list[str] = []
         for column in columns:
@@ -125,7 +125,7 @@ def _asked(columns: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _line(column: str) -> str:
-    """The next line with its end; empty text when there is none."""
+    """Gives the next line with its end; empty text when there is none."""
     if sys.stdin.isatty():
         print(f"{column}> ", end="", flush=True)
         found = sys.stdin.readline()
@@ -136,12 +136,12 @@ def _line(column: str) -> str:
 
 
 def length(found: Assembled, texts: Sequence[str]) -> int:
-    """Tokens of an example, special ones included, as long as it is."""
+    """Counts the tokens of an example, special ones included, as long as it is."""
     return len(found.tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
 
 
 def answer(found: Assembled, texts: Sequence[str]) -> Answer:
-    """What the router does with an example: stem and router run, and the expert that they choose.
+    """Answers an example: stem and router run, and the expert that they choose.
 
     Text beyond `found.limit` tokens is cut.
     """
@@ -171,7 +171,7 @@ def answer(found: Assembled, texts: Sequence[str]) -> Answer:
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be written down: bytes that are no UTF-8 reach Python as lone surrogates."""
+    """Says whether a text is UTF-8: other bytes reach Python as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -198,7 +198,7 @@ def _experts(found: Assembled) -> list[str]:
 
 
 def _check(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
-    """An example can be answered.
+    """Refuses an example that cannot be answered.
 
     Raises:
         InputError: it is no text, or longer than the model takes and `strict` refuses to cut it.

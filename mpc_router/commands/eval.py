@@ -36,7 +36,7 @@ EXAMPLES: Final = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Gives the parser of the command line."""
     made = Parser(
         "mpc-router-eval",
         "Score, cost and shares of a trained router, beside its experts alone.",
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args))
 
@@ -96,7 +96,7 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens) -> CostVector:
-    """The vector of that name. What a checkpoint does not carry of counted ones is counted now."""
+    """Gives the vector of that name; a counted one that no checkpoint carries is counted now."""
     from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS
 
     name = asked or CONSTANTS
@@ -143,7 +143,7 @@ def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, To
 def measured(
     found: Assembled, split: str, tokens: Tokens, vector: CostVector, shown: Lines
 ) -> dict[str, Any]:
-    """What the router does with a split, and what its experts alone would do: plain JSON."""
+    """Gives what the router, and its experts alone, do with a split: plain JSON."""
     import numpy as np
 
     from mpc_router import tasks
@@ -199,7 +199,7 @@ def measured(
 
 
 def _on(found: Assembled, said: Any, labels: Any, mine: Any) -> float | None:
-    """An expert's score on the examples routed to it; none where the metric has no meaning."""
+    """Scores an expert on the examples routed to it; none where the metric has no meaning."""
     from mpc_router import tasks
 
     if mine.sum() < 2:
@@ -208,7 +208,7 @@ def _on(found: Assembled, said: Any, labels: Any, mine: Any) -> float | None:
 
 
 def _majority(found: Assembled, labels: Any) -> float | None:
-    """Score of the split's most frequent class, said of everything; none for a regression."""
+    """Gives the score of the split's most frequent class as every answer; none for a regression."""
     import numpy as np
 
     from mpc_router import tasks
@@ -234,7 +234,7 @@ def _measure(found: Assembled, tokens: Tokens, target: Path, shown: Lines) -> di
 
 
 def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
-    """The result for people: a head, and a table by expert."""
+    """Gives the result for people: a head, and a table by expert."""
     from mpc_router.commands.training_log import expert_words
 
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())

@@ -31,7 +31,7 @@ CARD: Final = "README.md"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Gives the parser of the command line."""
     made = Parser(
         "mpc-router-export",
         "Write a trained router with its experts as one folder that from_pretrained loads.",
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args))
 
@@ -69,7 +69,7 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def write(found: Assembled, target: Path) -> None:
-    """Write the folder under another name and rename it: it is whole, or it is not there."""
+    """Writes the folder under another name and renames it: it is whole, or it is not there."""
     from mpc_router.config.trial import to_tree
     from mpc_router.costs import to_json
     from mpc_router.model.description import write_pool
@@ -98,7 +98,7 @@ def write(found: Assembled, target: Path) -> None:
 
 
 def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the training found, without the paths of the machine that it ran on."""
+    """Gives what the training found, without the paths of the machine that it ran on."""
     if summary is None:
         return None
     return {
@@ -109,7 +109,7 @@ def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def card(found: Assembled) -> str:
-    """The model card in Markdown: what it is, what it is worth, where it comes from."""
+    """Gives the model card in Markdown: what it is, what it is worth, where it comes from."""
     from mpc_router.costs import CONSTANTS
 
     model = found.config.model
@@ -158,7 +158,7 @@ def card(found: Assembled) -> str:
 
 
 def _snippet(found: Assembled) -> list[str]:
-    """Python that asks the model as it was trained: segments tell the texts of a pair apart."""
+    """Gives Python that asks the model as it was trained: segments tell a pair's texts apart."""
     columns = found.task.columns
     texts = ['["He bought it."]', '["It was bought by him."]'][: len(columns)]
     return [
@@ -190,7 +190,7 @@ def _snippet(found: Assembled) -> list[str]:
 
 
 def _meaning(found: Assembled) -> list[str]:
-    """What the snippet's predictions are, and what they need."""
+    """Gives what the snippet's predictions are, and what they need."""
     task = found.task
     rows = (
         f"one value on {task.label_range[0]:g} to {task.label_range[1]:g}"
@@ -207,7 +207,7 @@ def _meaning(found: Assembled) -> list[str]:
 
 
 def _worth(found: Assembled) -> list[str]:
-    """Score, cost and shares by split, as far as they are known."""
+    """Gives scores, costs and shares by split, as far as they are known."""
     from mpc_router.costs import CONSTANTS
 
     splits = (found.summary or {}).get("splits") or {}

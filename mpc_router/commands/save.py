@@ -26,7 +26,7 @@ def keep(
     target: Folders,
     about: dict[str, Any],
 ) -> list[str]:
-    """Writes both checkpoints; what is to be told of them, in lines.
+    """Writes both checkpoints; gives what is to be told of them, in lines.
 
     Quoted splits stand in the summary of the checkpoint that was evaluated on them: the one that
     `training.epoch` names.
@@ -75,7 +75,7 @@ def keep(
 
 
 def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
-    """Where experts, stem and data come from."""
+    """Says where experts, stem and data come from."""
     return {
         "experts": [asdict(expert) for expert in inputs.experts],
         "stem": asdict(inputs.stem),
@@ -91,7 +91,7 @@ def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
 
 
 def _named(splits: dict[str, Any], inputs: Prepared | JointInputs) -> dict[str, Any]:
-    """The splits with their size, their source file and what is particular about them."""
+    """Gives the splits with their size, their source file and what is particular about them."""
     return {
         name: {
             **found,

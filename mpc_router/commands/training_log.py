@@ -11,7 +11,7 @@ from mpc_router.results.summary import split_summary
 
 
 class Record:
-    """The epochs of one lane on selection, its end or its failure."""
+    """Holds the epochs of one lane on selection, its end or its failure."""
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = []
@@ -21,7 +21,7 @@ class Record:
         self.failure: Failure | None = None
 
     def hear(self, event: EpochResult | LanesEnded) -> bool:
-        """Takes an event in; True if it is an epoch, and the best one so far."""
+        """Takes an event in; says whether it is an epoch, and the best one so far."""
         if isinstance(event, LanesEnded):
             self.ended = event if event.reason != "failed" else None
             return False
@@ -34,7 +34,7 @@ class Record:
         return best
 
     def selection(self, epoch: int) -> dict[str, Any]:
-        """What an epoch was worth on selection."""
+        """Gives what an epoch was worth on selection."""
         return {name: value for name, value in self.history[epoch - 1].items() if name != "epoch"}
 
 
@@ -45,7 +45,7 @@ _NAME: Final = 26
 
 
 def epoch_line(found: Mapping[str, Any], *, epochs: int, best: bool) -> str:
-    """A line under `HEADER` of `split_summary` and its `epoch`; `*` marks the best so far."""
+    """Gives a line under `HEADER` of `split_summary` and its `epoch`; `*` marks the best so far."""
     losses = found["losses"]
     shares = " ".join(f"{100 * share:.0f}" for share in found["share"])
     count = f"{found['epoch']}/{epochs}"
@@ -60,7 +60,7 @@ def epoch_line(found: Mapping[str, Any], *, epochs: int, best: bool) -> str:
 
 
 def expert_words(name: str, layers: int) -> str:
-    """An expert in a few words: its name without what is too long, and where it is cut."""
+    """Gives an expert in a few words: its name without what is too long, and where it is cut."""
     short = name if len(name) <= _NAME else name.rpartition("/")[2]
     cut = f" [{layers} layers]" if layers else ""
     return f"{short[:_NAME]}{cut}"
@@ -72,7 +72,7 @@ def table(
     vectors: Mapping[str, CostVector],
     experts: Sequence[tuple[str, int]],
 ) -> list[str]:
-    """Lines of a table: a column a split, rows for scores, costs and the shares of the experts."""
+    """Gives lines of a table: a column a split, rows for scores, costs and experts' shares."""
     every = list(splits.values())
     names = [name.removeprefix("validation_") for name in splits]
     rows = [("", names), ("score", [f"{each['score']:.4f}" for each in every])]

@@ -12,7 +12,7 @@ from mpc_router.messages import quoted, shown
 def with_pool(
     model: ModelConfig, training: TrainingConfig, task: str
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """Both with every value that the pool decides filled in."""
+    """Fills in every value that the pool decides, in both sections."""
     pool = POOLS.get(model.pool)
     if pool is None:
         return _spelled_out(model, training)
@@ -55,12 +55,12 @@ def with_pool(
 
 
 def has_stem(model: ModelConfig, pool: Pool) -> bool:
-    """Whether the router looks through the pool's own stem, whose price is known."""
+    """Says whether the router looks through the pool's own stem, whose price is known."""
     return (model.router_model_name, model.router_stem_layers) == (pool.stem, pool.stem_layers)
 
 
 def _router_cost(model: ModelConfig, pool: Pool, task: str) -> float:
-    """What stem and router cost: as given, the pool's, or what the stem costs as an expert."""
+    """Prices stem and router: as given, the pool's, or what the stem costs as an expert."""
     if model.router_cost >= 0:
         return model.router_cost
     if model.stem == "expert" or has_stem(model, pool):
@@ -113,7 +113,7 @@ def _members(
 def _spelled_out(
     model: ModelConfig, training: TrainingConfig
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """A pool without a name: what has no default must be given."""
+    """Refuses a pool without a name that leaves out what has no default."""
     for name in ("expert_model_names", "expert_costs", "router_model_name"):
         if not getattr(model, name):
             raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")

@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(
 
 @functools.cache
 def kinds() -> dict[str, Any]:
-    """The type of every setting, by leaf name: `float`, `bool | None`, `tuple[int, ...]`."""
+    """Gives the type of every setting, by leaf name: `float`, `bool | None`, `tuple[int, ...]`."""
     return {
         leaf: hint
         for section in SECTIONS.values()
@@ -35,7 +35,7 @@ def kinds() -> dict[str, Any]:
 
 
 def typed(leaf: str, value: Any) -> Any:
-    """The value as the setting's type has it: a list as a tuple, 1 as 1.0.
+    """Gives the value as the setting's type has it: a list as a tuple, 1 as 1.0.
 
     Raises:
         ConfigError: it is of another kind.
@@ -85,7 +85,7 @@ def _one(leaf: str, value: Any, kind: type) -> Any:
 
 
 def _hint(leaf: str, value: Any) -> str:
-    """How several values are searched, where several were given."""
+    """Says how several values are searched, where several were given."""
     many = isinstance(value, list | tuple) or (isinstance(value, str) and "," in value)
     if isinstance(value, Mapping):
         return "; in a study, values to search stand in `space`"

@@ -54,14 +54,14 @@ _SMALL_RATE: Final = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What one file, or the command line, says."""
+    """Holds what one file, or the command line, says."""
 
     where: str
     settings: Mapping[str, Any]
     """By leaf name."""
 
     moved: tuple[str, ...] = ()
-    """Gives a few words on each key that has another place in the published shape."""
+    """A few words on each key that has another place in the published shape."""
 
     seed: Any = None
     num_labels: Any = None
@@ -69,7 +69,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """What all layers come to."""
+    """Holds what all layers come to."""
 
     config: TrialConfig
     seed: int | None
@@ -80,7 +80,7 @@ class Settled:
 
 
 def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Settled:
-    """The configuration of a file, what it inherits, and `given` (from the command line) over both.
+    """Gives the configuration of a file and what it inherits, with `given` laid over both.
 
     `sample` sets `pool: sample` unless `given` names the pool.
 
@@ -123,7 +123,7 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
 
 
 def _one_rate_meant(given: Sequence[Layer], config: TrialConfig) -> bool:
-    """Whether one learning rate was given where two apply, as codes with one optimizer do."""
+    """Says whether one learning rate was given where two apply, as codes with one optimizer do."""
     named = {leaf for each in given for leaf in each.settings}
     small = config.training.learning_rate < _SMALL_RATE
     joint = config.training.experts == "joint"
@@ -131,7 +131,7 @@ def _one_rate_meant(given: Sequence[Layer], config: TrialConfig) -> bool:
 
 
 def _starts_from_nothing(settings: Mapping[str, Any]) -> bool:
-    """Whether all would train together from experts that know nothing of the task.
+    """Says whether all would train together from experts that know nothing of the task.
 
     A router then learns within an epoch that the cheapest is as good as any, and stays there.
     """
@@ -143,7 +143,7 @@ def _starts_from_nothing(settings: Mapping[str, Any]) -> bool:
 
 
 def files(path: Path) -> list[Layer]:
-    """The file and all it inherits, the farthest first.
+    """Gives the file and all it inherits, the farthest first.
 
     Raises:
         ConfigError: one is missing or bad, or they inherit in a circle.
@@ -171,7 +171,7 @@ def files(path: Path) -> list[Layer]:
 
 
 def _base(path: Path, tree: dict[str, Any]) -> Path | None:
-    """The file that a tree inherits from; its key is taken out."""
+    """Gives the file that a tree inherits from; its key is taken out."""
     if _INHERITS in tree:
         base = tree.pop(_INHERITS)
         if not isinstance(base, str) or not base:
@@ -185,7 +185,7 @@ def _base(path: Path, tree: dict[str, Any]) -> Path | None:
 
 
 def layer(where: str, tree: Mapping[str, Any]) -> Layer:
-    """The settings of nested, dotted or flat keys, by leaf name.
+    """Gives the settings of nested, dotted or flat keys, by leaf name.
 
     A section without content (`model:` and its keys beside it: indentation that was lost) is none.
 
@@ -239,7 +239,7 @@ def _check_kind(where: str, leaf: str, value: Any) -> None:
 
 
 def _merged(layers: list[Layer]) -> tuple[dict[str, Any], list[str]]:
-    """Settings of all layers, later ones over earlier; and what is to be said of it."""
+    """Lays later layers over earlier ones; gives the settings, and what is to be said of them."""
     settings: dict[str, Any] = {}
     notes: list[str] = []
     for each in layers:
@@ -256,7 +256,7 @@ def _merged(layers: list[Layer]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _gives_way(before: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """What of earlier layers a later one makes idle, and by which of its settings."""
+    """Gives the settings of earlier layers that a later one replaces, and its cause."""
     was = before.get("pool", ModelConfig().pool)
     pool, size = later.get("pool", was), later.get("pool_size", 0)
     if pool != was:
@@ -273,7 +273,7 @@ def _gives_way(before: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[str
 
 
 def _count(value: Any) -> int:
-    """Of a list its items, of a count itself."""
+    """Gives the length of a list, and a count as it is."""
     return len(value) if isinstance(value, list | tuple) else int(value or 0)
 
 
@@ -290,7 +290,7 @@ def _renamed_experts(settings: dict[str, Any], task: object) -> bool:
 
 
 def _check_labels(found: Layer, config: TrialConfig) -> None:
-    """`num_labels`, which the task decides, may be said all the same."""
+    """Refuses a `num_labels` that is not what the task decides."""
     outputs = TASKS[config.data.task].outputs
     if found.num_labels is not None and found.num_labels != outputs:
         raise ConfigError(

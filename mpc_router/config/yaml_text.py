@@ -41,7 +41,7 @@ _OTHER_BASE: Final = re.compile(
 
 
 class YamlError(ValueError):
-    """A text that is no YAML, or that says a number in two ways: what was found, and where."""
+    """Says that a text is no YAML, or a number in two ways: what was found, and where."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,7 +51,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """The next node.
+        """Gives the next node.
 
         Raises:
             YamlError: it has a tag, or lies too deep.
@@ -86,7 +86,7 @@ def _at(node: Any) -> str:
 
 
 def read(path: Path) -> Any:
-    """What a file says, as plain data.
+    """Gives what a file says, as plain data.
 
     Raises:
         OSError: it cannot be read.
@@ -107,7 +107,7 @@ def read(path: Path) -> Any:
 
 
 def plain(text: str) -> Any:
-    """What a text says, as plain data; None where it says nothing.
+    """Gives what a text says, as plain data; None where it says nothing.
 
     Raises:
         YamlError: it is no YAML, or holds a number with two readings.
@@ -124,7 +124,7 @@ def plain(text: str) -> Any:
 
 
 class _Values:
-    """Plain data of nodes; counts what it makes, for an alias may stand for many."""
+    """Turns nodes into plain data; counts them, for an alias may stand for many."""
 
     def __init__(self) -> None:
         self._left = MOST_VALUES
@@ -161,7 +161,7 @@ class _Values:
         return merged | given
 
     def _merged(self, node: yaml.Node, depth: int) -> dict[str, Any]:
-        """The mapping after `<<`, or the list of them, of which the first wins."""
+        """Gives the mapping after `<<`, or the list of them, of which the first wins."""
         found: dict[str, Any] = {}
         for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             if not isinstance(each, yaml.MappingNode):

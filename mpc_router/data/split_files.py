@@ -44,7 +44,7 @@ _SIDECARS: Final = ("dataset_info.json", "state.json", "dataset_infos.json")
 
 
 def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The files of a split that goes by one of these names in a task's folder; empty if it has
+    """Gives the files of a split under one of these names in a task's folder; empty if it has
     none.
 
     Raises:
@@ -63,7 +63,7 @@ def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def absent(folder: Path, split: str) -> SourceError:
-    """What is said of a split of which `split_files` gave nothing."""
+    """Gives the message about a split of which `split_files` gave nothing."""
     kind, entries = _kind(folder), _entries(folder)
     target = f"{split}{PARQUET}"
     if kind != "folder":
@@ -103,7 +103,7 @@ def check_is_file(path: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path names a folder.
+    """Says whether a path names a folder.
 
     Raises:
         SourceError: it may not be looked at.
@@ -112,7 +112,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path]]:
-    """Every set of files that is the split under this name."""
+    """Gives every set of files that is the split under this name."""
     single = folder / f"{name}{PARQUET}"
     if single.name in entries:
         if is_folder(single):
@@ -136,7 +136,7 @@ def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path
 
 
 def _is_part_of(entry: str, split: str) -> bool:
-    """Whether a file beside others is by its name a part of the split."""
+    """Says whether a file beside others is by its name a part of the split."""
     if not (_visible(entry) and entry.endswith(PARQUET) and entry.startswith(split)):
         return False
     part = part_of(Path(entry))
@@ -149,7 +149,7 @@ def _is_part_of(entry: str, split: str) -> bool:
 
 
 def _folder_of_parts(folder: Path) -> list[Path]:
-    """The Parquet files of a folder that holds one split, in order."""
+    """Gives the Parquet files of a folder that holds one split, in order."""
     entries = _entries(folder)
     for name, why in _UNFINISHED.items():
         if name in entries:
@@ -185,12 +185,12 @@ def _folder_of_parts(folder: Path) -> list[Path]:
 
 
 def _visible(name: str) -> bool:
-    """Whether an entry is neither hidden nor a mark that a program left (`_SUCCESS`, `._x`)."""
+    """Says whether an entry is neither hidden nor a program's mark (`_SUCCESS`, `._x`)."""
     return not name.startswith(("_", "."))
 
 
 def _other_data(name: str) -> bool:
-    """Whether a name is that of data which are not read."""
+    """Says whether a name is that of data which are not read."""
     return (
         _visible(name)
         and not name.endswith(PARQUET)
@@ -200,13 +200,13 @@ def _other_data(name: str) -> bool:
 
 
 def _begins(name: str, split: str) -> bool:
-    """Whether a file may be meant for a split; the task's own archives call validation `dev`."""
+    """Says whether a file may be meant for a split; GLUE's archives call validation `dev`."""
     words = (split, split.replace("validation", "dev"))
     return any(re.match(rf"{re.escape(word)}(?![a-z])", name.lower()) for word in words)
 
 
 def _conversion(name: str, target: str) -> str:
-    """How a file of another format becomes Parquet."""
+    """Says how a file of another format becomes Parquet."""
     if name.endswith(f"{PARQUET}.gz"):
         return f"unpack it: gunzip {listed([name])}"
     if name.lower().endswith((PARQUET, ".pq", ".parq")):
@@ -219,7 +219,7 @@ def _conversion(name: str, target: str) -> str:
 
 
 def _entries(folder: Path) -> list[str]:
-    """The names in a folder, sorted; none where there is no folder.
+    """Gives the names in a folder, sorted; none where there is no folder.
 
     Raises:
         SourceError: it may not be read.
@@ -235,7 +235,7 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _kind(path: Path) -> str:
-    """`file`, `folder`, `missing`, or what else a path names.
+    """Says what a path names: `file`, `folder`, `missing`, or something else.
 
     Raises:
         SourceError: that cannot be known: a loop of links, no permission, a name that cannot be.

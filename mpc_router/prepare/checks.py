@@ -39,7 +39,7 @@ LFS: Final = b"version https://git-lfs"
 
 
 def check_inputs(config: TrialConfig, places: Places) -> None:
-    """Find everything that can be known to be wrong before a run starts; trains nothing.
+    """Finds everything that can be known to be wrong before a run starts; trains nothing.
 
     Two examples go through every encoder, as they will when all do.
 
@@ -83,7 +83,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise a ConfigError if the device is `cuda` and there is no GPU."""
+    """Raises a ConfigError if the device is `cuda` and there is no GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but torch sees no GPU; set device=cpu or device=auto")
 
@@ -101,14 +101,14 @@ def _check_cache(cache: Path) -> None:
 
 
 def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None:
-    """A head that will be kept has the task's outputs, in words that can be told apart."""
+    """Refuses a head that will be kept without the task's outputs, in words told apart."""
     task = TASKS[config.data.task]
     if config.model.expert_fine_tuned and comes_with_head(shape, layers):
         head_order(name, shape, task.outputs, task.label_names)
 
 
 def _check_size(found: Resolved, blank: nn.Module) -> None:
-    """A configuration describes no more parameters than its files of weights can hold."""
+    """Refuses more parameters than the files of weights can hold."""
     parameters = sum(weights.numel() for weights in blank.parameters())
     held = sum(path.stat().st_size for path in weight_files(found))
     if found.kind != "sample" and parameters > MOST_A_BYTE * held:
@@ -119,7 +119,7 @@ def _check_size(found: Resolved, blank: nn.Module) -> None:
 
 
 def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: str) -> None:
-    """An encoder knows every token and takes as many as an example may have."""
+    """Refuses an encoder that lacks a token, or takes fewer than an example may have."""
     shape: Any = blank.config
     words = 1 + max([len(tokenizer) - 1, *tokenizer.get_vocab().values()])
     called, known = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
@@ -145,7 +145,7 @@ def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: s
 
 
 def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str) -> None:
-    """The words of a model's own tokenizer, where it brings one, have the numbers they are given.
+    """Refuses a model's own tokenizer whose words have other numbers than they are given.
 
     Two vocabularies of one size look alike to the model's shape.
     """
@@ -171,7 +171,7 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
 
 
 def _check_weights(path: Path) -> None:
-    """The file's header is sound and its tensors are all there; nothing in it is run."""
+    """Refuses a file whose header is bad or that lacks tensors; nothing in it is run."""
 
     def refusal(reason: str) -> ModelError:
         return ModelError(
@@ -202,7 +202,7 @@ def _check_weights(path: Path) -> None:
 
 
 def headless(config: TrialConfig, models: Models) -> list[str]:
-    """The experts that were to come fine-tuned and come without a head for the task."""
+    """Gives the experts that were to come fine-tuned and come without a head for the task."""
     if not config.model.expert_fine_tuned:
         return []
     pairs = zip(config.model.expert_model_names, config.model.expert_layers, strict=True)

@@ -53,7 +53,7 @@ LEAST_DEVIATION: Final = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Everything that trials with frozen experts train on."""
+    """Holds everything that trials with frozen experts train on."""
 
     task: Task
     splits: dict[str, SplitOutputs]
@@ -95,7 +95,7 @@ class Prepared:
 
 
 def prepare(config: TrialConfig, places: Places, progress: Progress | None = None) -> Prepared:
-    """Everything a configuration's trials train on: made once, then only opened.
+    """Gives everything a configuration's trials train on: made once, then only opened.
 
     Reads and cuts the data, tokenises it, fine-tunes each expert alone (unless it comes tuned) and
     asks experts and stem about every example. Safe for several processes at once. What was made
@@ -144,7 +144,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """What `prepare` left in its folder: memory-maps, loads no model.
+    """Gives what `prepare` left in its folder: memory-maps, loads no model.
 
     Raises:
         FileNotFoundError: nothing whole lies there; `prepare` makes it anew.
@@ -181,7 +181,7 @@ def _opened(folder: Path, found: dict[str, Any]) -> Prepared:
 
 
 def _priced_by(config: TrialConfig) -> list[Any]:
-    """What decides the cost vectors and is in no recipe; not what a trial's key is made of."""
+    """Gives what decides the cost vectors and is in no recipe; no part of a trial's key."""
     shared = config.model.shared_stem and config.training.experts == "joint"
     return [to_json(config.vectors()), config.model.router_hidden_size, shared]
 
@@ -224,7 +224,7 @@ def _bench(
 
 
 def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
-    """All arrays of `Prepared` into a folder."""
+    """Writes all arrays of `Prepared` into a folder."""
     count = len(found.experts)
     parts = [bench.outputs(recipe, who) for recipe, who in _called(found)]
     features = bench.features(found.stem, f"stem: {found.stem.label}")
@@ -248,7 +248,7 @@ def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
 
 
 def _called(found: Recipes) -> list[tuple[Recipe, str]]:
-    """The experts' recipes, and what the progress calls each."""
+    """Gives the experts' recipes, and what the progress calls each."""
     count = len(found.experts)
     return [
         (recipe, f"expert {number} of {count}: {recipe.label}")
@@ -257,7 +257,7 @@ def _called(found: Recipes) -> list[tuple[Recipe, str]]:
 
 
 def _head_notes(bench: Bench, found: Recipes) -> list[str]:
-    """What is to be said of the labels of experts that come with their heads."""
+    """Gives what is to be said of the labels of experts that come with their heads."""
     notes = [
         head_note(recipe, bench, who, bench.outputs(recipe, who)["train"])
         for recipe, who in _called(found)
@@ -269,7 +269,7 @@ def _head_notes(bench: Bench, found: Recipes) -> list[str]:
 def moments(
     features: NDArray[np.float32], rows: int = WINDOW
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation (F,) of features (N, F), of which so many rows are read at a time."""
+    """Gives mean and deviation (F,) of features (N, F), read so many rows at a time."""
     count = len(features)
     parts = [features[start : start + rows] for start in range(0, count, rows)]
     mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / count

@@ -41,7 +41,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SplitTokens:
-    """A split as encoders in training see it. Memory-mapped and read-only."""
+    """Holds a split as encoders in training see it; memory-mapped and read-only."""
 
     split: str
     content: Tokens
@@ -49,17 +49,17 @@ class SplitTokens:
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """(N,) class number or value."""
+        """Gives the class number or value of each example, (N,)."""
         return self.content.labels
 
     @property
     def example(self) -> NDArray[np.int64]:
-        """(N,) row number in the source file."""
+        """Gives each example's row number in the source file, (N,)."""
         return self.content.example
 
     @property
     def tokens(self) -> NDArray[np.int64]:
-        """(N,) length of each example."""
+        """Gives the number of tokens of each example, (N,)."""
         return self.content.lengths
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class SplitTokens:
 
 @dataclass(frozen=True, kw_only=True)
 class JointInputs:
-    """Everything that a trial with joint experts trains on."""
+    """Holds everything that a trial with joint experts trains on."""
 
     task: Task
     splits: dict[str, SplitTokens]
@@ -105,7 +105,7 @@ class JointInputs:
         return caching.digest(self.experts_id, self.stem.hash)
 
     def bench(self, device: str, progress: Progress | None = None) -> Bench:
-        """Where the experts' starting weights are found."""
+        """Says where the experts' starting weights are found."""
         return Bench(
             task=self.task.name,
             splits={
@@ -121,7 +121,7 @@ class JointInputs:
 
 
 def starts_fine_tuned(config: TrialConfig) -> bool:
-    """Whether each expert is fine-tuned alone before.
+    """Says whether each expert is fine-tuned alone before.
 
     A supervised router is made for the outputs of such experts, so it begins beside them.
     """
@@ -130,7 +130,7 @@ def starts_fine_tuned(config: TrialConfig) -> bool:
 
 
 def check_joint(config: TrialConfig, places: Places) -> None:
-    """Find everything that can be known to be wrong before joint training; trains nothing.
+    """Finds everything that can be known to be wrong before joint training; trains nothing.
 
     Raises:
         SourceError, ModelError, ConfigError: as `checks.check_inputs`; and a stem that cannot be
@@ -157,7 +157,7 @@ def _check_stem(config: TrialConfig, models: Models) -> None:
 def prepare_joint(
     config: TrialConfig, places: Places, progress: Progress | None = None
 ) -> JointInputs:
-    """Everything that trials of a configuration with joint experts start from.
+    """Gives everything that trials of a configuration with joint experts start from.
 
     Reads, cuts and tokenises the data; experts that start fine-tuned are fine-tuned unless they
     were before. With a supervised router the frozen experts' outputs are prepared too. Safe for
@@ -234,7 +234,7 @@ def _make_ready(
 
 
 def open_joint(folder: Path) -> JointInputs:
-    """What `prepare_joint` left in its folder: memory-maps, loads no model.
+    """Gives what `prepare_joint` left in its folder: memory-maps, loads no model.
 
     Raises:
         FileNotFoundError: nothing whole lies there; `prepare_joint` makes it anew.
@@ -246,12 +246,12 @@ def open_joint(folder: Path) -> JointInputs:
 
 
 def _absolute(models: Models) -> Path | None:
-    """`--models`: the inputs are opened in processes of other working folders too."""
+    """Makes `--models` absolute, for processes of other working folders open the inputs."""
     return models.folder.absolute() if models.folder else None
 
 
 def _frozen(config: TrialConfig) -> TrialConfig:
-    """The configuration of the supervised router before all trains."""
+    """Gives the configuration of the supervised router before all trains."""
     training = dataclasses.replace(
         config.training, experts="frozen", epochs=config.training.router_epochs
     )
@@ -260,7 +260,7 @@ def _frozen(config: TrialConfig) -> TrialConfig:
 
 
 def _beginnings(config: TrialConfig, found: Recipes) -> tuple[Recipe, ...]:
-    """What each expert is before joint training: trained, or as its checkpoint comes."""
+    """Gives what each expert is before joint training: trained, or as its checkpoint comes."""
     if starts_fine_tuned(config):
         return found.experts
     return tuple(
@@ -287,7 +287,7 @@ def _tokenised(
     prints: dict[str, str],
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
-    """Where each split's tokens lie in the cache."""
+    """Says where each split's tokens lie in the cache."""
     tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
     length = min(config.data.max_length, tokenizer.model_max_length)
     progress.start("tokens", len(splits))
@@ -315,7 +315,7 @@ def _tokenised(
 
 
 def _counted(config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]]) -> Counted:
-    """The cost vectors that are counted from its models."""
+    """Gives the cost vectors that are counted from its models."""
     from mpc_router.pricing.counts import counted
 
     return counted(config, places.models, tokens=kept["train"]["mean_tokens"])

@@ -39,7 +39,7 @@ BATCH: Final = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """How an expert's outputs fit the labels of some rows."""
+    """Says how an expert's outputs fit the labels of some rows."""
 
     rows: int
     order: tuple[int, ...]
@@ -60,7 +60,7 @@ class Judgement:
 
     @property
     def above_chance(self) -> bool:
-        """Whether always saying the most frequent class would hardly do as well."""
+        """Says whether always saying the most frequent class would hardly do as well."""
         from scipy.stats import binom  # half a second to import
 
         right = round(self.accuracy * self.rows)
@@ -70,12 +70,12 @@ class Judgement:
 
     @property
     def taken(self) -> tuple[int, ...]:
-        """The order that is taken: its own where none beats chance."""
+        """Gives the order that is taken: its own where none beats chance."""
         return self.order if self.above_chance else tuple(range(len(self.order)))
 
 
 def judge(outputs: NDArray[Any], labels: NDArray[np.float64]) -> Judgement:
-    """The best order of an expert's outputs (N, C) for labels (N,), and how good it is."""
+    """Gives the best order of an expert's outputs (N, C) for labels (N,), and how good it is."""
     classes = outputs.shape[1]
     said = np.asarray(outputs).argmax(axis=1)
     counts = np.zeros((classes, classes))
@@ -93,14 +93,14 @@ def judge(outputs: NDArray[Any], labels: NDArray[np.float64]) -> Judgement:
 
 
 def some_rows(count: int) -> NDArray[np.int64]:
-    """At most `ROWS` of so many rows, spread evenly."""
+    """Gives at most `ROWS` of so many rows, spread evenly."""
     return np.unique(np.linspace(0, count - 1, min(ROWS, count)).astype(np.int64))
 
 
 def judged(
     folder: Path, expert: Callable[[], BertExpert], tokens: Tokens, *, device: str
 ) -> Judgement:
-    """What an expert, as it comes, makes of some rows of train.
+    """Gives what an expert, as it comes, makes of some rows of train.
 
     Kept in the cache at `folder`; the expert is loaded only where nothing is kept.
     """
@@ -112,7 +112,7 @@ def judged(
 
 
 def note(name: str, judgement: Judgement, label_names: Sequence[str], *, named: bool) -> str | None:
-    """What a reader must know of an expert's labels; None if nothing.
+    """Gives what a reader must know of an expert's labels; None if nothing.
 
     `named`: the head names its labels, and the judgement is of outputs put in order by the words.
     """

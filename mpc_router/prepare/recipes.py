@@ -46,7 +46,7 @@ TOKENIZER_PARTS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One encoder with its head: where it starts and how it is trained."""
+    """Holds how one encoder with its head comes about: where it starts, how it is trained."""
 
     name: str
     layers: int
@@ -79,19 +79,19 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """Hex digits of everything but words for people."""
+        """Gives hex digits of everything but words for people."""
         return digest("recipe", VERSION, {**asdict(self), "name": "", "stand_in": ""})
 
     @property
     def label(self) -> str:
-        """What people read: the model and its depth."""
+        """Gives what people read: the model and its depth."""
         short = self.name.rpartition("/")[2]
         return f"{short}, {self.layers} layers" if self.layers else short
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """The pool's experts, cheapest first, and the stem."""
+    """Holds the pool's experts, cheapest first, and the stem."""
 
     experts: tuple[Recipe, ...]
     stem: Recipe
@@ -109,7 +109,7 @@ class Recipes:
 def recipes(
     config: TrialConfig, models: Models, *, trained_on: str, memory: Path | None = None
 ) -> Recipes:
-    """The recipes of a configuration; `trained_on` is the fingerprint of train.
+    """Gives the recipes of a configuration; `trained_on` is the fingerprint of train.
 
     `memory` is a folder that remembers hashes of large files by their size and time.
 
@@ -120,7 +120,7 @@ def recipes(
     tokenizer = digest(_tokenizer_hash(model.tokenizer_model_name, models), config.data.max_length)
 
     def start(name: str, layers: int, pooling: str) -> Recipe:
-        """A recipe that trains nothing yet."""
+        """Gives a recipe that trains nothing yet."""
         found = models.resolve(name)
         return Recipe(
             name=name,
@@ -151,7 +151,7 @@ def recipes(
 def _trained(
     recipe: Recipe, config: TrialConfig, models: Models, *, trained_on: str, tokenizer: str
 ) -> Recipe:
-    """The recipe of an expert: the sample's own training for its models, else the configuration's.
+    """Gives an expert's recipe: the sample's own training, else the configuration's.
 
     Settings of the configuration that say something win over the sample's. An expert that comes
     with its head keeps it, and nothing of a training that never happens is in its key.
@@ -220,7 +220,7 @@ def _tokenizer_hash(name: str, models: Models) -> str:
 
 
 def _model_hash(found: Resolved, memory: Path | None) -> str:
-    """Of a model's configuration and weights."""
+    """Gives a hash of a model's configuration and weights."""
     if found.kind == "sample":
         return _sample_hash(found.name)
     weights = weight_files(found)
@@ -230,7 +230,7 @@ def _model_hash(found: Resolved, memory: Path | None) -> str:
 
 
 def weight_files(found: Resolved) -> list[Path]:
-    """The files that a model's weights are read from, in its own folder; none for the sample's.
+    """Gives the files that a model's weights are read from; none for the sample's.
 
     Raises:
         ModelError: there is no configuration, no weights, or a part of them is missing.
@@ -248,7 +248,7 @@ def weight_files(found: Resolved) -> list[Path]:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The weight files that transformers would read: one, or an index's parts; empty if none."""
+    """Gives the weight files that transformers would read: one, or an index's parts, or none."""
     for name in WEIGHT_FILES:
         path = folder / name
         if path.is_file():
@@ -257,7 +257,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _parts(index: Path) -> list[Path]:
-    """The files that an index names, all of them beside it."""
+    """Gives the files that an index names, all of them beside it."""
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         parts = [index.parent / str(part) for part in sorted(set(named))]
@@ -272,7 +272,7 @@ def _parts(index: Path) -> list[Path]:
 
 
 def _hub_model(name: str) -> Path:
-    """A model's folder in the hub's cache: safetensors, or torch's own files where it has none."""
+    """Gives a model's folder in the hub's cache: safetensors, else torch's own files."""
     folder = _hub_folder(name, (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"))
     if _weights(folder):
         return folder
@@ -287,7 +287,7 @@ def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
 
 
 def _sample_hash(name: str = "") -> str:
-    """Of the sample's words, and the shape of the encoder `name`."""
+    """Gives a hash of the sample's words, and of the shape of the encoder `name`."""
     from mpc_router.sample import examples, language
     from mpc_router.sample.encoders import ENCODERS
 
@@ -300,7 +300,7 @@ def _sample_hash(name: str = "") -> str:
 
 
 def _file_hash(path: Path, memory: Path | None) -> str:
-    """sha256 of a file's bytes; remembered, as weights are large, while size and time stay."""
+    """Gives the sha256 of a file's bytes; remembered while size and time stay."""
     if memory is None:
         return _sha256(path)
     state = path.stat()

@@ -38,7 +38,7 @@ UNLIKE: Final = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One encoder, and what it will have to do."""
+    """Holds one encoder, and what it will have to do."""
 
     recipe: Recipe
     trains: bool
@@ -52,7 +52,7 @@ class Part:
 
 
 def parts_of(config: TrialConfig, found: Recipes) -> Iterator[Part]:
-    """The encoders of a pool, each once; the sample's own are known to work."""
+    """Gives the encoders of a pool, each once; the sample's own are known to work."""
     joint = config.training.experts == "joint"
     parts = [
         Part(
@@ -79,7 +79,7 @@ def rehearse(
     *,
     memory: Path,
 ) -> None:
-    """Have every encoder say what two examples are, and learn from them where it will be trained.
+    """Has every encoder say what two examples are, and learn from them where it will be trained.
 
     `tokens` (N = 2) come from `two_examples`. Encoders for a GPU are tried on the CPU first: a
     wrong index is an error there, and on a GPU the end of the process. `memory` is a folder that
@@ -116,7 +116,7 @@ def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -
 
 
 def _rehearse(part: Part, task: Task, models: Models, tokens: Tokens, device: str) -> None:
-    """One encoder on one device.
+    """Has one encoder do its part on one device.
 
     Raises:
         ModelError: it cannot.
@@ -177,7 +177,7 @@ def _rehearse(part: Part, task: Task, models: Models, tokens: Tokens, device: st
 
 
 def _reason(step: Callable[[Tokens], None], tokens: Tokens) -> str | None:
-    """What was raised by a step; None if nothing was."""
+    """Gives what was raised by a step; None if nothing was."""
     try:
         with whatever_is_raised(_Raised):
             step(tokens)
@@ -187,11 +187,11 @@ def _reason(step: Callable[[Tokens], None], tokens: Tokens) -> str | None:
 
 
 class _Raised(ModelError):
-    """What a model raised, as it said it."""
+    """Carries what a model raised, as the model said it."""
 
 
 def _advice(step: Callable[[Tokens], None], tokens: Tokens, expert: BertExpert) -> str:
-    """What to do about a model that cannot do a step with these examples."""
+    """Gives what to do about a model that cannot do a step with these examples."""
     fits, fails = 1, int(tokens.lengths.max())
     if fails > 1 and _reason(step, _shortened(tokens, fits)) is None:
         while fails - fits > 1:
@@ -208,7 +208,7 @@ def _advice(step: Callable[[Tokens], None], tokens: Tokens, expert: BertExpert) 
 
 
 def _shortened(tokens: Tokens, most: int) -> Tokens:
-    """The same examples, each cut to so many tokens."""
+    """Gives the same examples, each cut to so many tokens."""
     kept = [
         np.arange(start, min(stop, start + most))
         for start, stop in zip(tokens.offsets, tokens.offsets[1:], strict=False)
@@ -223,7 +223,7 @@ def _shortened(tokens: Tokens, most: int) -> Tokens:
 
 
 def _ask(expert: BertExpert, part: Part, tokens: Tokens, device: str) -> None:
-    """Raises a ModelError if what an expert says is of no use."""
+    """Refuses outputs of an expert that are of no use."""
     outputs, features = predict(expert, tokens, batch_size=len(tokens), device=device)
     if not (np.isfinite(outputs).all() and np.isfinite(features).all()):
         raise ModelError(
@@ -253,7 +253,7 @@ def _ask(expert: BertExpert, part: Part, tokens: Tokens, device: str) -> None:
 
 
 def two_examples(tokenizer: Any, texts: Sequence[str], *, max_length: int, called: str) -> Tokens:
-    """One example of as many tokens as are ever kept, and one of about half as many.
+    """Gives one example of as many tokens as are ever kept, and one of about half as many.
 
     `texts` are those of an example, said again until it is long enough. Both begin with the same
     token, so that an encoder whose first token sees no other says the same of both.

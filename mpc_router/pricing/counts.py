@@ -31,7 +31,7 @@ _FEW_TOKENS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one example takes to run through a module."""
+    """Holds what one example takes to run through a module."""
 
     parameters: int
     """Weights of everything that runs; tables of embeddings whole, though an example looks up one
@@ -49,7 +49,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Counted:
-    """The cost vectors that are counted from models, as far as they can be."""
+    """Holds the cost vectors that are counted from models, as far as they can be."""
 
     vectors: dict[str, CostVector]
     """`parameters` (millions) and `flops` (GFLOP of one example), by name."""
@@ -59,11 +59,11 @@ class Counted:
 
 
 class _Uncountable(Exception):
-    """A model that cannot be built without its numbers, or cannot run without them."""
+    """Says that a model cannot be built without its numbers, or cannot run without them."""
 
 
 def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
-    """What experts and router cost by their parameters and by their products.
+    """Gives what experts and router cost by their parameters and by their products.
 
     `parameters` needs no forward pass; `flops` needs one on the meta device, which an encoder that
     looks into its numbers cannot make: then the vector is left out.
@@ -99,7 +99,7 @@ def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
 
 
 def check_counted(config: TrialConfig, models: Models, name: str) -> None:
-    """Make sure that a counted vector can be had before anything is trained.
+    """Makes sure that a counted vector can be had before anything is trained.
 
     Raises:
         ModelError: it is counted from the models, and one of them cannot be counted.
@@ -116,7 +116,7 @@ def check_counted(config: TrialConfig, models: Models, name: str) -> None:
 
 
 def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, list[int]]:
-    """What the router takes, and each expert: parameters, or FLOPs of so many tokens (if any)."""
+    """Counts router and each expert: parameters, or FLOPs of so many tokens (if any)."""
     model = config.model
 
     def size(counts: Counts) -> int:
@@ -138,7 +138,7 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
 
 
 def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
-    """Counts of a module while `run` runs it once; each of its parameters counts once."""
+    """Counts a module while `run` runs it once; each of its parameters counts once."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
     return Counts(
@@ -148,7 +148,7 @@ def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
 
 
 def _shape(models: Models, name: str, layers: int) -> Any:
-    """The configuration of the first `layers` layers (0: all) of a model, attention in the open.
+    """Gives the configuration of a model's first `layers` layers (0: all), attention in the open.
 
     Fused kernels of attention need not have a formula; eager attention is plain products, and does
     the same work.
@@ -176,7 +176,7 @@ def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, toke
 
 
 def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, tokens: int) -> Counts:
-    """Embeddings and first layers of an expert: what the stem has done for it already."""
+    """Gives the embeddings and first layers of an expert: what the stem has done for it already."""
     stem = config.model.router_model_name
     depth = depth_of(_shape(models, stem, config.model.router_stem_layers))
     if depth > depth_of(shape):
@@ -190,7 +190,7 @@ def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, token
 
 
 def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> Counts:
-    """Embeddings and layers, without a pooler; with its `head` as transformers computes it."""
+    """Builds embeddings and layers without a pooler; with its `head` as transformers does."""
 
     def refusal(reason: str) -> ModelError:
         return ModelError(f"{name} does not run on shapes alone ({reason})")
@@ -221,5 +221,5 @@ def _mlp(features: int, hidden_size: int, experts: int) -> Counts:
 
 
 def _ids(tokens: int) -> Tensor:
-    """Token numbers (1, T) on the meta device: a shape, no values."""
+    """Gives token numbers (1, T) on the meta device: a shape, no values."""
     return torch.zeros(1, tokens, dtype=torch.long, device="meta")

@@ -38,7 +38,7 @@ MEMORY: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one example took of one part of the pool."""
+    """Holds what one example took of one part of the pool."""
 
     seconds: float
     """Median over the rounds of the mean over examples."""
@@ -52,7 +52,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """A measurement: what, on what, and how."""
+    """Holds a measurement: what, on what, and how."""
 
     experts: tuple[Timing, ...]
     """(K,)"""
@@ -79,7 +79,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the pool that is timed as one."""
+    """Holds a part of the pool that is timed as one."""
 
     modules: tuple[nn.Module, ...]
     run: Callable[[int], Any]
@@ -97,7 +97,7 @@ def measure_latency(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Latency:
-    """Seconds an example, and memory, of every expert and of stem with router.
+    """Gives the seconds an example, and memory, of every expert and of stem with router.
 
     At most `examples` of `tokens` are taken, evenly over their lengths, so that these are
     distributed as the split's. After a round that is not counted, `repeats` rounds run every part
@@ -162,7 +162,7 @@ def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "lat
 
 
 def document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
-    """A measurement as the JSON data of its file."""
+    """Gives a measurement as the JSON data of its file."""
     model = config.model
     members = list(zip(model.expert_model_names, model.expert_layers, strict=True))
     if len(members) != len(latency.experts):
@@ -217,7 +217,7 @@ def _entry(timing: Timing) -> dict[str, Any]:
 
 
 def machine(device: str) -> str:
-    """Processor of this machine, or its GPU; no name of the machine itself."""
+    """Gives the processor of this machine, or its GPU; no name of the machine itself."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(torch.device(device)))
     name = platform.processor()
@@ -230,7 +230,7 @@ def machine(device: str) -> str:
 
 
 def _spread(lengths: NDArray[np.int64], examples: int) -> NDArray[np.int64]:
-    """At most so many rows, evenly over the order of length; shortest first, so batches pad little.
+    """Gives at most so many rows, evenly over the lengths; shortest first, to pad little.
 
     The middles of equal shares of the order: their lengths are distributed as all of them.
     """
@@ -243,7 +243,7 @@ def _spread(lengths: NDArray[np.int64], examples: int) -> NDArray[np.int64]:
 def _seen(
     pool: GatedBertPool, tokens: Tokens, rows: NDArray[np.int64], batch_size: int, device: str
 ) -> list[tuple[tuple[torch.Tensor, ...], Seen]]:
-    """Every batch as the stem takes it, and as the experts do."""
+    """Gives every batch as the stem takes it, and as the experts do."""
     found: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
     for at in range(0, len(rows), batch_size):
         batch = gather(tokens, rows[at : at + batch_size]).to(device)
@@ -255,7 +255,7 @@ def _seen(
 def _parts(
     pool: GatedBertPool, batches: Sequence[tuple[tuple[torch.Tensor, ...], Seen]]
 ) -> list[_Part]:
-    """Stem with router, then every expert."""
+    """Gives stem with router, then every expert."""
 
     def asks(expert: nn.Module) -> Callable[[int], Any]:
         def run(batch: int) -> Any:
@@ -271,7 +271,7 @@ def _parts(
 def _rounds(
     parts: Sequence[_Part], batches: int, repeats: int, device: str, progress: Progress
 ) -> NDArray[np.float64]:
-    """Seconds (repeats, parts) of running every part over all batches."""
+    """Gives the seconds (repeats, parts) of running every part over all batches."""
     seconds = np.zeros((repeats + 1, len(parts)))
     progress.start("latency", (repeats + 1) * len(parts))
     for number in range(repeats + 1):
@@ -299,7 +299,7 @@ def _synchronise(device: str) -> None:
 
 
 def _memory(part: _Part, device: str) -> int:
-    """Bytes of weights, and of the most that running the last, longest batch held at once."""
+    """Gives the bytes of weights, and of the most that the last, longest batch held at once."""
     tensors = [
         tensor for module in part.modules for tensor in (*module.parameters(), *module.buffers())
     ]
@@ -318,7 +318,7 @@ def _cuda_peak(part: _Part, device: str) -> int:
 
 
 def _cpu_peak(part: _Part, device: str) -> int:
-    """torch has no counter of the peak on a CPU: the profiler's record of allocations, added up."""
+    """Adds up the profiler's record of allocations, for torch has no counter of a CPU's peak."""
     from torch.profiler import ProfilerActivity, profile
 
     # else the profiler's library writes a line at its start and one at its end to stderr
@@ -334,7 +334,7 @@ def _cpu_peak(part: _Part, device: str) -> int:
 
 @contextlib.contextmanager
 def _set_up(pool: GatedBertPool, device: str, threads: int | None) -> Iterator[None]:
-    """The pool on the device and in evaluation mode, with so many threads; both put back."""
+    """Puts the pool on the device in evaluation mode, with so many threads; restores both."""
     training, before = pool.training, torch.get_num_threads()
     pool.to(device).eval()
     if threads is not None:
