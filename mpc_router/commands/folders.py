@@ -31,8 +31,8 @@ def identity(config: TrialConfig, seed: int, places: Mapping[str, Any]) -> dict[
     settings = flatten(to_tree(config))
     del settings["device"]
     data = "sample" if places["sample"] else places["data"] or "hub"
-    found: dict[str, Any] = json.loads(canonical({**settings, "seed": seed, "data": data}))
-    return found
+    plain: dict[str, Any] = json.loads(canonical({**settings, "seed": seed, "data": data}))
+    return plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +92,10 @@ class Folders:
     def began(self) -> dict[str, Any] | None:
         """Gives the identity of the joint training that was begun here and is not done."""
         try:
-            found = json.loads((self.epochs / RUN_FILE).read_bytes())
+            begun = json.loads((self.epochs / RUN_FILE).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return begun if isinstance(begun, dict) else None
 
     def is_done(self, wanted: Mapping[str, Any]) -> bool:
         """Says whether this very training has left its checkpoints."""
@@ -122,34 +122,34 @@ def replace(folder: Path, write: Callable[[Path], None]) -> None:
     written into.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
+    new_folder, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     if old.exists() and not folder.exists():  # a crash between two renames
         old.rename(folder)
-    for left in (fresh, old):
+    for left in (new_folder, old):
         shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir()
+    new_folder.mkdir()
     try:
-        write(fresh)
+        write(new_folder)
         if (folder / TRIAL_FILE).is_file() or (folder / SUMMARY_FILE).is_file():
             folder.rename(old)
         elif folder.exists():
-            shutil.copytree(fresh, folder, dirs_exist_ok=True)
+            shutil.copytree(new_folder, folder, dirs_exist_ok=True)
             return
         try:
-            fresh.rename(folder)
+            new_folder.rename(folder)
         except BaseException:
             if old.exists() and not folder.exists():
                 old.rename(folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new_folder, ignore_errors=True)
 
 
 def _identity_of(folder: Path) -> dict[str, Any] | None:
     try:
-        found = read_summary(folder)
+        summary = read_summary(folder)
     except CheckpointError:
         return None
-    told = found.get("identity") if found else None
+    told = summary.get("identity") if summary else None
     return told if isinstance(told, dict) else None

@@ -57,9 +57,9 @@ def keep(
             more=more,
         )
 
-        def write(fresh: Path, checkpoint: Any = checkpoint, content: Any = content) -> None:
-            checkpoints.save(checkpoint, fresh)
-            write_summary(fresh, content)
+        def write(folder: Path, checkpoint: Any = checkpoint, content: Any = content) -> None:
+            checkpoints.save(checkpoint, folder)
+            write_summary(folder, content)
 
         replace(folder, write)
         lines.append(f"{kind}: {folder} (epoch {checkpoint.epoch})")
@@ -94,10 +94,10 @@ def _named(splits: dict[str, Any], inputs: Prepared | JointInputs) -> dict[str, 
     """Gives the splits with their size, their source file and what is particular about them."""
     return {
         name: {
-            **found,
+            **facts,
             "rows": len(inputs.splits[name]),
             "source": inputs.split_origin[name],
             "note": inputs.split_notes[name],
         }
-        for name, found in splits.items()
+        for name, facts in splits.items()
     }

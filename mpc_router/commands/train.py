@@ -48,12 +48,12 @@ LONGEST_NAME: Final = 100
 
 def parser() -> argparse.ArgumentParser:
     """Gives the parser of the command line."""
-    made = Parser(
+    command_line = Parser(
         "mpc-router-train",
         "Train one router, its stem and (unless experts=frozen) its experts; keep the best epoch.",
         EXAMPLES,
     )
-    add = made.add_argument
+    add = command_line.add_argument
     add("words", nargs="*", metavar="key=value", help="a setting, by its name or path")
     add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     add("--alpha", type=number(float), metavar="A", help="weight of the balance of load")
@@ -68,21 +68,21 @@ def parser() -> argparse.ArgumentParser:
     add("--name", metavar="NAME", help="of what is left there (default: the task's)")
     add("--resume", action="store_true", help="go on with joint training that was stopped")
     add("--overwrite", action="store_true", help="replace what another configuration left there")
-    add_place_flags(made)
+    add_place_flags(command_line)
     add("--quiet", action="store_true", help="the result, no more")
-    return made
+    return command_line
 
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     sleep_while_waiting()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    args = parser().parse_intermixed_args(given)
-    return ended(lambda: _command(args, given))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_intermixed_args(words)
+    return ended(lambda: _command(args, words))
 
 
-def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
+def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     from mpc_router.commands import folders
     from mpc_router.commands.progress import progress
     from mpc_router.sample.examples import NOTICE
@@ -100,7 +100,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
         print(f"{target.best} is done; leave out --resume to train it again", file=sys.stderr)
         return DONE
     _check(config, places)
-    about = {"name": name, "arguments": list(given), "places": where, "identity": identity}
+    about = {"name": name, "arguments": list(words), "places": where, "identity": identity}
     with progress(args.quiet) as shown:
         for note in settled.notes:
             shown.say(f"note: {note}")
@@ -220,15 +220,15 @@ def _settled(args: argparse.Namespace) -> Settled:
     from mpc_router.config.trial import parse_overrides
     from mpc_router.config.yaml_files import settle
 
-    given = parse_overrides(args.words)
+    overrides = parse_overrides(args.words)
     for name in ("alpha", "beta"):
         value = getattr(args, name)
         if value is None:
             continue
-        if any(each.rpartition(".")[2] == name for each in given):
+        if any(setting.rpartition(".")[2] == name for setting in overrides):
             raise InputError(f"{name} is given twice, as --{name} and as {name}=; keep one")
-        given[name] = value
-    return settle(args.config, given, sample=args.sample)
+        overrides[name] = value
+    return settle(args.config, overrides, sample=args.sample)
 
 
 def _check(config: TrialConfig, places: Places) -> None:

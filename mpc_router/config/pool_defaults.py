@@ -36,8 +36,8 @@ def with_pool(
         stem_pooling=model.stem_pooling or pool.stem_pooling,
     )
     _poolings(filled)
-    known = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=False)]
-    prices = [member.cost for member in known if member]
+    members = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=False)]
+    prices = [member.cost for member in members if member]
     if prices != sorted(prices):
         raise ConfigError(
             f"experts stand cheapest first, but the costs of {quoted(list(names))} "
@@ -99,10 +99,10 @@ def _members(
     layers = layers or (0,) * len(names)
     if model.expert_costs or len(names) != len(layers):
         return names, layers, model.expert_costs
-    found = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
-    costs = tuple(float(member.cost) for member in found if member)
+    members = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
+    costs = tuple(float(member.cost) for member in members if member)
     if len(costs) < len(names):
-        missing = [name for name, member in zip(names, found, strict=True) if member is None]
+        missing = [name for name, member in zip(names, members, strict=True) if member is None]
         raise ConfigError(
             f"expert_model_names: pool {pool.name!r} knows no cost of "
             f"{quoted(missing)}; give expert_costs"

@@ -352,8 +352,11 @@ def nearest(name: str, known: Collection[str]) -> str:
     """Gives the known names that are spelled alike, then those that share words, or else all."""
     close = difflib.get_close_matches(name[:100], known, n=3)
     words = set(name[:100].split("_"))
-    shared = {other: len(words.intersection(other.split("_"))) for other in known}
-    akin = sorted((other for other in known if shared[other]), key=lambda other: -shared[other])
+    shared = {candidate: len(words.intersection(candidate.split("_"))) for candidate in known}
+    akin = sorted(
+        (candidate for candidate in known if shared[candidate]),
+        key=lambda candidate: -shared[candidate],
+    )
     names = list(dict.fromkeys([*close, *akin]))[: max(3, len(close))]
     return f"did you mean {' or '.join(names)}?" if names else f"known are {', '.join(known)}"
 

@@ -133,10 +133,10 @@ def leaf_of(name: str) -> str:
         ConfigError: there is no such setting; the nearest names are given.
     """
     leaf = name.rpartition(".")[2]
-    known = leaf_paths()
-    if known.get(leaf) in (name, f"{known.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
+    paths = leaf_paths()
+    if paths.get(leaf) in (name, f"{paths.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
         return leaf
-    raise ConfigError(f"unknown setting {quoted(name)}; {nearest(leaf, known)}")
+    raise ConfigError(f"unknown setting {quoted(name)}; {nearest(leaf, paths)}")
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,13 +150,13 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
         if name in SECTIONS:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{name} is {quoted(value)}, but holds settings: write a mapping")
-            inner = {leaf_of(f"{name}.{leaf}"): each for leaf, each in value.items()}
+            inner = {leaf_of(f"{name}.{leaf}"): setting for leaf, setting in value.items()}
         else:
             inner = {leaf_of(str(name)): value}
-        for leaf, each in inner.items():
+        for leaf, setting in inner.items():
             if leaf in flat:
                 raise ConfigError(f"setting {leaf!r} is given twice")
-            flat[leaf] = each
+            flat[leaf] = setting
     return flat
 
 
@@ -255,12 +255,12 @@ def applied(config: TrialConfig) -> dict[str, Any]:
     experts are frozen, those of supervision where the router learns from its gates, those of a stem
     that the cheapest expert takes the place of. Configurations of which this is equal train alike.
     """
-    known = settings(config)
+    all_settings = settings(config)
     idle = {"device"}
     for names, needs in _ONLY_WHERE:
-        if any(known[name] != value for name, value in needs.items()):
+        if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)
-    return {name: value for name, value in known.items() if name not in idle}
+    return {name: value for name, value in all_settings.items() if name not in idle}
 
 
 def canonical(value: Any) -> str:
@@ -270,9 +270,9 @@ def canonical(value: Any) -> str:
 
 def _typed(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _typed(each) for name, each in value.items()}
+        return {str(name): _typed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_typed(each) for each in value]
+        return [_typed(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -295,7 +295,7 @@ def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str
 def plain(value: Any) -> Any:
     """Gives the value with lists for tuples, as YAML and JSON have them."""
     if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     return value

@@ -54,17 +54,17 @@ def _several(leaf: str, value: Any, kind: type) -> tuple[Any, ...]:
         raise ConfigError(
             f"{leaf} is {quoted(value)}, but must be a list; write {leaf}=[VALUE, VALUE]"
         )
-    if value and all(isinstance(each, list | tuple) for each in value):
+    if value and all(isinstance(item, list | tuple) for item in value):
         raise ConfigError(
             f"{leaf} is {quoted(value)}, but an item of a list is {WORDS[kind]}{_search(leaf)}"
         )
-    found = []
-    for each in value:
+    items = []
+    for item in value:
         try:
-            found.append(_one(leaf, each, kind))
+            items.append(_one(leaf, item, kind))
         except ConfigError as error:
             raise ConfigError(f"{leaf}={quoted(list(value))}: an item of a list: {error}") from None
-    return tuple(found)
+    return tuple(items)
 
 
 def _one(leaf: str, value: Any, kind: type) -> Any:
@@ -74,10 +74,10 @@ def _one(leaf: str, value: Any, kind: type) -> Any:
         )
     if isinstance(value, str) and kind in (int, float) and _NUMBER.fullmatch(value):
         value = float(value) if kind is float or not value.lstrip("+-").isdigit() else int(value)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole and abs(value) >= LARGEST:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and abs(value) >= LARGEST:
         raise ConfigError(f"{leaf} is {quoted(value)}, more than any setting takes (2^63)")
-    if kind is float and whole:
+    if kind is float and is_whole:
         return float(value)
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value

@@ -93,7 +93,7 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
         layers.append(Layer(where="--sample", settings={"pool": "sample"}))
     layers.append(command)
     settings, notes = _merged(layers)
-    if not any("task" in each.settings for each in layers):
+    if not any("task" in source.settings for source in layers):
         task = path.stem.removeprefix("task_")
         if task in TASKS and task != path.stem:
             settings["task"] = task
@@ -116,15 +116,15 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
             "learning_rate is the router's alone; stem and experts train at "
             f"encoder_learning_rate={config.training.encoder_learning_rate:g}"
         )
-    for each in layers:
-        _check_labels(each, config)
-    seeds = [each.seed for each in layers if each.seed is not None]
+    for source in layers:
+        _check_labels(source, config)
+    seeds = [source.seed for source in layers if source.seed is not None]
     return Settled(config=config, seed=_seed(seeds[-1]) if seeds else None, notes=tuple(notes))
 
 
-def _one_rate_meant(given: Sequence[Layer], config: TrialConfig) -> bool:
+def _one_rate_meant(layers: Sequence[Layer], config: TrialConfig) -> bool:
     """Says whether one learning rate was given where two apply, as codes with one optimizer do."""
-    named = {leaf for each in given for leaf in each.settings}
+    named = {leaf for entry in layers for leaf in entry.settings}
     small = config.training.learning_rate < _SMALL_RATE
     joint = config.training.experts == "joint"
     return joint and small and "learning_rate" in named and "encoder_learning_rate" not in named
@@ -148,7 +148,7 @@ def files(path: Path) -> list[Layer]:
     Raises:
         ConfigError: one is missing or bad, or they inherit in a circle.
     """
-    found: list[Layer] = []
+    layers: list[Layer] = []
     seen: list[Path] = []
     following: Path | None = path
     while following is not None:
@@ -165,9 +165,9 @@ def files(path: Path) -> list[Layer]:
                 f"{following} inherits {base}, which inherits it in turn; take one of the "
                 f"`{_INHERITS}` lines out"
             )
-        found.insert(0, layer(str(following), tree))
+        layers.insert(0, layer(str(following), tree))
         following = base
-    return found
+    return layers
 
 
 def _base(path: Path, tree: dict[str, Any]) -> Path | None:
@@ -242,16 +242,16 @@ def _merged(layers: list[Layer]) -> tuple[dict[str, Any], list[str]]:
     """Lays later layers over earlier ones; gives the settings, and what is to be said of them."""
     settings: dict[str, Any] = {}
     notes: list[str] = []
-    for each in layers:
-        task = each.settings.get("task")
-        cause, out = _gives_way(settings, each.settings)
+    for entry in layers:
+        task = entry.settings.get("task")
+        cause, out = _gives_way(settings, entry.settings)
         idle = [leaf for leaf in out if leaf in settings]
         if idle:
-            notes.append(f"{cause} ({each.where}) replaces {', '.join(idle)} of the files")
+            notes.append(f"{cause} ({entry.where}) replaces {', '.join(idle)} of the files")
             settings = {leaf: value for leaf, value in settings.items() if leaf not in idle}
         elif task is not None and _renamed_experts(settings, task):
-            notes.append(f"task={task} ({each.where}) takes the pool's experts for {task}")
-        settings |= each.settings
+            notes.append(f"task={task} ({entry.where}) takes the pool's experts for {task}")
+        settings |= entry.settings
     return settings, notes
 
 
@@ -284,17 +284,19 @@ def _renamed_experts(settings: dict[str, Any], task: object) -> bool:
     names = settings.get("expert_model_names")
     if pool is None or not isinstance(names, list) or task == before or task not in TASKS:
         return False
-    turned = {each.model.format(task=before): each.model.format(task=task) for each in pool.members}
+    turned = {
+        member.model.format(task=before): member.model.format(task=task) for member in pool.members
+    }
     settings["expert_model_names"] = [turned.get(name, name) for name in names]
     return bool(settings["expert_model_names"] != names)
 
 
-def _check_labels(found: Layer, config: TrialConfig) -> None:
+def _check_labels(entry: Layer, config: TrialConfig) -> None:
     """Refuses a `num_labels` that is not what the task decides."""
     outputs = TASKS[config.data.task].outputs
-    if found.num_labels is not None and found.num_labels != outputs:
+    if entry.num_labels is not None and entry.num_labels != outputs:
         raise ConfigError(
-            f"{found.where}: num_labels is {quoted(found.num_labels)}, but {config.data.task} has "
+            f"{entry.where}: num_labels is {quoted(entry.num_labels)}, but {config.data.task} has "
             f"{outputs}; leave it out, the task decides it"
         )
 

@@ -230,17 +230,17 @@ def checked(table: Any, task: Task, where: str) -> Columns:
 
 def _checked(rows: Rows, task: Task, where: str) -> Columns:
     """Looks at every row once; keeps only labels."""
-    found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
+    labels_by_file: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
     for place, batch in rows.batches([*task.columns, "label"]):
-        seen = found.setdefault(place, [])
+        seen = labels_by_file.setdefault(place, [])
         start = sum(len(values) for values, _ in seen)
         for name in task.columns:
             _check_texts(batch.column(name), name, start=start, where=place)
         seen.append(label_values(batch.column("label"), task, start=start, where=place))
-    if not found:
+    if not labels_by_file:
         raise SourceError(f"{where} has no rows; give a split with examples")
     labels = []
-    for place, seen in found.items():
+    for place, seen in labels_by_file.items():
         values, nulls = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         check_labels(values, nulls, task, where=place)
         labels.append(values)
@@ -264,9 +264,11 @@ def _check_schema(schema: Any, task: Task, where: str) -> None:
         if list(names).count(name) > 1:
             raise SourceError(f"{where} has several columns {name!r}; keep one of them")
     for name in task.columns:
-        given = schema.field(name).type
-        if not is_text(given.value_type if pa.types.is_dictionary(given) else given):
-            kind = shortened(str(given), LONGEST_LIST)
+        column_type = schema.field(name).type
+        if not is_text(
+            column_type.value_type if pa.types.is_dictionary(column_type) else column_type
+        ):
+            kind = shortened(str(column_type), LONGEST_LIST)
             raise SourceError(f"{where}: column {name!r} holds {kind}, but must hold text")
     check_label_type(schema, task, where)
 
@@ -275,12 +277,12 @@ def _check_texts(column: Any, name: str, *, start: int, where: str) -> None:
     import pyarrow as pa
 
     try:
-        found = _text(column)
-        found.validate(full=True)  # decodes every text
+        strings = _text(column)
+        strings.validate(full=True)  # decodes every text
     except pa.ArrowInvalid as error:
         raise SourceError(f"{where}: {name!r} holds bytes that are no UTF-8; mend them") from error
-    if found.null_count:
-        row = start + found.is_null().to_pylist().index(True)
+    if strings.null_count:
+        row = start + strings.is_null().to_pylist().index(True)
         raise SourceError(f"{where}: {name!r} is null in row {row}; give a text or drop the row")
 
 

@@ -97,7 +97,10 @@ def _check_complete(parts: Sequence[Part], where: Path) -> None:
     wanted = range(least, least + total if total is not None else max(numbers) + 1)
     gone = len(wanted) - sum(number in wanted for number in numbers)
     if gone:
-        some = [str(each) for each in itertools.islice((n for n in wanted if n not in numbers), 5)]
+        some = [
+            str(missing_number)
+            for missing_number in itertools.islice((n for n in wanted if n not in numbers), 5)
+        ]
         if total is not None and not {0, total} & numbers:
             some[0] = f"0 or {total}"  # counted from 0 or from 1
         missing = ", ".join([*some, *([f"and {gone - 5} more"] if gone > 5 else [])])

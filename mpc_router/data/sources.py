@@ -130,12 +130,12 @@ def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
 def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, str]:
     """Gives hex digits of each split's content, known before rows are hashed and chosen."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
-    whole = {origin: columns.fingerprint() for origin, columns in files.items()}
+    fingerprints = {origin: columns.fingerprint() for origin, columns in files.items()}
     chosen = {
-        split: digest(VERSION, whole[origin], tuned, limit)
+        split: digest(VERSION, fingerprints[origin], tuned, limit)
         for split, origin, limit in _plan(config, list(files))
     }
-    return {split: digest(data.task, split, found) for split, found in chosen.items()}
+    return {split: digest(data.task, split, content) for split, content in chosen.items()}
 
 
 def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples]:
@@ -211,10 +211,10 @@ def _files(folder: Path, task: str, split: str) -> list[Path]:
         raise SourceError(
             f"--data {shown(folder)} is not a folder; give one that holds {task}/*.parquet"
         )
-    found = _stored(folder, task, split)
-    if not found:
+    paths = _stored(folder, task, split)
+    if not paths:
         raise absent(folder / task, split)
-    return found
+    return paths
 
 
 def _stored(folder: Path, task: str, split: str) -> list[Path]:

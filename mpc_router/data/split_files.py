@@ -52,7 +52,7 @@ def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
             there is no file, or no Parquet.
     """
     entries = _entries(folder)
-    sets = [found for name in dict.fromkeys(names) for found in _sets(folder, entries, name)]
+    sets = [paths for name in dict.fromkeys(names) for paths in _sets(folder, entries, name)]
     if len(sets) > 1:
         heads = " and ".join(shown(files[0].relative_to(folder)) for files in sets[:3])
         raise SourceError(
@@ -72,16 +72,16 @@ def absent(folder: Path, split: str) -> SourceError:
             f"{shown(folder / target)} does not exist, for {shown(folder)} is no folder "
             f"({shown(folder.parent)} holds {above}); put the task's splits there, or use --sample"
         )
-    others = [name for name in entries if _other_data(name) and _begins(name, split)]
-    if others:
+    unread = [name for name in entries if _other_data(name) and _begins(name, split)]
+    if unread:
         return SourceError(
-            f"{shown(folder / target)} does not exist, but {listed(others)} does, and only Parquet "
-            f"is read; {_conversion(others[0], target)}"
+            f"{shown(folder / target)} does not exist, but {listed(unread)} does, and only Parquet "
+            f"is read; {_conversion(unread[0], target)}"
         )
-    there = listed([name for name in entries if _visible(name)])
+    visible_names = listed([name for name in entries if _visible(name)])
     return SourceError(
-        f"{shown(folder / target)} does not exist, {shown(folder)} holds {there}; put the task's "
-        "split there, or use --sample"
+        f"{shown(folder / target)} does not exist, {shown(folder)} holds {visible_names}; put the "
+        "task's split there, or use --sample"
     )
 
 
@@ -165,14 +165,14 @@ def _folder_of_parts(folder: Path) -> list[Path]:
             "parts that lie in it directly"
         )
     files = [folder / name for name in visible if name.endswith(PARQUET)]
-    others = [
+    unread = [
         name for name in visible if _other_data(name) and not (files and name.endswith(".json"))
     ]
-    if others:
+    if unread:
         target = f"{folder.name.removesuffix(PARQUET)}{PARQUET}"
         raise SourceError(
-            f"{shown(folder)} holds {listed(others)}, but only Parquet is read; "
-            + (_conversion(others[0], target) if not files else "take it away, or convert it")
+            f"{shown(folder)} holds {listed(unread)}, but only Parquet is read; "
+            + (_conversion(unread[0], target) if not files else "take it away, or convert it")
         )
     if not files:
         raise SourceError(

@@ -123,13 +123,13 @@ def tokenise(
         tokenizer, max_length=max_length, fingerprint=fingerprint, split=examples.split, cache=cache
     )
 
-    def make(fresh: Path) -> dict[str, Any]:
-        _write_tokens(fresh, examples, tokenizer, max_length)
+    def make(new_folder: Path) -> dict[str, Any]:
+        _write_tokens(new_folder, examples, tokenizer, max_length)
         pad = getattr(tokenizer, "pad_token_id", None)
         return {"pad": pad or 0, "examples": len(examples.labels), "split": examples.split}
 
-    found = caching.entry(folder, make)
-    return open_tokens(folder, pad=int(found["pad"]))
+    description = caching.entry(folder, make)
+    return open_tokens(folder, pad=int(description["pad"]))
 
 
 def tokens_folder(
@@ -149,17 +149,17 @@ def open_tokens(folder: Path, *, pad: int) -> Tokens:
     return Tokens(**{name: caching.load(folder, name) for name in names}, pad=pad)
 
 
-def _write_tokens(fresh: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
+def _write_tokens(new_folder: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
     """Writes the arrays of `Tokens` as they come."""
     at = 0
     with (
-        caching.Growing(fresh, "ids", np.int32) as ids,
-        caching.Growing(fresh, "segments", np.uint8) as segments,
-        caching.Growing(fresh, "offsets", np.int64) as offsets,
+        caching.Growing(new_folder, "ids", np.int32) as ids,
+        caching.Growing(new_folder, "segments", np.uint8) as segments,
+        caching.Growing(new_folder, "offsets", np.int64) as offsets,
     ):
         offsets.append([0])
         for texts in _chunks(examples.texts):
-            found = tokenizer(
+            encoded = tokenizer(
                 *texts,
                 truncation=True,
                 max_length=max_length,
@@ -167,17 +167,17 @@ def _write_tokens(fresh: Path, examples: Examples, tokenizer: Any, max_length: i
                 return_token_type_ids=True,
                 return_attention_mask=False,
             )
-            rows = found["input_ids"]
+            rows = encoded["input_ids"]
             ends = at + np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
             offsets.append(ends)
             at = int(ends[-1])
             count = at - int(ends[0]) + len(rows[0])
             chain = itertools.chain.from_iterable
             ids.append(np.fromiter(chain(rows), np.int32, count))
-            segments.append(np.fromiter(chain(found["token_type_ids"]), np.uint8, count))
-            del found, rows  # else two chunks are in memory while the next one is made
-    caching.save(fresh, {"labels": np.asarray(examples.labels, np.float64)})
-    caching.save(fresh, {"example": np.asarray(examples.example, np.int64)})
+            segments.append(np.fromiter(chain(encoded["token_type_ids"]), np.uint8, count))
+            del encoded, rows  # else two chunks are in memory while the next one is made
+    caching.save(new_folder, {"labels": np.asarray(examples.labels, np.float64)})
+    caching.save(new_folder, {"example": np.asarray(examples.example, np.int64)})
 
 
 def _chunks(texts: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:

@@ -59,7 +59,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
     pairs = experts | stem
     names = sorted({name for name, _ in pairs})
     places.models.check_all(names)
-    found = recipes(config, places.models, trained_on="", memory=memory)
+    pool_recipes = recipes(config, places.models, trained_on="", memory=memory)
     for name in names:
         for path in weight_files(places.models.resolve(name)):
             _check_weights(path)
@@ -79,7 +79,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
         _check_words(config, tokenizer, places.models, name)
     texts = [next(iter(column)) for column in train.texts]
     tokens = two_examples(tokenizer, texts, max_length=config.data.max_length, called=called)
-    rehearse(config, found, places.models, tokens, memory=memory)
+    rehearse(config, pool_recipes, places.models, tokens, memory=memory)
 
 
 def check_device(device: str) -> None:
@@ -107,13 +107,13 @@ def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None
         head_order(name, shape, task.outputs, task.label_names)
 
 
-def _check_size(found: Resolved, blank: nn.Module) -> None:
+def _check_size(model: Resolved, blank: nn.Module) -> None:
     """Refuses more parameters than the files of weights can hold."""
     parameters = sum(weights.numel() for weights in blank.parameters())
-    held = sum(path.stat().st_size for path in weight_files(found))
-    if found.kind != "sample" and parameters > MOST_A_BYTE * held:
+    held = sum(path.stat().st_size for path in weight_files(model))
+    if model.kind != "sample" and parameters > MOST_A_BYTE * held:
         raise ModelError(
-            f"config.json of {found.name} describes {parameters:,} parameters, its weights are "
+            f"config.json of {model.name} describes {parameters:,} parameters, its weights are "
             f"{held:,} bytes; copy or download both again"
         )
 
@@ -122,15 +122,15 @@ def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: s
     """Refuses an encoder that lacks a token, or takes fewer than an example may have."""
     shape: Any = blank.config
     words = 1 + max([len(tokenizer) - 1, *tokenizer.get_vocab().values()])
-    called, known = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
-    if not isinstance(known, int):
+    called, vocabulary = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
+    if not isinstance(vocabulary, int):
         raise ModelError(
             f"{name} (of type {shape.model_type!r}) states no vocab_size in its config.json, so "
             "it reads no text; name a BERT-like encoder"
         )
-    if words > known:
+    if words > vocabulary:
         raise ModelError(
-            f"{name} knows {known} tokens and tokenizer {called} gives {words}; "
+            f"{name} knows {vocabulary} tokens and tokenizer {called} gives {words}; "
             "set tokenizer_model_name to its own"
         )
     chosen, kept = config.data.max_length, tokenizer.model_max_length
@@ -162,10 +162,10 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
                 f"{theirs[word]} to it and {ours[word]} here; set tokenizer_model_name={name}, or "
                 "pool models of one vocabulary"
             )
-    known = len(ours.keys() & theirs.keys())
-    if known < LEAST_KNOWN * len(ours):
+    shared = len(ours.keys() & theirs.keys())
+    if shared < LEAST_KNOWN * len(ours):
         raise ModelError(
-            f"{name} has another vocabulary than tokenizer {called}: it knows {known} of its "
+            f"{name} has another vocabulary than tokenizer {called}: it knows {shared} of its "
             f"{len(ours)} tokens; set tokenizer_model_name={name}, or pool models of one vocabulary"
         )
 
@@ -188,12 +188,12 @@ def _check_weights(path: Path) -> None:
             with safe_open(path, framework="pt"):
                 return
         try:
-            whole = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
+            is_zip = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore"
                 )  # of another pickle protocol: what follows says more
-                torch.load(path, map_location="meta", weights_only=True, mmap=whole)
+                torch.load(path, map_location="meta", weights_only=True, mmap=is_zip)
         except UnpicklingError as error:
             raise ModelError(
                 f"{path} is damaged, or holds more than tensors, which is never loaded; "

@@ -86,7 +86,7 @@ class Bench:
         total = sum(batch_count(len(self.splits[name].tokens), BATCH) for name in missing)
         self.progress.start(f"{who}: outputs", total)
         for name in missing:
-            caching.entry(places[name], lambda fresh, name=name: self._run(expert, fresh, name))  # type: ignore[misc]
+            caching.entry(places[name], lambda folder, name=name: self._run(expert, folder, name))  # type: ignore[misc]
         self.progress.finish()
         return places
 
@@ -94,26 +94,26 @@ class Bench:
         name = caching.digest(VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
         return self.cache / "passes" / name
 
-    def _run(self, expert: BertExpert, fresh: Path, name: str) -> dict[str, Any]:
+    def _run(self, expert: BertExpert, new_folder: Path, name: str) -> dict[str, Any]:
         """Writes what the expert says of a split to the entry in the making, as it comes."""
         tokens = self.splits[name].tokens
-        outputs = caching.blank(fresh, "outputs", (len(tokens), expert.num_labels), np.float32)
-        features = caching.blank(fresh, "features", (len(tokens), expert.width), np.float32)
+        outputs = caching.blank(new_folder, "outputs", (len(tokens), expert.num_labels), np.float32)
+        features = caching.blank(new_folder, "features", (len(tokens), expert.width), np.float32)
         for start in range(0, len(tokens), WINDOW):
             place = slice(start, start + WINDOW)
-            found = predict(
+            arrays = predict(
                 expert,
                 tokens.part(start, start + WINDOW),
                 batch_size=BATCH,
                 device=self.device,
                 progress=self.progress.advance,
             )
-            if not all(np.isfinite(each).all() for each in found):
+            if not all(np.isfinite(values).all() for values in arrays):
                 raise ModelError(
                     f"expert {expert.name} gives NaN or infinite numbers on {name}; its weights "
                     "are damaged, or its training diverged: lower expert_learning_rate"
                 )
-            outputs[place], features[place] = found
+            outputs[place], features[place] = arrays
         for array in (outputs, features):
             array.flush()
         return {"split": name, "expert": expert.name}
@@ -135,7 +135,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
     folder = bench.cache / "experts" / recipe.key
     caching.entry(
         folder,
-        lambda fresh: _train(expert, recipe, bench, task, fresh, who),
+        lambda new_folder: _train(expert, recipe, bench, task, new_folder, who),
         waiting=shown(bench.progress, f"{who}: waiting for another process that trains it"),
     )
     expert.load_state_dict(load_file(folder / WEIGHTS_FILE))
@@ -205,7 +205,7 @@ def _judged(
 
 
 def _train(
-    expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, fresh: Path, who: str
+    expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, new_folder: Path, who: str
 ) -> dict[str, Any]:
     tokens = bench.splits["train"].tokens
     bench.progress.start(
@@ -228,6 +228,6 @@ def _train(
     bench.progress.finish()
     save_file(
         {name: value.contiguous() for name, value in expert.state_dict().items()},
-        fresh / WEIGHTS_FILE,
+        new_folder / WEIGHTS_FILE,
     )
     return {"name": recipe.name, "layers": recipe.layers, "task": task.name}

@@ -117,4 +117,4 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
         limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)
         if limit and limit == len(splits[split]):
             notes[split].append(f"limited to {limit} rows, chosen by a hash of the row")
-    return {split: "; ".join(each) or None for split, each in notes.items()}
+    return {split: "; ".join(sentences) or None for split, sentences in notes.items()}

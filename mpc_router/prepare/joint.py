@@ -176,15 +176,15 @@ def prepare_joint(
         frozen = prepare(_frozen(config), places, progress)
     files = read(config, places.source)
     prints = split_fingerprints(config, files)
-    found = recipes(
+    pool_recipes = recipes(
         config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
     )
-    begin = _beginnings(config, found)
+    begin = _beginnings(config, pool_recipes)
     name = caching.digest(
         VERSION,
         prints,
-        [asdict(recipe) for recipe in (*begin, found.stem)],
-        found.tokenizer,
+        [asdict(recipe) for recipe in (*begin, pool_recipes.stem)],
+        pool_recipes.tokenizer,
         [config.model.shared_stem, config.model.router_hidden_size],
         to_json(config.vectors()),
         places.source.kind == "sample",
@@ -196,9 +196,9 @@ def prepare_joint(
     def make(_: Path) -> dict[str, Any]:
         splits = cut(config, files)
         kept = _tokenised(config, places, splits, prints, hears)
-        described = _describe(config, places, splits, prints, found, begin)
+        described = _describe(config, places, splits, prints, pool_recipes, begin)
         described["splits"] = {
-            split: each | kept[split] for split, each in described["splits"].items()
+            split: facts | kept[split] for split, facts in described["splits"].items()
         }
         costs = _counted(config, places, kept)
         described["notes"] += costs.notes
@@ -209,7 +209,7 @@ def prepare_joint(
 
     waiting = shown(hears, "waiting for another process that prepares the same")
     found_entry = caching.entry(folder, make, waiting=waiting)
-    if not all(_is_whole(places.cache, each) for each in found_entry["splits"].values()):
+    if not all(_is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
         _tokenised(config, places, cut(config, files), prints, hears)
     return _opened(folder, found_entry)
 
@@ -239,10 +239,10 @@ def open_joint(folder: Path) -> JointInputs:
     Raises:
         FileNotFoundError: nothing whole lies there; `prepare_joint` makes it anew.
     """
-    found = caching.description(folder)
-    if found is None:
+    description = caching.description(folder)
+    if description is None:
         raise FileNotFoundError(f"{folder} holds no whole inputs; prepare them again")
-    return _opened(folder, found)
+    return _opened(folder, description)
 
 
 def _absolute(models: Models) -> Path | None:
@@ -259,10 +259,10 @@ def _frozen(config: TrialConfig) -> TrialConfig:
     return dataclasses.replace(config, training=training, model=model)
 
 
-def _beginnings(config: TrialConfig, found: Recipes) -> tuple[Recipe, ...]:
+def _beginnings(config: TrialConfig, pool_recipes: Recipes) -> tuple[Recipe, ...]:
     """Gives what each expert is before joint training: trained, or as its checkpoint comes."""
     if starts_fine_tuned(config):
-        return found.experts
+        return pool_recipes.experts
     return tuple(
         dataclasses.replace(
             recipe,
@@ -276,7 +276,7 @@ def _beginnings(config: TrialConfig, found: Recipes) -> tuple[Recipe, ...]:
         )
         if recipe.epochs
         else recipe
-        for recipe in found.experts
+        for recipe in pool_recipes.experts
     )
 
 
@@ -326,15 +326,19 @@ def _describe(
     places: Places,
     splits: dict[str, Examples],
     prints: dict[str, str],
-    found: Recipes,
+    pool_recipes: Recipes,
     begin: tuple[Recipe, ...],
 ) -> dict[str, Any]:
     notes = split_notes(config, splits)
     infos = [
-        ExpertInfo(name=each.name, layers=each.layers, stand_in=each.stand_in, hash=each.key)
-        for each in begin
+        ExpertInfo(
+            name=member.name, layers=member.layers, stand_in=member.stand_in, hash=member.key
+        )
+        for member in begin
     ]
-    stem = StemInfo(name=found.stem.name, stand_in=found.stem.stand_in, hash=found.stem.key)
+    stem = StemInfo(
+        name=pool_recipes.stem.name, stand_in=pool_recipes.stem.stand_in, hash=pool_recipes.stem.key
+    )
     return {
         "task": config.data.task,
         "splits": {
@@ -346,42 +350,42 @@ def _describe(
         "experts": [asdict(info) for info in infos],
         "stem": asdict(stem),
         "expert_recipes": [asdict(recipe) for recipe in begin],
-        "stem_recipe": asdict(found.stem),
-        "tokenizer": found.tokenizer,
+        "stem_recipe": asdict(pool_recipes.stem),
+        "tokenizer": pool_recipes.tokenizer,
         "models": str(_absolute(places.models)) if places.models.folder else None,
         "notes": notes_of(config, headless=headless(config, places.models)),
         "synthetic": places.source.kind == "sample",
     }
 
 
-def _opened(folder: Path, found: dict[str, Any]) -> JointInputs:
+def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
     cache = folder.parent.parent
     splits = {}
-    for split, each in found["splits"].items():
-        at = cache / each["tokens"]
-        if not _is_whole(cache, each):
+    for split, facts in description["splits"].items():
+        at = cache / facts["tokens"]
+        if not _is_whole(cache, facts):
             raise FileNotFoundError(f"{at} holds no whole tokens; prepare them again")
         splits[split] = SplitTokens(
             split=split,
-            content=open_tokens(at, pad=int(each["pad"])),
-            fingerprint=each["fingerprint"],
+            content=open_tokens(at, pad=int(facts["pad"])),
+            fingerprint=facts["fingerprint"],
         )
     return JointInputs(
-        task=TASKS[found["task"]],
+        task=TASKS[description["task"]],
         splits=splits,
-        data_fingerprint=found["data_fingerprint"],
-        experts_id=found["experts_id"],
-        experts=tuple(ExpertInfo(**expert) for expert in found["experts"]),
-        stem=StemInfo(**found["stem"]),
-        notes=tuple(found["notes"]),
-        synthetic=found["synthetic"],
-        split_notes={split: each["note"] for split, each in found["splits"].items()},
-        split_origin={split: each["origin"] for split, each in found["splits"].items()},
-        vectors=from_json(found["vectors"]),
-        expert_recipes=tuple(Recipe(**recipe) for recipe in found["expert_recipes"]),
-        stem_recipe=Recipe(**found["stem_recipe"]),
-        tokenizer=found["tokenizer"],
-        models=Models(Path(found["models"]) if found["models"] else None),
-        frozen=open_prepared(Path(found["frozen"])) if found["frozen"] else None,
+        data_fingerprint=description["data_fingerprint"],
+        experts_id=description["experts_id"],
+        experts=tuple(ExpertInfo(**expert) for expert in description["experts"]),
+        stem=StemInfo(**description["stem"]),
+        notes=tuple(description["notes"]),
+        synthetic=description["synthetic"],
+        split_notes={split: facts["note"] for split, facts in description["splits"].items()},
+        split_origin={split: facts["origin"] for split, facts in description["splits"].items()},
+        vectors=from_json(description["vectors"]),
+        expert_recipes=tuple(Recipe(**recipe) for recipe in description["expert_recipes"]),
+        stem_recipe=Recipe(**description["stem_recipe"]),
+        tokenizer=description["tokenizer"],
+        models=Models(Path(description["models"]) if description["models"] else None),
+        frozen=open_prepared(Path(description["frozen"])) if description["frozen"] else None,
         folder=folder,
     )

@@ -77,16 +77,19 @@ class Judgement:
 def judge(outputs: NDArray[Any], labels: NDArray[np.float64]) -> Judgement:
     """Gives the best order of an expert's outputs (N, C) for labels (N,), and how good it is."""
     classes = outputs.shape[1]
-    said = np.asarray(outputs).argmax(axis=1)
+    answers = np.asarray(outputs).argmax(axis=1)
     counts = np.zeros((classes, classes))
-    np.add.at(counts, (said, labels.astype(np.int64)), 1)
-    own = tuple(range(classes))
+    np.add.at(counts, (answers, labels.astype(np.int64)), 1)
+    as_named = tuple(range(classes))
     # a class is said by output order[c]; ties leave their own order, which comes first
-    order = max(itertools.permutations(own), key=lambda each: counts[list(each), own].sum())
+    order = max(
+        itertools.permutations(as_named),
+        key=lambda candidate: counts[list(candidate), as_named].sum(),
+    )
     return Judgement(
         rows=len(labels),
         order=order,
-        accuracy=float(counts[list(order), own].sum() / len(labels)),
+        accuracy=float(counts[list(order), as_named].sum() / len(labels)),
         own=float(np.trace(counts) / len(labels)),
         majority=float(counts.sum(axis=0).max() / len(labels)),
     )
@@ -145,11 +148,11 @@ def _ask(expert: BertExpert, tokens: Tokens, device: str) -> Judgement:
     rows = some_rows(len(tokens))
     place = resolve_device(device)
     expert.to(place).eval()
-    found = []
+    outputs = []
     with torch.inference_mode(), threads_for(expert.width):
         for start in range(0, len(rows), BATCH):
             batch = gather(tokens, rows[start : start + BATCH]).to(place)
             output = expert(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-            found.append(output.float().cpu().numpy())
+            outputs.append(output.float().cpu().numpy())
     expert.cpu()
-    return judge(np.concatenate(found), np.asarray(tokens.labels[rows]))
+    return judge(np.concatenate(outputs), np.asarray(tokens.labels[rows]))

@@ -121,15 +121,15 @@ def recipes(
 
     def start(name: str, layers: int, pooling: str) -> Recipe:
         """Gives a recipe that trains nothing yet."""
-        found = models.resolve(name)
+        resolved = models.resolve(name)
         return Recipe(
             name=name,
             layers=layers,
             pooling=pooling,
-            weights=_model_hash(found, memory),
-            stand_in=found.stand_in,
+            weights=_model_hash(resolved, memory),
+            stand_in=resolved.stand_in,
             # the sample's encoders start from random weights
-            seed=config.training.expert_seed if found.kind == "sample" else 0,
+            seed=config.training.expert_seed if resolved.kind == "sample" else 0,
         )
 
     experts = tuple(
@@ -167,32 +167,34 @@ def _trained(
                 return kept
             # the order of its labels is found on train, so train decides what it says
             return dataclasses.replace(kept, trained_on=trained_on, tokenizer=tokenizer)
-    given = config.training
+    training = config.training
     trained = dataclasses.replace(
         recipe,
         keep_head=bool(config.model.expert_fine_tuned),
         task=config.data.task,
         trained_on=trained_on,
         tokenizer=tokenizer,
-        epochs=given.expert_epochs,
-        learning_rate=given.expert_learning_rate,
-        batch_size=given.expert_batch_size,
-        seed=given.expert_seed,
-        precision=given.precision,
+        epochs=training.expert_epochs,
+        learning_rate=training.expert_learning_rate,
+        batch_size=training.expert_batch_size,
+        seed=training.expert_seed,
+        precision=training.precision,
     )
     if recipe.name.startswith(SAMPLE_PREFIX):
         from mpc_router.sample.encoders import RECIPES
 
-        own = RECIPES.get(recipe.name)
-        if own is not None:
+        sample_recipe = RECIPES.get(recipe.name)
+        if sample_recipe is not None:
             trained = dataclasses.replace(
                 trained,
-                epochs=given.expert_epochs or own.epochs,
-                learning_rate=given.expert_learning_rate or own.learning_rate,
-                batch_size=given.expert_batch_size or own.batch_size,
-                weight_decay=own.weight_decay,
-                warmup=own.warmup,
-                precision=own.precision if given.precision == "auto" else given.precision,
+                epochs=training.expert_epochs or sample_recipe.epochs,
+                learning_rate=training.expert_learning_rate or sample_recipe.learning_rate,
+                batch_size=training.expert_batch_size or sample_recipe.batch_size,
+                weight_decay=sample_recipe.weight_decay,
+                warmup=sample_recipe.warmup,
+                precision=sample_recipe.precision
+                if training.precision == "auto"
+                else training.precision,
             )
     if not trained.epochs or not trained.learning_rate:
         raise ModelError(
@@ -205,12 +207,12 @@ def _trained(
 def _tokenizer_hash(name: str, models: Models) -> str:
     if name.startswith(SAMPLE_PREFIX):
         return _sample_hash()
-    found = models.resolve(name)
+    model = models.resolve(name)
     from mpc_router.model.reading import check_tokenizer_files
 
     patterns = (*TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
-    folder = _hub_folder(found.name, patterns) if found.kind == "hub" else None
-    folder = folder or Path(found.path_or_name)
+    folder = _hub_folder(model.name, patterns) if model.kind == "hub" else None
+    folder = folder or Path(model.path_or_name)
     check_tokenizer_files(folder)
     files = [folder / file for file in TOKENIZER_PARTS if (folder / file).is_file()]
     if not any(file.name in TOKENIZER_FILES for file in files):
@@ -219,25 +221,25 @@ def _tokenizer_hash(name: str, models: Models) -> str:
     return digest([[file.name, _file_hash(file, None)] for file in files])
 
 
-def _model_hash(found: Resolved, memory: Path | None) -> str:
+def _model_hash(model: Resolved, memory: Path | None) -> str:
     """Gives a hash of a model's configuration and weights."""
-    if found.kind == "sample":
-        return _sample_hash(found.name)
-    weights = weight_files(found)
+    if model.kind == "sample":
+        return _sample_hash(model.name)
+    weights = weight_files(model)
     config = weights[0].parent / CONFIG_FILE
     # weights alone, not the files' names: the same tensors may lie under another name elsewhere
-    return digest(_file_hash(config, None), [_file_hash(each, memory) for each in weights])
+    return digest(_file_hash(config, None), [_file_hash(path, memory) for path in weights])
 
 
-def weight_files(found: Resolved) -> list[Path]:
+def weight_files(model: Resolved) -> list[Path]:
     """Gives the files that a model's weights are read from; none for the sample's.
 
     Raises:
         ModelError: there is no configuration, no weights, or a part of them is missing.
     """
-    if found.kind == "sample":
+    if model.kind == "sample":
         return []
-    folder = _hub_model(found.name) if found.kind == "hub" else Path(found.path_or_name)
+    folder = _hub_model(model.name) if model.kind == "hub" else Path(model.path_or_name)
     weights = _weights(folder)
     if not (folder / CONFIG_FILE).is_file() or not weights:
         raise ModelError(
@@ -306,23 +308,23 @@ def _file_hash(path: Path, memory: Path | None) -> str:
     state = path.stat()
     stamp = [state.st_size, state.st_mtime_ns]
     note = memory / f"{digest(str(path.resolve()))}.json"
-    known = _noted(note)
-    if known.get("stamp") == stamp:
-        return str(known["sha256"])
-    found = _sha256(path)
+    remembered = _noted(note)
+    if remembered.get("stamp") == stamp:
+        return str(remembered["sha256"])
+    checksum = _sha256(path)
     memory.mkdir(parents=True, exist_ok=True)
-    fresh = note.with_name(f".{note.name}.{os.getpid()}")
-    write_json(fresh, {"stamp": stamp, "sha256": found})
-    os.replace(fresh, note)
-    return found
+    new_note = note.with_name(f".{note.name}.{os.getpid()}")
+    write_json(new_note, {"stamp": stamp, "sha256": checksum})
+    os.replace(new_note, note)
+    return checksum
 
 
 def _noted(note: Path) -> Mapping[str, Any]:
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
+        remembered = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) and "sha256" in known else {}
+    return remembered if isinstance(remembered, dict) and "sha256" in remembered else {}
 
 
 def _sha256(path: Path) -> str:

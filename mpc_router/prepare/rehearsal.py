@@ -51,21 +51,21 @@ class Part:
     """What it is trained in."""
 
 
-def parts_of(config: TrialConfig, found: Recipes) -> Iterator[Part]:
+def parts_of(config: TrialConfig, pool_recipes: Recipes) -> Iterator[Part]:
     """Gives the encoders of a pool, each once; the sample's own are known to work."""
     joint = config.training.experts == "joint"
     parts = [
         Part(
-            recipe=each,
-            trains=joint or each.epochs > 0,
-            pooled=each.epochs > 0,
-            precision=config.training.precision if joint else each.precision,
+            recipe=recipe,
+            trains=joint or recipe.epochs > 0,
+            pooled=recipe.epochs > 0,
+            precision=config.training.precision if joint else recipe.precision,
         )
-        for each in found.experts
+        for recipe in pool_recipes.experts
     ]
-    trains = parts[0].trains if found.stem_is_expert else joint
-    precision = parts[0].precision if found.stem_is_expert else config.training.precision
-    parts.append(Part(recipe=found.stem, trains=trains, pooled=True, precision=precision))
+    trains = parts[0].trains if pool_recipes.stem_is_expert else joint
+    precision = parts[0].precision if pool_recipes.stem_is_expert else config.training.precision
+    parts.append(Part(recipe=pool_recipes.stem, trains=trains, pooled=True, precision=precision))
     for part in dict.fromkeys(parts):
         if not part.recipe.name.startswith(SAMPLE_PREFIX):
             yield part
@@ -73,7 +73,7 @@ def parts_of(config: TrialConfig, found: Recipes) -> Iterator[Part]:
 
 def rehearse(
     config: TrialConfig,
-    found: Recipes,
+    pool_recipes: Recipes,
     models: Models,
     tokens: Tokens,
     *,
@@ -89,17 +89,20 @@ def rehearse(
         ModelError: one of them cannot: its name, what it said, what to do.
     """
     task, device = TASKS[config.data.task], resolve_device(config.training.device)
-    for part in parts_of(config, found):
+    for part in parts_of(config, pool_recipes):
         recipe = part.recipe
-        note = memory / f"rehearsed-{_fingerprint(config, part, found.tokenizer, device.type)}.json"
+        note = (
+            memory
+            / f"rehearsed-{_fingerprint(config, part, pool_recipes.tokenizer, device.type)}.json"
+        )
         if note.exists():
             continue
         for place in dict.fromkeys(("cpu", device.type)):
             _rehearse(part, task, models, tokens, place)
         memory.mkdir(parents=True, exist_ok=True)
-        fresh = note.with_name(f".{note.name}.{os.getpid()}")
-        write_json(fresh, {"model": recipe.name, "layers": recipe.layers})
-        os.replace(fresh, note)
+        new_note = note.with_name(f".{note.name}.{os.getpid()}")
+        write_json(new_note, {"model": recipe.name, "layers": recipe.layers})
+        os.replace(new_note, note)
 
 
 def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -> str:
@@ -240,14 +243,14 @@ def _ask(expert: BertExpert, part: Part, tokens: Tokens, device: str) -> None:
             "stem_pooling to mean, or keep its own head (expert_fine_tuned=true, not cut)"
         )
     kept: Any = getattr(expert.body, "config", None)
-    own = getattr(kept, "pad_token_id", None)
-    if own is None or own == tokens.pad:
+    padding = getattr(kept, "pad_token_id", None)
+    if padding is None or padding == tokens.pad:
         return
     alone = predict(expert, tokens.part(1, 2), batch_size=1, device=device)[0]
     if np.abs(alone[0] - outputs[1]).max() > UNLIKE * np.abs(outputs).max():
         raise ModelError(
-            f"{expert.name} takes token {own} for padding and the tokenizer gives {tokens.pad}, "
-            "which changes what it says; set pad_token_id in its config.json, or "
+            f"{expert.name} takes token {padding} for padding and the tokenizer gives "
+            f"{tokens.pad}, which changes what it says; set pad_token_id in its config.json, or "
             "tokenizer_model_name, so that they agree"
         )
 
@@ -271,14 +274,14 @@ def two_examples(tokenizer: Any, texts: Sequence[str], *, max_length: int, calle
 
     with whatever_is_raised(refusal):
         rounds = max(1, length // max(1, len(tokenizer(*texts)["input_ids"])) + 1)
-        found = tokenizer(
+        encoded = tokenizer(
             *(" ".join([text] * rounds) for text in texts),
             truncation=True,
             max_length=length,
             return_token_type_ids=True,
         )
-        ids = np.asarray(found["input_ids"], np.int32)
-        segments = np.asarray(found["token_type_ids"], np.uint8)
+        ids = np.asarray(encoded["input_ids"], np.int32)
+        segments = np.asarray(encoded["token_type_ids"], np.uint8)
         if not len(ids):
             raise refusal("it gives no token")
     half = np.r_[0, np.arange(1 + len(ids) // 2, len(ids))]

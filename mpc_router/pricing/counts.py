@@ -92,7 +92,7 @@ def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
             name=name,
             unit=unit,
             router=router / scale,
-            experts=tuple(each / scale for each in experts),
+            experts=tuple(cost / scale for cost in experts),
             stem_is_expert=config.model.stem == "expert",
         )
     return Counted(vectors, tuple(notes))
@@ -106,9 +106,9 @@ def check_counted(config: TrialConfig, models: Models, name: str) -> None:
     """
     if name not in (PARAMETERS, FLOPS):
         return
-    found = counted(config, models, tokens=_FEW_TOKENS)
-    if name not in found.vectors:
-        reason = next(note for note in found.notes if f" in {name} " in note)
+    counted_costs = counted(config, models, tokens=_FEW_TOKENS)
+    if name not in counted_costs.vectors:
+        reason = next(note for note in counted_costs.notes if f" in {name} " in note)
         raise ModelError(
             f"cost vector {name} is asked for, but cannot be had. {reason} Name another cost "
             "vector, or another model"
@@ -134,7 +134,7 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
         shape = _shape(models, name, model.router_stem_layers)
         stem = _encoder(shape, name, tokens=tokens)
     router = stem + _mlp(shape.hidden_size, model.router_hidden_size, config.experts)
-    return size(router), [size(each) for each in experts]
+    return size(router), [size(expert) for expert in experts]
 
 
 def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
@@ -166,13 +166,13 @@ def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, toke
     shape = _shape(models, name, layers)
     kept = bool(config.model.expert_fine_tuned) and not name.startswith(SAMPLE_PREFIX)
     if kept and comes_with_head(shape, 0):
-        whole = _encoder(shape, name, tokens=tokens, head=True)
+        encoder = _encoder(shape, name, tokens=tokens, head=True)
     else:
         head = _linear(shape.hidden_size, TASKS[config.data.task].outputs)
-        whole = _encoder(shape, name, tokens=tokens) + head
+        encoder = _encoder(shape, name, tokens=tokens) + head
     if not (config.model.shared_stem and config.training.experts == "joint"):
-        return whole
-    return whole - _shared(config, models, name, shape, tokens=tokens)
+        return encoder
+    return encoder - _shared(config, models, name, shape, tokens=tokens)
 
 
 def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, tokens: int) -> Counts:

@@ -156,9 +156,9 @@ def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "lat
     """
     data = document(latency, config, name=name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(fresh, data)
-    os.replace(fresh, path)
+    new_file = path.with_name(f".{path.name}.{os.getpid()}")
+    write_json(new_file, data)
+    os.replace(new_file, path)
 
 
 def document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
@@ -181,8 +181,8 @@ def document(latency: Latency, config: TrialConfig, *, name: str = "latency") ->
         "task": config.data.task,
         "shared_stem": model.shared_stem and config.training.experts == "joint",
         "experts": [
-            {"name": each[0], "layers": each[1], **_entry(experts[each])}
-            for each in dict.fromkeys(members)
+            {"name": member[0], "layers": member[1], **_entry(experts[member])}
+            for member in dict.fromkeys(members)
         ],
         "router": {
             "stem": model.stem,
@@ -244,12 +244,12 @@ def _seen(
     pool: GatedBertPool, tokens: Tokens, rows: NDArray[np.int64], batch_size: int, device: str
 ) -> list[tuple[tuple[torch.Tensor, ...], Seen]]:
     """Gives every batch as the stem takes it, and as the experts do."""
-    found: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
+    seen_batches: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
     for at in range(0, len(rows), batch_size):
         batch = gather(tokens, rows[at : at + batch_size]).to(device)
-        given = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        found.append((given, pool.look(*given)))
-    return found
+        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        seen_batches.append((inputs, pool.look(*inputs)))
+    return seen_batches
 
 
 def _parts(
@@ -265,7 +265,7 @@ def _parts(
         return run
 
     router = _Part((pool.stem, pool.router), lambda batch: pool.route_logits(*batches[batch][0]))
-    return [router, *(_Part((each,), asks(each)) for each in pool.experts.experts)]
+    return [router, *(_Part((encoder,), asks(encoder)) for encoder in pool.experts.experts)]
 
 
 def _rounds(
@@ -326,7 +326,7 @@ def _cpu_peak(part: _Part, device: str) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         part.run(-1)
     inner: Any = seen.profiler
-    changes = [each for each in inner.kineto_results.events() if each.name() == "[memory]"]
+    changes = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
     changes.sort(key=lambda change: change.start_ns())
     held = np.cumsum([change.nbytes() for change in changes], dtype=np.int64)
     return int(held.max(initial=0))

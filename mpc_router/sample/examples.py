@@ -55,13 +55,13 @@ def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
     count = ROWS[split] if rows is None else rows
     if count < 1:
         raise ValueError(f"rows is {count}, but must be at least 1")
-    made = _rows(task, split, count)
+    drawn = _rows(task, split, count)
     texts = {
-        name: pa.array([row[0][index] for row in made], pa.string())
+        name: pa.array([row[0][index] for row in drawn], pa.string())
         for index, name in enumerate(TASKS[task].columns)
     }
     kind = pa.float32() if TASKS[task].regression else pa.int64()
-    labels = [row[1] if TASKS[task].regression else int(row[1]) for row in made]
+    labels = [row[1] if TASKS[task].regression else int(row[1]) for row in drawn]
     numbers = {"label": pa.array(labels, kind), "idx": pa.array(range(count), pa.int32())}
     return pa.table(texts | numbers)
 
@@ -72,9 +72,9 @@ def _rows(task: str, split: str, count: int) -> list[Row]:
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(streams)))
     make = _MAKERS[task]
     elsewhere = split == "validation_mismatched"
-    made: list[Row] = []
+    rows: list[Row] = []
     seen: set[str] = set()
-    while len(made) < count:
+    while len(rows) < count:
         for numbers in generator.random((2048, _CHOICES)).tolist():
             row = make(Draw(numbers), elsewhere)
             text = "\t".join(row[0])
@@ -82,10 +82,10 @@ def _rows(task: str, split: str, count: int) -> list[Row]:
             if text in seen or held_out == (split == "train"):
                 continue
             seen.add(text)
-            made.append(row)
-            if len(made) == count:
+            rows.append(row)
+            if len(rows) == count:
                 break
-    return made
+    return rows
 
 
 def _single(

@@ -253,16 +253,16 @@ def as_question_and_sentence(pair: Pair) -> Pair:
 
 def words() -> list[str]:
     """Gives every word of the language, each once, in one order on every machine."""
-    found: dict[str, None] = {}
+    ordered: dict[str, None] = {}
 
     def collect(value: object) -> None:
         if isinstance(value, str):
-            found[value] = None
+            ordered[value] = None
         elif isinstance(value, list | tuple):
-            for each in value:
-                collect(each)
+            for item in value:
+                collect(item)
 
     for name, value in sorted(globals().items()):
         if name.isupper():
             collect(value)
-    return list(found)
+    return list(ordered)
