@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
+from mpc_router.measured_costs import CostsFileError, MeasuredCosts, called
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-FORMAT: Final = "mpc-router costs 1"
-
 
 Values = NDArray[np.float64]
 
@@ -177,67 +174,54 @@ def is_measured(data: object) -> bool:
 
 
 def measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
-    """The measured costs as a vector over all experts of the run; `origin` names the file.
+    """Gives the measured costs as a vector over all experts of the run; `origin` names the file.
 
     Raises:
-        RunError: the data are of another version or lack something, or they were measured on
+        RunError: the data are of another format or lack something, or they were measured on
             another task, with another router, or without one of the run's experts.
     """
-    if data["format"] != FORMAT:
-        raise RunError(f"{origin}: format {data['format']!r}, this program reads {FORMAT!r}")
     try:
-        costs = {(str(one["name"]), int(one["layers"])): one["cost"] for one in data["experts"]}
-        router = data["router"]
-        vector = CostVector(
-            name=_text(data["name"]),
-            unit=_text(data["unit"]),
-            router=float(router["cost"]),
-            experts=tuple(map(float, costs.values())),
-            stem_is_expert=router["stem"] == "expert",
-        )
-        stem = (router["stem"], _text(router["name"]), int(router["layers"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        measured = MeasuredCosts.from_json(data, origin=origin)
+    except CostsFileError as error:
+        raise RunError(str(error)) from error
+    if measured.task not in (None, run.task.name):
         raise RunError(
-            f"{origin}: says {FORMAT!r} but lacks or garbles a part of it "
-            f"({type(error).__name__}: {error}); write one with mpc-router-eval --measure-latency"
-        ) from error
-    task = data.get("task")
-    if task not in (None, run.task.name):
-        raise RunError(
-            f"{origin} was measured on {task}, whose examples have other lengths than those of "
-            f'{run.task.name}; measure on {run.task.name}, or write "task": null into it'
+            f"{origin} was measured on {measured.task}, whose examples have other lengths than "
+            f"those of {run.task.name}; measure on {run.task.name}, or write "
+            '"task": null into it'
         )
-    _refuse_router(run, stem, router.get("hidden_size"), data.get("shared_stem") is True, origin)
+    _refuse_router(run, measured)
     return CostVector(
-        name=vector.name,
-        unit=vector.unit,
-        router=vector.router,
-        experts=_of_run(run, dict(zip(costs, vector.experts, strict=True)), origin),
-        stem_is_expert=vector.stem_is_expert,
+        name=measured.name,
+        unit=measured.unit,
+        router=measured.router.cost,
+        experts=_of_run(run, measured),
+        stem_is_expert=measured.router.stem == "expert",
     )
 
 
-def _of_run(run: Run, costs: dict[tuple[str, int], float], origin: str) -> tuple[float, ...]:
-    """(K,) in the order of the run's experts."""
+def _of_run(run: Run, measured: MeasuredCosts) -> tuple[float, ...]:
+    """Gives the costs (K,) in the order of the run's experts."""
+    costs = {(expert.name, expert.layers): expert.cost for expert in measured.experts}
     wanted = {
         place: expert
         for each in run.sets
         for place, expert in zip(each.members, each.experts, strict=True)
     }
-    missing = [_called(*each) for _, each in sorted(wanted.items()) if each not in costs]
+    missing = [called(*expert) for _, expert in sorted(wanted.items()) if expert not in costs]
     if missing:
         raise RunError(
-            f"{origin} has no cost of {', '.join(missing)}, which {run.name} routes to; it has "
-            f"{', '.join(_called(*each) for each in costs)}"
+            f"{measured.origin} has no cost of {', '.join(missing)}, which {run.name} routes to; "
+            f"it has {', '.join(called(*expert) for expert in costs)}"
         )
     return tuple(costs[expert] for _, expert in sorted(wanted.items()))
 
 
-def _refuse_router(
-    run: Run, stem: tuple[str, str, int], hidden: int | None, shared: bool, origin: str
-) -> None:
-    """Where a trial's own configuration names another router than the one that was measured."""
-    measured = f"{_called(*stem[1:])} (stem={stem[0]})"
+def _refuse_router(run: Run, measured: MeasuredCosts) -> None:
+    """Refuses costs that were measured with another router than a trial's configuration names."""
+    router, shared, origin = measured.router, measured.shared_stem, measured.origin
+    stem, hidden = (router.stem, router.name, router.layers), router.hidden_size
+    words = f"{called(router.name, router.layers)} (stem={router.stem})"
     for text in dict.fromkeys(run.trials["config"]):
         config = json.loads(text) if text else {}
         model = config.get("model") or {}
@@ -248,7 +232,7 @@ def _refuse_router(
             mine = ("expert", model["expert_model_names"][0], model["expert_layers"][0])
         joint = (config.get("training") or {}).get("experts") == "joint"
         if mine != stem:
-            found = f"the stem {measured}, {run.name} has {_called(*mine[1:])} (stem={mine[0]})"
+            found = f"the stem {words}, {run.name} has {called(*mine[1:])} (stem={mine[0]})"
         elif (bool(model.get("shared_stem")) and joint) != shared:
             found = f"shared_stem={str(shared).lower()}, {run.name} has {str(not shared).lower()}"
         elif hidden not in (None, model.get("router_hidden_size")):
@@ -258,13 +242,3 @@ def _refuse_router(
         else:
             continue
         raise RunError(f"{origin} was measured with {found}; measure this one")
-
-
-def _called(name: str, layers: int) -> str:
-    return f"{name} ({layers} layers)" if layers else name
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no name")
-    return value

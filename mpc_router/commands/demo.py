@@ -31,7 +31,7 @@ BAR: Final = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one example was answered, and by whom."""
+    """Holds what one example was answered, and by which expert."""
 
     label: str
     """The task's word, or a regression's value."""
@@ -45,72 +45,72 @@ class Answer:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = Parser(
+    """Gives the parser of the command line."""
+    command_line = Parser(
         "mpc-router-demo",
         "Ask a trained router: which expert takes a sentence, and what it answers.",
         EXAMPLES,
     )
-    add = made.add_argument
+    add = command_line.add_argument
     add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
     add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--strict", action="store_true", help="refuse text that is longer than the model takes")
-    add_place_flags(made)
-    return made
+    add_place_flags(command_line)
+    return command_line
 
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args), stopped="stopped")
 
 
 def _command(args: argparse.Namespace) -> int:
-    given = list(args.texts)
-    if any(not text.strip() for text in given):
+    sentences = list(args.texts)
+    if any(not text.strip() for text in sentences):
         raise InputError("a sentence is empty; give text, or none at all to be asked for it")
     from mpc_router.results.assembly import assemble
 
-    found = assemble(args.checkpoint, places_of(args))
-    if args.task is not None and args.task != found.task.name:
+    assembled = assemble(args.checkpoint, places_of(args))
+    if args.task is not None and args.task != assembled.task.name:
         raise InputError(
-            f"{args.checkpoint} is a router of {found.task.name}, not of {args.task}; give "
+            f"{args.checkpoint} is a router of {assembled.task.name}, not of {args.task}; give "
             "another checkpoint, or leave out --task"
         )
-    if found.note:
-        print(f"note: {found.note}", file=sys.stderr)
-    width = len(found.task.columns)
-    if len(given) % width:
+    if assembled.note:
+        print(f"note: {assembled.note}", file=sys.stderr)
+    width = len(assembled.task.columns)
+    if len(sentences) % width:
         raise InputError(
-            f"{found.task.name} takes pairs ({' and '.join(found.task.columns)}), and "
-            f"{len(given)} sentences are no pairs; give two for each"
+            f"{assembled.task.name} takes pairs ({' and '.join(assembled.task.columns)}), and "
+            f"{len(sentences)} sentences are no pairs; give two for each"
         )
-    if given:
-        examples = [given[start : start + width] for start in range(0, len(given), width)]
+    if sentences:
+        examples = [sentences[start : start + width] for start in range(0, len(sentences), width)]
         for texts in examples:  # all of them before the first answer
-            _check(found, texts, strict=args.strict)
+            _check(assembled, texts, strict=args.strict)
         for texts in examples:
-            _show(found, texts)
+            _show(assembled, texts)
         return DONE
-    print(_greeting(found), file=sys.stderr)
-    for texts in _asked(found.task.columns):
+    print(_greeting(assembled), file=sys.stderr)
+    for texts in _asked(assembled.task.columns):
         try:
-            _check(found, texts, strict=args.strict)
-            _show(found, texts)
+            _check(assembled, texts, strict=args.strict)
+            _show(assembled, texts)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
     return DONE
 
 
-def _greeting(found: Assembled) -> str:
-    names = ", ".join(_experts(found))
-    return f"{found.task.name}: {names}; an empty line asks again, Ctrl-D ends"
+def _greeting(assembled: Assembled) -> str:
+    names = ", ".join(_experts(assembled))
+    return f"{assembled.task.name}: {names}; an empty line asks again, Ctrl-D ends"
 
 
 def _asked(columns: Sequence[str]) -> Iterator[list[str]]:
-    """Texts from the terminal or a pipe, one for each column, until there are no more."""
+    """Gives texts from the terminal or a pipe, one for each column, until there are no more."""
     while True:
         texts: list[str] = []
         for column in columns:
@@ -125,43 +125,43 @@ def _asked(columns: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _line(column: str) -> str:
-    """The next line with its end; empty text when there is none."""
+    """Gives the next line with its end; empty text when there is none."""
     if sys.stdin.isatty():
         print(f"{column}> ", end="", flush=True)
-        found = sys.stdin.readline()
-        if not found:
+        line = sys.stdin.readline()
+        if not line:
             print()
-        return found
+        return line
     return sys.stdin.readline()
 
 
-def length(found: Assembled, texts: Sequence[str]) -> int:
-    """Tokens of an example, special ones included, as long as it is."""
-    return len(found.tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
+def length(assembled: Assembled, texts: Sequence[str]) -> int:
+    """Counts the tokens of an example, special ones included, as long as it is."""
+    return len(assembled.tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
 
 
-def answer(found: Assembled, texts: Sequence[str]) -> Answer:
-    """What the router does with an example: stem and router run, and the expert that they choose.
+def answer(assembled: Assembled, texts: Sequence[str]) -> Answer:
+    """Answers an example: stem and router run, and the expert that they choose.
 
-    Text beyond `found.limit` tokens is cut.
+    Text beyond `assembled.limit` tokens is cut.
     """
     import torch
 
-    batch = found.tokenizer(
+    batch = assembled.tokenizer(
         *texts,
         truncation=True,
-        max_length=found.limit,
+        max_length=assembled.limit,
         return_tensors="pt",
         return_token_type_ids=True,
     )
-    given = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
-    model = found.model
+    inputs = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+    model = assembled.model
     with torch.inference_mode():
-        seen = model.look(*given)
+        seen = model.look(*inputs)
         scores = model.router(seen.features).softmax(-1)[0]
         chosen = scores.argmax().unsqueeze(0)
         outputs = model.experts.route(chosen, seen.states, seen.attention_mask, seen.token_type_ids)
-    label, confidence = _said(found, outputs[0])
+    label, confidence = _said(assembled, outputs[0])
     return Answer(
         label=label,
         confidence=confidence,
@@ -171,7 +171,7 @@ def answer(found: Assembled, texts: Sequence[str]) -> Answer:
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be written down: bytes that are no UTF-8 reach Python as lone surrogates."""
+    """Says whether a text is UTF-8: other bytes reach Python as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -179,8 +179,8 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _said(found: Assembled, output: Any) -> tuple[str, float | None]:
-    task = found.task
+def _said(assembled: Assembled, output: Any) -> tuple[str, float | None]:
+    task = assembled.task
     if task.regression:
         low, high = task.label_range
         return f"{float(output[0]):.2f} on {low:g} to {high:g}", None
@@ -189,16 +189,16 @@ def _said(found: Assembled, output: Any) -> tuple[str, float | None]:
     return task.label_names[best].replace("_", " "), float(shares[best])
 
 
-def _experts(found: Assembled) -> list[str]:
+def _experts(assembled: Assembled) -> list[str]:
     from mpc_router.commands.training_log import expert_words
 
-    model = found.config.model
+    model = assembled.config.model
     pairs = zip(model.expert_model_names, model.expert_layers, strict=True)
     return [expert_words(name, layers) for name, layers in pairs]
 
 
-def _check(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
-    """An example can be answered.
+def _check(assembled: Assembled, texts: Sequence[str], *, strict: bool) -> None:
+    """Refuses an example that cannot be answered.
 
     Raises:
         InputError: it is no text, or longer than the model takes and `strict` refuses to cut it.
@@ -206,33 +206,33 @@ def _check(found: Assembled, texts: Sequence[str], *, strict: bool) -> None:
     for text in texts:
         if not _is_text(text):
             raise InputError("a sentence holds bytes that are no UTF-8; give text")
-    tokens = length(found, texts)
-    if tokens > found.limit and strict:
+    tokens = length(assembled, texts)
+    if tokens > assembled.limit and strict:
         raise InputError(
-            f"the text has {tokens} tokens, the model takes {found.limit}; shorten it, or leave "
-            "out --strict to have it cut"
+            f"the text has {tokens} tokens, the model takes {assembled.limit}; shorten it, or "
+            "leave out --strict to have it cut"
         )
 
 
-def _show(found: Assembled, texts: Sequence[str]) -> None:
+def _show(assembled: Assembled, texts: Sequence[str]) -> None:
     """Prints the answer to one example."""
     from mpc_router.costs import CONSTANTS
 
-    tokens = length(found, texts)
-    said = answer(found, texts)
+    tokens = length(assembled, texts)
+    reply = answer(assembled, texts)
     print("\n".join(f"  {text}" for text in texts))
-    if tokens > found.limit:
-        print(f"  (cut: {tokens} tokens, the model takes {found.limit})")
-    sure = "" if said.confidence is None else f"   confidence {100 * said.confidence:.1f} %"
-    names, vector = _experts(found), found.vectors[CONSTANTS]
-    print(f"  answer   {said.label}{sure}")
-    print(f"  expert   {names[said.expert]}")
+    if tokens > assembled.limit:
+        print(f"  (cut: {tokens} tokens, the model takes {assembled.limit})")
+    sure = "" if reply.confidence is None else f"   confidence {100 * reply.confidence:.1f} %"
+    names, vector = _experts(assembled), assembled.vectors[CONSTANTS]
+    print(f"  answer   {reply.label}{sure}")
+    print(f"  expert   {names[reply.expert]}")
     width = max(map(len, names))
-    for number, (name, score) in enumerate(zip(names, said.scores, strict=True)):
+    for number, (name, score) in enumerate(zip(names, reply.scores, strict=True)):
         bar = "\N{FULL BLOCK}" * round(BAR * score)
-        arrow = " <-" if number == said.expert else ""
+        arrow = " <-" if number == reply.expert else ""
         print(f"    {name:<{width}} {bar:<{BAR}} {100 * score:5.1f} %{arrow}")
-    cost = vector.router + vector.routed[said.expert]
+    cost = vector.router + vector.routed[reply.expert]
     saved = 1 - cost / max(vector.experts)
     verb = "saved" if saved >= 0 else "more than"
     print(

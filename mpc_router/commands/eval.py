@@ -36,27 +36,27 @@ EXAMPLES: Final = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = Parser(
+    """Gives the parser of the command line."""
+    command_line = Parser(
         "mpc-router-eval",
         "Score, cost and shares of a trained router, beside its experts alone.",
         EXAMPLES,
     )
-    add = made.add_argument
+    add = command_line.add_argument
     add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
     add("--split", metavar="NAME", help="default: the task's first quoted split")
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--cost-vector", metavar="VECTOR", help="a name, or file:PATH (default: constants)")
     add("--measure-latency", type=place, metavar="FILE", help="time every expert, write a vector")
     add("--json", action="store_true", help="for programs")
-    add_place_flags(made)
+    add_place_flags(command_line)
     add("--quiet", action="store_true", help="the result, no more")
-    return made
+    return command_line
 
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args))
 
@@ -71,20 +71,20 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(f"{target} exists; give --measure-latency another file")
     if target is not None and (why := cannot_be_made("--measure-latency", target.parent)):
         raise InputError(why)
-    found = assemble(args.checkpoint, places)
-    if args.task is not None and args.task != found.task.name:
+    assembled = assemble(args.checkpoint, places)
+    if args.task is not None and args.task != assembled.task.name:
         raise InputError(
-            f"{args.checkpoint} is a router of {found.task.name}, not of {args.task}; give "
+            f"{args.checkpoint} is a router of {assembled.task.name}, not of {args.task}; give "
             "another checkpoint, or leave out --task"
         )
     with progress(args.quiet or args.json) as shown:
-        if found.note:
-            shown.say(f"note: {found.note}")
-        split, tokens = _split(args.split, found, places)
-        vector = _vector(args.cost_vector, found, places, tokens)
-        told = measured(found, split, tokens, vector, shown)
+        if assembled.note:
+            shown.say(f"note: {assembled.note}")
+        split, tokens = _split(args.split, assembled, places)
+        vector = _vector(args.cost_vector, assembled, places, tokens)
+        told = measured(assembled, split, tokens, vector, shown)
         if target is not None:
-            told["latency"] = _measure(found, tokens, target, shown)
+            told["latency"] = _measure(assembled, tokens, target, shown)
     if args.json:
         print(json.dumps(told, indent=1))
         return DONE
@@ -95,45 +95,45 @@ def _command(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _vector(asked: str | None, found: Assembled, places: Places, tokens: Tokens) -> CostVector:
-    """The vector of that name. What a checkpoint does not carry of counted ones is counted now."""
+def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tokens) -> CostVector:
+    """Gives the vector of that name; a counted one that no checkpoint carries is counted now."""
     from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS
 
     name = asked or CONSTANTS
-    if name in (PARAMETERS, FLOPS) and name not in found.vectors:
+    if name in (PARAMETERS, FLOPS) and name not in assembled.vectors:
         from mpc_router.pricing.counts import check_counted, counted
 
-        check_counted(found.config, places.models, name)
+        check_counted(assembled.config, places.models, name)
         mean = float(tokens.lengths.mean())
-        found.vectors.update(counted(found.config, places.models, tokens=mean).vectors)
+        assembled.vectors.update(counted(assembled.config, places.models, tokens=mean).vectors)
     if name.startswith("file:"):
         from mpc_router.pricing.measured_file import read_measured
 
-        return read_measured(Path(name.removeprefix("file:"))).vector(found.config)
-    if name not in found.vectors:
+        return read_measured(Path(name.removeprefix("file:"))).vector(assembled.config)
+    if name not in assembled.vectors:
         raise InputError(
-            f"--cost-vector is {quoted(name)}; this checkpoint has {', '.join(found.vectors)}, "
+            f"--cost-vector is {quoted(name)}; this checkpoint has {', '.join(assembled.vectors)}, "
             "and file:PATH takes a measured one"
         )
-    return found.vectors[name]
+    return assembled.vectors[name]
 
 
-def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, Tokens]:
+def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str, Tokens]:
     from mpc_router.data.sources import cut, read, split_fingerprints
     from mpc_router.data.tokens import tokenise
 
-    files = read(found.config, places.source)
-    prints = split_fingerprints(found.config, files)
-    name = asked or next(split for split in found.task.quoted if split in prints)
+    files = read(assembled.config, places.source)
+    prints = split_fingerprints(assembled.config, files)
+    name = asked or next(split for split in assembled.task.quoted if split in prints)
     if name not in prints:
         raise InputError(
-            f"--split is {quoted(name)}, but {found.task.name} has "
+            f"--split is {quoted(name)}, but {assembled.task.name} has "
             f"{', '.join(prints)}; take one of them"
         )
     tokens = tokenise(
-        cut(found.config, files)[name],
-        found.tokenizer,
-        max_length=found.limit,
+        cut(assembled.config, files)[name],
+        assembled.tokenizer,
+        max_length=assembled.limit,
         fingerprint=prints[name],
         cache=places.cache,
     )
@@ -141,22 +141,22 @@ def _split(asked: str | None, found: Assembled, places: Places) -> tuple[str, To
 
 
 def measured(
-    found: Assembled, split: str, tokens: Tokens, vector: CostVector, shown: Lines
+    assembled: Assembled, split: str, tokens: Tokens, vector: CostVector, shown: Lines
 ) -> dict[str, Any]:
-    """What the router does with a split, and what its experts alone would do: plain JSON."""
+    """Gives what the router, and its experts alone, do with a split: plain JSON."""
     import numpy as np
 
     from mpc_router import tasks
     from mpc_router.joint.start import examine
     from mpc_router.results.evaluate import routed_predictions, routes_of
 
-    task = found.task
+    task = assembled.task
     shown.start(f"{split}: {len(tokens)} examples", 1)
-    seen = examine(found.model, tokens, task.outputs)
+    seen = examine(assembled.model, tokens, task.outputs)
     shown.finish()
     labels = np.asarray(tokens.labels)
     routes = routes_of(seen.logits[None])[0]
-    said = routed_predictions(routes[None], seen.outputs, regression=task.regression)
+    answers = routed_predictions(routes[None], seen.outputs, regression=task.regression)
     count = seen.outputs.shape[1]
     alone = np.stack(
         [
@@ -167,21 +167,21 @@ def measured(
         ]
     )
     share = np.array([(routes == k).mean() for k in range(count)])
-    scores = {name: float(v[0]) for name, v in tasks.evaluate(task, said, labels).items()}
+    scores = {name: float(v[0]) for name, v in tasks.evaluate(task, answers, labels).items()}
     singles = tasks.evaluate(task, alone, labels)["score"]
-    vectors = found.vectors | {vector.name: vector}
-    model = found.config.model
+    vectors = assembled.vectors | {vector.name: vector}
+    model = assembled.config.model
     return {
-        "checkpoint": found.kind,
+        "checkpoint": assembled.kind,
         "task": task.name,
         "split": split,
         "examples": len(tokens),
         "score": scores.pop("score"),
         "metrics": scores,
         "cost_vector": vector.name,
-        "cost": {name: float(each.mean(share)) for name, each in vectors.items()},
-        "speed_up": {name: float(each.speed_up(share)) for name, each in vectors.items()},
-        "majority": _majority(found, labels),
+        "cost": {name: float(prices.mean(share)) for name, prices in vectors.items()},
+        "speed_up": {name: float(prices.speed_up(share)) for name, prices in vectors.items()},
+        "majority": _majority(assembled, labels),
         "experts": [
             {
                 "expert": k,
@@ -191,55 +191,55 @@ def measured(
                 "share": float(share[k]),
                 "cost": vector.experts[k],
                 "score": float(singles[k]),
-                "score_routed": _on(found, alone[k], labels, routes == k),
+                "score_routed": _on(assembled, alone[k], labels, routes == k),
             }
             for k in range(count)
         ],
     }
 
 
-def _on(found: Assembled, said: Any, labels: Any, mine: Any) -> float | None:
-    """An expert's score on the examples routed to it; none where the metric has no meaning."""
+def _on(assembled: Assembled, answers: Any, labels: Any, routed: Any) -> float | None:
+    """Scores an expert on the examples routed to it; none where the metric has no meaning."""
     from mpc_router import tasks
 
-    if mine.sum() < 2:
+    if routed.sum() < 2:
         return None
-    return float(tasks.evaluate(found.task, said[None, mine], labels[mine])["score"][0])
+    return float(tasks.evaluate(assembled.task, answers[None, routed], labels[routed])["score"][0])
 
 
-def _majority(found: Assembled, labels: Any) -> float | None:
-    """Score of the split's most frequent class, said of everything; none for a regression."""
+def _majority(assembled: Assembled, labels: Any) -> float | None:
+    """Gives the score of the split's most frequent class as every answer; none for a regression."""
     import numpy as np
 
     from mpc_router import tasks
 
-    if found.task.regression:
+    if assembled.task.regression:
         return None
     names, counts = np.unique(labels, return_counts=True)
     constant = np.full((1, len(labels)), names[counts.argmax()])
-    return float(tasks.evaluate(found.task, constant, labels)["score"][0])
+    return float(tasks.evaluate(assembled.task, constant, labels)["score"][0])
 
 
-def _measure(found: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:
+def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:
     """Times the pool's parts on this split, and writes the file that studies take."""
     from mpc_router.pricing import latency
 
-    timed = latency.measure_latency(found.model, tokens, progress=shown)
-    latency.write(target, timed, found.config)
+    timed = latency.measure_latency(assembled.model, tokens, progress=shown)
+    latency.write(target, timed, assembled.config)
     return {
         "file": str(target),
         "router": timed.router.seconds,
-        "experts": [each.seconds for each in timed.experts],
+        "experts": [timing.seconds for timing in timed.experts],
     }
 
 
 def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
-    """The result for people: a head, and a table by expert."""
+    """Gives the result for people: a head, and a table by expert."""
     from mpc_router.commands.training_log import expert_words
 
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
-    dearest = max(told["experts"], key=lambda each: each["cost"])
+    dearest = max(told["experts"], key=lambda entry: entry["cost"])
     head = [
         f"{told['task']}, {told['split']}: {told['examples']} examples",
         f"score     {told['score']:.4f}  ({metrics})",
@@ -257,14 +257,14 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
         for name, value in told["cost"].items()
         if name != vector.name
     ]
-    names = [expert_words(each["name"], each["layers"]) for each in told["experts"]]
+    names = [expert_words(entry["name"], entry["layers"]) for entry in told["experts"]]
     width = max(len("expert"), *map(len, names))
     head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]
-    for name, each in zip(names, told["experts"], strict=True):
-        routed = "-" if each["score_routed"] is None else f"{each['score_routed']:.4f}"
+    for name, entry in zip(names, told["experts"], strict=True):
+        routed = "-" if entry["score_routed"] is None else f"{entry['score_routed']:.4f}"
         head.append(
-            f"{name:<{width}}  {100 * each['share']:5.1f} %  {each['cost']:7.4g}  "
-            f"{each['score']:6.4f}  {routed:>6}"
+            f"{name:<{width}}  {100 * entry['share']:5.1f} %  {entry['cost']:7.4g}  "
+            f"{entry['score']:6.4f}  {routed:>6}"
         )
     head += ["alone: its score on the whole split; routed: on the examples that it gets"]
     return head

@@ -15,11 +15,11 @@ STOPPED: Final = 130
 
 
 class InputError(ValueError):
-    """What the user gave cannot be: what was found, what is allowed, what to do."""
+    """Says that the input cannot be: what was found, what is allowed, what to do."""
 
 
 class Halted(Exception):
-    """A command that goes no further, by no fault of its input: one line and an exit code."""
+    """Stops a command by no fault of its input: one line and an exit code."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class Halted(Exception):
 
 
 def ended(command: Callable[[], int], *, stopped: str = "stopped; what is cached is safe") -> int:
-    """The command's exit code: its own, or that of what it raised, said in one line.
+    """Gives a command's exit code: its own, or that of what it raised, said in one line.
 
     `stopped` is what Ctrl-C says.
     """
@@ -46,7 +46,7 @@ def ended(command: Callable[[], int], *, stopped: str = "stopped; what is cached
 
 
 def _of_input(error: Exception) -> bool:
-    """Whether the user can mend it; the kinds are asked for only now, so that `--help` is quick."""
+    """Says whether the user can mend it; kinds are imported late, so that `--help` is quick."""
     if isinstance(error, ModuleNotFoundError):
         return False  # asking would need the package too
     from mpc_router.config.sections import ConfigError

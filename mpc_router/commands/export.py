@@ -31,22 +31,22 @@ CARD: Final = "README.md"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = Parser(
+    """Gives the parser of the command line."""
+    command_line = Parser(
         "mpc-router-export",
         "Write a trained router with its experts as one folder that from_pretrained loads.",
         EXAMPLES,
     )
-    add = made.add_argument
+    add = command_line.add_argument
     add("folder", type=place, metavar="FOLDER", help="the new folder")
     add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
-    add_place_flags(made)
-    return made
+    add_place_flags(command_line)
+    return command_line
 
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args))
 
@@ -59,46 +59,46 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(why)
     from mpc_router.results.assembly import assemble
 
-    found = assemble(args.checkpoint, places_of(args))
-    if found.note:
-        print(f"note: {found.note}", file=sys.stderr)
-    write(found, target)
+    assembled = assemble(args.checkpoint, places_of(args))
+    if assembled.note:
+        print(f"note: {assembled.note}", file=sys.stderr)
+    write(assembled, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.0f} MB; GatedBertPool.from_pretrained({str(target)!r}) loads it")
     return DONE
 
 
-def write(found: Assembled, target: Path) -> None:
-    """Write the folder under another name and rename it: it is whole, or it is not there."""
+def write(assembled: Assembled, target: Path) -> None:
+    """Writes the folder under another name and renames it: it is whole, or it is not there."""
     from mpc_router.config.trial import to_tree
     from mpc_router.costs import to_json
     from mpc_router.model.description import write_pool
     from mpc_router.results.assembly import TOKENIZER_FOLDER
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
+    new_folder = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(new_folder, ignore_errors=True)
+    new_folder.mkdir()
     try:
-        found.tokenizer.save_pretrained(fresh / TOKENIZER_FOLDER)
-        (fresh / CARD).write_text(card(found), encoding="utf-8")
+        assembled.tokenizer.save_pretrained(new_folder / TOKENIZER_FOLDER)
+        (new_folder / CARD).write_text(card(assembled), encoding="utf-8")
         write_pool(
-            fresh,
-            found.model,
+            new_folder,
+            assembled.model,
             {
-                "config": to_tree(found.config),
-                "cost_vectors": to_json(found.vectors),
-                "origin": found.origin,
-                "summary": _without_places(found.summary),
+                "config": to_tree(assembled.config),
+                "cost_vectors": to_json(assembled.vectors),
+                "origin": assembled.origin,
+                "summary": _without_places(assembled.summary),
             },
         )
-        fresh.rename(target)
+        new_folder.rename(target)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new_folder, ignore_errors=True)
 
 
 def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the training found, without the paths of the machine that it ran on."""
+    """Gives what the training found, without the paths of the machine that it ran on."""
     if summary is None:
         return None
     return {
@@ -108,28 +108,28 @@ def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def card(found: Assembled) -> str:
-    """The model card in Markdown: what it is, what it is worth, where it comes from."""
+def card(assembled: Assembled) -> str:
+    """Gives the model card in Markdown: what it is, what it is worth, where it comes from."""
     from mpc_router.costs import CONSTANTS
 
-    model = found.config.model
+    model = assembled.config.model
     experts = zip(model.expert_model_names, model.expert_layers, strict=True)
-    constants = found.vectors[CONSTANTS]
+    constants = assembled.vectors[CONSTANTS]
     lines = [
         "---",
         "library_name: mpc-router",
         "pipeline_tag: text-classification",
         "---",
         "",
-        f"# A router over {found.config.experts} experts for {found.task.name.upper()}",
+        f"# A router over {assembled.config.experts} experts for {assembled.task.name.upper()}",
         "",
         "A router looks at each input through a cheap stem and sends it to one expert.",
         "",
         "```python",
-        *_snippet(found),
+        *_snippet(assembled),
         "```",
         "",
-        *_meaning(found),
+        *_meaning(assembled),
         "`mpc-router-eval` and `mpc-router-demo` take this folder as `--checkpoint`.",
         "",
         "| expert | layers | cost |",
@@ -141,15 +141,18 @@ def card(found: Assembled) -> str:
         "",
         f"Costs are in {constants.unit} an example; stem and router cost {constants.router:g}.",
         "",
-        *_worth(found),
+        *_worth(assembled),
         "## Where it comes from",
         "",
-        f"- trained as: `{found.kind}`, seed {found.origin.get('seed')}, "
-        f"epoch {found.origin.get('epoch')}, alpha {found.config.loss_weights.alpha:g}, "
-        f"beta {found.config.loss_weights.beta:g}",
-        f"- stem: {found.origin['stem'].get('name')} ({found.origin['stem'].get('hash')})",
-        *(f"- expert: {each.get('name')} ({each.get('hash')})" for each in found.origin["experts"]),
-        *_provenance(found.summary),
+        f"- trained as: `{assembled.kind}`, seed {assembled.origin.get('seed')}, "
+        f"epoch {assembled.origin.get('epoch')}, alpha {assembled.config.loss_weights.alpha:g}, "
+        f"beta {assembled.config.loss_weights.beta:g}",
+        f"- stem: {assembled.origin['stem'].get('name')} ({assembled.origin['stem'].get('hash')})",
+        *(
+            f"- expert: {expert.get('name')} ({expert.get('hash')})"
+            for expert in assembled.origin["experts"]
+        ),
+        *_provenance(assembled.summary),
         "",
         "The weights carry the licences of the models and data they were made from.",
         "",
@@ -157,9 +160,9 @@ def card(found: Assembled) -> str:
     return "\n".join(lines)
 
 
-def _snippet(found: Assembled) -> list[str]:
-    """Python that asks the model as it was trained: segments tell the texts of a pair apart."""
-    columns = found.task.columns
+def _snippet(assembled: Assembled) -> list[str]:
+    """Gives Python that asks the model as it was trained: segments tell a pair's texts apart."""
+    columns = assembled.task.columns
     texts = ['["He bought it."]', '["It was bought by him."]'][: len(columns)]
     return [
         "from transformers import AutoTokenizer",
@@ -176,7 +179,7 @@ def _snippet(found: Assembled) -> list[str]:
         *(f"        {column}," for column in columns),
         "        padding=True,",
         "        truncation=True,",
-        f"        max_length={found.limit},",
+        f"        max_length={assembled.limit},",
         "        return_token_type_ids=True,",
         '        return_tensors="pt",',
         "    )",
@@ -189,9 +192,9 @@ def _snippet(found: Assembled) -> list[str]:
     ]
 
 
-def _meaning(found: Assembled) -> list[str]:
-    """What the snippet's predictions are, and what they need."""
-    task = found.task
+def _meaning(assembled: Assembled) -> list[str]:
+    """Gives what the snippet's predictions are, and what they need."""
+    task = assembled.task
     rows = (
         f"one value on {task.label_range[0]:g} to {task.label_range[1]:g}"
         if task.regression
@@ -206,18 +209,18 @@ def _meaning(found: Assembled) -> list[str]:
     return lines + (pairs if len(task.columns) > 1 else [])
 
 
-def _worth(found: Assembled) -> list[str]:
-    """Score, cost and shares by split, as far as they are known."""
+def _worth(assembled: Assembled) -> list[str]:
+    """Gives scores, costs and shares by split, as far as they are known."""
     from mpc_router.costs import CONSTANTS
 
-    splits = (found.summary or {}).get("splits") or {}
+    splits = (assembled.summary or {}).get("splits") or {}
     if not splits:
         return ["What it is worth was not recorded beside its checkpoint: see `mpc-router-eval`.\n"]
     lines = ["| split | score | cost | shares of the experts |", "|--|--|--|--|"]
-    for name, each in splits.items():
-        shares = " / ".join(f"{100 * share:.1f} %" for share in each["share"])
-        cost = each["cost"][CONSTANTS]
-        lines.append(f"| {name} | {each['score']:.4f} | {cost:.4g} | {shares} |")
+    for name, measures in splits.items():
+        shares = " / ".join(f"{100 * share:.1f} %" for share in measures["share"])
+        cost = measures["cost"][CONSTANTS]
+        lines.append(f"| {name} | {measures['score']:.4f} | {cost:.4g} | {shares} |")
     return [*lines, "", "Shares are hard counts on the named split; one seed, no interval.", ""]
 
 

@@ -24,42 +24,42 @@ RUN_FILE: Final = "run.json"
 
 
 def identity(config: TrialConfig, seed: int, places: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two trainings the same: every setting but the device, the seed, the data's place.
+    """Gives what makes two trainings the same: settings but the device, seed, data's place.
 
     Plain data with a flat key each, so that a difference can be named.
     """
     settings = flatten(to_tree(config))
     del settings["device"]
     data = "sample" if places["sample"] else places["data"] or "hub"
-    found: dict[str, Any] = json.loads(canonical({**settings, "seed": seed, "data": data}))
-    return found
+    plain: dict[str, Any] = json.loads(canonical({**settings, "seed": seed, "data": data}))
+    return plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """The folders of one training."""
+    """Holds the folders of one training."""
 
     out: Path
     name: str
 
     @property
     def best(self) -> Path:
-        """The checkpoint of the best epoch by selection score."""
+        """Gives the checkpoint of the best epoch by selection score."""
         return self.out / f"{self.name}_best_model"
 
     @property
     def last(self) -> Path:
-        """The checkpoint of the last epoch."""
+        """Gives the checkpoint of the last epoch."""
         return self.out / f"{self.name}_last_model"
 
     @property
     def logs(self) -> Path:
-        """TensorBoard's events."""
+        """Gives the folder of TensorBoard's events."""
         return self.out / "logs" / self.name
 
     @property
     def epochs(self) -> Path:
-        """Joint training, epoch by epoch."""
+        """Gives the folder of joint training's epochs."""
         return self.out / f"{self.name}_epochs"
 
     def check(self, wanted: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -90,15 +90,15 @@ class Folders:
             raise InputError(f"{folder} holds another training ({named}); {advice}")
 
     def began(self) -> dict[str, Any] | None:
-        """The identity of the joint training that was begun here and is not done."""
+        """Gives the identity of the joint training that was begun here and is not done."""
         try:
-            found = json.loads((self.epochs / RUN_FILE).read_bytes())
+            begun = json.loads((self.epochs / RUN_FILE).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return begun if isinstance(begun, dict) else None
 
     def is_done(self, wanted: Mapping[str, Any]) -> bool:
-        """Whether this very training has left its checkpoints."""
+        """Says whether this very training has left its checkpoints."""
         return all(_identity_of(folder) == wanted for folder in (self.best, self.last))
 
     def begin(self, wanted: Mapping[str, Any], *, resume: bool) -> None:
@@ -111,45 +111,45 @@ class Folders:
         temporary.replace(self.epochs / RUN_FILE)
 
     def done(self) -> None:
-        """Joint training is done: its epochs go."""
+        """Removes the epochs of a joint training that is done."""
         shutil.rmtree(self.epochs, ignore_errors=True)
 
 
 def replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """What `write` makes of an empty folder takes the place of `folder`.
+    """Puts what `write` makes of an empty folder in the place of `folder`.
 
     Until it is whole the older one stays; one that is no checkpoint of ours is left in place and
     written into.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
+    new_folder, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     if old.exists() and not folder.exists():  # a crash between two renames
         old.rename(folder)
-    for left in (fresh, old):
+    for left in (new_folder, old):
         shutil.rmtree(left, ignore_errors=True)
-    fresh.mkdir()
+    new_folder.mkdir()
     try:
-        write(fresh)
+        write(new_folder)
         if (folder / TRIAL_FILE).is_file() or (folder / SUMMARY_FILE).is_file():
             folder.rename(old)
         elif folder.exists():
-            shutil.copytree(fresh, folder, dirs_exist_ok=True)
+            shutil.copytree(new_folder, folder, dirs_exist_ok=True)
             return
         try:
-            fresh.rename(folder)
+            new_folder.rename(folder)
         except BaseException:
             if old.exists() and not folder.exists():
                 old.rename(folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new_folder, ignore_errors=True)
 
 
 def _identity_of(folder: Path) -> dict[str, Any] | None:
     try:
-        found = read_summary(folder)
+        summary = read_summary(folder)
     except CheckpointError:
         return None
-    told = found.get("identity") if found else None
+    told = summary.get("identity") if summary else None
     return told if isinstance(told, dict) else None

@@ -1,4 +1,4 @@
-"""The flags that say where data and models come from: the same for every command."""
+"""The flags that say where data and models come from: the same for every command, sweeps too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_place_flags(parser: argparse.ArgumentParser) -> None:
-    """`--sample`, `--data`, `--models` and `--cache`, as in sweeps."""
+    """Adds `--sample`, `--data`, `--models` and `--cache`."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--sample", action="store_true", help="the embedded synthetic sample")
     where.add_argument("--data", type=place, metavar="DIR", help="holds <task>/<split>.parquet")
@@ -23,7 +23,7 @@ def add_place_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def places_of(args: argparse.Namespace) -> Places:
-    """What the flags say; without `--sample` and `--data`, data come from the hub."""
+    """Gives the places that the flags name; without `--sample` and `--data` data are the hub's."""
     import platformdirs
 
     from mpc_router.data.sources import Source

@@ -10,7 +10,7 @@ from typing import TextIO
 
 
 class Lines:
-    """A plain line for every step that is over, with its seconds; none where `quiet`.
+    """Prints a line for every step that is over, with its seconds; none where `quiet`.
 
     It is a `Progress` (start, advance, finish) and a context manager.
     """
@@ -21,23 +21,23 @@ class Lines:
         self._step = ("", 0.0)
 
     def say(self, text: str, *, style: str = "") -> None:
-        """A line for people, `quiet` or not; `style` is rich's, where there are colours."""
+        """Prints a line, `quiet` or not; `style` is rich's, where there are colours."""
         print(text, file=self._file or sys.stderr, flush=True)
 
     def tell(self, text: str) -> None:
-        """A line of the kind that `quiet` leaves out."""
+        """Prints a line that `quiet` leaves out."""
         if not self.quiet:
             self.say(text)
 
     def start(self, label: str, total: int) -> None:
-        """A step of `total` parts begins."""
+        """Begins a step of `total` parts."""
         self._step = (label, time.monotonic())
 
     def advance(self, n: int = 1) -> None:
-        """`n` more parts are done."""
+        """Counts `n` more parts as done."""
 
     def finish(self) -> None:
-        """The step is over."""
+        """Ends the step."""
         label, began = self._step
         self.tell(f"{label}: {time.monotonic() - began:.1f} s")
 
@@ -50,11 +50,11 @@ class Lines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing stays open."""
+        """Closes what is open."""
 
 
 class Bars(Lines):
-    """The same with a bar for the step that runs; lines stand above it."""
+    """Draws a bar for the step that runs; lines stand above it."""
 
     def __init__(self, *, file: TextIO | None = None) -> None:
         super().__init__(file=file)
@@ -81,24 +81,24 @@ class Bars(Lines):
         self._current: TaskID | None = None
 
     def say(self, text: str, *, style: str = "") -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         from rich.text import Text
 
         self._console.print(Text(text, style=style))
 
     def start(self, label: str, total: int) -> None:
-        """A bar for the step."""
+        """Draws a bar for the step."""
         super().start(label, total)
         self._drop()
         self._current = self._bars.add_task(label, total=total)
 
     def advance(self, n: int = 1) -> None:
-        """The bar grows."""
+        """Lengthens the bar."""
         if self._current is not None:
             self._bars.advance(self._current, n)
 
     def finish(self) -> None:
-        """The bar gives way to a line."""
+        """Replaces the bar by a line."""
         self._drop()
         super().finish()
 
@@ -121,7 +121,7 @@ class Bars(Lines):
 
 
 def progress(quiet: bool) -> Lines:
-    """Bars on a terminal, unless `quiet` or NO_COLOR say otherwise; a `Progress` either way."""
+    """Gives bars on a terminal, unless `quiet` or NO_COLOR say otherwise, else lines."""
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if quiet or not terminal or os.environ.get("NO_COLOR"):
         return Lines(quiet=quiet)

@@ -26,7 +26,7 @@ def keep(
     target: Folders,
     about: dict[str, Any],
 ) -> list[str]:
-    """Writes both checkpoints; what is to be told of them, in lines.
+    """Writes both checkpoints; gives what is to be told of them, in lines.
 
     Quoted splits stand in the summary of the checkpoint that was evaluated on them: the one that
     `training.epoch` names.
@@ -57,9 +57,9 @@ def keep(
             more=more,
         )
 
-        def write(fresh: Path, checkpoint: Any = checkpoint, content: Any = content) -> None:
-            checkpoints.save(checkpoint, fresh)
-            write_summary(fresh, content)
+        def write(folder: Path, checkpoint: Any = checkpoint, content: Any = content) -> None:
+            checkpoints.save(checkpoint, folder)
+            write_summary(folder, content)
 
         replace(folder, write)
         lines.append(f"{kind}: {folder} (epoch {checkpoint.epoch})")
@@ -75,7 +75,7 @@ def keep(
 
 
 def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
-    """Where experts, stem and data come from."""
+    """Says where experts, stem and data come from."""
     return {
         "experts": [asdict(expert) for expert in inputs.experts],
         "stem": asdict(inputs.stem),
@@ -91,13 +91,13 @@ def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
 
 
 def _named(splits: dict[str, Any], inputs: Prepared | JointInputs) -> dict[str, Any]:
-    """The splits with their size, their source file and what is particular about them."""
+    """Gives the splits with their size, their source file and what is particular about them."""
     return {
         name: {
-            **found,
+            **facts,
             "rows": len(inputs.splits[name]),
             "source": inputs.split_origin[name],
             "note": inputs.split_notes[name],
         }
-        for name, found in splits.items()
+        for name, facts in splits.items()
     }

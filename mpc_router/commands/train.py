@@ -47,13 +47,13 @@ LONGEST_NAME: Final = 100
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = Parser(
+    """Gives the parser of the command line."""
+    command_line = Parser(
         "mpc-router-train",
         "Train one router, its stem and (unless experts=frozen) its experts; keep the best epoch.",
         EXAMPLES,
     )
-    add = made.add_argument
+    add = command_line.add_argument
     add("words", nargs="*", metavar="key=value", help="a setting, by its name or path")
     add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     add("--alpha", type=number(float), metavar="A", help="weight of the balance of load")
@@ -68,21 +68,21 @@ def parser() -> argparse.ArgumentParser:
     add("--name", metavar="NAME", help="of what is left there (default: the task's)")
     add("--resume", action="store_true", help="go on with joint training that was stopped")
     add("--overwrite", action="store_true", help="replace what another configuration left there")
-    add_place_flags(made)
+    add_place_flags(command_line)
     add("--quiet", action="store_true", help="the result, no more")
-    return made
+    return command_line
 
 
 @command("")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     sleep_while_waiting()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    args = parser().parse_intermixed_args(given)
-    return ended(lambda: _command(args, given))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_intermixed_args(words)
+    return ended(lambda: _command(args, words))
 
 
-def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
+def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     from mpc_router.commands import folders
     from mpc_router.commands.progress import progress
     from mpc_router.sample.examples import NOTICE
@@ -100,7 +100,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
         print(f"{target.best} is done; leave out --resume to train it again", file=sys.stderr)
         return DONE
     _check(config, places)
-    about = {"name": name, "arguments": list(given), "places": where, "identity": identity}
+    about = {"name": name, "arguments": list(words), "places": where, "identity": identity}
     with progress(args.quiet) as shown:
         for note in settled.notes:
             shown.say(f"note: {note}")
@@ -116,7 +116,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
 
 
 class _Job:
-    """One training, from prepared inputs to what it leaves."""
+    """Holds one training, from prepared inputs to what it leaves."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class _Job:
         self.joint = self.config.training.experts == "joint"
 
     def run(self, places: Places, about: dict[str, Any]) -> list[str]:
-        """Prepares, trains and keeps; what is to be told of it, in lines.
+        """Prepares, trains and keeps; gives what is to be told of it, in lines.
 
         Raises:
             Halted: Ctrl-C, or a loss that is no number.
@@ -172,7 +172,7 @@ class _Job:
         return prepare(self.config, places, self.shown)
 
     def _events(self, inputs: Any) -> Events:
-        """The trainer's generator: of one lane, either way."""
+        """Gives the trainer's events: of one lane, either way."""
         from mpc_router.frozen.stacked_routers import Lane
 
         lanes = [Lane(config=self.config, seed=self.seed)]
@@ -209,7 +209,7 @@ class _Job:
                     self.shown.tell(epoch_line(record.history[-1], epochs=epochs, best=best))
 
     def _stopped(self, record: Record) -> str:
-        """What Ctrl-C says."""
+        """Gives what the command prints after Ctrl-C."""
         done = record.history[-1]["epoch"] if record.history else 0
         if not self.joint:
             return f"stopped after epoch {done}; what is prepared is cached, begin again"
@@ -220,19 +220,19 @@ def _settled(args: argparse.Namespace) -> Settled:
     from mpc_router.config.trial import parse_overrides
     from mpc_router.config.yaml_files import settle
 
-    given = parse_overrides(args.words)
+    overrides = parse_overrides(args.words)
     for name in ("alpha", "beta"):
         value = getattr(args, name)
         if value is None:
             continue
-        if any(each.rpartition(".")[2] == name for each in given):
+        if any(setting.rpartition(".")[2] == name for setting in overrides):
             raise InputError(f"{name} is given twice, as --{name} and as {name}=; keep one")
-        given[name] = value
-    return settle(args.config, given, sample=args.sample)
+        overrides[name] = value
+    return settle(args.config, overrides, sample=args.sample)
 
 
 def _check(config: TrialConfig, places: Places) -> None:
-    """All that can be known to be wrong before anything is prepared."""
+    """Refuses all that can be known to be wrong before anything is prepared."""
     if config.training.experts == "joint":
         from mpc_router.prepare.joint import check_joint
 
@@ -261,7 +261,7 @@ def _name(name: str) -> str:
 
 
 def _said(args: argparse.Namespace, places: Places) -> dict[str, Any]:
-    """The places as plain data; paths are absolute."""
+    """Gives the places as plain data; paths are absolute."""
     return {
         "sample": args.sample,
         "data": str(args.data.absolute()) if args.data else None,
@@ -271,7 +271,7 @@ def _said(args: argparse.Namespace, places: Places) -> dict[str, Any]:
 
 
 def _resumable(args: argparse.Namespace, target: Folders, identity: dict[str, Any]) -> bool:
-    """Whether `--resume` finds a training to go on with."""
+    """Says whether `--resume` finds a training to go on with."""
     if not args.resume:
         return False
     began = target.began()
@@ -284,7 +284,7 @@ def _resumable(args: argparse.Namespace, target: Folders, identity: dict[str, An
 
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Torch's threads in the block; 0 leaves them as they are.
+    """Sets torch's threads in the block; 0 leaves them as they are.
 
     A router alone is too small to share: a second thread on a busy core makes it forty times slower
     and one gives the numbers of a sweep's packs.

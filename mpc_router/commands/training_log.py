@@ -11,7 +11,7 @@ from mpc_router.results.summary import split_summary
 
 
 class Record:
-    """The epochs of one lane on selection, its end or its failure."""
+    """Holds the epochs of one lane on selection, its end or its failure."""
 
     def __init__(self) -> None:
         self.history: list[dict[str, Any]] = []
@@ -21,20 +21,20 @@ class Record:
         self.failure: Failure | None = None
 
     def hear(self, event: EpochResult | LanesEnded) -> bool:
-        """Takes an event in; True if it is an epoch, and the best one so far."""
+        """Takes an event in; says whether it is an epoch, and the best one so far."""
         if isinstance(event, LanesEnded):
             self.ended = event if event.reason != "failed" else None
             return False
         if event.failures:
             self.failure = event.failures[0]
             return False
-        found = {"epoch": event.epoch, **split_summary(event.report)}
-        best = all(each["score"] < found["score"] for each in self.history)
-        self.history.append(found)
+        summary = {"epoch": event.epoch, **split_summary(event.report)}
+        best = all(earlier["score"] < summary["score"] for earlier in self.history)
+        self.history.append(summary)
         return best
 
     def selection(self, epoch: int) -> dict[str, Any]:
-        """What an epoch was worth on selection."""
+        """Gives what an epoch was worth on selection."""
         return {name: value for name, value in self.history[epoch - 1].items() if name != "epoch"}
 
 
@@ -44,23 +44,23 @@ _NAME: Final = 26
 """Characters of an expert's name: what is longer loses its organisation, then its end."""
 
 
-def epoch_line(found: Mapping[str, Any], *, epochs: int, best: bool) -> str:
-    """A line under `HEADER` of `split_summary` and its `epoch`; `*` marks the best so far."""
-    losses = found["losses"]
-    shares = " ".join(f"{100 * share:.0f}" for share in found["share"])
-    count = f"{found['epoch']}/{epochs}"
+def epoch_line(summary: Mapping[str, Any], *, epochs: int, best: bool) -> str:
+    """Gives a line under `HEADER` of `split_summary` and its `epoch`; `*` marks the best so far."""
+    losses = summary["losses"]
+    shares = " ".join(f"{100 * share:.0f}" for share in summary["share"])
+    count = f"{summary['epoch']}/{epochs}"
     numbers = "".join(
         f"{value:9.4g}"
         for value in (
-            found["cost"][CONSTANTS],
+            summary["cost"][CONSTANTS],
             *(losses[name] for name in ("total", "task", "balance", "cost")),
         )
     )
-    return f"{count:>7} {found['score']:7.4f}{numbers}  {shares}{' *' if best else ''}"
+    return f"{count:>7} {summary['score']:7.4f}{numbers}  {shares}{' *' if best else ''}"
 
 
 def expert_words(name: str, layers: int) -> str:
-    """An expert in a few words: its name without what is too long, and where it is cut."""
+    """Gives an expert in a few words: its name without what is too long, and where it is cut."""
     short = name if len(name) <= _NAME else name.rpartition("/")[2]
     cut = f" [{layers} layers]" if layers else ""
     return f"{short[:_NAME]}{cut}"
@@ -72,18 +72,18 @@ def table(
     vectors: Mapping[str, CostVector],
     experts: Sequence[tuple[str, int]],
 ) -> list[str]:
-    """Lines of a table: a column a split, rows for scores, costs and the shares of the experts."""
+    """Gives lines of a table: a column a split, rows for scores, costs and experts' shares."""
     every = list(splits.values())
     names = [name.removeprefix("validation_") for name in splits]
-    rows = [("", names), ("score", [f"{each['score']:.4f}" for each in every])]
+    rows = [("", names), ("score", [f"{summary['score']:.4f}" for summary in every])]
     for name in every[0]["metrics"]:
-        rows.append((f"  {name}", [f"{each['metrics'][name]:.4f}" for each in every]))
+        rows.append((f"  {name}", [f"{summary['metrics'][name]:.4f}" for summary in every]))
     for name, vector in vectors.items():
-        if all(name in each["cost"] for each in every):
-            costs = [f"{each['cost'][name]:.4g}" for each in every]
+        if all(name in summary["cost"] for summary in every):
+            costs = [f"{summary['cost'][name]:.4g}" for summary in every]
             rows.append((f"cost, {name} ({vector.unit})", costs))
     for number, (name, layers) in enumerate(experts):
-        shares = [f"{100 * each['share'][number]:.1f} %" for each in every]
+        shares = [f"{100 * summary['share'][number]:.1f} %" for summary in every]
         rows.append((f"share, {expert_words(name, layers)}", shares))
     width = max(len(label) for label, _ in rows)
     columns = [max(len(name), 8) + 2 for name in names]

@@ -21,7 +21,7 @@ OURS: Final = Path(__file__).resolve().parents[2] / "sweeps"
 
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code of the sweep."""
+    """Runs the command; returns its exit code."""
     spec = importlib.util.find_spec("sweeps")
     places = list(spec.submodule_search_locations or []) if spec is not None else []
     if not any(Path(place).resolve() == OURS for place in places):

@@ -12,7 +12,7 @@ from mpc_router.messages import quoted, shown
 def with_pool(
     model: ModelConfig, training: TrainingConfig, task: str
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """Both with every value that the pool decides filled in."""
+    """Fills in every value that the pool decides, in both sections."""
     pool = POOLS.get(model.pool)
     if pool is None:
         return _spelled_out(model, training)
@@ -36,8 +36,8 @@ def with_pool(
         stem_pooling=model.stem_pooling or pool.stem_pooling,
     )
     _poolings(filled)
-    known = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=False)]
-    prices = [member.cost for member in known if member]
+    members = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=False)]
+    prices = [member.cost for member in members if member]
     if prices != sorted(prices):
         raise ConfigError(
             f"experts stand cheapest first, but the costs of {quoted(list(names))} "
@@ -55,12 +55,12 @@ def with_pool(
 
 
 def has_stem(model: ModelConfig, pool: Pool) -> bool:
-    """Whether the router looks through the pool's own stem, whose price is known."""
+    """Says whether the router looks through the pool's own stem, whose price is known."""
     return (model.router_model_name, model.router_stem_layers) == (pool.stem, pool.stem_layers)
 
 
 def _router_cost(model: ModelConfig, pool: Pool, task: str) -> float:
-    """What stem and router cost: as given, the pool's, or what the stem costs as an expert."""
+    """Prices stem and router: as given, the pool's, or what the stem costs as an expert."""
     if model.router_cost >= 0:
         return model.router_cost
     if model.stem == "expert" or has_stem(model, pool):
@@ -99,10 +99,10 @@ def _members(
     layers = layers or (0,) * len(names)
     if model.expert_costs or len(names) != len(layers):
         return names, layers, model.expert_costs
-    found = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
-    costs = tuple(float(member.cost) for member in found if member)
+    members = [pool.find(name, cut, task) for name, cut in zip(names, layers, strict=True)]
+    costs = tuple(float(member.cost) for member in members if member)
     if len(costs) < len(names):
-        missing = [name for name, member in zip(names, found, strict=True) if member is None]
+        missing = [name for name, member in zip(names, members, strict=True) if member is None]
         raise ConfigError(
             f"expert_model_names: pool {pool.name!r} knows no cost of "
             f"{quoted(missing)}; give expert_costs"
@@ -113,7 +113,7 @@ def _members(
 def _spelled_out(
     model: ModelConfig, training: TrainingConfig
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """A pool without a name: what has no default must be given."""
+    """Refuses a pool without a name that leaves out what has no default."""
     for name in ("expert_model_names", "expert_costs", "router_model_name"):
         if not getattr(model, name):
             raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")

@@ -15,7 +15,7 @@ CUSTOM: Final = "custom"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """An encoder that a pool can hold."""
+    """Describes an encoder that a pool can hold."""
 
     model: str
     """`org/name`; `{task}` in it stands for the task's name."""
@@ -30,7 +30,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pool:
-    """A named pool: what it can hold, what it holds unless told, and how it is trained."""
+    """Describes a named pool: what it can hold, what it holds unless told, how it is trained."""
 
     name: str
     members: tuple[Member, ...]
@@ -58,7 +58,7 @@ class Pool:
     expert_batch_size: int = 32
 
     def of_size(self, experts: int = 0) -> tuple[Member, ...]:
-        """The pool of this many experts, cheapest first; 0 is its usual size.
+        """Gives the pool of this many experts, cheapest first; 0 is its usual size.
 
         Raises:
             KeyError: the pool has no such size.
@@ -66,7 +66,7 @@ class Pool:
         return tuple(self.members[index] for index in self.sizes[experts or USUAL_SIZE])
 
     def find(self, model: str, layers: int, task: str) -> Member | None:
-        """The member that is this model cut at this depth, if the pool has it."""
+        """Gives the member that is this model cut at this depth, if the pool has it."""
         for member in self.members:
             if member.model.format(task=task) == model and member.layers == layers:
                 return member

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +23,7 @@ LARGEST: Final = 2**63
 
 
 class SpaceError(ValueError):
-    """A part of a study that cannot be read: one sentence."""
+    """Says that a part of a study cannot be read, in one sentence."""
 
 
 LEAST_TEMPERATURE: Final = 1e-6
@@ -31,11 +31,11 @@ LEAST_TEMPERATURE: Final = 1e-6
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be: what was found, what is allowed, what to do."""
+    """Says that a setting cannot be: what was found, what is allowed, what to do."""
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuse a value that is not among `allowed`, with the nearest one."""
+    """Refuses a value that is not among `allowed`, with the nearest one."""
     names = sorted(allowed)
     if value not in names:
         close = difflib.get_close_matches(str(value)[:100], names, n=1)
@@ -47,14 +47,14 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
 
 
 def no_path_fault(name: str, model: str) -> None:
-    """Refuse a model's name that no path and no name of the hub can be; empty takes the pool's."""
+    """Refuses a model's name that no path and no name of the hub can be; empty takes the pool's."""
     why = fault(model) if model else None
     if why is not None:
         raise ConfigError(f"{name} is {quoted(model)}, which {why}; give org/name or a folder")
 
 
 def at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
-    """Refuse a value that is not finite or under `least` (`open_end`: or equal to it)."""
+    """Refuses a value that is not finite or under `least` (`open_end`: or equal to it)."""
     if not math.isfinite(value) or value < least or (open_end and value == least):
         bound = f"above {least:g}" if open_end else f"at least {least:g}"
         raise ConfigError(f"{name} is {value}, but must be a finite number {bound}")
@@ -62,7 +62,7 @@ def at_least(name: str, value: float, least: float, *, open_end: bool = False) -
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Pool, stem and gate."""
+    """Holds the settings of pool, stem and gate."""
 
     pool: str = "bert"
     """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out."""
@@ -163,7 +163,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """L = task + alpha * balance + beta * cost."""
+    """Holds the weights of L = task + alpha * balance + beta * cost."""
 
     alpha: float = 0.01
     """Weight of the balance of load."""
@@ -190,7 +190,7 @@ class LossWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How the router, and before it each expert alone, is trained."""
+    """Holds how the router, and before it each expert alone, is trained."""
 
     experts: str = "frozen"
     """`frozen`: experts are trained alone, once, and the router looks at their cached outputs;
@@ -314,7 +314,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Task, and how much of its data."""
+    """Holds the task, and how much of its data is used."""
 
     task: str = "mrpc"
     """One of GLUE's eight: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb."""
@@ -344,15 +344,25 @@ SECTIONS: Final = {
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """A sentence about a name that is not known, with the nearest names or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(name)[:100], names, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
-    return f"unknown {what} {quoted(str(name))}; {hint}"
+    """Gives a sentence about a name that is not known, with the nearest names or all of them."""
+    return f"unknown {what} {quoted(str(name))}; {nearest(str(name), sorted(known))}"
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Gives the known names that are spelled alike, then those that share words, or else all."""
+    close = difflib.get_close_matches(name[:100], known, n=3)
+    words = set(name[:100].split("_"))
+    shared = {candidate: len(words.intersection(candidate.split("_"))) for candidate in known}
+    akin = sorted(
+        (candidate for candidate in known if shared[candidate]),
+        key=lambda candidate: -shared[candidate],
+    )
+    names = list(dict.fromkeys([*close, *akin]))[: max(3, len(close))]
+    return f"did you mean {' or '.join(names)}?" if names else f"known are {', '.join(known)}"
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a number that a computer counts with; True and False are none."""
+    """Says whether it is a number that a computer counts with; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return isinstance(value, float) or abs(value) < LARGEST

@@ -8,7 +8,6 @@ unique over the tree, so a setting is named by its leaf (`alpha`) or its path
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -26,6 +25,7 @@ from mpc_router.config.sections import (
     LossWeights,
     ModelConfig,
     TrainingConfig,
+    nearest,
 )
 from mpc_router.config.typed import typed
 from mpc_router.costs import CostVector, cost_vectors
@@ -51,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """Every setting of one trial but its seed. Complete (the pool's values filled in) and valid."""
+    """Holds every setting of one trial but its seed: complete (the pool's values too) and valid."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     loss_weights: LossWeights = field(default_factory=LossWeights)
@@ -85,11 +85,11 @@ class TrialConfig:
 
     @property
     def experts(self) -> int:
-        """The pool's size K."""
+        """Gives the pool's size K."""
         return len(self.model.expert_model_names)
 
     def vectors(self) -> dict[str, CostVector]:
-        """The cost vectors that results are reported under, by name.
+        """Gives the cost vectors that results are reported under, by name.
 
         Where the stem is the cheapest expert, the router costs what that expert costs, and a route
         to it costs nothing more. Constants and published numbers are those of whole encoders, also
@@ -118,7 +118,7 @@ class TrialConfig:
 
 @functools.cache
 def leaf_paths() -> dict[str, str]:
-    """Every setting: leaf name -> dotted path."""
+    """Maps every leaf name to its dotted path."""
     return {
         leaf.name: f"{part}.{leaf.name}"
         for part, kind in SECTIONS.items()
@@ -127,22 +127,20 @@ def leaf_paths() -> dict[str, str]:
 
 
 def leaf_of(name: str) -> str:
-    """The leaf that a leaf name or a dotted path names.
+    """Gives the leaf that a leaf name or a dotted path names.
 
     Raises:
         ConfigError: there is no such setting; the nearest names are given.
     """
     leaf = name.rpartition(".")[2]
-    known = leaf_paths()
-    if known.get(leaf) in (name, f"{known.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
+    paths = leaf_paths()
+    if paths.get(leaf) in (name, f"{paths.get(leaf, '')[: -len(leaf) - 1]}.{name}"):
         return leaf
-    close = difflib.get_close_matches(leaf[:100], known, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-    raise ConfigError(f"unknown setting {quoted(name)}; {hint}")
+    raise ConfigError(f"unknown setting {quoted(name)}; {nearest(leaf, paths)}")
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by leaf name, from a nested, dotted or flat mapping (mixtures too).
+    """Gives settings by leaf name, from a nested, dotted or flat mapping (mixtures too).
 
     Raises:
         ConfigError: an unknown setting, or one that is given twice.
@@ -152,18 +150,18 @@ def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
         if name in SECTIONS:
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{name} is {quoted(value)}, but holds settings: write a mapping")
-            inner = {leaf_of(f"{name}.{leaf}"): each for leaf, each in value.items()}
+            inner = {leaf_of(f"{name}.{leaf}"): setting for leaf, setting in value.items()}
         else:
             inner = {leaf_of(str(name)): value}
-        for leaf, each in inner.items():
+        for leaf, setting in inner.items():
             if leaf in flat:
                 raise ConfigError(f"setting {leaf!r} is given twice")
-            flat[leaf] = each
+            flat[leaf] = setting
     return flat
 
 
 def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
-    """The complete configuration with these settings, everything else at its default.
+    """Gives the complete configuration with these settings, everything else at its default.
 
     Raises:
         ConfigError: an unknown setting, a value of the wrong type, or a broken rule.
@@ -175,7 +173,7 @@ def trial_config(settings: Mapping[str, Any]) -> TrialConfig:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as plain data, read safely (`1e-4` is a number).
+    """Gives a YAML file as plain data, read safely (`1e-4` is a number).
 
     Raises:
         ConfigError: no such file, not YAML, or not a mapping.
@@ -196,7 +194,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """`key=value` arguments as typed values; the value is read as YAML.
+    """Gives `key=value` arguments as typed values; the value is read as YAML.
 
     Raises:
         ConfigError: an argument without `=` or whose value is not YAML.
@@ -220,7 +218,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def settings(config: TrialConfig) -> dict[str, Any]:
-    """Every setting by leaf name; sequences are tuples."""
+    """Gives every setting by leaf name; sequences are tuples."""
     return {
         leaf.name: getattr(getattr(config, part), leaf.name)
         for part, kind in SECTIONS.items()
@@ -229,7 +227,7 @@ def settings(config: TrialConfig) -> dict[str, Any]:
 
 
 def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
-    """The configuration as plain nested data in the published shape."""
+    """Gives the configuration as plain nested data in the published shape."""
     return {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
 
 
@@ -251,37 +249,37 @@ _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
 
 
 def applied(config: TrialConfig) -> dict[str, Any]:
-    """The settings that a trial's numbers depend on, by leaf name.
+    """Gives the settings that a trial's numbers depend on, by leaf name.
 
     As `settings`, less the device and what does not apply: the settings of joint training where
     experts are frozen, those of supervision where the router learns from its gates, those of a stem
     that the cheapest expert takes the place of. Configurations of which this is equal train alike.
     """
-    known = settings(config)
+    all_settings = settings(config)
     idle = {"device"}
     for names, needs in _ONLY_WHERE:
-        if any(known[name] != value for name, value in needs.items()):
+        if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)
-    return {name: value for name, value in known.items() if name not in idle}
+    return {name: value for name, value in all_settings.items() if name not in idle}
 
 
 def canonical(value: Any) -> str:
-    """JSON in which equal values are equal text: keys sorted, 0 = 0.0, tuples as lists."""
+    """Gives JSON in which equal values are equal text: keys sorted, 0 = 0.0, tuples as lists."""
     return json.dumps(_typed(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _typed(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _typed(each) for name, each in value.items()}
+        return {str(name): _typed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_typed(each) for each in value]
+        return [_typed(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
 def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str:
-    """The trial's key: 16 hex digits, the same on every machine and in every run.
+    """Gives the trial's key: 16 hex digits, the same on every machine and in every run.
 
     `data` and `experts` are the fingerprints of the data, and of the trained experts and the stem:
     they stand for the models, whose names may be paths of one machine. Settings that do not apply
@@ -295,9 +293,9 @@ def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str
 
 
 def plain(value: Any) -> Any:
-    """With lists for tuples, as YAML and JSON have them."""
+    """Gives the value with lists for tuples, as YAML and JSON have them."""
     if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     return value

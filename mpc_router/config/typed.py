@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(
 
 @functools.cache
 def kinds() -> dict[str, Any]:
-    """The type of every setting, by leaf name: `float`, `bool | None`, `tuple[int, ...]`."""
+    """Gives the type of every setting, by leaf name: `float`, `bool | None`, `tuple[int, ...]`."""
     return {
         leaf: hint
         for section in SECTIONS.values()
@@ -35,7 +35,7 @@ def kinds() -> dict[str, Any]:
 
 
 def typed(leaf: str, value: Any) -> Any:
-    """The value as the setting's type has it: a list as a tuple, 1 as 1.0.
+    """Gives the value as the setting's type has it: a list as a tuple, 1 as 1.0.
 
     Raises:
         ConfigError: it is of another kind.
@@ -54,17 +54,17 @@ def _several(leaf: str, value: Any, kind: type) -> tuple[Any, ...]:
         raise ConfigError(
             f"{leaf} is {quoted(value)}, but must be a list; write {leaf}=[VALUE, VALUE]"
         )
-    if value and all(isinstance(each, list | tuple) for each in value):
+    if value and all(isinstance(item, list | tuple) for item in value):
         raise ConfigError(
             f"{leaf} is {quoted(value)}, but an item of a list is {WORDS[kind]}{_search(leaf)}"
         )
-    found = []
-    for each in value:
+    items = []
+    for item in value:
         try:
-            found.append(_one(leaf, each, kind))
+            items.append(_one(leaf, item, kind))
         except ConfigError as error:
             raise ConfigError(f"{leaf}={quoted(list(value))}: an item of a list: {error}") from None
-    return tuple(found)
+    return tuple(items)
 
 
 def _one(leaf: str, value: Any, kind: type) -> Any:
@@ -74,10 +74,10 @@ def _one(leaf: str, value: Any, kind: type) -> Any:
         )
     if isinstance(value, str) and kind in (int, float) and _NUMBER.fullmatch(value):
         value = float(value) if kind is float or not value.lstrip("+-").isdigit() else int(value)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole and abs(value) >= LARGEST:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and abs(value) >= LARGEST:
         raise ConfigError(f"{leaf} is {quoted(value)}, more than any setting takes (2^63)")
-    if kind is float and whole:
+    if kind is float and is_whole:
         return float(value)
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
@@ -85,7 +85,7 @@ def _one(leaf: str, value: Any, kind: type) -> Any:
 
 
 def _hint(leaf: str, value: Any) -> str:
-    """How several values are searched, where several were given."""
+    """Says how several values are searched, where several were given."""
     many = isinstance(value, list | tuple) or (isinstance(value, str) and "," in value)
     if isinstance(value, Mapping):
         return "; in a study, values to search stand in `space`"

@@ -1,4 +1,4 @@
-"""Configuration files: what they inherit, keys under older names, and which layer has its way.
+"""Configuration files: what they inherit, how keys may be laid out, and which layer has its way.
 
 A file may name the one it inherits from (`inherits: base_config.yaml`, relative to itself); a
 `task_*.yaml` beside a `base_config.yaml` inherits from it without saying so, as published. Where a
@@ -28,49 +28,15 @@ from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS
 
-INHERITS: Final = ("inherits", "base_config", "base", "extends", "_base_")
-"""The key that names the file to inherit from: ours first, then what others call it."""
+_INHERITS: Final = "inherits"
+"""The key that names the file to inherit from."""
 
-BASE_FILE: Final = "base_config.yaml"
+_BASE_FILE: Final = "base_config.yaml"
 
-TRAINER: Final = {"experts": "joint", "epoch": "best_score"}
+_TRAINER: Final = {"experts": "joint", "epoch": "best_score"}
 """What the published trainer does, so what a file means that does not say otherwise."""
 
-RENAMED: Final = {
-    **dict.fromkeys(("num_epochs", "num_train_epochs", "max_epochs"), "epochs"),
-    **dict.fromkeys(("lr", "router_lr", "router_learning_rate"), "learning_rate"),
-    **dict.fromkeys(("encoder_lr", "expert_lr", "bert_lr"), "encoder_learning_rate"),
-    **dict.fromkeys(
-        ("train_batch_size", "per_device_train_batch_size", "per_gpu_train_batch_size"),
-        "batch_size",
-    ),
-    **dict.fromkeys(("task_name", "glue_task"), "task"),
-    **dict.fromkeys(("max_seq_length", "max_seq_len", "max_len"), "max_length"),
-    **dict.fromkeys(("max_train_samples", "max_train_rows"), "train_rows"),
-    **dict.fromkeys(("max_eval_samples", "max_eval_rows"), "validation_rows"),
-    **dict.fromkeys(("expert_names", "expert_models"), "expert_model_names"),
-    **dict.fromkeys(("costs", "expert_cost"), "expert_costs"),
-    **dict.fromkeys(("router_model", "router_name"), "router_model_name"),
-    **dict.fromkeys(("tokenizer_name", "tokenizer"), "tokenizer_model_name"),
-    **dict.fromkeys(("stem_layers", "num_stem_layers"), "router_stem_layers"),
-    **dict.fromkeys(("hidden_size", "router_hidden_dim"), "router_hidden_size"),
-    **dict.fromkeys(("dropout",), "router_dropout"),
-    **dict.fromkeys(("num_experts",), "pool_size"),
-    **dict.fromkeys(("gumbel_temperature", "gumbel_tau", "tau"), "temperature"),
-    **dict.fromkeys(("hard", "gumbel_hard"), "straight_through"),
-    **dict.fromkeys(("share_stem",), "shared_stem"),
-    **dict.fromkeys(("balance_weight", "lambda_balance"), "alpha"),
-    **dict.fromkeys(("cost_weight", "lambda_cost"), "beta"),
-    **dict.fromkeys(("max_grad_norm", "grad_clip", "clip_grad_norm"), "gradient_clip"),
-    **dict.fromkeys(
-        ("gradient_accumulation_steps", "grad_accumulation_steps", "accumulation_steps"),
-        "accumulation",
-    ),
-    **dict.fromkeys(("warmup_ratio",), "warmup"),
-}
-"""Older or common spellings of our settings, by leaf name."""
-
-OF_POOL: Final = (
+_OF_POOL: Final = (
     *("pool_size", "expert_model_names", "expert_layers", "expert_costs", "expert_pooling"),
     *("expert_fine_tuned", "tokenizer_model_name", "router_model_name", "router_stem_layers"),
     *("router_cost", "stem_pooling", "expert_epochs", "expert_learning_rate"),
@@ -82,20 +48,20 @@ _OF_SIZE: Final = ("pool_size", "expert_model_names", "expert_layers", "expert_c
 _OF_TASK: Final = ("num_labels",)
 _COMMAND: Final = ("seed",)
 
-SMALL_RATE: Final = 1e-4
+_SMALL_RATE: Final = 1e-4
 """A learning rate below this is an encoder's: a router hardly moves with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What one file, or the command line, says."""
+    """Holds what one file, or the command line, says."""
 
     where: str
     settings: Mapping[str, Any]
     """By leaf name."""
 
-    renamed: tuple[str, ...] = ()
-    """A few words on each key that has a newer name or place."""
+    moved: tuple[str, ...] = ()
+    """A few words on each key that has another place in the published shape."""
 
     seed: Any = None
     num_labels: Any = None
@@ -103,38 +69,38 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """What all layers come to."""
+    """Holds what all layers come to."""
 
     config: TrialConfig
     seed: int | None
     """As a file gives it; no setting of a trial."""
 
     notes: tuple[str, ...] = field(default=())
-    """Sentences for the user: keys with a newer name, settings that gave way."""
+    """Sentences for the user: keys with another place, settings that gave way."""
 
 
 def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Settled:
-    """The configuration of a file, what it inherits, and `given` (from the command line) over both.
+    """Gives the configuration of a file and what it inherits, with `given` laid over both.
 
     `sample` sets `pool: sample` unless `given` names the pool.
 
     Raises:
         ConfigError: a file that is missing, a loop, an unknown key, or a broken rule.
     """
-    layers = [Layer(where="the trainer", settings=TRAINER), *files(path)]
+    layers = [Layer(where="the trainer", settings=_TRAINER), *files(path)]
     command = layer("the command line", given)
     if sample and "pool" not in command.settings:
         layers.append(Layer(where="--sample", settings={"pool": "sample"}))
     layers.append(command)
     settings, notes = _merged(layers)
-    if not any("task" in each.settings for each in layers):
+    if not any("task" in source.settings for source in layers):
         task = path.stem.removeprefix("task_")
         if task in TASKS and task != path.stem:
             settings["task"] = task
             notes.append(f"{path.name} names no task, so its name does: task={task}")
-    renamed = list(dict.fromkeys(each for found in layers for each in found.renamed))
-    if renamed:
-        notes.insert(0, f"keys with a newer name or place: {'; '.join(renamed)}")
+    moved = list(dict.fromkeys(words for entry in layers for words in entry.moved))
+    if moved:
+        notes.insert(0, f"keys with another place: {'; '.join(moved)}")
     if "expert_start" not in settings and _starts_from_nothing(settings):
         settings["expert_start"] = "fine_tuned"
         notes.append(
@@ -150,22 +116,22 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
             "learning_rate is the router's alone; stem and experts train at "
             f"encoder_learning_rate={config.training.encoder_learning_rate:g}"
         )
-    for each in layers:
-        _check_labels(each, config)
-    seeds = [each.seed for each in layers if each.seed is not None]
+    for source in layers:
+        _check_labels(source, config)
+    seeds = [source.seed for source in layers if source.seed is not None]
     return Settled(config=config, seed=_seed(seeds[-1]) if seeds else None, notes=tuple(notes))
 
 
-def _one_rate_meant(given: Sequence[Layer], config: TrialConfig) -> bool:
-    """Whether one learning rate was given where two apply, as codes with one optimizer do."""
-    named = {leaf for each in given for leaf in each.settings}
-    small = config.training.learning_rate < SMALL_RATE
+def _one_rate_meant(layers: Sequence[Layer], config: TrialConfig) -> bool:
+    """Says whether one learning rate was given where two apply, as codes with one optimizer do."""
+    named = {leaf for entry in layers for leaf in entry.settings}
+    small = config.training.learning_rate < _SMALL_RATE
     joint = config.training.experts == "joint"
     return joint and small and "learning_rate" in named and "encoder_learning_rate" not in named
 
 
 def _starts_from_nothing(settings: Mapping[str, Any]) -> bool:
-    """Whether all would train together from experts that know nothing of the task.
+    """Says whether all would train together from experts that know nothing of the task.
 
     A router then learns within an epoch that the cheapest is as good as any, and stays there.
     """
@@ -177,12 +143,12 @@ def _starts_from_nothing(settings: Mapping[str, Any]) -> bool:
 
 
 def files(path: Path) -> list[Layer]:
-    """The file and all it inherits, the farthest first.
+    """Gives the file and all it inherits, the farthest first.
 
     Raises:
         ConfigError: one is missing or bad, or they inherit in a circle.
     """
-    found: list[Layer] = []
+    layers: list[Layer] = []
     seen: list[Path] = []
     following: Path | None = path
     while following is not None:
@@ -192,36 +158,34 @@ def files(path: Path) -> list[Layer]:
         if base is not None and (fault(str(base)) or not base.is_file()):
             raise ConfigError(
                 f"{following} inherits {shown(base)}, which is no file; "
-                f"`{INHERITS[0]}` names one relative to the file it stands in"
+                f"`{_INHERITS}` names one relative to the file it stands in"
             )
         if base is not None and base.resolve() in seen:
             raise ConfigError(
                 f"{following} inherits {base}, which inherits it in turn; take one of the "
-                f"`{INHERITS[0]}` lines out"
+                f"`{_INHERITS}` lines out"
             )
-        found.insert(0, layer(str(following), tree))
+        layers.insert(0, layer(str(following), tree))
         following = base
-    return found
+    return layers
 
 
 def _base(path: Path, tree: dict[str, Any]) -> Path | None:
-    """The file that a tree inherits from; its key is taken out."""
-    named = {key: tree.pop(key) for key in INHERITS if key in tree}
-    if len(named) > 1:
-        raise ConfigError(f"{path} inherits by {' and '.join(named)}; keep {INHERITS[0]}")
-    for key, value in named.items():
-        if not isinstance(value, str) or not value:
+    """Gives the file that a tree inherits from; its key is taken out."""
+    if _INHERITS in tree:
+        base = tree.pop(_INHERITS)
+        if not isinstance(base, str) or not base:
             raise ConfigError(
-                f"{path}: {key} is {quoted(value)}, but names one file, such as {BASE_FILE}"
+                f"{path}: {_INHERITS} is {quoted(base)}, but names one file, such as {_BASE_FILE}"
             )
-        return path.parent / value
-    beside = path.parent / BASE_FILE
+        return path.parent / base
+    beside = path.parent / _BASE_FILE
     inherits = path.name.startswith("task_") and beside.is_file()
     return beside if inherits else None
 
 
 def layer(where: str, tree: Mapping[str, Any]) -> Layer:
-    """The settings of nested, dotted or flat keys, under their present names.
+    """Gives the settings of nested, dotted or flat keys, by leaf name.
 
     A section without content (`model:` and its keys beside it: indentation that was lost) is none.
 
@@ -230,21 +194,21 @@ def layer(where: str, tree: Mapping[str, Any]) -> Layer:
     """
     settings: dict[str, Any] = {}
     aside: dict[str, Any] = {}
-    renamed: list[str] = []
+    moved: list[str] = []
     sections = not SECTIONS.keys().isdisjoint(tree)
     for name, value in _leaves(tree):
         leaf = name.rpartition(".")[2]
         if leaf in (*_OF_TASK, *_COMMAND):
             aside[leaf] = value
             continue
-        new = RENAMED.get(leaf) or _known(where, name)
-        if new != leaf or (sections and name == leaf):
-            renamed.append(f"{name} is {leaf_paths()[new]}")
-        if new in settings:
-            raise ConfigError(f"{where}: setting {new!r} is given twice ({quoted(name)} is one)")
-        _check_kind(where, new, value)
-        settings[new] = value
-    return Layer(where=where, settings=settings, renamed=tuple(renamed), **aside)
+        _check_known(where, name, value)
+        if sections and name == leaf:
+            moved.append(f"{name} is {leaf_paths()[leaf]}")
+        if leaf in settings:
+            raise ConfigError(f"{where}: setting {leaf!r} is given twice ({quoted(name)} is one)")
+        _check_kind(where, leaf, value)
+        settings[leaf] = value
+    return Layer(where=where, settings=settings, moved=tuple(moved), **aside)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -256,11 +220,14 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield name, value
 
 
-def _known(where: str, name: str) -> str:
+def _check_known(where: str, name: str, value: Any) -> None:
+    """Refuses a key that is no setting, and tells how to inherit where its value names a file."""
     try:
-        return leaf_of(name)
+        leaf_of(name)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+        file = isinstance(value, str) and value.endswith((".yaml", ".yml"))
+        how = f"; a file inherits from another by `{_INHERITS}: FILE`" if file else ""
+        raise ConfigError(f"{where}: {error}{how}") from error
 
 
 def _check_kind(where: str, leaf: str, value: Any) -> None:
@@ -272,28 +239,28 @@ def _check_kind(where: str, leaf: str, value: Any) -> None:
 
 
 def _merged(layers: list[Layer]) -> tuple[dict[str, Any], list[str]]:
-    """Settings of all layers, later ones over earlier; and what is to be said of it."""
+    """Lays later layers over earlier ones; gives the settings, and what is to be said of them."""
     settings: dict[str, Any] = {}
     notes: list[str] = []
-    for each in layers:
-        task = each.settings.get("task")
-        cause, out = _gives_way(settings, each.settings)
+    for entry in layers:
+        task = entry.settings.get("task")
+        cause, out = _gives_way(settings, entry.settings)
         idle = [leaf for leaf in out if leaf in settings]
         if idle:
-            notes.append(f"{cause} ({each.where}) replaces {', '.join(idle)} of the files")
+            notes.append(f"{cause} ({entry.where}) replaces {', '.join(idle)} of the files")
             settings = {leaf: value for leaf, value in settings.items() if leaf not in idle}
         elif task is not None and _renamed_experts(settings, task):
-            notes.append(f"task={task} ({each.where}) takes the pool's experts for {task}")
-        settings |= each.settings
+            notes.append(f"task={task} ({entry.where}) takes the pool's experts for {task}")
+        settings |= entry.settings
     return settings, notes
 
 
 def _gives_way(before: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """What of earlier layers a later one makes idle, and by which of its settings."""
+    """Gives the settings of earlier layers that a later one replaces, and its cause."""
     was = before.get("pool", ModelConfig().pool)
     pool, size = later.get("pool", was), later.get("pool_size", 0)
     if pool != was:
-        return f"pool={pool}", OF_POOL
+        return f"pool={pool}", _OF_POOL
     names = later.get("expert_model_names")
     if not size and isinstance(names, list):  # a count, costs and cuts may be of other experts
         idle = [
@@ -306,7 +273,7 @@ def _gives_way(before: Mapping[str, Any], later: Mapping[str, Any]) -> tuple[str
 
 
 def _count(value: Any) -> int:
-    """Of a list its items, of a count itself."""
+    """Gives the length of a list, and a count as it is."""
     return len(value) if isinstance(value, list | tuple) else int(value or 0)
 
 
@@ -317,17 +284,19 @@ def _renamed_experts(settings: dict[str, Any], task: object) -> bool:
     names = settings.get("expert_model_names")
     if pool is None or not isinstance(names, list) or task == before or task not in TASKS:
         return False
-    turned = {each.model.format(task=before): each.model.format(task=task) for each in pool.members}
+    turned = {
+        member.model.format(task=before): member.model.format(task=task) for member in pool.members
+    }
     settings["expert_model_names"] = [turned.get(name, name) for name in names]
     return bool(settings["expert_model_names"] != names)
 
 
-def _check_labels(found: Layer, config: TrialConfig) -> None:
-    """`num_labels`, which the task decides, may be said all the same."""
+def _check_labels(entry: Layer, config: TrialConfig) -> None:
+    """Refuses a `num_labels` that is not what the task decides."""
     outputs = TASKS[config.data.task].outputs
-    if found.num_labels is not None and found.num_labels != outputs:
+    if entry.num_labels is not None and entry.num_labels != outputs:
         raise ConfigError(
-            f"{found.where}: num_labels is {quoted(found.num_labels)}, but {config.data.task} has "
+            f"{entry.where}: num_labels is {quoted(entry.num_labels)}, but {config.data.task} has "
             f"{outputs}; leave it out, the task decides it"
         )
 

@@ -41,7 +41,7 @@ _OTHER_BASE: Final = re.compile(
 
 
 class YamlError(ValueError):
-    """A text that is no YAML, or that says a number in two ways: what was found, and where."""
+    """Says that a text is no YAML, or a number in two ways: what was found, and where."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,7 +51,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """The next node.
+        """Gives the next node.
 
         Raises:
             YamlError: it has a tag, or lies too deep.
@@ -86,7 +86,7 @@ def _at(node: Any) -> str:
 
 
 def read(path: Path) -> Any:
-    """What a file says, as plain data.
+    """Gives what a file says, as plain data.
 
     Raises:
         OSError: it cannot be read.
@@ -107,7 +107,7 @@ def read(path: Path) -> Any:
 
 
 def plain(text: str) -> Any:
-    """What a text says, as plain data; None where it says nothing.
+    """Gives what a text says, as plain data; None where it says nothing.
 
     Raises:
         YamlError: it is no YAML, or holds a number with two readings.
@@ -116,15 +116,15 @@ def plain(text: str) -> Any:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise YamlError(f"{said} (line {mark.line + 1})" if mark else said) from error
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        raise YamlError(f"{reason} (line {mark.line + 1})" if mark else reason) from error
     except yaml.YAMLError as error:
         raise YamlError(str(error).partition("\n")[0]) from error
     return None if root is None else _Values().value(root, 0)
 
 
 class _Values:
-    """Plain data of nodes; counts what it makes, for an alias may stand for many."""
+    """Turns nodes into plain data; counts them, for an alias may stand for many."""
 
     def __init__(self) -> None:
         self._left = MOST_VALUES
@@ -138,7 +138,7 @@ class _Values:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(each, depth + 1) for each in node.value]
+            return [self.value(item, depth + 1) for item in node.value]
         try:
             return _SCALARS[node.tag.removeprefix(_CORE)](node.value)
         except YamlError as error:
@@ -146,7 +146,7 @@ class _Values:
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
         merged: dict[str, Any] = {}
-        given: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for key, value in node.value:
             if key.tag == f"{_CORE}merge":
                 merged = self._merged(value, depth) | merged
@@ -155,19 +155,19 @@ class _Values:
                 raise YamlError(f"the key {_shown(key)} is no name{_at(key)}; quote it if it is")
             if ":" in key.value and isinstance(value, yaml.ScalarNode) and not value.value:
                 raise YamlError(f"write a blank after the colon of {key.value[:100]}{_at(key)}")
-            if key.value in given:
+            if key.value in entries:
                 raise YamlError(f"duplicate key {key.value[:100]}{_at(key)}")
-            given[key.value] = self.value(value, depth + 1)
-        return merged | given
+            entries[key.value] = self.value(value, depth + 1)
+        return merged | entries
 
     def _merged(self, node: yaml.Node, depth: int) -> dict[str, Any]:
-        """The mapping after `<<`, or the list of them, of which the first wins."""
-        found: dict[str, Any] = {}
-        for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
-            if not isinstance(each, yaml.MappingNode):
+        """Gives the mapping after `<<`, or the list of them, of which the first wins."""
+        entries: dict[str, Any] = {}
+        for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(item, yaml.MappingNode):
                 raise YamlError(f"<< takes a mapping, or a list of mappings{_at(node)}")
-            found = self.value(each, depth + 1) | found
-        return found
+            entries = self.value(item, depth + 1) | entries
+        return entries
 
 
 def _shown(key: yaml.Node) -> str:

@@ -41,15 +41,15 @@ LONGEST_REASON: Final = 300
 
 
 class Rows(Protocol):
-    """Rows that can be gone through again and again."""
+    """Gives rows that can be gone through again and again."""
 
     def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """These columns' rows in order: (where they come from, pyarrow RecordBatch)."""
+        """Gives these columns' rows in order: (where they come from, pyarrow RecordBatch)."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a pyarrow table in memory."""
+    """Holds rows of a pyarrow table in memory."""
 
     table: Any
     where: str
@@ -63,7 +63,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Files:
-    """Rows of Parquet files, one after the other."""
+    """Holds rows of Parquet files, one after the other."""
 
     paths: tuple[Path, ...]
 
@@ -84,7 +84,7 @@ class Files:
 
 
 class Texts(Sequence[str]):
-    """Some rows of one text column, read from where they lie each time they are gone through."""
+    """Holds some rows of a text column, read from where they lie each time they are used."""
 
     def __init__(self, rows: Rows, name: str, chosen: NDArray[np.int64]) -> None:
         self._rows = rows
@@ -125,7 +125,7 @@ class Texts(Sequence[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The text columns and the labels of one source file, sound."""
+    """Holds the text columns and the labels of one source file, checked."""
 
     rows: Rows
     names: tuple[str, ...]
@@ -138,11 +138,11 @@ class Columns:
         return len(self.labels)
 
     def texts(self, chosen: NDArray[np.int64]) -> tuple[Texts, ...]:
-        """The texts of some rows, given in rising order, by column; they are not read yet."""
+        """Gives the texts of some rows, given in rising order, by column; they are not read yet."""
         return tuple(Texts(self.rows, name, chosen) for name in self.names)
 
     def fingerprint(self) -> str:
-        """Hex digits of every text and label in order; no file name, no encoding of the file."""
+        """Gives hex digits of every text and label in order; of no file's name or encoding."""
         total = hashlib.blake2b(digest_size=16)
         for name in self.names:
             # the lengths of all texts come first: the column is gone through twice, kept not once
@@ -153,7 +153,7 @@ class Columns:
         return total.hexdigest()
 
     def row_hashes(self) -> NDArray[np.uint64]:
-        """(N,) a number spread evenly over 64 bits, of each row's texts alone.
+        """Gives a number for each row's texts alone, spread evenly over 64 bits, (N,).
 
         Rows of equal texts have equal numbers, whatever their labels, places and files.
         """
@@ -171,7 +171,7 @@ class Columns:
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """What reading a file inside fails with, said in one sentence."""
+    """Turns what reading a file raises into one sentence."""
     try:
         yield
     except SourceError:
@@ -182,7 +182,7 @@ def _whole(path: Path) -> Iterator[None]:
 
 
 def _unreadable(path: Path, error: Exception) -> SourceError:
-    """What is said of a file that cannot be read, for whatever reason."""
+    """Gives the message about a file that cannot be read, for whatever reason."""
     if isinstance(error, OSError) and error.errno:
         return SourceError(f"{shown(path)} cannot be read ({error.strerror}); mend that")
     text = " ".join(str(error).split()) or type(error).__name__
@@ -205,7 +205,7 @@ def _open(path: Path) -> Any:
 
 
 def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
-    """Texts and labels of the rows of these files, one after the other; other columns are not read.
+    """Reads texts and labels of the rows of these files, in order; other columns are not read.
 
     Raises:
         SourceError: a file is missing, is no whole Parquet file, or holds what the task forbids.
@@ -218,7 +218,7 @@ def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
 
 
 def checked(table: Any, task: Task, where: str) -> Columns:
-    """The columns of a pyarrow table in the hub's GLUE schema.
+    """Gives the columns of a pyarrow table in the hub's GLUE schema.
 
     Raises:
         SourceError: a column is missing or of another type, a value is null, a label is out of
@@ -229,18 +229,18 @@ def checked(table: Any, task: Task, where: str) -> Columns:
 
 
 def _checked(rows: Rows, task: Task, where: str) -> Columns:
-    """Every row looked at once; only labels are kept."""
-    found: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
+    """Looks at every row once; keeps only labels."""
+    labels_by_file: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
     for place, batch in rows.batches([*task.columns, "label"]):
-        seen = found.setdefault(place, [])
+        seen = labels_by_file.setdefault(place, [])
         start = sum(len(values) for values, _ in seen)
         for name in task.columns:
             _check_texts(batch.column(name), name, start=start, where=place)
         seen.append(label_values(batch.column("label"), task, start=start, where=place))
-    if not found:
+    if not labels_by_file:
         raise SourceError(f"{where} has no rows; give a split with examples")
     labels = []
-    for place, seen in found.items():
+    for place, seen in labels_by_file.items():
         values, nulls = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         check_labels(values, nulls, task, where=place)
         labels.append(values)
@@ -250,7 +250,7 @@ def _checked(rows: Rows, task: Task, where: str) -> Columns:
 
 
 def _check_schema(schema: Any, task: Task, where: str) -> None:
-    """Each column is there once, and of a type that can be; named labels are the task's."""
+    """Refuses columns that are missing, doubled, of a wrong type, or not of the task's labels."""
     import pyarrow as pa
 
     names = schema.names
@@ -264,9 +264,11 @@ def _check_schema(schema: Any, task: Task, where: str) -> None:
         if list(names).count(name) > 1:
             raise SourceError(f"{where} has several columns {name!r}; keep one of them")
     for name in task.columns:
-        given = schema.field(name).type
-        if not is_text(given.value_type if pa.types.is_dictionary(given) else given):
-            kind = shortened(str(given), LONGEST_LIST)
+        column_type = schema.field(name).type
+        if not is_text(
+            column_type.value_type if pa.types.is_dictionary(column_type) else column_type
+        ):
+            kind = shortened(str(column_type), LONGEST_LIST)
             raise SourceError(f"{where}: column {name!r} holds {kind}, but must hold text")
     check_label_type(schema, task, where)
 
@@ -275,24 +277,24 @@ def _check_texts(column: Any, name: str, *, start: int, where: str) -> None:
     import pyarrow as pa
 
     try:
-        found = _text(column)
-        found.validate(full=True)  # decodes every text
+        strings = _text(column)
+        strings.validate(full=True)  # decodes every text
     except pa.ArrowInvalid as error:
         raise SourceError(f"{where}: {name!r} holds bytes that are no UTF-8; mend them") from error
-    if found.null_count:
-        row = start + found.is_null().to_pylist().index(True)
+    if strings.null_count:
+        row = start + strings.is_null().to_pylist().index(True)
         raise SourceError(f"{where}: {name!r} is null in row {row}; give a text or drop the row")
 
 
 def _text(column: Any) -> Any:
-    """A column of text in one layout, whatever layout it was stored in."""
+    """Gives a column of text in one layout, whatever layout it was stored in."""
     import pyarrow as pa
 
     return column.cast(pa.large_string())
 
 
 def _raw(column: Any) -> tuple[bytes, memoryview]:
-    """Lengths and bytes of a large_string array, which may be a slice of a longer one."""
+    """Gives lengths and bytes of a large_string array, which may be a slice of a longer one."""
     _, places, data = column.buffers()
     offsets = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
     raw = memoryview(data if data is not None else b"")

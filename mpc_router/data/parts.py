@@ -39,7 +39,7 @@ end in the numbers of a task, which tell nothing, and of a piece."""
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A file, and what its name says of its place among the parts of a split."""
+    """Holds a file, and what its name says of its place among the parts of a split."""
 
     path: Path
     scheme: str
@@ -53,7 +53,7 @@ class Part:
 
 
 def in_order(files: Sequence[Path], where: Path) -> list[Path]:
-    """The parts of a split by their numbers, which are compared as numbers: 10 comes after 9.
+    """Gives the parts of a split by their numbers, which are compared as numbers: 10 comes after 9.
 
     Raises:
         SourceError: a name says no number, names belong to several writings of the split, a number
@@ -97,7 +97,10 @@ def _check_complete(parts: Sequence[Part], where: Path) -> None:
     wanted = range(least, least + total if total is not None else max(numbers) + 1)
     gone = len(wanted) - sum(number in wanted for number in numbers)
     if gone:
-        some = [str(each) for each in itertools.islice((n for n in wanted if n not in numbers), 5)]
+        some = [
+            str(missing_number)
+            for missing_number in itertools.islice((n for n in wanted if n not in numbers), 5)
+        ]
         if total is not None and not {0, total} & numbers:
             some[0] = f"0 or {total}"  # counted from 0 or from 1
         missing = ", ".join([*some, *([f"and {gone - 5} more"] if gone > 5 else [])])
@@ -121,7 +124,7 @@ def _check_complete(parts: Sequence[Part], where: Path) -> None:
 
 
 def part_of(path: Path) -> Part | None:
-    """What a file's name says of its place; None if it says nothing."""
+    """Gives what a file's name says of its place; None if it says nothing."""
     stem = _COMPRESSION.sub("", path.name.removesuffix(PARQUET))
     for form in _FORMS:
         match = form.fullmatch(stem)

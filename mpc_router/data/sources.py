@@ -40,7 +40,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where the data of all tasks lies."""
+    """Says where the data of all tasks lies."""
 
     kind: Literal["sample", "folder", "hub"]
     folder: Path | None = None
@@ -52,13 +52,13 @@ class Source:
             raise SourceError(f"a source of kind {self.kind!r} with folder {self.folder}")
 
     def describe(self) -> str:
-        """A few words for plans, reports and messages."""
+        """Gives a few words for plans, reports and messages."""
         if self.kind == "sample":
             return "the embedded sample (synthetic)"
         return f"the hub's {HUB}" if self.folder is None else str(self.folder)
 
     def quoted(self, task: Task) -> tuple[str, ...]:
-        """The task's quoted splits that are there; the first one is, or its absence is an error.
+        """Gives the quoted splits that are there; the first one is, or its absence is an error.
 
         A folder need not have the others: MNLI runs without its mismatched validation set.
         """
@@ -68,7 +68,7 @@ class Source:
         return (first, *(split for split in more if _stored(self.folder, task.name, split)))
 
     def columns(self, task: Task, split: str) -> Columns:
-        """The checked rows of one source file: `train` or one of the task's quoted splits.
+        """Gives the checked rows of one source file: `train` or one of the task's quoted splits.
 
         Raises:
             SourceError: it is not there, cannot be read, or holds what the task forbids.
@@ -82,7 +82,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A split as it was read: texts and labels."""
+    """Holds a split as it was read: texts and labels."""
 
     split: str
     """`train`, `selection`, or a quoted split."""
@@ -104,7 +104,7 @@ class Examples:
 
 
 def load_splits(config: TrialConfig, source: Source) -> dict[str, Examples]:
-    """`train`, `selection`, then the quoted splits of the configuration's task.
+    """Gives `train`, `selection`, then the quoted splits of the configuration's task.
 
     Raises:
         SourceError: data that is missing or bad, or a split that comes out empty.
@@ -113,7 +113,7 @@ def load_splits(config: TrialConfig, source: Source) -> dict[str, Examples]:
 
 
 def data_fingerprint(config: TrialConfig, source: Source) -> str:
-    """Hex digits of the splits' content: texts, labels, limits and the way they are cut, no paths.
+    """Gives hex digits of the splits' content: texts, labels, limits, cuts; no paths.
 
     Raises:
         SourceError: data that is missing or bad.
@@ -122,24 +122,24 @@ def data_fingerprint(config: TrialConfig, source: Source) -> str:
 
 
 def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
-    """The rows of every source file of the task, checked, before they are cut."""
+    """Reads the rows of every source file of the task, checked, before they are cut."""
     task = TASKS[config.data.task]
     return {origin: source.columns(task, origin) for origin in ("train", *source.quoted(task))}
 
 
 def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, str]:
-    """Hex digits of each split's content, known before rows are hashed and chosen."""
+    """Gives hex digits of each split's content, known before rows are hashed and chosen."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
-    whole = {origin: columns.fingerprint() for origin, columns in files.items()}
+    fingerprints = {origin: columns.fingerprint() for origin, columns in files.items()}
     chosen = {
-        split: digest(VERSION, whole[origin], tuned, limit)
+        split: digest(VERSION, fingerprints[origin], tuned, limit)
         for split, origin, limit in _plan(config, list(files))
     }
-    return {split: digest(data.task, split, found) for split, found in chosen.items()}
+    return {split: digest(data.task, split, content) for split, content in chosen.items()}
 
 
 def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples]:
-    """The splits: rows chosen by a hash of their texts, in the order of the source file.
+    """Cuts the splits: rows chosen by a hash of their texts, in the order of the source file.
 
     Selection is the tenth of train with the lowest hashes; with experts that come fine-tuned (they
     have seen train) the half of validation with the lowest, and train stays whole. Then limits on
@@ -172,14 +172,14 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
 
 
 def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Split, source file and limit on rows, in the order in which splits are given."""
+    """Gives the split, source file and limit on rows, in the order in which splits are given."""
     held_out = "validation" if config.model.expert_fine_tuned else "train"
     quoted = [(name, name, config.data.validation_rows) for name in origins if name != "train"]
     return [("train", "train", config.data.train_rows), ("selection", held_out, 0), *quoted]
 
 
 def _lowest(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.bool_]:
-    """(N,) whether a row's hash lies in the lowest of so many equal parts of its range."""
+    """Says whether each row's hash is in the lowest of so many equal parts of its range, (N,)."""
     return np.asarray(hashes < np.uint64(2**64 // parts))
 
 
@@ -206,19 +206,19 @@ def _sample(task: str, split: str) -> Any:
 
 
 def _files(folder: Path, task: str, split: str) -> list[Path]:
-    """The files of a split, which must be there."""
+    """Gives the files of a split, which must be there."""
     if not is_folder(folder):
         raise SourceError(
             f"--data {shown(folder)} is not a folder; give one that holds {task}/*.parquet"
         )
-    found = _stored(folder, task, split)
-    if not found:
+    paths = _stored(folder, task, split)
+    if not paths:
         raise absent(folder / task, split)
-    return found
+    return paths
 
 
 def _stored(folder: Path, task: str, split: str) -> list[Path]:
-    """The files of a split as we or the hub name them; empty where there are none."""
+    """Gives the files of a split as we or the hub name them; empty where there are none."""
     return split_files(folder / task, (split, _hub_name(task, split)))
 
 
@@ -227,7 +227,7 @@ def _hub_name(task: str, split: str) -> str:
 
 
 def _hub_files(task: str, split: str) -> list[Path]:
-    """The split's files in the hub's cache, downloaded if they are not there."""
+    """Gives the split's files in the hub's cache, downloaded if they are not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its client
 

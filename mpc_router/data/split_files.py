@@ -44,7 +44,7 @@ _SIDECARS: Final = ("dataset_info.json", "state.json", "dataset_infos.json")
 
 
 def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The files of a split that goes by one of these names in a task's folder; empty if it has
+    """Gives the files of a split under one of these names in a task's folder; empty if it has
     none.
 
     Raises:
@@ -52,7 +52,7 @@ def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
             there is no file, or no Parquet.
     """
     entries = _entries(folder)
-    sets = [found for name in dict.fromkeys(names) for found in _sets(folder, entries, name)]
+    sets = [paths for name in dict.fromkeys(names) for paths in _sets(folder, entries, name)]
     if len(sets) > 1:
         heads = " and ".join(shown(files[0].relative_to(folder)) for files in sets[:3])
         raise SourceError(
@@ -63,7 +63,7 @@ def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def absent(folder: Path, split: str) -> SourceError:
-    """What is said of a split of which `split_files` gave nothing."""
+    """Gives the message about a split of which `split_files` gave nothing."""
     kind, entries = _kind(folder), _entries(folder)
     target = f"{split}{PARQUET}"
     if kind != "folder":
@@ -72,16 +72,16 @@ def absent(folder: Path, split: str) -> SourceError:
             f"{shown(folder / target)} does not exist, for {shown(folder)} is no folder "
             f"({shown(folder.parent)} holds {above}); put the task's splits there, or use --sample"
         )
-    others = [name for name in entries if _other_data(name) and _begins(name, split)]
-    if others:
+    unread = [name for name in entries if _other_data(name) and _begins(name, split)]
+    if unread:
         return SourceError(
-            f"{shown(folder / target)} does not exist, but {listed(others)} does, and only Parquet "
-            f"is read; {_conversion(others[0], target)}"
+            f"{shown(folder / target)} does not exist, but {listed(unread)} does, and only Parquet "
+            f"is read; {_conversion(unread[0], target)}"
         )
-    there = listed([name for name in entries if _visible(name)])
+    visible_names = listed([name for name in entries if _visible(name)])
     return SourceError(
-        f"{shown(folder / target)} does not exist, {shown(folder)} holds {there}; put the task's "
-        "split there, or use --sample"
+        f"{shown(folder / target)} does not exist, {shown(folder)} holds {visible_names}; put the "
+        "task's split there, or use --sample"
     )
 
 
@@ -103,7 +103,7 @@ def check_is_file(path: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path names a folder.
+    """Says whether a path names a folder.
 
     Raises:
         SourceError: it may not be looked at.
@@ -112,7 +112,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path]]:
-    """Every set of files that is the split under this name."""
+    """Gives every set of files that is the split under this name."""
     single = folder / f"{name}{PARQUET}"
     if single.name in entries:
         if is_folder(single):
@@ -136,7 +136,7 @@ def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path
 
 
 def _is_part_of(entry: str, split: str) -> bool:
-    """Whether a file beside others is by its name a part of the split."""
+    """Says whether a file beside others is by its name a part of the split."""
     if not (_visible(entry) and entry.endswith(PARQUET) and entry.startswith(split)):
         return False
     part = part_of(Path(entry))
@@ -149,7 +149,7 @@ def _is_part_of(entry: str, split: str) -> bool:
 
 
 def _folder_of_parts(folder: Path) -> list[Path]:
-    """The Parquet files of a folder that holds one split, in order."""
+    """Gives the Parquet files of a folder that holds one split, in order."""
     entries = _entries(folder)
     for name, why in _UNFINISHED.items():
         if name in entries:
@@ -165,14 +165,14 @@ def _folder_of_parts(folder: Path) -> list[Path]:
             "parts that lie in it directly"
         )
     files = [folder / name for name in visible if name.endswith(PARQUET)]
-    others = [
+    unread = [
         name for name in visible if _other_data(name) and not (files and name.endswith(".json"))
     ]
-    if others:
+    if unread:
         target = f"{folder.name.removesuffix(PARQUET)}{PARQUET}"
         raise SourceError(
-            f"{shown(folder)} holds {listed(others)}, but only Parquet is read; "
-            + (_conversion(others[0], target) if not files else "take it away, or convert it")
+            f"{shown(folder)} holds {listed(unread)}, but only Parquet is read; "
+            + (_conversion(unread[0], target) if not files else "take it away, or convert it")
         )
     if not files:
         raise SourceError(
@@ -185,12 +185,12 @@ def _folder_of_parts(folder: Path) -> list[Path]:
 
 
 def _visible(name: str) -> bool:
-    """Whether an entry is neither hidden nor a mark that a program left (`_SUCCESS`, `._x`)."""
+    """Says whether an entry is neither hidden nor a program's mark (`_SUCCESS`, `._x`)."""
     return not name.startswith(("_", "."))
 
 
 def _other_data(name: str) -> bool:
-    """Whether a name is that of data which are not read."""
+    """Says whether a name is that of data which are not read."""
     return (
         _visible(name)
         and not name.endswith(PARQUET)
@@ -200,13 +200,13 @@ def _other_data(name: str) -> bool:
 
 
 def _begins(name: str, split: str) -> bool:
-    """Whether a file may be meant for a split; the task's own archives call validation `dev`."""
+    """Says whether a file may be meant for a split; GLUE's archives call validation `dev`."""
     words = (split, split.replace("validation", "dev"))
     return any(re.match(rf"{re.escape(word)}(?![a-z])", name.lower()) for word in words)
 
 
 def _conversion(name: str, target: str) -> str:
-    """How a file of another format becomes Parquet."""
+    """Says how a file of another format becomes Parquet."""
     if name.endswith(f"{PARQUET}.gz"):
         return f"unpack it: gunzip {listed([name])}"
     if name.lower().endswith((PARQUET, ".pq", ".parq")):
@@ -219,7 +219,7 @@ def _conversion(name: str, target: str) -> str:
 
 
 def _entries(folder: Path) -> list[str]:
-    """The names in a folder, sorted; none where there is no folder.
+    """Gives the names in a folder, sorted; none where there is no folder.
 
     Raises:
         SourceError: it may not be read.
@@ -235,7 +235,7 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _kind(path: Path) -> str:
-    """`file`, `folder`, `missing`, or what else a path names.
+    """Says what a path names: `file`, `folder`, `missing`, or something else.
 
     Raises:
         SourceError: that cannot be known: a loop of links, no permission, a name that cannot be.

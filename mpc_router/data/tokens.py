@@ -38,7 +38,7 @@ the order stays nearly that of the shuffle."""
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """A tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped.
+    """Holds a tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped.
 
     What lies outside these places belongs to no example.
     """
@@ -66,11 +66,11 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(N,) tokens of each example."""
+        """Gives the number of tokens of each example, (N,)."""
         return np.diff(self.offsets)
 
     def part(self, start: int, stop: int) -> Tokens:
-        """Examples `start` to `stop` - 1, in the same memory."""
+        """Gives examples `start` to `stop` - 1, in the same memory."""
         return dataclasses.replace(
             self,
             offsets=self.offsets[start : stop + 1],
@@ -81,7 +81,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples, padded to the longest of them."""
+    """Holds some examples, padded to the longest of them."""
 
     input_ids: Tensor
     """(B, T) int64"""
@@ -99,7 +99,7 @@ class Batch:
     """(B,) int64: which examples of the split these are, in 0..N-1."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device; `rows` stays where it is."""
+        """Gives the same batch on a device; `rows` stays where it is."""
         return Batch(
             self.input_ids.to(device),
             self.attention_mask.to(device),
@@ -112,7 +112,7 @@ class Batch:
 def tokenise(
     examples: Examples, tokenizer: Any, *, max_length: int, fingerprint: str, cache: Path
 ) -> Tokens:
-    """The split as token numbers, cached below `cache`/tokens and memory-mapped.
+    """Turns the split into token numbers, cached below `cache`/tokens and memory-mapped.
 
     `fingerprint` stands for the examples' texts and rows (not for the tokenizer, whose serialised
     form is part of the entry's name). Examples longer than `max_length`, or than the tokenizer's
@@ -123,19 +123,19 @@ def tokenise(
         tokenizer, max_length=max_length, fingerprint=fingerprint, split=examples.split, cache=cache
     )
 
-    def make(fresh: Path) -> dict[str, Any]:
-        _write_tokens(fresh, examples, tokenizer, max_length)
+    def make(new_folder: Path) -> dict[str, Any]:
+        _write_tokens(new_folder, examples, tokenizer, max_length)
         pad = getattr(tokenizer, "pad_token_id", None)
         return {"pad": pad or 0, "examples": len(examples.labels), "split": examples.split}
 
-    found = caching.entry(folder, make)
-    return open_tokens(folder, pad=int(found["pad"]))
+    description = caching.entry(folder, make)
+    return open_tokens(folder, pad=int(description["pad"]))
 
 
 def tokens_folder(
     tokenizer: Any, *, max_length: int, fingerprint: str, split: str, cache: Path
 ) -> Path:
-    """Where the tokens of a split are kept."""
+    """Says where the tokens of a split are kept."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for passing in ("truncation", "padding"):  # what the last call asked for
         state.pop(passing, None)
@@ -144,22 +144,22 @@ def tokens_folder(
 
 
 def open_tokens(folder: Path, *, pad: int) -> Tokens:
-    """The tokens in a whole entry of the cache, memory-mapped."""
+    """Gives the tokens in a whole entry of the cache, memory-mapped."""
     names = ("ids", "segments", "offsets", "labels", "example")
     return Tokens(**{name: caching.load(folder, name) for name in names}, pad=pad)
 
 
-def _write_tokens(fresh: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
-    """The arrays of `Tokens`, written as they come."""
+def _write_tokens(new_folder: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
+    """Writes the arrays of `Tokens` as they come."""
     at = 0
     with (
-        caching.Growing(fresh, "ids", np.int32) as ids,
-        caching.Growing(fresh, "segments", np.uint8) as segments,
-        caching.Growing(fresh, "offsets", np.int64) as offsets,
+        caching.Growing(new_folder, "ids", np.int32) as ids,
+        caching.Growing(new_folder, "segments", np.uint8) as segments,
+        caching.Growing(new_folder, "offsets", np.int64) as offsets,
     ):
         offsets.append([0])
         for texts in _chunks(examples.texts):
-            found = tokenizer(
+            encoded = tokenizer(
                 *texts,
                 truncation=True,
                 max_length=max_length,
@@ -167,35 +167,35 @@ def _write_tokens(fresh: Path, examples: Examples, tokenizer: Any, max_length: i
                 return_token_type_ids=True,
                 return_attention_mask=False,
             )
-            rows = found["input_ids"]
+            rows = encoded["input_ids"]
             ends = at + np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
             offsets.append(ends)
             at = int(ends[-1])
             count = at - int(ends[0]) + len(rows[0])
             chain = itertools.chain.from_iterable
             ids.append(np.fromiter(chain(rows), np.int32, count))
-            segments.append(np.fromiter(chain(found["token_type_ids"]), np.uint8, count))
-            del found, rows  # else two chunks are in memory while the next one is made
-    caching.save(fresh, {"labels": np.asarray(examples.labels, np.float64)})
-    caching.save(fresh, {"example": np.asarray(examples.example, np.int64)})
+            segments.append(np.fromiter(chain(encoded["token_type_ids"]), np.uint8, count))
+            del encoded, rows  # else two chunks are in memory while the next one is made
+    caching.save(new_folder, {"labels": np.asarray(examples.labels, np.float64)})
+    caching.save(new_folder, {"example": np.asarray(examples.example, np.int64)})
 
 
 def _chunks(texts: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
-    """Some examples' texts at a time, a list for each text column."""
+    """Gives some examples' texts at a time, a list for each text column."""
     columns = [iter(column) for column in texts]
     while (chunk := [list(itertools.islice(column, CHUNK)) for column in columns])[0]:
         yield chunk
 
 
 def batch_count(examples: int, batch_size: int) -> int:
-    """Batches that `batches` gives for this many examples."""
+    """Counts the batches that `batches` gives for this many examples."""
     return -(-examples // batch_size)
 
 
 def batches(
     tokens: Tokens, batch_size: int, *, generator: torch.Generator | None, multiple: int = 1
 ) -> Iterator[Batch]:
-    """Every example once, in batches of like lengths.
+    """Gives every example once, in batches of like lengths.
 
     With a generator the order is shuffled: examples, then batches; within a window of `WINDOW`
     batches examples are sorted by length. Without, the split comes sorted, longest first. T is
@@ -207,7 +207,7 @@ def batches(
 
 
 def gather(tokens: Tokens, rows: NDArray[np.int64], *, multiple: int = 1) -> Batch:
-    """The batch of exactly these examples, in this order."""
+    """Gives the batch of exactly these examples, in this order."""
     starts = tokens.offsets[rows]
     lengths = tokens.offsets[rows + 1] - starts
     width = -(-int(lengths.max()) // multiple) * multiple
@@ -244,7 +244,7 @@ def _row_groups(
 
 
 class GLUEDataLoader:
-    """Batches of a task's split, as dictionaries that models take.
+    """Gives batches of a task's split, as dictionaries that models take.
 
     Each has `input_ids`, `attention_mask` and `token_type_ids`, (B, T) int64, and `labels`, (B,)
     int64 classes or float32 values. Splits are `train` (without the tenth that is `selection`),

@@ -39,7 +39,7 @@ LFS: Final = b"version https://git-lfs"
 
 
 def check_inputs(config: TrialConfig, places: Places) -> None:
-    """Find everything that can be known to be wrong before a run starts; trains nothing.
+    """Finds everything that can be known to be wrong before a run starts; trains nothing.
 
     Two examples go through every encoder, as they will when all do.
 
@@ -59,7 +59,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
     pairs = experts | stem
     names = sorted({name for name, _ in pairs})
     places.models.check_all(names)
-    found = recipes(config, places.models, trained_on="", memory=memory)
+    pool_recipes = recipes(config, places.models, trained_on="", memory=memory)
     for name in names:
         for path in weight_files(places.models.resolve(name)):
             _check_weights(path)
@@ -79,11 +79,11 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
         _check_words(config, tokenizer, places.models, name)
     texts = [next(iter(column)) for column in train.texts]
     tokens = two_examples(tokenizer, texts, max_length=config.data.max_length, called=called)
-    rehearse(config, found, places.models, tokens, memory=memory)
+    rehearse(config, pool_recipes, places.models, tokens, memory=memory)
 
 
 def check_device(device: str) -> None:
-    """Raise a ConfigError if the device is `cuda` and there is no GPU."""
+    """Raises a ConfigError if the device is `cuda` and there is no GPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but torch sees no GPU; set device=cpu or device=auto")
 
@@ -101,36 +101,36 @@ def _check_cache(cache: Path) -> None:
 
 
 def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None:
-    """A head that will be kept has the task's outputs, in words that can be told apart."""
+    """Refuses a head that will be kept without the task's outputs, in words told apart."""
     task = TASKS[config.data.task]
     if config.model.expert_fine_tuned and comes_with_head(shape, layers):
         head_order(name, shape, task.outputs, task.label_names)
 
 
-def _check_size(found: Resolved, blank: nn.Module) -> None:
-    """A configuration describes no more parameters than its files of weights can hold."""
+def _check_size(model: Resolved, blank: nn.Module) -> None:
+    """Refuses more parameters than the files of weights can hold."""
     parameters = sum(weights.numel() for weights in blank.parameters())
-    held = sum(path.stat().st_size for path in weight_files(found))
-    if found.kind != "sample" and parameters > MOST_A_BYTE * held:
+    held = sum(path.stat().st_size for path in weight_files(model))
+    if model.kind != "sample" and parameters > MOST_A_BYTE * held:
         raise ModelError(
-            f"config.json of {found.name} describes {parameters:,} parameters, its weights are "
+            f"config.json of {model.name} describes {parameters:,} parameters, its weights are "
             f"{held:,} bytes; copy or download both again"
         )
 
 
 def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: str) -> None:
-    """An encoder knows every token and takes as many as an example may have."""
+    """Refuses an encoder that lacks a token, or takes fewer than an example may have."""
     shape: Any = blank.config
     words = 1 + max([len(tokenizer) - 1, *tokenizer.get_vocab().values()])
-    called, known = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
-    if not isinstance(known, int):
+    called, vocabulary = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
+    if not isinstance(vocabulary, int):
         raise ModelError(
             f"{name} (of type {shape.model_type!r}) states no vocab_size in its config.json, so "
             "it reads no text; name a BERT-like encoder"
         )
-    if words > known:
+    if words > vocabulary:
         raise ModelError(
-            f"{name} knows {known} tokens and tokenizer {called} gives {words}; "
+            f"{name} knows {vocabulary} tokens and tokenizer {called} gives {words}; "
             "set tokenizer_model_name to its own"
         )
     chosen, kept = config.data.max_length, tokenizer.model_max_length
@@ -145,7 +145,7 @@ def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: s
 
 
 def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str) -> None:
-    """The words of a model's own tokenizer, where it brings one, have the numbers they are given.
+    """Refuses a model's own tokenizer whose words have other numbers than they are given.
 
     Two vocabularies of one size look alike to the model's shape.
     """
@@ -162,16 +162,16 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
                 f"{theirs[word]} to it and {ours[word]} here; set tokenizer_model_name={name}, or "
                 "pool models of one vocabulary"
             )
-    known = len(ours.keys() & theirs.keys())
-    if known < LEAST_KNOWN * len(ours):
+    shared = len(ours.keys() & theirs.keys())
+    if shared < LEAST_KNOWN * len(ours):
         raise ModelError(
-            f"{name} has another vocabulary than tokenizer {called}: it knows {known} of its "
+            f"{name} has another vocabulary than tokenizer {called}: it knows {shared} of its "
             f"{len(ours)} tokens; set tokenizer_model_name={name}, or pool models of one vocabulary"
         )
 
 
 def _check_weights(path: Path) -> None:
-    """The file's header is sound and its tensors are all there; nothing in it is run."""
+    """Refuses a file whose header is bad or that lacks tensors; nothing in it is run."""
 
     def refusal(reason: str) -> ModelError:
         return ModelError(
@@ -188,12 +188,12 @@ def _check_weights(path: Path) -> None:
             with safe_open(path, framework="pt"):
                 return
         try:
-            whole = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
+            is_zip = zipfile.is_zipfile(path)  # torch's files of old cannot be mapped
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore"
                 )  # of another pickle protocol: what follows says more
-                torch.load(path, map_location="meta", weights_only=True, mmap=whole)
+                torch.load(path, map_location="meta", weights_only=True, mmap=is_zip)
         except UnpicklingError as error:
             raise ModelError(
                 f"{path} is damaged, or holds more than tensors, which is never loaded; "
@@ -202,7 +202,7 @@ def _check_weights(path: Path) -> None:
 
 
 def headless(config: TrialConfig, models: Models) -> list[str]:
-    """The experts that were to come fine-tuned and come without a head for the task."""
+    """Gives the experts that were to come fine-tuned and come without a head for the task."""
     if not config.model.expert_fine_tuned:
         return []
     pairs = zip(config.model.expert_model_names, config.model.expert_layers, strict=True)

@@ -44,7 +44,7 @@ WEIGHTS_FILE: Final = "model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A tokenised split and the fingerprint of its rows."""
+    """Holds a tokenised split and the fingerprint of its rows."""
 
     tokens: Tokens
     fingerprint: str
@@ -52,7 +52,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where encoders are trained and asked: the same for all of a pool."""
+    """Says where encoders are trained and asked: the same for all of a pool."""
 
     task: str
     splits: Mapping[str, Split]
@@ -65,19 +65,19 @@ class Bench:
     progress: Progress
 
     def outputs(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
-        """(N, C) of each split, memory-mapped; `who` is said in the progress's label."""
+        """Gives the outputs (N, C) of each split, memory-mapped; `who` names the progress."""
         return {split: caching.load(at, "outputs") for split, at in self._ask(recipe, who).items()}
 
     def features(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
-        """(N, F) of each split, memory-mapped: the pooled hidden states."""
+        """Gives the pooled hidden states (N, F) of each split, memory-mapped."""
         return {split: caching.load(at, "features") for split, at in self._ask(recipe, who).items()}
 
     def features_file(self, recipe: Recipe, split: str) -> Path:
-        """Where the features of a split lie, once they were asked for."""
+        """Says where the features of a split lie, once they were asked for."""
         return self._place(recipe, self.splits[split]) / "features.npy"
 
     def _ask(self, recipe: Recipe, who: str) -> dict[str, Path]:
-        """The cache's entry of each split, made where it is not there."""
+        """Gives the cache's entry of each split, made where it is not there."""
         places = {name: self._place(recipe, split) for name, split in self.splits.items()}
         missing = [name for name, place in places.items() if caching.description(place) is None]
         if not missing:
@@ -86,7 +86,7 @@ class Bench:
         total = sum(batch_count(len(self.splits[name].tokens), BATCH) for name in missing)
         self.progress.start(f"{who}: outputs", total)
         for name in missing:
-            caching.entry(places[name], lambda fresh, name=name: self._run(expert, fresh, name))  # type: ignore[misc]
+            caching.entry(places[name], lambda folder, name=name: self._run(expert, folder, name))  # type: ignore[misc]
         self.progress.finish()
         return places
 
@@ -94,33 +94,33 @@ class Bench:
         name = caching.digest(VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
         return self.cache / "passes" / name
 
-    def _run(self, expert: BertExpert, fresh: Path, name: str) -> dict[str, Any]:
-        """What the expert says of a split, written to the entry in the making as it comes."""
+    def _run(self, expert: BertExpert, new_folder: Path, name: str) -> dict[str, Any]:
+        """Writes what the expert says of a split to the entry in the making, as it comes."""
         tokens = self.splits[name].tokens
-        outputs = caching.blank(fresh, "outputs", (len(tokens), expert.num_labels), np.float32)
-        features = caching.blank(fresh, "features", (len(tokens), expert.width), np.float32)
+        outputs = caching.blank(new_folder, "outputs", (len(tokens), expert.num_labels), np.float32)
+        features = caching.blank(new_folder, "features", (len(tokens), expert.width), np.float32)
         for start in range(0, len(tokens), WINDOW):
             place = slice(start, start + WINDOW)
-            found = predict(
+            arrays = predict(
                 expert,
                 tokens.part(start, start + WINDOW),
                 batch_size=BATCH,
                 device=self.device,
                 progress=self.progress.advance,
             )
-            if not all(np.isfinite(each).all() for each in found):
+            if not all(np.isfinite(values).all() for values in arrays):
                 raise ModelError(
                     f"expert {expert.name} gives NaN or infinite numbers on {name}; its weights "
                     "are damaged, or its training diverged: lower expert_learning_rate"
                 )
-            outputs[place], features[place] = found
+            outputs[place], features[place] = arrays
         for array in (outputs, features):
             array.flush()
         return {"split": name, "expert": expert.name}
 
 
 def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
-    """The recipe's expert with its trained weights, from the cache or trained now and kept there.
+    """Gives the recipe's expert with its trained weights, from the cache or trained now.
 
     An expert that comes with its head, where heads are kept, is as it comes; if the head does not
     name its labels, their order is found on train.
@@ -135,7 +135,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
     folder = bench.cache / "experts" / recipe.key
     caching.entry(
         folder,
-        lambda fresh: _train(expert, recipe, bench, task, fresh, who),
+        lambda new_folder: _train(expert, recipe, bench, task, new_folder, who),
         waiting=shown(bench.progress, f"{who}: waiting for another process that trains it"),
     )
     expert.load_state_dict(load_file(folder / WEIGHTS_FILE))
@@ -143,7 +143,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
 
 
 def found_order(recipe: Recipe, bench: Bench, who: str) -> tuple[int, ...] | None:
-    """The output for each class of a head that does not name its labels; None of any other."""
+    """Gives the output for each class where a head does not name its labels; else None."""
     task = TASKS[bench.task]
     if not recipe.keep_head or recipe.epochs or task.regression or _named(recipe, bench):
         return None
@@ -153,7 +153,7 @@ def found_order(recipe: Recipe, bench: Bench, who: str) -> tuple[int, ...] | Non
 def head_note(
     recipe: Recipe, bench: Bench, who: str, outputs: NDArray[np.float32] | None = None
 ) -> str | None:
-    """What a reader must know of an expert that comes with its head: its labels, their order.
+    """Gives what a reader must know of an expert that comes with its head: its labels, their order.
 
     `outputs` are the expert's of train, where they are known; else it is asked about some rows.
     """
@@ -173,7 +173,7 @@ def _named(recipe: Recipe, bench: Bench) -> bool:
 
 
 def _start(recipe: Recipe, bench: Bench) -> BertExpert:
-    """The recipe's expert before it is trained."""
+    """Gives the recipe's expert before it is trained."""
     task = TASKS[bench.task]
     return BertExpert(
         recipe.name,
@@ -190,7 +190,7 @@ def _start(recipe: Recipe, bench: Bench) -> BertExpert:
 def _judged(
     recipe: Recipe, bench: Bench, who: str, expert: Callable[[], BertExpert]
 ) -> label_order.Judgement:
-    """How the expert's outputs, as they come, fit the labels of train."""
+    """Says how the expert's outputs, as they come, fit the labels of train."""
     train = bench.splits["train"]
     name = caching.digest(
         label_order.VERSION,
@@ -205,7 +205,7 @@ def _judged(
 
 
 def _train(
-    expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, fresh: Path, who: str
+    expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, new_folder: Path, who: str
 ) -> dict[str, Any]:
     tokens = bench.splits["train"].tokens
     bench.progress.start(
@@ -228,6 +228,6 @@ def _train(
     bench.progress.finish()
     save_file(
         {name: value.contiguous() for name, value in expert.state_dict().items()},
-        fresh / WEIGHTS_FILE,
+        new_folder / WEIGHTS_FILE,
     )
     return {"name": recipe.name, "layers": recipe.layers, "task": task.name}

@@ -34,7 +34,7 @@ than it saves, and far more where another process wants the cores (seen: 9 s aga
 
 
 class DivergedError(ModelError):
-    """An expert's loss became NaN or infinite while it was fine-tuned."""
+    """Says that an expert's loss became NaN or infinite while it was fine-tuned."""
 
     def __init__(self, expert: str, step: int, learning_rate: float) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ def fine_tune(
     warmup: float = 0.1,
     progress: Advance | None = None,
 ) -> None:
-    """Train the expert in place: AdamW, linear warm-up and decay, gradients clipped.
+    """Trains the expert in place: AdamW, linear warm-up and decay, gradients clipped.
 
     Cross-entropy, or mean squared error for a regression (a fresh head's bias then starts at the
     labels' mean). Weight decay leaves vectors (biases, norms) alone. `seed` decides order and
@@ -101,7 +101,7 @@ def fine_tune(
 
 
 def schedule(step: int, steps: int, warmup: float, decay: str = "linear") -> float:
-    """Share of the learning rate in step 1..steps: up linearly to 1, then down linearly to 0.
+    """Gives the rate's share in step 1..steps: up linearly to 1, then down linearly to 0.
 
     The last step still moves: the rate would be 0 in step `steps` + 1. A `constant` one stays at 1.
     """
@@ -122,7 +122,7 @@ def predict(
     precision: str = "float32",
     progress: Advance | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Outputs (N, C) and pooled features (N, F) of an expert over a split, in the split's order.
+    """Gives an expert's outputs (N, C) and pooled features (N, F), in the split's order.
 
     In evaluation mode. Float32 unless `bfloat16` is asked for by name (`auto` is float32 too):
     these outputs are quoted, and bfloat16 turns near-ties (1 of MRPC's 408 predictions, logits
@@ -150,7 +150,7 @@ def predict(
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here.
+    """Gives the device that `auto`, `cpu` or `cuda` means here.
 
     Raises:
         ModelError: cuda without a GPU.
@@ -163,7 +163,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware."""
+    """Says whether the processor multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if hasattr(torch.cpu, "get_capabilities"):
@@ -174,7 +174,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Autocast to bfloat16 where `precision` says so: `auto` does where the processor has it."""
+    """Casts to bfloat16 where `precision` says so: `auto` does where the processor has it."""
     on = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
 
@@ -190,8 +190,8 @@ def _optimizer(expert: nn.Module, learning_rate: float, weight_decay: float) -> 
 
 @contextlib.contextmanager
 def threads_for(width: int) -> Iterator[None]:
-    """One thread for an encoder of `width` features if it is small, else at most the cores that
-    this process may use; as before on leaving."""
+    """Gives one thread for an encoder of `width` features if it is small, else at most the cores
+    that this process may use; as before on leaving."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if width <= SMALL_WIDTH else min(before, cores()))
     try:
@@ -202,7 +202,7 @@ def threads_for(width: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Global random state set by `seed` (dropout draws from it), put back on leaving."""
+    """Sets the global random state, which dropout draws from; restores it on leaving."""
     cards = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cards):
         torch.default_generator.manual_seed(seed)

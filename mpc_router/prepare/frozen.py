@@ -53,7 +53,7 @@ LEAST_DEVIATION: Final = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Everything that trials with frozen experts train on."""
+    """Holds everything that trials with frozen experts train on."""
 
     task: Task
     splits: dict[str, SplitOutputs]
@@ -95,7 +95,7 @@ class Prepared:
 
 
 def prepare(config: TrialConfig, places: Places, progress: Progress | None = None) -> Prepared:
-    """Everything a configuration's trials train on: made once, then only opened.
+    """Gives everything a configuration's trials train on: made once, then only opened.
 
     Reads and cuts the data, tokenises it, fine-tunes each expert alone (unless it comes tuned) and
     asks experts and stem about every example. Safe for several processes at once. What was made
@@ -110,30 +110,30 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
     hears = progress or Silence()
     files = read(config, places.source)
     prints = split_fingerprints(config, files)
-    found = recipes(
+    pool_recipes = recipes(
         config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
     )
     name = caching.digest(
         VERSION,
         prints,
-        found.experts_id,
-        [found.stem.key, found.stem_is_expert],
-        found.tokenizer,
+        pool_recipes.experts_id,
+        [pool_recipes.stem.key, pool_recipes.stem_is_expert],
+        pool_recipes.tokenizer,
         places.source.kind == "sample",
-        [recipe.stand_in for recipe in (*found.experts, found.stem)],
-        [recipe.name for recipe in (*found.experts, found.stem)],
+        [recipe.stand_in for recipe in (*pool_recipes.experts, pool_recipes.stem)],
+        [recipe.name for recipe in (*pool_recipes.experts, pool_recipes.stem)],
         *_priced_by(config),
     )
     folder = places.cache / "outputs" / name
 
-    def make(fresh: Path) -> dict[str, Any]:
+    def make(new_folder: Path) -> dict[str, Any]:
         splits = cut(config, files)
-        bench = _bench(config, places, splits, prints, found, hears)
-        _write(fresh, bench, found)
-        described = _describe(config, places, splits, prints, found)
-        for info, (recipe, who) in zip(described["experts"], _called(found), strict=True):
+        bench = _bench(config, places, splits, prints, pool_recipes, hears)
+        _write(new_folder, bench, pool_recipes)
+        described = _describe(config, places, splits, prints, pool_recipes)
+        for info, (recipe, who) in zip(described["experts"], _called(pool_recipes), strict=True):
             info["label_order"] = found_order(recipe, bench, who)
-        described["notes"] += _head_notes(bench, found)
+        described["notes"] += _head_notes(bench, pool_recipes)
         costs = _counted(config, bench)
         described["notes"] += costs.notes
         return described | {"vectors": to_json(config.vectors() | costs.vectors)}
@@ -144,44 +144,44 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """What `prepare` left in its folder: memory-maps, loads no model.
+    """Gives what `prepare` left in its folder: memory-maps, loads no model.
 
     Raises:
         FileNotFoundError: nothing whole lies there; `prepare` makes it anew.
     """
-    found = caching.description(folder)
-    if found is None:
+    description = caching.description(folder)
+    if description is None:
         raise FileNotFoundError(f"{folder} holds no whole outputs of experts; prepare them again")
-    return _opened(folder, found)
+    return _opened(folder, description)
 
 
-def _opened(folder: Path, found: dict[str, Any]) -> Prepared:
+def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
     splits = {
         split: SplitOutputs(
             split=split, **{name: caching.load(folder, f"{split}.{name}") for name in ARRAYS}
         )
-        for split in found["splits"]
+        for split in description["splits"]
     }
     return Prepared(
-        task=TASKS[found["task"]],
+        task=TASKS[description["task"]],
         splits=splits,
         feature_mean=caching.load(folder, "feature_mean"),
         feature_deviation=caching.load(folder, "feature_deviation"),
-        data_fingerprint=found["data_fingerprint"],
-        experts_id=found["experts_id"],
-        experts=tuple(ExpertInfo(**expert) for expert in found["experts"]),
-        stem=StemInfo(**found["stem"]),
-        notes=tuple(found["notes"]),
-        synthetic=found["synthetic"],
-        split_notes={split: each["note"] for split, each in found["splits"].items()},
-        split_origin={split: each["origin"] for split, each in found["splits"].items()},
-        vectors=from_json(found["vectors"]),
+        data_fingerprint=description["data_fingerprint"],
+        experts_id=description["experts_id"],
+        experts=tuple(ExpertInfo(**expert) for expert in description["experts"]),
+        stem=StemInfo(**description["stem"]),
+        notes=tuple(description["notes"]),
+        synthetic=description["synthetic"],
+        split_notes={split: facts["note"] for split, facts in description["splits"].items()},
+        split_origin={split: facts["origin"] for split, facts in description["splits"].items()},
+        vectors=from_json(description["vectors"]),
         folder=folder,
     )
 
 
 def _priced_by(config: TrialConfig) -> list[Any]:
-    """What decides the cost vectors and is in no recipe; not what a trial's key is made of."""
+    """Gives what decides the cost vectors and is in no recipe; no part of a trial's key."""
     shared = config.model.shared_stem and config.training.experts == "joint"
     return [to_json(config.vectors()), config.model.router_hidden_size, shared]
 
@@ -198,7 +198,7 @@ def _bench(
     places: Places,
     splits: dict[str, Examples],
     prints: dict[str, str],
-    found: Recipes,
+    pool_recipes: Recipes,
     progress: Progress,
 ) -> Bench:
     tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
@@ -217,22 +217,25 @@ def _bench(
         splits=tokenised,
         models=places.models,
         cache=places.cache,
-        tokenizer=found.tokenizer,
+        tokenizer=pool_recipes.tokenizer,
         device=config.training.device,
         progress=progress,
     )
 
 
-def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
-    """All arrays of `Prepared` into a folder."""
-    count = len(found.experts)
-    parts = [bench.outputs(recipe, who) for recipe, who in _called(found)]
-    features = bench.features(found.stem, f"stem: {found.stem.label}")
+def _write(new_folder: Path, bench: Bench, pool_recipes: Recipes) -> None:
+    """Writes all arrays of `Prepared` into a folder."""
+    count = len(pool_recipes.experts)
+    parts = [bench.outputs(recipe, who) for recipe, who in _called(pool_recipes)]
+    features = bench.features(pool_recipes.stem, f"stem: {pool_recipes.stem.label}")
     for name, split in bench.splits.items():
-        caching.share(bench.features_file(found.stem, name), fresh, f"{name}.features")
+        caching.share(bench.features_file(pool_recipes.stem, name), new_folder, f"{name}.features")
         outputs = [part[name] for part in parts]
         kept = caching.blank(
-            fresh, f"{name}.outputs", (len(split.tokens), count, outputs[0].shape[1]), np.float32
+            new_folder,
+            f"{name}.outputs",
+            (len(split.tokens), count, outputs[0].shape[1]),
+            np.float32,
         )
         for number, output in enumerate(outputs):
             kept[:, number] = output
@@ -240,27 +243,29 @@ def _write(fresh: Path, bench: Bench, found: Recipes) -> None:
         labels, example = split.tokens.labels, split.tokens.example
         lengths: NDArray[Any] = split.tokens.lengths
         arrays = {"labels": labels, "example": example, "tokens": lengths}
-        caching.save(fresh, {f"{name}.{kind}": array for kind, array in arrays.items()})
+        caching.save(new_folder, {f"{name}.{kind}": array for kind, array in arrays.items()})
     mean, deviation = moments(features["train"])
     deviation[deviation < LEAST_DEVIATION] = 1.0
     found_moments = {"feature_mean": mean, "feature_deviation": deviation}
-    caching.save(fresh, {name: value.astype(np.float32) for name, value in found_moments.items()})
+    caching.save(
+        new_folder, {name: value.astype(np.float32) for name, value in found_moments.items()}
+    )
 
 
-def _called(found: Recipes) -> list[tuple[Recipe, str]]:
-    """The experts' recipes, and what the progress calls each."""
-    count = len(found.experts)
+def _called(pool_recipes: Recipes) -> list[tuple[Recipe, str]]:
+    """Gives the experts' recipes, and what the progress calls each."""
+    count = len(pool_recipes.experts)
     return [
         (recipe, f"expert {number} of {count}: {recipe.label}")
-        for number, recipe in enumerate(found.experts, 1)
+        for number, recipe in enumerate(pool_recipes.experts, 1)
     ]
 
 
-def _head_notes(bench: Bench, found: Recipes) -> list[str]:
-    """What is to be said of the labels of experts that come with their heads."""
+def _head_notes(bench: Bench, pool_recipes: Recipes) -> list[str]:
+    """Gives what is to be said of the labels of experts that come with their heads."""
     notes = [
         head_note(recipe, bench, who, bench.outputs(recipe, who)["train"])
-        for recipe, who in _called(found)
+        for recipe, who in _called(pool_recipes)
         if recipe.keep_head
     ]
     return list(dict.fromkeys(note for note in notes if note))
@@ -269,7 +274,7 @@ def _head_notes(bench: Bench, found: Recipes) -> list[str]:
 def moments(
     features: NDArray[np.float32], rows: int = WINDOW
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation (F,) of features (N, F), of which so many rows are read at a time."""
+    """Gives mean and deviation (F,) of features (N, F), read so many rows at a time."""
     count = len(features)
     parts = [features[start : start + rows] for start in range(0, count, rows)]
     mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / count
@@ -282,7 +287,7 @@ def _describe(
     places: Places,
     splits: dict[str, Examples],
     prints: dict[str, str],
-    found: Recipes,
+    pool_recipes: Recipes,
 ) -> dict[str, Any]:
     notes = split_notes(config, splits)
     return {
@@ -292,19 +297,22 @@ def _describe(
             for name, examples in splits.items()
         },
         "data_fingerprint": caching.digest(prints),
-        "experts_id": found.experts_id,
+        "experts_id": pool_recipes.experts_id,
         "experts": [
             asdict(
                 ExpertInfo(
-                    name=each.name, layers=each.layers, stand_in=each.stand_in, hash=each.key
+                    name=recipe.name,
+                    layers=recipe.layers,
+                    stand_in=recipe.stand_in,
+                    hash=recipe.key,
                 )
             )
-            for each in found.experts
+            for recipe in pool_recipes.experts
         ],
         "stem": {
-            "name": found.stem.name,
-            "stand_in": found.stem.stand_in,
-            "hash": found.stem.key,
+            "name": pool_recipes.stem.name,
+            "stand_in": pool_recipes.stem.stand_in,
+            "hash": pool_recipes.stem.key,
         },
         "notes": notes_of(config, headless=headless(config, places.models)),
         "synthetic": places.source.kind == "sample",

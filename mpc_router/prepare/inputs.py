@@ -17,7 +17,7 @@ from mpc_router.tasks import TASKS
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where data and models come from, and where what is made of them is kept."""
+    """Says where data and models come from, and where what is made of them is kept."""
 
     source: Source
     models: Models
@@ -26,7 +26,7 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOutputs:
-    """A split as a router in training sees it. Arrays are memory-mapped and read-only."""
+    """Holds a split as a router in training sees it; its arrays are memory-mapped and read-only."""
 
     split: str
 
@@ -51,7 +51,7 @@ class SplitOutputs:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertInfo:
-    """One expert of the pool."""
+    """Holds one expert of the pool."""
 
     name: str
     layers: int
@@ -74,7 +74,7 @@ class ExpertInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class StemInfo:
-    """The encoder that the router looks through."""
+    """Holds the encoder that the router looks through."""
 
     name: str
     stand_in: str | None
@@ -82,7 +82,7 @@ class StemInfo:
 
 
 def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
-    """Sentences about experts that no field of `Prepared` says.
+    """Gives sentences about experts that no field of `Prepared` says.
 
     `headless` names the experts that were to come fine-tuned and came without a head.
     """
@@ -102,7 +102,7 @@ def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
 
 
 def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str, str | None]:
-    """What is particular about each split; None where nothing is."""
+    """Gives what is particular about each split; None where nothing is."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     notes: dict[str, list[str]] = {split: [] for split in splits}
     notes["train"].append("experts were trained on these rows and look better here than on others")
@@ -117,4 +117,4 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
         limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)
         if limit and limit == len(splits[split]):
             notes[split].append(f"limited to {limit} rows, chosen by a hash of the row")
-    return {split: "; ".join(each) or None for split, each in notes.items()}
+    return {split: "; ".join(sentences) or None for split, sentences in notes.items()}

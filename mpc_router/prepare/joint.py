@@ -41,7 +41,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SplitTokens:
-    """A split as encoders in training see it. Memory-mapped and read-only."""
+    """Holds a split as encoders in training see it; memory-mapped and read-only."""
 
     split: str
     content: Tokens
@@ -49,17 +49,17 @@ class SplitTokens:
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """(N,) class number or value."""
+        """Gives the class number or value of each example, (N,)."""
         return self.content.labels
 
     @property
     def example(self) -> NDArray[np.int64]:
-        """(N,) row number in the source file."""
+        """Gives each example's row number in the source file, (N,)."""
         return self.content.example
 
     @property
     def tokens(self) -> NDArray[np.int64]:
-        """(N,) length of each example."""
+        """Gives the number of tokens of each example, (N,)."""
         return self.content.lengths
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class SplitTokens:
 
 @dataclass(frozen=True, kw_only=True)
 class JointInputs:
-    """Everything that a trial with joint experts trains on."""
+    """Holds everything that a trial with joint experts trains on."""
 
     task: Task
     splits: dict[str, SplitTokens]
@@ -105,7 +105,7 @@ class JointInputs:
         return caching.digest(self.experts_id, self.stem.hash)
 
     def bench(self, device: str, progress: Progress | None = None) -> Bench:
-        """Where the experts' starting weights are found."""
+        """Says where the experts' starting weights are found."""
         return Bench(
             task=self.task.name,
             splits={
@@ -121,7 +121,7 @@ class JointInputs:
 
 
 def starts_fine_tuned(config: TrialConfig) -> bool:
-    """Whether each expert is fine-tuned alone before.
+    """Says whether each expert is fine-tuned alone before.
 
     A supervised router is made for the outputs of such experts, so it begins beside them.
     """
@@ -130,7 +130,7 @@ def starts_fine_tuned(config: TrialConfig) -> bool:
 
 
 def check_joint(config: TrialConfig, places: Places) -> None:
-    """Find everything that can be known to be wrong before joint training; trains nothing.
+    """Finds everything that can be known to be wrong before joint training; trains nothing.
 
     Raises:
         SourceError, ModelError, ConfigError: as `checks.check_inputs`; and a stem that cannot be
@@ -157,7 +157,7 @@ def _check_stem(config: TrialConfig, models: Models) -> None:
 def prepare_joint(
     config: TrialConfig, places: Places, progress: Progress | None = None
 ) -> JointInputs:
-    """Everything that trials of a configuration with joint experts start from.
+    """Gives everything that trials of a configuration with joint experts start from.
 
     Reads, cuts and tokenises the data; experts that start fine-tuned are fine-tuned unless they
     were before. With a supervised router the frozen experts' outputs are prepared too. Safe for
@@ -176,15 +176,15 @@ def prepare_joint(
         frozen = prepare(_frozen(config), places, progress)
     files = read(config, places.source)
     prints = split_fingerprints(config, files)
-    found = recipes(
+    pool_recipes = recipes(
         config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
     )
-    begin = _beginnings(config, found)
+    begin = _beginnings(config, pool_recipes)
     name = caching.digest(
         VERSION,
         prints,
-        [asdict(recipe) for recipe in (*begin, found.stem)],
-        found.tokenizer,
+        [asdict(recipe) for recipe in (*begin, pool_recipes.stem)],
+        pool_recipes.tokenizer,
         [config.model.shared_stem, config.model.router_hidden_size],
         to_json(config.vectors()),
         places.source.kind == "sample",
@@ -196,9 +196,9 @@ def prepare_joint(
     def make(_: Path) -> dict[str, Any]:
         splits = cut(config, files)
         kept = _tokenised(config, places, splits, prints, hears)
-        described = _describe(config, places, splits, prints, found, begin)
+        described = _describe(config, places, splits, prints, pool_recipes, begin)
         described["splits"] = {
-            split: each | kept[split] for split, each in described["splits"].items()
+            split: facts | kept[split] for split, facts in described["splits"].items()
         }
         costs = _counted(config, places, kept)
         described["notes"] += costs.notes
@@ -209,7 +209,7 @@ def prepare_joint(
 
     waiting = shown(hears, "waiting for another process that prepares the same")
     found_entry = caching.entry(folder, make, waiting=waiting)
-    if not all(_is_whole(places.cache, each) for each in found_entry["splits"].values()):
+    if not all(_is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
         _tokenised(config, places, cut(config, files), prints, hears)
     return _opened(folder, found_entry)
 
@@ -234,24 +234,24 @@ def _make_ready(
 
 
 def open_joint(folder: Path) -> JointInputs:
-    """What `prepare_joint` left in its folder: memory-maps, loads no model.
+    """Gives what `prepare_joint` left in its folder: memory-maps, loads no model.
 
     Raises:
         FileNotFoundError: nothing whole lies there; `prepare_joint` makes it anew.
     """
-    found = caching.description(folder)
-    if found is None:
+    description = caching.description(folder)
+    if description is None:
         raise FileNotFoundError(f"{folder} holds no whole inputs; prepare them again")
-    return _opened(folder, found)
+    return _opened(folder, description)
 
 
 def _absolute(models: Models) -> Path | None:
-    """`--models`: the inputs are opened in processes of other working folders too."""
+    """Makes `--models` absolute, for processes of other working folders open the inputs."""
     return models.folder.absolute() if models.folder else None
 
 
 def _frozen(config: TrialConfig) -> TrialConfig:
-    """The configuration of the supervised router before all trains."""
+    """Gives the configuration of the supervised router before all trains."""
     training = dataclasses.replace(
         config.training, experts="frozen", epochs=config.training.router_epochs
     )
@@ -259,10 +259,10 @@ def _frozen(config: TrialConfig) -> TrialConfig:
     return dataclasses.replace(config, training=training, model=model)
 
 
-def _beginnings(config: TrialConfig, found: Recipes) -> tuple[Recipe, ...]:
-    """What each expert is before joint training: trained, or as its checkpoint comes."""
+def _beginnings(config: TrialConfig, pool_recipes: Recipes) -> tuple[Recipe, ...]:
+    """Gives what each expert is before joint training: trained, or as its checkpoint comes."""
     if starts_fine_tuned(config):
-        return found.experts
+        return pool_recipes.experts
     return tuple(
         dataclasses.replace(
             recipe,
@@ -276,7 +276,7 @@ def _beginnings(config: TrialConfig, found: Recipes) -> tuple[Recipe, ...]:
         )
         if recipe.epochs
         else recipe
-        for recipe in found.experts
+        for recipe in pool_recipes.experts
     )
 
 
@@ -287,7 +287,7 @@ def _tokenised(
     prints: dict[str, str],
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
-    """Where each split's tokens lie in the cache."""
+    """Says where each split's tokens lie in the cache."""
     tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
     length = min(config.data.max_length, tokenizer.model_max_length)
     progress.start("tokens", len(splits))
@@ -315,7 +315,7 @@ def _tokenised(
 
 
 def _counted(config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]]) -> Counted:
-    """The cost vectors that are counted from its models."""
+    """Gives the cost vectors that are counted from its models."""
     from mpc_router.pricing.counts import counted
 
     return counted(config, places.models, tokens=kept["train"]["mean_tokens"])
@@ -326,15 +326,19 @@ def _describe(
     places: Places,
     splits: dict[str, Examples],
     prints: dict[str, str],
-    found: Recipes,
+    pool_recipes: Recipes,
     begin: tuple[Recipe, ...],
 ) -> dict[str, Any]:
     notes = split_notes(config, splits)
     infos = [
-        ExpertInfo(name=each.name, layers=each.layers, stand_in=each.stand_in, hash=each.key)
-        for each in begin
+        ExpertInfo(
+            name=member.name, layers=member.layers, stand_in=member.stand_in, hash=member.key
+        )
+        for member in begin
     ]
-    stem = StemInfo(name=found.stem.name, stand_in=found.stem.stand_in, hash=found.stem.key)
+    stem = StemInfo(
+        name=pool_recipes.stem.name, stand_in=pool_recipes.stem.stand_in, hash=pool_recipes.stem.key
+    )
     return {
         "task": config.data.task,
         "splits": {
@@ -346,42 +350,42 @@ def _describe(
         "experts": [asdict(info) for info in infos],
         "stem": asdict(stem),
         "expert_recipes": [asdict(recipe) for recipe in begin],
-        "stem_recipe": asdict(found.stem),
-        "tokenizer": found.tokenizer,
+        "stem_recipe": asdict(pool_recipes.stem),
+        "tokenizer": pool_recipes.tokenizer,
         "models": str(_absolute(places.models)) if places.models.folder else None,
         "notes": notes_of(config, headless=headless(config, places.models)),
         "synthetic": places.source.kind == "sample",
     }
 
 
-def _opened(folder: Path, found: dict[str, Any]) -> JointInputs:
+def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
     cache = folder.parent.parent
     splits = {}
-    for split, each in found["splits"].items():
-        at = cache / each["tokens"]
-        if not _is_whole(cache, each):
+    for split, facts in description["splits"].items():
+        at = cache / facts["tokens"]
+        if not _is_whole(cache, facts):
             raise FileNotFoundError(f"{at} holds no whole tokens; prepare them again")
         splits[split] = SplitTokens(
             split=split,
-            content=open_tokens(at, pad=int(each["pad"])),
-            fingerprint=each["fingerprint"],
+            content=open_tokens(at, pad=int(facts["pad"])),
+            fingerprint=facts["fingerprint"],
         )
     return JointInputs(
-        task=TASKS[found["task"]],
+        task=TASKS[description["task"]],
         splits=splits,
-        data_fingerprint=found["data_fingerprint"],
-        experts_id=found["experts_id"],
-        experts=tuple(ExpertInfo(**expert) for expert in found["experts"]),
-        stem=StemInfo(**found["stem"]),
-        notes=tuple(found["notes"]),
-        synthetic=found["synthetic"],
-        split_notes={split: each["note"] for split, each in found["splits"].items()},
-        split_origin={split: each["origin"] for split, each in found["splits"].items()},
-        vectors=from_json(found["vectors"]),
-        expert_recipes=tuple(Recipe(**recipe) for recipe in found["expert_recipes"]),
-        stem_recipe=Recipe(**found["stem_recipe"]),
-        tokenizer=found["tokenizer"],
-        models=Models(Path(found["models"]) if found["models"] else None),
-        frozen=open_prepared(Path(found["frozen"])) if found["frozen"] else None,
+        data_fingerprint=description["data_fingerprint"],
+        experts_id=description["experts_id"],
+        experts=tuple(ExpertInfo(**expert) for expert in description["experts"]),
+        stem=StemInfo(**description["stem"]),
+        notes=tuple(description["notes"]),
+        synthetic=description["synthetic"],
+        split_notes={split: facts["note"] for split, facts in description["splits"].items()},
+        split_origin={split: facts["origin"] for split, facts in description["splits"].items()},
+        vectors=from_json(description["vectors"]),
+        expert_recipes=tuple(Recipe(**recipe) for recipe in description["expert_recipes"]),
+        stem_recipe=Recipe(**description["stem_recipe"]),
+        tokenizer=description["tokenizer"],
+        models=Models(Path(description["models"]) if description["models"] else None),
+        frozen=open_prepared(Path(description["frozen"])) if description["frozen"] else None,
         folder=folder,
     )

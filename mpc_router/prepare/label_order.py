@@ -39,7 +39,7 @@ BATCH: Final = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """How an expert's outputs fit the labels of some rows."""
+    """Says how an expert's outputs fit the labels of some rows."""
 
     rows: int
     order: tuple[int, ...]
@@ -60,7 +60,7 @@ class Judgement:
 
     @property
     def above_chance(self) -> bool:
-        """Whether always saying the most frequent class would hardly do as well."""
+        """Says whether always saying the most frequent class would hardly do as well."""
         from scipy.stats import binom  # half a second to import
 
         right = round(self.accuracy * self.rows)
@@ -70,37 +70,40 @@ class Judgement:
 
     @property
     def taken(self) -> tuple[int, ...]:
-        """The order that is taken: its own where none beats chance."""
+        """Gives the order that is taken: its own where none beats chance."""
         return self.order if self.above_chance else tuple(range(len(self.order)))
 
 
 def judge(outputs: NDArray[Any], labels: NDArray[np.float64]) -> Judgement:
-    """The best order of an expert's outputs (N, C) for labels (N,), and how good it is."""
+    """Gives the best order of an expert's outputs (N, C) for labels (N,), and how good it is."""
     classes = outputs.shape[1]
-    said = np.asarray(outputs).argmax(axis=1)
+    answers = np.asarray(outputs).argmax(axis=1)
     counts = np.zeros((classes, classes))
-    np.add.at(counts, (said, labels.astype(np.int64)), 1)
-    own = tuple(range(classes))
+    np.add.at(counts, (answers, labels.astype(np.int64)), 1)
+    as_named = tuple(range(classes))
     # a class is said by output order[c]; ties leave their own order, which comes first
-    order = max(itertools.permutations(own), key=lambda each: counts[list(each), own].sum())
+    order = max(
+        itertools.permutations(as_named),
+        key=lambda candidate: counts[list(candidate), as_named].sum(),
+    )
     return Judgement(
         rows=len(labels),
         order=order,
-        accuracy=float(counts[list(order), own].sum() / len(labels)),
+        accuracy=float(counts[list(order), as_named].sum() / len(labels)),
         own=float(np.trace(counts) / len(labels)),
         majority=float(counts.sum(axis=0).max() / len(labels)),
     )
 
 
 def some_rows(count: int) -> NDArray[np.int64]:
-    """At most `ROWS` of so many rows, spread evenly."""
+    """Gives at most `ROWS` of so many rows, spread evenly."""
     return np.unique(np.linspace(0, count - 1, min(ROWS, count)).astype(np.int64))
 
 
 def judged(
     folder: Path, expert: Callable[[], BertExpert], tokens: Tokens, *, device: str
 ) -> Judgement:
-    """What an expert, as it comes, makes of some rows of train.
+    """Gives what an expert, as it comes, makes of some rows of train.
 
     Kept in the cache at `folder`; the expert is loaded only where nothing is kept.
     """
@@ -112,7 +115,7 @@ def judged(
 
 
 def note(name: str, judgement: Judgement, label_names: Sequence[str], *, named: bool) -> str | None:
-    """What a reader must know of an expert's labels; None if nothing.
+    """Gives what a reader must know of an expert's labels; None if nothing.
 
     `named`: the head names its labels, and the judgement is of outputs put in order by the words.
     """
@@ -145,11 +148,11 @@ def _ask(expert: BertExpert, tokens: Tokens, device: str) -> Judgement:
     rows = some_rows(len(tokens))
     place = resolve_device(device)
     expert.to(place).eval()
-    found = []
+    outputs = []
     with torch.inference_mode(), threads_for(expert.width):
         for start in range(0, len(rows), BATCH):
             batch = gather(tokens, rows[start : start + BATCH]).to(place)
             output = expert(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-            found.append(output.float().cpu().numpy())
+            outputs.append(output.float().cpu().numpy())
     expert.cpu()
-    return judge(np.concatenate(found), np.asarray(tokens.labels[rows]))
+    return judge(np.concatenate(outputs), np.asarray(tokens.labels[rows]))

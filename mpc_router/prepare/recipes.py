@@ -46,7 +46,7 @@ TOKENIZER_PARTS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One encoder with its head: where it starts and how it is trained."""
+    """Holds how one encoder with its head comes about: where it starts, how it is trained."""
 
     name: str
     layers: int
@@ -79,19 +79,19 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        """Hex digits of everything but words for people."""
+        """Gives hex digits of everything but words for people."""
         return digest("recipe", VERSION, {**asdict(self), "name": "", "stand_in": ""})
 
     @property
     def label(self) -> str:
-        """What people read: the model and its depth."""
+        """Gives what people read: the model and its depth."""
         short = self.name.rpartition("/")[2]
         return f"{short}, {self.layers} layers" if self.layers else short
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """The pool's experts, cheapest first, and the stem."""
+    """Holds the pool's experts, cheapest first, and the stem."""
 
     experts: tuple[Recipe, ...]
     stem: Recipe
@@ -109,7 +109,7 @@ class Recipes:
 def recipes(
     config: TrialConfig, models: Models, *, trained_on: str, memory: Path | None = None
 ) -> Recipes:
-    """The recipes of a configuration; `trained_on` is the fingerprint of train.
+    """Gives the recipes of a configuration; `trained_on` is the fingerprint of train.
 
     `memory` is a folder that remembers hashes of large files by their size and time.
 
@@ -120,16 +120,16 @@ def recipes(
     tokenizer = digest(_tokenizer_hash(model.tokenizer_model_name, models), config.data.max_length)
 
     def start(name: str, layers: int, pooling: str) -> Recipe:
-        """A recipe that trains nothing yet."""
-        found = models.resolve(name)
+        """Gives a recipe that trains nothing yet."""
+        resolved = models.resolve(name)
         return Recipe(
             name=name,
             layers=layers,
             pooling=pooling,
-            weights=_model_hash(found, memory),
-            stand_in=found.stand_in,
+            weights=_model_hash(resolved, memory),
+            stand_in=resolved.stand_in,
             # the sample's encoders start from random weights
-            seed=config.training.expert_seed if found.kind == "sample" else 0,
+            seed=config.training.expert_seed if resolved.kind == "sample" else 0,
         )
 
     experts = tuple(
@@ -151,7 +151,7 @@ def recipes(
 def _trained(
     recipe: Recipe, config: TrialConfig, models: Models, *, trained_on: str, tokenizer: str
 ) -> Recipe:
-    """The recipe of an expert: the sample's own training for its models, else the configuration's.
+    """Gives an expert's recipe: the sample's own training, else the configuration's.
 
     Settings of the configuration that say something win over the sample's. An expert that comes
     with its head keeps it, and nothing of a training that never happens is in its key.
@@ -167,32 +167,34 @@ def _trained(
                 return kept
             # the order of its labels is found on train, so train decides what it says
             return dataclasses.replace(kept, trained_on=trained_on, tokenizer=tokenizer)
-    given = config.training
+    training = config.training
     trained = dataclasses.replace(
         recipe,
         keep_head=bool(config.model.expert_fine_tuned),
         task=config.data.task,
         trained_on=trained_on,
         tokenizer=tokenizer,
-        epochs=given.expert_epochs,
-        learning_rate=given.expert_learning_rate,
-        batch_size=given.expert_batch_size,
-        seed=given.expert_seed,
-        precision=given.precision,
+        epochs=training.expert_epochs,
+        learning_rate=training.expert_learning_rate,
+        batch_size=training.expert_batch_size,
+        seed=training.expert_seed,
+        precision=training.precision,
     )
     if recipe.name.startswith(SAMPLE_PREFIX):
         from mpc_router.sample.encoders import RECIPES
 
-        own = RECIPES.get(recipe.name)
-        if own is not None:
+        sample_recipe = RECIPES.get(recipe.name)
+        if sample_recipe is not None:
             trained = dataclasses.replace(
                 trained,
-                epochs=given.expert_epochs or own.epochs,
-                learning_rate=given.expert_learning_rate or own.learning_rate,
-                batch_size=given.expert_batch_size or own.batch_size,
-                weight_decay=own.weight_decay,
-                warmup=own.warmup,
-                precision=own.precision if given.precision == "auto" else given.precision,
+                epochs=training.expert_epochs or sample_recipe.epochs,
+                learning_rate=training.expert_learning_rate or sample_recipe.learning_rate,
+                batch_size=training.expert_batch_size or sample_recipe.batch_size,
+                weight_decay=sample_recipe.weight_decay,
+                warmup=sample_recipe.warmup,
+                precision=sample_recipe.precision
+                if training.precision == "auto"
+                else training.precision,
             )
     if not trained.epochs or not trained.learning_rate:
         raise ModelError(
@@ -205,12 +207,12 @@ def _trained(
 def _tokenizer_hash(name: str, models: Models) -> str:
     if name.startswith(SAMPLE_PREFIX):
         return _sample_hash()
-    found = models.resolve(name)
+    model = models.resolve(name)
     from mpc_router.model.reading import check_tokenizer_files
 
     patterns = (*TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
-    folder = _hub_folder(found.name, patterns) if found.kind == "hub" else None
-    folder = folder or Path(found.path_or_name)
+    folder = _hub_folder(model.name, patterns) if model.kind == "hub" else None
+    folder = folder or Path(model.path_or_name)
     check_tokenizer_files(folder)
     files = [folder / file for file in TOKENIZER_PARTS if (folder / file).is_file()]
     if not any(file.name in TOKENIZER_FILES for file in files):
@@ -219,25 +221,25 @@ def _tokenizer_hash(name: str, models: Models) -> str:
     return digest([[file.name, _file_hash(file, None)] for file in files])
 
 
-def _model_hash(found: Resolved, memory: Path | None) -> str:
-    """Of a model's configuration and weights."""
-    if found.kind == "sample":
-        return _sample_hash(found.name)
-    weights = weight_files(found)
+def _model_hash(model: Resolved, memory: Path | None) -> str:
+    """Gives a hash of a model's configuration and weights."""
+    if model.kind == "sample":
+        return _sample_hash(model.name)
+    weights = weight_files(model)
     config = weights[0].parent / CONFIG_FILE
     # weights alone, not the files' names: the same tensors may lie under another name elsewhere
-    return digest(_file_hash(config, None), [_file_hash(each, memory) for each in weights])
+    return digest(_file_hash(config, None), [_file_hash(path, memory) for path in weights])
 
 
-def weight_files(found: Resolved) -> list[Path]:
-    """The files that a model's weights are read from, in its own folder; none for the sample's.
+def weight_files(model: Resolved) -> list[Path]:
+    """Gives the files that a model's weights are read from; none for the sample's.
 
     Raises:
         ModelError: there is no configuration, no weights, or a part of them is missing.
     """
-    if found.kind == "sample":
+    if model.kind == "sample":
         return []
-    folder = _hub_model(found.name) if found.kind == "hub" else Path(found.path_or_name)
+    folder = _hub_model(model.name) if model.kind == "hub" else Path(model.path_or_name)
     weights = _weights(folder)
     if not (folder / CONFIG_FILE).is_file() or not weights:
         raise ModelError(
@@ -248,7 +250,7 @@ def weight_files(found: Resolved) -> list[Path]:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The weight files that transformers would read: one, or an index's parts; empty if none."""
+    """Gives the weight files that transformers would read: one, or an index's parts, or none."""
     for name in WEIGHT_FILES:
         path = folder / name
         if path.is_file():
@@ -257,7 +259,7 @@ def _weights(folder: Path) -> list[Path]:
 
 
 def _parts(index: Path) -> list[Path]:
-    """The files that an index names, all of them beside it."""
+    """Gives the files that an index names, all of them beside it."""
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         parts = [index.parent / str(part) for part in sorted(set(named))]
@@ -272,7 +274,7 @@ def _parts(index: Path) -> list[Path]:
 
 
 def _hub_model(name: str) -> Path:
-    """A model's folder in the hub's cache: safetensors, or torch's own files where it has none."""
+    """Gives a model's folder in the hub's cache: safetensors, else torch's own files."""
     folder = _hub_folder(name, (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"))
     if _weights(folder):
         return folder
@@ -287,7 +289,7 @@ def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
 
 
 def _sample_hash(name: str = "") -> str:
-    """Of the sample's words, and the shape of the encoder `name`."""
+    """Gives a hash of the sample's words, and of the shape of the encoder `name`."""
     from mpc_router.sample import examples, language
     from mpc_router.sample.encoders import ENCODERS
 
@@ -300,29 +302,29 @@ def _sample_hash(name: str = "") -> str:
 
 
 def _file_hash(path: Path, memory: Path | None) -> str:
-    """sha256 of a file's bytes; remembered, as weights are large, while size and time stay."""
+    """Gives the sha256 of a file's bytes; remembered while size and time stay."""
     if memory is None:
         return _sha256(path)
     state = path.stat()
     stamp = [state.st_size, state.st_mtime_ns]
     note = memory / f"{digest(str(path.resolve()))}.json"
-    known = _noted(note)
-    if known.get("stamp") == stamp:
-        return str(known["sha256"])
-    found = _sha256(path)
+    remembered = _noted(note)
+    if remembered.get("stamp") == stamp:
+        return str(remembered["sha256"])
+    checksum = _sha256(path)
     memory.mkdir(parents=True, exist_ok=True)
-    fresh = note.with_name(f".{note.name}.{os.getpid()}")
-    write_json(fresh, {"stamp": stamp, "sha256": found})
-    os.replace(fresh, note)
-    return found
+    new_note = note.with_name(f".{note.name}.{os.getpid()}")
+    write_json(new_note, {"stamp": stamp, "sha256": checksum})
+    os.replace(new_note, note)
+    return checksum
 
 
 def _noted(note: Path) -> Mapping[str, Any]:
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
+        remembered = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) and "sha256" in known else {}
+    return remembered if isinstance(remembered, dict) and "sha256" in remembered else {}
 
 
 def _sha256(path: Path) -> str:

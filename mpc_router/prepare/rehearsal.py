@@ -38,7 +38,7 @@ UNLIKE: Final = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One encoder, and what it will have to do."""
+    """Holds one encoder, and what it will have to do."""
 
     recipe: Recipe
     trains: bool
@@ -51,21 +51,21 @@ class Part:
     """What it is trained in."""
 
 
-def parts_of(config: TrialConfig, found: Recipes) -> Iterator[Part]:
-    """The encoders of a pool, each once; the sample's own are known to work."""
+def parts_of(config: TrialConfig, pool_recipes: Recipes) -> Iterator[Part]:
+    """Gives the encoders of a pool, each once; the sample's own are known to work."""
     joint = config.training.experts == "joint"
     parts = [
         Part(
-            recipe=each,
-            trains=joint or each.epochs > 0,
-            pooled=each.epochs > 0,
-            precision=config.training.precision if joint else each.precision,
+            recipe=recipe,
+            trains=joint or recipe.epochs > 0,
+            pooled=recipe.epochs > 0,
+            precision=config.training.precision if joint else recipe.precision,
         )
-        for each in found.experts
+        for recipe in pool_recipes.experts
     ]
-    trains = parts[0].trains if found.stem_is_expert else joint
-    precision = parts[0].precision if found.stem_is_expert else config.training.precision
-    parts.append(Part(recipe=found.stem, trains=trains, pooled=True, precision=precision))
+    trains = parts[0].trains if pool_recipes.stem_is_expert else joint
+    precision = parts[0].precision if pool_recipes.stem_is_expert else config.training.precision
+    parts.append(Part(recipe=pool_recipes.stem, trains=trains, pooled=True, precision=precision))
     for part in dict.fromkeys(parts):
         if not part.recipe.name.startswith(SAMPLE_PREFIX):
             yield part
@@ -73,13 +73,13 @@ def parts_of(config: TrialConfig, found: Recipes) -> Iterator[Part]:
 
 def rehearse(
     config: TrialConfig,
-    found: Recipes,
+    pool_recipes: Recipes,
     models: Models,
     tokens: Tokens,
     *,
     memory: Path,
 ) -> None:
-    """Have every encoder say what two examples are, and learn from them where it will be trained.
+    """Has every encoder say what two examples are, and learn from them where it will be trained.
 
     `tokens` (N = 2) come from `two_examples`. Encoders for a GPU are tried on the CPU first: a
     wrong index is an error there, and on a GPU the end of the process. `memory` is a folder that
@@ -89,17 +89,20 @@ def rehearse(
         ModelError: one of them cannot: its name, what it said, what to do.
     """
     task, device = TASKS[config.data.task], resolve_device(config.training.device)
-    for part in parts_of(config, found):
+    for part in parts_of(config, pool_recipes):
         recipe = part.recipe
-        note = memory / f"rehearsed-{_fingerprint(config, part, found.tokenizer, device.type)}.json"
+        note = (
+            memory
+            / f"rehearsed-{_fingerprint(config, part, pool_recipes.tokenizer, device.type)}.json"
+        )
         if note.exists():
             continue
         for place in dict.fromkeys(("cpu", device.type)):
             _rehearse(part, task, models, tokens, place)
         memory.mkdir(parents=True, exist_ok=True)
-        fresh = note.with_name(f".{note.name}.{os.getpid()}")
-        write_json(fresh, {"model": recipe.name, "layers": recipe.layers})
-        os.replace(fresh, note)
+        new_note = note.with_name(f".{note.name}.{os.getpid()}")
+        write_json(new_note, {"model": recipe.name, "layers": recipe.layers})
+        os.replace(new_note, note)
 
 
 def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -> str:
@@ -116,7 +119,7 @@ def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -
 
 
 def _rehearse(part: Part, task: Task, models: Models, tokens: Tokens, device: str) -> None:
-    """One encoder on one device.
+    """Has one encoder do its part on one device.
 
     Raises:
         ModelError: it cannot.
@@ -177,7 +180,7 @@ def _rehearse(part: Part, task: Task, models: Models, tokens: Tokens, device: st
 
 
 def _reason(step: Callable[[Tokens], None], tokens: Tokens) -> str | None:
-    """What was raised by a step; None if nothing was."""
+    """Gives what was raised by a step; None if nothing was."""
     try:
         with whatever_is_raised(_Raised):
             step(tokens)
@@ -187,11 +190,11 @@ def _reason(step: Callable[[Tokens], None], tokens: Tokens) -> str | None:
 
 
 class _Raised(ModelError):
-    """What a model raised, as it said it."""
+    """Carries what a model raised, as the model said it."""
 
 
 def _advice(step: Callable[[Tokens], None], tokens: Tokens, expert: BertExpert) -> str:
-    """What to do about a model that cannot do a step with these examples."""
+    """Gives what to do about a model that cannot do a step with these examples."""
     fits, fails = 1, int(tokens.lengths.max())
     if fails > 1 and _reason(step, _shortened(tokens, fits)) is None:
         while fails - fits > 1:
@@ -208,7 +211,7 @@ def _advice(step: Callable[[Tokens], None], tokens: Tokens, expert: BertExpert) 
 
 
 def _shortened(tokens: Tokens, most: int) -> Tokens:
-    """The same examples, each cut to so many tokens."""
+    """Gives the same examples, each cut to so many tokens."""
     kept = [
         np.arange(start, min(stop, start + most))
         for start, stop in zip(tokens.offsets, tokens.offsets[1:], strict=False)
@@ -223,7 +226,7 @@ def _shortened(tokens: Tokens, most: int) -> Tokens:
 
 
 def _ask(expert: BertExpert, part: Part, tokens: Tokens, device: str) -> None:
-    """Raises a ModelError if what an expert says is of no use."""
+    """Refuses outputs of an expert that are of no use."""
     outputs, features = predict(expert, tokens, batch_size=len(tokens), device=device)
     if not (np.isfinite(outputs).all() and np.isfinite(features).all()):
         raise ModelError(
@@ -240,20 +243,20 @@ def _ask(expert: BertExpert, part: Part, tokens: Tokens, device: str) -> None:
             "stem_pooling to mean, or keep its own head (expert_fine_tuned=true, not cut)"
         )
     kept: Any = getattr(expert.body, "config", None)
-    own = getattr(kept, "pad_token_id", None)
-    if own is None or own == tokens.pad:
+    padding = getattr(kept, "pad_token_id", None)
+    if padding is None or padding == tokens.pad:
         return
     alone = predict(expert, tokens.part(1, 2), batch_size=1, device=device)[0]
     if np.abs(alone[0] - outputs[1]).max() > UNLIKE * np.abs(outputs).max():
         raise ModelError(
-            f"{expert.name} takes token {own} for padding and the tokenizer gives {tokens.pad}, "
-            "which changes what it says; set pad_token_id in its config.json, or "
+            f"{expert.name} takes token {padding} for padding and the tokenizer gives "
+            f"{tokens.pad}, which changes what it says; set pad_token_id in its config.json, or "
             "tokenizer_model_name, so that they agree"
         )
 
 
 def two_examples(tokenizer: Any, texts: Sequence[str], *, max_length: int, called: str) -> Tokens:
-    """One example of as many tokens as are ever kept, and one of about half as many.
+    """Gives one example of as many tokens as are ever kept, and one of about half as many.
 
     `texts` are those of an example, said again until it is long enough. Both begin with the same
     token, so that an encoder whose first token sees no other says the same of both.
@@ -271,14 +274,14 @@ def two_examples(tokenizer: Any, texts: Sequence[str], *, max_length: int, calle
 
     with whatever_is_raised(refusal):
         rounds = max(1, length // max(1, len(tokenizer(*texts)["input_ids"])) + 1)
-        found = tokenizer(
+        encoded = tokenizer(
             *(" ".join([text] * rounds) for text in texts),
             truncation=True,
             max_length=length,
             return_token_type_ids=True,
         )
-        ids = np.asarray(found["input_ids"], np.int32)
-        segments = np.asarray(found["token_type_ids"], np.uint8)
+        ids = np.asarray(encoded["input_ids"], np.int32)
+        segments = np.asarray(encoded["token_type_ids"], np.uint8)
         if not len(ids):
             raise refusal("it gives no token")
     half = np.r_[0, np.arange(1 + len(ids) // 2, len(ids))]

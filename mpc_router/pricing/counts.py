@@ -31,7 +31,7 @@ _FEW_TOKENS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What one example takes to run through a module."""
+    """Holds what one example takes to run through a module."""
 
     parameters: int
     """Weights of everything that runs; tables of embeddings whole, though an example looks up one
@@ -49,7 +49,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Counted:
-    """The cost vectors that are counted from models, as far as they can be."""
+    """Holds the cost vectors that are counted from models, as far as they can be."""
 
     vectors: dict[str, CostVector]
     """`parameters` (millions) and `flops` (GFLOP of one example), by name."""
@@ -59,11 +59,11 @@ class Counted:
 
 
 class _Uncountable(Exception):
-    """A model that cannot be built without its numbers, or cannot run without them."""
+    """Says that a model cannot be built without its numbers, or cannot run without them."""
 
 
 def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
-    """What experts and router cost by their parameters and by their products.
+    """Gives what experts and router cost by their parameters and by their products.
 
     `parameters` needs no forward pass; `flops` needs one on the meta device, which an encoder that
     looks into its numbers cannot make: then the vector is left out.
@@ -92,23 +92,23 @@ def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
             name=name,
             unit=unit,
             router=router / scale,
-            experts=tuple(each / scale for each in experts),
+            experts=tuple(cost / scale for cost in experts),
             stem_is_expert=config.model.stem == "expert",
         )
     return Counted(vectors, tuple(notes))
 
 
 def check_counted(config: TrialConfig, models: Models, name: str) -> None:
-    """Make sure that a counted vector can be had before anything is trained.
+    """Makes sure that a counted vector can be had before anything is trained.
 
     Raises:
         ModelError: it is counted from the models, and one of them cannot be counted.
     """
     if name not in (PARAMETERS, FLOPS):
         return
-    found = counted(config, models, tokens=_FEW_TOKENS)
-    if name not in found.vectors:
-        reason = next(note for note in found.notes if f" in {name} " in note)
+    counted_costs = counted(config, models, tokens=_FEW_TOKENS)
+    if name not in counted_costs.vectors:
+        reason = next(note for note in counted_costs.notes if f" in {name} " in note)
         raise ModelError(
             f"cost vector {name} is asked for, but cannot be had. {reason} Name another cost "
             "vector, or another model"
@@ -116,7 +116,7 @@ def check_counted(config: TrialConfig, models: Models, name: str) -> None:
 
 
 def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, list[int]]:
-    """What the router takes, and each expert: parameters, or FLOPs of so many tokens (if any)."""
+    """Counts router and each expert: parameters, or FLOPs of so many tokens (if any)."""
     model = config.model
 
     def size(counts: Counts) -> int:
@@ -134,11 +134,11 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
         shape = _shape(models, name, model.router_stem_layers)
         stem = _encoder(shape, name, tokens=tokens)
     router = stem + _mlp(shape.hidden_size, model.router_hidden_size, config.experts)
-    return size(router), [size(each) for each in experts]
+    return size(router), [size(expert) for expert in experts]
 
 
 def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
-    """Counts of a module while `run` runs it once; each of its parameters counts once."""
+    """Counts a module while `run` runs it once; each of its parameters counts once."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
     return Counts(
@@ -148,7 +148,7 @@ def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
 
 
 def _shape(models: Models, name: str, layers: int) -> Any:
-    """The configuration of the first `layers` layers (0: all) of a model, attention in the open.
+    """Gives the configuration of a model's first `layers` layers (0: all), attention in the open.
 
     Fused kernels of attention need not have a formula; eager attention is plain products, and does
     the same work.
@@ -166,17 +166,17 @@ def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, toke
     shape = _shape(models, name, layers)
     kept = bool(config.model.expert_fine_tuned) and not name.startswith(SAMPLE_PREFIX)
     if kept and comes_with_head(shape, 0):
-        whole = _encoder(shape, name, tokens=tokens, head=True)
+        encoder = _encoder(shape, name, tokens=tokens, head=True)
     else:
         head = _linear(shape.hidden_size, TASKS[config.data.task].outputs)
-        whole = _encoder(shape, name, tokens=tokens) + head
+        encoder = _encoder(shape, name, tokens=tokens) + head
     if not (config.model.shared_stem and config.training.experts == "joint"):
-        return whole
-    return whole - _shared(config, models, name, shape, tokens=tokens)
+        return encoder
+    return encoder - _shared(config, models, name, shape, tokens=tokens)
 
 
 def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, tokens: int) -> Counts:
-    """Embeddings and first layers of an expert: what the stem has done for it already."""
+    """Gives the embeddings and first layers of an expert: what the stem has done for it already."""
     stem = config.model.router_model_name
     depth = depth_of(_shape(models, stem, config.model.router_stem_layers))
     if depth > depth_of(shape):
@@ -190,7 +190,7 @@ def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, token
 
 
 def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> Counts:
-    """Embeddings and layers, without a pooler; with its `head` as transformers computes it."""
+    """Builds embeddings and layers without a pooler; with its `head` as transformers does."""
 
     def refusal(reason: str) -> ModelError:
         return ModelError(f"{name} does not run on shapes alone ({reason})")
@@ -221,5 +221,5 @@ def _mlp(features: int, hidden_size: int, experts: int) -> Counts:
 
 
 def _ids(tokens: int) -> Tensor:
-    """Token numbers (1, T) on the meta device: a shape, no values."""
+    """Gives token numbers (1, T) on the meta device: a shape, no values."""
     return torch.zeros(1, tokens, dtype=torch.long, device="meta")

@@ -23,8 +23,8 @@ from torch import nn
 from mpc_router.cache import write_json
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.tokens import Tokens, gather
+from mpc_router.measured_costs import FORMAT
 from mpc_router.model.gated_pool import GatedBertPool, Seen
-from mpc_router.pricing.measured_file import FORMAT
 from mpc_router.progress import Progress, Silence
 
 EXAMPLES: Final = 64
@@ -38,7 +38,7 @@ MEMORY: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one example took of one part of the pool."""
+    """Holds what one example took of one part of the pool."""
 
     seconds: float
     """Median over the rounds of the mean over examples."""
@@ -52,7 +52,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """A measurement: what, on what, and how."""
+    """Holds a measurement: what, on what, and how."""
 
     experts: tuple[Timing, ...]
     """(K,)"""
@@ -79,7 +79,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the pool that is timed as one."""
+    """Holds a part of the pool that is timed as one."""
 
     modules: tuple[nn.Module, ...]
     run: Callable[[int], Any]
@@ -97,7 +97,7 @@ def measure_latency(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Latency:
-    """Seconds an example, and memory, of every expert and of stem with router.
+    """Gives the seconds an example, and memory, of every expert and of stem with router.
 
     At most `examples` of `tokens` are taken, evenly over their lengths, so that these are
     distributed as the split's. After a round that is not counted, `repeats` rounds run every part
@@ -156,13 +156,13 @@ def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "lat
     """
     data = document(latency, config, name=name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(fresh, data)
-    os.replace(fresh, path)
+    new_file = path.with_name(f".{path.name}.{os.getpid()}")
+    write_json(new_file, data)
+    os.replace(new_file, path)
 
 
 def document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
-    """A measurement as the JSON data of its file."""
+    """Gives a measurement as the JSON data of its file."""
     model = config.model
     members = list(zip(model.expert_model_names, model.expert_layers, strict=True))
     if len(members) != len(latency.experts):
@@ -181,8 +181,8 @@ def document(latency: Latency, config: TrialConfig, *, name: str = "latency") ->
         "task": config.data.task,
         "shared_stem": model.shared_stem and config.training.experts == "joint",
         "experts": [
-            {"name": each[0], "layers": each[1], **_entry(experts[each])}
-            for each in dict.fromkeys(members)
+            {"name": member[0], "layers": member[1], **_entry(experts[member])}
+            for member in dict.fromkeys(members)
         ],
         "router": {
             "stem": model.stem,
@@ -217,7 +217,7 @@ def _entry(timing: Timing) -> dict[str, Any]:
 
 
 def machine(device: str) -> str:
-    """Processor of this machine, or its GPU; no name of the machine itself."""
+    """Gives the processor of this machine, or its GPU; no name of the machine itself."""
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(torch.device(device)))
     name = platform.processor()
@@ -230,7 +230,7 @@ def machine(device: str) -> str:
 
 
 def _spread(lengths: NDArray[np.int64], examples: int) -> NDArray[np.int64]:
-    """At most so many rows, evenly over the order of length; shortest first, so batches pad little.
+    """Gives at most so many rows, evenly over the lengths; shortest first, to pad little.
 
     The middles of equal shares of the order: their lengths are distributed as all of them.
     """
@@ -243,19 +243,19 @@ def _spread(lengths: NDArray[np.int64], examples: int) -> NDArray[np.int64]:
 def _seen(
     pool: GatedBertPool, tokens: Tokens, rows: NDArray[np.int64], batch_size: int, device: str
 ) -> list[tuple[tuple[torch.Tensor, ...], Seen]]:
-    """Every batch as the stem takes it, and as the experts do."""
-    found: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
+    """Gives every batch as the stem takes it, and as the experts do."""
+    seen_batches: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
     for at in range(0, len(rows), batch_size):
         batch = gather(tokens, rows[at : at + batch_size]).to(device)
-        given = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        found.append((given, pool.look(*given)))
-    return found
+        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        seen_batches.append((inputs, pool.look(*inputs)))
+    return seen_batches
 
 
 def _parts(
     pool: GatedBertPool, batches: Sequence[tuple[tuple[torch.Tensor, ...], Seen]]
 ) -> list[_Part]:
-    """Stem with router, then every expert."""
+    """Gives stem with router, then every expert."""
 
     def asks(expert: nn.Module) -> Callable[[int], Any]:
         def run(batch: int) -> Any:
@@ -265,13 +265,13 @@ def _parts(
         return run
 
     router = _Part((pool.stem, pool.router), lambda batch: pool.route_logits(*batches[batch][0]))
-    return [router, *(_Part((each,), asks(each)) for each in pool.experts.experts)]
+    return [router, *(_Part((encoder,), asks(encoder)) for encoder in pool.experts.experts)]
 
 
 def _rounds(
     parts: Sequence[_Part], batches: int, repeats: int, device: str, progress: Progress
 ) -> NDArray[np.float64]:
-    """Seconds (repeats, parts) of running every part over all batches."""
+    """Gives the seconds (repeats, parts) of running every part over all batches."""
     seconds = np.zeros((repeats + 1, len(parts)))
     progress.start("latency", (repeats + 1) * len(parts))
     for number in range(repeats + 1):
@@ -299,7 +299,7 @@ def _synchronise(device: str) -> None:
 
 
 def _memory(part: _Part, device: str) -> int:
-    """Bytes of weights, and of the most that running the last, longest batch held at once."""
+    """Gives the bytes of weights, and of the most that the last, longest batch held at once."""
     tensors = [
         tensor for module in part.modules for tensor in (*module.parameters(), *module.buffers())
     ]
@@ -318,7 +318,7 @@ def _cuda_peak(part: _Part, device: str) -> int:
 
 
 def _cpu_peak(part: _Part, device: str) -> int:
-    """torch has no counter of the peak on a CPU: the profiler's record of allocations, added up."""
+    """Adds up the profiler's record of allocations, for torch has no counter of a CPU's peak."""
     from torch.profiler import ProfilerActivity, profile
 
     # else the profiler's library writes a line at its start and one at its end to stderr
@@ -326,7 +326,7 @@ def _cpu_peak(part: _Part, device: str) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
         part.run(-1)
     inner: Any = seen.profiler
-    changes = [each for each in inner.kineto_results.events() if each.name() == "[memory]"]
+    changes = [event for event in inner.kineto_results.events() if event.name() == "[memory]"]
     changes.sort(key=lambda change: change.start_ns())
     held = np.cumsum([change.nbytes() for change in changes], dtype=np.int64)
     return int(held.max(initial=0))
@@ -334,7 +334,7 @@ def _cpu_peak(part: _Part, device: str) -> int:
 
 @contextlib.contextmanager
 def _set_up(pool: GatedBertPool, device: str, threads: int | None) -> Iterator[None]:
-    """The pool on the device and in evaluation mode, with so many threads; both put back."""
+    """Puts the pool on the device in evaluation mode, with so many threads; restores both."""
     training, before = pool.training, torch.get_num_threads()
     pool.to(device).eval()
     if threads is not None:

@@ -16,7 +16,7 @@ MAX_LENGTH: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """The shape of one of the sample's encoders."""
+    """Holds the shape of one of the sample's encoders."""
 
     layers: int
     hidden: int
@@ -28,7 +28,7 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How an encoder is fine-tuned, in the words of `experts.fine_tune`."""
+    """Says how an encoder is fine-tuned, in the words of `experts.fine_tune`."""
 
     learning_rate: float
     epochs: int
@@ -71,7 +71,7 @@ NAMES: Final = tuple(ENCODERS)
 
 
 def tokenizer() -> BertTokenizerFast:
-    """The sample's tokenizer, one token a word, built in memory."""
+    """Gives the sample's tokenizer, one token a word, built in memory."""
     from transformers import BertTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -80,7 +80,7 @@ def tokenizer() -> BertTokenizerFast:
 
 
 def encoder_config(name: str) -> BertConfig:
-    """The configuration of a sample encoder, which starts from random weights.
+    """Gives the configuration of a sample encoder, which starts from random weights.
 
     Raises:
         ValueError: the sample has no encoder of this name.

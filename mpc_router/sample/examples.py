@@ -37,7 +37,7 @@ Row = tuple[tuple[str, ...], float]
 
 
 def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
-    """Rows of a task in the hub's GLUE schema, the same on every machine; no text comes twice.
+    """Gives rows of a task in the hub's GLUE schema, alike on every machine; no text twice.
 
     Args:
         task: one of the eight tasks.
@@ -55,26 +55,26 @@ def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
     count = ROWS[split] if rows is None else rows
     if count < 1:
         raise ValueError(f"rows is {count}, but must be at least 1")
-    made = _rows(task, split, count)
+    drawn = _rows(task, split, count)
     texts = {
-        name: pa.array([row[0][index] for row in made], pa.string())
+        name: pa.array([row[0][index] for row in drawn], pa.string())
         for index, name in enumerate(TASKS[task].columns)
     }
     kind = pa.float32() if TASKS[task].regression else pa.int64()
-    labels = [row[1] if TASKS[task].regression else int(row[1]) for row in made]
+    labels = [row[1] if TASKS[task].regression else int(row[1]) for row in drawn]
     numbers = {"label": pa.array(labels, kind), "idx": pa.array(range(count), pa.int32())}
     return pa.table(texts | numbers)
 
 
 def _rows(task: str, split: str, count: int) -> list[Row]:
-    """The first rows of a split: drawn until enough of them are new and belong to it."""
+    """Draws the first rows of a split, until enough of them are new and belong to it."""
     streams = [SEED, list(TASKS).index(task), list(ROWS).index(split)]
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(streams)))
     make = _MAKERS[task]
     elsewhere = split == "validation_mismatched"
-    made: list[Row] = []
+    rows: list[Row] = []
     seen: set[str] = set()
-    while len(made) < count:
+    while len(rows) < count:
         for numbers in generator.random((2048, _CHOICES)).tolist():
             row = make(Draw(numbers), elsewhere)
             text = "\t".join(row[0])
@@ -82,10 +82,10 @@ def _rows(task: str, split: str, count: int) -> list[Row]:
             if text in seen or held_out == (split == "train"):
                 continue
             seen.add(text)
-            made.append(row)
-            if len(made) == count:
+            rows.append(row)
+            if len(rows) == count:
                 break
-    return made
+    return rows
 
 
 def _single(
@@ -133,7 +133,7 @@ def _paired(
 
 
 def _two_way(same: int) -> tuple[Callable[..., float], Callable[..., Any]]:
-    """Labels of two classes, where `same` is the class of pairs that mean the same."""
+    """Gives labels of two classes, where `same` is the class of pairs that mean the same."""
 
     def plain(draw: Draw) -> tuple[grammar.Words, bool, float]:
         close = draw.on(0.5)
@@ -143,7 +143,7 @@ def _two_way(same: int) -> tuple[Callable[..., float], Callable[..., Any]]:
 
 
 def _inference(draw: Draw) -> tuple[grammar.Words, bool, float]:
-    """Plain pairs of MNLI: neutral for the most part, since turned and nested ones never are."""
+    """Gives plain pairs of MNLI: mostly neutral, since turned and nested ones never are."""
     kind = draw.unit()
     if kind < 0.7:
         return grammar.PERHAPS, True, 1.0
@@ -152,12 +152,12 @@ def _inference(draw: Draw) -> tuple[grammar.Words, bool, float]:
 
 
 def _near(draw: Draw, level: float) -> float:
-    """A value about the level, in tenths, within 0 to 5."""
+    """Gives a value about the level, in tenths, within 0 to 5."""
     return round(min(5.0, max(0.0, level + 1.6 * draw.unit() - 0.8)), 1)
 
 
 def _similarity(draw: Draw) -> tuple[grammar.Words, bool, float]:
-    """Plain pairs of STS-B: apart, partly, or the same."""
+    """Gives plain pairs of STS-B: apart, partly, or the same."""
     level = int(3 * draw.unit())
     cues = (grammar.APART, grammar.PARTLY, grammar.SAME)[level]
     return cues, level > 0, _near(draw, (0.8, 2.5, 4.2)[level])

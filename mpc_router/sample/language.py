@@ -34,29 +34,29 @@ def _all(text: str) -> Words:
 
 
 class Draw:
-    """Choices taken one after the other from numbers that are uniform on [0, 1)."""
+    """Makes choices, one after the other, from numbers that are uniform on [0, 1)."""
 
     def __init__(self, numbers: Sequence[float]) -> None:
         self._numbers: Iterator[float] = iter(numbers)
 
     def unit(self) -> float:
-        """The next number."""
+        """Gives the next number."""
         return next(self._numbers)
 
     def pick(self, words: Words) -> str:
-        """One of the words."""
+        """Gives one of the words."""
         return words[int(self.unit() * len(words))]
 
     def pair(self, pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
-        """One of the pairs."""
+        """Gives one of the pairs."""
         return pairs[int(self.unit() * len(pairs))]
 
     def on(self, chance: float) -> bool:
-        """True with this chance."""
+        """Gives True with this chance."""
         return self.unit() < chance
 
     def flip(self, switch: Switch, *, on: bool) -> str:
-        """A word of the switch in this position."""
+        """Gives a word of the switch in this position."""
         return self.pick(switch[on])
 
 
@@ -118,7 +118,7 @@ Pair = tuple[str, str]
 
 
 def plain_pair(draw: Draw, cues: Words, *, close: bool, elsewhere: bool = False) -> Pair:
-    """Two sentences and a cue; a close pair says one thing twice, with synonyms."""
+    """Gives two sentences and a cue; a close pair says one thing twice, with synonyms."""
     bodies, times = (OTHER_BODIES, OTHER_TIMES) if elsewhere else (BODIES, TIMES)
     body, deed, thing = draw.pick(bodies), draw.pair(DEEDS), draw.pair(THINGS)
     time = draw.pick(times)
@@ -131,7 +131,7 @@ def plain_pair(draw: Draw, cues: Words, *, close: bool, elsewhere: bool = False)
 
 
 def turned_pair(draw: Draw, *, elsewhere: bool = False) -> tuple[Pair, bool]:
-    """One thing said twice, negated in up to three places; and whether the meaning stays."""
+    """Gives one thing said twice, negated in up to three places; and whether the meaning stays."""
     bodies = OTHER_BODIES if elsewhere else BODIES
     body, deed, thing = draw.pick(bodies), draw.pair(DEEDS), draw.pair(THINGS)
     on = [draw.on(TURNED_ON) for _ in range(3)]
@@ -142,7 +142,7 @@ def turned_pair(draw: Draw, *, elsewhere: bool = False) -> tuple[Pair, bool]:
 
 
 def nested_pair(draw: Draw, *, elsewhere: bool = False) -> tuple[Pair, bool]:
-    """Who did what to whom, twice; and whether it was the same one."""
+    """Tells who did what to whom, twice; and whether it was the same one."""
     people, deed = draw.pair(PEOPLE), draw.pair(CONVERSE)
     manners = OTHER_MANNERS if elsewhere else MANNERS
     on = [draw.on(NESTED_ON) for _ in range(5)]
@@ -169,13 +169,13 @@ EVERYBODY: Final = (_all("everybody somebody"), ("nobody",))
 
 
 def plain_sentiment(draw: Draw, *, good: bool) -> str:
-    """A sentence whose adjectives agree with each other."""
+    """Gives a sentence whose adjectives agree with each other."""
     one, two, three = (draw.flip(PRAISE, on=not good) for _ in range(3))
     return f"a {one} and {two} {draw.pick(WORKS)} with a {three} {draw.pick(WORKS)}"
 
 
 def turned_sentiment(draw: Draw) -> tuple[str, bool]:
-    """Praise or blame behind two more switches; and whether it is praise."""
+    """Gives praise or blame behind two more switches; and whether it is praise."""
     on = [draw.on(TURNED_ON) for _ in range(3)]
     who, work = draw.pick(CRITICS), draw.pick(WORKS)
     adjective, truly = draw.flip(PRAISE, on=on[0]), draw.flip(TRULY, on=on[1])
@@ -184,7 +184,7 @@ def turned_sentiment(draw: Draw) -> tuple[str, bool]:
 
 
 def nested_sentiment(draw: Draw) -> tuple[str, bool]:
-    """Praise or blame behind five more switches; and whether it is praise."""
+    """Gives praise or blame behind five more switches; and whether it is praise."""
     on = [draw.on(NESTED_ON) for _ in range(6)]
     who, work = draw.pick(CRITICS), draw.pick(WORKS)
     true, believed = draw.flip(TRUE, on=on[0]), draw.flip(BELIEVE, on=on[1])
@@ -208,7 +208,7 @@ SAYS: Final = (_all("says thinks hopes"), _all("doubts denies"))
 
 
 def plain_grammar(draw: Draw, *, good: bool) -> str:
-    """A sentence with two verbs, in forms that exist or in forms that do not."""
+    """Gives a sentence with two verbs, in forms that exist or in forms that do not."""
     one, two = (draw.flip(VERBS, on=not good) for _ in range(2))
     return f"the {draw.pick(ANIMALS)} {one} and {two} in the {draw.pick(PLACES)}"
 
@@ -218,7 +218,7 @@ def _tag(draw: Draw, *, on: bool) -> str:
 
 
 def turned_grammar(draw: Draw) -> tuple[str, bool]:
-    """A statement and its tag question; and whether the tag has the other polarity."""
+    """Gives a statement and its tag question; and whether the tag has the other polarity."""
     on = [draw.on(TURNED_ON) for _ in range(3)]
     animal, state, place = draw.pick(ANIMALS), draw.pick(STATES), draw.pick(PLACES)
     verb, always = draw.flip(SEEMS, on=on[0]), draw.flip(ALWAYS, on=on[1])
@@ -227,7 +227,7 @@ def turned_grammar(draw: Draw) -> tuple[str, bool]:
 
 
 def nested_grammar(draw: Draw) -> tuple[str, bool]:
-    """A tag question after nested negations; and whether the tag has the other polarity."""
+    """Gives a tag question after nested negations; and whether the tag has the other polarity."""
     on = [draw.on(NESTED_ON) for _ in range(6)]
     animal, state = draw.pick(ANIMALS), draw.pick(STATES)
     true, who = draw.flip(TRUE, on=on[0]), draw.flip(EVERYBODY, on=on[1])
@@ -242,27 +242,27 @@ REST: Final = _all("the a an and in that was were by with it is are who call , ?
 
 
 def as_questions(pair: Pair) -> Pair:
-    """Two questions."""
+    """Gives two questions."""
     return f"{QUESTION_STARTS[0]} {pair[0]} ?", f"{QUESTION_STARTS[0]} {pair[1]} ?"
 
 
 def as_question_and_sentence(pair: Pair) -> Pair:
-    """A question, and a sentence that may answer it."""
+    """Gives a question, and a sentence that may answer it."""
     return f"{QUESTION_STARTS[1]} {pair[0]} ?", pair[1]
 
 
 def words() -> list[str]:
-    """Every word of the language, each once, in one order on every machine."""
-    found: dict[str, None] = {}
+    """Gives every word of the language, each once, in one order on every machine."""
+    ordered: dict[str, None] = {}
 
     def collect(value: object) -> None:
         if isinstance(value, str):
-            found[value] = None
+            ordered[value] = None
         elif isinstance(value, list | tuple):
-            for each in value:
-                collect(each)
+            for item in value:
+                collect(item)
 
     for name, value in sorted(globals().items()):
         if name.isupper():
             collect(value)
-    return list(found)
+    return list(ordered)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from mpc_router.commands.places import add_place_flags
 from mpc_router.flags import Parser, place
 from mpc_router.messages import quoted
 from sweeps.records import InputError
@@ -31,11 +32,7 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file")
-    where = made.add_mutually_exclusive_group()
-    where.add_argument("--sample", action="store_true", help="the embedded synthetic sample")
-    where.add_argument("--data", type=place, metavar="DIR", help="holds <task>/<split>.parquet")
-    add("--models", type=place, metavar="DIR", help="holds models as org/name or name")
-    add("--cache", type=place, metavar="DIR", help="what is prepared (default: the user's cache)")
+    add_place_flags(made)
     add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
     umask = f"what others may not do in the new run's folder ({UMASK}: anything)"

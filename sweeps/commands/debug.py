@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from mpc_router.commands.places import places_of
 from mpc_router.messages import quoted
 from sweeps.journal import bulk_files
 from sweeps.journal.state import LOSS_TOLERANCE, State
@@ -196,7 +197,7 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
 
     display = make_display(quiet=args.quiet)
     point, config = study.first
-    (ready,) = prepare_sets(study, places.places(args), display, only=study.set_of(config).name)
+    (ready,) = prepare_sets(study, places_of(args), display, only=study.set_of(config).name)
     trial = trial_of(config, point, study.seeds[0], each=ready.of, prints=ready.prints)
     share = share_of(study, None)
     sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus)
@@ -233,7 +234,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     if taken := places.restore(args, state):
         display.say(taken)
     trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
-    (ready,) = prepare_sets(study, places.places(args), display, only=trial.prepared)
+    (ready,) = prepare_sets(study, places_of(args), display, only=trial.prepared)
     refuse_other_data(state, (ready,))
     share = share_of(study, None)
     sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus, before=before)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
+from mpc_router.commands.places import places_of
 from mpc_router.config.trial import plain
 from sweeps.commands.step_time import Measurement, measured_steps
 from sweeps.commands.sweep import pack_share, planner_of
@@ -232,10 +233,9 @@ def show_plan(args: argparse.Namespace, study: Study) -> int:
     """`--dry-run`: prints the plan and an estimate; 0."""
     from sweeps.driver.queue import first_plan
     from sweeps.plan.preparation import prepare_sets
-    from sweeps.provenance import places as origins
     from sweeps.terminal.live import make_display
 
-    ready = prepare_sets(study, origins.places(args), make_display(quiet=args.quiet))
+    ready = prepare_sets(study, places_of(args), make_display(quiet=args.quiet))
     share = pack_share(args, study)
     forecast(study, ready, first_plan(planner_of(study, ready, share)), share)
     return 0

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpc_router.commands.places import places_of
 from mpc_router.paths import cannot_be_made
 from sweeps.commands.arguments import mode
 from sweeps.commands.sweep import end_orphans, pack_share, planner_of, run_sweep
@@ -47,7 +48,7 @@ def new_run(args: argparse.Namespace, given: Sequence[str], study: Study, run: P
 
     display = make_display(quiet=args.quiet)
     end_orphans(display)
-    places = origins.places(args)
+    places = places_of(args)
     ready = prepare_sets(study, places, display)
     share = pack_share(args, study)
     planner = planner_of(study, ready, share)

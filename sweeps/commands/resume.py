@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mpc_router.commands.places import places_of
 from sweeps.commands.sweep import check_gpus, end_orphans, pack_share, planner_of, run_sweep
 from sweeps.journal import repair, tables
 from sweeps.journal.journal import Journal, check_opened, sound_part
@@ -71,7 +72,7 @@ def resume_run(args: argparse.Namespace) -> int:
         found = changes.refuse_or_force(args.resume, journal.state, trains=trains, force=args.force)
         if taken := origins.restore(args, journal.state):
             display.say(taken)
-        ready = prepare_sets(study, origins.places(args), display)
+        ready = prepare_sets(study, places_of(args), display)
         found += changes.refuse_other_data(
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
         )

@@ -6,14 +6,11 @@ import argparse
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mpc_router.messages import quoted
 from sweeps.journal.state import State
 from sweeps.records import InputError
-
-if TYPE_CHECKING:
-    from mpc_router.prepare.inputs import Places
 
 CACHED: Final = frozenset(
     {"experts", "hashes", "joint", "orders", "outputs", "passes", "tokens"},
@@ -85,20 +82,3 @@ def _not_ours(cache: Path) -> str:
     if not names <= CACHED or not names:
         return "holds other things than a cache, or nothing"
     return ""
-
-
-def places(args: argparse.Namespace) -> Places:
-    """Where data and models come from, and where what is prepared is kept."""
-    import platformdirs
-
-    from mpc_router.data.sources import Source
-    from mpc_router.model.sources import Models
-    from mpc_router.prepare.inputs import Places
-
-    kind: Any = "sample" if args.sample else "folder" if args.data else "hub"
-    cache = args.cache or platformdirs.user_cache_path("mpc-router")
-    return Places(
-        source=Source(kind=kind, folder=args.data),
-        models=Models(args.models),
-        cache=cache.absolute(),
-    )

@@ -12,7 +12,17 @@ import analysis
 
 PACKAGE = Path(analysis.__file__).parent
 OURS = {"mpc_router", "sweeps", "cluster", "analysis"}
-SHARED = ("tasks", "costs", "messages", "plain_names", "shapes", "flags", "streams", "console")
+SHARED = (
+    "tasks",
+    "costs",
+    "measured_costs",
+    "messages",
+    "plain_names",
+    "shapes",
+    "flags",
+    "streams",
+    "console",
+)
 ALLOWED = {f"mpc_router.{name}" for name in SHARED}
 
 

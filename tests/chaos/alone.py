@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import schema
+from mpc_router.commands.places import places_of
 from sweeps.driver import session
 from sweeps.driver.session import share_of
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay
 from sweeps.plan.preparation import prepare_sets
-from sweeps.provenance import places
 from sweeps.records import SELECTION, Message, Pack, Report, Trial
 from sweeps.study.read import from_tree
 from sweeps.terminal.display import Display
@@ -80,7 +80,7 @@ class Alone:
         assert state.opened is not None
         study = from_tree(state.opened["study"])
         args = argparse.Namespace(sample=True, data=None, models=None, cache=self._cache)
-        return study, prepare_sets(study, places.places(args), Display(quiet=True))
+        return study, prepare_sets(study, places_of(args), Display(quiet=True))
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -327,7 +327,7 @@ def test_the_published_configuration_trains_as_printed(command: Command, tmp_pat
     path.write_text(PUBLISHED, encoding="utf-8")
     answer = command("--config", str(path), "--sample", *QUICK, "experts=frozen")
     assert answer.code == 0
-    (note,) = [line for line in answer.err.splitlines() if "newer name or place" in line]
+    (note,) = [line for line in answer.err.splitlines() if "another place" in line]
     assert "expert_costs is model.expert_costs" in note
 
 

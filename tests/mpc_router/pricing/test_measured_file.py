@@ -9,7 +9,8 @@ import pytest
 
 from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import ConfigError, trial_config
-from mpc_router.pricing.measured_file import FORMAT, from_json, read_measured
+from mpc_router.measured_costs import FORMAT
+from mpc_router.pricing.measured_file import from_json, read_measured
 
 GOOD: dict[str, Any] = {
     "format": FORMAT,
@@ -122,6 +123,7 @@ BAD: list[tuple[object, str]] = [
     (expert(cost=-1), r"experts\[0\].cost is -1"),
     (expert(cost=float("nan")), r"experts\[0\].cost is nan"),
     (expert(cost=float("inf")), "finite"),
+    (expert(cost=10**400), "cost is 1000"),
     (expert(cost=True), "cost is True"),
     (expert(cost="1"), "cost is '1'"),
     (expert(layers=1.5), "layers is 1.5"),

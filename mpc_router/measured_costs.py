@@ -1,0 +1,211 @@
+"""Measured costs: what each expert and the router cost on some machine, read from JSON and checked.
+
+`mpc-router-eval --measure-latency FILE` writes one, and a study takes it as
+`cost_vector=file:FILE`. It is JSON, so that numbers measured elsewhere can be put into one by hand:
+
+    {"format": "mpc-router costs 1",
+     "name": "latency", "unit": "s", "task": "mrpc", "shared_stem": false,
+     "experts": [{"name": "org/model", "layers": 2, "cost": 0.0041}, ...],
+     "router": {"stem": "model", "name": "org/stem", "layers": 2, "hidden_size": 256,
+                "cost": 0.001},
+     "about": {"device": "cpu", "threads": 1, ...}}
+
+`layers` is what the configuration says, 0 for all. `task` and `hidden_size` may be null: then the
+costs hold for any. An entry may say more (`quartiles`, `memory_bytes`), and `about` says how it was
+measured: both are for people.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self
+
+from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS, PUBLISHED
+from mpc_router.messages import quoted
+
+FORMAT: Final = "mpc-router costs 1"
+
+HOW: Final = "write one with mpc-router-eval --measure-latency FILE"
+"""What to do about a file that cannot be read."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN: Final = (
+    *(CONSTANTS, PARAMETERS, FLOPS),
+    *(name for published in PUBLISHED for name in (published, f"{published}_as_if")),
+)
+
+
+class CostsFileError(ValueError):
+    """JSON data that are no measured costs: what was found, what is allowed, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertCost:
+    """Holds what one encoder cost an example as an expert."""
+
+    name: str
+    layers: int
+    """As in the configuration; 0 is all of them."""
+
+    cost: float
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else the file says: quartiles, memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterCost:
+    """Holds what stem and MLP cost an example."""
+
+    stem: str
+    """`model`, or `expert`: the cheapest expert, which is paid once."""
+
+    name: str
+    layers: int
+    hidden_size: int | None
+    cost: float
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCosts:
+    """Holds the costs of a file, with what they were measured on."""
+
+    origin: str
+    """Where it was read, for messages."""
+
+    name: str
+    unit: str
+    task: str | None
+    """Whose examples it was measured on: their lengths decide; None holds for any."""
+
+    shared_stem: bool
+    """Experts are the layers after the stem's."""
+
+    experts: tuple[ExpertCost, ...]
+    router: RouterCost
+    about: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, data: object, *, origin: str) -> Self:
+        """Gives the measured costs in JSON data; `origin` names the data in messages.
+
+        Raises:
+            CostsFileError: another format, or a value that cannot be a cost.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            format_name = data.get("format") if isinstance(data, Mapping) else None
+            raise CostsFileError(
+                f"{origin} is no file of measured costs: its format is {quoted(format_name)}, "
+                f"not {FORMAT!r}; {HOW}"
+            )
+        reader = _Reader(origin)
+        name = reader.text(data, "name")
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise reader.refusal("name", name, "a new name of small letters, digits and _")
+        experts = data.get("experts")
+        if not isinstance(experts, list) or not experts:
+            raise reader.refusal("experts", experts, "a list of at least one expert")
+        costs = tuple(reader.expert(entry, f"experts[{at}]") for at, entry in enumerate(experts))
+        if len({(cost.name, cost.layers) for cost in costs}) < len(costs):
+            names = [called(cost.name, cost.layers) for cost in costs]
+            raise reader.refusal("experts", names, "every expert once")
+        about = data.get("about", {})
+        return cls(
+            origin=origin,
+            name=name,
+            unit=reader.text(data, "unit"),
+            task=None if data.get("task") is None else reader.text(data, "task"),
+            shared_stem=data.get("shared_stem", False) is True,
+            experts=costs,
+            router=reader.router(data.get("router")),
+            about=about if isinstance(about, Mapping) else {},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Gives what the file holds; `from_json` reads it back."""
+
+        def entry(cost: ExpertCost | RouterCost) -> dict[str, Any]:
+            plain = asdict(cost)
+            return {**plain.pop("more"), **plain}
+
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "unit": self.unit,
+            "task": self.task,
+            "shared_stem": self.shared_stem,
+            "experts": [entry(cost) for cost in self.experts],
+            "router": entry(self.router),
+            "about": dict(self.about),
+        }
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Takes values out of JSON data and refuses what they cannot be."""
+
+    origin: str
+
+    def expert(self, entry: object, place: str) -> ExpertCost:
+        fields = self._mapping(entry, place)
+        return ExpertCost(
+            name=self.text(fields, "name", place),
+            layers=self._count(fields, "layers", place),
+            cost=self._cost(fields, place),
+            more=_besides(fields, "name", "layers", "cost"),
+        )
+
+    def router(self, entry: object) -> RouterCost:
+        fields = self._mapping(entry, "router")
+        stem = self.text(fields, "stem", "router")
+        if stem not in ("model", "expert"):
+            raise self.refusal("router.stem", stem, "model or expert")
+        hidden = fields.get("hidden_size")
+        return RouterCost(
+            stem=stem,
+            name=self.text(fields, "name", "router"),
+            layers=self._count(fields, "layers", "router"),
+            hidden_size=None if hidden is None else self._count(fields, "hidden_size", "router"),
+            cost=self._cost(fields, "router"),
+            more=_besides(fields, "stem", "name", "layers", "hidden_size", "cost"),
+        )
+
+    def text(self, entry: Mapping[str, Any], key: str, place: str = "") -> str:
+        value = entry.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.refusal(f"{place}.{key}".lstrip("."), value, "a name")
+        return value
+
+    def refusal(self, place: str, value: object, allowed: str) -> CostsFileError:
+        return CostsFileError(
+            f"{self.origin}: {place} is {quoted(value)}, but must be {allowed}; {HOW}"
+        )
+
+    def _mapping(self, entry: object, place: str) -> Mapping[str, Any]:
+        if not isinstance(entry, Mapping):
+            raise self.refusal(place, entry, "an entry with name, layers and cost")
+        return entry
+
+    def _count(self, entry: Mapping[str, Any], key: str, place: str) -> int:
+        value = entry.get(key)
+        if type(value) is not int or value < 0:
+            raise self.refusal(f"{place}.{key}", value, "a whole number from 0")
+        return value
+
+    def _cost(self, entry: Mapping[str, Any], place: str) -> float:
+        value: Any = entry.get("cost")
+        if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
+            raise self.refusal(f"{place}.cost", value, "a finite number from 0")
+        return float(value)
+
+
+def _besides(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {str(key): value for key, value in entry.items() if key not in names}
+
+
+def called(name: str, layers: int) -> str:
+    """Gives the words for an encoder in messages; 0 layers are all of them."""
+    return f"{name} ({layers} layers)" if layers else name
