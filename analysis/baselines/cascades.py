@@ -20,7 +20,7 @@ from mpc_router.tasks import Task, evaluate
 
 Values = NDArray[np.float64]
 
-LONGEST: Final = 3
+_LONGEST: Final = 3
 """Experts in a chain, at most."""
 
 LEVELS: Final = 17
@@ -132,7 +132,7 @@ def cascade_routes(
 
 
 def candidates(
-    sure: Values, *, vector: CostVector, levels: int = LEVELS, longest: int = LONGEST
+    sure: Values, *, vector: CostVector, levels: int = LEVELS, longest: int = _LONGEST
 ) -> tuple[Cascade, ...]:
     """Lists chains of experts from cheap to dear, with thresholds at quantiles of confidences.
 

@@ -19,8 +19,8 @@ from mpc_router.tasks import Task, evaluate
 
 Values = NDArray[np.float64]
 
-GRID: Final = 65
-RANKED_GRID: Final = 17
+_GRID: Final = 65
+_RANKED_GRID: Final = 17
 """Costs at which a mix is scored; between them it is interpolated (for accuracy that is exact)."""
 
 LEAST_ROOM: Final = 0.02
@@ -81,7 +81,7 @@ def random_mix(
     the single experts in (cost, score). Money may be left over, so the curve never falls.
     """
     costs = np.asarray(vector.experts, np.float64)
-    steps = RANKED_GRID if task.regression else GRID
+    steps = _RANKED_GRID if task.regression else _GRID
     grid = np.unique(np.concatenate([np.linspace(costs.min(), costs.max(), steps), costs]))
     best = np.full((len(grid), len(weights)), -np.inf)
     singles = weighted_scores(task, predictions, labels, weights)

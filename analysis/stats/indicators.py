@@ -20,7 +20,7 @@ from mpc_router.costs import CostVector
 
 Values = NDArray[np.float64]
 
-QUARTILES: Final = (0.25, 0.5, 0.75)
+_QUARTILES: Final = (0.25, 0.5, 0.75)
 """Shares of the seeds whose attainment surfaces are drawn."""
 
 _MAXIMISE: Final = [True, False]
@@ -157,7 +157,7 @@ class Surface:
 
 
 def attainment(
-    seeds: Sequence[tuple[Values, Values]], shares: Sequence[float] = QUARTILES
+    seeds: Sequence[tuple[Values, Values]], shares: Sequence[float] = _QUARTILES
 ) -> tuple[Surface, ...]:
     """Gives attainment surfaces: where a share of the seeds has a point as good or better.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-CELLS: Final = 50
+_CELLS: Final = 50
 """Of a range of numbers."""
 
 _TINY: Final = 1e-12
@@ -37,11 +37,11 @@ class Cells:
 
     @classmethod
     def of_range(cls, values: Values, *, logarithmic: bool) -> Cells:
-        """Puts numbers, not all the same, in `CELLS` cells; ties go to the lower one."""
+        """Puts numbers, not all the same, in `_CELLS` cells; ties go to the lower one."""
         places = np.log(values) if logarithmic else np.asarray(values, np.float64)
         low, high = places.min(), places.max()
-        index = np.ceil((places - low) / ((high - low) / (CELLS - 1)) - 0.5).astype(np.intp)
-        return cls(index.clip(0, CELLS - 1), CELLS, ordered=True)
+        index = np.ceil((places - low) / ((high - low) / (_CELLS - 1)) - 0.5).astype(np.intp)
+        return cls(index.clip(0, _CELLS - 1), _CELLS, ordered=True)
 
     def histogram(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
         """Counts how many of the chosen points lie in each cell, (G,)."""

@@ -25,10 +25,10 @@ Weights = NDArray[np.float32]
 Counts = tuple[Values, Values, Values, Values]
 
 RESAMPLES: Final = 1000
-RANKED_RESAMPLES: Final = 200
+_RANKED_RESAMPLES: Final = 200
 """For regressions: every resample is ranked anew, which costs a hundred times more."""
 
-LEVEL: Final = 0.95
+_LEVEL: Final = 0.95
 _SMALLEST_SPREAD: Final = 1e-12
 """Of a weighting's sum of squares: less is rounding, so the row does not vary."""
 
@@ -41,7 +41,7 @@ _FROM_NOUGHT: Final = {"accuracy", "f1"}
 
 def resamples_for(task: Task) -> int:
     """Gives how many resamples intervals of this task are made of, unless told."""
-    return RANKED_RESAMPLES if task.regression else RESAMPLES
+    return _RANKED_RESAMPLES if task.regression else RESAMPLES
 
 
 def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> Weights:
@@ -128,7 +128,7 @@ def weighted_shares(routes: NDArray[np.uint8], experts: int, weights: Weights) -
     return np.stack(counts, axis=-1)
 
 
-def interval(values: Values, level: float = LEVEL) -> tuple[Values, Values]:
+def interval(values: Values, level: float = _LEVEL) -> tuple[Values, Values]:
     """Gives the percentile interval over the last axis, whose first entry is the estimate.
 
     The estimate is no resample.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-LEVEL: Final = 0.95
+_LEVEL: Final = 0.95
 _ROUNDING: Final = 1e-12
 """Of the largest value: what varies by less does not vary."""
 
@@ -114,4 +114,4 @@ def _studentised(points: int, free: int) -> float:
     """Gives the range of P standard normal means over an estimated deviation exceeded in 5 %."""
     from scipy.stats import studentized_range
 
-    return float(studentized_range.ppf(LEVEL, points, free))
+    return float(studentized_range.ppf(_LEVEL, points, free))
