@@ -1,4 +1,4 @@
-"""The same routes under other prices: no training, only another cost vector.
+"""Prices the same routes again: no training, only another cost vector.
 
 Letters: L trials, N examples, K experts.
 """
@@ -26,13 +26,13 @@ FORMAT: Final = "mpc-router costs 1"
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
+_SELECTION: Final = "selection"
 FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
 
 
 def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVector]:
-    """Cost vectors of a JSON file, as `cost_vectors` of a run's provenance are written.
+    """Reads cost vectors of a JSON file, written like `cost_vectors` of a run's provenance.
 
         {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
 
@@ -48,10 +48,10 @@ def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVect
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not readable as JSON ({error})") from error
-    if is_measured(data):
+    if _is_measured(data):
         if run is None:
             raise RunError(f"{path}: measured costs are those of named experts; name a run")
-        vector = measured_vector(run, data, str(path))
+        vector = _measured_vector(run, data, str(path))
         return {vector.name: vector}
     shape = '{"NAME": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}'
     measured = "or what mpc-router-eval --measure-latency writes"
@@ -67,24 +67,26 @@ def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVect
 
 
 def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
-    """The run, and the name of the vector that `--costs` asks for: one of its own, or `file:PATH`.
+    """Gives the run and the name of the vector that `--costs` asks for.
+
+    That is one of the run's own, or `file:PATH`.
 
     Raises:
         RunError: the file cannot be read, holds several vectors, or does not fit the run.
     """
     if costs is None or not costs.startswith(FILE):
         return run, costs
-    found = read_vectors(costs.removeprefix(FILE), run)
-    if len(found) != 1:
+    vectors = read_vectors(costs.removeprefix(FILE), run)
+    if len(vectors) != 1:
         raise RunError(
-            f"{costs.removeprefix(FILE)} holds {len(found)} cost vectors ({', '.join(found)}); "
+            f"{costs.removeprefix(FILE)} holds {len(vectors)} cost vectors ({', '.join(vectors)}); "
             "give a file of one"
         )
-    return recosted(run, found), next(iter(found))
+    return recosted(run, vectors), next(iter(vectors))
 
 
 def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
-    """The run with more cost vectors, so that fronts and pictures can be asked for under them.
+    """Gives the run with more cost vectors, so that fronts and pictures can use them.
 
     A vector prices all experts of the run in the order of `run.expert_names`, and every prepared
     set takes the prices of its own. Nothing is written.
@@ -95,8 +97,10 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
     for vector in vectors.values():
         _refuse_misfit(run, vector)
     parts = [
-        to_json({name: _of_members(vector, each.members) for name, vector in vectors.items()})
-        for each in run.sets
+        to_json(
+            {name: _of_members(vector, prepared_set.members) for name, vector in vectors.items()}
+        )
+        for prepared_set in run.sets
     ]
     facts: dict[str, Any] = {**run.provenance}
     facts["cost_vectors"] = {**facts["cost_vectors"], **parts[0]}
@@ -105,38 +109,40 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
             {**one, "cost_vectors": {**one["cost_vectors"], **part}}
             for one, part in zip(facts["sets"], parts, strict=True)
         ]
-    found = replace(run, provenance=facts)
-    found.__dict__["trials"] = _priced_trials(found, tuple(vectors))  # where the property is kept
-    return found
+    repriced = replace(run, provenance=facts)
+    repriced.__dict__["trials"] = _priced_trials(
+        repriced, tuple(vectors)
+    )  # where the property is kept
+    return repriced
 
 
 def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
-    """The trials with `S_cost_NAME` of every vector, from the shares of their last reports."""
+    """Gives trials with `S_cost_NAME` of every vector, from the shares of their last reports."""
     last = run.reports.sort_values("epoch").drop_duplicates(["key", "split"], keep="last")
     shares = dict(zip(zip(last["key"], last["split"], strict=True), last["share"], strict=True))
     trials = run.trials
     keys = trials["key"].tolist()
     vectors = [run.sets[run.set_of_point[point]].vectors for point in trials["point"].astype(str)]
     columns: dict[str, list[float]] = {}
-    for split in (SELECTION, *run.task.quoted):
+    for split in (_SELECTION, *run.task.quoted):
         done = trials[f"{split}_score"].notna().tolist()
         for name in names:
             columns[f"{split}_cost_{name}"] = [
-                _paid(by_name[name], shares.get((key, split))) if known else np.nan
-                for key, by_name, known in zip(keys, vectors, done, strict=True)
+                _paid(by_name[name], shares.get((key, split))) if has_costs else np.nan
+                for key, by_name, has_costs in zip(keys, vectors, done, strict=True)
             ]
     return trials.assign(**columns)
 
 
 def _paid(vector: CostVector, share: Sequence[float] | None) -> float:
-    """NaN where no share of every expert was reported."""
+    """Prices shares; NaN where no share of every expert was reported."""
     if share is None or len(share) != len(vector.experts):
         return float("nan")
     return float(vector.mean(np.asarray(share, np.float64)))
 
 
 def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
-    """The vector of some of the experts."""
+    """Restricts the vector to some of the experts."""
     return replace(vector, experts=tuple(vector.experts[member] for member in members))
 
 
@@ -147,9 +153,9 @@ def _refuse_misfit(run: Run, vector: CostVector) -> None:
             f"{run.name}: cost vector {vector.name!r} has {len(vector.experts)} experts, the run "
             f"{len(names)} ({', '.join(names)}); give one cost for each, in this order"
         )
-    for each in run.sets:
-        known = each.vectors.get(vector.name)
-        if known is not None and known != _of_members(vector, each.members):
+    for prepared_set in run.sets:
+        existing = prepared_set.vectors.get(vector.name)
+        if existing is not None and existing != _of_members(vector, prepared_set.members):
             raise RunError(
                 f"{run.name}: it has a cost vector {vector.name!r} already, with other costs; "
                 "give yours another name"
@@ -157,12 +163,12 @@ def _refuse_misfit(run: Run, vector: CostVector) -> None:
 
 
 def mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> Values:
-    """Mean cost of routed examples, the router paid: (L, N) -> (L,)."""
+    """Gives the mean cost of routed examples, the router paid: (L, N) -> (L,)."""
     return np.asarray(vector.of_routes(routes).mean(axis=-1))
 
 
 def break_even(share: Values, vector: CostVector) -> Values:
-    """The router's cost at which a routing costs as much as the dearest expert alone: (.., K) -> ..
+    """Gives the router's cost at which routing costs the dearest expert alone: (.., K) -> (..).
 
     A router that is dearer than this saves nothing, however well it routes; one that looks through
     the cheapest expert is priced as the vector says.
@@ -171,13 +177,15 @@ def break_even(share: Values, vector: CostVector) -> Values:
     return np.asarray(max(vector.experts) - routed)
 
 
-def is_measured(data: object) -> bool:
-    """Whether JSON data say that they are measured costs, of whatever version."""
+def _is_measured(data: object) -> bool:
+    """Says whether JSON data are measured costs, of whatever version."""
     return isinstance(data, dict) and isinstance(data.get("format"), str)
 
 
-def measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
-    """The measured costs as a vector over all experts of the run; `origin` names the file.
+def _measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
+    """Turns measured costs into a vector over all experts of the run.
+
+    `origin` names the file.
 
     Raises:
         RunError: the data are of another version or lack something, or they were measured on
@@ -218,17 +226,17 @@ def measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
 
 
 def _of_run(run: Run, costs: dict[tuple[str, int], float], origin: str) -> tuple[float, ...]:
-    """(K,) in the order of the run's experts."""
+    """Gives costs (K,) in the order of the run's experts."""
     wanted = {
         place: expert
-        for each in run.sets
-        for place, expert in zip(each.members, each.experts, strict=True)
+        for prepared_set in run.sets
+        for place, expert in zip(prepared_set.members, prepared_set.experts, strict=True)
     }
-    missing = [_called(*each) for _, each in sorted(wanted.items()) if each not in costs]
+    missing = [_called(*key) for _, key in sorted(wanted.items()) if key not in costs]
     if missing:
         raise RunError(
             f"{origin} has no cost of {', '.join(missing)}, which {run.name} routes to; it has "
-            f"{', '.join(_called(*each) for each in costs)}"
+            f"{', '.join(_called(*key) for key in costs)}"
         )
     return tuple(costs[expert] for _, expert in sorted(wanted.items()))
 
@@ -236,28 +244,34 @@ def _of_run(run: Run, costs: dict[tuple[str, int], float], origin: str) -> tuple
 def _refuse_router(
     run: Run, stem: tuple[str, str, int], hidden: int | None, shared: bool, origin: str
 ) -> None:
-    """Where a trial's own configuration names another router than the one that was measured."""
+    """Refuses a run whose trials have another router than the one that was measured."""
     measured = f"{_called(*stem[1:])} (stem={stem[0]})"
     for text in dict.fromkeys(run.trials["config"]):
         config = json.loads(text) if text else {}
         model = config.get("model") or {}
         if "stem" not in model:
             continue
-        mine = ("model", model["router_model_name"], model["router_stem_layers"])
+        run_stem = ("model", model["router_model_name"], model["router_stem_layers"])
         if model["stem"] == "expert":
-            mine = ("expert", model["expert_model_names"][0], model["expert_layers"][0])
+            run_stem = ("expert", model["expert_model_names"][0], model["expert_layers"][0])
         joint = (config.get("training") or {}).get("experts") == "joint"
-        if mine != stem:
-            found = f"the stem {measured}, {run.name} has {_called(*mine[1:])} (stem={mine[0]})"
+        if run_stem != stem:
+            difference = (
+                f"the stem {measured}, {run.name} has {_called(*run_stem[1:])} (stem={run_stem[0]})"
+            )
         elif (bool(model.get("shared_stem")) and joint) != shared:
-            found = f"shared_stem={str(shared).lower()}, {run.name} has {str(not shared).lower()}"
+            difference = (
+                f"shared_stem={str(shared).lower()}, {run.name} has {str(not shared).lower()}"
+            )
         elif hidden not in (None, model.get("router_hidden_size")):
-            found = f"router_hidden_size={hidden}, {run.name} has {model.get('router_hidden_size')}"
+            difference = (
+                f"router_hidden_size={hidden}, {run.name} has {model.get('router_hidden_size')}"
+            )
             pardon = ', or write "hidden_size": null into its router entry'
-            raise RunError(f"{origin} was measured with {found}; measure this one{pardon}")
+            raise RunError(f"{origin} was measured with {difference}; measure this one{pardon}")
         else:
             continue
-        raise RunError(f"{origin} was measured with {found}; measure this one")
+        raise RunError(f"{origin} was measured with {difference}; measure this one")
 
 
 def _called(name: str, layers: int) -> str:
