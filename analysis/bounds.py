@@ -1,4 +1,4 @@
-"""The bounds that a study sets its points, and how far a point breaks them. Standard library only.
+"""Holds the bounds that a study sets, and how far points break them; standard library only.
 
 Search, stopping, the live front and everything that reads a run judge a point by these functions:
 on selection, by the mean over its replicates.
@@ -23,7 +23,7 @@ BOUNDS: Final = ("min", "max")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """Bounds of one value that is reported."""
+    """Holds the bounds of one value that is reported."""
 
     name: str
     """As objectives are named, or `dead_experts`."""
@@ -35,7 +35,7 @@ class Constraint:
     """`max`: at most so much."""
 
     def violation(self, value: float) -> float:
-        """How far a value breaks it, as a share of the bound; 0 or below is kept.
+        """Says how far a value breaks it, as a share of the bound; 0 or below keeps it.
 
         (value - max) / |max|, or (min - value) / |min|, the greater where both are given. So a cost
         10 % above its cap and a score 10 % under its floor weigh alike. A bound of 0 has no share:
@@ -43,20 +43,20 @@ class Constraint:
         """
         if math.isnan(value):
             return math.inf
-        found = []
+        excesses = []
         if self.high is not None:
-            found.append((value - self.high) / (abs(self.high) or 1.0))
+            excesses.append((value - self.high) / (abs(self.high) or 1.0))
         if self.low is not None:
-            found.append((self.low - value) / (abs(self.low) or 1.0))
-        return max(found)
+            excesses.append((self.low - value) / (abs(self.low) or 1.0))
+        return max(excesses)
 
     def plain(self) -> dict[str, float]:
-        """The way YAML has it."""
+        """Gives the constraint as YAML has it."""
         bounds = {"min": self.low, "max": self.high}
         return {bound: value for bound, value in bounds.items() if value is not None}
 
     def __str__(self) -> str:
-        """The bounds in words: `cost at most 6`, `score at least 0.8`."""
+        """Gives the bounds in words: `cost at most 6`, `score at least 0.8`."""
         words = {"min": "at least", "max": "at most"}
         bounds = " and ".join(f"{words[bound]} {value:g}" for bound, value in self.plain().items())
         return f"{self.name.replace('_', ' ')} {bounds}"
@@ -67,7 +67,7 @@ def violations(
     values: Mapping[str, float],
     shares: Sequence[Sequence[float]],
 ) -> dict[str, float]:
-    """How far a point breaks each constraint, by name; 0 or below is kept.
+    """Says how far a point breaks each constraint, by name; 0 or below keeps it.
 
     Args:
         constraints: the study's.
@@ -75,26 +75,29 @@ def violations(
         shares: hard routes' share by expert, one a replicate; dead experts are a mean as well.
     """
     counted = {**values, DEAD_EXPERTS: fmean(map(dead, shares)) if shares else math.nan}
-    return {each.name: each.violation(counted[each.name]) for each in constraints}
+    return {
+        constraint.name: constraint.violation(counted[constraint.name])
+        for constraint in constraints
+    }
 
 
-def total(found: Mapping[str, float]) -> float:
-    """How far a point is from keeping all: the sum over those that it breaks; 0 is feasible."""
-    return math.fsum(max(0.0, each) for each in found.values())
+def total(violations_by_name: Mapping[str, float]) -> float:
+    """Sums how far a point breaks its constraints; 0 is feasible."""
+    return math.fsum(max(0.0, value) for value in violations_by_name.values())
 
 
 def dead(share: Sequence[float]) -> int:
-    """Experts with less than 1 % of the routes."""
-    return sum(each < LEAST_SHARE for each in share)
+    """Counts the experts with less than 1 % of the routes."""
+    return sum(expert_share < LEAST_SHARE for expert_share in share)
 
 
 def reported(constraints: Sequence[Constraint]) -> tuple[str, ...]:
-    """The values that the constraints need of reports, named as objectives are."""
-    return tuple(each.name for each in constraints if each.name != DEAD_EXPERTS)
+    """Gives the values that the constraints need of reports, named as objectives are."""
+    return tuple(constraint.name for constraint in constraints if constraint.name != DEAD_EXPERTS)
 
 
 def plain_bounds(bounds: Any) -> dict[str, float]:
-    """`{"max": 6.0}` of what a study file holds for one constraint.
+    """Gives `{"max": 6.0}` of what a study file holds for one constraint.
 
     Raises:
         ValueError: no bounds, an unknown bound, or a bound that is no finite number; the message

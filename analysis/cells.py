@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: text as it stands, never markup or a control character."""
+"""Shows text of a run in the terminal as it stands: no markup, no control characters."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def text(value: object, *, style: str = "") -> Text:
-    """A line or a cell; a name in square brackets is no markup."""
+    """Makes a line or a cell; a name in square brackets is no markup."""
     from rich.text import Text
 
     return Text(printable(str(value)), style=style)
 
 
 def new_table() -> Table:
-    """A table with lines under its head alone."""
+    """Makes a table with lines under its head alone."""
     from rich import box
     from rich.table import Table
 

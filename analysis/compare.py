@@ -1,4 +1,4 @@
-"""`python -m analysis.compare RUN RUN [RUN ...]`: fronts beside each other, and who is ahead."""
+"""`python -m analysis.compare RUN RUN [RUN ...]` prints fronts side by side and who is ahead."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _LONG: Final = ("verdict", "settings")
 _WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "even"}
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
-    """The runs, their differences, and the front of all together; plain and wide in a pipe."""
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints the runs, their differences and the front of all; plain and wide in a pipe."""
     from rich.console import Group
 
     from analysis.cells import text
@@ -33,19 +33,19 @@ def print_comparison(found: Comparison, console: Console) -> None:
     if not console.is_terminal:
         console.width = max(before, _PLAIN_WIDTH)
     try:
-        notes = [text(f"note: {note}", style="yellow") for note in found.notes]
-        parts = [_sides(found), _pairs(found), _merged(found)]
+        notes = [text(f"note: {note}", style="yellow") for note in comparison.notes]
+        parts = [_sides(comparison), _pairs(comparison), _merged(comparison)]
         console.print(Group(*notes, *(part for pair in parts for part in pair)), markup=False)
     finally:
         console.width = before
 
 
-def _sides(found: Comparison) -> Part:
+def _sides(comparison: Comparison) -> Part:
     from analysis import words
     from analysis.cells import add_row, text
 
     table = _table("run", "hypervolume", "95 %", "points", "front", "merged", "alone")
-    for side in found.sides:
+    for side in comparison.sides:
         cells = [
             text(side.name),
             f"{side.hypervolume:.3g}",
@@ -54,19 +54,20 @@ def _sides(found: Comparison) -> Part:
             "-" if math.isnan(side.share) else f"{words.percent(side.share)} %",
         ]
         add_row(table, cells)
-    score, cost = words.number(found.reference[0]), words.amount(found.reference[1])
+    score, cost = words.number(comparison.reference[0]), words.amount(comparison.reference[1])
     head = (
-        f"Hypervolume on {found.split} under {found.vector}, reference score {score} at cost "
-        f"{cost}; merged: points on the front of all, alone: what of its area no other run holds"
+        f"Hypervolume on {comparison.split} under {comparison.vector}, reference score {score} at "
+        f"cost {cost}; merged: points on the front of all, alone: what of its area no other run "
+        "holds"
     )
     return text(head), table
 
 
-def _pairs(found: Comparison) -> Part:
+def _pairs(comparison: Comparison) -> Part:
     from analysis.cells import add_row, text
 
     table = _table("runs", "difference", "95 %", "p (seeds)", "least p", "verdict")
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         cells = [
             text(f"{pair.first} \N{MINUS SIGN} {pair.second}"),
             f"{pair.difference:+.3g}",
@@ -75,19 +76,19 @@ def _pairs(found: Comparison) -> Part:
             text(pair.verdict),
         ]
         add_row(table, cells)
-    how = "paired over examples and seeds" if found.paired else "not paired: other data"
+    how = "paired over examples and seeds" if comparison.paired else "not paired: other data"
     head = f"Differences, {how}; p: of a permutation of seeds, least p: what so few seeds can show"
     return text(head), table
 
 
-def _merged(found: Comparison) -> Part:
+def _merged(comparison: Comparison) -> Part:
     from analysis import words
     from analysis.cells import add_row, text
 
-    bounded = not found.merged["feasible"].all()
+    bounded = not comparison.merged["feasible"].all()
     more = ("bounds",) if bounded else ()
     table = _table("run", "point", "score", "cost", "to the mix", *more, "settings")
-    for _, row in found.merged.iterrows():
+    for _, row in comparison.merged.iterrows():
         cells = [
             text(row["run"]),
             text(row["point"]),
@@ -117,7 +118,7 @@ def _chance(p: float) -> str:
 
 
 def parser() -> Parser:
-    """The command's arguments."""
+    """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.compare",
         "Lay the fronts of runs over each other and say which is ahead.",
@@ -135,7 +136,7 @@ def parser() -> Parser:
 
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the comparison; 0, or 2 with one line where there is none."""
+    """Prints the comparison; gives 0, or 2 with one line where there is none."""
     options = parser().parse_args(arguments)
     from analysis.fronts.comparison import compare_runs
     from analysis.runs.load import RunError, load_run
@@ -150,13 +151,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 both.append(priced(load_run(path), options.costs))
         runs, vector = [run for run, _ in both], both[0][1]
         with guarded(*options.runs):
-            found = compare_runs(runs, split=options.split, vector=vector, force=options.force)
-            print_comparison(found, LastingConsole())
+            comparison = compare_runs(runs, split=options.split, vector=vector, force=options.force)
+            print_comparison(comparison, LastingConsole())
         if options.figure:
             from analysis.figures.rivals import comparison_figure
             from analysis.figures.style import save
 
-            save(comparison_figure(found), options.figure)
+            save(comparison_figure(comparison), options.figure)
             print(options.figure)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error

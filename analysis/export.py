@@ -1,4 +1,4 @@
-"""`python -m analysis.export RUN --to csv|optuna|mlflow TARGET`: a run for other tools.
+"""`python -m analysis.export RUN --to csv|optuna|mlflow TARGET` writes a run for other tools.
 
 - `csv`: every table of the run, and its points with their intervals, as CSV files in a folder
 - `optuna`: a study in Optuna's journal file, a trial a point, stopped and failed ones with states
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from analysis.runs.load import Run
 
-TARGETS: Final = ("csv", "optuna", "mlflow")
+_TARGETS: Final = ("csv", "optuna", "mlflow")
 
 _BATCH: Final = 1000
 """Metrics that mlflow takes at once."""
@@ -39,7 +39,7 @@ _STATES: Final = {
 
 
 def to_csv(run: Run, folder: Path) -> list[Path]:
-    """Writes trials, reports, examples and points; lists are JSON. Gives the files.
+    """Writes trials, reports, examples and points; lists are JSON; gives the files.
 
     Routing and experts, a row an example, stay Parquet: as CSV they would be gigabytes.
 
@@ -105,8 +105,8 @@ def to_optuna(run: Run, file: Path) -> Path:
         for trial, row in zip(made, table.to_dict("records"), strict=True):
             trial.user_attrs = {"point": row["point"], "status": row["status"]}
             if row["state"] != "COMPLETE":
-                known = {name: row[name] for name in ("score", "cost") if row[name] == row[name]}
-                trial.user_attrs |= {f"last_{name}": value for name, value in known.items()}
+                measured = {name: row[name] for name in ("score", "cost") if row[name] == row[name]}
+                trial.user_attrs |= {f"last_{name}": value for name, value in measured.items()}
             study.add_trial(trial)
     finally:
         optuna.logging.set_verbosity(level)
@@ -132,19 +132,19 @@ def to_mlflow(run: Run, target: str) -> int:
         ) from error
     try:
         client = mlflow.MlflowClient(tracking_uri=target)
-        known = client.get_experiment_by_name(run.name) is not None
-        experiment = "" if known else client.create_experiment(run.name)
+        exists = client.get_experiment_by_name(run.name) is not None
+        experiment = "" if exists else client.create_experiment(run.name)
     except ImportError as error:
         raise RunError(
             f"mlflow cannot open {target!r} ({error}): pip install mlflow, of which mlflow-skinny "
             "is a part, or give the address of a server"
         ) from error
     except mlflow.exceptions.MlflowException as error:
-        said = str(error).strip().splitlines()[0].split(". ")[0]
+        reason = str(error).strip().splitlines()[0].split(". ")[0]
         raise RunError(
-            f"mlflow takes no {target!r} ({said}); give a tracking URI such as sqlite:///mlflow.db"
+            f"mlflow takes no {target!r} ({reason}); give a tracking URI such as sqlite:///mlflow.db"
         ) from error
-    if known:
+    if exists:
         raise RunError(f"{target} has an experiment {run.name!r} already; give another target")
     reports = {str(key): rows.to_dict("records") for key, rows in run.reports.groupby("key")}
     for row in run.trials.to_dict("records"):
@@ -153,9 +153,9 @@ def to_mlflow(run: Run, target: str) -> int:
 
 
 def _log_trial(
-    client: Any, experiment: str, run: Run, row: dict[Any, Any], said: list[dict[Any, Any]]
+    client: Any, experiment: str, run: Run, row: dict[Any, Any], reports: list[dict[Any, Any]]
 ) -> None:
-    """One trial as one run of mlflow's, in as few calls as it takes."""
+    """Logs one trial as one run of mlflow's, in as few calls as it takes."""
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
@@ -163,10 +163,10 @@ def _log_trial(
     facts = ("key", "point", "status", "reason")
     tags = [RunTag(fact, str(row[fact])) for fact in facts if isinstance(row[fact], str)]
     metrics = [
-        Metric(f"{each['split']}.{name}", float(each[name]), now, int(each["epoch"]))
-        for each in said
+        Metric(f"{report['split']}.{name}", float(report[name]), now, int(report["epoch"]))
+        for report in reports
         for name in ("score", *run.task.metrics, "cost", "loss")
-        if math.isfinite(each[name])
+        if math.isfinite(report[name])
     ]
     made = client.create_run(experiment, run_name=f"{row['point']} seed {row['seed']}")
     client.log_batch(made.info.run_id, params=params, tags=tags)
@@ -177,7 +177,7 @@ def _log_trial(
 
 
 def _points(run: Run) -> pd.DataFrame:
-    """A row a point: settings, means on selection, and the worst status of its replicates."""
+    """Gives a row a point: settings, means on selection, worst status of its replicates."""
     rank = list(_STATES)
     facts = {
         "point": run.trials["point"].astype(str),
@@ -192,25 +192,28 @@ def _points(run: Run) -> pd.DataFrame:
     finite = table[["score", "cost"]].map(math.isfinite).all(axis=1)
     failed = (table["status"] == "COMPLETED") & ~finite
     table["state"] = table["status"].map(_STATES).mask(failed, "FAIL")
-    found: pd.DataFrame = table.drop(columns="rank").reset_index()
-    return found
+    points: pd.DataFrame = table.drop(columns="rank").reset_index()
+    return points
 
 
 def _violations(run: Run, table: pd.DataFrame) -> list[dict[str, float] | None]:
-    """By point how far it breaks each constraint, above 0 where it does; None without any."""
+    """Says by point how far it breaks each constraint; None without any.
+
+    A value above 0 breaks the constraint.
+    """
     from analysis.fronts.constraints import constraints_of, judge
     from analysis.runs.outcomes import outcomes, roster
 
     if not constraints_of(run) or not (table["state"] == "COMPLETE").any():
         return [None] * len(table)
-    whole = roster(run)
-    judged = judge(run, whole, outcomes(run, whole, "selection", need_routes=False))
-    names = [each.name for each in judged.constraints]
-    found = {
+    run_roster = roster(run)
+    judged = judge(run, run_roster, outcomes(run, run_roster, "selection", need_routes=False))
+    names = [constraint.name for constraint in judged.constraints]
+    by_point = {
         point.point: dict(zip(names, row, strict=True))
-        for point, row in zip(whole.points, judged.violation.tolist(), strict=True)
+        for point, row in zip(run_roster.points, judged.violation.tolist(), strict=True)
     }
-    return [found.get(str(point)) for point in table["point"]]
+    return [by_point.get(str(point)) for point in table["point"]]
 
 
 def _listed(value: object) -> bool:
@@ -230,20 +233,20 @@ def _refuse_existing(files: Any) -> None:
 
 
 def parser() -> Parser:
-    """The command's arguments."""
+    """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.export",
         "Write a run for other tools: CSV files, an Optuna study, MLflow runs.",
         "  python -m analysis.export runs/mrpc_grid --to csv tables/\n",
     )
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
-    made.add_argument("--to", required=True, choices=TARGETS, help="what to write")
+    made.add_argument("--to", required=True, choices=_TARGETS, help="what to write")
     made.add_argument("target", metavar="TARGET", help="a folder, a file, or a tracking URI")
     return made
 
 
 def _write(run: Run, to: str, target: str) -> None:
-    """Writes the run for one of `TARGETS`, and says where."""
+    """Writes the run for one of `_TARGETS`, and says where."""
     if to == "csv":
         for path in to_csv(run, Path(target)):
             print(path)
@@ -255,7 +258,7 @@ def _write(run: Run, to: str, target: str) -> None:
 
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write it and say where; 0, or 2 with one line where that cannot be."""
+    """Writes the run and says where; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.untrusted import guarded

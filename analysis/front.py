@@ -1,4 +1,4 @@
-"""`python -m analysis.front RUN`: the front of a run and its yardsticks, in the terminal."""
+"""`python -m analysis.front RUN` prints the front of a run and its yardsticks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "eve
 def summary(
     run: Run, *, split: str | None = None, vector: str | None = None, width: int = _PLAIN_WIDTH
 ) -> RenderableType:
-    """The front of a run as rich shows it: what was run, front, single experts, yardsticks.
+    """Shows the front of a run with rich: what was run, front, single experts, yardsticks.
 
     Columns that a terminal of this width has no room for are left out.
 
@@ -59,7 +59,9 @@ def summary(
 
 
 def print_front(run: Run | Path, console: Console) -> None:
-    """Print the front of a run, or of its folder; plain and wide where the console is no terminal.
+    """Prints the front of a run, or of its folder.
+
+    The print is plain and wide where the console is no terminal.
 
     Raises:
         RunError: the folder cannot be read, or no point can be judged.
@@ -72,7 +74,7 @@ def print_front(run: Run | Path, console: Console) -> None:
 def _print(
     run: Run, console: Console, *, split: str | None = None, vector: str | None = None
 ) -> None:
-    """A file or a pipe has no width of its own: there the table gets what it needs."""
+    """Prints the front; a file or a pipe has no width, so the table gets what it needs."""
     before = console.width
     if not console.is_terminal:
         console.width = max(before, _PLAIN_WIDTH)
@@ -106,14 +108,14 @@ def _heading(survey: Survey) -> str:
 
 
 def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
-    """One table; or, where settings leave its numbers no room, settings in one of their own."""
+    """Makes one table, or a second one of settings where they leave numbers no room."""
     from rich.console import Console
 
     from analysis.cells import add_row
 
-    whole = _front_table(run, survey, settings=run.settings, wide=width >= _WIDE)
-    if Console(width=10 * width).measure(whole).maximum <= width:
-        return [whole]
+    single = _front_table(run, survey, settings=run.settings, wide=width >= _WIDE)
+    if Console(width=10 * width).measure(single).maximum <= width:
+        return [single]
     points = _table(["point", *run.settings], left=("point",))
     for row in _shown(survey):
         add_row(points, [row["point"], *(_plain(row[name]) for name in run.settings)])
@@ -149,7 +151,7 @@ def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: boo
 
 
 def _shown(survey: Survey) -> list[Any]:
-    """The front, then the points that are kept from it by a constraint alone."""
+    """Gives the rows of the front, then those that only a constraint keeps from it."""
     return [row for part in (survey.front, survey.barred) for _, row in part.iterrows()]
 
 
@@ -175,7 +177,7 @@ def _bounds(row: Any) -> Text:
 
 
 def _range(row: Any, name: str) -> str:
-    """`.658 .762`: short, for a column under a heading that says what it is."""
+    """Gives `.658 .762`: short, for a column under a heading that says what it is."""
     low, high = (f"{row[f'{name}_{end}']:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
     return f"{low} {high}".replace("-", "\N{MINUS SIGN}")
 
@@ -219,7 +221,7 @@ def _closing(survey: Survey) -> list[str]:
 
 
 def parser() -> Parser:
-    """The command's arguments."""
+    """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.front",
         "Print the Pareto front of a run with its yardsticks.",
@@ -233,7 +235,7 @@ def parser() -> Parser:
 
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the front; 0, or 2 with one line where the run cannot be read."""
+    """Prints the front; gives 0, or 2 with one line where the run cannot be read."""
     options = parser().parse_args(arguments)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced

@@ -1,4 +1,4 @@
-"""What a run folder holds: files, tables, columns, types, version. The one place that knows.
+"""Defines what a run folder holds: files, tables, columns, types, version. Only this file does.
 
 Written by `sweeps.journal.tables`, read by `analysis.runs.load`. Importing this module loads
 pyarrow and nothing heavier.
@@ -41,7 +41,7 @@ TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 
 
 def table_file(table: str) -> str:
-    """File name of a table in its run folder."""
+    """Gives the file name of a table in its run folder."""
     return f"{table}.parquet"
 
 
@@ -56,7 +56,7 @@ def trials(
     quoted: tuple[str, ...],
     vectors: tuple[str, ...],
 ) -> pa.Schema:
-    """Columns of `trials`: a row is a trial (a point with a seed).
+    """Gives the columns of `trials`: a row is a trial (a point with a seed).
 
     `settings` are the searched settings by leaf name; `metrics` the task's own metrics (score
     excepted); `quoted` the quoted splits (`validation`, and for MNLI `validation_mismatched`);
@@ -85,7 +85,7 @@ def trials(
 
 
 def reports(metrics: tuple[str, ...]) -> pa.Schema:
-    """Columns of `reports`: a row is a trial x epoch x split.
+    """Gives the columns of `reports`: a row is a trial x epoch x split.
 
     `loss` is the total of the soft gate, `loss_task`, `loss_balance` and `loss_cost` its terms
     before their weights; `share` the hard routes' share by expert, `gate` the mean soft gate by
@@ -149,19 +149,19 @@ EXAMPLES: Final = pa.schema(
 
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:
-    """The schema with this version, the run's name and a checksum of its columns as metadata."""
-    said = {VERSION_KEY: str(VERSION), RUN_KEY: run, COLUMNS_KEY: columns_check(schema)}
-    return schema.with_metadata({key: value.encode() for key, value in said.items()})
+    """Adds this version, the run's name and a checksum of the columns to a schema."""
+    metadata = {VERSION_KEY: str(VERSION), RUN_KEY: run, COLUMNS_KEY: columns_check(schema)}
+    return schema.with_metadata({key: value.encode() for key, value in metadata.items()})
 
 
 def columns_check(schema: pa.Schema) -> str:
-    """A checksum of the columns' names and types: those of pages do not cover them."""
+    """Computes a checksum of the columns' names and types: those of pages do not cover them."""
     lists = [pa.types.is_list(field.type) for field in schema]  # Parquet renames their items
-    said = "\n".join(
+    columns = "\n".join(
         f"{field.name} {f'list of {field.type.value_type}' if many else field.type}"
         for field, many in zip(schema, lists, strict=True)
     )
-    return f"{zlib.crc32(said.encode()):08x}"
+    return f"{zlib.crc32(columns.encode()):08x}"
 
 
 Provenance = dict[str, Any]

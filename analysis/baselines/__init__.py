@@ -1,1 +1,1 @@
-"""What a router is held against: yardsticks, cascades, fronts of a bias."""
+"""What a router is compared with: this room has yardsticks, cascades and cost-bias curves."""

@@ -1,4 +1,4 @@
-"""Cost-bias curves: one training, many operating points.
+"""Computes cost-bias curves: one training gives many operating points.
 
 A router with logits z sends an example to argmax_k log softmax(z)_k - bias * cost_k. At bias 0 it
 is the router as trained; a larger bias saves, a negative one spends. Since log softmax differs from
@@ -38,12 +38,12 @@ def route(logits: Values, vector: CostVector, biases: Values) -> NDArray[np.intp
             f"logits {logits.shape} and the {len(price)} experts of vector {vector.name!r} do not "
             "match; need (examples, experts)"
         )
-    found = [(logits - bias * price).argmax(axis=1) for bias in biases]
-    return np.asarray(found, np.intp).reshape(len(biases), len(logits))
+    routes_by_bias = [(logits - bias * price).argmax(axis=1) for bias in biases]
+    return np.asarray(routes_by_bias, np.intp).reshape(len(biases), len(logits))
 
 
 def turning_biases(logits: Values, vector: CostVector) -> Values:
-    """Every bias at which an example's route changes, largest first; twins are kept.
+    """Finds every bias at which an example's route changes, largest first; twins are kept.
 
     The routes that some bias reaches are the corners of the example's upper concave hull of (cost,
     logit), and its slopes are the turning biases: at most K - 1 an example.
@@ -52,7 +52,7 @@ def turning_biases(logits: Values, vector: CostVector) -> Values:
     everyone = np.arange(len(logits))
     cheapest = price == price.min()
     now = np.where(cheapest, logits, -np.inf).argmax(axis=1)
-    found = []
+    turns = []
     for _ in range(len(price) - 1):
         added = price - price[now][:, None]
         gain = logits - logits[everyone, now][:, None]
@@ -62,13 +62,13 @@ def turning_biases(logits: Values, vector: CostVector) -> Values:
         steepest = slope >= best[:, None] - 1e-12 * np.abs(best)[:, None]
         step = np.where(steepest & (added > 0), price, -np.inf).argmax(axis=1)
         moving = np.isfinite(best)
-        found.append(best[moving])
+        turns.append(best[moving])
         now = np.where(moving, step, now)
-    return np.sort(np.concatenate(found))[::-1] if found else np.empty(0)
+    return np.sort(np.concatenate(turns))[::-1] if turns else np.empty(0)
 
 
 def spread_biases(logits: Sequence[Values], vector: CostVector, *, count: int = BIASES) -> Values:
-    """At most `count` biases that reach from all-cheapest to all-dearest, 0 among them, rising.
+    """Spreads at most `count` rising biases from all-cheapest to all-dearest, 0 among them.
 
     `logits` are those of the trials that share the biases (the seeds of a point), each (N, K).
     Between two neighbours about as many routes change everywhere. Biases lie halfway between
@@ -90,7 +90,7 @@ def spread_biases(logits: Sequence[Values], vector: CostVector, *, count: int = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BiasCurve:
-    """Scores and costs of a router, or the mean of several, under each of its biases."""
+    """Holds scores and costs of a router, or the mean of several, under each of its biases."""
 
     biases: Values
     """(G,) rising: cheaper and cheaper."""
@@ -105,7 +105,10 @@ class BiasCurve:
     """(G, K)."""
 
     def within(self, cost: float) -> int | None:
-        """Number of the best-scoring bias that costs at most this, of equals the cheapest."""
+        """Gives the number of the best-scoring bias that costs at most this.
+
+        Of equals it is the cheapest.
+        """
         return best_within(self.scores, self.costs, cap=cost)
 
 
@@ -118,7 +121,9 @@ def bias_curve(
     vector: CostVector,
     biases: Values,
 ) -> BiasCurve:
-    """Of one router: logits (N, K), the experts' predictions (K, N), labels (N,), biases (G,).
+    """Measures one router under every bias.
+
+    `logits` are (N, K), `predictions` the experts' (K, N), `labels` (N,) and `biases` (G,).
 
     At bias 0 score and cost are those of the trial. To be honest about a bias, choose it on
     selection and take its score from another split's curve over the same biases.
@@ -133,19 +138,19 @@ def bias_curve(
         )
     biases = np.sort(np.asarray(biases, np.float64))
     routes = route(logits, vector, biases)
-    said = np.take_along_axis(predictions, routes, axis=0)
+    routed_predictions = np.take_along_axis(predictions, routes, axis=0)
     experts = len(vector.routed)
     shares = np.stack([(routes == expert).mean(axis=1) for expert in range(experts)], axis=-1)
     return BiasCurve(
         biases=biases,
         costs=vector.of_routes(routes).mean(axis=1),
-        scores=evaluate(task, said, labels)["score"],
+        scores=evaluate(task, routed_predictions, labels)["score"],
         shares=shares,
     )
 
 
 def mean_curve(curves: Sequence[BiasCurve]) -> BiasCurve:
-    """The mean of the seeds of a point, bias by bias: what a seed of it has on average.
+    """Averages the seeds of a point, bias by bias: what a seed of it has on average.
 
     Raises:
         ValueError: no curve, or curves over different biases.
@@ -165,7 +170,7 @@ def mean_curve(curves: Sequence[BiasCurve]) -> BiasCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operating:
-    """A point of the front over all curves: which router, and with which bias."""
+    """Names a point of the front over all curves: which router, and with which bias."""
 
     curve: int
     """Number of its curve among those given."""
@@ -189,7 +194,9 @@ def curve_front(
     *,
     breaks: Sequence[Sequence[str]] | None = None,
 ) -> tuple[Operating, ...]:
-    """The front over all biases of all curves, cheapest first: chosen on one split, quoted on one.
+    """Gives the front over all biases of all curves, cheapest first.
+
+    It is chosen on one split and quoted on another.
 
     `breaks` are the names of the constraints that each curve breaks under each bias. Where some
     break none, the front holds those alone.
@@ -205,8 +212,8 @@ def curve_front(
     quoted = chosen if quoted is None else quoted
     if not chosen or len(chosen) != len(quoted):
         raise ValueError(f"{len(chosen)} curves chosen on and {len(quoted)} quoted; need one each")
-    for number, (one, other) in enumerate(zip(chosen, quoted, strict=True)):
-        if not np.array_equal(one.biases, other.biases):
+    for number, (chosen_curve, quoted_curve) in enumerate(zip(chosen, quoted, strict=True)):
+        if not np.array_equal(chosen_curve.biases, quoted_curve.biases):
             raise ValueError(f"curve {number} has other biases on the two splits; use the same")
     places = [(c, g) for c, curve in enumerate(chosen) for g in range(len(curve.biases))]
     scores = np.concatenate([curve.scores for curve in chosen])
@@ -226,13 +233,13 @@ def _operating(
     breaks: str,
 ) -> Operating:
     curve, place = where
-    there, here = chosen[curve], quoted[curve]
+    chosen_curve, quoted_curve = chosen[curve], quoted[curve]
     return Operating(
         curve=curve,
-        bias=float(there.biases[place]),
-        chosen_score=float(there.scores[place]),
-        chosen_cost=float(there.costs[place]),
-        score=float(here.scores[place]),
-        cost=float(here.costs[place]),
+        bias=float(chosen_curve.biases[place]),
+        chosen_score=float(chosen_curve.scores[place]),
+        chosen_cost=float(chosen_curve.costs[place]),
+        score=float(quoted_curve.scores[place]),
+        cost=float(quoted_curve.costs[place]),
         breaks=breaks,
     )

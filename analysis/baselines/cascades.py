@@ -1,4 +1,4 @@
-"""Cascades: run a cheap expert, go on to a dearer one where it is not sure, pay every one that ran.
+"""Cascades run a cheap expert, then a dearer one where it is not sure, and pay all that ran.
 
 The baseline that every gate must beat: it needs no router and no training, only thresholds, which
 are chosen on selection. Letters: K experts, N examples, C outputs, M experts of a chain,
@@ -20,7 +20,7 @@ from mpc_router.tasks import Task, evaluate
 
 Values = NDArray[np.float64]
 
-LONGEST: Final = 3
+_LONGEST: Final = 3
 """Experts in a chain, at most."""
 
 LEVELS: Final = 17
@@ -32,7 +32,7 @@ ALWAYS: Final = 2.0
 
 
 def confidence(output: Values) -> Values:
-    """Largest softmax probability, (.., C) -> (..): from 1 / C to 1.
+    """Gives the largest softmax probability, (.., C) -> (..): from 1 / C to 1.
 
     Raises:
         ValueError: one output, as a regression has: its value says nothing of how sure it is.
@@ -49,7 +49,7 @@ def confidence(output: Values) -> Values:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascade:
-    """A chain of experts, cheapest first, and when to go on to the next."""
+    """Names a chain of experts, cheapest first, and when to go on to the next."""
 
     chain: tuple[int, ...]
     """M experts; one alone is that single expert."""
@@ -67,7 +67,7 @@ class Cascade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """What came of cascades on one split; a place is a cascade."""
+    """Holds the costs, scores and shares of cascades on one split; a place is a cascade."""
 
     costs: Values
     """(T,) per example, all experts that ran paid, no router."""
@@ -88,7 +88,7 @@ def run_cascades(
     *,
     vector: CostVector,
 ) -> Ran:
-    """Cascades on one split: predictions and confidences (K, N), labels (N,).
+    """Runs cascades on one split: predictions and confidences (K, N), labels (N,).
 
     Each expert that runs costs what it costs alone (`vector.experts`); the router's own cost and
     the stem play no part.
@@ -103,11 +103,11 @@ def run_cascades(
             f"{len(vector.experts)} of them in cost vector {vector.name!r}; these must match"
         )
     routes, costs = cascade_routes(cascades, sure, vector=vector)
-    said = np.take_along_axis(predictions, routes, axis=0)
+    routed_predictions = np.take_along_axis(predictions, routes, axis=0)
     shares = [(routes == expert).mean(axis=1) for expert in range(len(predictions))]
     return Ran(
         costs=costs.mean(axis=1),
-        scores=evaluate(task, said, labels)["score"],
+        scores=evaluate(task, routed_predictions, labels)["score"],
         shares=np.stack(shares, axis=-1),
     )
 
@@ -115,7 +115,10 @@ def run_cascades(
 def cascade_routes(
     cascades: Sequence[Cascade], sure: Values, *, vector: CostVector
 ) -> tuple[NDArray[np.intp], Values]:
-    """Whose answer each cascade takes, and what it pays: (T, N) both; confidences are (K, N)."""
+    """Gives whose answer each cascade takes and what it pays, both (T, N).
+
+    `sure` are the experts' confidences (K, N).
+    """
     routes = np.empty((len(cascades), sure.shape[1]), np.intp)
     costs = np.empty(routes.shape)
     for place, one in enumerate(cascades):
@@ -129,9 +132,9 @@ def cascade_routes(
 
 
 def candidates(
-    sure: Values, *, vector: CostVector, levels: int = LEVELS, longest: int = LONGEST
+    sure: Values, *, vector: CostVector, levels: int = LEVELS, longest: int = _LONGEST
 ) -> tuple[Cascade, ...]:
-    """All chains of experts from cheap to dear, with thresholds at quantiles of the confidences.
+    """Lists chains of experts from cheap to dear, with thresholds at quantiles of confidences.
 
     `sure` (K, N) are the confidences on the split that the choice is made on. A chain of two has
     `levels` thresholds and one of three their square, from never going on to always; chains of
@@ -150,18 +153,18 @@ def candidates(
         for row in sure
     ]
     order = np.argsort(vector.experts, kind="stable").tolist()
-    found = [
+    cascades = [
         Cascade(chain=chain, thresholds=thresholds)
         for length in range(1, min(longest, len(order)) + 1)
         for chain in combinations(order, length)
         for thresholds in product(*(stages[expert] for expert in chain[:-1]))
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(cascades))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CascadeFront:
-    """Cascades that none beats on the split of the choice, cheapest first there."""
+    """Holds cascades that none beats on the split of the choice, cheapest first there."""
 
     cascades: tuple[Cascade, ...]
     chosen: Ran
@@ -177,7 +180,7 @@ def cascade_front(
     *,
     vector: CostVector,
 ) -> CascadeFront:
-    """The front of the cascades on one split, and what becomes of it on another.
+    """Finds the front of the cascades on one split, and measures it on another.
 
     A split is its (predictions (K, N), confidences (K, N), labels (N,)).
     """

@@ -1,4 +1,4 @@
-"""A router's curve in one number: AIQ (RouterBench), PGR, APGR and CPT (RouteLLM).
+"""Scores a router's curve: AIQ (RouterBench), PGR, APGR and CPT (RouteLLM).
 
 Points are (cost, score); where only two experts are, the cost may be the share of strong calls.
 Letters: P points.
@@ -19,7 +19,7 @@ _ROUNDING: Final = 1e-12
 
 
 def concave_hull(costs: Values, scores: Values) -> Curve:
-    """The non-decreasing upper concave hull of points: what coins between them reach.
+    """Gives the rising upper concave hull of points: what coins between them reach.
 
     It starts at the cheapest point's best score and ends at the cheapest of the best scores; money
     may be left over, so beyond it the curve stays (as `Curve.at` does).
@@ -44,7 +44,7 @@ def concave_hull(costs: Values, scores: Values) -> Curve:
 def _under(
     left: tuple[float, float], middle: tuple[float, float], right: tuple[float, float]
 ) -> bool:
-    """Whether the middle does not rise above the line between the others."""
+    """Says whether the middle does not rise above the line between the others."""
     rise, run = right[1] - left[1], right[0] - left[0]
     return (middle[1] - left[1]) * run <= rise * (middle[0] - left[0])
 
@@ -52,7 +52,7 @@ def _under(
 def aiq(
     costs: Values, scores: Values, *, ends: tuple[float, float], floor: float | None = None
 ) -> float:
-    """Average improvement in quality: the mean height of the concave hull between two costs.
+    """Gives the average improvement in quality: the concave hull's mean height between two costs.
 
     1 / (c_max - c_min) times the integral of the points' non-decreasing concave hull over cost,
     `ends` being the cheapest and the dearest expert's (RouterBench, arXiv:2403.12031; its code
@@ -78,14 +78,14 @@ def aiq(
 
 
 def _mean_height(curve: Curve, low: float, high: float) -> float:
-    """Mean of a piecewise linear curve between two places, its ends held."""
+    """Gives the mean of a piecewise linear curve between two places, its ends held."""
     inside = (curve.costs > low) & (curve.costs < high)
     places = np.concatenate([[low], curve.costs[inside], [high]])
     return float(np.trapezoid(curve.at(places), places) / (high - low))
 
 
 def strong_share(costs: Values, *, weak: float, strong: float) -> Values:
-    """Costs on a scale where the weak expert costs 0 and the strong one 1.
+    """Puts costs on a scale where the weak expert costs 0 and the strong one 1.
 
     With two experts and a free router this is the share of calls to the strong one; with more, what
     stands for it. A router whose own cost is paid may lie beyond 1.
@@ -96,7 +96,7 @@ def strong_share(costs: Values, *, weak: float, strong: float) -> Values:
 
 
 def pgr(scores: Values, *, weak: float, strong: float) -> Values:
-    """Performance gap recovered: (score - weak) / (strong - weak); 0 the weak, 1 the strong expert.
+    """Gives the gap recovered, (score - weak) / (strong - weak): 0 the weak, 1 the strong expert.
 
     Raises:
         ValueError: the strong expert is not better: there is no gap to recover.
@@ -110,7 +110,7 @@ def pgr(scores: Values, *, weak: float, strong: float) -> Values:
 
 
 def apgr(shares: Values, gaps: Values) -> float:
-    """Mean of the gap recovered over the share of strong calls from 0 to 1, by trapezoids.
+    """Averages the gap recovered over the share of strong calls from 0 to 1, by trapezoids.
 
     `shares` (P,) and their `gaps` (P,), see `strong_share` and `pgr`. A router that never calls the
     strong expert is the weak one, and one that always does the strong one: (0, 0) and (1, 1) are
@@ -121,7 +121,7 @@ def apgr(shares: Values, gaps: Values) -> float:
 
 
 def cpt(shares: Values, gaps: Values, *, wanted: float) -> float:
-    """Call-performance threshold: the least share of strong calls that recovers a gap of `wanted`.
+    """Gives the least share of strong calls that recovers a gap of `wanted` (CPT).
 
     CPT(50) is `wanted=.5`. Between points the gap is linear, and the ends are those of `apgr`; NaN
     where so much is never recovered (RouteLLM, arXiv:2406.18665).
@@ -143,7 +143,7 @@ def cpt(shares: Values, gaps: Values, *, wanted: float) -> float:
 
 
 def _gap_curve(shares: Values, gaps: Values) -> Curve:
-    """Points in the order of shares, of equal shares the best, between 0 and 1 with both ends."""
+    """Orders points by share between 0 and 1 with both ends; of equal shares the best stays."""
     shares, gaps = _points(shares, gaps)
     if shares.min() > 0:
         shares, gaps = np.append(shares, 0.0), np.append(gaps, 0.0)
@@ -151,10 +151,10 @@ def _gap_curve(shares: Values, gaps: Values) -> Curve:
         shares, gaps = np.append(shares, 1.0), np.append(gaps, 1.0)
     places = np.unique(shares)
     best = np.array([gaps[shares == place].max() for place in places])
-    whole = Curve(costs=places, scores=best)
+    curve = Curve(costs=places, scores=best)
     inside = places[(places > 0) & (places < 1)]
     kept = np.concatenate([[0.0], inside, [1.0]])
-    return Curve(costs=kept, scores=whole.at(kept))
+    return Curve(costs=kept, scores=curve.at(kept))
 
 
 def _points(costs: Values, scores: Values) -> tuple[Values, Values]:

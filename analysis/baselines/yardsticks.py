@@ -1,4 +1,4 @@
-"""What a router is held against: single experts, a coin, the majority class, an oracle.
+"""Computes what a router is compared with: experts, a coin, the majority class, an oracle.
 
 Single experts and the coin pay no router: they look at nothing. Routers and the oracle pay it.
 Letters: N examples, K experts, B weightings (see `resampling`), G costs of a grid.
@@ -19,8 +19,8 @@ from mpc_router.tasks import Task, evaluate
 
 Values = NDArray[np.float64]
 
-GRID: Final = 65
-RANKED_GRID: Final = 17
+_GRID: Final = 65
+_RANKED_GRID: Final = 17
 """Costs at which a mix is scored; between them it is interpolated (for accuracy that is exact)."""
 
 LEAST_ROOM: Final = 0.02
@@ -31,7 +31,7 @@ _CURVE_POINTS: Final = 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """The best score of a coin between two experts, for at most a cost; a curve a weighting."""
+    """Holds the best score of a coin between two experts for at most a cost, by weighting."""
 
     costs: Values
     """(G,) ascending, the experts' own costs among them."""
@@ -40,7 +40,7 @@ class Mix:
     """(G, B), never falling along the costs."""
 
     def at(self, cost: Values) -> Values:
-        """Score at costs (P, B) or (P, 1): (P, B). Beyond the ends the end's own score."""
+        """Gives the score at costs (P, B) or (P, 1): (P, B); beyond the ends the end's own."""
         inside = np.clip(np.asarray(cost, np.float64), self.costs[0], self.costs[-1])
         if len(self.costs) == 1:
             return np.broadcast_to(
@@ -55,33 +55,33 @@ class Mix:
 
     @property
     def width(self) -> int:
-        """Number of weightings B."""
+        """Gives the number of weightings B."""
         return int(self.scores.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Score over cost, ascending in cost."""
+    """Holds score over cost, ascending in cost."""
 
     costs: Values
     scores: Values
 
     def at(self, cost: Values) -> Values:
-        """Score at a cost, linear between the curve's points, flat beyond its ends."""
+        """Gives the score at a cost: linear between the curve's points, flat beyond its ends."""
         return np.interp(cost, self.costs, self.scores)
 
 
 def random_mix(
     task: Task, predictions: Values, labels: Values, *, vector: CostVector, weights: Weights
 ) -> Mix:
-    """What a coin that ignores the input reaches for at most a cost, no router paid.
+    """Gives what a coin that ignores the input reaches for at most a cost, no router paid.
 
     predictions (K, N), labels (N,), weights (B, N). At each cost the best of all pairs of experts
     whose costs enclose it, mixed by `mixed_scores`; for accuracy that is the upper concave hull of
     the single experts in (cost, score). Money may be left over, so the curve never falls.
     """
     costs = np.asarray(vector.experts, np.float64)
-    steps = RANKED_GRID if task.regression else GRID
+    steps = _RANKED_GRID if task.regression else _GRID
     grid = np.unique(np.concatenate([np.linspace(costs.min(), costs.max(), steps), costs]))
     best = np.full((len(grid), len(weights)), -np.inf)
     singles = weighted_scores(task, predictions, labels, weights)
@@ -105,7 +105,10 @@ def random_mix(
 
 
 def oracle_routes(right: NDArray[np.bool_], vector: CostVector) -> NDArray[np.intp]:
-    """(K, N) -> (N,): each example to the cheapest expert that is right, else to the cheapest."""
+    """Routes each example to the cheapest expert that is right: (K, N) -> (N,).
+
+    Where none is right it is the cheapest of all.
+    """
     order = np.argsort(vector.routed, kind="stable")
     return np.asarray(order[right[order].argmax(axis=0)], np.intp)
 
@@ -118,15 +121,15 @@ def oracle(
     *,
     vector: CostVector,
 ) -> tuple[float, float]:
-    """(score, cost) of the oracle, the router paid."""
+    """Gives (score, cost) of the oracle, the router paid."""
     routes = oracle_routes(right, vector)
-    said = np.take_along_axis(predictions, routes[None], axis=0)
+    routed_predictions = np.take_along_axis(predictions, routes[None], axis=0)
     cost = vector.of_routes(routes).mean()
-    return float(evaluate(task, said, labels)["score"][0]), float(cost)
+    return float(evaluate(task, routed_predictions, labels)["score"][0]), float(cost)
 
 
 def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: CostVector) -> Curve:
-    """From all on the cheapest expert, upgrades in the order of gain per added cost; router paid.
+    """Starts with all on the cheapest expert and upgrades by gain per added cost; router paid.
 
     An example's gain is becoming right, for a regression the fall of its absolute error. The
     metric is evaluated along the way; an upper bound of every router for accuracy only.
@@ -148,8 +151,10 @@ def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: Cos
         stack.append(routes.copy())
         costs.append(vector.of_routes(routes).mean())
         done = end
-    said = np.take_along_axis(predictions, np.asarray(stack), axis=0)
-    return Curve(costs=np.asarray(costs), scores=evaluate(task, said, labels)["score"])
+    routed_predictions = np.take_along_axis(predictions, np.asarray(stack), axis=0)
+    return Curve(
+        costs=np.asarray(costs), scores=evaluate(task, routed_predictions, labels)["score"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +165,11 @@ class _Upgrades:
 
 
 def _upgrades(worth: Values, costs: Values) -> _Upgrades:
-    """Steps along each example's upper concave hull of (cost, worth): ratios fall within it."""
+    """Lists steps on each example's upper hull of (cost, worth); ratios fall along it."""
     order = np.argsort(costs, kind="stable")
     examples = worth.shape[1]
     now = np.full(examples, order[0])
-    found: list[tuple[NDArray[np.intp], NDArray[np.intp], Values]] = []
+    steps: list[tuple[NDArray[np.intp], NDArray[np.intp], Values]] = []
     everyone = np.arange(examples)
     for _ in range(len(order) - 1):
         gain = worth - worth[now, everyone]
@@ -176,14 +181,14 @@ def _upgrades(worth: Values, costs: Values) -> _Upgrades:
         expert = order[best]
         gained = ratio[expert, everyone]
         moving = np.flatnonzero(gained > 0)
-        found.append((moving, expert[moving], gained[moving]))
+        steps.append((moving, expert[moving], gained[moving]))
         now[moving] = expert[moving]
-    if not found:
+    if not steps:
         return _Upgrades(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))
     return _Upgrades(
-        np.concatenate([one[0] for one in found]),
-        np.concatenate([one[1] for one in found]),
-        np.concatenate([one[2] for one in found]),
+        np.concatenate([one[0] for one in steps]),
+        np.concatenate([one[1] for one in steps]),
+        np.concatenate([one[2] for one in steps]),
     )
 
 
@@ -192,7 +197,7 @@ def _cheapest(vector: CostVector) -> int:
 
 
 def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict[str, float]]:
-    """The commonest label of `chosen_on` said of everything: (that label, metrics on `labels`).
+    """Predicts the commonest label of `chosen_on` for all: (that label, metrics on `labels`).
 
     For a regression the mean: a constant, whose correlations count as 0.
     """
@@ -207,14 +212,14 @@ def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict
 def captured_headroom(
     score: Values, mix: Values, best: Values, *, least: float = LEAST_ROOM
 ) -> Values:
-    """(score - mix) / (oracle curve - mix), all at one cost; NaN where there is less room."""
+    """Gives (score - mix) / (oracle curve - mix) at one cost; NaN where there is less room."""
     room = np.asarray(best, np.float64) - mix
     wide = room >= least
     return np.where(wide, (np.asarray(score) - mix) / np.where(wide, room, 1.0), np.nan)
 
 
 def regret(score: Values, best: Values) -> Values:
-    """What the oracle curve scores more at the same cost: 0 for a router that is an oracle.
+    """Gives what the oracle curve scores more at the same cost: 0 for a router that is an oracle.
 
     For accuracy never under 0: no routing of that cost scores more. For other metrics the curve is
     that of a greedy oracle, which a routing may beat in principle.

@@ -1,1 +1,1 @@
-"""The pictures of a report, drawn with Altair."""
+"""The pictures of a report are drawn here with Altair."""

@@ -1,4 +1,4 @@
-"""Pictures of a run as Vega-Altair charts, with the yardsticks drawn.
+"""Draws the front of a run with its yardsticks, as Vega-Altair charts.
 
 Every function gives a chart that shows itself in a notebook; `width="container"` lets a page decide
 the width. Data are put inline, rounded, so a chart is complete in itself.
@@ -43,7 +43,7 @@ def front_figure(
     width: Width = 620,
     height: int = 380,
 ) -> alt.LayerChart:
-    """Score over cost: the front, all other points, single experts, random mix, oracle curve.
+    """Draws score over cost: front, other points, experts, random mix, oracle curve.
 
     Points are quoted on the survey's split; bars are 95 % intervals on both axes. With `found` also
     the front of the cascades and that of the routers' cost-bias curves, quoted as well. What breaks
@@ -75,8 +75,8 @@ def front_figure(
     return styled(chart)
 
 
-def _any_broken(rows: list[dict[str, Any]], found: Answers | None) -> bool:
-    return any(row["breaks"] for row in rows) or bool(found and found.barred)
+def _any_broken(rows: list[dict[str, Any]], answered: Answers | None) -> bool:
+    return any(row["breaks"] for row in rows) or bool(answered and answered.barred)
 
 
 def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
@@ -139,7 +139,10 @@ def _score_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
 
 
 def _majority_near(survey: Survey, low: float, high: float) -> bool:
-    """A majority class far below everything would squeeze the picture; the text names it then."""
+    """Says whether a majority class is near; one far below would squeeze the picture.
+
+    The text names it then.
+    """
     return survey.majority["score"] >= low - 0.35 * (high - low)
 
 
@@ -179,11 +182,11 @@ def _curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.C
     return layers
 
 
-def _offered(found: Answers | None) -> list[dict[str, Any]]:
-    """What else the trained models offer: cascades, and routers with a bias."""
+def _offered(answered: Answers | None) -> list[dict[str, Any]]:
+    """Gives what else the trained models offer: cascades, and routers with a bias."""
     rows: list[dict[str, Any]] = []
-    if found is not None and found.headroom is not None:
-        cascades = found.headroom[found.headroom["kind"] == "cascade"]
+    if answered is not None and answered.headroom is not None:
+        cascades = answered.headroom[answered.headroom["kind"] == "cascade"]
         rows += [
             {
                 "kind": CASCADE,
@@ -194,32 +197,32 @@ def _offered(found: Answers | None) -> list[dict[str, Any]]:
             }
             for row in cascades.to_dict("records")
         ]
-    if found is not None:
+    if answered is not None:
         rows += [
             {
                 "kind": BIASED,
-                "cost": round(each.cost, 5),
-                "score": round(each.score, 5),
-                "what": f"bias {each.bias:.3g}",
+                "cost": round(point.cost, 5),
+                "score": round(point.score, 5),
+                "what": f"bias {point.bias:.3g}",
                 "pool": "",
             }
-            for each in found.operating or ()
+            for point in answered.operating or ()
         ]
         rows += [
             {
                 "kind": BROKEN,
-                "cost": round(each.cost, 5),
-                "score": round(each.score, 5),
-                "what": f"bias {each.bias:.3g}, breaks {each.breaks}",
+                "cost": round(point.cost, 5),
+                "score": round(point.score, 5),
+                "what": f"bias {point.bias:.3g}, breaks {point.breaks}",
                 "pool": "",
             }
-            for each in found.barred or ()
+            for point in answered.barred or ()
         ]
     return rows
 
 
 def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
-    """Thin lines, chosen on selection: where they fall the choice did not hold."""
+    """Draws thin lines, chosen on selection: where they fall the choice did not hold."""
     import altair as alt
 
     layers = []
@@ -278,11 +281,11 @@ def _dots(
     ]
     layers = []
     for kind, size, opacity in ((POINT, 48, 0.85), (BROKEN, 60, 1.0), (FRONT, 95, 1.0)):
-        mine = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
-        base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
+        shown = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
+        base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
             layers.append(base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order="cost:Q"))
-        if any(row["breaks"] for row in mine):
+        if any(row["breaks"] for row in shown):
             layers.append(base.mark_point(size=size, opacity=opacity, strokeWidth=1.8))
         else:
             layers.append(base.mark_circle(size=size, opacity=opacity))
@@ -314,8 +317,8 @@ def _experts(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.
         .encode(x=x, y=y, color=colour, tooltip=tooltip)
     )
     layers = [marks]
-    for mine, align, shift in ((rows[:-1], "left", 8), (rows[-1:], "right", 6)):
-        text = alt.Chart(inline(mine)).mark_text(
+    for named, align, shift in ((rows[:-1], "left", 8), (rows[-1:], "right", 6)):
+        text = alt.Chart(inline(named)).mark_text(
             align=align, dx=shift, dy=17, fontSize=12, fontWeight=600, color=INK
         )
         layers.append(text.encode(x=x, y=y, text="name:N"))

@@ -1,4 +1,4 @@
-"""Pictures of how a run came by its front: what was spent, and when a ranking could be trusted."""
+"""Draws how a run came by its front: what was spent, and when rankings could be trusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Width = int | str
 def history_figure(
     table: pd.DataFrame, *, over: str = "epochs", width: Width = 300, height: int = 220
 ) -> alt.LayerChart:
-    """Hypervolume over the `trials`, `epochs` or `hours` spent; a step a point. Of `history`."""
+    """Draws hypervolume over the `trials`, `epochs` or `hours` spent; a step is a point.
+
+    The table is that of `history`.
+    """
     import altair as alt
 
     rows = [
@@ -48,7 +51,7 @@ def history_figure(
 def agreement_figure(
     table: pd.DataFrame, *, width: Width = 300, height: int = 220
 ) -> alt.LayerChart:
-    """Rank correlation of points after each epoch with the last, by objective, with intervals."""
+    """Draws rank correlations of points after each epoch with the last, with intervals."""
     import altair as alt
 
     rows = [
@@ -84,13 +87,13 @@ def agreement_figure(
 
 
 def attainment_figure(
-    found: tuple[Surface, ...], survey: Survey, *, width: Width = 620, height: int = 260
+    surfaces: tuple[Surface, ...], survey: Survey, *, width: Width = 620, height: int = 260
 ) -> alt.LayerChart:
-    """What a quarter, half and three quarters of the seeds attain, beside the coin."""
+    """Draws what a quarter, half and three quarters of the seeds attain, and the coin."""
     import altair as alt
 
     rows: list[dict[str, Any]] = []
-    for surface in found:
+    for surface in surfaces:
         kind = f"{surface.share:.0%} of the seeds"
         for cost, score in zip(surface.costs, surface.scores, strict=True):
             rows.append({"kind": kind, "cost": float(cost), "score": float(score)})

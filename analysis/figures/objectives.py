@@ -1,4 +1,4 @@
-"""The front of a study's own objectives, where they are not score and cost: pictures and numbers.
+"""Draws the front of a study's own objectives, where they are not score and cost.
 
 Of M objectives every two are a picture; a point of the front is beaten by no other in all M, so it
 may look beaten in one picture.
@@ -26,11 +26,11 @@ MOST_OBJECTIVES: Final = 4
 
 
 def pairs(objectives: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(across, up) of every picture: costs lie across, scores go up."""
+    """Gives (across, up) of every picture: costs lie across, scores go up."""
     shown = list(objectives)[:MOST_OBJECTIVES]
     return [
-        (one, other) if _is_cost(one) and not _is_cost(other) else (other, one)
-        for one, other in combinations(shown, 2)
+        (first, second) if _is_cost(first) and not _is_cost(second) else (second, first)
+        for first, second in combinations(shown, 2)
     ]
 
 
@@ -42,18 +42,18 @@ def objective_pictures(
     *,
     width: Width,
 ) -> dict[str, alt.LayerChart]:
-    """Every picture of the study's own objectives by its name; none without their `table`."""
-    own = own_objectives(run)
+    """Draws every picture of the study's own objectives, by name; none without `table`."""
+    directions = own_objectives(run)
     return {
-        f"objectives-{number}": objective_figure(
-            run, table, own, pair, yards=yards, split=split, width=width
+        f"objectives-{number}": _objective_figure(
+            run, table, directions, pair, yards=yards, split=split, width=width
         )
-        for number, pair in enumerate(pairs(own))
+        for number, pair in enumerate(pairs(directions))
         if table is not None
     }
 
 
-def objective_figure(
+def _objective_figure(
     run: Run,
     table: pd.DataFrame,
     objectives: Mapping[str, str],
@@ -64,7 +64,7 @@ def objective_figure(
     width: Width = 620,
     height: int = 300,
 ) -> alt.LayerChart:
-    """One objective over another: every point, those of the front in red with 95 % intervals.
+    """Draws one objective over another: every point, the front's in red with intervals.
 
     `table` is that of `objective_front`, quoted on `split`. Of two objectives the front is a line.
     `yards` are those of `objective_yardsticks`, drawn beneath.
@@ -102,8 +102,8 @@ def objective_figure(
     ]
     layers = [] if yards is None else _yard_layers(yards, pair, x, y, colour)
     for kind, size, opacity in ((POINT, 40, 0.8), (BROKEN, 50, 1.0), (FRONT, 85, 1.0)):
-        mine = [row for row in rows if row["kind"] == kind]
-        base = alt.Chart(inline(mine)).encode(x=x, y=y, color=colour, tooltip=tooltip)
+        of_kind = [row for row in rows if row["kind"] == kind]
+        base = alt.Chart(inline(of_kind)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
             bar = base.mark_rule(strokeWidth=1.2, opacity=0.5)
             layers.append(bar.encode(y=alt.Y("y_low:Q", title=up), y2="y_high:Q"))
@@ -111,7 +111,7 @@ def objective_figure(
             if len(objectives) == 2:
                 line = base.mark_line(strokeWidth=1.2, opacity=0.6)
                 layers.append(line.encode(order="x:Q"))
-        if any(row["breaks"] for row in mine):
+        if any(row["breaks"] for row in of_kind):
             layers.append(base.mark_point(size=size, opacity=opacity, strokeWidth=1.8))
         else:
             layers.append(base.mark_circle(size=size, opacity=opacity))
@@ -121,7 +121,7 @@ def objective_figure(
 def _yard_layers(
     yards: pd.DataFrame, pair: tuple[str, str], x: alt.X, y: alt.Y, colour: alt.Color
 ) -> list[alt.Chart]:
-    """Coins between the experts as a line, and the experts on it by name."""
+    """Draws coins between the experts as a line, and the experts on it by name."""
     import altair as alt
 
     rows = [
@@ -137,10 +137,10 @@ def _yard_layers(
     experts = [{**row, "kind": EXPERT} for row in rows if row["expert"]]
     line = alt.Chart(inline(rows)).mark_line(strokeWidth=1.2)
     named = alt.Chart(inline(experts)).encode(x=x, y=y, color=colour)
-    said = alt.Tooltip("expert:N", title="expert alone")
+    tooltip = alt.Tooltip("expert:N", title="expert alone")
     return [
         line.encode(x=x, y=y, color=colour, order="place:Q"),
-        named.mark_point(shape="diamond", filled=True, size=70, opacity=1).encode(tooltip=said),
+        named.mark_point(shape="diamond", filled=True, size=70, opacity=1).encode(tooltip=tooltip),
         named.mark_text(align="left", dx=7, dy=9, fontWeight="bold").encode(text="expert:N"),
     ]
 
@@ -157,17 +157,17 @@ def _title(run: Run, name: str, way: str, split: str) -> str:
 
 
 def name_words(name: str) -> str:
-    """The name of an objective in words."""
+    """Gives the name of an objective in words."""
     return name.replace("_", " ")
 
 
 def value_words(name: str, value: float) -> str:
-    """The value of an objective in words."""
+    """Gives the value of an objective in words."""
     return amount(value) if _is_cost(name) else number(value)
 
 
 def interval_words(name: str, row: Mapping[Any, Any]) -> str:
-    """The interval of an objective in words, empty where there is none."""
+    """Gives the interval of an objective in words, empty where there is none."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{value_words(name, low)} to {value_words(name, high)}" if low == low else ""
 

@@ -1,4 +1,4 @@
-"""Pictures of who beats whom: gates, cascades and runs against the coin and each other."""
+"""Draws gates, cascades and runs against the coin and each other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Width = int | str
 def headroom_figure(
     table: pd.DataFrame, survey: Survey, *, width: Width = 620, height: int = 300
 ) -> alt.LayerChart:
-    """Score above the coin at the same cost: gates of the front, cascades, the oracle's room.
+    """Draws score above the coin at the same cost: gates, cascades, the oracle's room.
 
     `table` is that of `headroom`; bars are 95 % intervals. Whatever lies at zero is worth no more
     than a coin.
@@ -96,19 +96,19 @@ def headroom_figure(
 
 
 def comparison_figure(
-    found: Comparison, *, width: Width = 620, height: int = 360
+    comparison: Comparison, *, width: Width = 620, height: int = 360
 ) -> alt.LayerChart:
-    """The fronts of runs laid over each other; filled points stand on the front of all.
+    """Draws the fronts of runs over each other; filled points stand on the front of all.
 
     Dashed is the random mix: one where the runs share experts and examples, else one a run.
     """
     import altair as alt
 
-    names = [side.name for side in found.sides]
-    merged = {(row["run"], row["point"]) for row in found.merged.to_dict("records")}
+    names = [side.name for side in comparison.sides]
+    merged = {(row["run"], row["point"]) for row in comparison.merged.to_dict("records")}
     rows: list[dict[str, Any]] = []
-    for name, each in zip(names, found.surveys, strict=True):
-        for row in each.front.to_dict("records"):
+    for name, survey in zip(names, comparison.surveys, strict=True):
+        for row in survey.front.to_dict("records"):
             rows.append(
                 {
                     "run": name,
@@ -120,18 +120,18 @@ def comparison_figure(
                     "merged": "on the front of all" if (name, row["point"]) in merged else "beaten",
                 }
             )
-    first = found.surveys[0]
+    first = comparison.surveys[0]
     shared = all(
-        each.mix.scores.shape == first.mix.scores.shape
-        and np.array_equal(each.mix.costs, first.mix.costs)
-        and np.array_equal(each.mix.scores[:, 0], first.mix.scores[:, 0])
-        for each in found.surveys
+        survey.mix.scores.shape == first.mix.scores.shape
+        and np.array_equal(survey.mix.costs, first.mix.costs)
+        and np.array_equal(survey.mix.scores[:, 0], first.mix.scores[:, 0])
+        for survey in comparison.surveys
     )
-    coins = [(COIN, first)] if shared else zip(names, found.surveys, strict=True)
+    coins = [(COIN, first)] if shared else zip(names, comparison.surveys, strict=True)
     coin = [
         {"run": name, "cost": float(c), "score": float(s)}
-        for name, each in coins
-        for c, s in zip(each.mix.costs, each.mix.scores[:, 0], strict=True)
+        for name, survey in coins
+        for c, s in zip(survey.mix.costs, survey.mix.scores[:, 0], strict=True)
     ]
     colours = [ACCENT, EXPERTS[3], "#7b5ea7", "#1a8a80", "#d9a21b", MUTED]
     domain = [*names, *([COIN] if shared else [])]
@@ -143,11 +143,11 @@ def comparison_figure(
     )
     x = alt.X(
         "cost:Q",
-        title=f"cost per example ({first.vector.unit}, {found.vector})",
+        title=f"cost per example ({first.vector.unit}, {comparison.vector})",
         scale=alt.Scale(zero=False, padding=12),
         axis=alt.Axis(tickCount=8),
     )
-    title = f"score on {found.split}"
+    title = f"score on {comparison.split}"
     y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
     base = alt.Chart(inline(rows)).encode(x=x, color=colour)
     tooltip = ["run:N", "label:N", alt.Tooltip("score:Q", format=".3f")]

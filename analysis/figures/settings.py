@@ -1,4 +1,4 @@
-"""Pictures of what each setting does to score and cost."""
+"""Draws what each setting does to score and cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Width = int | str
 _ROOM_FOR_P: Final = 1.25
 """End of the axis of shares, with room for the p of a setting that takes all."""
 
-MOST_DOTS: Final = 1000
+_MOST_DOTS: Final = 1000
 """Points that one picture of a setting shows."""
 
 MOST_PLACES: Final = 8
@@ -28,7 +28,9 @@ MOST_PLACES: Final = 8
 
 
 def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerChart:
-    """Shares of importance by setting and objective, with their intervals and p. Of `importance`.
+    """Draws shares of importance by setting and objective, with intervals and p.
+
+    The table is that of `importance`.
 
     Full bars are what chance seldom makes as long (p under .05), pale ones what it may well do.
     """
@@ -79,7 +81,7 @@ def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerCh
 
 
 def _p(value: float) -> str:
-    """`p < .01`, `p = .03`, `p = .4`."""
+    """Gives `p < .01`, `p = .03`, `p = .4`."""
     if value < 0.01:
         return "p < .01"
     return f"p = {value:.2f}".replace("0.", ".") if value < 0.995 else "p = 1"
@@ -88,11 +90,14 @@ def _p(value: float) -> str:
 def setting_figure(
     table: pd.DataFrame, setting: str, objective: str, *, width: Width = 200, height: int = 150
 ) -> alt.LayerChart:
-    """Score or cost of every point over one setting. `table` is that of `settings_table`; of many
-    points it shows an even selection, and says of how many."""
+    """Draws score or cost of every point over one setting.
+
+    `table` is that of `settings_table`; of many points it shows an even selection, and says of how
+    many.
+    """
     import altair as alt
 
-    shown = table.iloc[:: -(-len(table) // MOST_DOTS)]
+    shown = table.iloc[:: -(-len(table) // _MOST_DOTS)]
     some = f" ({len(shown)} of {len(table)} points)" if len(shown) < len(table) else ""
     title = setting + some
     values = shown[setting].tolist()
@@ -136,7 +141,9 @@ def setting_figure(
 def parallel_figure(
     run: Run, table: pd.DataFrame, front: set[str], *, width: Width = 620, height: int = 260
 ) -> alt.LayerChart:
-    """A line a point through its settings, score and cost, each on its own scale; the front in red.
+    """Draws a line a point through its settings, score and cost; the front in red.
+
+    Each axis has its own scale.
 
     Every axis runs over the ranks of its values, so that no scale squeezes the others.
     """
@@ -167,14 +174,14 @@ def parallel_figure(
     others = base.transform_filter("datum.kind != 'front'").mark_line(
         color=OTHER, opacity=0.22, strokeWidth=0.8
     )
-    mine = base.transform_filter("datum.kind == 'front'").mark_line(
+    on_front = base.transform_filter("datum.kind == 'front'").mark_line(
         color=ACCENT, opacity=0.9, strokeWidth=1.6, point={"color": ACCENT, "size": 24}
     )
-    return styled(alt.layer(others, mine).properties(width=width, height=height))
+    return styled(alt.layer(others, on_front).properties(width=width, height=height))
 
 
 def _ranks(values: list[Any]) -> list[float]:
-    """Shares of the way from the least to the greatest; equal values share a place."""
+    """Gives shares of the way from the least to the greatest; equal values share a place."""
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     plain = [float(value) if numbers else setting_text(value) for value in values]
     different = sorted(set(plain))

@@ -1,4 +1,4 @@
-"""How pictures look: colours, labels and axes that all of them share."""
+"""Defines how pictures look: colours, labels and axes that all of them share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 INK: Final = "#1f2933"
 MUTED: Final = "#66727f"
-GRID: Final = "#e8ecef"
+_GRID: Final = "#e8ecef"
 ACCENT: Final = "#c2491d"
 OTHER: Final = "#b3a79f"
 MIX: Final = "#5b6774"
@@ -21,7 +21,7 @@ ORACLE: Final = "#1a8a80"
 EXPERTS: Final = ("#c6dfe8", "#8dbfd0", "#4f95b3", "#236a8e", "#113f5c")
 """Cheapest to dearest."""
 
-FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 FRONT, POINT = "front", "other points"
 EXPERT, COIN, BEST = "experts", "random mix", "oracle"
 CASCADE, BIASED = "cascades", "biased routers"
@@ -33,7 +33,7 @@ _GREEK: Final = {"alpha": "\N{GREEK SMALL LETTER ALPHA}", "beta": "\N{GREEK SMAL
 
 
 def expert_colours(count: int) -> list[str]:
-    """Colours of `count` experts, light to dark as cheap to dear."""
+    """Gives colours of `count` experts, light to dark as cheap to dear."""
     if count == 1:
         return [EXPERTS[3]]
     places = np.linspace(0, len(EXPERTS) - 1, min(count, len(EXPERTS))).round().astype(int)
@@ -42,7 +42,7 @@ def expert_colours(count: int) -> list[str]:
 
 
 def short_label(row: Any, settings: tuple[str, ...]) -> str:
-    """A point's settings, as short as a picture needs them; its name where there are many."""
+    """Gives a point's settings, short for a picture; its name where there are many."""
     if len(settings) > MOST_NAMED:
         return str(row["point"])
     parts = []
@@ -54,7 +54,7 @@ def short_label(row: Any, settings: tuple[str, ...]) -> str:
 
 
 def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.Color:
-    """Colour by kind of mark, with the legend that the layers of a picture share."""
+    """Colours marks by kind, with the legend that the layers of a picture share."""
     import altair as alt
 
     colours = {FRONT: ACCENT, POINT: OTHER, EXPERT: INK, COIN: MIX, BEST: ORACLE}
@@ -69,7 +69,7 @@ def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.C
 
 
 def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
-    """Records as a chart's own data, however many; NaN and infinity, which JSON lacks, are null."""
+    """Makes records a chart's own data; NaN and infinity, which JSON lacks, are null."""
     import altair as alt
     from altair.utils.schemapi import debug_mode
 
@@ -83,12 +83,12 @@ def _finite(value: Any) -> Any:
 
 
 def styled(chart: alt.LayerChart) -> alt.LayerChart:
-    """The chart with fonts, grid and legend of this project."""
+    """Gives the chart the fonts, grid and legend of this project."""
     done: alt.LayerChart = (
-        chart.configure(font=FONT, background="white")
+        chart.configure(font=_FONT, background="white")
         .configure_view(stroke=None)
         .configure_axis(
-            gridColor=GRID,
+            gridColor=_GRID,
             domainColor="#b8c0c8",
             tickColor="#b8c0c8",
             labelColor=MUTED,

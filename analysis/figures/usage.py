@@ -1,4 +1,4 @@
-"""Pictures of the experts' use, and of training: a row or a line a point."""
+"""Draws the experts' use, and training: a row or a line is a point."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_CURVES: Final = 80
 def utilization_figure(
     run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
 ) -> alt.LayerChart:
-    """Share of the examples by expert, a bar a point, cheapest point first; stars mark the front.
+    """Draws shares of examples by expert, a bar a point, cheapest first; stars mark the front.
 
     `table` is that of `questions.utilization` on the same split.
     """
@@ -93,7 +93,7 @@ def utilization_figure(
 def training_figure(
     run: Run, survey: Survey, measure: str, *, width: Width = 300, height: int = 220
 ) -> alt.LayerChart:
-    """Mean of a measure (`score` or `cost`) on selection over epochs, a line a point."""
+    """Draws the mean of a measure (`score` or `cost`) on selection over epochs, by point."""
     import altair as alt
 
     rows = _curve_records(run, survey, measure)
@@ -124,7 +124,7 @@ def training_figure(
 
 
 def _curve_records(run: Run, survey: Survey, measure: str) -> list[dict[str, Any]]:
-    """Means over the replicates that reported an epoch, for the points of the survey."""
+    """Averages over the replicates that reported an epoch, for the survey's points."""
     ordered = survey.points.sort_values(["on_front", "cost"], ascending=[False, True])
     shown = ordered.head(_MOST_CURVES)
     trials = run.trials[["key", "point"]]

@@ -1,1 +1,1 @@
-"""Points with their intervals, the front of a run, and runs compared."""
+"""Points with their intervals become the front of a run here, and runs are compared."""

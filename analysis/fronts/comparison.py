@@ -1,4 +1,4 @@
-"""Runs beside each other: fronts, hypervolumes with paired intervals, and the front of all.
+"""Compares runs: fronts, hypervolumes with paired intervals, and the front of all.
 
 Runs are compared where they were quoted on the same examples and priced alike (`match`).
 Examples are then resampled together, and seeds where points have as many. Letters: F points of a
@@ -37,7 +37,7 @@ MOST_ORDERS: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """A run in a comparison."""
+    """Holds a run in a comparison."""
 
     name: str
     hypervolume: float
@@ -56,7 +56,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """How two runs differ in hypervolume: the first's less the second's."""
+    """Says how two runs differ in hypervolume: the first's less the second's."""
 
     first: str
     second: str
@@ -71,7 +71,7 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """Who is ahead, or that nobody is."""
+        """Says which run is ahead, or that none is."""
         if self.low > 0:
             return f"{self.first} is ahead"
         if self.high < 0:
@@ -81,7 +81,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Runs beside each other, quoted on one split under one cost vector."""
+    """Holds runs side by side, quoted on one split under one cost vector."""
 
     split: str
     vector: str
@@ -123,15 +123,15 @@ def compare_runs(
     names = agreed.names
     surveys = [survey(run, split=split, vector=vector) for run in runs]
     reference = (
-        min(each.reference[0] for each in surveys),
-        max(each.reference[1] for each in surveys),
+        min(taken.reference[0] for taken in surveys),
+        max(taken.reference[1] for taken in surveys),
     )
     seen = [
-        _Seen.of(run, each, stream=0 if agreed.paired else number)
-        for number, (run, each) in enumerate(zip(runs, surveys, strict=True))
+        _Seen.of(run, taken, stream=0 if agreed.paired else number)
+        for number, (run, taken) in enumerate(zip(runs, surveys, strict=True))
     ]
-    volumes = [each.volumes(reference) for each in seen]
-    by_seed = [each.by_seed(reference) for each in seen]
+    volumes = [front.volumes(reference) for front in seen]
+    by_seed = [front.by_seed(reference) for front in seen]
     merged = _merged(names, surveys)
     return Comparison(
         split=surveys[0].split,
@@ -152,20 +152,19 @@ def compare_runs(
 
 
 def _own_notes(names: Sequence[str], surveys: Sequence[Survey]) -> list[str]:
-    """What each run's own front is of, where it is not of whole points that keep one set of
-    constraints."""
+    """Says what each run's own front is of, where points lack seeds or constraints differ."""
     notes = [
-        f"{name}: the front is over {each.partial}"
-        for name, each in zip(names, surveys, strict=True)
-        if each.partial
+        f"{name}: the front is over {taken.partial}"
+        for name, taken in zip(names, surveys, strict=True)
+        if taken.partial
     ]
     notes += [
-        f"{name}: no point keeps the study's constraints ({bounds(each.judged.constraints)})"
-        for name, each in zip(names, surveys, strict=True)
-        if each.judged.none_feasible
+        f"{name}: no point keeps the study's constraints ({bounds(taken.judged.constraints)})"
+        for name, taken in zip(names, surveys, strict=True)
+        if taken.judged.none_feasible
     ]
     asked = {
-        name: bounds(each.judged.constraints) for name, each in zip(names, surveys, strict=True)
+        name: bounds(taken.judged.constraints) for name, taken in zip(names, surveys, strict=True)
     }
     if len(set(asked.values())) > 1:
         each_run = "; ".join(f"{name}: {text or 'none'}" for name, text in asked.items())
@@ -182,7 +181,7 @@ def _sides(
 ) -> tuple[Side, ...]:
     held = _held(merged, names, reference)
     sides = []
-    for name, each, volume in zip(names, surveys, volumes, strict=True):
+    for name, taken, volume in zip(names, surveys, volumes, strict=True):
         low, high = interval(volume)
         sides.append(
             Side(
@@ -190,8 +189,8 @@ def _sides(
                 hypervolume=float(volume[0]),
                 low=float(low),
                 high=float(high),
-                points=len(each.points),
-                front=len(each.front),
+                points=len(taken.points),
+                front=len(taken.front),
                 merged=int((merged["run"] == name).sum()),
                 share=held[name],
             )
@@ -220,7 +219,7 @@ def _pair(
 
 
 def permutation(first: Values, second: Values) -> tuple[float, float]:
-    """(p, least p) of a two-sided test that two groups of seeds are one: (S,), (T,) values.
+    """Tests whether two groups of seeds are one, (S,), (T,): gives (p, least p), two-sided.
 
     Every way to deal the seeds to two groups of these sizes is tried where there are at most
     `MOST_ORDERS`, else so many drawn ones. p counts the ways whose difference of means is at least
@@ -246,7 +245,7 @@ def permutation(first: Values, second: Values) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Seen:
-    """The quoted points of a front under weightings that are the same for every run."""
+    """Holds the quoted points of a front under weightings that all runs share."""
 
     score: Values
     cost: Values
@@ -258,22 +257,22 @@ class _Seen:
 
     @classmethod
     def of(cls, run: Run, taken: Survey, *, stream: int) -> _Seen:
-        """Of a surveyed run; runs with the same `stream` see the same draws."""
-        whole = roster(run)
-        quoted = outcomes(run, whole, taken.split)
+        """Weighs a surveyed run; runs with the same `stream` see the same draws."""
+        run_roster = roster(run)
+        quoted = outcomes(run, run_roster, taken.split)
         count = taken.resamples
-        sizes = sorted({len(point.seeds) for point in whole.points})
+        sizes = sorted({len(point.seeds) for point in run_roster.points})
         seeds = {
             size: resampling.seed_leans(size, count, np.random.default_rng([stream, 1, size]))
             for size in sizes
         }
         if 1 in seeds:
-            seeds[1] = lone_leans(whole, count, np.random.default_rng([stream, 1, 1]))
+            seeds[1] = lone_leans(run_roster, count, np.random.default_rng([stream, 1, 1]))
         rng = np.random.default_rng([stream, 3])
         weights = resampling.example_weights(len(quoted.labels), count, rng)
-        measured = Measured.of(run, whole, quoted, taken.vector, seeds, weights)
+        measured = Measured.of(run, run_roster, quoted, taken.vector, seeds, weights)
         kept = taken.points["on_front"].to_numpy(bool)
-        alone = _by_seed(run, whole, taken.split, measured.lane_cost[:, 0])
+        alone = _by_seed(run, run_roster, taken.split, measured.lane_cost[:, 0])
         return cls(
             score=measured.score[kept],
             cost=measured.cost[kept],
@@ -290,7 +289,7 @@ class _Seen:
         )
 
     def by_seed(self, reference: tuple[float, float]) -> Values:
-        """Of each seed that all points of the front have."""
+        """Gives the hypervolume of each seed that all points of the front have."""
         common = np.isfinite(self.seed_score + self.seed_cost).all(axis=0)
         return np.asarray(
             [
@@ -302,27 +301,27 @@ class _Seen:
         )
 
 
-def _by_seed(run: Run, whole: Roster, split: str, lane_cost: Values) -> Values:
-    """(2, P, S): quoted score and cost of each point with each seed; NaN where it lacks one."""
+def _by_seed(run: Run, run_roster: Roster, split: str, lane_cost: Values) -> Values:
+    """Gives the quoted score and cost of each point with each seed, (2, P, S); else NaN."""
     scores = run.trials.set_index("key")[f"{split}_score"]
-    seeds = sorted({seed for point in whole.points for seed in point.seeds})
-    table = np.full((2, len(whole.points), len(seeds)), np.nan)
+    seeds = sorted({seed for point in run_roster.points for seed in point.seeds})
+    table = np.full((2, len(run_roster.points), len(seeds)), np.nan)
     lanes = iter(lane_cost)
-    for number, point in enumerate(whole.points):
+    for number, point in enumerate(run_roster.points):
         for key, seed in zip(point.keys, point.seeds, strict=True):
             table[:, number, seeds.index(seed)] = scores[key], next(lanes)
     return table
 
 
 def _merged(names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
-    """Of runs whose points are equal none is preferred: both stand on the front of all."""
+    """Gives the front of all; of runs whose points are equal both stand on it."""
     import pandas as pd
 
     columns = ["point", "label", "score", "score_low", "score_high", "cost", "cost_low"]
     columns += ["cost_high", "over_mix", "verdict", "selection_score", "selection_cost"]
     columns += ["feasible", "breaks"]
     tables = [
-        each.front[columns].assign(run=name) for name, each in zip(names, surveys, strict=True)
+        taken.front[columns].assign(run=name) for name, taken in zip(names, surveys, strict=True)
     ]
     every = pd.concat(tables, ignore_index=True)
     if every["feasible"].any():
@@ -331,19 +330,19 @@ def _merged(names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
     kept = nondominated(places[:, 0], places[:, 1])
     best = set(map(tuple, places[kept].tolist()))
     equal = [tuple(place) in best for place in places.tolist()]
-    found: pd.DataFrame = every[equal].sort_values(["cost", "score", "run"], ignore_index=True)
-    return found
+    merged: pd.DataFrame = every[equal].sort_values(["cost", "score", "run"], ignore_index=True)
+    return merged
 
 
 def _held(
     merged: pd.DataFrame, names: Sequence[str], reference: tuple[float, float]
 ) -> dict[str, float]:
-    """What the merged front's quoted hypervolume would lose without each run's points."""
+    """Gives what the merged front's quoted hypervolume would lose without each run's points."""
     score, cost = merged["score"].to_numpy(np.float64), merged["cost"].to_numpy(np.float64)
-    whole = hypervolume(score, cost, reference=reference)
-    found = {}
+    total = hypervolume(score, cost, reference=reference)
+    lost = {}
     for name in names:
         others = (merged["run"] != name).to_numpy(bool)
-        rest = hypervolume(score[others], cost[others], reference=reference) if others.any() else 0
-        found[name] = (whole - rest) / whole if whole > 0 else math.nan
-    return found
+        area = hypervolume(score[others], cost[others], reference=reference) if others.any() else 0
+        lost[name] = (total - area) / total if total > 0 else math.nan
+    return lost

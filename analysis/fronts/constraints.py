@@ -1,4 +1,4 @@
-"""A run's constraints, and which of its points keep them: on selection, by the mean of replicates.
+"""Judges which points keep a run's constraints: on selection, by the mean of replicates.
 
 Letters: L trials, P points, C constraints, G biases, K experts of a trial's own set.
 """
@@ -33,17 +33,17 @@ SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
 
 
 def constraints_of(run: Run) -> tuple[Constraint, ...]:
-    """The constraints of the run's study, in its order; empty where it has none.
+    """Gives the constraints of the run's study, in its order; empty where it has none.
 
     Raises:
         RunError: `study.yaml` holds something else under `constraints`.
     """
-    given = run.study.get("constraints") or {}
+    bounds_by_name = run.study.get("constraints") or {}
     path = run.path / "study.yaml"
-    if not isinstance(given, Mapping):
+    if not isinstance(bounds_by_name, Mapping):
         raise RunError(f"{path}: constraints is no mapping of names to {{max: number}}")
     constraints = []
-    for name, bounds in given.items():
+    for name, bounds in bounds_by_name.items():
         try:
             plain = plain_bounds(bounds)
         except ValueError as error:
@@ -54,7 +54,7 @@ def constraints_of(run: Run) -> tuple[Constraint, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judged:
-    """How far each point of a roster breaks each constraint of its study."""
+    """Holds how far each point of a roster breaks each constraint of its study."""
 
     constraints: tuple[Constraint, ...]
     violation: Values
@@ -64,39 +64,39 @@ class Judged:
     """The cost vector that `cost` means in the study."""
 
     def allows(self, *, score: float, cost: float, vector: str) -> bool:
-        """Whether a score, and a cost under a vector, keep those constraints that bound them."""
+        """Says whether a score, and a cost under a vector, keep the bounds on them."""
         values = {SCORE: score, f"{OF_VECTOR}{vector}": cost}
         if vector == self.study_vector:
             values[COST] = cost
         return all(
-            each.violation(values[each.name]) <= 0
-            for each in self.constraints
-            if each.name in values
+            constraint.violation(values[constraint.name]) <= 0
+            for constraint in self.constraints
+            if constraint.name in values
         )
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
-        """(P,) whether a point keeps all constraints."""
+        """Says of each point, (P,), whether it keeps all constraints."""
         return np.asarray((self.violation <= 0).all(axis=1), np.bool_)
 
     @property
     def eligible(self) -> NDArray[np.bool_]:
-        """(P,) which points a front may hold: the feasible ones or, if there are none, all."""
+        """Says which points, (P,), a front may hold: the feasible or, without any, all."""
         feasible = self.feasible
         return feasible if feasible.any() else np.ones(len(feasible), np.bool_)
 
     @property
     def none_feasible(self) -> bool:
-        """Whether there are constraints that no point keeps."""
+        """Says whether there are constraints that no point keeps."""
         return bool(self.constraints) and not self.feasible.any()
 
     @property
     def breaks(self) -> list[str]:
-        """(P,) the names of the constraints that each point breaks; empty where it keeps all."""
+        """Names the constraints that each point breaks, (P,); empty where it keeps all."""
         return [_names(self.constraints, row) for row in self.violation]
 
 
-def judge(run: Run, whole: Roster, seen: Outcomes) -> Judged:
+def judge(run: Run, run_roster: Roster, seen: Outcomes) -> Judged:
     """Judges the points of a roster by their trials' recorded values on selection.
 
     `seen` are the outcomes on selection, whose routes tell dead experts; without routes the
@@ -107,16 +107,18 @@ def judge(run: Run, whole: Roster, seen: Outcomes) -> Judged:
     """
     constraints = constraints_of(run)
     if not constraints:
-        return Judged(constraints=(), violation=np.empty((len(whole.points), 0)))
+        return Judged(constraints=(), violation=np.empty((len(run_roster.points), 0)))
     values = {name: _recorded(run, name) for name in reported(constraints)}
-    shares = _shares(run, whole, seen) if len(values) < len(constraints) else {}
+    shares = _shares(run, run_roster, seen) if len(values) < len(constraints) else {}
     rows = []
-    for point in whole.points:
+    for point in run_roster.points:
         means = {
             name: fmean(of_trial[key] for key in point.keys) for name, of_trial in values.items()
         }
-        found = violations(constraints, means, [shares[key] for key in point.keys if key in shares])
-        rows.append([found[each.name] for each in constraints])
+        excess = violations(
+            constraints, means, [shares[key] for key in point.keys if key in shares]
+        )
+        rows.append([excess[constraint.name] for constraint in constraints])
     return Judged(
         constraints=constraints,
         violation=np.asarray(rows, np.float64),
@@ -125,7 +127,7 @@ def judge(run: Run, whole: Roster, seen: Outcomes) -> Judged:
 
 
 def _recorded(run: Run, name: str) -> dict[str, float]:
-    """By trial the value on selection that a constraint bounds."""
+    """Gives by trial the value on selection that a constraint bounds."""
     column = f"{SELECTION}_{name}"
     if column not in run.trials:
         raise RunError(
@@ -136,17 +138,18 @@ def _recorded(run: Run, name: str) -> dict[str, float]:
     return dict(zip(keys, run.trials[column].astype(float), strict=True))
 
 
-def _shares(run: Run, whole: Roster, seen: Outcomes) -> dict[str, list[float]]:
-    """By trial the hard routes' shares of the experts of its own set, on selection."""
-    own = dict(zip(whole.keys, seen.own, strict=True))
+def _shares(run: Run, run_roster: Roster, seen: Outcomes) -> dict[str, list[float]]:
+    """Gives by trial the hard routes' shares of its own set's experts, on selection."""
+    members_of = dict(zip(run_roster.keys, seen.own, strict=True))
     if not run.routed:
-        shares = recorded_shares(run, whole, SELECTION)
+        shares = recorded_shares(run, run_roster, SELECTION)
         return {
-            key: row[list(own[key])].tolist() for key, row in zip(whole.keys, shares, strict=True)
+            key: row[list(members_of[key])].tolist()
+            for key, row in zip(run_roster.keys, shares, strict=True)
         }
     return {
-        key: [float((routes == expert).mean()) for expert in own[key]]
-        for key, routes in zip(whole.keys, seen.routes, strict=True)
+        key: [float((routes == expert).mean()) for expert in members_of[key]]
+        for key, routes in zip(run_roster.keys, seen.routes, strict=True)
     }
 
 
@@ -157,19 +160,19 @@ def judge_curve(
     trials: Sequence[BiasCurve],
     vectors: Mapping[str, CostVector],
 ) -> tuple[str, ...]:
-    """(G,) the names of the constraints that a point breaks under each bias of its curve.
+    """Names the constraints that a point breaks under each bias of its curve, (G,).
 
     `curve` is the mean over the point's seeds on selection, `trials` are those of its seeds, and
     `vectors` price the experts of its own set. What shares do not tell (a single metric) is judged
     as the point without a bias is.
     """
     columns = []
-    for place, each in enumerate(judged.constraints):
-        values = _along(each.name, curve, trials, vectors, judged.study_vector)
+    for place, constraint in enumerate(judged.constraints):
+        values = _along(constraint.name, curve, trials, vectors, judged.study_vector)
         if values is None:
             columns.append([float(judged.violation[point, place])] * len(curve.biases))
         else:
-            columns.append([each.violation(value) for value in values.tolist()])
+            columns.append([constraint.violation(value) for value in values.tolist()])
     rows = zip(*columns, strict=True) if columns else ([()] * len(curve.biases))
     return tuple(_names(judged.constraints, row) for row in rows)
 
@@ -181,11 +184,11 @@ def _along(
     vectors: Mapping[str, CostVector],
     study_vector: str,
 ) -> Values | None:
-    """(G,) what a constraint bounds under each bias; None where the curves do not tell."""
+    """Gives what a constraint bounds under each bias, (G,); None where curves do not tell."""
     if name == SCORE:
         return curve.scores
     if name == DEAD_EXPERTS:
-        dead = [(each.shares < LEAST_SHARE).sum(axis=1) for each in trials]
+        dead = [(trial_curve.shares < LEAST_SHARE).sum(axis=1) for trial_curve in trials]
         return np.asarray(np.mean(dead, axis=0), np.float64)
     if name != COST and not name.startswith(OF_VECTOR):
         return None
@@ -196,10 +199,14 @@ def _along(
 
 
 def _names(constraints: Sequence[Constraint], row: Any) -> str:
-    broken = [each.name for each, value in zip(constraints, row, strict=True) if not value <= 0]
+    broken = [
+        constraint.name
+        for constraint, value in zip(constraints, row, strict=True)
+        if not value <= 0
+    ]
     return ", ".join(broken)
 
 
 def bounds(constraints: Sequence[Constraint]) -> str:
-    """The constraints in words: `cost at most 6, score at least 0.8`; empty without any."""
+    """Gives the constraints in words: `cost at most 6, score at least 0.8`; empty without any."""
     return ", ".join(map(str, constraints))

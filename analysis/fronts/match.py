@@ -1,4 +1,4 @@
-"""Which runs can be laid beside each other: on what they must agree, and what may be let pass."""
+"""Decides which runs can be compared: on what they must agree, and what may differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.runs.load import Run, RunError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Runs that can be compared."""
+    """Holds runs that can be compared."""
 
     names: tuple[str, ...]
     """One a run, unlike each other."""
@@ -31,7 +31,7 @@ def match(runs: Sequence[Run], split: str | None, vector: str | None, *, force: 
         RunError: fewer than two runs, one of them twice, runs of different tasks; without `force`
             other data, or other prices under the vector.
     """
-    names = names_of(runs)
+    names = _names_of(runs)
     paired, notes = True, []
     for number in range(1, len(runs)):
         both = names[0], names[number]
@@ -51,8 +51,8 @@ def match(runs: Sequence[Run], split: str | None, vector: str | None, *, force: 
     return Match(names=names, paired=paired, notes=tuple(notes))
 
 
-def names_of(runs: Sequence[Run]) -> tuple[str, ...]:
-    """The runs' names; where two are the same, the folders that tell them apart.
+def _names_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Gives the runs' names; where two are the same, the folders that tell them apart.
 
     Raises:
         RunError: fewer than two runs, or a folder twice.
@@ -65,54 +65,56 @@ def names_of(runs: Sequence[Run]) -> tuple[str, ...]:
             raise RunError(f"{runs[number].path} is named twice; name each run once")
     names = [run.name for run in runs]
     folders = [f"{path.parent.name}/{path.name}" for path in paths]
-    found = [
+    run_names = [
         folder if names.count(name) > 1 else name
         for name, folder in zip(names, folders, strict=True)
     ]
     return tuple(
-        str(path) if found.count(name) > 1 else name
-        for name, path in zip(found, paths, strict=True)
+        str(path) if run_names.count(name) > 1 else name
+        for name, path in zip(run_names, paths, strict=True)
     )
 
 
-def _refuse_other_task(names: tuple[str, str], first: Run, other: Run) -> None:
-    if other.task.name != first.task.name:
+def _refuse_other_task(names: tuple[str, str], first: Run, second: Run) -> None:
+    if second.task.name != first.task.name:
         raise RunError(
-            f"{names[0]} is of task {first.task.name} and {names[1]} of {other.task.name}; "
+            f"{names[0]} is of task {first.task.name} and {names[1]} of {second.task.name}; "
             "runs of one task can be compared"
         )
 
 
-def _other_data(names: tuple[str, str], first: Run, other: Run, split: str) -> str:
-    """How their data differ; empty where fingerprints and the quoted examples are the same."""
-    one, two = ((run.provenance.get("fingerprints") or {}).get("data") for run in (first, other))
+def _other_data(names: tuple[str, str], first: Run, second: Run, split: str) -> str:
+    """Says how data differ; empty where fingerprints and the quoted examples are the same."""
+    one, two = ((run.provenance.get("fingerprints") or {}).get("data") for run in (first, second))
     if one != two:
         return f"{names[0]} and {names[1]} have other data (fingerprints {one} and {two})"
-    if not _same_examples(first, other, split):
+    if not _same_examples(first, second, split):
         return f"{names[0]} and {names[1]} were quoted on other examples of {split}"
     return ""
 
 
-def _same_examples(first: Run, other: Run, split: str) -> bool:
-    """Whether the examples of a split are the same by number and label, in any order."""
+def _same_examples(first: Run, second: Run, split: str) -> bool:
+    """Says whether a split's examples are the same by number and label, in any order."""
     rows = []
-    for run in (first, other):
+    for run in (first, second):
         table = run.examples
-        mine = table.loc[table["split"] == split, ["example", "label"]].sort_values("example")
-        rows.append(mine.to_numpy(np.float64))
+        quoted_rows = table.loc[table["split"] == split, ["example", "label"]].sort_values(
+            "example"
+        )
+        rows.append(quoted_rows.to_numpy(np.float64))
     return bool(np.array_equal(rows[0], rows[1]))
 
 
-def _other_prices(names: tuple[str, str], first: Run, other: Run, vector: str | None) -> str:
-    """How their prices differ under a vector (None: each study's own); empty where they do not."""
-    one, two = first.cost_vector(vector), other.cost_vector(vector)
-    if one == two and first.expert_names == other.expert_names:
+def _other_prices(names: tuple[str, str], first: Run, second: Run, vector: str | None) -> str:
+    """Says how prices differ under a vector (None: each study's own); empty where equal."""
+    one, two = first.cost_vector(vector), second.cost_vector(vector)
+    if one == two and first.expert_names == second.expert_names:
         return ""
     under = repr(one.name) if one.name == two.name else f"{one.name!r} and {two.name!r}"
     return (
         f"{names[0]} and {names[1]} are priced differently under {under}: "
         f"{_priced(first, one.experts, one.router)} against "
-        f"{_priced(other, two.experts, two.router)}"
+        f"{_priced(second, two.experts, two.router)}"
     )
 
 
@@ -121,11 +123,11 @@ def _priced(run: Run, experts: Sequence[float], router: float) -> str:
     return ", ".join([*(f"{name} {cost:g}" for name, cost in named), f"router {router:g}"])
 
 
-def _way_out(first: Run, other: Run) -> str:
+def _way_out(first: Run, second: Run) -> str:
     alike = [
         name
         for name, vector in first.cost_vectors.items()
-        if other.cost_vectors.get(name) == vector and first.expert_names == other.expert_names
+        if second.cost_vectors.get(name) == vector and first.expert_names == second.expert_names
     ]
     if alike:
         return f"alike in both are {', '.join(alike)} (--costs), or compare them with --force"

@@ -1,4 +1,4 @@
-"""Fronts over whatever a study optimises: any number of metrics and costs, each up or down.
+"""Finds fronts over any number of metrics and costs that a study optimises, each up or down.
 
 Letters: L trials, P points, N examples, B weightings, M objectives.
 """
@@ -26,19 +26,22 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
+_SELECTION: Final = "selection"
 _COINS: Final = 20
 """Steps of a coin from one expert to the next."""
 
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
-USUAL: Final = {SCORE: "max", COST: "min"}
+_USUAL: Final = {SCORE: "max", COST: "min"}
 _UP: Final = "max"
 
 
 def own_objectives(run: Run) -> dict[str, str]:
-    """What the study optimises, name -> `max` or `min`, where it is not score and cost; else {}."""
+    """Gives what the study optimises, name -> `max` or `min`.
+
+    It is empty where that is score and cost.
+    """
     objectives = dict(run.provenance.get("objectives") or {})
-    return {} if objectives == USUAL else objectives
+    return {} if objectives == _USUAL else objectives
 
 
 def objective_front(
@@ -49,7 +52,7 @@ def objective_front(
     resamples: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The points of a run under its study's objectives, or these: name -> `max` or `min`.
+    """Gives a run's points under its study's objectives, or these: name -> `max` or `min`.
 
     A name is `score`, one of the task's metrics, `cost` (the study's vector) or `cost_VECTOR`. A
     row is a point: point, label; each objective on the quoted split with `_low` and `_high`, and
@@ -64,25 +67,27 @@ def objective_front(
 
     wanted = dict(run.provenance.get("objectives") or {} if objectives is None else objectives)
     _refuse_unknown(run, wanted)
-    whole = roster(run)
+    run_roster = roster(run)
     count = resampling.resamples_for(run.task) if resamples is None else resamples
-    seeds = seed_draws(whole, count, seed)
+    seeds = seed_draws(run_roster, count, seed)
     sides = {}
-    for stream, side in ((2, SELECTION), (3, run.split(split))):
-        seen = outcomes(run, whole, side)
+    for stream, side in ((2, _SELECTION), (3, run.split(split))):
+        seen = outcomes(run, run_roster, side)
         weights = example_draws(run, seen, count, seed, stream)
-        sides[stream] = {name: _measured(run, whole, seen, name, seeds, weights) for name in wanted}
-        if side == SELECTION:
-            judged = judge(run, whole, seen)
+        sides[stream] = {
+            name: _measured(run, run_roster, seen, name, seeds, weights) for name in wanted
+        }
+        if side == _SELECTION:
+            judged = judge(run, run_roster, seen)
     chosen, quoted = sides[2], sides[3]
     columns: dict[str, Any] = {
-        "point": [point.point for point in whole.points],
-        "label": [point.label for point in whole.points],
+        "point": [point.point for point in run_roster.points],
+        "label": [point.label for point in run_roster.points],
     }
     for name, values in quoted.items():
         low, high = interval(values)
         columns |= {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
-        columns[f"{SELECTION}_{name}"] = chosen[name][:, 0]
+        columns[f"{_SELECTION}_{name}"] = chosen[name][:, 0]
     may = judged.eligible
     columns["on_front"] = _front(chosen, wanted, 0, may, twins=False)
     drawn = [_front(chosen, wanted, b, may, twins=True) for b in range(1, 1 + count)]
@@ -92,7 +97,9 @@ def objective_front(
 
 
 def objective_yardsticks(run: Run, split: str) -> pd.DataFrame:
-    """Single experts, and coins between neighbours in cost, under the study's own objectives.
+    """Measures single experts, and coins between neighbours in cost, by objective.
+
+    The objectives are the study's own.
 
     A row is an expert (`expert` is its name) or a coin (`expert` is empty), from the cheapest to
     the dearest under the study's cost vector; every other column is an objective, on the quoted
@@ -107,28 +114,35 @@ def objective_yardsticks(run: Run, split: str) -> pd.DataFrame:
     if len(seen.pools) > 1 or len(seen.pools[0].members) < len(run.expert_names):
         raise RunError("trials have different experts, so no one line of them can be drawn")
     order = np.argsort(run.cost_vector().experts, kind="stable")
-    said = seen.pools[0].prediction[order]
-    along = {name: _along(run, name, order, said, seen.labels) for name in own_objectives(run)}
+    predictions = seen.pools[0].prediction[order]
+    along = {
+        name: _along(run, name, order, predictions, seen.labels) for name in own_objectives(run)
+    }
     names = [""] * len(next(iter(along.values())))
     names[::_COINS] = [run.expert_names[expert] for expert in order][: len(names[::_COINS])]
     return pd.DataFrame({"expert": names, **along})
 
 
-def _along(run: Run, name: str, order: NDArray[np.intp], said: Values, labels: Values) -> Values:
-    """An objective from the cheapest expert over coins to the dearest; `said` is (K, N)."""
+def _along(
+    run: Run, name: str, order: NDArray[np.intp], predictions: Values, labels: Values
+) -> Values:
+    """Follows an objective from the cheapest expert over coins to the dearest.
+
+    `predictions` are (K, N).
+    """
     portions = np.linspace(0, 1, 1 + _COINS)
     flat = np.ones((1, len(labels)), np.float32)
 
     def between(cheap: int, dear: int) -> Values:
         if _is_metric(run, name):
-            pair, task = (said[cheap], said[dear]), _task_of(run, name)
+            pair, task = (predictions[cheap], predictions[dear]), _task_of(run, name)
             return resampling.mixed_scores(task, pair, portions, labels=labels, weights=flat)[:, 0]
         vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
         ends = np.asarray(vector.experts, np.float64)[order[[cheap, dear]]]
         return np.asarray(ends[0] + portions * (ends[1] - ends[0]))
 
-    found = [between(*pair) for pair in pairwise(range(len(said)))] or [between(0, 0)]
-    return np.concatenate([*(each[:-1] for each in found), found[-1][-1:]])
+    segments = [between(*pair) for pair in pairwise(range(len(predictions)))] or [between(0, 0)]
+    return np.concatenate([*(segment[:-1] for segment in segments), segments[-1][-1:]])
 
 
 def _is_metric(run: Run, name: str) -> bool:
@@ -136,7 +150,7 @@ def _is_metric(run: Run, name: str) -> bool:
 
 
 def _task_of(run: Run, name: str) -> Task:
-    """The task, scored by this metric alone."""
+    """Gives the task, scored by this metric alone."""
     return replace(run.task, metrics=run.task.metrics if name == SCORE else (name,))
 
 
@@ -145,8 +159,8 @@ def _refuse_unknown(run: Run, wanted: dict[str, str]) -> None:
     allowed = (SCORE, *run.task.metrics, COST, *vectors)
     wrong = [name for name in wanted if name not in allowed]
     if wrong or not wanted:
-        found = f"no objective {wrong[0]!r}" if wrong else "no objective is given"
-        raise RunError(f"{run.name}: {found}; allowed are {', '.join(allowed)}")
+        problem = f"no objective {wrong[0]!r}" if wrong else "no objective is given"
+        raise RunError(f"{run.name}: {problem}; allowed are {', '.join(allowed)}")
     for name, way in wanted.items():
         if way not in (_UP, "min"):
             raise RunError(f"{run.name}: objective {name} is {way!r}; allowed are max and min")
@@ -154,19 +168,19 @@ def _refuse_unknown(run: Run, wanted: dict[str, str]) -> None:
 
 def _measured(
     run: Run,
-    whole: Roster,
+    run_roster: Roster,
     seen: Outcomes,
     name: str,
     seeds: dict[int, Values],
     weights: resampling.Weights,
 ) -> Values:
-    """(P, B) one objective under every weighting."""
+    """Measures one objective under every weighting, (P, B)."""
     if _is_metric(run, name):
         task = _task_of(run, name)
         scores = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
-        return resampling.bounded(task, by_point(scores, whole.points, seeds))
+        return resampling.bounded(task, by_point(scores, run_roster.points, seeds))
     vector = run.cost_vector(None if name == COST else name.removeprefix(OF_VECTOR))
-    return Measured.of(run, whole, seen, vector, seeds, weights).cost
+    return Measured.of(run, run_roster, seen, vector, seeds, weights).cost
 
 
 def _front(
@@ -177,7 +191,7 @@ def _front(
     *,
     twins: bool,
 ) -> NDArray[np.bool_]:
-    """(P,) whether no other eligible point is better in one objective and as good in all."""
+    """Marks points, (P,), that no eligible point beats in one objective and equals in all."""
     import moocore
 
     table = np.column_stack([values[name][:, column] for name in ways])

@@ -1,4 +1,4 @@
-"""Points as they were measured, and the yardsticks that each is held against.
+"""Measures points, and the yardsticks that each is compared with.
 
 Letters: L trials, P points, N examples, B weightings, K experts of the run.
 """
@@ -23,7 +23,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Yards:
-    """Yardsticks of every pool of trained experts, and their means, which pictures show."""
+    """Holds yardsticks of every pool of trained experts, and their means for pictures."""
 
     vector: CostVector
     """What they are priced by."""
@@ -48,85 +48,89 @@ class Yards:
     def of(
         cls, task: Task, seen: Outcomes, vector: CostVector, weights: resampling.Weights
     ) -> Yards:
-        """Of the outcomes' pools under one vector."""
+        """Computes the yardsticks of the outcomes' pools under one vector."""
         mixes: dict[tuple[int, tuple[int, ...]], Mix] = {}
         curves: dict[tuple[int, tuple[int, ...]], Curve] = {}
-        whole, oracles = [], []
+        pool_keys, oracles = [], []
         count = len(vector.experts)
         singles, having = np.zeros((count, len(weights))), np.zeros(count)
         for number, pool in enumerate(seen.pools):
-            mine = _of_members(vector, pool.members)
-            said = pool.prediction
+            pool_price = _of_members(vector, pool.members)
+            predictions = pool.prediction
             some = {seen.own[lane] for lane in np.flatnonzero(seen.pool_of == number)}
-            for own in {pool.members, *some}:
-                rows = [pool.members.index(member) for member in own]
-                price = _of_members(vector, own)
-                mixes[number, own] = yardsticks.random_mix(
-                    task, said[rows], seen.labels, vector=price, weights=weights
+            for members in {pool.members, *some}:
+                rows = [pool.members.index(member) for member in members]
+                price = _of_members(vector, members)
+                mixes[number, members] = yardsticks.random_mix(
+                    task, predictions[rows], seen.labels, vector=price, weights=weights
                 )
-                curves[number, own] = yardsticks.oracle_curve(
-                    task, said[rows], seen.labels, vector=price
+                curves[number, members] = yardsticks.oracle_curve(
+                    task, predictions[rows], seen.labels, vector=price
                 )
-            whole.append((number, pool.members))
-            oracles.append(yardsticks.oracle(task, said, pool.right, seen.labels, vector=mine))
+            pool_keys.append((number, pool.members))
+            oracles.append(
+                yardsticks.oracle(task, predictions, pool.right, seen.labels, vector=pool_price)
+            )
             rows = list(pool.members)
-            singles[rows] += resampling.weighted_scores(task, said, seen.labels, weights)
+            singles[rows] += resampling.weighted_scores(task, predictions, seen.labels, weights)
             having[rows] += 1
         score, cost = np.mean(oracles, axis=0)
         return cls(
             vector=vector,
             mixes=mixes,
             curves=curves,
-            mix=_mean_mix([mixes[key] for key in whole]),
+            mix=_mean_mix([mixes[key] for key in pool_keys]),
             singles=np.where(having > 0, singles.T / np.maximum(having, 1), np.nan).T,
             oracle=(float(score), float(cost)),
-            curve=_mean_curve([curves[key] for key in whole]),
+            curve=_mean_curve([curves[key] for key in pool_keys]),
         )
 
-    def coin(self, whole: Roster, measured: Measured, seen: Outcomes) -> tuple[Values, Values]:
-        """What a coin over a point's own experts reaches: (P, B) at the point's mean cost over the
-        seeds there are, (L, B) at each trial's own.
+    def coin(self, run_roster: Roster, measured: Measured, seen: Outcomes) -> tuple[Values, Values]:
+        """Gives what a coin over a point's own experts reaches: (P, B) and (L, B).
+
+        The first is at the point's mean cost over the seeds there are, the second at each
+        trial's own.
 
         Where replicates have experts of their own, the first is the mean over replicates.
         """
         rows, every, first = [], [], 0
-        for point in whole.points:
+        for point in run_roster.points:
             lanes = range(first, first + len(point.keys))
             first += len(point.keys)
-            of = [self.mixes[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            mixes = [self.mixes[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
             paid = measured.lane_cost[lanes.start : lanes.stop]
-            if all(mix is of[0] for mix in of):
-                every.append(of[0].at(paid))
-                rows.append(of[0].at(paid.mean(axis=0)[None])[0])
+            if all(mix is mixes[0] for mix in mixes):
+                every.append(mixes[0].at(paid))
+                rows.append(mixes[0].at(paid.mean(axis=0)[None])[0])
                 continue
-            mine = np.stack([mix.at(row[None])[0] for mix, row in zip(of, paid, strict=True)])
-            every.append(mine)
-            rows.append(mine.mean(axis=0))
+            coins = np.stack([mix.at(row[None])[0] for mix, row in zip(mixes, paid, strict=True)])
+            every.append(coins)
+            rows.append(coins.mean(axis=0))
         return np.asarray(rows), np.concatenate(every)
 
-    def best(self, run: Run, whole: Roster, measured: Measured, seen: Outcomes) -> Values:
-        """(P,) what the oracle of each point's own experts and router reaches at the point's cost.
+    def best(self, run: Run, run_roster: Roster, measured: Measured, seen: Outcomes) -> Values:
+        """Gives what the oracle of each point's experts and router reaches at its cost, (P,).
 
         Where replicates have experts of their own, the mean over replicates at each one's cost.
         """
         rows, first = [], 0
-        for number, point in enumerate(whole.points):
+        for number, point in enumerate(run_roster.points):
             lanes = range(first, first + len(point.keys))
             first += len(point.keys)
-            of = [self.curves[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
+            curves = [self.curves[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
             router = run.sets[run.set_of_point[point.point]].vectors[self.vector.name].router
             dearer = router - self.vector.router  # the curves pay the router of the run's vector
-            if all(curve is of[0] for curve in of):
-                rows.append(float(of[0].at(measured.cost[number, 0] - dearer)))
+            if all(curve is curves[0] for curve in curves):
+                rows.append(float(curves[0].at(measured.cost[number, 0] - dearer)))
                 continue
             paid = measured.lane_cost[list(lanes), 0] - dearer
-            alone = [float(curve.at(cost)) for curve, cost in zip(of, paid, strict=True)]
+            alone = [float(curve.at(cost)) for curve, cost in zip(curves, paid, strict=True)]
             rows.append(float(np.mean(alone)))
         return np.asarray(rows, np.float64)
 
 
 def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
-    """The vector of some of the experts."""
+    """Restricts the vector to some of the experts."""
     return replace(vector, experts=tuple(vector.experts[member] for member in members))
 
 
@@ -147,7 +151,7 @@ def _mean_curve(curves: list[Curve]) -> Curve:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Means over replicates under every weighting: score and cost (P, B), share (P, K)."""
+    """Holds means over replicates by weighting: score and cost (P, B), share (P, K)."""
 
     score: Values
     cost: Values
@@ -160,13 +164,13 @@ class Measured:
     def of(
         cls,
         run: Run,
-        whole: Roster,
+        run_roster: Roster,
         seen: Outcomes,
         vector: CostVector,
         seeds: dict[int, Values],
         weights: resampling.Weights,
     ) -> Measured:
-        """Trials scored exactly as the task's metrics do, then averaged by point.
+        """Scores trials exactly as the task's metrics do, then averages by point.
 
         What a route costs is what it costs in the trial's own set. Without routes, scores and
         shares are those that the trials recorded, the same under every weighting of examples. No
@@ -179,19 +183,19 @@ class Measured:
             shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
         else:
             times = len(weights)
-            score = recorded_scores(run, whole, seen.split)[:, None].repeat(times, axis=1)
-            shares = recorded_shares(run, whole, seen.split)[:, None].repeat(times, axis=1)
+            score = recorded_scores(run, run_roster, seen.split)[:, None].repeat(times, axis=1)
+            shares = recorded_shares(run, run_roster, seen.split)[:, None].repeat(times, axis=1)
         cost = np.empty(score.shape)
         paid: list[float] = []
         for number in np.unique(seen.set_of):
-            mine, each = seen.set_of == number, run.sets[int(number)]
-            price = each.vectors[vector.name]
-            cost[mine] = price.mean(shares[mine][..., list(each.members)])
+            in_set, prepared_set = seen.set_of == number, run.sets[int(number)]
+            price = prepared_set.vectors[vector.name]
+            cost[in_set] = price.mean(shares[in_set][..., list(prepared_set.members)])
             paid += [price.router + route for route in price.routed]
         return cls(
-            score=resampling.bounded(task, by_point(score, whole.points, seeds)),
-            cost=np.clip(by_point(cost, whole.points, seeds), min(paid), max(paid)),
-            share=by_point(shares[:, 0], whole.points, None),
+            score=resampling.bounded(task, by_point(score, run_roster.points, seeds)),
+            cost=np.clip(by_point(cost, run_roster.points, seeds), min(paid), max(paid)),
+            share=by_point(shares[:, 0], run_roster.points, None),
             lane_score=score,
             lane_cost=cost,
         )
@@ -203,7 +207,7 @@ def by_point(
     seeds: dict[int, Values] | None,
     centre: Values | None = None,
 ) -> Values:
-    """Over each point's trials: (L, B) -> (P, B), as `resampling.over_seeds` does.
+    """Averages over each point's trials: (L, B) -> (P, B), like `resampling.over_seeds`.
 
     Plain means where no leans are given. `centre` (P, B): see there. One seed says nothing of
     others: a point with one takes the spread between seeds of the points that have more (pooled).
@@ -211,21 +215,23 @@ def by_point(
     rows, first = [], 0
     spread = 0.0 if seeds is None else _pooled_spread(values, members)
     for number, point in enumerate(members):
-        mine = values[first : first + len(point.keys)]
+        replicates = values[first : first + len(point.keys)]
         first += len(point.keys)
         if seeds is None:
-            rows.append(mine.mean(axis=0))
+            rows.append(replicates.mean(axis=0))
         else:
             middle = None if centre is None else centre[number]
             leans = seeds[len(point.keys)]
-            drawn = resampling.over_seeds(mine, leans, middle)
-            rows.append(drawn + spread * leans[:, 0] if len(mine) == 1 else drawn)
+            drawn = resampling.over_seeds(replicates, leans, middle)
+            rows.append(drawn + spread * leans[:, 0] if len(replicates) == 1 else drawn)
     return np.asarray(rows)
 
 
 def _pooled_spread(values: Values, members: tuple[Point, ...]) -> float:
-    """Standard deviation between the seeds of a point, pooled over the points that have several;
-    0 where they differ by no more than their examples explain, as in `resampling.over_seeds`."""
+    """Gives the standard deviation between a point's seeds, pooled over points with several.
+
+    It is 0 where they differ by no more than examples explain, as in `resampling.over_seeds`.
+    """
     ends = np.cumsum([len(point.keys) for point in members])[:-1]
     several = [lanes for lanes in np.split(values, ends) if len(lanes) > 1]
     if not several or len(several) == len(members):  # then no point has one seed, or all have
@@ -238,38 +244,38 @@ def _pooled_spread(values: Values, members: tuple[Point, ...]) -> float:
 
 
 def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
-    """(P,) `resampling.seed_excess` of each point's trials (L, B)."""
+    """Gives `resampling.seed_excess` of each point's trials (L, B): (P,)."""
     ends = np.cumsum([len(point.keys) for point in members])[:-1]
-    return np.asarray([resampling.seed_excess(mine) for mine in np.split(values, ends)])
+    return np.asarray([resampling.seed_excess(replicates) for replicates in np.split(values, ends)])
 
 
 def example_draws(
     run: Run, seen: Outcomes, count: int, seed: int, stream: int
 ) -> resampling.Weights:
-    """(1 + count, N) resamples of the examples; without routes each is the sample as it is."""
+    """Draws (1 + count, N) resamples; without routes each is the sample as it is."""
     if not run.routed:
         return np.ones((1 + count, len(seen.labels)), np.float32)
     rng = np.random.default_rng([seed, stream])
     return resampling.example_weights(len(seen.labels), count, rng)
 
 
-def seed_draws(whole: Roster, count: int, seed: int) -> dict[int, Values]:
-    """By number of seeds, the same leans for every point with that many."""
+def seed_draws(run_roster: Roster, count: int, seed: int) -> dict[int, Values]:
+    """Draws the same leans for every point with equally many seeds, by that number."""
     rng = np.random.default_rng([seed, 1])
-    sizes = sorted({len(point.seeds) for point in whole.points})
+    sizes = sorted({len(point.seeds) for point in run_roster.points})
     leans = {size: resampling.seed_leans(size, count, rng) for size in sizes}
     if 1 in leans:
-        leans[1] = lone_leans(whole, count, np.random.default_rng([seed, 1, 1]))
+        leans[1] = lone_leans(run_roster, count, np.random.default_rng([seed, 1, 1]))
     return leans
 
 
-def lone_leans(whole: Roster, count: int, rng: np.random.Generator) -> Values:
-    """(1 + count, 1) how many pooled standard deviations a draw moves points that have one seed.
+def lone_leans(run_roster: Roster, count: int, rng: np.random.Generator) -> Values:
+    """Draws how many pooled deviations points with one seed move: (1 + count, 1).
 
     Student's t with the degrees of freedom of the points that have several; 0 without such points.
     """
     leans = np.zeros((1 + count, 1))
-    free = sum(len(point.seeds) - 1 for point in whole.points)
+    free = sum(len(point.seeds) - 1 for point in run_roster.points)
     if free:
         leans[1:, 0] = rng.standard_t(free, size=count)
     return leans

@@ -1,4 +1,4 @@
-"""Fronts over points with replicates: chosen on `selection`, quoted on another split.
+"""Surveys fronts over points with replicates: chosen on `selection`, quoted elsewhere.
 
 Intervals are 95 % percentile intervals of draws, paired: a draw resamples the same examples for
 every point and yardstick and leans towards the same seeds; see `resampling.over_seeds`. With three
@@ -43,7 +43,7 @@ ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Points, front and yardsticks of a run, quoted on one split under one cost vector."""
+    """Holds points, front and yardsticks of a run, quoted on one split under one vector."""
 
     split: str
     vector: CostVector
@@ -89,13 +89,13 @@ class Survey:
 
     @property
     def front(self) -> pd.DataFrame:
-        """The points of the front, cheapest first."""
+        """Gives the points of the front, cheapest first."""
         chosen: pd.DataFrame = self.points[self.points["on_front"]]
         return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
 
     @property
     def barred(self) -> pd.DataFrame:
-        """The points that would be on the front if the study had no constraints, cheapest first."""
+        """Gives the points that only constraints keep from the front, cheapest first."""
         places = self.points[["selection_score", "selection_cost"]].to_numpy(np.float64)
         beaten_by_none = nondominated(places[:, 0], places[:, 1])
         chosen: pd.DataFrame = self.points[beaten_by_none & ~self.points["on_front"]]
@@ -111,7 +111,7 @@ def points(
     resamples: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The points of a run that can be judged (see `roster`), one a row, in the order of settings.
+    """Gives the points that can be judged (see `roster`), one a row, in the order of settings.
 
     Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
@@ -136,7 +136,7 @@ def survey(
     resamples: int | None = None,
     seed: int = 0,
 ) -> Survey:
-    """Everything a picture of the front needs; see `Survey`.
+    """Computes everything that a picture of the front needs; see `Survey`.
 
     `split` is the quoted one (default: the task's first), `vector` the name of a cost vector of the
     run (default: the study's), `resamples` their number (default: 1000, regressions 200; with 0
@@ -149,18 +149,18 @@ def survey(
     """
     task, costs = run.task, run.cost_vector(vector)
     count = resampling.resamples_for(task) if resamples is None else resamples
-    whole = roster(run)
-    seeds = seed_draws(whole, count, seed)
+    run_roster = roster(run)
+    seeds = seed_draws(run_roster, count, seed)
     name = run.split(split)
-    chosen = outcomes(run, whole, SELECTION, need_routes=False)
-    quoted = chosen if name == SELECTION else outcomes(run, whole, name, need_routes=False)
+    chosen = outcomes(run, run_roster, SELECTION, need_routes=False)
+    quoted = chosen if name == SELECTION else outcomes(run, run_roster, name, need_routes=False)
     first = Measured.of(
-        run, whole, chosen, costs, seeds, example_draws(run, chosen, count, seed, 2)
+        run, run_roster, chosen, costs, seeds, example_draws(run, chosen, count, seed, 2)
     )
     weights = example_draws(run, quoted, count, seed, 3)
-    second = Measured.of(run, whole, quoted, costs, seeds, weights)
+    second = Measured.of(run, run_roster, quoted, costs, seeds, weights)
     yards = Yards.of(task, quoted, costs, weights)
-    judged = judge(run, whole, chosen)
+    judged = judge(run, run_roster, chosen)
     on_front = _front_of(judged, first)
     reference = default_reference(yards.singles[:, 0], costs)
     volumes = np.asarray(
@@ -171,11 +171,11 @@ def survey(
     )
     low, high = interval(volumes)
     once = np.ones((1, len(chosen.labels)), np.float32)
-    coin, lane_coin = yards.coin(whole, second, quoted)
-    plain = by_point(second.lane_score, whole.points, None)
+    coin, lane_coin = yards.coin(run_roster, second, quoted)
+    plain = by_point(second.lane_score, run_roster.points, None)
     apart = second.lane_score - lane_coin
-    over = by_point(apart, whole.points, seeds, plain - coin)
-    coin = resampling.bounded(task, by_point(lane_coin, whole.points, seeds, coin))
+    over = by_point(apart, run_roster.points, seeds, plain - coin)
+    coin = resampling.bounded(task, by_point(lane_coin, run_roster.points, seeds, coin))
     return Survey(
         split=quoted.split,
         vector=costs,
@@ -183,21 +183,21 @@ def survey(
         resamples=count,
         points=_points_table(
             run,
-            whole,
+            run_roster,
             first,
             second,
             judged=judged,
             on_front=on_front,
             coin=coin,
             over=over,
-            excess=by_excess(apart, whole.points),
-            coin_there=Yards.of(task, chosen, costs, once).coin(whole, first, chosen)[0][:, 0],
-            best=yards.best(run, whole, second, quoted),
+            excess=by_excess(apart, run_roster.points),
+            coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
+            best=yards.best(run, run_roster, second, quoted),
             dearest=float(yards.mix.costs[-1]),
         ),
-        left_out=whole.left_out,
+        left_out=run_roster.left_out,
         judged=judged,
-        partial=whole.partial,
+        partial=run_roster.partial,
         singles=_singles_table(run, yards.singles, costs),
         majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
         oracle=yards.oracle,
@@ -208,20 +208,25 @@ def survey(
         hypervolume=float(volumes[0]),
         hypervolume_interval=(float(low), float(high)),
         expert_sets=len(quoted.pools),
-        prepared_sets=len({(each.members, each.vectors[costs.name]) for each in run.sets}),
+        prepared_sets=len(
+            {(prepared_set.members, prepared_set.vectors[costs.name]) for prepared_set in run.sets}
+        ),
         joint=any(run.sets[number].joint for number in set(quoted.set_of.tolist())),
     )
 
 
 def _front_of(judged: Judged, first: Measured) -> NDArray[np.bool_]:
-    """(P,) the points that no other eligible point beats on selection."""
+    """Marks the points, (P,), that no other eligible point beats on selection."""
     on_front = judged.eligible.copy()
     on_front[on_front] = nondominated(first.score[on_front, 0], first.cost[on_front, 0])
     return on_front
 
 
 def _chances(judged: Judged, first: Measured) -> Values:
-    """(P,) how often each point is on the front; NaN without resamples, 0 where it may not be."""
+    """Says how often each point is on the front, (P,).
+
+    NaN without resamples, 0 where it may not be.
+    """
     if first.score.shape[1] < 2:
         return np.full(len(first.score), np.nan)
     eligible = judged.eligible
@@ -237,7 +242,7 @@ def _spread(name: str, values: Values) -> dict[str, Values]:
 
 def _points_table(
     run: Run,
-    whole: Roster,
+    run_roster: Roster,
     first: Measured,
     second: Measured,
     *,
@@ -255,11 +260,14 @@ def _points_table(
     over_low, over_high = interval(over)
     sure = run.routed  # without routes the chance in the examples is not known
     columns: dict[str, Any] = {
-        "point": [point.point for point in whole.points],
-        "label": [point.label for point in whole.points],
+        "point": [point.point for point in run_roster.points],
+        "label": [point.label for point in run_roster.points],
     }
-    columns |= {name: [p.settings[name] for p in whole.points] for name in run.settings}
-    columns |= {"seeds": [p.seeds for p in whole.points], "n": [len(p.seeds) for p in whole.points]}
+    columns |= {name: [p.settings[name] for p in run_roster.points] for name in run.settings}
+    columns |= {
+        "seeds": [p.seeds for p in run_roster.points],
+        "n": [len(p.seeds) for p in run_roster.points],
+    }
     columns |= _spread("score", second.score) | _spread("cost", second.cost)
     columns |= _spread("mix", coin) | _spread("over_mix", over)
     columns |= {
@@ -298,10 +306,10 @@ def _singles_table(run: Run, scores: Values, vector: CostVector) -> pd.DataFrame
 
 
 def unit(survey: Survey) -> str:
-    """The cost's unit, empty for the pool's own constants."""
+    """Gives the cost's unit, empty for the pool's own constants."""
     return "" if survey.vector.unit == "units" else f" {survey.vector.unit}"
 
 
 def least_seeds(survey: Survey) -> int:
-    """Replicates of the point that has fewest."""
+    """Gives the replicates of the point that has fewest."""
     return int(survey.points["n"].min())

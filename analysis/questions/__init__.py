@@ -1,1 +1,1 @@
-"""What a report answers beside the front, a question a module."""
+"""A module here answers one question of a report beside the front."""

@@ -1,4 +1,4 @@
-"""Whether routers agree: points between epochs, routes between seeds, and along the front."""
+"""Measures whether routers agree: between epochs, between seeds, and along the front."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-LEAST_POINTS: Final = 4
-RESAMPLES: Final = 200
+_LEAST_POINTS: Final = 4
+_RESAMPLES: Final = 200
 
 
-def spearman(one: Values, other: Values) -> float:
-    """Rank correlation, ties at their mean rank; NaN where one of them never varies."""
+def spearman(first: Values, second: Values) -> float:
+    """Gives the rank correlation, ties at their mean rank; NaN where one never varies."""
     from scipy.stats import rankdata
 
-    a, b = rankdata(one), rankdata(other)
+    a, b = rankdata(first), rankdata(second)
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum() / size) if size > 0 else float("nan")
 
 
 def epoch_agreement(run: Run) -> pd.DataFrame:
-    """How far the order of points after each epoch is that after the last.
+    """Says how far the order of points after each epoch is that after the last.
 
     Means over replicates on selection, of the points that trained to the end: those that were
     stopped have no last epoch, so after early stopping this is the order among the survivors. A row
@@ -40,7 +40,7 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
     percentile interval over resamples of the points), points.
 
     Raises:
-        RunError: one epoch, or fewer than `LEAST_POINTS` such points.
+        RunError: one epoch, or fewer than `_LEAST_POINTS` such points.
     """
     import pandas as pd
 
@@ -52,24 +52,26 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
     if last < 2:
         raise RunError(f"{run.name}: trials have {last} epoch; agreement is between two or more")
     means = reports.groupby(["point", "epoch"])[["score", "cost"]].mean().unstack("epoch")
-    whole = means.dropna()
-    if len(whole) < LEAST_POINTS:
+    trained = means.dropna()
+    if len(trained) < _LEAST_POINTS:
         raise RunError(
-            f"{run.name}: {len(whole)} points trained to the end; the agreement of ranks needs "
-            f"{LEAST_POINTS}"
+            f"{run.name}: {len(trained)} points trained to the end; the agreement of ranks needs "
+            f"{_LEAST_POINTS}"
         )
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(whole), (RESAMPLES, len(whole)))
+    draws = rng.integers(0, len(trained), (_RESAMPLES, len(trained)))
     rows: list[dict[str, Any]] = []
     for objective in ("score", "cost"):
-        final = whole[objective, last].to_numpy(np.float64)
+        final = trained[objective, last].to_numpy(np.float64)
         for epoch in range(1, last):
-            if (objective, epoch) not in whole:
+            if (objective, epoch) not in trained:
                 continue
-            here = whole[objective, epoch].to_numpy(np.float64)
-            found = [spearman(here[draw], final[draw]) for draw in draws]
+            here = trained[objective, epoch].to_numpy(np.float64)
+            resampled = [spearman(here[draw], final[draw]) for draw in draws]
             low, high = (
-                np.nanpercentile(found, [2.5, 97.5]) if np.isfinite(found).any() else (np.nan,) * 2
+                np.nanpercentile(resampled, [2.5, 97.5])
+                if np.isfinite(resampled).any()
+                else (np.nan,) * 2
             )
             rows.append(
                 {
@@ -78,29 +80,31 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
                     "rho": spearman(here, final),
                     "low": float(low),
                     "high": float(high),
-                    "points": len(whole),
+                    "points": len(trained),
                 }
             )
     return pd.DataFrame(rows)
 
 
 def trusted_epoch(table: pd.DataFrame, floor: float = 0.9) -> int | None:
-    """The first epoch from which on every objective's order is the last one's to at least `floor`.
+    """Gives the first epoch from which every objective's order agrees with the last's.
+
+    The rank correlation is at least `floor` from there on.
 
     None where even the last epoch but one is not. A rung before it stops points by an order that
     does not last. An objective that does not vary after an epoch has no order to trust there.
     """
     worst = table.groupby("epoch")["rho"].min(skipna=False).sort_index(ascending=False)
-    found = None
+    trusted = None
     for epoch, rho in zip(worst.index.tolist(), worst.tolist(), strict=True):
         if not rho >= floor:
             break
-        found = int(epoch)
-    return found
+        trusted = int(epoch)
+    return trusted
 
 
 def seed_agreement(run: Run, survey: Survey) -> pd.DataFrame:
-    """Whether the seeds of a point send the same examples to the same experts.
+    """Measures whether the seeds of a point send the same examples to the same experts.
 
     A row a point: point, label, agreement (share of examples with equal routes, mean over pairs of
     seeds), chance (what shares alone would give), kappa ((agreement - chance) / (1 - chance); 1 the
@@ -111,19 +115,19 @@ def seed_agreement(run: Run, survey: Survey) -> pd.DataFrame:
     """
     import pandas as pd
 
-    whole = roster(run)
-    routes = outcomes(run, whole, survey.split).routes
+    run_roster = roster(run)
+    routes = outcomes(run, run_roster, survey.split).routes
     count = len(run.expert_names)
     rows: list[dict[str, Any]] = []
     first = 0
-    for point in whole.points:
-        mine = routes[first : first + len(point.keys)]
+    for point in run_roster.points:
+        replicates = routes[first : first + len(point.keys)]
         first += len(point.keys)
-        if len(mine) < 2:
+        if len(replicates) < 2:
             continue
-        share = np.stack([(mine == expert).mean(axis=1) for expert in range(count)], axis=-1)
-        pairs = list(itertools.combinations(range(len(mine)), 2))
-        same = float(np.mean([(mine[a] == mine[b]).mean() for a, b in pairs]))
+        share = np.stack([(replicates == expert).mean(axis=1) for expert in range(count)], axis=-1)
+        pairs = list(itertools.combinations(range(len(replicates)), 2))
+        same = float(np.mean([(replicates[a] == replicates[b]).mean() for a, b in pairs]))
         luck = float(np.mean([(share[a] * share[b]).sum() for a, b in pairs]))
         rows.append(
             {
@@ -140,7 +144,7 @@ def seed_agreement(run: Run, survey: Survey) -> pd.DataFrame:
 
 
 def moving_examples(run: Run, survey: Survey) -> pd.DataFrame:
-    """Which examples change experts from one point of the front to the next, cheap to dear.
+    """Counts examples that change experts from one point of the front to the next dearer one.
 
     A row a step: from_point, to_point, up, down, stay (shares of the examples, by the cost of the
     expert, mean over the seeds that both points have). A front that buys score with dearer experts
@@ -154,27 +158,30 @@ def moving_examples(run: Run, survey: Survey) -> pd.DataFrame:
     front = survey.front
     if len(front) < 2:
         raise RunError(f"{run.name}: the front is one point; nothing moves along it")
-    whole = roster(run)
-    routes = outcomes(run, whole, survey.split).routes
+    run_roster = roster(run)
+    routes = outcomes(run, run_roster, survey.split).routes
     price = np.asarray(survey.vector.routed)
     lanes: dict[str, dict[int, int]] = {}
     first = 0
-    for point in whole.points:
+    for point in run_roster.points:
         lanes[point.point] = {seed: first + n for n, seed in enumerate(point.seeds)}
         first += len(point.keys)
     names = front["point"].astype(str).tolist()
     rows: list[dict[str, Any]] = []
-    for one, other in itertools.pairwise(names):
-        shared = sorted(lanes[one].keys() & lanes[other].keys())
+    for cheaper, dearer in itertools.pairwise(names):
+        shared = sorted(lanes[cheaper].keys() & lanes[dearer].keys())
         if not shared:
             continue
         steps = np.stack(
-            [price[routes[lanes[other][seed]]] - price[routes[lanes[one][seed]]] for seed in shared]
+            [
+                price[routes[lanes[dearer][seed]]] - price[routes[lanes[cheaper][seed]]]
+                for seed in shared
+            ]
         )
         rows.append(
             {
-                "from_point": one,
-                "to_point": other,
+                "from_point": cheaper,
+                "to_point": dearer,
                 "up": float((steps > 0).mean()),
                 "down": float((steps < 0).mean()),
                 "stay": float((steps == 0).mean()),

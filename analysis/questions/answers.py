@@ -1,4 +1,4 @@
-"""Everything that a report says beyond the front: each question answered, or why it cannot be.
+"""Answers what a report says beyond the front, or says why a question has no answer.
 
 A question that a run cannot answer (no classes, one seed, no routes, several pools) takes nothing
 from the others.
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-CAPS = 5
+_CAPS = 5
 """Costs between the cheapest and the dearest expert for which an operating point is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What to run for at most a cost: a router of the run and the bias it is run with."""
+    """Says what to run for at most a cost: a router of the run and its bias."""
 
     cap: float
     point: str
@@ -45,7 +45,7 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What was found; None where the run cannot say, and then `unanswered` says why."""
+    """Holds the answers; None where the run cannot say, and then `unanswered` says why."""
 
     headroom: pd.DataFrame | None = None
     rivals: list[Rival] | None = None
@@ -137,33 +137,35 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
 def _curves(
     run: Run, survey: Survey
 ) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Offer, ...]]:
-    """The front over all biases of all routers, what constraints keep from it, and what to run for
-    some wanted costs: nothing that breaks a constraint."""
-    found = operating_points.bias_curves(run, split=survey.split, vector=survey.vector.name)
-    operating = found.front()
-    if any(each.breaks for each in operating):
+    """Gives the front over all biases, what constraints keep from it, and what to run.
+
+    What to run is given for some wanted costs: nothing that breaks a constraint.
+    """
+    curves = operating_points.bias_curves(run, split=survey.split, vector=survey.vector.name)
+    operating = curves.front()
+    if any(operating_point.breaks for operating_point in operating):
         return operating, (), ()
-    scores = [each.chosen_score for each in operating]
-    costs = [each.chosen_cost for each in operating]
+    scores = [operating_point.chosen_score for operating_point in operating]
+    costs = [operating_point.chosen_cost for operating_point in operating]
     low, high = min(survey.vector.experts), max(survey.vector.experts)
     picked = []
-    for step in range(1, CAPS + 1):
-        cap = low + (high - low) * step / (CAPS + 1)
+    for step in range(1, _CAPS + 1):
+        cap = low + (high - low) * step / (_CAPS + 1)
         place = best_within(_array(scores), _array(costs), cap=cap)
         if place is None:
             continue
-        each = operating[place]
+        operating_point = operating[place]
         picked.append(
             Offer(
                 cap=cap,
-                point=found.points[each.curve].point,
-                label=found.points[each.curve].label,
-                bias=each.bias,
-                score=each.score,
-                cost=each.cost,
+                point=curves.points[operating_point.curve].point,
+                label=curves.points[operating_point.curve].label,
+                bias=operating_point.bias,
+                score=operating_point.score,
+                cost=operating_point.cost,
             )
         )
-    return operating, found.barred(), tuple(picked)
+    return operating, curves.barred(), tuple(picked)
 
 
 def _array(values: list[float]) -> Any:

@@ -1,4 +1,4 @@
-"""How far confidences can be believed: expected calibration error, before and after temperature."""
+"""Measures expected calibration error of confidences, before and after temperature."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-BINS: Final = 15
-RESAMPLES: Final = 200
+_BINS: Final = 15
+_RESAMPLES: Final = 200
 
 _LOG_TEMPERATURES: Final = (-3.0, 3.0)
 
 
 def calibration_error(sure: Values, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error of confidences (N,): mean over bins |accuracy - confidence|.
+    """Gives the expected calibration error of confidences (N,).
 
-    `BINS` bins of equal width, each weighted by its examples (Naeini et al. 2015; Guo et al. 2017).
+    It is the mean over bins of |accuracy - confidence|.
+
+    The bins have equal width and weigh as their examples (Naeini et al. 2015; Guo et al. 2017).
     """
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    gap = np.bincount(place, weights=right - sure, minlength=BINS)
+    place = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    count = np.bincount(place, minlength=_BINS)
+    gap = np.bincount(place, weights=right - sure, minlength=_BINS)
     return float(np.abs(gap).sum() / count.sum())
 
 
 def temperature(outputs: Values, labels: NDArray[np.intp]) -> float:
-    """The T that makes softmax(outputs / T) likeliest: logits (N, C), labels (N,).
+    """Gives the T that makes softmax(outputs / T) likeliest: logits (N, C), labels (N,).
 
     One number, fitted by likelihood (Guo et al. 2017, arXiv:1706.04599); it changes no decision.
     """
@@ -48,12 +50,14 @@ def temperature(outputs: Values, labels: NDArray[np.intp]) -> float:
         scaled = outputs / np.exp(log_t)
         return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
 
-    found = minimize_scalar(surprise, bounds=_LOG_TEMPERATURES, method="bounded")
-    return float(np.exp(found.x))
+    fit = minimize_scalar(surprise, bounds=_LOG_TEMPERATURES, method="bounded")
+    return float(np.exp(fit.x))
 
 
 def calibration(run: Run, survey: Survey) -> pd.DataFrame:
-    """Experts alone, then the front's points: how well confidence says how often one is right.
+    """Measures how well confidence says how often an expert, then a point, is right.
+
+    Rows are the experts alone, then the front's points.
 
     Temperatures are fitted on selection, by expert, errors are of the survey's split. A row: kind
     (`expert`, `point`), label, temperature (NaN of a point, which uses its experts'), accuracy,
@@ -70,17 +74,17 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
 
     if run.task.regression:
         raise RunError(f"{run.name}: {run.task.name} is a regression and has no confidences")
-    whole = roster(run)
-    seen = outcomes(run, whole, survey.split)
+    run_roster = roster(run)
+    seen = outcomes(run, run_roster, survey.split)
     ids = dict(
         zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
     )
-    place = {key: number for number, key in enumerate(whole.keys)}
-    members = {point.point: point.keys for point in whole.points}
+    place = {key: number for number, key in enumerate(run_roster.keys)}
+    members = {point.point: point.keys for point in run_roster.points}
     front = [str(point) for point in survey.front["point"]]
     served = {
         ids[key]: lane
-        for lane, key in enumerate(whole.keys)
+        for lane, key in enumerate(run_roster.keys)
         if not run.sets[int(seen.set_of[lane])].joint
     }
     wanted = dict.fromkeys([*served, *(ids[key] for point in front for key in members[point])])
@@ -95,11 +99,11 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
         label = run.expert_names[member] + (f" [{name[:6]}]" if len(seen.pools) > 1 else "")
         rows.append(judged[name].row(k, label))
     for point, label in zip(front, survey.front["label"], strict=True):
-        each = [(judged[ids[key]], seen.routes[place[key]]) for key in members[point]]
-        own = [seen.own[place[key]] for key in members[point]]
+        replicates = [(judged[ids[key]], seen.routes[place[key]]) for key in members[point]]
+        experts_of = [seen.own[place[key]] for key in members[point]]
         taken = [
-            one.taken(np.searchsorted(mine, route))
-            for (one, route), mine in zip(each, own, strict=True)
+            one.taken(np.searchsorted(pool_experts, route))
+            for (one, route), pool_experts in zip(replicates, experts_of, strict=True)
         ]
         plain, scaled, right = (np.stack(part) for part in zip(*taken, strict=True))
         rows.append(
@@ -111,7 +115,7 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A set of experts on the quoted split, their temperatures fitted on selection."""
+    """Holds a set of experts on the quoted split, with temperatures fitted on selection."""
 
     temperatures: tuple[float, ...]
     plain: Values
@@ -123,37 +127,41 @@ class _Judged:
 
     @classmethod
     def of(cls, run: Run, experts_id: str, split: str) -> _Judged:
-        there, here = (expert_outputs(run, experts_id, side) for side in (SELECTION, split))
+        on_selection, on_quoted = (
+            expert_outputs(run, experts_id, side) for side in (SELECTION, split)
+        )
         labels = {side: examples(run, side).labels for side in (SELECTION, split)}
-        classes = there.output.shape[-1]
-        if classes <= max(each.max() for each in labels.values()):
+        classes = on_selection.output.shape[-1]
+        if classes <= max(split_labels.max() for split_labels in labels.values()):
             raise RunError(
                 f"{run.name}: experts give {classes} logits, fewer than there are labels; "
                 "confidences say nothing of the missing ones"
             )
-        fitted = [temperature(each, labels[SELECTION].astype(np.intp)) for each in there.output]
+        fitted = [
+            temperature(logits, labels[SELECTION].astype(np.intp)) for logits in on_selection.output
+        ]
         return cls(
             temperatures=tuple(fitted),
-            plain=confidence(here.output),
-            scaled=confidence(here.output / np.asarray(fitted)[:, None, None]),
-            right=here.prediction == labels[split],
+            plain=confidence(on_quoted.output),
+            scaled=confidence(on_quoted.output / np.asarray(fitted)[:, None, None]),
+            right=on_quoted.prediction == labels[split],
         )
 
     def row(self, expert: int, label: str) -> dict[str, Any]:
-        mine = self.plain[expert][None], self.scaled[expert][None], self.right[expert][None]
-        said = {"kind": "expert", "label": label, "temperature": self.temperatures[expert]}
-        return said | _errors(*mine)
+        columns = self.plain[expert][None], self.scaled[expert][None], self.right[expert][None]
+        facts = {"kind": "expert", "label": label, "temperature": self.temperatures[expert]}
+        return facts | _errors(*columns)
 
     def taken(self, routes: NDArray[np.intp]) -> tuple[Values, Values, NDArray[np.bool_]]:
-        """Of the expert that each example (N,) is sent to."""
+        """Gives the numbers of the expert that each example (N,) is sent to."""
         column = np.arange(len(routes))
         return self.plain[routes, column], self.scaled[routes, column], self.right[routes, column]
 
 
 def _errors(plain: Values, scaled: Values, right: NDArray[np.bool_]) -> dict[str, Any]:
-    """Of replicates (S, N): they share their examples, so a resample draws the same for all."""
+    """Measures replicates (S, N): they share examples, so a resample draws the same for all."""
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, right.shape[1], (RESAMPLES, right.shape[1]))
+    draws = rng.integers(0, right.shape[1], (_RESAMPLES, right.shape[1]))
     spread = [calibration_error(scaled[:, draw].ravel(), right[:, draw].ravel()) for draw in draws]
     low, high = np.percentile(spread, [2.5, 97.5])
     return {

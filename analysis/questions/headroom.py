@@ -1,4 +1,4 @@
-"""What routers and cascades capture of what there is to capture, each with its interval.
+"""Measures which share of the headroom routers and cascades capture, with intervals.
 
 Captured headroom (FACTS: 0 a coin, 1 the oracle) = (score - coin) / (oracle - coin), both at the
 same cost. The interval is that of the difference to the coin, paired over resamples of examples,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-GATE: Final = "gate"
-CASCADE: Final = "cascade"
+_GATE: Final = "gate"
+_CASCADE: Final = "cascade"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """A gate of the front beside the cascade that the same money buys."""
+    """Compares a gate of the front with the cascade that the same money buys."""
 
     point: str
     label: str
@@ -54,7 +54,7 @@ class Rival:
 
 
 def headroom(run: Run, survey: Survey) -> pd.DataFrame:
-    """The front's gates, then the front of the cascades of every set of experts: a row each.
+    """Gives a row for each gate of the front, then for each cascade of the sets' fronts.
 
     Columns: kind (`gate`, `cascade`), label, pool (which set of experts a cascade is of, where the
     run has several; else empty), score, cost, over_mix, over_mix_low, over_mix_high,
@@ -72,13 +72,13 @@ def headroom(run: Run, survey: Survey) -> pd.DataFrame:
 
     rows = [_gate(survey, row) for _, row in survey.front.iterrows()]
     if not run.task.regression:
-        for each in _cascades(run, survey).values():
-            rows += each.rows()
+        for cascades in _cascades(run, survey).values():
+            rows += cascades.rows()
     return pd.DataFrame(rows)
 
 
 def against_cascades(run: Run, survey: Survey) -> list[Rival]:
-    """Every gate of the front beside the best cascade of its experts that costs no more.
+    """Compares every gate of the front with its experts' best cascade that costs no more.
 
     Cascades are chosen on selection; a gate that is cheaper than all of them has no rival. The
     difference's interval is paired over resamples of examples and leans of seeds.
@@ -86,32 +86,32 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
     Raises:
         RunError: the task is a regression, or experts train with each trial.
     """
-    mine = _cascades(run, survey)
-    if not mine:
+    cascades_of = _cascades(run, survey)
+    if not cascades_of:
         raise RunError(
             f"{run.name}: experts train with each trial, so every trial has cascades of its own "
             "(analysis.questions.operating_points.cascades gives them); gates are held against "
             "the coin and the oracle of their own experts, and cascades are not shown"
         )
-    whole = roster(run)
-    leans = seed_draws(whole, survey.resamples, 0)
-    quoted = outcomes(run, whole, survey.split)
+    run_roster = roster(run)
+    leans = seed_draws(run_roster, survey.resamples, 0)
+    quoted = outcomes(run, run_roster, survey.split)
     weights = _weights(quoted, survey)
     scores = resampling.weighted_scores(run.task, quoted.predictions, quoted.labels, weights)
-    place = {key: number for number, key in enumerate(whole.keys)}
-    members = {point.point: point.keys for point in whole.points}
+    place = {key: number for number, key in enumerate(run_roster.keys)}
+    members = {point.point: point.keys for point in run_roster.points}
     ids = _experts_ids(run)
-    found = []
+    rivals = []
     for _, row in survey.front.iterrows():
         keys = members[str(row["point"])]
         same = {ids[key] for key in keys}
-        rival = mine.get(same.pop()) if len(same) == 1 else None
+        rival = cascades_of.get(same.pop()) if len(same) == 1 else None
         chosen = None if rival is None else rival.within(float(row["selection_cost"]))
         if rival is None or chosen is None:
             continue
         lanes = scores[[place[key] for key in keys]] - rival.scores[chosen]
         low, high = interval(resampling.over_seeds(lanes, leans[len(lanes)]))
-        found.append(
+        rivals.append(
             Rival(
                 point=str(row["point"]),
                 label=str(row["label"]),
@@ -125,12 +125,12 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
                 high=float(high),
             )
         )
-    return found
+    return rivals
 
 
 def _gate(survey: Survey, row: Any) -> dict[str, Any]:
     return _row(
-        GATE,
+        _GATE,
         str(row["label"]),
         "",
         float(row["score"]),
@@ -153,7 +153,7 @@ def _row(
     best: float,
 ) -> dict[str, Any]:
     left = best - (score - over[0])
-    share = [each / left if left >= LEAST_ROOM else np.nan for each in over]
+    share = [difference / left if left >= LEAST_ROOM else np.nan for difference in over]
     verdict = ABOVE if over[1] > 0 else BELOW if over[2] < 0 else EQUAL
     return {
         "kind": kind,
@@ -169,7 +169,7 @@ def _row(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Cascades:
-    """The front of the cascades of one set of experts, under every weighting of the examples."""
+    """Holds the front of the cascades of one set of experts, under every weighting."""
 
     front: CascadeFront
     names: tuple[str, ...]
@@ -191,11 +191,11 @@ class _Cascades:
     """(T,) what the oracle of the set's experts reaches at the cascade's cost."""
 
     def within(self, cap: float) -> int | None:
-        """The cascade that scores best for at most this cost on selection."""
+        """Gives the cascade that scores best for at most this cost on selection."""
         return best_within(self.front.chosen.scores, self.front.chosen.costs, cap=cap)
 
     def label(self, place: int) -> str:
-        """`2 layers, then 6 layers under .83`, and in brackets the set, where there are several."""
+        """Gives `2 layers, then 6 layers under .83`, with the set where there are several."""
         one = self.front.cascades[place]
         steps = [self.names[one.chain[0]]]
         for threshold, expert in zip(one.thresholds, one.chain[1:], strict=True):
@@ -208,7 +208,7 @@ class _Cascades:
         order = np.argsort(costs, kind="stable")
         return [
             _row(
-                CASCADE,
+                _CASCADE,
                 self.label(int(place)),
                 self.pool,
                 float(scores[place]),
@@ -226,57 +226,59 @@ class _Cascades:
 
 
 def _cascades(run: Run, survey: Survey) -> dict[str, _Cascades]:
-    """By `experts_id`, of every set of experts that was trained once for all its trials."""
+    """Gives, by `experts_id`, the cascades of every set that was trained once for all trials."""
     fronts = operating_points.cascades(
         run, split=survey.split, vector=survey.vector.name, joint=False
     )
     if not fronts:
         return {}
-    whole = roster(run)
-    quoted = outcomes(run, whole, survey.split, need_routes=False)
-    chosen = outcomes(run, whole, SELECTION, need_routes=False)
+    run_roster = roster(run)
+    quoted = outcomes(run, run_roster, survey.split, need_routes=False)
+    chosen = outcomes(run, run_roster, SELECTION, need_routes=False)
     weights = _weights(quoted, survey)
     yards = Yards.of(run.task, quoted, survey.vector, weights)
     once = np.ones((1, len(chosen.labels)), np.float32)
-    there = Yards.of(run.task, chosen, survey.vector, once)
+    selection_yards = Yards.of(run.task, chosen, survey.vector, once)
     ids = _experts_ids(run)
-    lanes = {ids[key]: lane for lane, key in reversed(list(enumerate(whole.keys)))}
+    lanes = {ids[key]: lane for lane, key in reversed(list(enumerate(run_roster.keys)))}
     called = _called(run, {name: quoted.own[lanes[name]] for name in fronts})
-    found = {}
+    cascades = {}
     for name, front in fronts.items():
         lane = lanes[name]
-        own = quoted.own[lane]
-        mix = yards.mixes[int(quoted.pool_of[lane]), own]
-        mix_there = there.mixes[int(chosen.pool_of[lane]), own]
+        members = quoted.own[lane]
+        mix = yards.mixes[int(quoted.pool_of[lane]), members]
+        mix_there = selection_yards.mixes[int(chosen.pool_of[lane]), members]
         vector = replace(
-            survey.vector, experts=tuple(survey.vector.experts[member] for member in own)
+            survey.vector, experts=tuple(survey.vector.experts[member] for member in members)
         )
-        said = expert_outputs(run, name, survey.split)
-        routes, costs = cascade_routes(front.cascades, confidence(said.output), vector=vector)
-        answers = np.take_along_axis(said.prediction, routes, axis=0)
+        outputs = expert_outputs(run, name, survey.split)
+        routes, costs = cascade_routes(front.cascades, confidence(outputs.output), vector=vector)
+        answers = np.take_along_axis(outputs.prediction, routes, axis=0)
         scores = resampling.weighted_scores(run.task, answers, quoted.labels, weights)
         scores[:, 0] = front.quoted.scores
         paid = _weighted_means(costs, weights)
         coin_there = mix_there.at(front.chosen.costs[:, None])[:, 0]
-        found[name] = _Cascades(
+        cascades[name] = _Cascades(
             front=front,
-            names=tuple(run.expert_names[member] for member in own),
+            names=tuple(run.expert_names[member] for member in members),
             pool=called[name],
             scores=scores,
             over=scores - np.asarray([mix.at(row[None])[0] for row in paid]),
             chosen_over=front.chosen.scores - coin_there,
-            best=yards.curves[int(quoted.pool_of[lane]), own].at(front.quoted.costs),
+            best=yards.curves[int(quoted.pool_of[lane]), members].at(front.quoted.costs),
         )
-    return found
+    return cascades
 
 
 def _called(run: Run, sets: dict[str, tuple[int, ...]]) -> dict[str, str]:
-    """Sets of experts by their number, or their names; equals also by the beginning of their id."""
+    """Names sets of experts by number or members; equals also by the beginning of their id."""
     if len(sets) == 1:
         return dict.fromkeys(sets, "")
-    if len({len(own) for own in sets.values()}) == len(sets):
-        return {name: f"pool of {len(own)}" for name, own in sets.items()}
-    plain = {name: ", ".join(run.expert_names[one] for one in own) for name, own in sets.items()}
+    if len({len(members) for members in sets.values()}) == len(sets):
+        return {name: f"pool of {len(members)}" for name, members in sets.items()}
+    plain = {
+        name: ", ".join(run.expert_names[one] for one in members) for name, members in sets.items()
+    }
     twins = Counter(plain.values())
     return {
         name: f"{text}; experts {name[:6]}" if twins[text] > 1 else text
@@ -285,18 +287,18 @@ def _called(run: Run, sets: dict[str, tuple[int, ...]]) -> dict[str, str]:
 
 
 def _experts_ids(run: Run) -> dict[str, str]:
-    """By trial, whose experts it was trained with."""
+    """Says by trial whose experts it was trained with."""
     return dict(
         zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
     )
 
 
 def _weights(quoted: Outcomes, survey: Survey) -> resampling.Weights:
-    """The resamples of examples that the survey drew."""
+    """Draws the resamples of examples that the survey drew."""
     rng = np.random.default_rng([0, 3])
     return resampling.example_weights(len(quoted.labels), survey.resamples, rng)
 
 
 def _weighted_means(values: Values, weights: resampling.Weights) -> Values:
-    """(T, N) and (B, N) -> (T, B)."""
+    """Averages (T, N) by weights (B, N): (T, B)."""
     return np.asarray(values @ weights.T / weights.sum(axis=1))

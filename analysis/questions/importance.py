@@ -1,4 +1,4 @@
-"""Which setting moved which objective: PED-ANOVA over the points of a run, as Optuna has it.
+"""Says which setting moved which objective, by PED-ANOVA over points, as Optuna has it.
 
 PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) asks how far the distribution of a setting among
 the best points differs from that among all; shares sum to one over the settings. It says what
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-LEAST_POINTS: Final = 8
+_LEAST_POINTS: Final = 8
 """Fewer say nothing of several settings."""
 
-RESAMPLES: Final = 200
-KEPT: Final = 0.75
+_RESAMPLES: Final = 200
+_KEPT: Final = 0.75
 """Of the points, in each subsample that an interval is made of."""
 
-SHUFFLES: Final = 199
+_SHUFFLES: Final = 199
 
 _EQUAL: Final = 1e-12
 
@@ -45,7 +45,7 @@ _FEW: Final = 100
 
 
 def fidelity(run: Run) -> int:
-    """The last epoch that every point has reached with a replicate that did not fail.
+    """Gives the last epoch that every point reached with a replicate that did not fail.
 
     Points that were stopped early and points that were not are compared at this epoch.
 
@@ -59,7 +59,7 @@ def fidelity(run: Run) -> int:
 
 
 def settings_table(run: Run) -> pd.DataFrame:
-    """A row a point: its searched settings, and the means of score and cost at `fidelity`.
+    """Gives a row a point: searched settings, and mean score and cost at `fidelity`.
 
     Columns: point, every setting, score, cost (the study's vector), on selection; n replicates.
 
@@ -73,12 +73,12 @@ def settings_table(run: Run) -> pd.DataFrame:
         score=("score", "mean"), cost=("cost", "mean"), n=("score", "size")
     )
     settings = run.trials.drop_duplicates("point").set_index("point")[list(run.settings)]
-    found: pd.DataFrame = settings.join(means, how="inner").reset_index()
-    return found
+    table: pd.DataFrame = settings.join(means, how="inner").reset_index()
+    return table
 
 
 def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
-    """Importance of every searched setting for score and for cost.
+    """Measures the importance of every searched setting for score and for cost.
 
     A row an objective and setting: objective, parameter, importance (shares that sum to one by
     objective; NaN where the best points do not differ from the others), low and high (95 %
@@ -99,15 +99,15 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
             f"{run.name}: {len(names)} settings differ between points; importance is a question "
             "between two or more"
         )
-    if len(table) < LEAST_POINTS:
+    if len(table) < _LEAST_POINTS:
         raise RunError(
-            f"{run.name}: {len(table)} points; the importance of settings needs {LEAST_POINTS}"
+            f"{run.name}: {len(table)} points; the importance of settings needs {_LEAST_POINTS}"
         )
     rng = np.random.default_rng(seed)
-    kept = round(KEPT * len(table))
-    draws = [np.sort(rng.permutation(len(table))[:kept]) for _ in range(RESAMPLES)]
+    kept = round(_KEPT * len(table))
+    draws = [np.sort(rng.permutation(len(table))[:kept]) for _ in range(_RESAMPLES)]
     portion = 0.1 if len(table) >= _FEW else 0.25
-    orders = [rng.permutation(len(table)) for _ in range(SHUFFLES)]
+    orders = [rng.permutation(len(table)) for _ in range(_SHUFFLES)]
     everyone = np.arange(len(table))
     cells = [_cells(table[name].tolist()) for name in names]
     rows = []
@@ -115,7 +115,7 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
         losses = sign * table[objective].to_numpy(np.float64)
         seen = _moved(cells, everyone, losses, portion)
         shuffled = np.array([_moved(cells, everyone, losses[order], portion) for order in orders])
-        p = (1 + (shuffled >= seen - _EQUAL).sum(axis=0)) / (1 + SHUFFLES)
+        p = (1 + (shuffled >= seen - _EQUAL).sum(axis=0)) / (1 + _SHUFFLES)
         shares = _shares(seen)
         drawn = np.array([_shares(_moved(cells, d, losses[d], portion)) for d in draws])
         low, high = _ends(shares, drawn, math.sqrt(kept / (len(table) - kept)))
@@ -139,9 +139,9 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
 def _moved(
     cells: Sequence[Cells], chosen: NDArray[np.intp], losses: Values, portion: float
 ) -> Values:
-    """(settings,) how far the best of the chosen points lie from all of them; losses by chosen."""
+    """Says how far the best of the chosen points lie from all, (settings,); losses by chosen."""
     top = chosen[best(losses, portion)]
-    return np.array([divergence(each, top, chosen) for each in cells])
+    return np.array([divergence(setting_cells, top, chosen) for setting_cells in cells])
 
 
 def _shares(moved: Values) -> Values:
@@ -150,7 +150,7 @@ def _shares(moved: Values) -> Values:
 
 
 def _ends(shares: Values, drawn: Values, scale: float) -> tuple[Values, Values]:
-    """95 % interval of shares (settings,) from those of subsamples (B, settings).
+    """Gives 95 % intervals of shares (settings,) from those of subsamples (B, settings).
 
     Subsamples of m of n points, without replacement: points drawn twice would look like choices
     that the best share. They differ less than samples of n would, by sqrt((n - m) / m), whose
@@ -158,17 +158,17 @@ def _ends(shares: Values, drawn: Values, scale: float) -> tuple[Values, Values]:
     few points even out the shares of all settings: so deviations are taken from the subsamples'
     median, and put on the share. Subsamples that say nothing are passed over.
     """
-    known = drawn[np.isfinite(drawn).all(axis=1)]
-    if not len(known) or not np.isfinite(shares).all():
+    finite = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(finite) or not np.isfinite(shares).all():
         nothing = np.full(shares.shape, math.nan)
         return nothing, nothing
-    apart = scale * (known - np.median(known, axis=0))
+    apart = scale * (finite - np.median(finite, axis=0))
     low, high = np.percentile(apart, [2.5, 97.5], axis=0)
     return np.clip(shares + low, 0, 1), np.clip(shares + high, 0, 1)
 
 
 def _cells(values: Sequence[Any]) -> Cells:
-    """As `trials` tells Optuna: a range of numbers, or choices."""
+    """Puts a setting into cells as `trials` tells Optuna: a range of numbers, or choices."""
     from optuna.distributions import FloatDistribution
 
     kind = _distribution(values)
@@ -182,7 +182,7 @@ def _cells(values: Sequence[Any]) -> Cells:
 def trials(
     table: pd.DataFrame, names: Sequence[str], objectives: Sequence[str]
 ) -> list[FrozenTrial]:
-    """The points as Optuna's trials: settings by name, values in the order of the objectives.
+    """Gives points as Optuna's trials: settings by name, values in the order of objectives.
 
     A column `state`, where there is one, names each one's state; values, and what a column
     `constraints` holds, are those of the COMPLETE.
@@ -190,24 +190,27 @@ def trials(
     from optuna.trial import TrialState, create_trial
 
     kinds = {name: _distribution(table[name].tolist()) for name in names}
-    found = []
+    frozen_trials = []
     for row in table.to_dict("records"):
         state = TrialState[row.get("state", "COMPLETE")]
-        whole = state == TrialState.COMPLETE
-        found.append(
+        complete = state == TrialState.COMPLETE
+        frozen_trials.append(
             create_trial(
                 state=state,
                 params={name: _value(row[name], kinds[name]) for name in names},
                 distributions=kinds,
-                values=[float(row[objective]) for objective in objectives] if whole else None,
-                constraints=row.get("constraints") if whole else None,
+                values=[float(row[objective]) for objective in objectives] if complete else None,
+                constraints=row.get("constraints") if complete else None,
             )
         )
-    return found
+    return frozen_trials
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:
-    """Many numbers as a range, by their logarithm where they span a factor of ten; else choices."""
+    """Makes many numbers a range and others choices.
+
+    A range is by logarithm where it spans a factor of ten.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     plain = [_plain(value) for value in values]
@@ -231,13 +234,13 @@ def _plain(value: Any) -> Any:
 
 
 def _told(value: Any) -> Any:
-    """A list as Optuna takes it: its JSON."""
+    """Writes a list as Optuna takes it: its JSON."""
     return json.dumps(value) if isinstance(value, list | tuple) else value
 
 
 def _selection(run: Run) -> pd.DataFrame:
-    """Reports on selection with their points, those of failed trials left out."""
-    known = run.trials.loc[run.trials["status"] != "FAILED", ["key", "point"]]
+    """Gives reports on selection with their points, without those of failed trials."""
+    kept = run.trials.loc[run.trials["status"] != "FAILED", ["key", "point"]]
     reports = run.reports.loc[run.reports["split"] == "selection"]
-    found: pd.DataFrame = reports.merge(known, on="key")
-    return found
+    merged: pd.DataFrame = reports.merge(kept, on="key")
+    return merged

@@ -1,4 +1,4 @@
-"""What routes depend on: mutual information with label, length and difficulty of an example."""
+"""Measures what routes tell of label, length and difficulty of an example."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 Codes = NDArray[np.intp]
 Values = NDArray[np.float64]
 
-BINS: Final = 4
+_BINS: Final = 4
 """Of what is not counted off: quarters of the examples."""
 
 PERMUTATIONS: Final = 200
 
 
-def mutual_information(one: Codes, other: Codes) -> float:
-    """Bits that one code tells of the other: (N,), (N,); never below 0 but for rounding.
+def mutual_information(first: Codes, second: Codes) -> float:
+    """Gives the bits that one code tells of the other: (N,), (N,).
+
+    They are never below 0 but for rounding.
 
     I(X; Y) = H(X) + H(Y) - H(X, Y) of the empirical shares. Identical codes have their entropy.
     """
-    joint = np.zeros((int(one.max()) + 1, int(other.max()) + 1))
-    np.add.at(joint, (one, other), 1)
+    joint = np.zeros((int(first.max()) + 1, int(second.max()) + 1))
+    np.add.at(joint, (first, second), 1)
     return _entropy(joint.sum(axis=1)) + _entropy(joint.sum(axis=0)) - _entropy(joint.ravel())
 
 
@@ -39,22 +41,24 @@ def _entropy(counts: Values) -> float:
 
 
 def permuted(
-    one: Codes, other: Codes, *, permutations: int = PERMUTATIONS, seed: int = 0
+    first: Codes, second: Codes, *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> Values:
-    """(permutations,) the information that is left when one code is shuffled: what chance gives."""
+    """Gives the information left when one code is shuffled, as by chance: (permutations,)."""
     rng = np.random.default_rng(seed)
-    return np.array([mutual_information(rng.permutation(one), other) for _ in range(permutations)])
+    return np.array(
+        [mutual_information(rng.permutation(first), second) for _ in range(permutations)]
+    )
 
 
 def chance(seen: float, shuffled: Values) -> tuple[float, float, float]:
-    """(low, high, p): where chance puts 95 % of such numbers, and how often it gives this much."""
+    """Gives (low, high, p): where chance puts 95 %, and how often it gives as much."""
     low, high = np.percentile(shuffled, [2.5, 97.5])
     p = (1 + int((shuffled >= seen - 1e-12).sum())) / (1 + len(shuffled))
     return float(low), float(high), p
 
 
 def features(run: Run, seen: Outcomes) -> dict[str, Codes]:
-    """Codes (N,) of the quoted examples: `label`, `length`, `difficulty`.
+    """Gives codes (N,) of the quoted examples: `label`, `length`, `difficulty`.
 
     Length is the number of tokens, in quarters. Difficulty is how many experts of the first pool
     are right; for a regression, whose label comes in quarters as well, the mean absolute error of
@@ -62,24 +66,24 @@ def features(run: Run, seen: Outcomes) -> dict[str, Codes]:
     """
     regression = run.task.regression
     label = _quarters(seen.labels) if regression else seen.labels.astype(np.intp)
-    found = {"label": label - label.min()}
+    codes = {"label": label - label.min()}
     rows = run.examples[run.examples["split"] == seen.split].set_index("example")
     if "tokens" in rows:
         tokens = rows.loc[seen.example, "tokens"].to_numpy(np.float64)
         if np.isfinite(tokens).all():
-            found["length"] = _quarters(tokens)
+            codes["length"] = _quarters(tokens)
     pool = seen.pools[0]
     if regression:
-        found["difficulty"] = _quarters(np.abs(pool.prediction - seen.labels).mean(axis=0))
+        codes["difficulty"] = _quarters(np.abs(pool.prediction - seen.labels).mean(axis=0))
     else:
-        found["difficulty"] = (pool.prediction == seen.labels).sum(axis=0).astype(np.intp)
-    return found
+        codes["difficulty"] = (pool.prediction == seen.labels).sum(axis=0).astype(np.intp)
+    return codes
 
 
 def route_information(
     run: Run, survey: Survey, *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> pd.DataFrame:
-    """What the routes of the front's points tell of each feature of an example.
+    """Measures what the routes of the front's points tell of each feature of an example.
 
     A row a point, cheapest first, and feature: point, label (the settings), feature, information
     (bits, mean over the replicates), low and high (95 % of what shuffled routes give), p, n
@@ -91,18 +95,18 @@ def route_information(
     """
     import pandas as pd
 
-    whole = roster(run)
-    seen = outcomes(run, whole, survey.split)
-    known = features(run, seen)
+    run_roster = roster(run)
+    seen = outcomes(run, run_roster, survey.split)
+    codes = features(run, seen)
     front = set(survey.front["point"].astype(str))
     rows: list[dict[str, Any]] = []
     first = 0
-    for point in whole.points:
+    for point in run_roster.points:
         lanes = range(first, first + len(point.keys))
         first += len(point.keys)
         if point.point not in front:
             continue
-        for feature, code in known.items():
+        for feature, code in codes.items():
             seen_bits, shuffled = [], []
             for lane in lanes:
                 route = seen.routes[lane].astype(np.intp)
@@ -124,13 +128,13 @@ def route_information(
     if not rows:
         raise RunError(f"{run.name}: no point of the front has routes on {survey.split}")
     order = {str(point): place for place, point in enumerate(survey.front["point"])}
-    found = pd.DataFrame(rows)
-    return found.sort_values(
+    table = pd.DataFrame(rows)
+    return table.sort_values(
         "point", key=lambda names: names.map(order), kind="stable"
     ).reset_index(drop=True)
 
 
 def _quarters(values: Values) -> Codes:
-    """Codes by quantile; equal values share one."""
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+    """Codes values by quantile; equal values share one."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1]))
     return np.searchsorted(edges, values, side="left").astype(np.intp)

@@ -1,4 +1,4 @@
-"""What an observer of the running time learns, and what it costs to hide it.
+"""Measures what running time tells an observer, and what it costs to hide it.
 
 Under secure computation the input is hidden, the time is not: a 4 s and a 200 s expert show the
 route, and with it whatever the route depends on. Experts of one cost form one latency class.
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-BUCKETS: Final = 2
+_BUCKETS: Final = 2
 """Latencies that are shown when costs are padded to buckets instead of one."""
 
 
 def leakage(run: Run, survey: Survey, *, permutations: int = PERMUTATIONS) -> pd.DataFrame:
-    """What the front's points leak through time, cheapest first.
+    """Measures what the front's points leak through time, cheapest first.
 
     A row a point: point, label, bits (mutual information of latency class and label, mean over
     replicates), low, high (95 % of what shuffled classes give), p, cost, padded_cost (every example
-    padded to the point's dearest class), bucket_cost (the cheapest way to pad to `BUCKETS` classes;
+    padded to the point's dearest class), bucket_cost (the cheapest way to pad to a few classes;
     padding up to the next bucket), bucket_bits (what is then still told).
 
     Raises:
@@ -44,34 +44,34 @@ def leakage(run: Run, survey: Survey, *, permutations: int = PERMUTATIONS) -> pd
     """
     import pandas as pd
 
-    whole = roster(run)
-    seen = outcomes(run, whole, survey.split)
+    run_roster = roster(run)
+    seen = outcomes(run, run_roster, survey.split)
     label = features(run, seen)["label"]
     price = np.asarray(survey.vector.routed)
     rows: list[dict[str, Any]] = []
     front = {str(row["point"]): row for _, row in survey.front.iterrows()}
     first = 0
-    for point in whole.points:
+    for point in run_roster.points:
         lanes = range(first, first + len(point.keys))
         first += len(point.keys)
         if point.point not in front:
             continue
-        found, shuffled, padded, bucketed, left = [], [], [], [], []
+        bits, shuffled, padded, bucketed, left = [], [], [], [], []
         for lane in lanes:
             paid = price[seen.routes[lane]]
             levels, latency = np.unique(paid, return_inverse=True)
-            found.append(mutual_information(latency, label))
+            bits.append(mutual_information(latency, label))
             shuffled.append(permuted(latency, label, permutations=permutations))
             padded.append(survey.vector.router + float(levels[-1]))
-            cost, merged = bucket(paid, BUCKETS)
+            cost, merged = bucket(paid, _BUCKETS)
             bucketed.append(survey.vector.router + cost)
             left.append(mutual_information(merged, label))
-        low, high, p = chance(float(np.mean(found)), np.mean(shuffled, axis=0))
+        low, high, p = chance(float(np.mean(bits)), np.mean(shuffled, axis=0))
         rows.append(
             {
                 "point": point.point,
                 "label": point.label,
-                "bits": max(0.0, float(np.mean(found))),
+                "bits": max(0.0, float(np.mean(bits))),
                 "low": low,
                 "high": high,
                 "p": p,
@@ -85,7 +85,7 @@ def leakage(run: Run, survey: Survey, *, permutations: int = PERMUTATIONS) -> pd
 
 
 def bucket(paid: Values, buckets: int) -> tuple[float, NDArray[np.intp]]:
-    """The cheapest padding of costs (N,) to at most so many levels: its mean, and each level (N,).
+    """Finds the cheapest padding of costs (N,) to a few levels: its mean, and each level (N,).
 
     Every cost is padded up to a level at or above it; the levels are costs that occur. All ways are
     tried: there are few experts.

@@ -1,4 +1,4 @@
-"""What the trained models of a run offer without new training: cost-bias curves and cascades.
+"""Finds what trained models offer without new training: cost-bias curves and cascades.
 
 Each trial is judged with the experts and the prices of its own prepared set, so pools of different
 size and joint trials may stand in one run. Everything is chosen on selection and quoted on another
@@ -34,12 +34,12 @@ from analysis.runs.outcomes import Point, outcomes, roster
 from analysis.runs.recorded import Examples, Experts, examples, expert_outputs, router_logits
 from mpc_router.costs import CostVector
 
-SELECTION = "selection"
+_SELECTION = "selection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Cost-bias curves of every point of a run that can be judged, and of its trials."""
+    """Holds cost-bias curves of the points that can be judged, and of their trials."""
 
     points: tuple[Point, ...]
     chosen: tuple[BiasCurve, ...]
@@ -55,20 +55,23 @@ class Curves:
     """By point and bias, the names of the study's constraints that it breaks on selection."""
 
     def front(self) -> tuple[Operating, ...]:
-        """The front over all biases of all points; `Operating.curve` numbers `points`.
+        """Gives the front over all points' biases; `Operating.curve` numbers `points`.
 
         It holds what keeps the study's constraints, if anything does.
         """
         return curve_front(self.chosen, self.quoted, breaks=self.breaks)
 
     def barred(self) -> tuple[Operating, ...]:
-        """What would be on the front if the study had no constraints, and breaks one."""
+        """Gives what only a constraint keeps from the front."""
         if not any(not names for row in self.breaks for names in row):
             return ()
         names = self.breaks
         open_front = curve_front(self.chosen, self.quoted)
-        marked = [replace(each, breaks=names[each.curve][self._place(each)]) for each in open_front]
-        return tuple(each for each in marked if each.breaks)
+        marked = [
+            replace(operating, breaks=names[operating.curve][self._place(operating)])
+            for operating in open_front
+        ]
+        return tuple(operating for operating in marked if operating.breaks)
 
     def _place(self, one: Operating) -> int:
         return int(np.flatnonzero(self.chosen[one.curve].biases == one.bias)[0])
@@ -77,7 +80,7 @@ class Curves:
 def bias_curves(
     run: Run, *, split: str | None = None, vector: str | None = None, count: int = BIASES
 ) -> Curves:
-    """Curves of the points that can be judged (see `roster`), from their routing tables.
+    """Computes curves of the points that can be judged, from their routing tables.
 
     A point's biases are spread over the logits of all its seeds on selection. `split` is the quoted
     one, `vector` the name of a cost vector, `count` the most biases of a curve.
@@ -85,16 +88,20 @@ def bias_curves(
     Raises:
         RunError: no point can be judged, or a table lacks rows.
     """
-    whole = roster(run)
+    run_roster = roster(run)
     reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
-    logits = {side: router_logits(run, whole.keys, side) for side in reader.sides}
+    logits = {side: router_logits(run, run_roster.keys, side) for side in reader.sides}
     trials: dict[str, tuple[BiasCurve, BiasCurve]] = {}
     chosen, quoted = [], []
     breaks: list[tuple[str, ...]] = []
-    judged = judge(run, whole, outcomes(run, whole, SELECTION)) if constraints_of(run) else None
-    for number, point in enumerate(whole.points):
+    judged = (
+        judge(run, run_roster, outcomes(run, run_roster, _SELECTION))
+        if constraints_of(run)
+        else None
+    )
+    for number, point in enumerate(run_roster.points):
         price = reader.price(point.point)
-        biases = spread([logits[SELECTION][key] for key in point.keys], price, count=count)
+        biases = spread([logits[_SELECTION][key] for key in point.keys], price, count=count)
         for key in point.keys:
             pair = []
             for side in reader.sides:
@@ -114,11 +121,11 @@ def bias_curves(
         if judged is None:
             breaks.append(("",) * len(biases))
             continue
-        own = [trials[key][0] for key in point.keys]
+        trial_curves = [trials[key][0] for key in point.keys]
         vectors = run.sets[run.set_of_point[point.point]].vectors
-        breaks.append(judge_curve(judged, number, chosen[-1], own, vectors))
+        breaks.append(judge_curve(judged, number, chosen[-1], trial_curves, vectors))
     return Curves(
-        points=whole.points,
+        points=run_roster.points,
         chosen=tuple(chosen),
         quoted=tuple(quoted),
         trials=trials,
@@ -134,7 +141,7 @@ def cascades(
     levels: int = LEVELS,
     joint: bool = True,
 ) -> dict[str, CascadeFront]:
-    """The front of cascades of every set of trained experts, by `experts_id`.
+    """Gives the front of cascades of every set of trained experts, by `experts_id`.
 
     Where experts train with each trial, every trial has a front of its own; those are left out
     unless `joint`.
@@ -149,47 +156,49 @@ def cascades(
             "are; a cascade needs classes"
         )
     reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
-    found: dict[str, CascadeFront] = {}
+    fronts: dict[str, CascadeFront] = {}
     for point in roster(run).points:
         if run.sets[run.set_of_point[point.point]].joint and not joint:
             continue
         for key in point.keys:
-            if reader.experts_id(key) in found:
+            if reader.experts_id(key) in fronts:
                 continue
             price = reader.price(point.point)
-            on, quoted = (reader.world(key, side) for side in (SELECTION, reader.sides[-1]))
+            on, quoted = (reader.world(key, side) for side in (_SELECTION, reader.sides[-1]))
             tried = candidates(on[1], vector=price, levels=levels)
-            found[reader.experts_id(key)] = cascade_front(run.task, tried, on, quoted, vector=price)
-    return found
+            fronts[reader.experts_id(key)] = cascade_front(
+                run.task, tried, on, quoted, vector=price
+            )
+    return fronts
 
 
 class _Reader:
-    """A run's tables by trial and split, each set of experts read once."""
+    """Reads a run's tables by trial and split, each set of experts once."""
 
     def __init__(self, run: Run, quoted: str, vector: str) -> None:
         self._run, self._vector = run, vector
-        self.sides = tuple(dict.fromkeys((SELECTION, quoted)))
+        self.sides = tuple(dict.fromkeys((_SELECTION, quoted)))
         self.examples: dict[str, Examples] = {side: examples(run, side) for side in self.sides}
         ids = zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
         self._ids = dict(ids)
         self._said: dict[tuple[str, str], Experts] = {}
 
     def experts_id(self, key: str) -> str:
-        """Whose experts a trial was trained with."""
+        """Says whose experts a trial was trained with."""
         return self._ids[key]
 
     def price(self, point: str) -> CostVector:
-        """The vector over the experts of the point's own set."""
+        """Gives the vector over the experts of the point's own set."""
         return self._run.sets[self._run.set_of_point[point]].vectors[self._vector]
 
     def experts(self, key: str, side: str) -> Experts:
-        """What a trial's experts said about a split."""
+        """Reads what a trial's experts predicted on a split."""
         where = self._ids[key], side
         if where not in self._said:
             self._said[where] = expert_outputs(self._run, *where)
         return self._said[where]
 
     def world(self, key: str, side: str) -> tuple[Values, Values, Values]:
-        """Predictions, confidences and labels of a split."""
-        said = self.experts(key, side)
-        return said.prediction, confidence(said.output), self.examples[side].labels
+        """Gives predictions, confidences and labels of a split."""
+        outputs = self.experts(key, side)
+        return outputs.prediction, confidence(outputs.output), self.examples[side].labels

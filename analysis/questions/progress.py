@@ -1,4 +1,4 @@
-"""How a run came by its front: hypervolume over what was spent, and what seeds have in common."""
+"""Follows hypervolume over what was spent, and finds what seeds have in common."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Numbers of the literature for a front; NaN where they have no meaning."""
+    """Holds the literature's numbers for a front; NaN where they have no meaning."""
 
     aiq: float
     """Mean height of the front's hull between the cheapest and the dearest expert."""
@@ -50,7 +50,7 @@ class Quality:
 
 
 def history(run: Run, survey: Survey) -> pd.DataFrame:
-    """Hypervolume of the points known so far, in the order in which points were asked.
+    """Gives the hypervolume of the points so far, in the order in which they were asked.
 
     A row a point that trained to the end, after a first row of nothing: trials, epochs and hours
     spent until then (those of stopped and failed trials too; a pack's time is shared by its trials
@@ -78,9 +78,9 @@ def history(run: Run, survey: Survey) -> pd.DataFrame:
     )
     by_point = spent.groupby("point", sort=False).sum().cumsum()
     eligible = survey.points[survey.judged.eligible]
-    known = eligible.set_index(eligible["point"].astype(str))
-    order = [point for point in by_point.index if point in known.index]
-    chosen = known.loc[order]
+    eligible_points = eligible.set_index(eligible["point"].astype(str))
+    order = [point for point in by_point.index if point in eligible_points.index]
+    chosen = eligible_points.loc[order]
     volumes = hypervolume_history(
         chosen["selection_score"].to_numpy(np.float64),
         chosen["selection_cost"].to_numpy(np.float64),
@@ -89,12 +89,12 @@ def history(run: Run, survey: Survey) -> pd.DataFrame:
     table = by_point.loc[order].reset_index()
     table["hypervolume"] = volumes
     nothing = {"point": "", "trials": 0, "epochs": 0, "hours": 0.0, "hypervolume": 0.0}
-    found: pd.DataFrame = pd.concat([pd.DataFrame([nothing]), table], ignore_index=True)
-    return found
+    rows: pd.DataFrame = pd.concat([pd.DataFrame([nothing]), table], ignore_index=True)
+    return rows
 
 
 def surfaces(run: Run, survey: Survey) -> tuple[Surface, ...]:
-    """What a quarter, half and three quarters of the seeds attain, on the quoted split.
+    """Gives what a quarter, half and three quarters of the seeds attain when quoted.
 
     A seed's points are those of the survey that its front may hold, with the trials that took
     part; where points lack seeds those count that all points have. With fewer than three seeds
@@ -121,30 +121,32 @@ def surfaces(run: Run, survey: Survey) -> tuple[Surface, ...]:
 
 
 def quality(survey: Survey) -> Quality:
-    """The literature's numbers of the survey's front, quoted, the router paid."""
+    """Computes the literature's numbers of the survey's front, quoted, the router paid."""
     singles = survey.singles.sort_values("cost")
     costs = singles["cost"].to_numpy(np.float64)
     scores = singles["score"].to_numpy(np.float64)
     ends = float(costs[0]), float(costs[-1])
     front = survey.front
-    mine = front["cost"].to_numpy(np.float64), front["score"].to_numpy(np.float64)
+    front_curve = front["cost"].to_numpy(np.float64), front["score"].to_numpy(np.float64)
     coin = survey.mix.costs, survey.mix.scores[:, 0]
     if not ends[0] < ends[1]:
         return Quality(**dict.fromkeys(Quality.__slots__, np.nan))
     gap = scores[0] < scores[-1]
-    shares = strong_share(mine[0], weak=ends[0], strong=ends[1])
-    recovered = pgr(mine[1], weak=float(scores[0]), strong=float(scores[-1])) if gap else None
+    shares = strong_share(front_curve[0], weak=ends[0], strong=ends[1])
+    recovered = (
+        pgr(front_curve[1], weak=float(scores[0]), strong=float(scores[-1])) if gap else None
+    )
     best = survey.oracle_curve.scores, survey.oracle_curve.costs
     try:
         frame = Frame.of_singles(scores, survey.vector)
         distances = (
-            igd_plus((mine[1], mine[0]), best, frame),
-            epsilon((mine[1], mine[0]), best, frame),
+            igd_plus((front_curve[1], front_curve[0]), best, frame),
+            epsilon((front_curve[1], front_curve[0]), best, frame),
         )
     except ValueError:
         distances = (np.nan, np.nan)
     return Quality(
-        aiq=aiq(*mine, ends=ends, floor=float(scores[0])),
+        aiq=aiq(*front_curve, ends=ends, floor=float(scores[0])),
         aiq_coin=aiq(*coin, ends=ends, floor=float(scores[0])),
         apgr=apgr(shares, recovered) if recovered is not None else np.nan,
         cpt50=cpt(shares, recovered, wanted=0.5) if recovered is not None else np.nan,
@@ -155,7 +157,10 @@ def quality(survey: Survey) -> Quality:
 
 
 def worth(survey: Survey) -> Values:
-    """(F,) what the quoted hypervolume loses without each point of the front, cheapest first."""
+    """Gives what the quoted hypervolume loses without each point of the front, (F,).
+
+    Points are cheapest first.
+    """
     front = survey.front
     return contributions(
         front["score"].to_numpy(np.float64),

@@ -1,4 +1,4 @@
-"""Is what differs between points more than what differs between seeds? For runs of few points."""
+"""Tests whether points differ by more than seeds do; for runs of few points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """How far points lie apart in one measure, beside how far seeds do."""
+    """Holds how far points lie apart in one measure, and how far seeds do."""
 
     name: str
     """`score` or `cost`."""
@@ -27,29 +27,32 @@ class Effect:
 
 
 def effects(run: Run, *, split: str | None = None, vector: str | None = None) -> list[Effect]:
-    """Score and cost of the run's whole points on a split; of the seeds that all points have.
+    """Tests score and cost of the run's points on a split, over seeds that all points have.
 
     Empty where there are fewer than two points, or seeds in common.
     """
     name, costs = run.split(split), run.cost_vector(vector)
-    whole = roster(run).points
-    common = sorted(set.intersection(*(set(point.seeds) for point in whole)))
-    if len(whole) < 2 or len(common) < 2:
+    points = roster(run).points
+    common = sorted(set.intersection(*(set(point.seeds) for point in points)))
+    if len(points) < 2 or len(common) < 2:
         return []
-    found = []
+    measured = []
     for measure, column in (("score", f"{name}_score"), ("cost", f"{name}_cost_{costs.name}")):
         of_trial = dict(zip(run.trials["key"].astype(str), run.trials[column], strict=True))
         values = np.array(
-            [[of_trial[point.keys[point.seeds.index(seed)]] for seed in common] for point in whole],
+            [
+                [of_trial[point.keys[point.seeds.index(seed)]] for seed in common]
+                for point in points
+            ],
             np.float64,
         )
         if np.isfinite(values).all():
-            found.append(effect(measure, values))
-    return found
+            measured.append(effect(measure, values))
+    return measured
 
 
 def effect(name: str, values: Values) -> Effect:
-    """The effect in values (P, S), one row a point, one column a seed."""
+    """Tests values (P, S), one row a point, one column a seed."""
     return Effect(
         name=name,
         test=block_test(values),

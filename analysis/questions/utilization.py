@@ -1,4 +1,4 @@
-"""Which expert does what: shares, balance, entropies and dead experts, by point.
+"""Measures the use of experts by point: shares, balance, entropies and dead experts.
 
 Shares are hard counts on a named split. Letters: K experts.
 """
@@ -23,7 +23,7 @@ DEAD_SHARE: Final = 0.01
 
 
 def load_cv2(share: Values) -> Values:
-    """Squared coefficient of variation of the load over the last axis (K); variance over K.
+    """Gives the squared coefficient of variation of load over the last axis (variance by K).
 
     0 when the experts are used evenly, K - 1 when one of them takes everything.
     """
@@ -32,20 +32,25 @@ def load_cv2(share: Values) -> Values:
 
 
 def entropy(share: Values) -> Values:
-    """-sum p log p over the last axis in nats; 0 log 0 is 0, so one expert alone gives 0."""
+    """Gives -sum p log p over the last axis in nats.
+
+    0 log 0 is 0, so one expert alone gives 0.
+    """
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
     return np.asarray(-(share * logs).sum(axis=-1)) + 0.0
 
 
 def dead_experts(share: Values, *, threshold: float = DEAD_SHARE) -> NDArray[np.bool_]:
-    """Which experts get less than the threshold."""
+    """Marks experts that get less than the threshold."""
     return np.asarray(share < threshold)
 
 
 def utilization(
     run: Run, *, split: str | None = None, threshold: float = DEAD_SHARE
 ) -> pd.DataFrame:
-    """A row is a point: label, n, share, load_cv2, share_entropy, gate_entropy, dead (list).
+    """Gives a row a point: its shares, balance, entropies and dead experts.
+
+    Columns are label, n, share, load_cv2, share_entropy, gate_entropy and dead (list).
 
     `share` is a list over all experts of the run; load CV^2 is over those of the point's pool.
 
@@ -59,52 +64,52 @@ def utilization(
     """
     import pandas as pd
 
-    whole, name = roster(run), run.split(split)
-    share = _shares(run, whole, name)
+    run_roster, name = roster(run), run.split(split)
+    share = _shares(run, run_roster, name)
     gates, gaps = _gate_entropy(run, name), _soft_hard_gaps(run, name)
     rows, first = [], 0
-    for point in whole.points:
-        mine = share[first : first + len(point.keys)]
-        own = list(run.sets[run.set_of_point[point.point]].members)
+    for point in run_roster.points:
+        replicates = share[first : first + len(point.keys)]
+        members = list(run.sets[run.set_of_point[point.point]].members)
         first += len(point.keys)
-        mean = mine.mean(axis=0)
+        mean = replicates.mean(axis=0)
         soft = [gates.get(key, np.nan) for key in point.keys]
-        dead = [k for k in own if dead_experts(mean[k], threshold=threshold)]
+        dead = [k for k in members if dead_experts(mean[k], threshold=threshold)]
         rows.append(
             {
                 "point": point.point,
                 "label": point.label,
                 "n": len(point.keys),
                 "share": mean.tolist(),
-                "load_cv2": float(load_cv2(mine[:, own]).mean()),
-                "share_entropy": float(entropy(mine).mean()),
+                "load_cv2": float(load_cv2(replicates[:, members]).mean()),
+                "share_entropy": float(entropy(replicates).mean()),
                 "gate_entropy": float(np.mean(soft)),
                 "soft_hard_gap": float(np.mean([gaps.get(key, np.nan) for key in point.keys])),
                 "dead": [run.expert_names[k] for k in dead],
-                "collapsed": int((mine.max(axis=-1) > 1 - threshold).sum()),
+                "collapsed": int((replicates.max(axis=-1) > 1 - threshold).sum()),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _shares(run: Run, whole: Roster, split: str) -> Values:
-    """(L, K): counted on the routes; without routes as the trials reported them."""
+def _shares(run: Run, run_roster: Roster, split: str) -> Values:
+    """Gives shares (L, K) counted on the routes; without routes as trials reported them."""
     if not run.routed:
-        return recorded_shares(run, whole, split)
-    routes = outcomes(run, whole, split).routes
+        return recorded_shares(run, run_roster, split)
+    routes = outcomes(run, run_roster, split).routes
     experts = range(len(run.expert_names))
     return np.stack([(routes == expert).mean(axis=1) for expert in experts], axis=-1)
 
 
 def _gate_entropy(run: Run, split: str) -> dict[str, float]:
-    """By trial, as reported after its last epoch on the split."""
+    """Gives the entropy by trial, as reported after its last epoch on the split."""
     reports = run.reports[run.reports["split"] == split].sort_values("epoch")
     last = reports.drop_duplicates("key", keep="last")
     return dict(zip(last["key"].astype(str), last["gate_entropy"].astype(float), strict=True))
 
 
 def _soft_hard_gaps(run: Run, split: str) -> dict[str, float]:
-    """By trial, as reported after its last epoch on the split."""
+    """Gives the gap by trial, as reported after its last epoch on the split."""
     reports = run.reports[run.reports["split"] == split].sort_values("epoch")
     last = reports.drop_duplicates("key", keep="last")
     return {

@@ -1,4 +1,4 @@
-"""`python -m analysis.report RUN`: one HTML file that needs no network and no server."""
+"""`python -m analysis.report RUN` writes one HTML file that needs no network and no server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mpc_router.streams import command, say_error
 
 
 def parser() -> Parser:
-    """The command's arguments."""
+    """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.report",
         "Write a run's report: one HTML file that needs no network.",
@@ -28,7 +28,7 @@ def parser() -> Parser:
 
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and print its path; 0, or 2 with one line where that cannot be."""
+    """Writes the report and prints its path; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced

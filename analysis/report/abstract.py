@@ -1,4 +1,4 @@
-"""What a run found, in sentences with numbers: what the terminal and the report both say first."""
+"""Sums up a run in sentences with numbers, which terminal and report both say first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from analysis.questions.answers import Answers
 
-MOST_COMPARED: Final = 12
+_MOST_COMPARED: Final = 12
 """Points of a study whose differences are tested as a whole: an ablation, and no search."""
 
 
-def sentences(run: Run, survey: Survey, found: Answers | None = None) -> list[str]:
-    """The abstract: what was run, the front, the best trade, the yardsticks, and what was found."""
+def sentences(run: Run, survey: Survey, answered: Answers | None = None) -> list[str]:
+    """Gives the abstract: what was run, the front, the best trade, yardsticks and findings."""
     return [
         _what_was_run(run, survey),
         _the_front(survey),
@@ -30,27 +30,28 @@ def sentences(run: Run, survey: Survey, found: Answers | None = None) -> list[st
         _yardsticks(survey),
         _standing(survey),
         *_noise(run, survey),
-        *(findings(survey, found) if found is not None else []),
+        *(findings(survey, answered) if answered is not None else []),
     ]
 
 
 def _noise(run: Run, survey: Survey) -> list[str]:
-    """Of a study with few points: whether they differ by more than seeds do."""
-    if not 2 <= len(survey.points) <= MOST_COMPARED or least_seeds(survey) < 2:
+    """Says of a study with few points whether they differ by more than seeds do."""
+    if not 2 <= len(survey.points) <= _MOST_COMPARED or least_seeds(survey) < 2:
         return []
-    said = [
-        f"the {each.name} differs by {amount(each.test.span)} between the points that lie farthest "
-        f"apart (95 % interval {amount(each.test.span_low)} to {amount(each.test.span_high)}), and "
-        f"by {amount(each.noise)} (standard deviation) between the seeds of a point: "
-        f"{'more than' if each.test.p < LARGER else 'no more than what'} seeds explain "
-        f"(analysis of variance with seeds as blocks, p = {each.test.p:.2g})"
-        for each in effects(run, split=survey.split, vector=survey.vector.name)
+    texts = [
+        f"the {effect.name} differs by {amount(effect.test.span)} between the points that lie "
+        f"farthest apart (95 % interval {amount(effect.test.span_low)} to "
+        f"{amount(effect.test.span_high)}), and by {amount(effect.noise)} (standard deviation) "
+        "between the seeds of a point: "
+        f"{'more than' if effect.test.p < LARGER else 'no more than what'} seeds explain "
+        f"(analysis of variance with seeds as blocks, p = {effect.test.p:.2g})"
+        for effect in effects(run, split=survey.split, vector=survey.vector.name)
     ]
-    return [f"{'; '.join(said)}.".capitalize()] if said else []
+    return [f"{'; '.join(texts)}.".capitalize()] if texts else []
 
 
 def what_was_run(run: Run) -> str:
-    """The run in one line: study, task, pool, trials."""
+    """Describes the run in one line: study, task, pool, trials."""
     status = Counter(str(one) for one in run.trials["status"])
     ended = ", ".join(f"{count} {name.lower()}" for name, count in sorted(status.items()))
     return (
@@ -60,7 +61,7 @@ def what_was_run(run: Run) -> str:
 
 
 def best_trade(survey: Survey) -> pd.Series | None:
-    """The front's point farthest above the random mix, judged on selection only.
+    """Gives the front's point farthest above the random mix, judged on selection only.
 
     None where no point keeps the study's constraints.
     """

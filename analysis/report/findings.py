@@ -1,4 +1,4 @@
-"""What the deeper questions gave, in sentences."""
+"""Says in sentences what the deeper questions gave."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def findings(survey: Survey, found: Answers) -> list[str]:
-    """What the deeper questions gave, a sentence each."""
-    said = [_cascades(survey, found), _biased(survey, found), _chosen(survey), _settings(found)]
-    return [each for each in (*said, _next(survey, found)) if each]
+def findings(survey: Survey, answered: Answers) -> list[str]:
+    """Gives a sentence for each of the deeper questions."""
+    texts = [
+        _cascades(survey, answered),
+        _biased(survey, answered),
+        _chosen(survey),
+        _settings(answered),
+    ]
+    return [text for text in (*texts, _next(survey, answered)) if text]
 
 
-def _cascades(survey: Survey, found: Answers) -> str:
-    """The cascade and the gate that lie highest over the coin on selection, quoted."""
-    if found.headroom is None:
+def _cascades(survey: Survey, answered: Answers) -> str:
+    """Compares the cascade and the gate that lie highest over the coin on selection, quoted."""
+    if answered.headroom is None:
         return ""
-    best = _picked(survey, found.headroom, "cascade")
-    gate = _picked(survey, found.headroom, "gate")
+    best = _picked(survey, answered.headroom, "cascade")
+    gate = _picked(survey, answered.headroom, "gate")
     if best is None or gate is None:
         return ""
     text = (
@@ -36,11 +41,11 @@ def _cascades(survey: Survey, found: Answers) -> str:
         f"picked alike {signed(gate['over_mix'])} ({signed(gate['over_mix_low'])} to "
         f"{signed(gate['over_mix_high'])}){_room(gate)} at {amount(gate['cost'])}"
     )
-    ahead = [each for each in found.rivals or () if each.low > 0]
-    behind = [each for each in found.rivals or () if each.high < 0]
-    if found.rivals:
+    ahead = [rival for rival in answered.rivals or () if rival.low > 0]
+    behind = [rival for rival in answered.rivals or () if rival.high < 0]
+    if answered.rivals:
         text += (
-            f". Of {count(len(found.rivals), 'gate')} of the front, {len(ahead)} "
+            f". Of {count(len(answered.rivals), 'gate')} of the front, {len(ahead)} "
             f"{'beats' if len(ahead) == 1 else 'beat'} the cascade that costs no more on "
             f"selection, by more than the interval, and {len(behind)} "
             f"{'loses' if len(behind) == 1 else 'lose'} to it"
@@ -49,8 +54,11 @@ def _cascades(survey: Survey, found: Answers) -> str:
 
 
 def _picked(survey: Survey, headroom: pd.DataFrame, kind: str) -> pd.Series | None:
-    """The one of its kind that lies highest over the coin on selection, of those that keep the
-    study's constraints on score and cost; no gate where every point breaks one."""
+    """Gives the row of its kind that lies highest over the coin on selection.
+
+    It is one that keeps the study's constraints on score and cost; there is no gate where every
+    point breaks one.
+    """
     rows = headroom[headroom["kind"] == kind]
     kept = [
         survey.judged.allows(
@@ -61,57 +69,58 @@ def _picked(survey: Survey, headroom: pd.DataFrame, kind: str) -> pd.Series | No
     rows = rows[np.asarray(kept, np.bool_)]
     if rows.empty or (kind == "gate" and survey.judged.none_feasible):
         return None
-    found: pd.Series = rows.iloc[int(rows["selection_over_mix"].to_numpy().argmax())]
-    return found
+    picked: pd.Series = rows.iloc[int(rows["selection_over_mix"].to_numpy().argmax())]
+    return picked
 
 
 def _room(row: pd.Series) -> str:
-    """How much of the room up to the oracle that is, where there is room."""
+    """Says how much of the room up to the oracle that is, where there is room."""
     if row["headroom"] != row["headroom"]:
         return ""
     low, high = percent(row["headroom_low"]), percent(row["headroom_high"])
     return f", {percent(row['headroom'])} % of the room up to the oracle ({low} to {high})"
 
 
-def _biased(survey: Survey, found: Answers) -> str:
-    if not found.operating:
+def _biased(survey: Survey, answered: Answers) -> str:
+    if not answered.operating:
         return ""
-    if found.operating[0].breaks:
+    if answered.operating[0].breaks:
         return (
             "With a bias on cost the trained routers offer no operating point either that keeps "
             "the study's constraints on selection."
         )
-    barred = len(found.barred or ())
+    barred = len(answered.barred or ())
     without = f"; the study's constraints keep {barred} from it, which are marked" if barred else ""
     return (
-        f"With a bias on cost the trained routers offer {len(found.operating)} operating points on "
-        f"the front of their curves, from cost {amount(found.operating[0].cost)} to "
-        f"{amount(found.operating[-1].cost)}{unit(survey)}, without training again"
+        f"With a bias on cost the trained routers offer {len(answered.operating)} operating points "
+        f"on the front of their curves, from cost {amount(answered.operating[0].cost)} to "
+        f"{amount(answered.operating[-1].cost)}{unit(survey)}, without training again"
         f"{without}."
     )
 
 
 def _chosen(survey: Survey) -> str:
-    each = survey.optimism
+    optimism = survey.optimism
     sure = survey.points["chance"][survey.points["on_front"]]
     often = int((sure >= 0.5).sum())
     return (
-        f"Being chosen on selection has lifted the front's scores there by {signed(each.extra)} "
-        f"({signed(each.extra_low)} to {signed(each.extra_high)}) beyond what all points' differ "
-        f"from {survey.split}; {often} of its {count(len(sure), 'point')} "
-        f"{'is' if often == 1 else 'are'} on the front in at least half of the resamples."
+        f"Being chosen on selection has lifted the front's scores there by "
+        f"{signed(optimism.extra)} ({signed(optimism.extra_low)} to {signed(optimism.extra_high)}) "
+        f"beyond what all points' differ from {survey.split}; {often} of its "
+        f"{count(len(sure), 'point')} {'is' if often == 1 else 'are'} on the front in at least "
+        "half of the resamples."
     )
 
 
-def _settings(found: Answers) -> str:
-    if found.importance is None:
+def _settings(answered: Answers) -> str:
+    if answered.importance is None:
         return ""
     parts = []
-    for objective, rows in found.importance.groupby("objective", sort=False):
-        known = rows[rows["importance"].notna() & (rows["p"] < LARGER)]
-        if known.empty:
+    for objective, rows in answered.importance.groupby("objective", sort=False):
+        moved = rows[rows["importance"].notna() & (rows["p"] < LARGER)]
+        if moved.empty:
             continue
-        top = known.iloc[int(known["importance"].to_numpy().argmax())]
+        top = moved.iloc[int(moved["importance"].to_numpy().argmax())]
         parts.append(
             f"{top['parameter']} for the {objective} ({percent(top['importance'])} %, "
             f"{percent(top['low'])} to {percent(top['high'])})"
@@ -119,20 +128,20 @@ def _settings(found: Answers) -> str:
     if not parts:
         return (
             f"Which setting moved score or cost most cannot be told from "
-            f"{count(int(found.importance['points'].iloc[0]), 'point')}: of 20 shuffles of the "
+            f"{count(int(answered.importance['points'].iloc[0]), 'point')}: of 20 shuffles of the "
             "points' results more than one makes a setting look as important."
         )
     return f"The setting that mattered most is {' and '.join(parts)}."
 
 
-def _next(survey: Survey, found: Answers) -> str:
-    """What to run next, by what stands between this run and an answer."""
+def _next(survey: Survey, answered: Answers) -> str:
+    """Says what to run next, by what stands between this run and an answer."""
     counts = Counter(survey.points["verdict"])
     if least_seeds(survey) < 3:
         return (
             "Next: more seeds; with fewer than three no difference between points can be trusted."
         )
-    cascade = None if found.headroom is None else _picked(survey, found.headroom, "cascade")
+    cascade = None if answered.headroom is None else _picked(survey, answered.headroom, "cascade")
     if not counts[ABOVE] and cascade is not None and cascade["verdict"] == ABOVE:
         return (
             "Next: no router beats the coin and a cascade does; look for a stem that sees more, or "
@@ -140,11 +149,11 @@ def _next(survey: Survey, found: Answers) -> str:
         )
     if not counts[ABOVE]:
         return "Next: no router beats the coin; a stem that sees more, or a larger pool, may."
-    if found.trusted is not None and found.epochs is not None:
-        last = int(found.epochs["epoch"].max()) + 1
-        if found.trusted <= last // 3:
+    if answered.trusted is not None and answered.epochs is not None:
+        last = int(answered.epochs["epoch"].max()) + 1
+        if answered.trusted <= last // 3:
             return (
-                f"Next: ranks after epoch {found.trusted} are those after epoch {last}; early "
-                f"stopping with stopping.grace={found.trusted} would save most of the training."
+                f"Next: ranks after epoch {answered.trusted} are those after epoch {last}; early "
+                f"stopping with stopping.grace={answered.trusted} would save most of the training."
             )
     return ""

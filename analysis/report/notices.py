@@ -1,4 +1,4 @@
-"""What a reader must know before the numbers: warnings first, then the run's own notes."""
+"""Says what a reader must know before the numbers: warnings, then the run's own notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
 
 WARNING: Final = "warning"
-NOTE: Final = "note"
+_NOTE: Final = "note"
 _REASONS_SHOWN: Final = 3
 _FEW_SEEDS: Final = 4
 _FAR_APART: Final = 4.0
@@ -27,7 +27,7 @@ _NAMED: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that a reader must know before the numbers."""
+    """Holds something that a reader must know before the numbers."""
 
     kind: str
     """`warning` or `note`."""
@@ -36,8 +36,8 @@ class Notice:
 
 
 def notices(run: Run, survey: Survey) -> list[Notice]:
-    """Warnings first: synthetic data, a partial run, failed trials; then the run's own notes."""
-    found = [
+    """Gives warnings first (synthetic data, partial run, failed trials), then the run's notes."""
+    listed = [
         *_synthetic(run),
         *_unrouted(run),
         *_partial(run),
@@ -51,8 +51,8 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
         *_other_objectives(run),
         *_stand_ins(run, survey),
     ]
-    found += [Notice(NOTE, str(text)) for text in run.provenance.get("notes", ())]
-    return sorted(found, key=lambda notice: notice.kind != WARNING)
+    listed += [Notice(_NOTE, str(text)) for text in run.provenance.get("notes", ())]
+    return sorted(listed, key=lambda notice: notice.kind != WARNING)
 
 
 def _synthetic(run: Run) -> list[Notice]:
@@ -98,15 +98,18 @@ def _partial_front(survey: Survey) -> list[Notice]:
 
 
 def _constraints(survey: Survey) -> list[Notice]:
-    """How many points break which bound; and that nothing is recommended where all do."""
+    """Says how many points break which bound.
+
+    Where all break one it says that none is recommended.
+    """
     judged = survey.judged
     broken = int((~judged.feasible).sum())
     if not broken:
         return []
     by_bound = (judged.violation > 0).sum(axis=0).tolist()
     which = ", ".join(
-        f"{each} ({count(n, 'point')})"
-        for each, n in zip(judged.constraints, by_bound, strict=True)
+        f"{constraint} ({count(n, 'point')})"
+        for constraint, n in zip(judged.constraints, by_bound, strict=True)
         if n
     )
     if judged.none_feasible:
@@ -128,13 +131,13 @@ def _failed(run: Run) -> list[Notice]:
     if failed.empty:
         return []
     reasons = Counter(str(reason) for reason in failed["reason"])
-    said = "; ".join(
+    shown = "; ".join(
         f"{reason} ({count})" if count > 1 else reason
         for reason, count in reasons.most_common(_REASONS_SHOWN)
     )
     named = ", ".join(str(key) for key in failed["key"].astype(str).str.slice(0, 12)[:5])
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    return [Notice(WARNING, f"{count(len(failed), 'trial')} failed ({named}{more}): {said}.")]
+    return [Notice(WARNING, f"{count(len(failed), 'trial')} failed ({named}{more}): {shown}.")]
 
 
 def _one_seed(run: Run, survey: Survey) -> list[Notice]:
@@ -160,7 +163,7 @@ def _one_seed(run: Run, survey: Survey) -> list[Notice]:
 
 
 def _seeds_apart(survey: Survey) -> list[Notice]:
-    """Where few seeds differ much, an interval holds the truth less often than it says."""
+    """Warns where few seeds differ much: an interval holds the truth less often than it says."""
     few = survey.front[survey.front["n"].between(2, _FEW_SEEDS)]
     far = int((few["seed_excess"] > _FAR_APART).sum())
     if not far:
@@ -170,7 +173,7 @@ def _seeds_apart(survey: Survey) -> list[Notice]:
         "more than their examples explain: from so few seeds such an interval is wide, and holds "
         "the truth in about nine of ten runs instead of 95 %; more seeds would narrow it."
     )
-    return [Notice(NOTE, text)]
+    return [Notice(_NOTE, text)]
 
 
 def _other_objectives(run: Run) -> list[Notice]:
@@ -179,16 +182,16 @@ def _other_objectives(run: Run) -> list[Notice]:
     objectives = own_objectives(run)
     if not objectives:
         return []
-    said = ", ".join(f"{name} ({direction})" for name, direction in objectives.items())
+    wanted = ", ".join(f"{name} ({direction})" for name, direction in objectives.items())
     text = (
-        f"The study's objectives are {said}; the front shown here is that of score and cost under "
-        f"the vector {run.provenance['cost_vector']}{_their_front(run)}."
+        f"The study's objectives are {wanted}; the front shown here is that of score and cost "
+        f"under the vector {run.provenance['cost_vector']}{_their_front(run)}."
     )
     return [Notice(WARNING, text)]
 
 
 def _their_front(run: Run) -> str:
-    """The points that nothing beats under the study's own objectives, chosen on selection."""
+    """Gives the points that nothing beats under the study's own objectives on selection."""
     from analysis.fronts.objectives import objective_front
 
     try:
@@ -201,7 +204,7 @@ def _their_front(run: Run) -> str:
 
 
 def _stopped(run: Run, survey: Survey) -> list[Notice]:
-    """Points that early stopping ended: no fault, and not comparable with those it did not."""
+    """Names points that early stopping ended: no fault, and not comparable with the others."""
     trials = run.trials
     ended = trials[trials["status"] == "STOPPED"]
     if ended.empty:
@@ -211,15 +214,15 @@ def _stopped(run: Run, survey: Survey) -> list[Notice]:
     if completed.empty:
         return []  # then the front is over stopped points, and says so
     length = int(completed.max())
-    spent, whole = int(trials["epochs"].sum()), length * len(trials)
+    spent, planned = int(trials["epochs"].sum()), length * len(trials)
     points = trials["point"].nunique()
     text = (
         f"{ended['point'].nunique()} of {points} points were stopped early"
         f"{' by ' + str(rule['method']) if rule.get('method') else ''}, which saved "
-        f"{percent(1 - spent / whole)} % of {whole} epochs of trials; the front holds the points "
-        "that trained to the end."
+        f"{percent(1 - spent / planned)} % of {planned} epochs of trials; the front holds the "
+        "points that trained to the end."
     )
-    return [Notice(NOTE, text)]
+    return [Notice(_NOTE, text)]
 
 
 def _left_out(run: Run, survey: Survey) -> list[Notice]:
@@ -230,51 +233,51 @@ def _left_out(run: Run, survey: Survey) -> list[Notice]:
         return []
     shown = "; ".join(f"{one.label}: {one.reason}" for one in left[:_REASONS_SHOWN])
     more = len(left) - _REASONS_SHOWN
-    rest = f"; and {more} more" if more > 0 else ""
+    remainder = f"; and {more} more" if more > 0 else ""
     holds = "" if survey.partial else ", which holds points whose replicates all completed"
-    text = f"{count(len(left), 'point')} left out of the front{holds} ({shown}{rest})."
+    text = f"{count(len(left), 'point')} left out of the front{holds} ({shown}{remainder})."
     return [Notice(WARNING, text)]
 
 
 def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
-    found = []
+    listed = []
     if survey.vector.as_if:
         text = (
             f"Costs are as if: {survey.vector.name} puts published numbers of other encoders "
             "on this pool."
         )
-        found.append(Notice(WARNING, text))
+        listed.append(Notice(WARNING, text))
     named = [*run.provenance["experts"], run.provenance.get("stem") or {}]
     for one in named:
         if one.get("stand_in"):
-            found.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
+            listed.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
     for split, facts in (run.provenance.get("splits") or {}).items():
         if facts.get("note") and split in ("selection", survey.split):
-            found.append(Notice(NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
-    return [*found, *_experts(run, survey)]
+            listed.append(Notice(_NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
+    return [*listed, *_experts(run, survey)]
 
 
 def _experts(run: Run, survey: Survey) -> list[Notice]:
-    """What trained experts the trials had, and what that means for the yardsticks."""
-    found = []
+    """Says what trained experts the trials had, and what that means for the yardsticks."""
+    listed = []
     if survey.prepared_sets > 1:
         text = (
             f"The points train on {survey.prepared_sets} prepared sets of experts: a point is held "
             "against a random mix of its own experts; shares, and the mix and oracle that are "
             "drawn, are over all experts of the run."
         )
-        found.append(Notice(NOTE, text))
+        listed.append(Notice(_NOTE, text))
     if survey.expert_sets > 1:
         why = "experts train with each trial" if survey.joint else "experts of one name differ"
         text = (
             f"The trials used {survey.expert_sets} sets of trained experts ({why}): each is held "
             "against its own, and the yardsticks shown are means over these sets."
         )
-        found.append(Notice(NOTE, text))
+        listed.append(Notice(_NOTE, text))
     elif run.provenance.get("experts_fixed_seed"):
         text = (
             "Every expert was trained once and served all its trials: intervals hold for these "
             "experts and do not cover the chance in their training."
         )
-        found.append(Notice(NOTE, text))
-    return found
+        listed.append(Notice(_NOTE, text))
+    return listed

@@ -1,4 +1,4 @@
-"""`python -m analysis.report RUN`: one HTML file that needs no network and no server."""
+"""Writes the report: one HTML file that needs no network and no server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from analysis.runs.load import Run
 
 
-MOST_SETTINGS: Final = 6
+_MOST_SETTINGS: Final = 6
 """Of more settings there is no picture each, only their importance and the lines through all."""
 
-MOST_LINES: Final = 1500
+_MOST_LINES: Final = 1500
 """Points whose lines still make a picture."""
 
 
@@ -31,7 +31,9 @@ def write_report(
     split: str | None = None,
     vector: str | None = None,
 ) -> Path:
-    """Write the report of a run, or of its folder, by default to RUN/report.html; give its path.
+    """Writes the report of a run, or of its folder; gives its path.
+
+    By default it is RUN/report.html.
 
     The file appears whole or not at all.
 
@@ -59,7 +61,7 @@ def write_report(
 
 
 def render(run: Run, *, split: str | None = None, vector: str | None = None) -> str:
-    """The report as HTML text: template, style, scripts and data in one."""
+    """Gives the report as HTML text: template, style, scripts and data in one."""
     import jinja2
     from markupsafe import Markup
 
@@ -73,8 +75,8 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
-    found = answers(run, survey)
-    specs = {name: _spec(chart) for name, chart in pictures(run, survey, use, found).items()}
+    answered = answers(run, survey)
+    specs = {name: _spec(chart) for name, chart in pictures(run, survey, use, answered).items()}
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -87,28 +89,28 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
     return template.render(
         run=run,
         survey=survey,
-        found=found,
+        found=answered,
         pictures=specs,
         objective_pictures=[name for name in specs if name.startswith("objectives-")],
-        objectives=_objectives(run, found),
+        objectives=_objectives(run, answered),
         setting_pictures=[name for name in specs if name.startswith("setting-")],
         notices=notices(run, survey),
-        sentences=abstract.sentences(run, survey, found),
+        sentences=abstract.sentences(run, survey, answered),
         front=rows.front_rows(run, survey),
         bounds=bounds(survey.judged.constraints),
         named=len(run.settings) > MOST_NAMED,
-        offers=rows.offer_rows(run, found),
-        rivals=rows.rival_rows(run, found),
-        several=found.headroom is not None and found.headroom["pool"].nunique() > 1,
-        depends=rows.depends_rows(run, found),
-        leaks=rows.leak_rows(run, found),
-        quality=rows.quality_rows(found),
+        offers=rows.offer_rows(run, answered),
+        rivals=rows.rival_rows(run, answered),
+        several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
+        depends=rows.depends_rows(run, answered),
+        leaks=rows.leak_rows(run, answered),
+        quality=rows.quality_rows(answered),
         said={
-            "seeds": rows.seed_sentence(found),
-            "moving": rows.moving_sentence(found),
-            "trust": rows.trust_sentence(found),
-            "calibration": rows.calibration_sentence(found),
-            "caps": rows.cap_sentence(survey, found),
+            "seeds": rows.seed_sentence(answered),
+            "moving": rows.moving_sentence(answered),
+            "trust": rows.trust_sentence(answered),
+            "calibration": rows.calibration_sentence(answered),
+            "caps": rows.cap_sentence(survey, answered),
         },
         use=rows.use_rows(run, survey, use),
         dead_share=DEAD_SHARE,
@@ -124,52 +126,54 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
 
 
 def pictures(
-    run: Run, survey: Survey, use: pd.DataFrame, found: Answers
+    run: Run, survey: Survey, use: pd.DataFrame, answered: Answers
 ) -> dict[str, alt.LayerChart]:
-    """Every picture of the report by its name; those that the run cannot give are left out."""
+    """Draws every picture of the report, by name, without those that the run cannot give."""
     from analysis.figures import front as figures
     from analysis.figures import history, objectives, rivals, settings, usage
 
     wide: Any = "container"
     charts: dict[str, alt.LayerChart | None] = {
-        "front": figures.front_figure(run, survey, found=found, width=wide, height=420),
+        "front": figures.front_figure(run, survey, found=answered, width=wide, height=420),
         "headroom": None
-        if found.headroom is None
-        else rivals.headroom_figure(found.headroom, survey, width=wide),
+        if answered.headroom is None
+        else rivals.headroom_figure(answered.headroom, survey, width=wide),
         "use": usage.utilization_figure(run, survey, use, width=wide),
         "curve-score": usage.training_figure(run, survey, "score", width=wide),
         "curve-cost": usage.training_figure(run, survey, "cost", width=wide),
     }
     charts |= objectives.objective_pictures(
-        run, found.objectives, found.objective_yards, survey.split, width=wide
+        run, answered.objectives, answered.objective_yards, survey.split, width=wide
     )
-    if found.history is not None and len(found.history) > 2:
+    if answered.history is not None and len(answered.history) > 2:
         for over in ("epochs", "hours"):
-            charts[f"history-{over}"] = history.history_figure(found.history, over=over, width=wide)
-    if found.epochs is not None:
-        charts["agreement"] = history.agreement_figure(found.epochs, width=wide)
-    if found.surfaces is not None:
+            charts[f"history-{over}"] = history.history_figure(
+                answered.history, over=over, width=wide
+            )
+    if answered.epochs is not None:
+        charts["agreement"] = history.agreement_figure(answered.epochs, width=wide)
+    if answered.surfaces is not None:
         charts["attainment"] = history.attainment_figure(
-            found.surfaces, survey, width=wide, height=220
+            answered.surfaces, survey, width=wide, height=220
         )
-    if found.importance is not None:
-        charts["importance"] = settings.importance_figure(found.importance, width=wide)
-    if found.settings is not None and len(found.settings) > 2:
-        table = found.settings
+    if answered.importance is not None:
+        charts["importance"] = settings.importance_figure(answered.importance, width=wide)
+    if answered.settings is not None and len(answered.settings) > 2:
+        table = answered.settings
         differ = [name for name in run.settings if table[name].astype(str).nunique() > 1]
-        for name in differ if len(differ) <= MOST_SETTINGS else ():
+        for name in differ if len(differ) <= _MOST_SETTINGS else ():
             for objective in ("score", "cost"):
                 charts[f"setting-{name}-{objective}"] = settings.setting_figure(
                     table, name, objective, width=wide
                 )
-        if len(differ) > 1 and len(table) <= MOST_LINES:
+        if len(differ) > 1 and len(table) <= _MOST_LINES:
             front = set(survey.front["point"].astype(str))
             charts["parallel"] = settings.parallel_figure(run, table, front, width=wide)
     return {name: chart for name, chart in charts.items() if chart is not None}
 
 
 def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | None) -> list[Path]:
-    """Every picture as .svg, .pdf and .png in a folder; gives the files.
+    """Writes every picture as .svg, .pdf and .png in a folder; gives the files.
 
     Raises:
         RunError: no point can be judged.
@@ -184,21 +188,21 @@ def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | No
     charts = pictures(run, survey, use, answers(run, survey))
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        save(fixed(chart), folder / f"{name}{ending}")
+        save(_fixed(chart), folder / f"{name}{ending}")
         for name, chart in charts.items()
         for ending in (".svg", ".pdf", ".png")
     ]
 
 
-def fixed(chart: alt.LayerChart) -> alt.LayerChart:
-    """A picture of a page with a width of its own."""
+def _fixed(chart: alt.LayerChart) -> alt.LayerChart:
+    """Gives a picture of a page a width of its own."""
     done: alt.LayerChart = chart.properties(width=620)
     return done
 
 
 @functools.cache
 def vega_scripts() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, `vegaEmbed` made global."""
+    """Gives Vega, Vega-Lite and Vega-Embed as one script, `vegaEmbed` made global."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite_version())
@@ -206,7 +210,7 @@ def vega_scripts() -> str:
 
 
 def vegalite_version() -> str:
-    """The Vega-Lite that the charts were made for, as vl-convert names it."""
+    """Gives the Vega-Lite that the charts were made for, as vl-convert names it."""
     import altair as alt
     import vl_convert
 
@@ -215,22 +219,22 @@ def vegalite_version() -> str:
     return wanted if wanted in offered else offered[-1]
 
 
-def _objectives(run: Run, found: Answers) -> dict[str, Any] | None:
-    """What the page says of the study's own objectives; None where they are score and cost."""
+def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
+    """Gives what the page says of own objectives; None where they are score and cost."""
     from analysis.figures.objectives import MOST_OBJECTIVES
     from analysis.fronts.objectives import own_objectives
     from analysis.report.rows import objective_rows, objective_words
 
-    if found.objectives is None:
+    if answered.objectives is None:
         return None
-    own = own_objectives(run)
+    directions = own_objectives(run)
     return {
-        "names": [name.replace("_", " ") for name in own],
-        "words": objective_words(own),
-        "points": len(found.objectives),
-        "rows": objective_rows(found.objectives, own),
-        "more": len(own) > MOST_OBJECTIVES,
-        "yards": found.objective_yards is not None,
+        "names": [name.replace("_", " ") for name in directions],
+        "words": objective_words(directions),
+        "points": len(answered.objectives),
+        "rows": objective_rows(answered.objectives, directions),
+        "more": len(directions) > MOST_OBJECTIVES,
+        "yards": answered.objective_yards is not None,
     }
 
 
@@ -242,7 +246,7 @@ def _spec(chart: alt.LayerChart) -> dict[str, Any]:
 
 
 def _embedded(data: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
+    """Gives JSON that cannot end the script element that it stands in."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -1,4 +1,4 @@
-"""What the sections of a report hold: rows and sentences, ready to be shown."""
+"""Prepares rows and sentences of a report's sections, ready to be shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _setting(value: Any) -> str:
 
 
 def front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
-    """The front in numbers, cheapest first; then what only constraints keep from it."""
+    """Gives the front in numbers, cheapest first; then what only constraints keep from it."""
     shown = [row for part in (survey.front, survey.barred) for _, row in part.iterrows()]
     return [
         {
@@ -55,7 +55,7 @@ def front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
 
 
 def use_rows(run: Run, survey: Survey, use: pd.DataFrame) -> dict[str, Any]:
-    """What the text under the picture of utilization says."""
+    """Gives what the text under the picture of utilization says."""
     dead = {name: int(sum(name in names for names in use["dead"])) for name in run.expert_names}
     return {
         "points": len(use),
@@ -68,7 +68,7 @@ def use_rows(run: Run, survey: Survey, use: pd.DataFrame) -> dict[str, Any]:
 
 
 def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
-    """The table of trials as data, which the page's script draws, sorts and filters.
+    """Gives the table of trials as data, which the page's script draws, sorts and filters.
 
     `columns` name the cells of `rows`; a number is a number, sorted as such and shown with `digits`
     of its column. `base` is the configuration that all trials have, by its paths, and `settings`
@@ -90,7 +90,7 @@ def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
     columns = ["status", "point", *run.settings, "seed", *measured, *(["bounds"] if bounds else [])]
     columns += ["epochs", "seconds", "key"]
     digits: dict[str, int] = {**dict.fromkeys(measured, 3), "seconds": 1}
-    rows, own = [], []
+    rows, differences = [], []
     base: dict[str, Any] | None = None
     for row in table.to_dict("records"):
         cells = [row["status"], row["point"], *(_brief(row[name]) for name in run.settings)]
@@ -100,18 +100,20 @@ def trial_table(run: Run, survey: Survey) -> dict[str, Any]:
         rows.append([*cells, *([_cell(row["reason"])] if named else [])])
         config = _flat(json.loads(row["config"])) if row.get("config") else {}
         base = config if base is None else base
-        own.append({path: value for path, value in config.items() if base.get(path) != value})
+        differences.append(
+            {path: value for path, value in config.items() if base.get(path) != value}
+        )
     return {
         "columns": [*columns, *(["reason"] if named else [])],
         "digits": digits,
         "rows": rows,
         "base": base or {},
-        "own": own,
+        "own": differences,
     }
 
 
 def _bounds_by_point(survey: Survey) -> dict[str, str]:
-    """What each judged point breaks of the study's constraints; empty where it has none."""
+    """Says which constraints each judged point breaks; empty where the study has none."""
     if not survey.judged.constraints:
         return {}
     rows = survey.points[["point", "breaks"]].to_dict("records")
@@ -121,13 +123,13 @@ def _bounds_by_point(survey: Survey) -> dict[str, str]:
 
 
 def _brief(value: Any) -> Any:
-    """A setting's cell: a number with four digits, for its configuration has them all."""
+    """Gives a setting's cell: a number with four digits, for its configuration has them all."""
     cell = _cell(value)
     return float(f"{cell:.4g}") if isinstance(cell, float) else cell
 
 
 def _cell(value: Any, digits: int | None = None) -> Any:
-    """A number, or text; None where there is nothing."""
+    """Gives a number or text, or None where there is nothing."""
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int | float):
@@ -139,72 +141,74 @@ def _cell(value: Any, digits: int | None = None) -> Any:
 
 
 def _flat(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted path."""
-    found: dict[str, Any] = {}
+    """Gives nested settings by their dotted path."""
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{before}{name}"
-        found |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
-    return found
+        flat |= _flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return flat
 
 
 def _called(run: Run, point: object, label: object) -> str:
-    """A point by its settings, or by its name where they are many."""
+    """Names a point by its settings, or by its name where they are many."""
     return str(label if len(run.settings) <= MOST_NAMED else point)
 
 
-def offer_rows(run: Run, found: Answers) -> list[dict[str, Any]]:
-    """What to run for at most some costs; `over` where it costs more than that when quoted."""
+def offer_rows(run: Run, answered: Answers) -> list[dict[str, Any]]:
+    """Says what to run for at most some costs; `over` where it costs more when quoted."""
     return [
         {
-            "cap": amount(each.cap),
-            "label": _called(run, each.point, each.label),
-            "bias": f"{each.bias:.3g}".replace("-", "\N{MINUS SIGN}"),
-            "score": number(each.score),
-            "cost": amount(each.cost),
-            "over": each.cost > each.cap,
+            "cap": amount(offer.cap),
+            "label": _called(run, offer.point, offer.label),
+            "bias": f"{offer.bias:.3g}".replace("-", "\N{MINUS SIGN}"),
+            "score": number(offer.score),
+            "cost": amount(offer.cost),
+            "over": offer.cost > offer.cap,
         }
-        for each in found.offers or ()
+        for offer in answered.offers or ()
     ]
 
 
-def cap_sentence(survey: Survey, found: Answers) -> str:
-    """Whether the caps that were kept on selection are kept when quoted."""
-    over = [each for each in found.offers or () if each.cost > each.cap]
+def cap_sentence(survey: Survey, answered: Answers) -> str:
+    """Says whether the caps that were kept on selection are kept when quoted."""
+    over = [offer for offer in answered.offers or () if offer.cost > offer.cap]
     if not over:
         return ""
-    worst = max(over, key=lambda each: each.cost / each.cap)
+    worst = max(over, key=lambda offer: offer.cost / offer.cap)
     return (
-        f"{len(over)} of {len(found.offers or ())} cost more on {survey.split} than the cap that "
-        f"they keep on selection, at worst {amount(worst.cost)} for {amount(worst.cap)} "
+        f"{len(over)} of {len(answered.offers or ())} cost more on {survey.split} than the cap "
+        f"that they keep on selection, at worst {amount(worst.cost)} for {amount(worst.cap)} "
         f"({percent(worst.cost / worst.cap - 1)} % more): where the cap is hard, leave that much "
         "room."
     )
 
 
-def rival_rows(run: Run, found: Answers) -> list[dict[str, str]]:
-    """Gates of the front beside the cascades that cost no more."""
+def rival_rows(run: Run, answered: Answers) -> list[dict[str, str]]:
+    """Compares gates of the front with the cascades that cost no more."""
     return [
         {
-            "gate": _called(run, each.point, each.label),
-            "gate_score": number(each.gate_score),
-            "gate_cost": amount(each.gate_cost),
-            "cascade": each.cascade,
-            "cascade_score": number(each.cascade_score),
-            "cascade_cost": amount(each.cascade_cost),
-            "difference": signed(each.difference),
-            "interval": f"{signed(each.low)} to {signed(each.high)}",
-            "verdict": "above" if each.low > 0 else "below" if each.high < 0 else EQUAL,
+            "gate": _called(run, rival.point, rival.label),
+            "gate_score": number(rival.gate_score),
+            "gate_cost": amount(rival.gate_cost),
+            "cascade": rival.cascade,
+            "cascade_score": number(rival.cascade_score),
+            "cascade_cost": amount(rival.cascade_cost),
+            "difference": signed(rival.difference),
+            "interval": f"{signed(rival.low)} to {signed(rival.high)}",
+            "verdict": "above" if rival.low > 0 else "below" if rival.high < 0 else EQUAL,
         }
-        for each in found.rivals or ()
+        for rival in answered.rivals or ()
     ]
 
 
-def depends_rows(run: Run, found: Answers) -> list[dict[str, Any]]:
-    """What routes tell of each feature: a row a point of the front, cheapest first."""
-    if found.information is None:
+def depends_rows(run: Run, answered: Answers) -> list[dict[str, Any]]:
+    """Says what routes tell of each feature: a row a point of the front, cheapest first."""
+    if answered.information is None:
         return []
     rows = []
-    for (point, label), mine in found.information.groupby(["point", "label"], sort=False):
+    for (point, label), feature_rows in answered.information.groupby(
+        ["point", "label"], sort=False
+    ):
         cells = [
             {
                 "feature": row["feature"],
@@ -212,15 +216,15 @@ def depends_rows(run: Run, found: Answers) -> list[dict[str, Any]]:
                 "chance": f"{row['high']:.3f}",
                 "more": bool(row["p"] < LARGER),
             }
-            for row in mine.to_dict("records")
+            for row in feature_rows.to_dict("records")
         ]
         rows.append({"label": _called(run, point, label), "cells": cells})
     return rows
 
 
-def leak_rows(run: Run, found: Answers) -> list[dict[str, Any]]:
-    """What times tell of the label, and what hiding costs."""
-    if found.leakage is None:
+def leak_rows(run: Run, answered: Answers) -> list[dict[str, Any]]:
+    """Says what times tell of the label, and what hiding costs."""
+    if answered.leakage is None:
         return []
     return [
         {
@@ -233,94 +237,95 @@ def leak_rows(run: Run, found: Answers) -> list[dict[str, Any]]:
             "bucketed": amount(row["bucket_cost"]),
             "left": f"{row['bucket_bits']:.3f}",
         }
-        for row in found.leakage.to_dict("records")
+        for row in answered.leakage.to_dict("records")
     ]
 
 
-def quality_rows(found: Answers) -> list[tuple[str, str, str]]:
-    """The literature's numbers: name, value, what it is."""
-    each = found.quality
-    if each is None:
+def quality_rows(answered: Answers) -> list[tuple[str, str, str]]:
+    """Gives the literature's numbers: name, value, what it is."""
+    quality = answered.quality
+    if quality is None:
         return []
     rows = [
-        ("AIQ", each.aiq, f"mean height of the front's hull; a coin has {each.aiq_coin:.3f}"),
-        ("APGR", each.apgr, "mean gap recovered from the cheapest to the dearest expert"),
-        ("CPT(50)", each.cpt50, "least share of dear calls that recovers half of the gap"),
-        ("CPT(80)", each.cpt80, "the same for four fifths"),
-        ("IGD+", each.igd_plus, "mean distance to the oracle's curve, in shares of the frame"),
-        ("epsilon", each.epsilon, "least shift that would cover the oracle's curve"),
+        ("AIQ", quality.aiq, f"mean height of the front's hull; a coin has {quality.aiq_coin:.3f}"),
+        ("APGR", quality.apgr, "mean gap recovered from the cheapest to the dearest expert"),
+        ("CPT(50)", quality.cpt50, "least share of dear calls that recovers half of the gap"),
+        ("CPT(80)", quality.cpt80, "the same for four fifths"),
+        ("IGD+", quality.igd_plus, "mean distance to the oracle's curve, in shares of the frame"),
+        ("epsilon", quality.epsilon, "least shift that would cover the oracle's curve"),
     ]
     return [(name, f"{value:.3f}", text) for name, value, text in rows if value == value]
 
 
-def seed_sentence(found: Answers) -> str:
-    """Whether seeds send the same examples to the same experts."""
-    if found.seeds is None:
+def seed_sentence(answered: Answers) -> str:
+    """Says whether seeds send the same examples to the same experts."""
+    if answered.seeds is None:
         return ""
-    kappa = found.seeds["kappa"].dropna()
+    kappa = answered.seeds["kappa"].dropna()
     if kappa.empty:
         return ""
     return (
-        f"Two seeds of a point agree on {percent(found.seeds['agreement'].mean())} % of the routes "
-        f"on average, where their shares alone would give "
-        f"{percent(found.seeds['chance'].mean())} % (kappa {kappa.min():.2f} to {kappa.max():.2f})."
+        f"Two seeds of a point agree on {percent(answered.seeds['agreement'].mean())} % of the "
+        "routes on average, where their shares alone would give "
+        f"{percent(answered.seeds['chance'].mean())} % "
+        f"(kappa {kappa.min():.2f} to {kappa.max():.2f})."
     )
 
 
-def moving_sentence(found: Answers) -> str:
-    """Whether a dearer point sends some examples to cheaper experts."""
-    if found.moving is None or found.moving.empty:
+def moving_sentence(answered: Answers) -> str:
+    """Says whether a dearer point sends some examples to cheaper experts."""
+    if answered.moving is None or answered.moving.empty:
         return ""
-    down = found.moving["down"]
+    down = answered.moving["down"]
     return (
-        f"From one point of the front to the next {percent(found.moving['up'].mean())} % of the "
+        f"From one point of the front to the next {percent(answered.moving['up'].mean())} % of the "
         f"examples move to a dearer expert and {percent(down.mean())} % to a cheaper one (at most "
         f"{percent(down.max())} %)."
     )
 
 
-def trust_sentence(found: Answers) -> str:
-    """From which epoch on a rung may be trusted."""
-    if found.epochs is None:
+def trust_sentence(answered: Answers) -> str:
+    """Says from which epoch on a rung may be trusted."""
+    if answered.epochs is None:
         return ""
-    last = int(found.epochs["epoch"].max()) + 1
-    points = int(found.epochs["points"].max())
+    last = int(answered.epochs["epoch"].max()) + 1
+    points = int(answered.epochs["points"].max())
     who = f"the {points} points that trained to the end"
-    if found.trusted is None:
+    if answered.trusted is None:
         return (
             f"Among {who} no epoch before the last ({last}) has a rank correlation of .9 with it, "
-            f"for score and cost, that lasts (the least is {found.epochs['rho'].min():.2f}): early "
-            "stopping would drop some points that end well."
+            f"for score and cost, that lasts (the least is {answered.epochs['rho'].min():.2f}): "
+            "early stopping would drop some points that end well."
         )
     return (
-        f"Among {who} the order by score and by cost after epoch {found.trusted} is that after "
+        f"Among {who} the order by score and by cost after epoch {answered.trusted} is that after "
         f"epoch {last} (rank correlation .9 or more from there on)."
     )
 
 
-def calibration_sentence(found: Answers) -> str:
-    """How far the experts' confidences can be believed."""
-    if found.calibration is None:
+def calibration_sentence(answered: Answers) -> str:
+    """Says how far the experts' confidences can be believed."""
+    if answered.calibration is None:
         return ""
-    experts = found.calibration[found.calibration["kind"] == "expert"]
+    experts = answered.calibration[answered.calibration["kind"] == "expert"]
     if experts.empty:
-        before, after = (found.calibration[name].mean() for name in ("before", "after"))
+        before, after = (answered.calibration[name].mean() for name in ("before", "after"))
         return (
             "Expected calibration error of the front's routers, each trial with its own experts, "
             f"before and after temperatures fitted on selection: {before:.3f} to {after:.3f}."
         )
-    said = ", ".join(
+    texts = ", ".join(
         f"{row['label']} {row['before']:.3f} to {row['after']:.3f} (T = {row['temperature']:.2f})"
         for row in experts.to_dict("records")
     )
     return (
         "Expected calibration error of the experts' confidences, before and after a temperature "
-        f"fitted on selection: {said}."
+        f"fitted on selection: {texts}."
     )
 
 
 def provenance_rows(run: Run, survey: Survey) -> list[tuple[str, str]]:
-    """Where the run comes from: names and values."""
+    """Says where the run comes from: names and values."""
     facts = run.provenance
     vectors = "; ".join(
         f"{vector.name}: router {vector.router:g}, experts "
@@ -332,8 +337,8 @@ def provenance_rows(run: Run, survey: Survey) -> list[tuple[str, str]]:
         dict.fromkeys(
             f"{one['name']}{', ' + str(one['layers']) + ' layers' if one['layers'] else ''}"
             f"{' (stand-in: ' + str(one['stand_in']) + ')' if one.get('stand_in') else ''}"
-            for each in facts.get("sets") or [facts]
-            for one in each["experts"]
+            for prepared_set in facts.get("sets") or [facts]
+            for one in prepared_set["experts"]
         )
     )
     splits = "; ".join(
@@ -370,7 +375,7 @@ def _pairs(mapping: Any) -> str:
 
 
 def objective_rows(table: pd.DataFrame, objectives: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The front in numbers: point, label, chance to be on it, a cell an objective; best first."""
+    """Gives the front by objective: point, label, chance, a cell an objective; best first."""
     first, way = next(iter(objectives.items()))
     front = table[table["on_front"]].sort_values(first, ascending=way == "min")
     return [
@@ -389,5 +394,5 @@ def objective_rows(table: pd.DataFrame, objectives: Mapping[str, str]) -> list[d
 
 
 def objective_words(objectives: Mapping[str, str]) -> str:
-    """`f1 (max), cost mpc seconds as if (min)`."""
+    """Gives `f1 (max), cost mpc seconds as if (min)`."""
     return ", ".join(f"{name_words(name)} ({way})" for name, way in objectives.items())

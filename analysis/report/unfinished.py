@@ -1,4 +1,4 @@
-"""What a run has left undone, by its trials and the last line of its journal."""
+"""Says what a run has left undone, by its trials and the last line of its journal."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, Final
 from analysis.runs.load import Run
 from analysis.words import count
 
-JOURNAL_FILE: Final = "journal.jsonl"
+_JOURNAL_FILE: Final = "journal.jsonl"
 _DONE, _BUDGET = "done", "budget"
 _TAIL: Final = 1 << 16
 """Bytes of the journal that its last line, which closes a session, lies in."""
 
 
 def unfinished(run: Run) -> str:
-    """One sentence about what is left and the command that goes on with it; empty where nothing is.
+    """Says in one sentence what is left and how to go on with it; empty where nothing is.
 
     `--resume` is named only where it would do something: the run has a journal, and that does not
     say that all is done. Of a budget that is used up it says that more is needed.
     """
     interrupted = int((run.trials["status"].astype(str) == "INTERRUPTED").sum())
     left = [f"{count(interrupted, 'trial')} interrupted"] if interrupted else []
-    event = last_event(run.path / JOURNAL_FILE)
+    event = _last_event(run.path / _JOURNAL_FILE)
     if event is None:
         return f"Partial: {left[0]}." if left else ""
     closed = event.get("event") == "closed"
@@ -44,8 +44,8 @@ def unfinished(run: Run) -> str:
     return f"Partial: {', '.join(left)}. To go on: {again}"
 
 
-def last_event(journal: Path) -> dict[str, Any] | None:
-    """The last whole line of a journal; None where there is none, or it is no event."""
+def _last_event(journal: Path) -> dict[str, Any] | None:
+    """Gives the last complete line of a journal; None where there is none or it is no event."""
     try:
         if not journal.is_file():
             return None
@@ -59,7 +59,7 @@ def last_event(journal: Path) -> dict[str, Any] | None:
 
 
 def _of_search(run: Run) -> str:
-    """What is left where no trial was interrupted."""
+    """Says what is left where no trial was interrupted."""
     search = run.study.get("search")
     search = search if isinstance(search, dict) else {}
     wanted, asked = search.get("points"), int(run.trials["point"].nunique())

@@ -1,1 +1,1 @@
-"""A run folder as tables and arrays, and under other costs."""
+"""A run folder becomes tables and arrays here, and gets other costs."""

@@ -1,4 +1,4 @@
-"""A run folder as tables: `load_run(path)`; everything else in this package is a function on it.
+"""`load_run(path)` opens a run folder as tables; the rest of this package works on its `Run`.
 
 A table is read when it is first asked for. Importing this module loads neither pandas nor pyarrow.
 """
@@ -35,7 +35,7 @@ _AFTER_SETTINGS: Final = "config"
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedSet:
-    """Points that trained on the same experts, or began with them."""
+    """Holds points that trained on the same experts, or began with them."""
 
     points: frozenset[str] | None
     """Their names; None is all of the run's."""
@@ -53,7 +53,7 @@ class PreparedSet:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run: its tables as DataFrames, its study, and where it came from."""
+    """Holds one run: its tables as DataFrames, its study, and where it came from."""
 
     path: Path
     provenance: dict[str, Any] = field(repr=False)
@@ -62,62 +62,62 @@ class Run:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """A row is a trial: a point with a seed."""
-        found = self._frame("trials")
-        check_trials(self.path / "trials.parquet", found, _settings(found))
-        return found
+        """Gives the table whose row is a trial: a point with a seed."""
+        frame = self._frame("trials")
+        check_trials(self.path / "trials.parquet", frame, _settings(frame))
+        return frame
 
     @cached_property
     def reports(self) -> pd.DataFrame:
-        """A row is a trial x epoch x split."""
+        """Gives the table whose row is a trial x epoch x split."""
         return self._frame("reports")
 
     @cached_property
     def routing(self) -> pd.DataFrame:
-        """A row is a trial x split x example, with the router's logits."""
+        """Gives the table whose row is a trial x split x example, with the router's logits."""
         return self._frame("routing")
 
     @cached_property
     def experts(self) -> pd.DataFrame:
-        """A row is an expert x split x example, with the expert's outputs."""
+        """Gives the table whose row is an expert x split x example, with the outputs."""
         return self._frame("experts")
 
     @cached_property
     def examples(self) -> pd.DataFrame:
-        """A row is a split x example."""
+        """Gives the table whose row is a split x example."""
         return self._frame("examples")
 
     @cached_property
     def routed(self) -> bool:
-        """Whether the run has a routing table, and that a row."""
+        """Says whether the run has a routing table with a row."""
         return (self.path / "routing.parquet").is_file() and len(self.table("routing", ["key"])) > 0
 
     @property
     def name(self) -> str:
-        """The run's name."""
+        """Gives the run's name."""
         return str(self.provenance["run"])
 
     @property
     def task(self) -> Task:
-        """The task all trials of the run are of."""
+        """Gives the task that all trials of the run are of."""
         return TASKS[self.provenance["task"]]
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Leaf names of the searched settings, in the order of the trials' columns."""
+        """Gives leaf names of the searched settings, in the order of the trials' columns."""
         return _settings(self.trials)
 
     @cached_property
     def sets(self) -> tuple[PreparedSet, ...]:
-        """What was prepared; a run of one pool has one set."""
-        found = _sets(self.provenance)
-        places = {expert: number for number, expert in enumerate(_catalogue(found, self._wanted))}
+        """Gives what was prepared; a run of one pool has one set."""
+        sets = _sets(self.provenance)
+        places = {expert: number for number, expert in enumerate(_catalogue(sets, self._wanted))}
         return tuple(
             replace(
-                each,
-                members=tuple(places[key] for key in _keys_of(each, self._wanted)),
+                prepared,
+                members=tuple(places[key] for key in _keys_of(prepared, self._wanted)),
             )
-            for each in found
+            for prepared in sets
         )
 
     @property
@@ -126,48 +126,48 @@ class Run:
 
     @cached_property
     def set_of_point(self) -> dict[str, int]:
-        """The number of each point's set."""
+        """Gives the number of each point's set."""
         names = [str(name) for name in self.trials["point"].unique()]
-        found = {}
+        numbers = {}
         for name in names:
-            mine = [
+            candidates = [
                 number
-                for number, each in enumerate(self.sets)
-                if each.points is None or name in each.points
+                for number, prepared in enumerate(self.sets)
+                if prepared.points is None or name in prepared.points
             ]
-            if not mine:
+            if not candidates:
                 raise RunError(
                     f"{self.path / 'provenance.json'}: no set holds point {name!r}; "
                     f"{anew(self.path / 'provenance.json')}"
                 )
-            found[name] = mine[0]
-        return found
+            numbers[name] = candidates[0]
+        return numbers
 
     @property
     def expert_names(self) -> tuple[str, ...]:
-        """Short names of all experts of the run, cheapest first; unlike each other."""
+        """Gives short names of all experts of the run, cheapest first, without twins."""
         return _short_names([key[:2] for key in _catalogue(self.sets, self._wanted)])
 
     @cached_property
     def cost_vectors(self) -> dict[str, CostVector]:
-        """Every cost vector that all sets have, by name, over all experts of the run.
+        """Gives every cost vector that all sets have, by name, over the run's experts.
 
         Where sets have routers of different prices, the router is that of the first set.
         """
         first = self.sets[0]
-        names = [name for name in first.vectors if all(name in each.vectors for each in self.sets)]
+        names = [name for name in first.vectors if all(name in one.vectors for one in self.sets)]
         return {name: self._whole_vector(name) for name in names}
 
     def _whole_vector(self, name: str) -> CostVector:
-        count = 1 + max(place for each in self.sets for place in each.members)
+        count = 1 + max(place for prepared in self.sets for place in prepared.members)
         costs = [0.0] * count
-        for each in reversed(self.sets):
-            for place, cost in zip(each.members, each.vectors[name].experts, strict=True):
+        for prepared in reversed(self.sets):
+            for place, cost in zip(prepared.members, prepared.vectors[name].experts, strict=True):
                 costs[place] = cost
         return replace(self.sets[0].vectors[name], experts=tuple(costs))
 
     def cost_vector(self, name: str | None = None) -> CostVector:
-        """The vector of this name; without one, the study's."""
+        """Gives the vector of this name; without one, the study's."""
         wanted = self._wanted if name is None else name
         if wanted not in self.cost_vectors:
             raise RunError(
@@ -177,7 +177,7 @@ class Run:
         return self.cost_vectors[wanted]
 
     def split(self, name: str | None = None) -> str:
-        """The quoted split of this name; without one, the task's first."""
+        """Gives the quoted split of this name; without one, the task's first."""
         wanted = self.task.quoted[0] if name is None else name
         allowed = ("selection", *self.task.quoted)
         if wanted not in allowed:
@@ -185,7 +185,7 @@ class Run:
         return wanted
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A table as Arrow holds it, all columns or those named: cheap where lists are not wanted.
+        """Reads a table as Arrow holds it: all columns, or cheaply those named.
 
         Raises:
             RunError: the file is missing, damaged, or without one of the columns.
@@ -205,7 +205,7 @@ def _settings(trials: pd.DataFrame) -> tuple[str, ...]:
 
 
 def load_run(path: Path | str) -> Run:
-    """Open a run folder and check that every file of it can be read by this version.
+    """Opens a run folder and checks that every file of it can be read by this version.
 
     The routing table may be missing: see `Run.routed`.
 
@@ -216,14 +216,14 @@ def load_run(path: Path | str) -> Run:
 
     folder = Path(path)
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise RunError(f"{folder}: {found} there; name the folder of a run, such as runs/NAME")
+        what = "a file" if folder.exists() else "nothing"
+        raise RunError(f"{folder}: {what} there; name the folder of a run, such as runs/NAME")
     provenance = _provenance(folder, schema)
     study = read_study(folder / schema.STUDY_FILE)
     for table in schema.TABLES:
         if table != "routing" or (folder / schema.table_file(table)).is_file():
-            found = _check_version(folder / schema.table_file(table), schema)
-            check_columns(folder / schema.table_file(table), found, columns_of(table, provenance))
+            written = _check_version(folder / schema.table_file(table), schema)
+            check_columns(folder / schema.table_file(table), written, columns_of(table, provenance))
     return Run(path=folder, provenance=provenance, study=study)
 
 
@@ -235,15 +235,14 @@ def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
         raise RunError(f"{path}: missing, so {folder} is no run folder; name one under runs/")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if (said := check_provenance(data)) is not None:
-            raise ValueError(said)
+        if (fault := check_provenance(data)) is not None:
+            raise ValueError(fault)
         from_json(data["cost_vectors"])
-        prepared = _sets(data)
-        for each in prepared:
-            _keys_of(each, data["cost_vector"])
+        for prepared in _sets(data):
+            _keys_of(prepared, data["cost_vector"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        found = f"not readable as provenance ({type(error).__name__}: {error})"
-        raise RunError(f"{path}: {found}; {anew(path)}") from error
+        problem = f"not readable as provenance ({type(error).__name__}: {error})"
+        raise RunError(f"{path}: {problem}; {anew(path)}") from error
     _refuse_version(path, data["schema"], schema)
     if data["task"] not in TASKS:
         raise RunError(f"{path}: task {quoted(data['task'])} is not one of {', '.join(TASKS)}")
@@ -257,10 +256,10 @@ def _check_version(path: Path, schema: Any) -> pa.Schema:
     if not path.is_file():
         raise RunError(f"{path}: this table is missing; {anew(path)}")
     try:
-        found = pq.read_schema(path)
-        metadata = found.metadata or {}
+        written = pq.read_schema(path)
+        metadata = written.metadata or {}
         check = metadata.get(schema.COLUMNS_KEY, b"").decode()
-        if check and check != schema.columns_check(found):
+        if check and check != schema.columns_check(written):
             raise pa.ArrowInvalid("the columns are not those that were written")
         version = metadata.get(schema.VERSION_KEY, b"none").decode()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -268,7 +267,7 @@ def _check_version(path: Path, schema: Any) -> pa.Schema:
     _refuse_version(
         path, int(version) if version.isdecimal() and len(version) < 9 else version, schema
     )
-    return found
+    return written
 
 
 def _refuse_version(path: Path, version: object, schema: Any) -> None:
@@ -307,39 +306,39 @@ def _damaged(path: Path, error: Exception) -> RunError:
 
 
 def _sets(provenance: dict[str, Any]) -> tuple[PreparedSet, ...]:
-    """The sets as they are written, or the one of a run that names none."""
-    given = provenance.get("sets")
-    if not given:
-        given = [{"points": None, "joint": False, **provenance}]
+    """Reads the sets as they are written, or the one of a run that names none."""
+    records = provenance.get("sets")
+    if not records:
+        records = [{"points": None, "joint": False, **provenance}]
     return tuple(
         PreparedSet(
-            points=None if each["points"] is None else frozenset(map(str, each["points"])),
-            joint=bool(each["joint"]),
+            points=None if record["points"] is None else frozenset(map(str, record["points"])),
+            joint=bool(record["joint"]),
             experts=tuple(
                 (str(expert["name"]), int(expert["layers"]))
-                for expert in sorted(each["experts"], key=lambda one: int(one["expert"]))
+                for expert in sorted(record["experts"], key=lambda one: int(one["expert"]))
             ),
-            vectors=from_json(each["cost_vectors"]),
+            vectors=from_json(record["cost_vectors"]),
         )
-        for each in given
+        for record in records
     )
 
 
-def _keys_of(each: PreparedSet, vector: str) -> list[tuple[str, int, float, int]]:
-    """What makes its experts one of the run's: name, layers, cost, and the number among twins."""
-    costs = each.vectors[vector].experts
-    alike = [(*expert, cost) for expert, cost in zip(each.experts, costs, strict=True)]
+def _keys_of(prepared: PreparedSet, vector: str) -> list[tuple[str, int, float, int]]:
+    """Says what makes its experts one of the run's: name, layers, cost, number among twins."""
+    costs = prepared.vectors[vector].experts
+    alike = [(*expert, cost) for expert, cost in zip(prepared.experts, costs, strict=True)]
     return [(*key, alike[:place].count(key)) for place, key in enumerate(alike)]
 
 
 def _catalogue(sets: Sequence[PreparedSet], vector: str) -> list[tuple[str, int, float, int]]:
-    """All experts of the run, cheapest first; of equal cost those of earlier sets first."""
-    seen = dict.fromkeys(key for each in sets for key in _keys_of(each, vector))
+    """Lists all experts of the run, cheapest first; of equal cost those of earlier sets first."""
+    seen = dict.fromkeys(key for prepared in sets for key in _keys_of(prepared, vector))
     return list(seen) if len(sets) == 1 else sorted(seen, key=lambda key: key[2])
 
 
 def _short_names(models: Sequence[tuple[str, int]]) -> tuple[str, ...]:
-    """Names a picture has room for: without the organisation; only layers where names repeat."""
+    """Shortens names for pictures: without the organisation; only layers where names repeat."""
     bare = [name.rsplit("/", 1)[-1] for name, _ in models]
     if len(models) > 1 and len(set(bare)) == 1 and len({layers for _, layers in models}) > 1:
         return tuple(f"{layers} layers" if layers else bare[0] for _, layers in models)

@@ -1,4 +1,4 @@
-"""The tables of a run as arrays: who predicted what on a split.
+"""Reads the tables of a run as arrays: which trial or expert predicted what on a split.
 
 Letters: L trials, P points, N examples, K experts.
 """
@@ -27,7 +27,7 @@ _NO_ROUTE: Final = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpertSet:
-    """What trained experts, a trial's own or those of a set, said about a split."""
+    """Holds what trained experts, a trial's own or those of a set, predicted on a split."""
 
     members: tuple[int, ...]
     """(K,) their numbers among all experts of the run."""
@@ -41,7 +41,7 @@ class ExpertSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """What every trial of a roster did with every example of one split."""
+    """Holds what every trial of a roster did with every example of one split."""
 
     split: str
     example: NDArray[np.int64]
@@ -69,7 +69,7 @@ class Outcomes:
 
 
 def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) -> Outcomes:
-    """Routes and predictions of a roster's trials on a split, whatever order the rows stand in.
+    """Reads routes and predictions of a roster's trials on a split, in any order of rows.
 
     Raises:
         RunError: a trial or an expert lacks examples of the split, or has one twice; the run has no
@@ -89,15 +89,15 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
     )
     routes, predictions = np.empty_like(local), np.empty(local.shape, np.float64)
     for lane, name in enumerate(lanes[: len(local)]):
-        mine = experts[name]
-        width, highest = len(mine.members), int(local[lane].max(initial=0))
+        trained = experts[name]
+        width, highest = len(trained.members), int(local[lane].max(initial=0))
         if highest >= width:
             raise RunError(
                 f"{run.path / 'routing.parquet'}: a route to expert {highest} of {width}"
             )
-        routes[lane] = np.asarray(mine.members, np.uint8)[local[lane]]
+        routes[lane] = np.asarray(trained.members, np.uint8)[local[lane]]
         predictions[lane] = np.take_along_axis(
-            mine.prediction, local[lane][None].astype(np.intp), axis=0
+            trained.prediction, local[lane][None].astype(np.intp), axis=0
         )[0]
     pools, place = _pools(experts, labels, regression=run.task.regression)
     return Outcomes(
@@ -116,23 +116,23 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
 def _pools(
     experts: dict[str, ExpertSet], labels: Values, *, regression: bool
 ) -> tuple[tuple[ExpertSet, ...], dict[str, int]]:
-    """The pools, and the number of each set's: one pool of all where the sets agree."""
-    said: dict[int, Values] = {}
+    """Gives the pools and the number of each set's: one pool of all where the sets agree."""
+    prediction_of: dict[int, Values] = {}
     right: dict[int, NDArray[np.bool_]] = {}
-    for each in experts.values():
-        for row, member in enumerate(each.members):
-            known = said.setdefault(member, each.prediction[row])
-            if not np.array_equal(known, each.prediction[row]):
+    for trained in experts.values():
+        for row, member in enumerate(trained.members):
+            first = prediction_of.setdefault(member, trained.prediction[row])
+            if not np.array_equal(first, trained.prediction[row]):
                 return tuple(experts.values()), {name: n for n, name in enumerate(experts)}
-            right[member] = each.right[row]
-    order = sorted(said)
-    prediction = np.stack([said[member] for member in order])
+            right[member] = trained.right[row]
+    order = sorted(prediction_of)
+    prediction = np.stack([prediction_of[member] for member in order])
     judged = np.stack([right[member] for member in order])
     if regression and len(experts) > 1:  # the best of a larger pool may be another
         errors = np.abs(prediction - labels)
         judged = errors == errors.min(axis=0)
-    whole = ExpertSet(members=tuple(order), prediction=prediction, right=judged)
-    return (whole,), dict.fromkeys(experts, 0)
+    pool = ExpertSet(members=tuple(order), prediction=prediction, right=judged)
+    return (pool,), dict.fromkeys(experts, 0)
 
 
 def _of_split(run: Run, table: str, columns: list[str], split: str) -> pa.Table:
@@ -146,8 +146,8 @@ def _examples(run: Run, split: str) -> tuple[NDArray[np.int64], Values]:
     rows = _of_split(run, "examples", ["example", "label"], split)
     example = rows["example"].to_numpy()
     if not len(example) or len(np.unique(example)) != len(example):
-        found = "no row" if not len(example) else "an example twice"
-        raise RunError(f"{run.path / 'examples.parquet'}: {found} of split {split!r}")
+        problem = "no row" if not len(example) else "an example twice"
+        raise RunError(f"{run.path / 'examples.parquet'}: {problem} of split {split!r}")
     order = np.argsort(example)
     return example[order], rows["label"].to_numpy()[order].astype(np.float64)
 
@@ -166,8 +166,8 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArr
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
-    return np.asarray(found.fill_null(-1).to_numpy(), np.intp)
+    codes = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
+    return np.asarray(codes.fill_null(-1).to_numpy(), np.intp)
 
 
 def _routes(
@@ -176,11 +176,11 @@ def _routes(
     where = f"{run.path / 'routing.parquet'}: split {split!r}"
     rows = _of_split(run, "routing", ["key", "example", "route"], split)
     lane = _codes(rows["key"], keys)
-    mine = lane >= 0
-    lane = lane[mine]
-    position = _positions(rows["example"].to_numpy()[mine], example, where)
+    known_lane = lane >= 0
+    lane = lane[known_lane]
+    position = _positions(rows["example"].to_numpy()[known_lane], example, where)
     routes = np.full((len(keys), len(example)), _NO_ROUTE, np.uint8)
-    routes[lane, position] = rows["route"].to_numpy()[mine]
+    routes[lane, position] = rows["route"].to_numpy()[known_lane]
     lacking = (routes == _NO_ROUTE).sum(axis=1)
     if lacking.any() or len(lane) != routes.size:
         worst = int(lacking.argmax())
@@ -194,7 +194,7 @@ def _routes(
 def _expert_sets(
     run: Run, split: str, example: NDArray[np.int64], members: dict[str, tuple[int, ...]]
 ) -> dict[str, ExpertSet]:
-    """What each set of trained experts, by its experts_id, said about a split."""
+    """Reads what each set of trained experts, by its experts_id, predicted on a split."""
     where = f"{run.path / 'experts.parquet'}: split {split!r}"
     columns = ["experts_id", "expert", "example", "prediction", "right"]
     rows = _of_split(run, "experts", columns, split)
@@ -204,63 +204,63 @@ def _expert_sets(
     position = _positions(rows["example"].to_numpy()[code >= 0], example, where)
     places = np.zeros(len(code), np.intp)
     places[code >= 0] = position
-    said = rows["prediction"].to_numpy()
+    predictions = rows["prediction"].to_numpy()
     judged = rows["right"].to_numpy(zero_copy_only=False)
-    found = {}
+    expert_sets = {}
     for number, name in enumerate(names):
-        mine = code == number
+        in_set = code == number
         shape = (len(members[name]), len(example))
-        if int(mine.sum()) != np.prod(shape) or expert[mine].max(initial=0) >= shape[0]:
+        if int(in_set.sum()) != np.prod(shape) or expert[in_set].max(initial=0) >= shape[0]:
             raise RunError(
-                f"{where}: {mine.sum()} rows of the experts {name} where {shape[0]} experts on "
+                f"{where}: {in_set.sum()} rows of the experts {name} where {shape[0]} experts on "
                 f"{shape[1]} examples make {np.prod(shape)}"
             )
         prediction, right = np.full(shape, np.nan), np.zeros(shape, np.bool_)
-        prediction[expert[mine], places[mine]] = said[mine]
-        right[expert[mine], places[mine]] = judged[mine]
+        prediction[expert[in_set], places[in_set]] = predictions[in_set]
+        right[expert[in_set], places[in_set]] = judged[in_set]
         if not np.isfinite(prediction).all():
             raise RunError(f"{where}: a prediction is missing, NaN or infinite")
-        found[name] = ExpertSet(members=members[name], prediction=prediction, right=right)
-    return found
+        expert_sets[name] = ExpertSet(members=members[name], prediction=prediction, right=right)
+    return expert_sets
 
 
-def recorded_scores(run: Run, whole: Roster, split: str) -> Values:
-    """(L,) each trial's own score on a split.
+def recorded_scores(run: Run, run_roster: Roster, split: str) -> Values:
+    """Gives each trial's own score on a split, (L,).
 
     Raises:
         RunError: a trial of the roster has none.
     """
-    said = run.trials.set_index("key")[f"{split}_score"].astype(float)
-    scores = np.asarray(said.reindex(list(whole.keys)), np.float64)
-    return _finite(run, "trials", scores, whole, "score")
+    score_of = run.trials.set_index("key")[f"{split}_score"].astype(float)
+    scores = np.asarray(score_of.reindex(list(run_roster.keys)), np.float64)
+    return _finite(run, "trials", scores, run_roster, "score")
 
 
-def recorded_shares(run: Run, whole: Roster, split: str) -> Values:
-    """(L, K) the hard routes' shares that each trial reported after its last epoch on a split.
+def recorded_shares(run: Run, run_roster: Roster, split: str) -> Values:
+    """Gives the hard routes' shares that each trial reported last on a split, (L, K).
 
     Raises:
         RunError: a trial of the roster has none, or of another number of experts than its set.
     """
     reports = run.reports[run.reports["split"] == split].sort_values("epoch")
     last = reports.drop_duplicates("key", keep="last")
-    said = dict(zip(last["key"].astype(str), last["share"], strict=True))
-    found = np.full((len(whole.keys), len(run.expert_names)), np.nan)
-    points = [point.point for point in whole.points for _ in point.keys]
-    for lane, (key, point) in enumerate(zip(whole.keys, points, strict=True)):
+    share_of = dict(zip(last["key"].astype(str), last["share"], strict=True))
+    shares = np.full((len(run_roster.keys), len(run.expert_names)), np.nan)
+    points = [point.point for point in run_roster.points for _ in point.keys]
+    for lane, (key, point) in enumerate(zip(run_roster.keys, points, strict=True)):
         members = run.sets[run.set_of_point[point]].members
-        share = said.get(key)
+        share = share_of.get(key)
         if share is not None and len(share) == len(members):
-            found[lane] = 0
-            found[lane, list(members)] = share
-    return _finite(run, "reports", found, whole, "share of every expert")
+            shares[lane] = 0
+            shares[lane, list(members)] = share
+    return _finite(run, "reports", shares, run_roster, "share of every expert")
 
 
-def _finite(run: Run, table: str, values: Values, whole: Roster, what: str) -> Values:
+def _finite(run: Run, table: str, values: Values, run_roster: Roster, what: str) -> Values:
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         raise RunError(
-            f"{run.path / f'{table}.parquet'}: trial {whole.keys[bad[0][0]]} has no {what}, and "
-            "without a routing table it cannot be found otherwise; "
+            f"{run.path / f'{table}.parquet'}: trial {run_roster.keys[bad[0][0]]} has no {what}, "
+            "and without a routing table it cannot be found otherwise; "
             f"`python -m sweeps.run --resume {run.path}` writes the tables anew"
         )
     return values

@@ -1,4 +1,4 @@
-"""Which points of a run can be judged, and by which of their trials."""
+"""Decides which points of a run can be judged, and by which of their trials."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from analysis.runs.load import Run, RunError
 from analysis.words import settings_label
 
-COMPLETED: Final = "COMPLETED"
-STOPPED: Final = "STOPPED"
+_COMPLETED: Final = "COMPLETED"
+_STOPPED: Final = "STOPPED"
 _RACED: Final = "raced with"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A configuration with the replicates that take part in a front."""
+    """Holds a configuration with the replicates that take part in a front."""
 
     point: str
     label: str
@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A point that takes no part in a front, and why."""
+    """Names a point that takes no part in a front, and why."""
 
     point: str
     label: str
@@ -43,21 +43,23 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    """Which points of a run can be judged, in the order of their settings."""
+    """Holds the points of a run that can be judged, in the order of their settings."""
 
     points: tuple[Point, ...]
     left_out: tuple[LeftOut, ...]
     planned: int = 1
     """Seeds that each point is to have."""
 
-    status: str = COMPLETED
-    """How the trials that take part ended: `COMPLETED`, or `STOPPED` where none did."""
+    status: str = _COMPLETED
+    """How the trials that take part ended: `_COMPLETED`, or `_STOPPED` where none did."""
 
     @property
     def partial(self) -> str:
-        """What takes part where points lack seeds, `1 to 2 of 3 seeds`, or were stopped early;
-        empty where all are whole."""
-        if self.status != COMPLETED:
+        """Says what takes part where points lack seeds or were stopped early.
+
+        For example `1 to 2 of 3 seeds`; it is empty where no point lacks a seed.
+        """
+        if self.status != _COMPLETED:
             return "trials that were stopped early"
         counts = [len(point.seeds) for point in self.points]
         if min(counts) >= self.planned:
@@ -67,13 +69,13 @@ class Roster:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All trials of all points, point after point."""
+        """Gives all trials of all points, point after point."""
         return tuple(key for point in self.points for key in point.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A point as it was asked: every replicate, and how each ended."""
+    """Holds a point as it was asked: every replicate, and how each ended."""
 
     point: Point
     ended: tuple[str, ...]
@@ -83,7 +85,7 @@ class _Asked:
     """Why it is not whole; empty where it is."""
 
     def only(self, status: str) -> Point | None:
-        """The point with those replicates alone that ended so; None where none did."""
+        """Gives the point with those replicates alone that ended so; None without any."""
         kept = [place for place, ended in enumerate(self.ended) if ended == status]
         seeds = tuple(self.point.seeds[place] for place in kept)
         keys = tuple(self.point.keys[place] for place in kept)
@@ -92,7 +94,7 @@ class _Asked:
 
 @lru_cache(maxsize=4)
 def roster(run: Run) -> Roster:
-    """Sort a run's points into those that can be judged, and the others.
+    """Sorts a run's points into those that can be judged, and the others.
 
     A point is whole when all of its replicates completed. Whole points alone take part where they
     are at least half of the points that have a completed replicate and were not stopped, or left
@@ -105,14 +107,22 @@ def roster(run: Run) -> Roster:
     seeds = run.study.get("seeds")
     planned = len(seeds) if isinstance(seeds, list) else 1
     asked = _asked(run, planned)
-    chosen = [each.point for each in asked if not each.lacks]
-    status = COMPLETED
-    if 2 * len(chosen) < sum(_contends(run, each, raced=bool(chosen)) for each in asked):
-        some = [each.only(COMPLETED) for each in asked if _contends(run, each, raced=bool(chosen))]
+    chosen = [asked_point.point for asked_point in asked if not asked_point.lacks]
+    status = _COMPLETED
+    if 2 * len(chosen) < sum(
+        _contends(run, asked_point, raced=bool(chosen)) for asked_point in asked
+    ):
+        some = [
+            asked_point.only(_COMPLETED)
+            for asked_point in asked
+            if _contends(run, asked_point, raced=bool(chosen))
+        ]
         chosen = [point for point in some if point is not None]
     if not chosen:
-        status = STOPPED
-        chosen = [point for each in asked if (point := each.only(STOPPED)) is not None]
+        status = _STOPPED
+        chosen = [
+            point for asked_point in asked if (point := asked_point.only(_STOPPED)) is not None
+        ]
     if not chosen:
         raise RunError(_nothing_ended(run))
     names = {point.point for point in chosen}
@@ -120,9 +130,13 @@ def roster(run: Run) -> Roster:
     return Roster(
         points=tuple(chosen),
         left_out=tuple(
-            LeftOut(point=each.point.point, label=each.point.label, reason=each.lacks)
-            for each in asked
-            if each.point.point not in names
+            LeftOut(
+                point=asked_point.point.point,
+                label=asked_point.point.label,
+                reason=asked_point.lacks,
+            )
+            for asked_point in asked
+            if asked_point.point.point not in names
         ),
         planned=planned,
         status=status,
@@ -130,12 +144,12 @@ def roster(run: Run) -> Roster:
 
 
 def _contends(run: Run, asked: _Asked, *, raced: bool) -> bool:
-    """Whether a point has a completed replicate, was not stopped, and no race has left it behind.
+    """Says whether a point has a completed replicate, was not stopped, and is still in the race.
 
     `raced`: whether any point has all of its seeds, so that the race has gone on without others.
     """
     left_behind = raced and asked.lacks.startswith(_RACED)
-    return COMPLETED in asked.ended and STOPPED not in asked.ended and not left_behind
+    return _COMPLETED in asked.ended and _STOPPED not in asked.ended and not left_behind
 
 
 def _asked(run: Run, planned: int) -> list[_Asked]:
@@ -174,7 +188,7 @@ def _order(value: Any) -> tuple[int, float, str]:
 
 def _why_not_whole(ended: list[str], expected: int, raced: int) -> str:
     status = Counter(ended)
-    others = [f"{count} {name}" for name, count in sorted(status.items()) if name != COMPLETED]
+    others = [f"{count} {name}" for name, count in sorted(status.items()) if name != _COMPLETED]
     if others:
         return f"{', '.join(others)} of {len(ended)}"
     if len(ended) < expected:
@@ -185,10 +199,10 @@ def _why_not_whole(ended: list[str], expected: int, raced: int) -> str:
 
 def _nothing_ended(run: Run) -> str:
     counts = Counter(str(one) for one in run.trials["status"])
-    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no trial"
+    statuses = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no trial"
     reasons = run.trials.loc[run.trials["status"] == "FAILED", "reason"].dropna()
     example = f"; a failed one says: {reasons.iloc[0]}" if len(reasons) else ""
     return (
-        f"{run.path / 'trials.parquet'}: no point whose replicates all completed ({found}), nor "
+        f"{run.path / 'trials.parquet'}: no point whose replicates all completed ({statuses}), nor "
         f"one with a replicate that completed or was stopped early{example}"
     )

@@ -1,4 +1,4 @@
-"""A run folder that anybody may have made: what is checked before it is believed."""
+"""Checks a run folder before it is believed, for it may come from anywhere."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class RunError(ValueError):
-    """A run folder that cannot answer: which file, what was found, what to do."""
+    """Says why a run folder cannot answer: which file, what was found, what to do."""
 
 
 _EXPERTS: Final = tuple[Tree, ...]
 _COSTS: Final = Mapping[str, Tree]
 
-PROVENANCE: Final[Mapping[str, Any]] = {
+_PROVENANCE: Final[Mapping[str, Any]] = {
     "schema": Any,
     "run": str,
     "study": str,
@@ -48,15 +48,15 @@ PROVENANCE: Final[Mapping[str, Any]] = {
 }
 """What is read of `provenance.json` (`analysis.schema.Provenance`), by name."""
 
-SET: Final[Mapping[str, Any]] = {
+_SET: Final[Mapping[str, Any]] = {
     "points": tuple[str, ...] | None,
     "joint": bool,
     "experts": _EXPERTS,
     "cost_vectors": _COSTS,
 }
-EXPERT: Final[Mapping[str, Any]] = {"name": str, "expert": int, "layers": int}
+_EXPERT: Final[Mapping[str, Any]] = {"name": str, "expert": int, "layers": int}
 
-STUDY: Final[Mapping[str, Any]] = {
+_STUDY: Final[Mapping[str, Any]] = {
     "seeds": Optional(tuple[int, ...]),
     "racing": Optional(int),
     "space": Optional(Mapping[str, Tree]),
@@ -69,7 +69,7 @@ STUDY: Final[Mapping[str, Any]] = {
 
 @contextlib.contextmanager
 def guarded(*folders: Path) -> Iterator[None]:
-    """Whatever the tables of these runs make a reader raise becomes a RunError.
+    """Turns whatever the tables of these runs make a reader raise into a RunError.
 
     Raises:
         RunError: for every exception but those of the system.
@@ -89,33 +89,33 @@ def guarded(*folders: Path) -> Iterator[None]:
 
 
 def check_provenance(data: Any) -> str | None:
-    """What of `provenance.json` cannot be read, in words; None where all can."""
+    """Says in words what of `provenance.json` cannot be read; None where all can."""
     if not isinstance(data, dict):
         return f"it is {quoted(data)}, but must be a mapping"
-    said = fields(PROVENANCE)(data, "")
-    if said is not None:
-        return said
-    given = data.get("sets") or ()
-    for place, each in enumerate(given):
-        said = said or fields(SET)(each, f"sets[{place}].")
-    if said is not None:
-        return said
-    for place, each in enumerate((data, *given)):
-        for number, expert in enumerate(each["experts"]):
+    fault = fields(_PROVENANCE)(data, "")
+    if fault is not None:
+        return fault
+    sets = data.get("sets") or ()
+    for place, record in enumerate(sets):
+        fault = fault or fields(_SET)(record, f"sets[{place}].")
+    if fault is not None:
+        return fault
+    for place, record in enumerate((data, *sets)):
+        for number, expert in enumerate(record["experts"]):
             at = f"experts[{number}]." if place == 0 else f"sets[{place - 1}].experts[{number}]."
-            said = said or fields(EXPERT)(expert, at)
-    return said
+            fault = fault or fields(_EXPERT)(expert, at)
+    return fault
 
 
-def check_study(data: Any) -> str | None:
-    """What of `study.yaml` cannot be read, in words; None where all can."""
+def _check_study(data: Any) -> str | None:
+    """Says in words what of `study.yaml` cannot be read; None where all can."""
     if not isinstance(data, dict):
         return f"found {type(data).__name__}, need a mapping of study keys"
-    return fields(STUDY)(data, "")
+    return fields(_STUDY)(data, "")
 
 
 def read_study(path: Path) -> dict[str, Any]:
-    """What `study.yaml` says.
+    """Reads `study.yaml`.
 
     Raises:
         RunError: it is missing, no YAML, or of another shape.
@@ -126,32 +126,32 @@ def read_study(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: missing; {anew(path)}")
     try:
         study = yaml.safe_load(path.read_text(encoding="utf-8"))
-        said = check_study(study)
+        fault = _check_study(study)
     except Exception as error:
         # Whatever is raised: YAML builds dates and numbers, and each can fail in a way of its own
         raise RunError(f"{path}: not readable as YAML ({type(error).__name__})") from error
-    if said is not None:
-        raise RunError(f"{path}: {said}; {anew(path)}")
+    if fault is not None:
+        raise RunError(f"{path}: {fault}; {anew(path)}")
     return dict(study)
 
 
 def columns_of(table: str, provenance: Mapping[str, Any]) -> pa.Schema:
-    """The columns of a table, but for settings."""
+    """Gives the columns of a table, but for settings."""
     from analysis import schema
 
     task = TASKS[provenance["task"]]
     if table == "trials":
         vectors = tuple(provenance["cost_vectors"])
-        found = schema.trials({}, metrics=task.metrics, quoted=task.quoted, vectors=vectors)
+        columns = schema.trials({}, metrics=task.metrics, quoted=task.quoted, vectors=vectors)
     elif table == "reports":
-        found = schema.reports(task.metrics)
+        columns = schema.reports(task.metrics)
     else:
-        found = getattr(schema, table.upper())
-    return found
+        columns = getattr(schema, table.upper())
+    return columns
 
 
-def check_columns(path: Path, found: pa.Schema, wanted: pa.Schema) -> None:
-    """Holds those columns of a table that are there to their types.
+def check_columns(path: Path, written: pa.Schema, wanted: pa.Schema) -> None:
+    """Refuses a table whose columns are of other types; columns may be missing.
 
     Raises:
         RunError: a column is of another type.
@@ -159,11 +159,11 @@ def check_columns(path: Path, found: pa.Schema, wanted: pa.Schema) -> None:
     import pyarrow as pa
 
     for field in wanted:
-        if field.name not in found.names:
+        if field.name not in written.names:
             continue  # said where it is wanted
-        if len(found.get_all_field_indices(field.name)) > 1:
+        if len(written.get_all_field_indices(field.name)) > 1:
             raise RunError(f"{path}: there are several columns {field.name}; {anew(path)}")
-        kind = found.field(field.name).type
+        kind = written.field(field.name).type
         same = kind == field.type or (
             pa.types.is_list(kind)
             and pa.types.is_list(field.type)
@@ -177,7 +177,7 @@ def check_columns(path: Path, found: pa.Schema, wanted: pa.Schema) -> None:
 
 
 def check_trials(path: Path, trials: pd.DataFrame, settings: tuple[str, ...]) -> None:
-    """Holds the names in the table of trials to what a run gives.
+    """Refuses a table of trials with names that a run does not give.
 
     Raises:
         RunError: a name is no plain name, a status is none of ours, or a value is missing.
@@ -206,5 +206,5 @@ def check_trials(path: Path, trials: pd.DataFrame, settings: tuple[str, ...]) ->
 
 
 def anew(path: Path) -> str:
-    """How a file of a run's folder is written again."""
+    """Says how a file of a run's folder is written again."""
     return f"`python -m sweeps.run --resume {path.parent}` writes it anew"

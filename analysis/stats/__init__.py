@@ -1,1 +1,1 @@
-"""Statistics of arrays: resampling, dominance, indicators, choice."""
+"""Statistics of arrays: this room resamples, ranks, measures fronts and chooses points."""

@@ -1,4 +1,4 @@
-"""Which point to take: its chance to be on the front, the knee, a cap on cost, a score to reach.
+"""Decides which point to take: chance to be on the front, knee, cap on cost, score to reach.
 
 Everything here takes arrays, so it works on points, on operating points of curves, and under any
 vector. Letters: P points, B weightings (column 0 the estimate, the others resamples, as in
@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 
 
 def front_chance(scores: Values, costs: Values) -> Values:
-    """Share of the resamples in which each point is on the front: (P, B), (P, B) -> (P,).
+    """Gives the share of the resamples in which each point is on the front: 2 x (P, B) -> (P,).
 
     Paired: column b of all points belongs to one resample of seeds and examples. Of points that are
     equal in a resample each is on the front (unlike `fronts.nondominated`, which keeps one), so a
@@ -51,7 +51,7 @@ def front_chance(scores: Values, costs: Values) -> Values:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimism:
-    """How much better chosen points looked where they were chosen than where they are quoted."""
+    """Says how much better chosen points looked where they were chosen than where quoted."""
 
     chosen: float
     """Mean over the chosen points of score on selection less score on the quoted split."""
@@ -68,7 +68,9 @@ class Optimism:
 
 
 def optimism(selection: Values, quoted: Values, chosen: NDArray[np.bool_]) -> Optimism:
-    """Optimism of a choice made on selection; scores (P, B) of both splits, `chosen` (P,).
+    """Measures the optimism of a choice made on selection.
+
+    Scores are (P, B) of both splits, `chosen` is (P,).
 
     The two splits' examples are resampled apart and their seeds together, so column b of both must
     hold the same seeds. The choice stays the one that was made.
@@ -98,7 +100,7 @@ def optimism(selection: Values, quoted: Values, chosen: NDArray[np.bool_]) -> Op
 
 
 def knee(scores: Values, costs: Values) -> int | None:
-    """Number of the front's point that bulges most over the line between the front's two ends.
+    """Gives the number of the front's point that bulges most over the line between its ends.
 
     Both axes are scaled so that the front spans one (the answer does not depend on units). None
     where the front has fewer than three points, or none of them rises above the line: then no point
@@ -117,7 +119,9 @@ def knee(scores: Values, costs: Values) -> int | None:
 
 
 def best_within(scores: Values, costs: Values, *, cap: float) -> int | None:
-    """Number of the best-scoring point that costs at most `cap`; of equals the cheapest.
+    """Gives the number of the best-scoring point that costs at most `cap`.
+
+    Of equals it is the cheapest.
 
     None where every point costs more. To be careful, give the upper ends of the costs' intervals.
     """
@@ -125,7 +129,9 @@ def best_within(scores: Values, costs: Values, *, cap: float) -> int | None:
 
 
 def cheapest_reaching(scores: Values, costs: Values, *, score: float) -> int | None:
-    """Number of the cheapest point that scores at least `score`; of equals the best.
+    """Gives the number of the cheapest point that scores at least `score`.
+
+    Of equals it is the best.
 
     None where no point does. To be careful, give the lower ends of the scores' intervals.
     """
@@ -135,7 +141,7 @@ def cheapest_reaching(scores: Values, costs: Values, *, score: float) -> int | N
 def _first(
     scores: Values, costs: Values, *, allowed: NDArray[np.bool_], by_score: bool
 ) -> int | None:
-    """Best of the allowed by (score, cost) or by (cost, score); of twins the first."""
+    """Gives the best allowed point by (score, cost) or by (cost, score); of twins the first."""
     scores, costs = np.asarray(scores, np.float64), np.asarray(costs, np.float64)
     _finite(scores, costs)
     numbers = np.flatnonzero(allowed)

@@ -1,4 +1,4 @@
-"""Who beats whom, and the area that a set of points dominates: by moocore."""
+"""Computes with moocore which points beat which, and the area that a set of points dominates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ Values = NDArray[np.float64]
 
 
 def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
-    """Which points no other beats in score without costing more; of equal points the first.
+    """Marks points that no other beats in score without costing more.
+
+    Of equal points the first is marked.
 
     Raises:
         ValueError: a score or a cost is NaN or infinite.
@@ -23,7 +25,7 @@ def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
 
 
 def hypervolume(scores: Values, costs: Values, *, reference: tuple[float, float]) -> float:
-    """Area between points and reference (score, cost); points outside it add nothing.
+    """Gives the area between points and reference (score, cost); points outside it add nothing.
 
     Raises:
         ValueError: a score or a cost is NaN or infinite.
@@ -50,7 +52,9 @@ def _finite(scores: Values, costs: Values) -> Values:
 
 
 def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
-    """The worst single expert's score less a tenth of their range; dearest expert with router.
+    """Gives the reference: a score under the worst expert's, and the dearest expert's cost.
+
+    The score is the worst single expert's less a tenth of their range; the cost is with router.
 
     Scores that are not known (NaN) are passed over.
     """

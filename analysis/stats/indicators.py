@@ -1,4 +1,4 @@
-"""How good a whole set of (score, cost) points is, in numbers; score up, cost down; by moocore.
+"""Measures how good a set of (score, cost) points is; score up, cost down; by moocore.
 
 `fronts.hypervolume` is in score times the unit of cost. The others compare sets in a unit square,
 for a distance that adds score to cost means nothing before both are put on one scale: a `Frame`.
@@ -20,7 +20,7 @@ from mpc_router.costs import CostVector
 
 Values = NDArray[np.float64]
 
-QUARTILES: Final = (0.25, 0.5, 0.75)
+_QUARTILES: Final = (0.25, 0.5, 0.75)
 """Shares of the seeds whose attainment surfaces are drawn."""
 
 _MAXIMISE: Final = [True, False]
@@ -28,7 +28,7 @@ _MAXIMISE: Final = [True, False]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The box that a picture of points is measured in: each side counts as one."""
+    """Holds the box that a picture of points is measured in: each side counts as one."""
 
     score: tuple[float, float]
     """(worst, best)."""
@@ -46,7 +46,7 @@ class Frame:
 
     @classmethod
     def of_singles(cls, singles: Values, vector: CostVector) -> Frame:
-        """From the default reference to the best single expert's score and the least cost paid.
+        """Spans from the default reference to the best single expert's score and least cost.
 
         `singles` (K,) are the single experts' scores. The least cost is the router with the
         cheapest route. Points may lie outside: nothing is cut off.
@@ -61,7 +61,7 @@ class Frame:
         )
 
     def place(self, scores: Values, costs: Values) -> Values:
-        """(P, 2) in shares of the sides: score from the worst, cost from the least."""
+        """Gives (P, 2) in shares of the sides: score from the worst, cost from the least."""
         table = _table(scores, costs)
         corner = np.array([self.score[0], self.cost[0]])
         sides = np.array([self.score[1] - self.score[0], self.cost[1] - self.cost[0]])
@@ -69,7 +69,9 @@ class Frame:
 
 
 def igd_plus(points: tuple[Values, Values], best: tuple[Values, Values], frame: Frame) -> float:
-    """Mean over `best` of how far the nearest point falls short of it, in shares of the frame.
+    """Gives the mean over `best` of how far the nearest point falls short of it.
+
+    The unit is shares of the frame.
 
     Both are (scores (P,), costs (P,)). Only what is worse counts, so a set that weakly dominates
     `best` has 0, and no set is better for being worse somewhere (Ishibuchi et al. 2015, unlike
@@ -82,7 +84,9 @@ def igd_plus(points: tuple[Values, Values], best: tuple[Values, Values], frame: 
 
 
 def epsilon(points: tuple[Values, Values], best: tuple[Values, Values], frame: Frame) -> float:
-    """The least shift, in shares of the frame on both axes, that makes `points` cover `best`.
+    """Gives the least shift, in shares of the frame, that makes `points` cover `best`.
+
+    The shift is the same on both axes.
 
     Additive epsilon (Zitzler et al. 2003): at most 0 where `points` weakly dominates `best`.
     """
@@ -93,7 +97,7 @@ def epsilon(points: tuple[Values, Values], best: tuple[Values, Values], frame: F
 
 
 def contributions(scores: Values, costs: Values, *, reference: tuple[float, float]) -> Values:
-    """What the hypervolume loses without each point, (P,); dominated ones and twins: nothing.
+    """Gives what the hypervolume loses without each point, (P,); 0 for dominated ones and twins.
 
     A dominated point counts where the one that beats it is gone, which moocore leaves out unless
     told.
@@ -101,17 +105,19 @@ def contributions(scores: Values, costs: Values, *, reference: tuple[float, floa
     import moocore
 
     table = _table(scores, costs)
-    found = np.zeros(len(table))
+    losses = np.zeros(len(table))
     inside = (table[:, 0] > reference[0]) & (table[:, 1] < reference[1])
     if inside.any():
-        found[inside] = moocore.hv_contributions(
+        losses[inside] = moocore.hv_contributions(
             table[inside], ref=reference, maximise=_MAXIMISE, ignore_dominated=False
         )
-    return found
+    return losses
 
 
 def hypervolume_history(scores: Values, costs: Values, *, reference: tuple[float, float]) -> Values:
-    """Hypervolume of the first 1, 2, .. P points, in the order given, (P,); it never falls.
+    """Gives the hypervolume of the first 1, 2, .. P points, (P,), which never falls.
+
+    The points count in the order given.
 
     Points that are not finite (a trial that failed) add nothing.
     """
@@ -132,14 +138,17 @@ def hypervolume_history(scores: Values, costs: Values, *, reference: tuple[float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """What a share of the seeds reaches: the corners of a staircase, cheapest first."""
+    """Holds what a share of the seeds reaches: the corners of a staircase, cheapest first."""
 
     share: float
     costs: Values
     scores: Values
 
     def at(self, cost: Values) -> Values:
-        """The score that so many seeds reach for at most this cost; NaN below the first corner."""
+        """Gives the score that so many seeds reach for at most this cost.
+
+        It is NaN below the first corner.
+        """
         cost = np.asarray(cost, np.float64)
         place = np.searchsorted(self.costs, cost, side="right")
         if not len(self.scores):
@@ -148,9 +157,9 @@ class Surface:
 
 
 def attainment(
-    seeds: Sequence[tuple[Values, Values]], shares: Sequence[float] = QUARTILES
+    seeds: Sequence[tuple[Values, Values]], shares: Sequence[float] = _QUARTILES
 ) -> tuple[Surface, ...]:
-    """Empirical attainment surfaces: where a share of the seeds has a point as good or better.
+    """Gives attainment surfaces: where a share of the seeds has a point as good or better.
 
     A seed is its (scores (P,), costs (P,)); seeds may differ in P. A share of .5 is attained where
     at least half of the seeds do (Fonseca et al. 2011); moocore counts in ceilings of share x S.
@@ -168,9 +177,9 @@ def attainment(
     tables = [_table(scores, costs) * [-1, 1] for scores, costs in seeds]
     owners = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     percentiles = [100 * share for share in shares]
-    found = moocore.eaf(np.vstack(tables), owners, percentiles=percentiles)
+    corners = moocore.eaf(np.vstack(tables), owners, percentiles=percentiles)
     return tuple(
-        _surface(found[np.isclose(found[:, 2], percent)], share)
+        _surface(corners[np.isclose(corners[:, 2], percent)], share)
         for share, percent in zip(shares, percentiles, strict=True)
     )
 
@@ -181,7 +190,7 @@ def _surface(rows: Values, share: float) -> Surface:
 
 
 def _table(scores: Values, costs: Values) -> Values:
-    """(P, 2), all finite: moocore passes over NaN in silence."""
+    """Gives a table (P, 2) and refuses values that are not finite, which moocore ignores."""
     table = np.column_stack([scores, costs]).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(bad):

@@ -1,4 +1,4 @@
-"""PED-ANOVA on histograms: how far the best points lie from all points along one setting.
+"""Computes PED-ANOVA on histograms: how far the best points lie from all along one setting.
 
 Watanabe et al. 2023, arXiv:2304.10255, with the density estimates of Optuna 5 (Scott's rule on a
 grid, a prior of weight 1), whose `PedAnovaImportanceEvaluator` gives the same numbers from trials
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-CELLS: Final = 50
+_CELLS: Final = 50
 """Of a range of numbers."""
 
 _TINY: Final = 1e-12
@@ -24,7 +24,7 @@ _TINY: Final = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Where points lie along one setting."""
+    """Holds where points lie along one setting."""
 
     index: NDArray[np.intp]
     """(L,) the cell of each."""
@@ -37,30 +37,30 @@ class Cells:
 
     @classmethod
     def of_range(cls, values: Values, *, logarithmic: bool) -> Cells:
-        """Numbers, not all the same, in `CELLS` cells; ties between two go to the lower."""
+        """Puts numbers, not all the same, in `_CELLS` cells; ties go to the lower one."""
         places = np.log(values) if logarithmic else np.asarray(values, np.float64)
         low, high = places.min(), places.max()
-        index = np.ceil((places - low) / ((high - low) / (CELLS - 1)) - 0.5).astype(np.intp)
-        return cls(index.clip(0, CELLS - 1), CELLS, ordered=True)
+        index = np.ceil((places - low) / ((high - low) / (_CELLS - 1)) - 0.5).astype(np.intp)
+        return cls(index.clip(0, _CELLS - 1), _CELLS, ordered=True)
 
     def histogram(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
-        """(G,) how many of the chosen points lie in each cell."""
+        """Counts how many of the chosen points lie in each cell, (G,)."""
         return np.bincount(self.index[chosen], minlength=self.count)
 
     def density(self, counts: NDArray[np.intp]) -> Values:
-        """(G,) a smoothed histogram; it sums to one."""
+        """Gives a smoothed histogram (G,) that sums to one."""
         smooth = _normals if self.ordered else _choices
         return smooth(counts)
 
 
 def best(losses: Values, portion: float) -> NDArray[np.intp]:
-    """The points whose loss is among the least `portion`, all that tie with the last included."""
+    """Marks the points whose loss is among the least `portion`, with all that tie with the last."""
     last = math.ceil(portion * len(losses)) - 1
     return np.flatnonzero(losses <= np.partition(losses, last)[last])
 
 
 def divergence(cells: Cells, top: NDArray[np.intp], everyone: NDArray[np.intp]) -> float:
-    """Pearson divergence of the top points from everyone, times the squared portion of the top.
+    """Gives the Pearson divergence of the top points from all, times the top's squared portion.
 
     0 where both are the same points.
     """
@@ -71,7 +71,7 @@ def divergence(cells: Cells, top: NDArray[np.intp], everyone: NDArray[np.intp]) 
 
 
 def _choices(counts: NDArray[np.intp]) -> Values:
-    """A kernel a seen choice and one for the prior, each with a little weight on every choice."""
+    """Builds a kernel for each seen choice and one for the prior, with a little weight on all."""
     seen = np.flatnonzero(counts)
     kernels = np.full((len(seen) + 1, len(counts)), 1 / (len(seen) + 1))
     kernels[np.arange(len(seen)), seen] += 1
@@ -81,7 +81,7 @@ def _choices(counts: NDArray[np.intp]) -> Values:
 
 
 def _normals(counts: NDArray[np.intp]) -> Values:
-    """A normal kernel a seen cell, cut to the grid, and a wide one for the prior."""
+    """Builds a normal kernel for each seen cell, cut to the grid, and a wide one for the prior."""
     from scipy.special import ndtr
 
     seen = np.flatnonzero(counts)
@@ -95,7 +95,7 @@ def _normals(counts: NDArray[np.intp]) -> Values:
 
 
 def _bandwidth(seen: NDArray[np.intp], counts: NDArray[np.intp]) -> float:
-    """Scott's rule, and at least what holds 90 % of a kernel in its own cell."""
+    """Applies Scott's rule, and holds at least 90 % of a kernel in its own cell."""
     running = np.cumsum(counts)
     total = int(running[-1])
     mean = seen @ counts / total

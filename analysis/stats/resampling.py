@@ -1,4 +1,4 @@
-"""Scores under example weights: what the bootstrap, and the mix of experts, are made of.
+"""Scores predictions under example weights: the bootstrap and the mix of experts use this.
 
 Letters: R rows of predictions, N examples, B weightings, S seeds. Row 0 of the weights made here is
 always the sample as it is; the others are resamples. A weighting counts an example as often as its
@@ -25,10 +25,10 @@ Weights = NDArray[np.float32]
 Counts = tuple[Values, Values, Values, Values]
 
 RESAMPLES: Final = 1000
-RANKED_RESAMPLES: Final = 200
+_RANKED_RESAMPLES: Final = 200
 """For regressions: every resample is ranked anew, which costs a hundred times more."""
 
-LEVEL: Final = 0.95
+_LEVEL: Final = 0.95
 _SMALLEST_SPREAD: Final = 1e-12
 """Of a weighting's sum of squares: less is rounding, so the row does not vary."""
 
@@ -40,12 +40,14 @@ _FROM_NOUGHT: Final = {"accuracy", "f1"}
 
 
 def resamples_for(task: Task) -> int:
-    """How many resamples intervals of this task are made of, unless told."""
-    return RANKED_RESAMPLES if task.regression else RESAMPLES
+    """Gives how many resamples intervals of this task are made of, unless told."""
+    return _RANKED_RESAMPLES if task.regression else RESAMPLES
 
 
 def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> Weights:
-    """(1 + resamples, N): ones, then how often each example was drawn with replacement.
+    """Gives weights (1 + resamples, N): ones, then how often each example was drawn.
+
+    Examples are drawn with replacement.
 
     float32: it counts exactly up to 16 million, and halves the memory of a large split.
     """
@@ -58,7 +60,9 @@ def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> 
 
 
 def seed_leans(seeds: int, resamples: int, rng: np.random.Generator) -> Values:
-    """(1 + resamples, S): how far a draw leans towards each seed; rows sum to 0, the first is 0.
+    """Gives how far each draw leans towards each seed, (1 + resamples, S).
+
+    Rows sum to 0 and the first is 0.
 
     A lean times values by seed has Student's t distribution with S - 1 degrees of freedom, scaled
     by the standard error of their mean: what S seeds tell of the mean over all (exact where seeds
@@ -68,13 +72,13 @@ def seed_leans(seeds: int, resamples: int, rng: np.random.Generator) -> Values:
     if seeds > 1:
         drawn = rng.normal(size=(resamples, seeds))
         drawn -= drawn.mean(axis=1, keepdims=True)
-        known = rng.chisquare(seeds - 1, size=(resamples, 1)) / (seeds - 1)
-        leans[1:] = drawn / np.sqrt(seeds * (seeds - 1) * known)
+        variance = rng.chisquare(seeds - 1, size=(resamples, 1)) / (seeds - 1)
+        leans[1:] = drawn / np.sqrt(seeds * (seeds - 1) * variance)
     return leans
 
 
 def over_seeds(lanes: Values, leans: Values, centre: Values | None = None) -> Values:
-    """Draws of the mean over all seeds and examples: by seed (S, B), leans (B, S) -> (B,).
+    """Draws the mean over all seeds and examples: by seed (S, B), leans (B, S) -> (B,).
 
     Draw b is the mean over the seeds there are under resampled examples and, where seeds differ by
     more than the chance in their examples (`seed_excess` above 1), sum_s lean_bs lane_s0 more. The
@@ -90,7 +94,7 @@ def over_seeds(lanes: Values, leans: Values, centre: Values | None = None) -> Va
 
 
 def seed_excess(lanes: Values) -> float:
-    """V / C of values by seed (S, B): how much more seeds differ than their examples explain.
+    """Gives V / C of values by seed (S, B): how much more seeds differ than examples explain.
 
     V is the variance between the seeds' values, C the one that resampled examples alone put
     between them: the mean over b of the variance over s of lane_sb - lane_s0. About 1 where seeds
@@ -108,21 +112,26 @@ def seed_excess(lanes: Values) -> float:
 
 
 def bounded(task: Task, scores: Values) -> Values:
-    """Draws of a score, kept where the task's metrics can be: up to 1, from 0 or, where a metric
-    may be negative, from -1. Seeds that differ much would lead out of it."""
+    """Cuts draws of a score to what the task's metrics can be.
+
+    The range is up to 1, from 0 or, where a metric may be negative, from -1. Draws of
+    seeds that differ much would leave it.
+    """
     lowest = 0.0 if set(task.metrics) <= _FROM_NOUGHT else -1.0
     return np.clip(scores, lowest, 1.0)
 
 
 def weighted_shares(routes: NDArray[np.uint8], experts: int, weights: Weights) -> Values:
-    """Share of examples routed to each expert under each weighting: (L, N) -> (L, B, K)."""
+    """Gives the share of examples routed to each expert by weighting: (L, N) -> (L, B, K)."""
     total = weights.sum(axis=1, dtype=np.float64)
     counts = [_sums(routes == expert, weights) / total for expert in range(experts)]
     return np.stack(counts, axis=-1)
 
 
-def interval(values: Values, level: float = LEVEL) -> tuple[Values, Values]:
-    """Percentile interval over the last axis, whose first entry (the estimate) is no resample.
+def interval(values: Values, level: float = _LEVEL) -> tuple[Values, Values]:
+    """Gives the percentile interval over the last axis, whose first entry is the estimate.
+
+    The estimate is no resample.
 
     NaN where there is no resample.
     """
@@ -134,7 +143,7 @@ def interval(values: Values, level: float = LEVEL) -> tuple[Values, Values]:
 
 
 def weighted_scores(task: Task, predictions: Values, labels: Values, weights: Weights) -> Values:
-    """Score of each row of predictions under each weighting: (R, N), (N,), (B, N) -> (R, B)."""
+    """Scores each row of predictions under each weighting: (R, N), (N,), (B, N) -> (R, B)."""
     if not task.regression:
         return _score_of_counts(task, _counts(task, predictions, labels, weights))
     wide = weights.astype(np.float64)
@@ -149,7 +158,7 @@ def mixed_scores(
     labels: Values,
     weights: Weights,
 ) -> Values:
-    """Score of a coin that takes the first row of `pair` with 1 - portion, else the second: (J, B).
+    """Scores a coin that takes the first row of `pair` with 1 - portion, else the second: (J, B).
 
     A coin's outcome for many examples is the split in which each example stands twice, once
     with each prediction, weighted by the coin: for accuracy a line between the two scores, for F1
@@ -157,9 +166,9 @@ def mixed_scores(
     ranks, which is what simulated coins tend to.
     """
     if not task.regression:
-        one, other = (_counts(task, row[None], labels, weights) for row in pair)
+        first, second = (_counts(task, row[None], labels, weights) for row in pair)
         share = portions[:, None]
-        mixed = [(1 - share) * a + share * b for a, b in zip(one, other, strict=True)]
+        mixed = [(1 - share) * a + share * b for a, b in zip(first, second, strict=True)]
         return _score_of_counts(task, (mixed[0], mixed[1], mixed[2], mixed[3]))
     both, twice = np.concatenate(pair)[None], np.concatenate([labels, labels])
     wide = weights.astype(np.float64)
@@ -171,12 +180,12 @@ def mixed_scores(
 
 
 def _sums(cells: NDArray[np.bool_], weights: Weights) -> Values:
-    """Weight of the true cells: (R, N), (B, N) -> (R, B), exact for whole weights."""
+    """Sums the weight of the true cells: (R, N), (B, N) -> (R, B), exact for whole weights."""
     return (cells.astype(np.float32) @ weights.T).astype(np.float64)
 
 
 def _counts(task: Task, predictions: Values, labels: Values, weights: Weights) -> Counts:
-    """Confusion counts (tp, fp, fn, tn), each (R, B); of many classes (right, wrong, 0, 0)."""
+    """Counts confusions (tp, fp, fn, tn), each (R, B); of many classes (right, wrong, 0, 0)."""
     total = weights.sum(axis=1, dtype=np.float64)
     if task.outputs != 2:
         right = _sums(predictions == labels, weights)
@@ -194,7 +203,7 @@ def _score_of_counts(task: Task, counts: Counts) -> Values:
 
 
 def _correlation_scores(task: Task, rows: Values, labels: Values, weights: Values) -> Values:
-    """Mean of a regression's correlations under each weighting: (R, M), (M,), (B, M) -> (R, B)."""
+    """Gives a regression's mean correlation by weighting: (R, M), (M,), (B, M) -> (R, B)."""
     ranked = "spearman" in task.metrics
     label_ranks = weighted_ranks(labels, weights) if ranked else labels[None]
     scores = np.zeros((len(rows), len(weights)))
@@ -207,7 +216,7 @@ def _correlation_scores(task: Task, rows: Values, labels: Values, weights: Value
 
 
 def _weighted_pearson(x: Values, y: Values, weights: Values) -> Values:
-    """(B,) of x and y that are (1, M) or (B, M); 0 where one of them does not vary."""
+    """Correlates x and y that are (1, M) or (B, M): (B,); 0 where one of them does not vary."""
     total = weights.sum(axis=1)
     x = x - x.mean(axis=1, keepdims=True)  # near the weighted mean: nothing cancels below
     y = y - y.mean(axis=1, keepdims=True)
@@ -223,12 +232,12 @@ def _weighted_pearson(x: Values, y: Values, weights: Values) -> Values:
 
 
 def _dot(a: Values, b: Values) -> Values:
-    """Row by row: (B, M), (B, M) or (1, M) -> (B,)."""
+    """Multiplies row by row: (B, M), (B, M) or (1, M) -> (B,)."""
     return np.asarray(np.einsum("bm,bm->b", a, np.broadcast_to(b, a.shape)))
 
 
 def weighted_ranks(values: Values, weights: Values) -> Values:
-    """Mean ranks (less a constant) of `values` (M,) counted by each weighting: (B, M)."""
+    """Ranks `values` (M,) as each weighting counts them: mean ranks less a constant, (B, M)."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))

@@ -1,4 +1,6 @@
-"""Do points differ by more than their seeds do, where seeds are too few for permutations?
+"""Tests whether points differ by more than their seeds do.
+
+It serves where seeds are too few for permutations.
 
 Seeds are blocks: within one, all points saw the same batches and starting weights. A permutation
 test over P points and S seeds has (P!)^(S - 1) outcomes, and no p below one over that: two points
@@ -21,14 +23,14 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-LEVEL: Final = 0.95
+_LEVEL: Final = 0.95
 _ROUNDING: Final = 1e-12
 """Of the largest value: what varies by less does not vary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """A two-way analysis of variance: points, with seeds as blocks."""
+    """Holds a two-way analysis of variance: points, with seeds as blocks."""
 
     f: float
     """Variance between points over what neither point nor seed explains; infinite where points
@@ -51,12 +53,15 @@ class Blocks:
 
 
 def least_p(points: int, seeds: int) -> float:
-    """The smallest p that a permutation of points within seeds can have: (P!)^-(S - 1)."""
+    """Gives the smallest p that a permutation of points within seeds can have.
+
+    It is (P!)^-(S - 1).
+    """
     return float(math.exp(-(seeds - 1) * math.lgamma(points + 1)))
 
 
 def block_test(values: Values) -> Blocks:
-    """The test in values (P, S), a row a point and a column a seed.
+    """Tests values (P, S), in which a row is a point and a column is a seed.
 
     F = (S sum_p (m_p - m)^2 / (P - 1)) / (sum_ps (x_ps - m_p - m_s + m)^2 / ((P - 1)(S - 1))), with
     P - 1 and (P - 1)(S - 1) degrees of freedom. Of two points it is the paired t-test, F = t^2, and
@@ -106,7 +111,7 @@ def _f_test(
 
 @lru_cache(maxsize=64)
 def _studentised(points: int, free: int) -> float:
-    """Range of P standard normal means over an estimated deviation, exceeded in 5 %."""
+    """Gives the range of P standard normal means over an estimated deviation exceeded in 5 %."""
     from scipy.stats import studentized_range
 
-    return float(studentized_range.ppf(LEVEL, points, free))
+    return float(studentized_range.ppf(_LEVEL, points, free))
