@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -311,9 +310,7 @@ def _file_hash(path: Path, memory: Path | None) -> str:
         return str(known["sha256"])
     found = _sha256(path)
     memory.mkdir(parents=True, exist_ok=True)
-    fresh = note.with_name(f".{note.name}.{os.getpid()}")
-    write_json(fresh, {"stamp": stamp, "sha256": found})
-    os.replace(fresh, note)
+    write_json(note, {"stamp": stamp, "sha256": found})
     return found
 
 
