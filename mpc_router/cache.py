@@ -23,6 +23,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from mpc_router.files import write_text
+
 CONTENTS: Final = "contents.json"
 """Written last: the bytes of every other file of the entry, and its description."""
 
@@ -182,5 +184,5 @@ def load(folder: Path, name: str) -> NDArray[Any]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write plain JSON, readable by people."""
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    """Writes plain JSON, readable by people, complete or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n", durable=False)

@@ -1,9 +1,12 @@
-"""Files that are whole or not there, also after the power has gone; and who may read them."""
+"""Atomic writes: a file is complete or not there, also after a power cut; and who may read it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,16 +14,40 @@ FILE_MODE: Final = 0o644
 """A file's rights at most: nobody but its owner writes, and nobody runs it."""
 
 
-def settle(fresh: Path, path: Path) -> None:
-    """Gives a file that was written under a temporary name its own, once its content is on disk.
+@contextlib.contextmanager
+def atomic(path: Path, *, durable: bool = True, sync_name: bool = True) -> Iterator[Path]:
+    """Yields an empty file beside `path`, to be written; it replaces `path` as the block ends.
 
-    Both lie in one folder, which says who may read it (`take_rights`).
+    An exception leaves `path` as it was. The temporary name begins with a dot and ends in `.tmp`.
+    The content of a `durable` file is on disk before it takes its name, and the folder says who may
+    read it (`take_rights`); a file that can be made again needs neither, and the umask says who may
+    read it. The name of a durable file is on disk too, unless the caller syncs the folder later
+    (`sync_name=False`).
+
+    Raises:
+        OSError: the disk refuses, or the folder is gone.
     """
-    with fresh.open("rb+") as file:
-        os.fsync(file.fileno())
-    take_rights(fresh)
-    fresh.replace(path)
-    sync_folder(path.parent)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
+    mode = 0o600 if durable else 0o666
+    # a new file, never one that lies there: a link would be followed
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            take_rights(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable and sync_name:
+        sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Writes a text file in UTF-8, complete or not at all (`atomic`)."""
+    with atomic(path, durable=durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def make_run(path: Path, *, mode: int) -> None:
@@ -58,7 +85,12 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes names in a folder durable: a new file, or one that was renamed."""
+    """Makes names in a folder durable: a new file, or one that was renamed.
+
+    A system without handles of folders has nothing to sync.
+    """
+    if os.name != "posix":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

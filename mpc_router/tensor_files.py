@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from mpc_router.files import atomic, write_text
 from mpc_router.messages import quoted
 
 TRIAL_FILE: Final = "trial.json"
@@ -40,19 +39,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, form: str) -> st
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    temporary = _temporary(path)
-    try:
+    with atomic(path, sync_name=False) as temporary:
         try:
             save_file(_own(tensors), temporary, metadata={"format": form})
         except SafetensorError as error:  # the disk refuses: the surroundings, and no trial's fault
             raise OSError(f"{path} cannot be written: {error}") from error
-        with temporary.open("rb+") as file:
+        with temporary.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        take_rights(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return sha256
 
 
@@ -113,19 +106,8 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 def write_trial(folder: Path, trial: Mapping[str, Any]) -> None:
     """Write the JSON file of a checkpoint, and make all renames in `folder` durable."""
-    path = folder / TRIAL_FILE
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            whole = {**trial, _CHECK: _check_of(trial)}
-            file.write(json.dumps(whole, indent=1, allow_nan=False).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        take_rights(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(folder)
+    checked = {**trial, _CHECK: _check_of(trial)}
+    write_text(folder / TRIAL_FILE, json.dumps(checked, indent=1, allow_nan=False))
 
 
 def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
@@ -187,29 +169,3 @@ def bytes_of(path: Path) -> bytes:
             f"{path}: {error.strerror or error}; a checkpoint is a folder with weights "
             f"(safetensors) and {TRIAL_FILE}"
         ) from error
-
-
-def take_rights(path: Path) -> None:
-    """Give a file or folder the rights of the folder it lies in: whoever may read that may read it,
-    and a file is written by its owner alone."""
-    allowed = stat.S_IMODE(path.parent.stat().st_mode)
-    path.chmod(allowed if path.is_dir() else allowed & 0o644)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames durable; on a system without folder handles there is nothing to do."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _temporary(path: Path) -> Path:
-    """The name that a file has while it is written; what lay there is gone, for a link would be
-    followed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    return temporary

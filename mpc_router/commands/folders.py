@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mpc_router.cache import write_json
 from mpc_router.commands.exits import InputError
 from mpc_router.config.trial import TrialConfig, canonical, flatten, to_tree
 from mpc_router.messages import quoted
@@ -106,9 +107,7 @@ class Folders:
         if not resume and self.epochs.exists():
             shutil.rmtree(self.epochs)
         self.epochs.mkdir(parents=True, exist_ok=True)
-        temporary = self.epochs / f".{RUN_FILE}.tmp"
-        temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.epochs / RUN_FILE)
+        write_json(self.epochs / RUN_FILE, wanted)
 
     def done(self) -> None:
         """Removes the epochs of a joint training that is done."""

@@ -14,15 +14,14 @@ from mpc_router.results import checkpoint as checkpoints
 from mpc_router.results.summary import Kind, split_summary, summary, write_summary
 
 if TYPE_CHECKING:
-    from mpc_router.prepare.frozen import Prepared
-    from mpc_router.prepare.joint import JointInputs
+    from mpc_router.trainer import Inputs
 
 
 def keep(
     record: Record,
     config: TrialConfig,
     seed: int,
-    inputs: Prepared | JointInputs,
+    inputs: Inputs,
     target: Folders,
     about: dict[str, Any],
 ) -> list[str]:
@@ -74,7 +73,7 @@ def keep(
     ]
 
 
-def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
+def _sources(inputs: Inputs) -> dict[str, Any]:
     """Says where experts, stem and data come from."""
     return {
         "experts": [asdict(expert) for expert in inputs.experts],
@@ -90,7 +89,7 @@ def _sources(inputs: Prepared | JointInputs) -> dict[str, Any]:
     }
 
 
-def _named(splits: dict[str, Any], inputs: Prepared | JointInputs) -> dict[str, Any]:
+def _named(splits: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
     """Gives the splits with their size, their source file and what is particular about them."""
     return {
         name: {

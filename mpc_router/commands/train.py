@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,15 +24,9 @@ if TYPE_CHECKING:
     from mpc_router.commands.folders import Folders
     from mpc_router.commands.progress import Lines
     from mpc_router.commands.training_log import Record
-    from mpc_router.config.trial import TrialConfig
     from mpc_router.config.yaml_files import Settled
-    from mpc_router.prepare.frozen import Prepared
     from mpc_router.prepare.inputs import Places
-    from mpc_router.prepare.joint import JointInputs
-    from mpc_router.results.records import EpochResult, LanesEnded
-
-    Inputs = Prepared | JointInputs
-    Events = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
+    from mpc_router.trainer import Events, Inputs
 
 EXAMPLES: Final = """\
   mpc-router-train --config configs/task_mrpc.yaml --sample
@@ -86,6 +80,7 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     from mpc_router.commands import folders
     from mpc_router.commands.progress import progress
     from mpc_router.sample.examples import NOTICE
+    from mpc_router.trainer import check
 
     settled = _settled(args)
     config, seed = settled.config, _seed(args, settled)
@@ -99,7 +94,7 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     if args.resume and not resume and target.is_done(identity):
         print(f"{target.best} is done; leave out --resume to train it again", file=sys.stderr)
         return DONE
-    _check(config, places)
+    check(config, places)
     about = {"name": name, "arguments": list(words), "places": where, "identity": identity}
     with progress(args.quiet) as shown:
         for note in settled.notes:
@@ -134,7 +129,7 @@ class _Job:
         self.identity = identity
         self.resume = resume
         self.shown = shown
-        self.joint = self.config.training.experts == "joint"
+        self.joint = self.config.training.joint
 
     def run(self, places: Places, about: dict[str, Any]) -> list[str]:
         """Prepares, trains and keeps; gives what is to be told of it, in lines.
@@ -144,8 +139,9 @@ class _Job:
         """
         from mpc_router.commands.save import keep
         from mpc_router.commands.training_log import Record
+        from mpc_router.trainer import prepare
 
-        inputs = self._inputs(places)
+        inputs = prepare(self.config, places, self.shown)
         for note in inputs.notes:
             self.shown.tell(f"note: {note}")
         if self.joint:
@@ -162,31 +158,14 @@ class _Job:
             self.target.done()
         return told
 
-    def _inputs(self, places: Places) -> Inputs:
-        if self.joint:
-            from mpc_router.prepare.joint import prepare_joint
+    def _events(self, inputs: Inputs) -> Events:
+        """Begins the training of the one lane."""
+        from mpc_router.trainer import Lane, train
 
-            return prepare_joint(self.config, places, self.shown)
-        from mpc_router.prepare.frozen import prepare
-
-        return prepare(self.config, places, self.shown)
-
-    def _events(self, inputs: Any) -> Events:
-        """Gives the trainer's events: of one lane, either way."""
-        from mpc_router.frozen.stacked_routers import Lane
-
-        lanes = [Lane(config=self.config, seed=self.seed)]
-        device = _device(self.config.training.device)
-        if not self.joint:
-            from mpc_router.frozen import train as stack
-
-            return stack.train(lanes, inputs, device=device, progress=self.shown, keep_best=True)
-        from mpc_router.joint import train as joint
-
-        return joint.train(
-            lanes,
+        return train(
+            [Lane(config=self.config, seed=self.seed)],
             inputs,
-            device=device,
+            device=_device(self.config.training.device),
             progress=self.shown,
             keep_best=True,
             checkpoints=self.target.epochs / "checkpoints",
@@ -229,17 +208,6 @@ def _settled(args: argparse.Namespace) -> Settled:
             raise InputError(f"{name} is given twice, as --{name} and as {name}=; keep one")
         overrides[name] = value
     return settle(args.config, overrides, sample=args.sample)
-
-
-def _check(config: TrialConfig, places: Places) -> None:
-    """Refuses all that can be known to be wrong before anything is prepared."""
-    if config.training.experts == "joint":
-        from mpc_router.prepare.joint import check_joint
-
-        return check_joint(config, places)
-    from mpc_router.prepare.checks import check_inputs
-
-    return check_inputs(config, places)
 
 
 def _seed(args: argparse.Namespace, settled: Settled) -> int:

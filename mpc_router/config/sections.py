@@ -311,6 +311,11 @@ class TrainingConfig:
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must lie below 1")
 
+    @property
+    def joint(self) -> bool:
+        """Whether the experts train too."""
+        return self.experts == "joint"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from mpc_router.config.trial import TrialConfig, settings
+from mpc_router.files import sync_folder, take_rights
 from mpc_router.results.checkpoint import (
     CheckpointError,
     JointCheckpoint,
@@ -26,7 +27,6 @@ from mpc_router.results.checkpoint import (
     without_optimizer,
 )
 from mpc_router.results.records import SplitReport
-from mpc_router.tensor_files import sync_folder, take_rights
 
 PREFIX: Final = "epoch-"
 KEPT: Final = 2

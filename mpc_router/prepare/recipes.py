@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -313,9 +312,7 @@ def _file_hash(path: Path, memory: Path | None) -> str:
         return str(remembered["sha256"])
     checksum = _sha256(path)
     memory.mkdir(parents=True, exist_ok=True)
-    new_note = note.with_name(f".{note.name}.{os.getpid()}")
-    write_json(new_note, {"stamp": stamp, "sha256": checksum})
-    os.replace(new_note, note)
+    write_json(note, {"stamp": stamp, "sha256": checksum})
     return checksum
 
 

@@ -8,7 +8,6 @@ N examples, T tokens.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +99,7 @@ def rehearse(
         for place in dict.fromkeys(("cpu", device.type)):
             _rehearse(part, task, models, tokens, place)
         memory.mkdir(parents=True, exist_ok=True)
-        new_note = note.with_name(f".{note.name}.{os.getpid()}")
-        write_json(new_note, {"model": recipe.name, "layers": recipe.layers})
-        os.replace(new_note, note)
+        write_json(note, {"model": recipe.name, "layers": recipe.layers})
 
 
 def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -> str:

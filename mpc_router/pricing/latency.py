@@ -156,9 +156,7 @@ def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "lat
     """
     data = document(latency, config, name=name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new_file = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(new_file, data)
-    os.replace(new_file, path)
+    write_json(path, data)
 
 
 def document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:

@@ -7,9 +7,10 @@ import json
 import time
 from dataclasses import dataclass
 
+from mpc_router.trainer import Inputs
 from sweeps.records import Pack, Trial, config_of
 from sweeps.worker.pack import use_threads
-from sweeps.worker.stack import Inputs, events, is_joint, stacks
+from sweeps.worker.stack import events, is_joint, stacks
 
 
 class _Enough(Exception):

@@ -53,7 +53,7 @@ def pack_share(args: argparse.Namespace, study: Study) -> Share:
 
 def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
     """The planner of a study whose sets are prepared."""
-    from mpc_router.frozen.train import stack_key
+    from mpc_router.trainer import stack_key
     from sweeps.plan.plan import Planner
     from sweeps.plan.preparation import prints_of
 

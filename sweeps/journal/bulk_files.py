@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mpc_router.files import make_folder, settle
+from mpc_router.files import atomic, make_folder
 from mpc_router.messages import quoted
 
 EXPERTS: Final = "experts.parquet"
@@ -56,16 +54,10 @@ def write(path: Path, tables: Iterable[pa.Table]) -> str:
         FileNotFoundError: the run's folder was renamed or removed; it is not made anew.
     """
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    fresh = Path(name)
-    try:
-        pq.write_table(pa.concat_tables(list(tables)), fresh, compression="zstd")
-        found = digest(fresh)
-        settle(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return found
+    with atomic(path) as temporary:
+        pq.write_table(pa.concat_tables(list(tables)), temporary, compression="zstd")
+        sha256 = digest(temporary)
+    return sha256
 
 
 def digest(path: Path) -> str:

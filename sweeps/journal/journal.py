@@ -15,7 +15,6 @@ import datetime
 import fcntl
 import json
 import os
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from mpc_router.files import settle, sync_folder, take_rights
+from mpc_router.files import atomic, sync_folder, take_rights
 from mpc_router.messages import quoted, shortened
 from sweeps.journal import events
 from sweeps.journal.state import Event, JournalError, OddEvent, State, apply
@@ -249,10 +248,8 @@ class Journal:
         """Leaves the first bytes; gives the file that has all of them."""
         now = datetime.datetime.now(datetime.UTC)
         saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
-        handle, name = tempfile.mkstemp(prefix=f".{saved.name}-", suffix=".tmp", dir=saved.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(whole)
-        settle(Path(name), saved)
+        with atomic(saved) as temporary:
+            temporary.write_bytes(whole)
         self._file.truncate(kept)
         os.fsync(self._file.fileno())
         return saved

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis import schema
-from mpc_router.files import settle
+from mpc_router.files import atomic, write_text
 from mpc_router.messages import quoted
 from sweeps.journal import bulk_files, forced
 from sweeps.journal.journal import Journal
@@ -118,8 +116,8 @@ def write(run: Path, state: State) -> None:
     _write(run, "experts", run_name, schema.EXPERTS, _experts(run, state))
     examples = _part(run, bulk_files.EXAMPLES, state, schema.EXAMPLES)
     _write(run, "examples", run_name, schema.EXAMPLES, [examples])
-    _write_text(run / schema.STUDY_FILE, forced.study_text(state.study))
-    _write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
+    write_text(run / schema.STUDY_FILE, forced.study_text(state.study))
+    write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
 
 
 def _own_tables(state: State) -> dict[str, pa.Table]:
@@ -351,29 +349,13 @@ def _write(
 ) -> None:
     """Writes the chunks as one table of this kind, a chunk in memory at a time."""
     path = run / schema.table_file(table)
-    fresh, stamped = _fresh(path), schema.stamped(kind, run_name)
-    try:
-        with pq.ParquetWriter(
-            fresh, stamped, compression="zstd", write_page_checksum=True
-        ) as writer:
-            for chunk in chunks:
-                if len(chunk):  # else a row group of no rows, which other readers refuse
-                    writer.write_table(chunk.cast(stamped))
-        settle(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    fresh = _fresh(path)
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        settle(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def _fresh(path: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    return Path(name)
+    stamped = schema.stamped(kind, run_name)
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(
+            temporary, stamped, compression="zstd", write_page_checksum=True
+        ) as writer,
+    ):
+        for chunk in chunks:
+            if len(chunk):  # else a row group of no rows, which other readers refuse
+                writer.write_table(chunk.cast(stamped))

@@ -16,8 +16,8 @@ from sweeps.terminal.signals import tell
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places
+    from mpc_router.trainer import Inputs
     from sweeps.terminal.display import Display
-    from sweeps.worker.stack import Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def prepare_sets(
         InputError: data or models that are missing or bad, of whichever set.
     """
     from mpc_router.sample.examples import NOTICE
-    from sweeps.worker.pack import INPUT_ERRORS, check, prepare
+    from mpc_router.trainer import INPUT_ERRORS, check, prepare
 
     wanted = [each for each in study.sets if only in (None, each.name)]
     try:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import os
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import private
+from mpc_router.files import atomic, take_rights
 
 PREFIX: Final = "mpcr-node-"
 LOCK: Final = ".mpc-router-node"
@@ -269,23 +268,9 @@ def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
         for each in reversed(path.relative_to(folder).parents[:-1]):
             with contextlib.suppress(FileExistsError):
                 (folder / each).mkdir()
-                _take_rights(folder / each)
-        handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _take_rights(Path(fresh))
-        Path(fresh).replace(path)
-        above = os.open(path.parent, os.O_RDONLY)
-        os.fsync(above)  # the name too
-        os.close(above)
-
-
-def _take_rights(path: Path) -> None:
-    """Whoever may read the folder may read what lies in it."""
-    allowed = stat.S_IMODE(path.parent.stat().st_mode)
-    path.chmod(allowed if path.is_dir() else allowed & 0o644)
+                take_rights(folder / each)
+        with atomic(path) as temporary:
+            temporary.write_bytes(content)
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -49,7 +49,7 @@ class PreparedSet:
     @property
     def joint(self) -> bool:
         """Whether its experts train too, each trial's its own."""
-        return self.config.training.experts == "joint"
+        return self.config.training.joint
 
 
 def sets_of(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> tuple[PreparedSet, ...]:
@@ -77,7 +77,7 @@ def sets_of(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> tupl
 
 def _deciding(config: TrialConfig) -> dict[str, Any]:
     """The settings that make it part of its set."""
-    joint = config.training.experts == "joint"
+    joint = config.training.joint
     complete = settings(config)
     return {leaf: complete[leaf] for leaf in (*PREPARED, *COSTED, *(JOINT if joint else ()))}
 

@@ -1,60 +1,24 @@
-"""Prepares, and trains a pack. Free of Ray: `--debug` and tests call it in process."""
+"""Trains a pack. Free of Ray: `--debug` and tests call it in process."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mpc_router.config.trial import ConfigError, TrialConfig
-from mpc_router.data.sources import SourceError
-from mpc_router.model.sources import ModelError
-from mpc_router.prepare import frozen as outputs
-from mpc_router.prepare import joint
 from mpc_router.prepare.frozen import Prepared
-from mpc_router.prepare.inputs import Places
-from mpc_router.pricing.counts import check_counted
 from mpc_router.progress import Progress
+from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
 from sweeps.records import INSIDE, SELECTION, Message, Pack
 from sweeps.stopping import rungs
 from sweeps.stopping.rungs import Ranking
 from sweeps.worker.job import EPOCHS, Job
-from sweeps.worker.stack import Drop, Inputs, PackRun, Stack, stacks
-
-INPUT_ERRORS = (ConfigError, SourceError, ModelError)
-"""What says that the user's input is wrong."""
-
-
-def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ()) -> None:
-    """Finds what is wrong with data and models before anything is prepared.
-
-    `vectors` names the cost vectors that must be known.
-
-    Raises:
-        ConfigError, SourceError, ModelError: what was found.
-    """
-    if config.training.experts == "joint":
-        joint.check_joint(config, places)
-    else:
-        outputs.check_inputs(config, places)
-    for name in vectors:
-        check_counted(config, places.models, name)
-
-
-def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
-    """What trials with this configuration train on: made once, then only opened.
-
-    Raises:
-        ConfigError, SourceError, ModelError: the input is wrong.
-    """
-    if config.training.experts == "joint":
-        return joint.prepare_joint(config, places, progress)
-    return outputs.prepare(config, places, progress)
+from sweeps.worker.stack import Drop, PackRun, Stack, stacks
 
 
 def run_pack(

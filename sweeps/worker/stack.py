@@ -8,26 +8,21 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from mpc_router import trainer
 from mpc_router.files import make_folder
-from mpc_router.frozen import train as stack
-from mpc_router.frozen.train import Lane, stack_key
-from mpc_router.joint import train as joint
-from mpc_router.prepare import frozen
-from mpc_router.prepare import joint as joint_inputs
-from mpc_router.prepare.frozen import Prepared
-from mpc_router.prepare.joint import JointInputs
 from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import save
 from mpc_router.results.records import EpochResult, LanesEnded, SplitReport
+from mpc_router.trainer import Events, Inputs, Lane, stack_key
 from sweeps.journal import bulk_files
 from sweeps.records import (
     COMPLETED,
@@ -41,10 +36,6 @@ from sweeps.records import (
     config_of,
 )
 from sweeps.worker.job import EPOCHS, Job
-
-Inputs = Prepared | JointInputs
-"""What trials train on: outputs of frozen experts, or what their own experts begin with."""
-
 
 PIECES: Final = 2
 """Of each batch of a joint trial whose GPU's memory ran out."""
@@ -131,9 +122,9 @@ class Stack:
         self._run, self._trials, self._progress, self._saving = run, trials, progress, saving
         run.notes |= {trial.key: saving for trial in trials if saving}
         first = trials[0]
-        self._inputs = _opened(run.job.prepared[first.prepared], first)
+        self._inputs = trainer.open_inputs(run.job.prepared[first.prepared], config_of(first))
         epochs = run.job.checkpoints / first.key / EPOCHS
-        if isinstance(self._inputs, JointInputs):
+        if is_joint(first):
             for folder in (run.job.checkpoints, epochs.parent, epochs):
                 make_folder(folder)
         pieces = PIECES if saving else 1
@@ -287,7 +278,7 @@ def said_of(error: Exception) -> str:
 
 def is_joint(trial: Trial) -> bool:
     """Whether its experts train too."""
-    return config_of(trial).training.experts == "joint"
+    return config_of(trial).training.joint
 
 
 def stacks(pack: Pack) -> list[list[Trial]]:
@@ -299,11 +290,6 @@ def stacks(pack: Pack) -> list[list[Trial]]:
     return list(groups.values())
 
 
-def _opened(folder: Path, trial: Trial) -> Inputs:
-    """What the trial trains on."""
-    return joint_inputs.open_joint(folder) if is_joint(trial) else frozen.open_prepared(folder)
-
-
 def events(
     trials: Sequence[Trial],
     inputs: Inputs,
@@ -312,22 +298,19 @@ def events(
     gpus: float = 0.0,
     checkpoints: Path | None = None,
     pieces: int = 1,
-) -> Generator[EpochResult | LanesEnded, Any, None]:
-    """The training of a stack; of a joint trial with its epochs in the folder, and with every batch
-    in so many pieces."""
+) -> Events:
+    """Trains a stack; a joint trial with its epochs in the folder, and with every batch in so many
+    pieces."""
     lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
-    device = _device(lanes[0], gpus)
-    if isinstance(inputs, JointInputs):
-        return joint.train(
-            lanes,
-            inputs,
-            device=device,
-            progress=progress,
-            checkpoints=checkpoints,
-            resume=checkpoints is not None,
-            pieces=pieces,
-        )
-    return stack.train(lanes, inputs, device=device, progress=progress)
+    return trainer.train(
+        lanes,
+        inputs,
+        device=_device(lanes[0], gpus),
+        progress=progress,
+        checkpoints=checkpoints,
+        resume=checkpoints is not None,
+        pieces=pieces,
+    )
 
 
 def _finish(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpc_router.files import make_folder, settle
+from mpc_router.files import atomic, make_folder
 from mpc_router.joint import history
 from tests.sweeps.conftest import FIX
 from tests.sweeps.search.test_searches import FINISHED
@@ -122,9 +122,8 @@ def test_a_folder_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
         make_folder(tmp_path / "file")
 
 
-def test_nobody_runs_or_writes_what_is_settled(tmp_path: Path) -> None:
+def test_only_the_owner_writes_a_durable_file_and_no_user_runs_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    fresh = tmp_path / ".x.tmp"
-    fresh.touch(mode=0o777)
-    settle(fresh, tmp_path / "x")
+    with atomic(tmp_path / "x") as temporary:
+        temporary.chmod(0o777)
     assert rights(tmp_path / "x") == 0o644

@@ -1,0 +1,118 @@
+"""The trainer's door: check, prepare, open, train. Frozen or joint is decided here, nowhere else.
+
+With frozen experts a stack of routers trains on cached outputs (`prepare.frozen`, `frozen.train`);
+with joint experts all of one trial trains together (`prepare.joint`, `joint.train`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from pathlib import Path
+from typing import Final
+
+from mpc_router.config.trial import ConfigError, TrialConfig
+from mpc_router.data.sources import SourceError
+from mpc_router.frozen import train as frozen_training
+from mpc_router.frozen.train import Lane, stack_key
+from mpc_router.joint import train as joint_training
+from mpc_router.model.sources import ModelError
+from mpc_router.prepare import frozen, joint
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.prepare.inputs import Places
+from mpc_router.prepare.joint import JointInputs
+from mpc_router.pricing.counts import check_counted
+from mpc_router.progress import Progress
+from mpc_router.results.records import EpochResult, LanesEnded
+
+__all__ = [
+    "INPUT_ERRORS",
+    "Events",
+    "Inputs",
+    "Lane",
+    "check",
+    "open_inputs",
+    "prepare",
+    "stack_key",
+    "train",
+]
+
+INPUT_ERRORS: Final = (ConfigError, SourceError, ModelError)
+"""The errors which say that the user's configuration, data or models are wrong."""
+
+Inputs = Prepared | JointInputs
+"""What trials train on: outputs of frozen experts, or what joint training starts from."""
+
+Events = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
+"""A training: yields results; an answer to an `EpochResult` names the lanes to end now."""
+
+
+def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ()) -> None:
+    """Finds what is wrong with data and models before anything is prepared.
+
+    `vectors` names the cost vectors that must be known.
+
+    Raises:
+        ConfigError, SourceError, ModelError: the input is wrong.
+    """
+    if config.training.joint:
+        joint.check_joint(config, places)
+    else:
+        frozen.check_inputs(config, places)
+    for name in vectors:
+        check_counted(config, places.models, name)
+
+
+def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
+    """Gives what trials with this configuration train on: made once, then only opened.
+
+    Raises:
+        ConfigError, SourceError, ModelError: the input is wrong.
+    """
+    if config.training.joint:
+        return joint.prepare_joint(config, places, progress)
+    return frozen.prepare(config, places, progress)
+
+
+def open_inputs(folder: Path, config: TrialConfig) -> Inputs:
+    """Opens what `prepare` left in its folder for this configuration; loads no model.
+
+    Raises:
+        FileNotFoundError: the folder holds nothing complete; `prepare` makes it again.
+    """
+    return joint.open_joint(folder) if config.training.joint else frozen.open_prepared(folder)
+
+
+def train(
+    lanes: Sequence[Lane],
+    inputs: Inputs,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    keep_best: bool = False,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    pieces: int = 1,
+) -> Events:
+    """Trains the lanes; yields an `EpochResult` after every epoch and `LanesEnded` as lanes end.
+
+    Joint inputs take exactly one lane, and the last three arguments concern them alone: the folder
+    of epochs, whether training resumes from it, and the pieces that a batch is accumulated from.
+
+    Raises:
+        ValueError: at the first `next`, the lanes do not fit each other or the inputs.
+        CheckpointError: at the first `next`, the folder of epochs belongs to another trial.
+    """
+    if isinstance(inputs, JointInputs):
+        return joint_training.train(
+            lanes,
+            inputs,
+            device=device,
+            progress=progress,
+            keep_best=keep_best,
+            checkpoints=checkpoints,
+            resume=resume,
+            pieces=pieces,
+        )
+    return frozen_training.train(
+        lanes, inputs, device=device, progress=progress, keep_best=keep_best
+    )
