@@ -28,7 +28,7 @@ from mpc_router.model.losses import (
     mix,
     task_loss,
 )
-from mpc_router.model.router import MLPRouter, gumbel_gate, softmax_gate
+from mpc_router.model.router import build_router, gumbel_gate, softmax_gate
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import SplitOutputs
 
@@ -107,7 +107,7 @@ class StackedRouters:
             weight_decay=[lane.config.training.weight_decay for lane in lanes],
         )
         with torch.device("meta"):  # the module is its forward; its weights are never used
-            router = MLPRouter(features, config.experts, model.router_hidden_size, dropout=0)
+            router = build_router(config, features).eval()  # it drops by the masks alone
         self._forward = vmap(lambda weights, x, mask: functional_call(router, weights, (x, mask)))
         self._forward_whole = vmap(lambda weights, x: functional_call(router, weights, (x,)))
         self._settle(lanes)

@@ -20,7 +20,7 @@ from mpc_router.frozen.randomness import order, starting_weights
 from mpc_router.model.encoders import seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.router import RouterStem, build_router
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.prepare.encoder_runs import load_trained
 from mpc_router.prepare.frozen import LEAST_DEVIATION
@@ -68,9 +68,7 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
         after = len(layers_of(stem.encoder, recipe.name))
         experts = [behind_stem(expert, after) for expert in experts]
     with seeded(seed):  # a module is born with draws from the global state
-        router = MLPRouter(
-            stem.width, config.experts, model.router_hidden_size, dropout=model.router_dropout
-        )
+        router = build_router(config, stem.width)
     router.load_state_dict(
         starting_weights(
             seed,

@@ -18,7 +18,7 @@ from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.router import MLPRouter, RouterShape, RouterStem, build_router
 from mpc_router.model.shared_stem import behind_stem, layers_before
 from mpc_router.tasks import TASKS
 from mpc_router.tensor_files import (
@@ -78,8 +78,13 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
             )
             experts = ExpertPool(_expert(each) for each in description["experts"])
             shape = description["router"]
-            router = MLPRouter(
-                shape["features"], len(experts), shape["hidden_size"], shape["dropout"]
+            router = build_router(
+                RouterShape(
+                    experts=len(experts),
+                    hidden_size=shape["hidden_size"],
+                    dropout=shape["dropout"],
+                ),
+                shape["features"],
             )
             pool = GatedBertPool.from_parts(
                 stem,

@@ -20,8 +20,9 @@ from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.losses import mix
 from mpc_router.model.router import (
-    MLPRouter,
+    RouterShape,
     RouterStem,
+    build_router,
     gumbel_gate,
     gumbel_noise,
     initial_weights,
@@ -118,7 +119,10 @@ class GatedBertPool(nn.Module):
         if shared_stem:
             after = len(layers_of(stem.encoder, router_model_name))
             experts = [behind_stem(expert, after) for expert in experts]
-        router = MLPRouter(stem.width, len(experts), router_hidden_size, router_dropout)
+        shape = RouterShape(
+            experts=len(experts), hidden_size=router_hidden_size, dropout=router_dropout
+        )
+        router = build_router(shape, stem.width)
         generator = torch.Generator().manual_seed(seed)
         router.load_state_dict(
             initial_weights(stem.width, router_hidden_size, len(experts), generator)

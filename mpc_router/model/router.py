@@ -7,11 +7,13 @@ Nothing here draws random numbers but modules in training mode and functions tha
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mpc_router.config.sections import ModelConfig
+from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
 from mpc_router.model.sources import Models
 
@@ -73,6 +75,30 @@ class MLPRouter(nn.Module):
             hidden = nn.functional.dropout(hidden, self.dropout)
         logits: Tensor = self.out(hidden)
         return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterShape:
+    """Holds what a router is built from where no trial's configuration says it."""
+
+    experts: int
+    hidden_size: int
+    dropout: float
+
+
+def build_router(config: TrialConfig | RouterShape, features: int) -> MLPRouter:
+    """Builds the router of a configuration over F features, in training mode.
+
+    No other function makes one. Its weights are torch's own draws from the global state: load
+    those of `initial_weights`, or of a checkpoint.
+    """
+    if isinstance(config, TrialConfig):
+        config = RouterShape(
+            experts=config.experts,
+            hidden_size=config.model.router_hidden_size,
+            dropout=config.model.router_dropout,
+        )
+    return MLPRouter(features, config.experts, config.hidden_size, config.dropout)
 
 
 def initial_weights(

@@ -23,7 +23,7 @@ from mpc_router.model.description import POOL_FILE, filled, read_pool
 from mpc_router.model.encoders import load_tokenizer, places_of
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.router import RouterStem, build_router
 from mpc_router.model.shared_stem import base_of
 from mpc_router.model.sources import ModelError
 from mpc_router.plain_names import is_plain
@@ -208,7 +208,7 @@ def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     stem = _stem(found, here, experts, places, folder)
     width = found.feature_mean.numel()
     model = config.model
-    router = MLPRouter(width, len(experts), model.router_hidden_size, model.router_dropout)
+    router = build_router(config, width)
     try:
         if stem.width != width or found.feature_deviation.shape != (width,):
             raise ValueError("moments of another stem")
