@@ -27,6 +27,7 @@ from mpc_router.model.losses import (
     focal_loss,
     mix,
     task_loss,
+    total_loss,
 )
 from mpc_router.model.router import build_router, gumbel_gate, softmax_gate
 from mpc_router.prepare.frozen import Prepared
@@ -182,7 +183,8 @@ class StackedRouters:
         seen = softmax_gate(logits) if weighting.auxiliary_gates == "clean" else gates
         balance = balance_of_lanes(seen, weighting.balance_variance)
         cost = cost_loss(seen, self.costs)
-        return task + self.alpha * balance + self.beta * cost, (task, balance, cost)
+        total = total_loss(task, balance, cost, alpha=self.alpha, beta=self.beta)
+        return total, (task, balance, cost)
 
     def _gates(self, logits: Tensor, draws: StepDraws, temperature: Tensor) -> Tensor:
         """Gates (L, B, K) in training; a supervised router's have no noise."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from mpc_router.config.sections import LossWeights
 from mpc_router.data.tokens import Batch
 from mpc_router.model.gated_pool import GatedBertPool, Seen
-from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss
+from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss, total_loss
 from mpc_router.model.router import softmax_gate
 
 TERMS: Final = ("task", "balance", "cost", "total")
@@ -84,7 +84,7 @@ class JointLoss:
         router without gradients.
         """
         whole = sum(len(part.batch.labels) for part in parts)
-        slopes = None
+        slopes = torch.zeros_like(self.costs)
         if len(parts) > 1 and self.weights.alpha:
             slopes = self._slopes(self._importance(pool, parts))
         importance = torch.zeros_like(self.costs)
@@ -93,18 +93,22 @@ class JointLoss:
             share = len(part.batch.labels) / whole
             task, seen = self._forward(pool, part)
             cost = cost_loss(seen, self.costs)
-            loss = share * (task + self.weights.beta * cost)
-            if slopes is not None:
-                loss = loss + self.weights.alpha * (slopes * seen.sum(0)).sum()
-            elif len(parts) == 1:
-                loss = loss + self.weights.alpha * balance_loss(seen, self.weights.balance_variance)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if len(parts) == 1:
+                balance = balance_loss(seen, self.weights.balance_variance)
+            else:
+                balance = (slopes * seen.sum(0)).sum()
+            self._total(share * task, balance, share * cost).backward()  # type: ignore[no-untyped-call]
             importance = importance + seen.detach().sum(0)
             terms[0] += share * float(task.detach())
             terms[2] += share * float(cost.detach())
         terms[1] = self._balance(importance)
-        terms[3] = terms[0] + self.weights.alpha * terms[1] + self.weights.beta * terms[2]
+        terms[3] = self._total(*terms[:3])
         return terms
+
+    def _total(self, task: Tensor, balance: Tensor, cost: Tensor) -> Tensor:
+        """The loss of these terms, under the trial's weights."""
+        weights = self.weights
+        return total_loss(task, balance, cost, alpha=weights.alpha, beta=weights.beta)
 
     def _forward(self, pool: GatedBertPool, part: Part) -> tuple[Tensor, Tensor]:
         """The task loss, and the gates (B, K) that the auxiliary losses see."""

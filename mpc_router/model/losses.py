@@ -8,10 +8,14 @@ K experts, C outputs of an expert (classes, or 1 for a regression); `...` are la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+Term = TypeVar("Term", Tensor, NDArray[np.float64])
 
 _LARGEST_EXPONENT: Final = 80.0
 """e^80 is still a float32."""
@@ -93,6 +97,16 @@ def cost_loss(gates: Tensor, costs: Tensor) -> Tensor:
     `gates` is (..., B, K), `costs` (K,) or (..., K). Its unit is that of the costs.
     """
     return (gates * costs.to(gates.dtype).unsqueeze(-2)).sum(-1).mean(-1)
+
+
+def total_loss(
+    task: Term, balance: Term, cost: Term, *, alpha: float | Term, beta: float | Term
+) -> Term:
+    """L = task + alpha * balance + beta * cost: what every router is trained on, written once.
+
+    Terms and weights are numbers of one batch, or (L,) of the lanes of a stack.
+    """
+    return task + alpha * balance + beta * cost
 
 
 class TaskLoss(nn.Module):
@@ -201,7 +215,7 @@ class CompositeLoss(nn.Module):
             "balance": self.balance(gating_weights),
             "cost": self.cost(gating_weights),
         }
-        return terms["task"] + self.alpha * terms["balance"] + self.beta * terms["cost"], terms
+        return total_loss(**terms, alpha=self.alpha, beta=self.beta), terms
 
 
 def _check_experts(gates: Tensor, experts: int | None) -> None:

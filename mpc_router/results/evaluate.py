@@ -22,7 +22,7 @@ from torch import Tensor
 from mpc_router import tasks
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector
-from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss
+from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss, total_loss
 from mpc_router.model.router import softmax_gate
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.records import SplitReport
@@ -126,7 +126,7 @@ def _report_block(
         share=share,
         gate=soft.gate,
         gate_entropy=soft.entropy,
-        loss=soft.task + alpha * soft.balance + beta * soft.cost,
+        loss=total_loss(soft.task, soft.balance, soft.cost, alpha=alpha, beta=beta),
         loss_task=soft.task,
         loss_balance=soft.balance,
         loss_cost=soft.cost,
