@@ -55,10 +55,10 @@ def expert_losses(
     outputs: NDArray[np.float32], truth: Values, *, regression: bool = False
 ) -> Values:
     """Each expert's own loss on every example, (N, K): cross-entropy, or the squared error."""
-    said = outputs.astype(np.float64)
+    scores = outputs.astype(np.float64)
     if regression:
-        return np.asarray(np.square(said[..., 0] - truth[:, None]), np.float64)
-    below = said - said.max(-1, keepdims=True)
+        return np.asarray(np.square(scores[..., 0] - truth[:, None]), np.float64)
+    below = scores - scores.max(-1, keepdims=True)
     of_truth = np.take_along_axis(below, truth.astype(np.int64)[:, None, None], -1)[..., 0]
     return np.asarray(np.log(np.exp(below).sum(-1)) - of_truth, np.float64)
 
@@ -71,14 +71,14 @@ def label_weights(counts: NDArray[np.integer[Any]], class_balance: float) -> Val
     there is nothing to weigh. Cui et al. 2019, arXiv:1901.05555.
     """
     n = np.asarray(counts, np.float64)
-    there = n > 0
-    if not there.any():
+    present = n > 0
+    if not present.any():
         raise ValueError("no label has an example; there is nothing to weigh")
     weights = np.zeros(len(n))
     # b^n as exp(n log b), and 1 - that without cancellation: b may be next to 1
     with np.errstate(divide="ignore"):
-        weights[there] = (1 - class_balance) / -np.expm1(n[there] * np.log(class_balance))
-    return np.asarray(weights / weights[there].mean(), np.float64)
+        weights[present] = (1 - class_balance) / -np.expm1(n[present] * np.log(class_balance))
+    return np.asarray(weights / weights[present].mean(), np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +115,9 @@ class Supervision:
                     if label_cost is None
                     else loss_and_cost(losses, costs, label_cost)
                 )
-        counts = [np.bincount(each, minlength=configs[0].experts) for each in labels]
+        counts = [
+            np.bincount(row_of_labels, minlength=configs[0].experts) for row_of_labels in labels
+        ]
         of_lane = [distinct.index(key) for key in keys]
         weights = [
             label_weights(counts[row], config.training.class_balance)

@@ -123,7 +123,7 @@ class Training:
         self, finite: NDArray[np.bool_], finite_logits: NDArray[np.bool_]
     ) -> tuple[Failure, ...]:
         """The first term that was not finite, by lane: `finite` is (steps, 4, L)."""
-        found = []
+        failures = []
         for place, lane in enumerate(self.live):
             bad = np.argwhere(~finite[:, :, place])
             if len(bad):
@@ -138,10 +138,10 @@ class Training:
                 f"{what} became NaN or infinite at step {number} (epoch {self.epoch}); lower the "
                 "learning rate, or look at the features and outputs"
             )
-            found.append(
+            failures.append(
                 Failure(lane=lane, epoch=self.epoch, step=number, term=term, message=message)
             )
-        return tuple(found)
+        return tuple(failures)
 
     def _keep(self, places: Sequence[int]) -> None:
         """Go on with the lanes at these places."""
@@ -229,7 +229,7 @@ class Training:
     def _checkpoints(
         self, lanes: Sequence[int], results: Sequence[_Result]
     ) -> tuple[LaneCheckpoint, ...]:
-        return tuple(self._checkpoint(*each) for each in zip(lanes, results, strict=True))
+        return tuple(self._checkpoint(*pair) for pair in zip(lanes, results, strict=True))
 
     def _checkpoint(self, lane: int, result: _Result) -> LaneCheckpoint:
         prepared = self.prepared

@@ -121,8 +121,8 @@ class StackedRouters:
 
         weights = [lane.config.loss_weights for lane in lanes]
         self.lanes = list(lanes)
-        self.alpha = over_lanes([each.alpha for each in weights])
-        self.beta = over_lanes([each.beta for each in weights])
+        self.alpha = over_lanes([lane_weights.alpha for lane_weights in weights])
+        self.beta = over_lanes([lane_weights.beta for lane_weights in weights])
         self.costs = over_lanes([lane.config.model.expert_costs for lane in lanes])
         self.seeds = tuple(dict.fromkeys(lane.seed for lane in lanes))
         place = {seed: index for index, seed in enumerate(self.seeds)}
@@ -229,13 +229,13 @@ class StackedRouters:
         """
         used = self.weights if weights is None else weights
         lanes = len(next(iter(used.values())))
-        found = np.empty((lanes, len(split), self.config.experts), np.float32)
+        logits = np.empty((lanes, len(split), self.config.experts), np.float32)
         for start in range(0, len(split) if lanes else 0, _ROWS):
             # expanded, not shared: a shared batch would be multiplied with all lanes at once, by a
             # kernel that depends on their number
             features = split.standardised(slice(start, start + _ROWS)).expand(lanes, -1, -1)
-            found[:, start : start + _ROWS] = self._forward_whole(used, features).cpu().numpy()
-        return found
+            logits[:, start : start + _ROWS] = self._forward_whole(used, features).cpu().numpy()
+        return logits
 
 
 def _turned(stack: Tensor) -> Tensor:

@@ -105,9 +105,9 @@ def _check(lanes: Sequence[Lane], prepared: Prepared) -> None:
         raise ValueError("a stack needs at least one lane")
     first = _common(lanes[0].config)
     for number, lane in enumerate(lanes):
-        other = _common(lane.config)
-        if canonical(other) != canonical(first):
-            differing = [name for name in first if first[name] != other[name]]
+        common = _common(lane.config)
+        if canonical(common) != canonical(first):
+            differing = [name for name in first if first[name] != common[name]]
             raise ValueError(
                 f"lanes 0 and {number} differ in {', '.join(differing)}; lanes of a stack may "
                 f"differ in the seed and {', '.join(LANE_SETTINGS)}: train them in stacks by "

@@ -57,8 +57,8 @@ class History:
 
     def epochs(self) -> list[int]:
         """The epochs that lie there, newest first."""
-        found = [path.name.removeprefix(PREFIX) for path in self.folder.glob(f"{PREFIX}*")]
-        return sorted((int(name) for name in found if name.isdigit()), reverse=True)
+        names = [path.name.removeprefix(PREFIX) for path in self.folder.glob(f"{PREFIX}*")]
+        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def clear(self) -> None:
         """Remove every epoch, and what a crash left."""
@@ -79,16 +79,16 @@ class History:
         """
         self.folder.mkdir(exist_ok=True)
         place = self.place(checkpoint.epoch)
-        fresh = place.with_name(f".{place.name}.{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
+        unfinished = place.with_name(f".{place.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            fresh.mkdir()
-            take_rights(fresh)
-            save(checkpoint, fresh)
+            unfinished.mkdir()
+            take_rights(unfinished)
+            save(checkpoint, unfinished)
             shutil.rmtree(place, ignore_errors=True)
-            fresh.replace(place)
+            unfinished.replace(place)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
         sync_folder(self.folder)
         newest = range(max(1, checkpoint.epoch - KEPT + 1), checkpoint.epoch + 1)
         wanted = {*newest, *(best_epoch(scores[:epoch]) for epoch in newest)}
@@ -105,11 +105,11 @@ class History:
     def weights(self, epoch: int) -> JointCheckpoint | None:
         """A kept epoch; None, and a line in the log, where it is not whole."""
         try:
-            found = load(self.place(epoch))
+            checkpoint = load(self.place(epoch))
         except CheckpointError as error:
             log.warning("epoch %d cannot be used: %s", epoch, error)
             return None
-        return found if isinstance(found, JointCheckpoint) else None
+        return checkpoint if isinstance(checkpoint, JointCheckpoint) else None
 
     def newest(
         self, config: TrialConfig, seed: int, *, data: str, models: str
@@ -123,34 +123,40 @@ class History:
         """
         self.tidy()
         for epoch in self.epochs():
-            found = self.weights(epoch)
-            if found is not None and found.optimizer is not None and self._reported(found):
-                self._check(found, config, seed, data=data, models=models)
-                if config.training.epoch != "best_score" or self._has_best(found):
-                    return found
+            checkpoint = self.weights(epoch)
+            if (
+                checkpoint is not None
+                and checkpoint.optimizer is not None
+                and self._reported(checkpoint)
+            ):
+                self._check(checkpoint, config, seed, data=data, models=models)
+                if config.training.epoch != "best_score" or self._has_best(checkpoint):
+                    return checkpoint
         return None
 
-    def _reported(self, found: JointCheckpoint) -> bool:
+    def _reported(self, checkpoint: JointCheckpoint) -> bool:
         """Whether its reports are ones; a line in the log where they are not."""
         try:
-            scores = [report_of(report).metrics["score"][0] for report in found.history]
+            scores = [report_of(report).metrics["score"][0] for report in checkpoint.history]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            log.warning("epoch %d cannot be used: its reports are none (%r)", found.epoch, error)
+            log.warning(
+                "epoch %d cannot be used: its reports are none (%r)", checkpoint.epoch, error
+            )
             return False
         return bool(scores)
 
-    def _has_best(self, found: JointCheckpoint) -> bool:
-        best = best_epoch([report["metrics"]["score"][0] for report in found.history])
-        return best == found.epoch or self.weights(best) is not None
+    def _has_best(self, checkpoint: JointCheckpoint) -> bool:
+        best = best_epoch([report["metrics"]["score"][0] for report in checkpoint.history])
+        return best == checkpoint.epoch or self.weights(best) is not None
 
     def _check(
-        self, found: JointCheckpoint, config: TrialConfig, seed: int, *, data: str, models: str
+        self, checkpoint: JointCheckpoint, config: TrialConfig, seed: int, *, data: str, models: str
     ) -> None:
-        mine, theirs = settings(config), settings(found.config)
-        differing = [name for name in mine if name != "device" and mine[name] != theirs[name]]
-        differing += ["seed"] if found.seed != seed else []
-        differing += ["the data"] if found.data_fingerprint != data else []
-        differing += ["the models"] if found.models_id != models else []
+        wanted, kept = settings(config), settings(checkpoint.config)
+        differing = [name for name in wanted if name != "device" and wanted[name] != kept[name]]
+        differing += ["seed"] if checkpoint.seed != seed else []
+        differing += ["the data"] if checkpoint.data_fingerprint != data else []
+        differing += ["the models"] if checkpoint.models_id != models else []
         if differing:
             raise CheckpointError(
                 f"{self.folder} holds epochs of another trial ({', '.join(differing)} differ); "
@@ -174,18 +180,18 @@ def report_json(report: SplitReport) -> dict[str, Any]:
     }
 
 
-def report_of(found: Mapping[str, Any]) -> SplitReport:
+def report_of(report: Mapping[str, Any]) -> SplitReport:
     """The report that `report_json` wrote."""
 
-    def values(given: object) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.asarray(given, np.float64)
+    def values(numbers: object) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.asarray(numbers, np.float64)
 
     return SplitReport(
-        split=str(found["split"]),
-        lanes=np.asarray(found["lanes"], np.int64),
-        metrics={name: values(value) for name, value in found["metrics"].items()},
-        cost={name: values(value) for name, value in found["cost"].items()},
-        **{name: values(found[name]) for name in _ARRAYS},
+        split=str(report["split"]),
+        lanes=np.asarray(report["lanes"], np.int64),
+        metrics={name: values(value) for name, value in report["metrics"].items()},
+        cost={name: values(value) for name, value in report["cost"].items()},
+        **{name: values(report[name]) for name in _ARRAYS},
     )
 
 

@@ -154,12 +154,12 @@ class JointTraining:
                 shape=(size, model.router_hidden_size),
                 probability=model.router_dropout,
             )
-        own = torch_seed(self.seed, epoch=self.epoch, step=number)
+        torch_state = torch_seed(self.seed, epoch=self.epoch, step=number)
         return Part(
             batch.to(self.device),
             None if noise is None else torch.from_numpy(noise).to(self.device),
             None if mask is None else torch.from_numpy(mask).to(self.device),
-            functools.partial(torch.manual_seed, own),
+            functools.partial(torch.manual_seed, torch_state),
         )
 
     def _set_rates(self, step: int) -> None:
@@ -192,26 +192,26 @@ class JointTraining:
 
     def close_epoch(self) -> Failure | None:
         """Evaluates selection; the failure that only shows there, if one does."""
-        found = self._examine("selection")
-        if not found.finite:
+        examined = self._examine("selection")
+        if not examined.finite:
             return self._failed("logits", "what is said of selection", self.steps - 1)
-        self.examined = {self.epoch: found}
-        self.reports.append(self.report("selection", found, self.epoch))
+        self.examined = {self.epoch: examined}
+        self.reports.append(self.report("selection", examined, self.epoch))
         return None
 
     def _examine(self, split: str) -> Examined:
         with threads_for(self.width):
             return examine(self.pool, self.inputs.splits[split].content, self.inputs.task.outputs)
 
-    def report(self, split: str, found: Examined, epoch: int) -> SplitReport:
+    def report(self, split: str, examined: Examined, epoch: int) -> SplitReport:
         """The report of a split as it was found after an epoch."""
         last = temperature_at(self.config.model, epoch * self.steps - 1, self.epochs * self.steps)
         return split_report(
-            self._outputs(split, found),
+            self._outputs(split, examined),
             task=self.inputs.task,
             lanes=[0],
             configs=[self.config],
-            logits=found.logits[None],
+            logits=examined.logits[None],
             temperature=[last],
             vectors=self.inputs.vectors,
         )
@@ -232,12 +232,12 @@ class JointTraining:
             temperature=[],
         )
 
-    def _outputs(self, split: str, found: Examined) -> SplitOutputs:
+    def _outputs(self, split: str, examined: Examined) -> SplitOutputs:
         tokens = self.inputs.splits[split]
         return SplitOutputs(
             split=split,
             features=np.empty((len(tokens), 0), np.float32),
-            outputs=found.outputs,
+            outputs=examined.outputs,
             labels=np.asarray(tokens.labels),
             example=np.asarray(tokens.example),
             tokens=np.asarray(tokens.tokens),
@@ -278,12 +278,12 @@ class JointTraining:
         if checkpoint.epoch == self.epoch:
             yield
             return
-        own = copied(self.pool.state_dict())
+        present = copied(self.pool.state_dict())
         self.pool.load_state_dict(checkpoint.weights)
         try:
             yield
         finally:
-            self.pool.load_state_dict(own)
+            self.pool.load_state_dict(present)
 
     def end(self, result: JointCheckpoint, reason: Literal["completed", "dropped"]) -> LanesEnded:
         """Evaluates what the trial leaves: the state of an epoch, on all splits but train."""
@@ -292,9 +292,9 @@ class JointTraining:
             for name, split in self.inputs.splits.items():
                 if name == "train":
                     continue
-                known = self.examined.get(result.epoch) if name == "selection" else None
-                found = known or self._examine(name)
-                logits = found.logits[None]
+                kept = self.examined.get(result.epoch) if name == "selection" else None
+                examined = kept or self._examine(name)
+                logits = examined.logits[None]
                 routing.append(
                     Routing(
                         split=name,
@@ -303,9 +303,9 @@ class JointTraining:
                         logits=logits,
                     )
                 )
-                experts.append(self._outputs(name, found))
+                experts.append(self._outputs(name, examined))
                 if name != "selection":
-                    reports.append(self.report(name, found, result.epoch))
+                    reports.append(self.report(name, examined, result.epoch))
         return LanesEnded(
             epoch=self.epoch,
             lanes=np.zeros(1, np.int64),

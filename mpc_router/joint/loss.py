@@ -55,7 +55,7 @@ class Part:
             return [self]
         return [
             Part(
-                Batch(*(getattr(self.batch, each.name)[rows] for each in fields(Batch))),
+                Batch(*(getattr(self.batch, field.name)[rows] for field in fields(Batch))),
                 None if self.noise is None else self.noise[rows],
                 None if self.mask is None else self.mask[rows],
                 self.settle,
@@ -83,14 +83,14 @@ class JointLoss:
         slopes by the experts' importance are taken over all parts first, in a pass of stem and
         router without gradients.
         """
-        whole = sum(len(part.batch.labels) for part in parts)
+        examples = sum(len(part.batch.labels) for part in parts)
         slopes = torch.zeros_like(self.costs)
         if len(parts) > 1 and self.weights.alpha:
             slopes = self._slopes(self._importance(pool, parts))
         importance = torch.zeros_like(self.costs)
         terms = torch.zeros(len(TERMS), dtype=torch.float64)
         for part in parts:
-            share = len(part.batch.labels) / whole
+            share = len(part.batch.labels) / examples
             task, seen = self._forward(pool, part)
             cost = cost_loss(seen, self.costs)
             if len(parts) == 1:

@@ -48,14 +48,14 @@ def optimizer_of(pool: GatedBertPool, config: TrialConfig) -> torch.optim.AdamW:
     rates = {True: training.learning_rate, False: training.encoder_learning_rate}
     groups: list[dict[str, Any]] = []
     for of_router, rate in rates.items():
-        mine = [
+        parameters = [
             value
             for name, value in pool.named_parameters()
             if value.requires_grad and name.startswith("router.") == of_router
         ]
         for decay, chosen in (
-            (training.weight_decay, [value for value in mine if value.ndim > 1]),
-            (0.0, [value for value in mine if value.ndim <= 1]),
+            (training.weight_decay, [value for value in parameters if value.ndim > 1]),
+            (0.0, [value for value in parameters if value.ndim <= 1]),
         ):
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "lr": rate, "rate": rate})

@@ -98,12 +98,12 @@ def standardise(pool: GatedBertPool, tokens: Tokens, *, seed: int) -> None:
     """
     rows = np.sort(order(seed, epoch=0, rows=len(tokens))[:MOMENT_ROWS])
     device = pool.feature_mean.device
-    found = []
+    blocks = []
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             batch = gather(tokens, rows[start : start + BATCH]).to(device)
-            found.append(pool.stem(batch.input_ids, batch.attention_mask, batch.token_type_ids))
-    features = torch.cat(found).double().cpu()
+            blocks.append(pool.stem(batch.input_ids, batch.attention_mask, batch.token_type_ids))
+    features = torch.cat(blocks).double().cpu()
     mean, deviation = features.mean(0), features.std(0, correction=0)
     deviation[deviation < LEAST_DEVIATION] = 1.0
     pool.feature_mean.copy_(mean)
@@ -136,7 +136,7 @@ class Examined:
 def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
     """Ask router and all experts about every example, in evaluation mode and float32."""
     experts = len(pool.experts)
-    found = Examined(
+    examined = Examined(
         np.empty((len(tokens), experts), np.float32),
         np.empty((len(tokens), experts, outputs), np.float32),
     )
@@ -144,12 +144,14 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
     pool.eval()
     with torch.inference_mode():
         for batch in batches(tokens, BATCH, generator=None):
-            here, rows = batch.to(device), batch.rows.numpy()
-            view = pool.look(here.input_ids, here.attention_mask, here.token_type_ids)
-            found.logits[rows] = pool.router(view.features).float().cpu().numpy()
-            found.outputs[rows] = pool.ask(view).float().cpu().numpy()
+            device_batch, rows = batch.to(device), batch.rows.numpy()
+            view = pool.look(
+                device_batch.input_ids, device_batch.attention_mask, device_batch.token_type_ids
+            )
+            examined.logits[rows] = pool.router(view.features).float().cpu().numpy()
+            examined.outputs[rows] = pool.ask(view).float().cpu().numpy()
     pool.train(training)
-    return found
+    return examined
 
 
 def widest(pool: GatedBertPool) -> int:

@@ -69,11 +69,11 @@ def train(
         history.clear()
     beginning: Beginning | None = None
     if lane.config.training.router == "supervised" and going_on is None:
-        found = _supervised(lane, inputs, str(place), progress)
-        if isinstance(found, Failure):
-            yield from _dead(found, JointTraining(lane, inputs, place))
+        supervised = _supervised(lane, inputs, str(place), progress)
+        if isinstance(supervised, Failure):
+            yield from _dead(supervised, JointTraining(lane, inputs, place))
             return
-        beginning = found
+        beginning = supervised
     try:
         run = JointTraining(
             lane, inputs, place, beginning=beginning, going_on=going_on, pieces=pieces
@@ -112,8 +112,8 @@ def _epochs(
     try:
         drop: Collection[int] | None = None
         if going_on is not None:
-            for number, each in enumerate(going_on.history, 1):
-                run.reports.append(report_of(each))
+            for number, report in enumerate(going_on.history, 1):
+                run.reports.append(report_of(report))
                 drop = yield _result(run, number)
         while run.epoch < run.epochs and not _named(drop):
             failure = run.train_epoch(run.epoch + 1, progress) or run.close_epoch()
@@ -142,11 +142,11 @@ def _best(
     if history is None:
         assert best is not None
         return best
-    found = history.weights(epoch)
-    if found is None:
+    kept = history.weights(epoch)
+    if kept is None:
         log.warning("epoch %d was the best and is lost; the last, %d, stands in", epoch, run.epoch)
         return run.checkpoint(resumable=False)
-    return light(found)
+    return light(kept)
 
 
 def _ended(run: JointTraining, best: JointCheckpoint | None, *, keep_best: bool) -> LanesEnded:
@@ -202,9 +202,11 @@ def _supervised(
                 message=f"in the supervised router's own training: {result.failures[0].message}",
             )
         if isinstance(result, LanesEnded):
-            found = result.checkpoints[0]
-            assert isinstance(found, LaneCheckpoint)
-            return Beginning(found.weights, found.feature_mean, found.feature_deviation)
+            checkpoint = result.checkpoints[0]
+            assert isinstance(checkpoint, LaneCheckpoint)
+            return Beginning(
+                checkpoint.weights, checkpoint.feature_mean, checkpoint.feature_deviation
+            )
     raise AssertionError("a stack ends with LanesEnded")
 
 

@@ -76,7 +76,9 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
             stem = RouterStem(
                 _encoder(description["stem"]["encoder"]), pooling=description["stem"]["pooling"]
             )
-            experts = ExpertPool(_expert(each) for each in description["experts"])
+            experts = ExpertPool(
+                _expert(shape_of_expert) for shape_of_expert in description["experts"]
+            )
             shape = description["router"]
             router = build_router(
                 RouterShape(
@@ -128,17 +130,17 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
     """
     waiting: list[Any] = [description]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, list | tuple):
-            waiting += found
-        if not isinstance(found, Mapping):
+        value = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting += value
+        if not isinstance(value, Mapping):
             continue
-        waiting += found.values()
-        for name in _COUNTS & found.keys():
-            if isinstance(found[name], int | float) and found[name] > tensors:
+        waiting += value.values()
+        for name in _COUNTS & value.keys():
+            if isinstance(value[name], int | float) and value[name] > tensors:
                 raise CheckpointError(
                     f"the weights do not fit their description: they are {tensors} tensors, and "
-                    f"{name} is {quoted(found[name])}"
+                    f"{name} is {quoted(value[name])}"
                 )
 
 
@@ -162,19 +164,19 @@ def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
     """
-    said = read_trial(folder, (EXPORT_FORMAT,))
-    weights = read_tensors(folder / POOL_FILE, said["weights_sha256"])
-    if not isinstance(said.get("description"), dict):
+    trial = read_trial(folder, (EXPORT_FORMAT,))
+    weights = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
+    if not isinstance(trial.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")
-    pool = filled(said["description"], weights)
-    pool.pairs = _of_pairs(said)
-    return pool, said
+    pool = filled(trial["description"], weights)
+    pool.pairs = _of_pairs(trial)
+    return pool, trial
 
 
-def _of_pairs(said: Mapping[str, Any]) -> bool:
+def _of_pairs(trial: Mapping[str, Any]) -> bool:
     """Whether the configuration beside a pool, where there is one, is of a task of pairs."""
     try:
-        return len(TASKS[said["config"]["data"]["task"]].columns) > 1
+        return len(TASKS[trial["config"]["data"]["task"]].columns) > 1
     except (KeyError, TypeError):
         return False
 
@@ -230,13 +232,16 @@ def _described(expert: nn.Module) -> dict[str, Any]:
     }
 
 
-def _expert(said: Mapping[str, Any]) -> BertExpert:
+def _expert(description: Mapping[str, Any]) -> BertExpert:
     expert = BertExpert(
-        _encoder(said["encoder"]), said["outputs"], layers=said["layers"], pooling=said["pooling"]
+        _encoder(description["encoder"]),
+        description["outputs"],
+        layers=description["layers"],
+        pooling=description["pooling"],
     )
-    expert.name = said["name"]
+    expert.name = description["name"]
     if not expert.fine_tuned:
-        expert.dropout.p = said["dropout"]
-    if said["behind"] is not None:
-        behind_stem(expert, said["behind"])  # the configuration keeps the full depth
+        expert.dropout.p = description["dropout"]
+    if description["behind"] is not None:
+        behind_stem(expert, description["behind"])  # the configuration keeps the full depth
     return expert

@@ -134,15 +134,15 @@ def load_encoder(name: str, layers: int, models: Models, *, seed: int) -> nn.Mod
     return load_resolved(models.resolve(name), layers, seed=seed)
 
 
-def load_resolved(found: Resolved, layers: int, *, seed: int) -> nn.Module:
+def load_resolved(resolved: Resolved, layers: int, *, seed: int) -> nn.Module:
     """As `load_encoder`, of a model that `Models.resolve` found."""
-    if found.kind == "sample":
-        return _sample_encoder(found.name, layers, seed)
+    if resolved.kind == "sample":
+        return _sample_encoder(resolved.name, layers, seed)
     from transformers import AutoModel
 
-    config = load_config(found)
-    cut(config, layers, found.name)
-    encoder = _load(found, AutoModel.from_pretrained, config)
+    config = load_config(resolved)
+    cut(config, layers, resolved.name)
+    encoder = _load(resolved, AutoModel.from_pretrained, config)
     drop_pooler(encoder)
     return encoder
 
@@ -166,11 +166,11 @@ def has_pooler(encoder: nn.Module) -> bool:
     return not isinstance(getattr(encoder, "pooler", None), _NoPooler | None)
 
 
-def load_classifier(found: Resolved, config: Any) -> nn.Module:
+def load_classifier(resolved: Resolved, config: Any) -> nn.Module:
     """The checkpoint as transformers' classifier, its head included. In evaluation mode."""
     from transformers import AutoModelForSequenceClassification
 
-    return _load(found, AutoModelForSequenceClassification.from_pretrained, config)
+    return _load(resolved, AutoModelForSequenceClassification.from_pretrained, config)
 
 
 def depth_of(config: Any) -> int:
@@ -211,7 +211,7 @@ def cut(config: Any, layers: int, name: str) -> None:
 
 def _by_layer(setting: str, values: list[Any]) -> bool:
     """Whether a list as long as an encoder is deep says something of each layer."""
-    return setting.startswith("layer") or all(isinstance(each, int | float) for each in values)
+    return setting.startswith("layer") or all(isinstance(value, int | float) for value in values)
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -242,10 +242,10 @@ def _sample_encoder(name: str, layers: int, seed: int) -> nn.Module:
     return encoder
 
 
-def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
-    with reading(found), seeded(0):
+def _load(resolved: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
+    with reading(resolved), seeded(0):
         model, info = read(
-            found.path_or_name,
+            resolved.path_or_name,
             config=config,
             dtype=torch.float32,
             trust_remote_code=False,
@@ -253,20 +253,21 @@ def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    _check_shapes(found, info["mismatched_keys"])
+    _check_shapes(resolved, info["mismatched_keys"])
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
     if isinstance(model, nn.Module) and type(model).__name__.endswith(HEAD_SUFFIX):
         missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"the weights of {found.name} ({found.path_or_name}) lack {len(missing)} tensors, "
-            f"{missing[0]} among them; they belong to another architecture than its config.json"
+            f"the weights of {resolved.name} ({resolved.path_or_name}) lack {len(missing)} "
+            f"tensors, {missing[0]} among them; they belong to another architecture than its "
+            "config.json"
         )
     loaded: nn.Module = model.eval()
     return loaded
 
 
-def _check_shapes(found: Resolved, unlike: Iterable[Any]) -> None:
+def _check_shapes(resolved: Resolved, unlike: Iterable[Any]) -> None:
     """Raise a ModelError if tensors have other shapes than the configuration gives them.
 
     Each is its name, the shape that it has and the one that it should have.
@@ -275,7 +276,7 @@ def _check_shapes(found: Resolved, unlike: Iterable[Any]) -> None:
     if tensors:
         name, has, should = tensors[0]
         raise ModelError(
-            f"{len(tensors)} tensors of {found.name} ({found.path_or_name}) have other shapes than "
-            f"its config.json says: {name} has {has} instead of {should}; copy or download both "
-            "again"
+            f"{len(tensors)} tensors of {resolved.name} ({resolved.path_or_name}) have other "
+            f"shapes than its config.json says: {name} has {has} instead of {should}; copy or "
+            "download both again"
         )

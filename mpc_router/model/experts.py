@@ -86,9 +86,9 @@ class BertExpert(nn.Module):
         self.num_labels = num_labels
         if isinstance(model_name_or_encoder, str):
             self.name = model_name_or_encoder
-            found = (models or Models()).resolve(self.name)
-            self.stand_in = found.stand_in
-            loaded = _load(found, layers, seed=seed, keep_head=keep_head)
+            resolved = (models or Models()).resolve(self.name)
+            self.stand_in = resolved.stand_in
+            loaded = _load(resolved, layers, seed=seed, keep_head=keep_head)
         else:
             self.name = type(model_name_or_encoder).__name__
             loaded = model_name_or_encoder
@@ -127,10 +127,12 @@ class BertExpert(nn.Module):
         if not self.fine_tuned:
             features = self.body(input_ids, attention_mask, token_type_ids)
             return self.head(self.dropout(features)), features
-        found = self._classify(input_ids, attention_mask, token_type_ids, output_hidden_states=True)
+        classified = self._classify(
+            input_ids, attention_mask, token_type_ids, output_hidden_states=True
+        )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        features = summarise(found.hidden_states[-1], mask, self.pooling)
-        return found.logits[:, self.label_order], features
+        features = summarise(classified.hidden_states[-1], mask, self.pooling)
+        return classified.logits[:, self.label_order], features
 
     def _classify(
         self,
@@ -189,8 +191,8 @@ class ExpertPool(nn.Module):
         for number, expert in enumerate(self.experts):
             rows = (routes == number).nonzero().squeeze(-1)
             if rows.numel():
-                given = (input_ids, attention_mask, token_type_ids)
-                outputs.append(expert(*(x if x is None else x[rows] for x in given)))
+                inputs = (input_ids, attention_mask, token_type_ids)
+                outputs.append(expert(*(x if x is None else x[rows] for x in inputs)))
                 groups.append(rows)
         if not groups:
             raise ValueError("there is no example to route; give a batch of at least one")
@@ -227,7 +229,7 @@ def comes_with_head(config: Any, layers: int) -> bool:
     """Whether a checkpoint's configuration states a head that is of use at this depth (0: all)."""
     architectures = config.architectures or ()
     return layers in (0, depth_of(config)) and any(
-        each.endswith(HEAD_SUFFIX) for each in architectures
+        architecture.endswith(HEAD_SUFFIX) for architecture in architectures
     )
 
 
@@ -252,13 +254,13 @@ def head_order(name: str, config: Any, num_labels: int, label_names: Sequence[st
     return order
 
 
-def _load(found: Resolved, layers: int, *, seed: int, keep_head: bool) -> nn.Module:
-    if keep_head and found.kind != "sample":
-        config = load_config(found)
+def _load(resolved: Resolved, layers: int, *, seed: int, keep_head: bool) -> nn.Module:
+    if keep_head and resolved.kind != "sample":
+        config = load_config(resolved)
         if comes_with_head(config, layers):
-            cut(config, layers, found.name)
-            return load_classifier(found, config)
-    return load_resolved(found, layers, seed=seed)
+            cut(config, layers, resolved.name)
+            return load_classifier(resolved, config)
+    return load_resolved(resolved, layers, seed=seed)
 
 
 def _head_dropout(config: Any) -> float:

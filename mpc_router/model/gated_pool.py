@@ -297,5 +297,5 @@ class GatedBertPool(nn.Module):
         """
         seen = self.look(input_ids, attention_mask, token_type_ids)
         chosen = self.router(seen.features).argmax(-1)
-        given = (seen.states, seen.attention_mask, seen.token_type_ids)
-        return self.experts.route(chosen, *given), chosen
+        inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
+        return self.experts.route(chosen, *inputs), chosen

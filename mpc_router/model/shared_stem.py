@@ -32,9 +32,9 @@ class StemStates(nn.Module):
         self, input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None, **_: object
     ) -> Tensor:
         """The states, whichever way they come."""
-        given = inputs_embeds if input_ids is None else input_ids
-        assert given is not None
-        return given
+        states = inputs_embeds if input_ids is None else input_ids
+        assert states is not None
+        return states
 
 
 def base_of(expert: BertExpert) -> Any:
@@ -88,9 +88,9 @@ def check_layers(name: str, models: Models) -> None:
     Raises:
         ModelError: it is not.
     """
-    found = models.resolve(name)
-    with reading(found):
-        layers_of(blank_encoder(load_config(found)), name)
+    resolved = models.resolve(name)
+    with reading(resolved):
+        layers_of(blank_encoder(load_config(resolved)), name)
 
 
 def check_shared_stem(config: TrialConfig, models: Models, *, fine_tuned: bool) -> None:

@@ -77,10 +77,10 @@ class Models:
             ModelError: it is not.
         """
         try:
-            there = self.folder is None or self.folder.is_dir()
+            is_folder = self.folder is None or self.folder.is_dir()
         except (OSError, ValueError):  # a name that no file can have
-            there = False
-        if not there:
+            is_folder = False
+        if not is_folder:
             raise ModelError(
                 f"--models {shortened(printable(str(self.folder)), LONGEST_VALUE)} is not a "
                 "folder; give one that holds models as org/name or name"
@@ -112,14 +112,14 @@ class Models:
             ModelError: the sample has no such model, the folder lacks files, or the hub cannot be
                 reached or has no such model.
         """
-        found = self.resolve(name)
-        if found.kind == "sample":
+        resolved = self.resolve(name)
+        if resolved.kind == "sample":
             _check_sample(name)
-        elif found.kind == "hub":
+        elif resolved.kind == "hub":
             check_hub(name)
         else:
-            check_folder(Path(found.path_or_name))
-        return found
+            check_folder(Path(resolved.path_or_name))
+        return resolved
 
     def check_all(self, names: Sequence[str]) -> None:
         """As `check` of each of these models; all that are wrong are named at once.
@@ -149,9 +149,9 @@ class Models:
     def _in_folder(self, name: str) -> Resolved | None:
         if self.folder is None or Path(name).is_absolute() or ".." in Path(name).parts:
             return None
-        whole = self.folder / name
-        if whole.is_dir():
-            return Resolved(name=name, path_or_name=str(whole), kind="folder")
+        full = self.folder / name
+        if full.is_dir():
+            return Resolved(name=name, path_or_name=str(full), kind="folder")
         short = self.folder / Path(name).name
         if not short.is_dir():
             return None
@@ -266,7 +266,9 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
     try:
         if cached(CONFIG_FILE) and any(map(cached, wanted)):
             return
-        files = {each.rfilename for each in HfApi().model_info(name, timeout=10).siblings or ()}
+        files = {
+            sibling.rfilename for sibling in HfApi().model_info(name, timeout=10).siblings or ()
+        }
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise unreachable(name, error) from error
     except Exception as error:

@@ -151,7 +151,7 @@ def _write_lane(checkpoint: LaneCheckpoint, folder: Path) -> dict[str, Any]:
 
 
 def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format": JOINT_FORMAT,
         "weights_sha256": write_tensors(folder / POOL_FILE, checkpoint.weights, form=JOINT_FORMAT),
         "score": checkpoint.score,
@@ -161,10 +161,10 @@ def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
         "history": list(checkpoint.history),
     }
     if checkpoint.optimizer is not None:
-        found["optimizer_sha256"] = write_tensors(
+        content["optimizer_sha256"] = write_tensors(
             folder / OPTIMIZER_FILE, checkpoint.optimizer, form=JOINT_FORMAT
         )
-    return found
+    return content
 
 
 def without_optimizer(folder: Path) -> None:

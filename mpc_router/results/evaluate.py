@@ -45,8 +45,8 @@ def routed_predictions(
     routes: NDArray[np.uint8], outputs: NDArray[np.float32], *, regression: bool
 ) -> Values:
     """Predictions (L, N) of routes (L, N) over outputs (N, K, C): a class, or a value."""
-    said = outputs[..., 0] if regression else outputs.argmax(-1)
-    return said[np.arange(len(said)), routes].astype(np.float64)
+    answers = outputs[..., 0] if regression else outputs.argmax(-1)
+    return answers[np.arange(len(answers)), routes].astype(np.float64)
 
 
 def split_report(
@@ -141,7 +141,11 @@ def _costs(
     names = list(of_lanes[0]) if of_lanes else []
     return {
         name: np.array(
-            [float(of[name].mean(row)) for of, row in zip(of_lanes, share, strict=True)], np.float64
+            [
+                float(vectors_of_lane[name].mean(row))
+                for vectors_of_lane, row in zip(of_lanes, share, strict=True)
+            ],
+            np.float64,
         )
         for name in names
     }
@@ -190,12 +194,15 @@ class _Soft:
             loss += task_loss(mixed, labels, regression=task.regression) * len(labels)
         clean = config.loss_weights.auxiliary_gates == "clean"
         seen = _mean_gate(logits) if clean else gate / rows
-        costs = torch.tensor([each.model.expert_costs for each in configs], dtype=torch.float64)
+        costs = torch.tensor([config.model.expert_costs for config in configs], dtype=torch.float64)
         # importance is the mean gate times N, and the loss does not change with its scale
         balance = balance_of_lanes(seen.unsqueeze(1), config.loss_weights.balance_variance)
         cost = cost_loss(seen.unsqueeze(1), costs)
         return cls(
-            *(each.numpy() for each in (gate / rows, entropy / rows, loss / rows, balance, cost))
+            *(
+                values.numpy()
+                for values in (gate / rows, entropy / rows, loss / rows, balance, cost)
+            )
         )
 
 

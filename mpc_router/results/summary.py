@@ -74,7 +74,7 @@ def summary(
         "epoch": epoch,
         "epochs": config.training.epochs,
         "seed": seed,
-        "splits": {name: dict(each) for name, each in splits.items()},
+        "splits": {name: dict(content) for name, content in splits.items()},
         "cost_vectors": to_json(dict(vectors)),
         **more,
         "versions": versions(),
@@ -96,25 +96,25 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / SUMMARY_FILE
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); delete it or train again") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no summary of ours ({FORMAT!r}); take it away")
-    return found
+    return content
 
 
 def versions() -> dict[str, str]:
     """Installed versions of what the numbers depend on."""
-    found = {}
+    installed = {}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def of_run(folder: Path) -> dict[str, Any] | None:
@@ -134,30 +134,31 @@ def of_run(folder: Path) -> dict[str, Any] | None:
         facts = json.loads(origin.read_text(encoding="utf-8"))
         trials, reports = (pq.read_table(path) for path in paths.values())
         (trial,) = trials.filter(pc.equal(trials["key"], key)).to_pylist()
-        mine = reports.filter(pc.equal(reports["key"], key)).to_pylist()
-        own = next(
-            (each for each in facts.get("sets") or () if trial["point"] in each["points"]), facts
+        reports_of_trial = reports.filter(pc.equal(reports["key"], key)).to_pylist()
+        prepared_set = next(
+            (one for one in facts.get("sets") or () if trial["point"] in one["points"]), facts
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{run}: its tables cannot be read ({error}); python -m sweeps.run --resume {run} "
             "writes them anew"
         ) from error
-    vectors = list(own["cost_vectors"])
-    last = {each["split"]: each for each in sorted(mine, key=lambda each: each["epoch"])}
+    vectors = list(prepared_set["cost_vectors"])
+    by_epoch = sorted(reports_of_trial, key=lambda report: report["epoch"])
+    last = {report["split"]: report for report in by_epoch}
     splits = {
         split: {
-            "score": each["score"],
+            "score": report["score"],
             "cost": {name: trial[f"{split}_cost_{name}"] for name in vectors},
-            "share": each["share"],
+            "share": report["share"],
         }
-        for split, each in last.items()
+        for split, report in last.items()
     }
     return {
         "format": FORMAT,
         "task": facts["task"],
         "splits": splits,
-        "cost_vectors": own["cost_vectors"],
+        "cost_vectors": prepared_set["cost_vectors"],
         **{name: facts[name] for name in ("notes", "synthetic", "versions") if name in facts},
-        "fingerprints": own.get("fingerprints", {}),
+        "fingerprints": prepared_set.get("fingerprints", {}),
     }

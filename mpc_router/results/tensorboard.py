@@ -60,7 +60,10 @@ class TensorBoard:
 
     def _report(self, report: SplitReport, epoch: int) -> None:
         split = report.split
-        scalars = {**report.metrics, **{f"cost_{name}": each for name, each in report.cost.items()}}
+        scalars = {
+            **report.metrics,
+            **{f"cost_{name}": values for name, values in report.cost.items()},
+        }
         scalars["gate_entropy"] = report.gate_entropy
         scalars |= {name: getattr(report, name) for name in ("loss", *LOSSES)}
         for name, values in scalars.items():
