@@ -38,7 +38,7 @@ LANE_SETTINGS: Final = (
 
 
 def stack_key(config: TrialConfig) -> str:
-    """What lanes of one stack have in common: lanes with equal keys may share a stack."""
+    """Gives the key of a trial's stack: lanes with equal keys may share one."""
     return canonical(_common(config))
 
 
@@ -92,7 +92,7 @@ def train(
 
 
 def _named(answer: Collection[int] | None, lanes: int) -> set[int]:
-    """The lanes that an answer names."""
+    """Gives the lanes that an answer names."""
     drop = {int(lane) for lane in answer} if answer is not None else set()
     unknown = sorted(lane for lane in drop if not 0 <= lane < lanes)
     if unknown:

@@ -46,33 +46,33 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """The folder of a trial's epochs."""
+    """Keeps a trial's epochs in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def place(self, epoch: int) -> Path:
-        """Where an epoch is kept."""
+        """Gives the folder of an epoch."""
         return self.folder / f"{PREFIX}{epoch:04d}"
 
     def epochs(self) -> list[int]:
-        """The epochs that lie there, newest first."""
+        """Lists the epochs in the folder, newest first."""
         names = [path.name.removeprefix(PREFIX) for path in self.folder.glob(f"{PREFIX}*")]
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def clear(self) -> None:
-        """Remove every epoch, and what a crash left."""
+        """Removes every epoch, and what a crash left."""
         self.tidy()
         for epoch in self.epochs():
             shutil.rmtree(self.place(epoch), ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what a crash left half written."""
+        """Removes what a crash left half written."""
         for path in self.folder.glob(f".{PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, checkpoint: JointCheckpoint, scores: Sequence[float]) -> None:
-        """Add an epoch, durable on return, and remove those that are no longer wanted.
+        """Adds an epoch, durable on return, and removes those that are no longer wanted.
 
         `scores` are those of all epochs up to it. The folder that `folder` lies in is never made: a
         run that was renamed or removed meanwhile does not come back.
@@ -103,7 +103,7 @@ class History:
                     shutil.rmtree(self.place(epoch), ignore_errors=True)
 
     def weights(self, epoch: int) -> JointCheckpoint | None:
-        """A kept epoch; None, and a line in the log, where it is not whole."""
+        """Loads a kept epoch; gives None, and a line in the log, where it is damaged."""
         try:
             checkpoint = load(self.place(epoch))
         except CheckpointError as error:
@@ -114,7 +114,7 @@ class History:
     def newest(
         self, config: TrialConfig, seed: int, *, data: str, models: str
     ) -> JointCheckpoint | None:
-        """The newest epoch of this trial that is whole and can be gone on from; None without one.
+        """Loads the newest complete epoch of this trial to resume from; None without one.
 
         Where the best epoch is what a trial leaves, the best one so far has to be whole as well.
 
@@ -135,7 +135,7 @@ class History:
         return None
 
     def _reported(self, checkpoint: JointCheckpoint) -> bool:
-        """Whether its reports are ones; a line in the log where they are not."""
+        """Tells whether a checkpoint's reports can be read; logs a line where they cannot."""
         try:
             scores = [report_of(report).metrics["score"][0] for report in checkpoint.history]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -165,12 +165,12 @@ class History:
 
 
 def best_epoch(scores: Sequence[float]) -> int:
-    """The first epoch, from 1, with the highest score."""
+    """Gives the first epoch, from 1, with the highest score."""
     return int(np.argmax(scores)) + 1
 
 
 def report_json(report: SplitReport) -> dict[str, Any]:
-    """A report as JSON that `report_of` reads back to the last bit."""
+    """Gives a report as JSON that `report_of` reads back to the last bit."""
     return {
         "split": report.split,
         "lanes": report.lanes.tolist(),
@@ -181,7 +181,7 @@ def report_json(report: SplitReport) -> dict[str, Any]:
 
 
 def report_of(report: Mapping[str, Any]) -> SplitReport:
-    """The report that `report_json` wrote."""
+    """Reads the report that `report_json` wrote."""
 
     def values(numbers: object) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.asarray(numbers, np.float64)
@@ -196,5 +196,5 @@ def report_of(report: Mapping[str, Any]) -> SplitReport:
 
 
 def light(checkpoint: JointCheckpoint) -> JointCheckpoint:
-    """The same checkpoint without what only going on needs."""
+    """Gives the same checkpoint without the state that only a resume needs."""
     return dataclasses.replace(checkpoint, optimizer=None)

@@ -31,7 +31,7 @@ TERMS: Final = ("task", "balance", "cost", "total")
 
 @dataclass(frozen=True)
 class Part:
-    """A batch with what is random about it."""
+    """Holds a batch and its random draws."""
 
     batch: Batch
     noise: Tensor | None
@@ -44,8 +44,9 @@ class Part:
     """Places the global generator, from which the encoders' dropout draws, at this batch."""
 
     def cut(self, count: int) -> list[Part]:
-        """So many parts of it, or one an example where it has fewer; their losses are backed
-        through one after the other, and only one of them is in memory.
+        """Cuts the batch into this many parts, or into single examples where it has fewer.
+
+        The backward pass takes them one after the other, so only one is in memory.
 
         Noise and mask go with their examples, so together the pieces have this part's gradient
         (`JointLoss.backward`) but for rounding and, where the encoders have dropout, its draws.
@@ -66,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class JointLoss:
-    """L = task + alpha * balance + beta * cost of a pool, and its gradient."""
+    """Computes L = task + alpha * balance + beta * cost of a pool, and its gradient."""
 
     weights: LossWeights
     costs: Tensor
@@ -76,7 +77,7 @@ class JointLoss:
     """A fresh context in which stem and experts run."""
 
     def backward(self, pool: GatedBertPool, parts: Sequence[Part]) -> Tensor:
-        """Adds the gradient of the loss over the N examples of all parts; its terms, (4,).
+        """Adds the gradient of the loss over the N examples of all parts; returns its terms, (4,).
 
         Several parts have the gradient of one batch of all their examples: means are weighted by
         examples, and the balance, which is no mean, is linear in the gates for small changes: its
@@ -106,12 +107,12 @@ class JointLoss:
         return terms
 
     def _total(self, task: Tensor, balance: Tensor, cost: Tensor) -> Tensor:
-        """The loss of these terms, under the trial's weights."""
+        """Gives the loss of these terms under the trial's weights."""
         weights = self.weights
         return total_loss(task, balance, cost, alpha=weights.alpha, beta=weights.beta)
 
     def _forward(self, pool: GatedBertPool, part: Part) -> tuple[Tensor, Tensor]:
-        """The task loss, and the gates (B, K) that the auxiliary losses see."""
+        """Gives the task loss, and the gates (B, K) that the auxiliary losses see."""
         batch = part.batch
         part.settle()
         with self.autocast():
@@ -133,7 +134,7 @@ class JointLoss:
 
     @torch.no_grad()
     def _importance(self, pool: GatedBertPool, parts: Sequence[Part]) -> Tensor:
-        """(K,) sums of the auxiliary gates over all parts."""
+        """Sums the auxiliary gates over all parts, (K,)."""
         total = torch.zeros_like(self.costs)
         for part in parts:
             batch = part.batch
@@ -150,7 +151,7 @@ class JointLoss:
         return balance_loss(importance.unsqueeze(0), self.weights.balance_variance)
 
     def _slopes(self, importance: Tensor) -> Tensor:
-        """(K,) by how much the balance changes with each expert's importance."""
+        """Gives the balance's slope by each expert's importance, (K,)."""
         leaf = importance.detach().requires_grad_()
         with torch.enable_grad():
             (slopes,) = torch.autograd.grad(self._balance(leaf), leaf)

@@ -35,7 +35,7 @@ MOMENT_ROWS: Final = 4096
 
 @dataclass(frozen=True)
 class Beginning:
-    """A router that was trained before: where joint training begins instead of a drawn one."""
+    """Holds a router that was trained before, from which joint training begins."""
 
     weights: dict[str, Tensor]
     feature_mean: Tensor
@@ -43,7 +43,7 @@ class Beginning:
 
 
 def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBertPool:
-    """Stem, router and experts as joint training begins, features not yet standardised.
+    """Builds stem, router and experts as joint training begins, features not standardised.
 
     What a checkpoint lacks (a head, the router) is drawn from `seed`. In evaluation mode.
     """
@@ -91,7 +91,7 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
 
 
 def standardise(pool: GatedBertPool, tokens: Tokens, *, seed: int) -> None:
-    """Set the pool's feature moments to those of its stem as it is now, over rows of train.
+    """Sets the pool's feature moments to those of its stem as it is now, over rows of train.
 
     They stay as they are while the stem trains: what matters is that the router begins with inputs
     of unit size, as a frozen one does.
@@ -111,7 +111,7 @@ def standardise(pool: GatedBertPool, tokens: Tokens, *, seed: int) -> None:
 
 
 def begin_with(pool: GatedBertPool, beginning: Beginning) -> None:
-    """Take over a router and the moments of the features that it knows."""
+    """Gives a pool a trained router and the moments of the features that it learned on."""
     pool.router.load_state_dict(beginning.weights)
     pool.feature_mean.copy_(beginning.feature_mean)
     pool.feature_deviation.copy_(beginning.feature_deviation)
@@ -119,7 +119,7 @@ def begin_with(pool: GatedBertPool, beginning: Beginning) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """What a pool says of a split, in the split's order."""
+    """Holds a pool's logits and outputs on a split, in the split's order."""
 
     logits: NDArray[np.float32]
     """(N, K) of the router, before noise and temperature."""
@@ -129,12 +129,12 @@ class Examined:
 
     @property
     def finite(self) -> bool:
-        """Whether all of it is."""
+        """Tells whether all logits and outputs are finite."""
         return bool(np.isfinite(self.logits).all() and np.isfinite(self.outputs).all())
 
 
 def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
-    """Ask router and all experts about every example, in evaluation mode and float32."""
+    """Runs router and all experts on every example, in evaluation mode and float32."""
     experts = len(pool.experts)
     examined = Examined(
         np.empty((len(tokens), experts), np.float32),
@@ -155,6 +155,6 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
 
 
 def widest(pool: GatedBertPool) -> int:
-    """Features of the widest encoder."""
+    """Gives the number of features of the widest encoder."""
     widths = [expert.width for expert in pool.experts.experts if isinstance(expert, BertExpert)]
     return max(int(getattr(pool.stem, "width", 1)), *widths)

@@ -135,7 +135,7 @@ def _epochs(
 def _best(
     run: JointTraining, history: History | None, best: JointCheckpoint | None
 ) -> JointCheckpoint:
-    """The trial after its best epoch on selection."""
+    """Gives the trial after its best epoch on selection."""
     epoch = best_epoch(run.scores)
     if epoch == run.epoch:
         return run.checkpoint(resumable=False)
@@ -169,7 +169,7 @@ def _result(run: JointTraining, epoch: int) -> EpochResult:
 
 
 def _dead(failure: Failure, run: JointTraining) -> Results:
-    """What is to say of a trial that failed."""
+    """Yields the last epoch and the ending of a trial that failed."""
     yield EpochResult(epoch=failure.epoch, report=run.no_report(), failures=(failure,))
     yield LanesEnded(
         epoch=failure.epoch,
@@ -184,7 +184,7 @@ def _dead(failure: Failure, run: JointTraining) -> Results:
 def _supervised(
     lane: Lane, inputs: JointInputs, device: str, progress: Progress | None
 ) -> Beginning | Failure:
-    """The router that training begins with: trained on labels made of frozen experts' outputs."""
+    """Trains the router that training begins with, on labels of frozen experts' outputs."""
     assert inputs.frozen is not None
     training = dataclasses.replace(
         lane.config.training,
@@ -211,7 +211,7 @@ def _supervised(
 
 
 def _named(answer: Collection[int] | None) -> bool:
-    """Whether an answer drops the lane."""
+    """Tells whether an answer drops the lane."""
     unknown = sorted(set(map(int, answer or ())) - {0})
     if unknown:
         raise ValueError(f"no lane {unknown} to drop; a joint trial is lane 0 alone")

@@ -42,7 +42,7 @@ _COUNTS: Final = frozenset({"layers", "num_hidden_layers", "n_layers", "num_hidd
 
 
 def describe(pool: GatedBertPool) -> dict[str, Any]:
-    """The shape of a pool as plain JSON: everything that its state dict does not say.
+    """Describes the shape of a pool as plain JSON: everything that its state dict does not say.
 
     Raises:
         TypeError: a part of it is a module of another kind than this package makes.
@@ -66,7 +66,7 @@ def describe(pool: GatedBertPool) -> dict[str, Any]:
 
 
 def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
-    """A pool of this shape, its weights arbitrary; in evaluation mode. No model file is needed.
+    """Builds a pool of this shape with arbitrary weights, in evaluation mode, without model files.
 
     Raises:
         CheckpointError: the description is not one that `describe` gave.
@@ -107,7 +107,7 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
 
 
 def filled(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> GatedBertPool:
-    """The pool of this shape with these weights, in evaluation mode.
+    """Builds the pool of this shape with these weights, in evaluation mode.
 
     Raises:
         CheckpointError: the weights are not those of this shape.
@@ -145,7 +145,7 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
 
 
 def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> None:
-    """Write a pool into a folder that exists, with what else is to be said of it (plain JSON)."""
+    """Writes a pool into a folder that exists, and `more` (plain JSON) beside it."""
     sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=EXPORT_FORMAT)
     write_trial(
         folder,
@@ -159,7 +159,7 @@ def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> No
 
 
 def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
-    """The pool that `write_pool` left in a folder, and everything that is said of it.
+    """Reads the pool that `write_pool` left in a folder, and the JSON beside it.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
@@ -174,7 +174,7 @@ def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
 
 
 def _of_pairs(trial: Mapping[str, Any]) -> bool:
-    """Whether the configuration beside a pool, where there is one, is of a task of pairs."""
+    """Tells whether the configuration beside a pool, if there is one, has a task of pairs."""
     try:
         return len(TASKS[trial["config"]["data"]["task"]].columns) > 1
     except (KeyError, TypeError):
@@ -182,12 +182,12 @@ def _of_pairs(trial: Mapping[str, Any]) -> bool:
 
 
 def load_pool(folder: Path) -> GatedBertPool:
-    """The model in an exported folder: what `GatedBertPool.from_pretrained` gives."""
+    """Loads the model of an exported folder, for `GatedBertPool.from_pretrained`."""
     return read_pool(folder)[0]
 
 
 def _shape(encoder: nn.Module) -> dict[str, Any]:
-    """An encoder of transformers: its class and its configuration, no names of this machine."""
+    """Describes an encoder of transformers by class and configuration, without paths."""
     config: Any = encoder.config
     plain = {
         name: value
@@ -202,7 +202,7 @@ def _shape(encoder: nn.Module) -> dict[str, Any]:
 
 
 def _encoder(shape: Mapping[str, Any]) -> nn.Module:
-    """An encoder of that shape."""
+    """Builds an encoder of this shape."""
     import transformers
 
     plain = copy.deepcopy(dict(shape["config"]))

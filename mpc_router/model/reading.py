@@ -29,7 +29,7 @@ from mpc_router.model.sources import (
 
 
 def load_config(resolved: Resolved) -> Any:
-    """The configuration of a model that `Models.resolve` found, the sample's included."""
+    """Loads the configuration of a model that `Models.resolve` gave, the sample's included."""
     if resolved.kind == "sample":
         return sample_config(resolved.name)
     from transformers import AutoConfig
@@ -45,7 +45,7 @@ def load_config(resolved: Resolved) -> Any:
 
 
 def _check_config(config: Any) -> None:
-    """Raise a ValueError unless what is read of a configuration can be read."""
+    """Raises a ValueError unless architectures and labels have the types that are read later."""
     names = config.architectures
     if names is not None and not all(isinstance(entry, str) for entry in names):
         raise ValueError(f"architectures is {quoted(names)}, but must be a list of names")
@@ -55,7 +55,7 @@ def _check_config(config: Any) -> None:
 
 
 def load_tokenizer(name: str, models: Models) -> Any:
-    """The tokenizer called `name`: one of transformers' fast tokenizers.
+    """Loads the tokenizer called `name`, one of transformers' fast tokenizers.
 
     Raises:
         ModelError: not found, or the folder holds no tokenizer.
@@ -87,7 +87,7 @@ def load_tokenizer(name: str, models: Models) -> Any:
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Make sure that a folder holds a tokenizer, and that it can be read here.
+    """Makes sure that a folder holds a tokenizer, and that it can be read here.
 
     Raises:
         ModelError: it holds none, or SentencePiece's alone and that package is not installed.
@@ -108,7 +108,7 @@ def check_tokenizer_files(folder: Path) -> None:
 
 @contextlib.contextmanager
 def reading(resolved: Resolved, part: str = "") -> Iterator[None]:
-    """Quiet loading: whatever is raised becomes a ModelError that names the model."""
+    """Loads quietly inside: any exception becomes a ModelError that names the model."""
 
     def refusal(reason: str) -> ModelError:
         if resolved.kind == "hub" and not _cached(resolved.name):
@@ -123,7 +123,7 @@ def reading(resolved: Resolved, part: str = "") -> Iterator[None]:
 
 
 def _cached(name: str) -> bool:
-    """Whether the hub's cache holds a model's configuration."""
+    """Tells whether the hub's cache holds a model's configuration."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
@@ -134,7 +134,7 @@ def _cached(name: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Transformers' loading bars and reports off inside, as they were afterwards."""
+    """Turns transformers' loading bars and reports off inside, and restores them afterwards."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -149,7 +149,7 @@ def _quiet() -> Iterator[None]:
 
 
 def sample_config(name: str) -> Any:
-    """The configuration of one of the sample's encoders.
+    """Gives the configuration of one of the sample's encoders.
 
     Raises:
         ModelError: the sample has no such model.

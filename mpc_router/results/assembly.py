@@ -50,7 +50,7 @@ FROZEN: Final = "frozen"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Assembled:
-    """A trained router with everything it routes to."""
+    """Holds a trained router with everything it routes to."""
 
     model: GatedBertPool
     """In evaluation mode, on the CPU."""
@@ -76,13 +76,15 @@ class Assembled:
 
     @property
     def task(self) -> Task:
-        """What it was trained for."""
+        """Gives the task that it was trained for."""
         return TASKS[self.config.data.task]
 
     @property
     def limit(self) -> int:
-        """Tokens that it takes of an example: no more than was trained on, and all encoders have
-        places for."""
+        """Gives the tokens that it takes of an example.
+
+        They are no more than was trained on, and than all encoders have positions for.
+        """
         wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
         modules = [self.model.stem, *self.model.experts.experts]
         places = [places_of(module) for part in modules for module in part.modules()]
@@ -90,7 +92,7 @@ class Assembled:
 
 
 def assemble(path: Path, places: Places) -> Assembled:
-    """The model of a checkpoint: a run's `checkpoints/KEY`, a training's, or an exported folder.
+    """Loads the model of a checkpoint: a run's `checkpoints/KEY`, a training's, or an export.
 
     Raises:
         CheckpointError: there is no checkpoint, it is damaged, or its experts are not to be had.
@@ -113,7 +115,7 @@ def assemble(path: Path, places: Places) -> Assembled:
 
 
 def _refuse_misfit(assembled: Assembled) -> None:
-    """Refuses what says one thing here and another thing there.
+    """Refuses a model whose parts state different numbers of experts or outputs.
 
     Raises:
         ValueError: it does.
@@ -188,7 +190,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 
 
 def _lane(checkpoint: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
-    """A lane's router before the experts that it was trained with."""
+    """Puts a lane's router before the experts that it was trained with."""
     config = checkpoint.config
     if not all(is_plain(encoder.get("hash")) for encoder in (checkpoint.stem, *checkpoint.experts)):
         raise CheckpointError(
@@ -233,7 +235,7 @@ def _lane(checkpoint: LaneCheckpoint, places: Places, folder: Path) -> GatedBert
 
 
 def _recipes(checkpoint: LaneCheckpoint, places: Places) -> Recipes:
-    """The recipes of a lane's encoders.
+    """Gives the recipes of a lane's encoders.
 
     Of an expert that is trained the key is another, for the rows are not known here. One that comes
     with a head without label names is judged on train, whose rows are then in its key: only for
@@ -255,7 +257,7 @@ def _recipes(checkpoint: LaneCheckpoint, places: Places) -> Recipes:
 def _expert(
     recipe: Recipe, named: dict[str, Any], config: TrialConfig, places: Places, folder: Path
 ) -> BertExpert:
-    """An expert with the weights of its hash."""
+    """Loads an expert with the weights of its hash."""
     task = TASKS[config.data.task]
     weights = places.cache / "experts" / str(named["hash"]) / WEIGHTS_FILE
     kept = recipe.keep_head and not recipe.epochs
@@ -296,7 +298,7 @@ def _stem(
     places: Places,
     folder: Path,
 ) -> RouterStem:
-    """The encoder that the router looks through, its weights those of its hash."""
+    """Loads the stem of the router with the weights of its hash."""
     model = checkpoint.config.model
     if encoder_recipes.stem_is_expert:
         return RouterStem(base_of(experts[0]), pooling=model.expert_pooling)

@@ -37,14 +37,14 @@ _ROWS: Final = 1024
 
 
 def routes_of(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Hard routes (L, N) of logits (L, N, K)."""
+    """Gives the hard routes (L, N) of logits (L, N, K)."""
     return np.asarray(logits.argmax(-1), np.uint8)
 
 
 def routed_predictions(
     routes: NDArray[np.uint8], outputs: NDArray[np.float32], *, regression: bool
 ) -> Values:
-    """Predictions (L, N) of routes (L, N) over outputs (N, K, C): a class, or a value."""
+    """Gives predictions (L, N) of routes (L, N) over outputs (N, K, C): a class, or a value."""
     answers = outputs[..., 0] if regression else outputs.argmax(-1)
     return answers[np.arange(len(answers)), routes].astype(np.float64)
 
@@ -59,7 +59,7 @@ def split_report(
     temperature: Sequence[float],
     vectors: Mapping[str, CostVector] | None = None,
 ) -> SplitReport:
-    """The report of lanes with these finite logits (L, N, K) and present temperatures (L,).
+    """Reports on lanes with these finite logits (L, N, K) and present temperatures (L,).
 
     `vectors` are those of what was prepared; a lane's own constants win over theirs.
     """
@@ -109,7 +109,7 @@ def _report_block(
     temperature: Sequence[float],
     vectors: Mapping[str, CostVector],
 ) -> SplitReport:
-    """A report of few lanes."""
+    """Reports on a few lanes."""
     routes = routes_of(logits)
     experts = logits.shape[-1]
     counts = np.stack([(routes == expert).sum(-1) for expert in range(experts)], -1)
@@ -136,7 +136,7 @@ def _report_block(
 def _costs(
     configs: Sequence[TrialConfig], share: Values, vectors: Mapping[str, CostVector]
 ) -> dict[str, Values]:
-    """Mean costs (L,) by vector; lane by lane, since a spelled-out pool's are the trial's own."""
+    """Gives mean costs (L,) by vector, lane by lane: a spelled-out pool has its trial's costs."""
     of_lanes = [{**vectors, **config.vectors()} for config in configs]
     names = list(of_lanes[0]) if of_lanes else []
     return {
@@ -153,7 +153,7 @@ def _costs(
 
 @dataclass(frozen=True, slots=True)
 class _Soft:
-    """Of the soft gate: mean (L, K), entropy, and the loss terms (L,)."""
+    """Holds the soft gate's mean (L, K), entropy, and loss terms (L,)."""
 
     gate: Values
     entropy: Values
@@ -172,7 +172,7 @@ class _Soft:
         logits: NDArray[np.float32],
         temperature: Sequence[float],
     ) -> _Soft:
-        """Summed over chunks of rows, in float64."""
+        """Sums gate, entropy and losses over chunks of rows, in float64."""
         lanes, rows, experts = logits.shape
         if not lanes:
             none = np.empty(0)
@@ -207,7 +207,7 @@ class _Soft:
 
 
 def _mean_gate(logits: NDArray[np.float32]) -> Tensor:
-    """Mean over examples of softmax(z), (L, K): what balance and cost see if `clean`."""
+    """Gives the mean over examples of softmax(z), (L, K), which balance and cost see if `clean`."""
     total: Tensor = torch.zeros(logits.shape[0], logits.shape[2], dtype=torch.float64)
     for start in range(0, logits.shape[1], _ROWS):
         part = torch.from_numpy(logits[:, start : start + _ROWS]).double()

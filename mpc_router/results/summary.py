@@ -28,7 +28,7 @@ Kind = Literal["best", "last"]
 
 
 def split_summary(report: SplitReport, row: int = 0) -> dict[str, Any]:
-    """Score, metrics, cost under every vector, shares, gates and losses of one lane on a split."""
+    """Gives score, metrics, costs, shares, gates and losses of one lane on a split."""
     metrics = {name: float(values[row]) for name, values in report.metrics.items()}
     losses = ("loss_task", "loss_balance", "loss_cost")
     return {
@@ -55,7 +55,7 @@ def summary(
     vectors: Mapping[str, CostVector],
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole of `summary.json`.
+    """Gives the content of `summary.json`.
 
     Args:
         kind: whether the weights are those of the best epoch or of the last.
@@ -89,7 +89,7 @@ def write_summary(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What `write_summary` wrote into the folder; None where there is none.
+    """Reads what `write_summary` wrote into the folder; None where there is none.
 
     Raises:
         CheckpointError: the file is there and is no summary.
@@ -107,7 +107,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what the numbers depend on."""
+    """Gives the installed versions of what the numbers depend on."""
     installed = {}
     for name in LIBRARIES:
         try:
@@ -118,7 +118,7 @@ def versions() -> dict[str, str]:
 
 
 def of_run(folder: Path) -> dict[str, Any] | None:
-    """What a run's tables say of the trial whose checkpoint this is; None outside a run.
+    """Reads a checkpoint's trial from its run's tables; gives None outside a run.
 
     The same keys as `read_summary` gives, as far as the tables know them.
     """

@@ -35,7 +35,7 @@ class TensorBoard:
         self._writer: Any = SummaryWriter(str(folder))
 
     def hear(self, event: EpochResult | LanesEnded) -> None:
-        """Writes what an event says; a lane that failed says nothing."""
+        """Writes the numbers of an event; a failed lane has none."""
         if isinstance(event, LanesEnded):
             for report in event.reports:
                 self._report(report, event.checkpoints[0].epoch)
@@ -47,7 +47,7 @@ class TensorBoard:
         self._writer.flush()
 
     def _losses(self, event: EpochResult) -> None:
-        """The published tags."""
+        """Writes the losses under the published tags."""
         steps = event.steps
         if steps is None:
             for name in LOSSES:
