@@ -154,12 +154,12 @@ class JointTraining:
                 shape=(size, model.router_hidden_size),
                 probability=model.router_dropout,
             )
-        torch_state = torch_seed(self.seed, epoch=self.epoch, step=number)
+        encoder_seed = torch_seed(self.seed, epoch=self.epoch, step=number)
         return Part(
             batch.to(self.device),
             None if noise is None else torch.from_numpy(noise).to(self.device),
             None if mask is None else torch.from_numpy(mask).to(self.device),
-            functools.partial(torch.manual_seed, torch_state),
+            functools.partial(torch.manual_seed, encoder_seed),
         )
 
     def _set_rates(self, step: int) -> None:
