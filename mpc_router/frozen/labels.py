@@ -29,7 +29,7 @@ Labels = NDArray[np.uint8]
 def cheapest_right(
     outputs: NDArray[np.float32], truth: Values, costs: Sequence[float], *, regression: bool = False
 ) -> Labels:
-    """The cheapest expert that is right, (N,); the cheapest of all where none is: FACTS' oracle.
+    """Gives the cheapest expert that is right, (N,); the cheapest of all where none is.
 
     `outputs` is (N, K, C), `truth` (N,) class numbers or values, `costs` (K,). For a regression the
     expert with the least absolute error is right.
@@ -40,13 +40,13 @@ def cheapest_right(
 
 
 def loss_and_cost(losses: Values, costs: Sequence[float], label_cost: float) -> Labels:
-    """argmin_k loss_nk + label_cost * cost_k, (N,), of losses (N, K)."""
+    """Gives argmin_k loss_nk + label_cost * cost_k, (N,), of losses (N, K)."""
     with np.errstate(over="ignore"):  # infinite for all but the free: the cheaper still wins
         return _least(losses + label_cost * np.asarray(costs, np.float64), costs)
 
 
 def _least(values: NDArray[np.generic], costs: Sequence[float]) -> Labels:
-    """The expert with the least of values (N, K)."""
+    """Gives the expert with the least of values (N, K)."""
     cheapest_first = np.argsort(np.asarray(costs, np.float64), kind="stable")
     return np.asarray(cheapest_first[values[:, cheapest_first].argmin(-1)], np.uint8)
 
@@ -54,36 +54,36 @@ def _least(values: NDArray[np.generic], costs: Sequence[float]) -> Labels:
 def expert_losses(
     outputs: NDArray[np.float32], truth: Values, *, regression: bool = False
 ) -> Values:
-    """Each expert's own loss on every example, (N, K): cross-entropy, or the squared error."""
-    said = outputs.astype(np.float64)
+    """Gives each expert's loss on every example, (N, K): cross-entropy or squared error."""
+    scores = outputs.astype(np.float64)
     if regression:
-        return np.asarray(np.square(said[..., 0] - truth[:, None]), np.float64)
-    below = said - said.max(-1, keepdims=True)
+        return np.asarray(np.square(scores[..., 0] - truth[:, None]), np.float64)
+    below = scores - scores.max(-1, keepdims=True)
     of_truth = np.take_along_axis(below, truth.astype(np.int64)[:, None, None], -1)[..., 0]
     return np.asarray(np.log(np.exp(below).sum(-1)) - of_truth, np.float64)
 
 
 def label_weights(counts: NDArray[np.integer[Any]], class_balance: float) -> Values:
-    """1 / n_eff of every label, scaled to mean 1, (K,); n_eff = (1 - b^n) / (1 - b).
+    """Gives 1 / n_eff of every label, scaled to mean 1, (K,); n_eff = (1 - b^n) / (1 - b).
 
     `counts` (K,) are the examples n of each label, b is `class_balance` from 0 (all alike) to
     below 1 (1/n in the limit). A label without examples weighs 0 and is no part of the mean, for
     there is nothing to weigh. Cui et al. 2019, arXiv:1901.05555.
     """
     n = np.asarray(counts, np.float64)
-    there = n > 0
-    if not there.any():
+    present = n > 0
+    if not present.any():
         raise ValueError("no label has an example; there is nothing to weigh")
     weights = np.zeros(len(n))
     # b^n as exp(n log b), and 1 - that without cancellation: b may be next to 1
     with np.errstate(divide="ignore"):
-        weights[there] = (1 - class_balance) / -np.expm1(n[there] * np.log(class_balance))
-    return np.asarray(weights / weights[there].mean(), np.float64)
+        weights[present] = (1 - class_balance) / -np.expm1(n[present] * np.log(class_balance))
+    return np.asarray(weights / weights[present].mean(), np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Supervision:
-    """What the lanes of a supervised stack learn: labels, their weights, the focal exponent."""
+    """Holds what a supervised stack learns: labels, their weights, the focal exponent."""
 
     labels: Tensor
     """(D, N) uint8: lanes with equal labels share them."""
@@ -101,7 +101,7 @@ class Supervision:
     def of(
         cls, configs: Sequence[TrialConfig], train: SplitOutputs, *, regression: bool, device: str
     ) -> Supervision:
-        """From the outputs of the experts on train; each distinct set of labels is made once."""
+        """Makes labels from the experts' outputs on train, each distinct set of labels once."""
         keys = [_key(config) for config in configs]
         distinct = list(dict.fromkeys(keys))
         labels = np.empty((len(distinct), len(train)), np.uint8)
@@ -115,7 +115,9 @@ class Supervision:
                     if label_cost is None
                     else loss_and_cost(losses, costs, label_cost)
                 )
-        counts = [np.bincount(each, minlength=configs[0].experts) for each in labels]
+        counts = [
+            np.bincount(row_of_labels, minlength=configs[0].experts) for row_of_labels in labels
+        ]
         of_lane = [distinct.index(key) for key in keys]
         weights = [
             label_weights(counts[row], config.training.class_balance)
@@ -130,11 +132,11 @@ class Supervision:
         )
 
     def at(self, rows: Tensor) -> Tensor:
-        """Labels (L, B) of each lane's rows (L, B) of train."""
+        """Gives the labels (L, B) of each lane's rows (L, B) of train."""
         return self.labels[self.of_lane.unsqueeze(-1), rows].long()
 
     def keep(self, places: Sequence[int]) -> Supervision:
-        """That of the lanes at these places."""
+        """Gives the supervision of the lanes at these places."""
         index = torch.tensor(places, dtype=torch.long, device=self.of_lane.device)
         return replace(
             self,
@@ -145,7 +147,7 @@ class Supervision:
 
 
 def _key(config: TrialConfig) -> tuple[float | None, tuple[float, ...]]:
-    """Equal for configurations whose labels are equal: lambda, if it counts, and the costs."""
+    """Gives equal keys for configurations with equal labels: lambda, if it counts, and costs."""
     training = config.training
     by_loss = training.router_labels == "loss_cost"
     return training.label_cost if by_loss else None, config.model.expert_costs

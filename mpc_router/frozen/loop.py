@@ -27,7 +27,7 @@ from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing
 
 
 class Training:
-    """A stack in training: its live lanes and the best epoch of each if that is asked for."""
+    """Trains a stack: holds its live lanes, and the best epoch of each if that is asked for."""
 
     def __init__(
         self, lanes: Sequence[Lane], prepared: Prepared, device: str, *, keep_best: bool = False
@@ -66,7 +66,7 @@ class Training:
         )
 
     def train_epoch(self, epoch: int, progress: Progress | None) -> Tensor:
-        """One epoch of every live lane; the loss terms of its steps, (steps, 4, L)."""
+        """Trains every live lane for one epoch; returns its steps' loss terms, (steps, 4, L)."""
         self.epoch = epoch
         model = self.config.model
         train = self.splits["train"]
@@ -91,7 +91,7 @@ class Training:
         return terms
 
     def _temperatures(self, epoch: int) -> Tensor:
-        """(steps, L) of an epoch; each pair of ends is computed once, as numbers."""
+        """Gives an epoch's temperatures (steps, L); each pair of ends is computed once."""
         start, total = (epoch - 1) * self.steps, self.epochs * self.steps
         models = [lane.config.model for lane in self.routers.lanes]
         ends = [(model.temperature, model.temperature_end) for model in models]
@@ -122,8 +122,8 @@ class Training:
     def _failures(
         self, finite: NDArray[np.bool_], finite_logits: NDArray[np.bool_]
     ) -> tuple[Failure, ...]:
-        """The first term that was not finite, by lane: `finite` is (steps, 4, L)."""
-        found = []
+        """Names the first term of each lane that was not finite; `finite` is (steps, 4, L)."""
+        failures = []
         for place, lane in enumerate(self.live):
             bad = np.argwhere(~finite[:, :, place])
             if len(bad):
@@ -138,13 +138,13 @@ class Training:
                 f"{what} became NaN or infinite at step {number} (epoch {self.epoch}); lower the "
                 "learning rate, or look at the features and outputs"
             )
-            found.append(
+            failures.append(
                 Failure(lane=lane, epoch=self.epoch, step=number, term=term, message=message)
             )
-        return tuple(found)
+        return tuple(failures)
 
     def _keep(self, places: Sequence[int]) -> None:
-        """Go on with the lanes at these places."""
+        """Keeps the lanes at these places and drops the others."""
         self.live = [self.live[place] for place in places]
         self.temperature = [self.temperature[place] for place in places]
         if places:
@@ -168,7 +168,7 @@ class Training:
         )
 
     def failed(self, failures: Sequence[Failure]) -> LanesEnded:
-        """What is to say of lanes that failed."""
+        """Gives the ending of lanes that failed."""
         return LanesEnded(
             epoch=self.epoch,
             lanes=np.array([failure.lane for failure in failures], np.int64),
@@ -215,7 +215,7 @@ class Training:
         return ended
 
     def present(self, places: Sequence[int]) -> list[_Result]:
-        """The present state of the live lanes at these places."""
+        """Gives the present state of the live lanes at these places."""
         state = self.routers.snapshot()
         return [
             _Result(
@@ -229,7 +229,7 @@ class Training:
     def _checkpoints(
         self, lanes: Sequence[int], results: Sequence[_Result]
     ) -> tuple[LaneCheckpoint, ...]:
-        return tuple(self._checkpoint(*each) for each in zip(lanes, results, strict=True))
+        return tuple(self._checkpoint(*pair) for pair in zip(lanes, results, strict=True))
 
     def _checkpoint(self, lane: int, result: _Result) -> LaneCheckpoint:
         prepared = self.prepared
@@ -253,7 +253,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Result:
-    """A lane as it was after an epoch."""
+    """Holds a lane as it was after an epoch."""
 
     epoch: int
     temperature: float
@@ -262,14 +262,14 @@ class _Result:
 
 
 class _Best:
-    """Each lane as it was after its best epoch on selection; of equal ones the first."""
+    """Keeps each lane as it was after its best epoch on selection; of equal ones the first."""
 
     def __init__(self, lanes: Sequence[int]) -> None:
         self.scores = dict.fromkeys(lanes, -np.inf)
         self.results: dict[int, _Result] = {}
 
     def see(self, scores: NDArray[np.float64], run: Training) -> None:
-        """Keep the live lanes that have got better; `scores` are theirs in order."""
+        """Keeps the live lanes that have got better; `scores` are theirs in order."""
         better = [place for place, lane in enumerate(run.live) if scores[place] > self.scores[lane]]
         for place, result in zip(better, run.present(better) if better else [], strict=True):
             lane = run.live[place]

@@ -17,7 +17,7 @@ EPSILON: Final = 1e-8
 
 
 class LaneAdamW:
-    """Decoupled weight decay and Adam, elementwise, on stacked weights that it updates in place.
+    """Updates stacked weights in place by Adam with decoupled weight decay, elementwise.
 
     A lane's numbers are those of `torch.optim.AdamW(lr=..., weight_decay=...)` over it alone.
     Torch's fused kernel makes one pass over memory where separate operations make ten (measured:
@@ -44,7 +44,7 @@ class LaneAdamW:
         self._bind(weights)
 
     def _bind(self, weights: Mapping[str, Tensor]) -> None:
-        """Sort every lane's tensors into the groups that one call updates."""
+        """Sorts every lane's tensors into the groups that one call updates."""
         device = next(iter(weights.values())).device
         self._step = torch.tensor(float(self.steps), device=device)
         groups: dict[tuple[float, float], list[int]] = {}
@@ -61,7 +61,7 @@ class LaneAdamW:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One update; `gradients` in the order of the weights."""
+        """Makes one update; `gradients` have the order of the weights."""
         self.steps += 1
         self._step += 1
         # the kernel walks memory, whatever the strides say
@@ -86,7 +86,7 @@ class LaneAdamW:
             )
 
     def keep(self, places: Sequence[int], weights: Mapping[str, Tensor]) -> None:
-        """Go on with the lanes at these places alone; `weights` are already only theirs."""
+        """Keeps the lanes at these places alone; `weights` are already only theirs."""
         index = torch.tensor(places, dtype=torch.long, device=self._step.device)
         self._means = {name: value[index] for name, value in self._means.items()}
         self._squares = {name: value[index] for name, value in self._squares.items()}
@@ -94,7 +94,7 @@ class LaneAdamW:
         self._bind(weights)
 
     def moments(self) -> dict[str, Tensor]:
-        """Both moments of every weight, stacked: `exp_avg.<weight>`, `exp_avg_sq.<weight>`."""
+        """Gives both moments of all weights, stacked: `exp_avg.<weight>`, `exp_avg_sq.<weight>`."""
         return {f"exp_avg.{name}": value for name, value in self._means.items()} | {
             f"exp_avg_sq.{name}": value for name, value in self._squares.items()
         }

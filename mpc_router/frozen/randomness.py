@@ -26,7 +26,7 @@ _WORD: Final = 2**64 - 1
 
 
 def generator(purpose: int, seed: int, *, epoch: int = 0, step: int = 0) -> np.random.Generator:
-    """The generator of one purpose at one key; equal keys give equal draws.
+    """Gives the generator of one purpose at one key; equal keys give equal draws.
 
     The two low words of the counter are left to the draws themselves.
     """
@@ -38,19 +38,19 @@ def generator(purpose: int, seed: int, *, epoch: int = 0, step: int = 0) -> np.r
 def starting_weights(
     seed: int, *, features: int, hidden_size: int, experts: int
 ) -> dict[str, Tensor]:
-    """The router's state dict before the first step."""
+    """Draws the router's state dict before the first step."""
     source = torch.Generator()
     source.manual_seed(int(generator(_WEIGHTS, seed).integers(2**63)))
     return initial_weights(features, hidden_size, experts, source)
 
 
 def order(seed: int, *, epoch: int, rows: int) -> NDArray[np.int64]:
-    """The rows of an epoch (N,) in the order they are trained on."""
+    """Gives the rows of an epoch (N,) in the order they are trained on."""
     return generator(_ORDER, seed, epoch=epoch).permutation(rows)
 
 
 def gumbel(seed: int, *, epoch: int, step: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Standard Gumbel noise (B, K) of a step: -log of an exponential draw, always finite."""
+    """Draws a step's Gumbel noise (B, K): -log of an exponential draw, always finite."""
     draws = generator(_NOISE, seed, epoch=epoch, step=step).standard_exponential(
         shape, dtype=np.float32
     )
@@ -60,19 +60,19 @@ def gumbel(seed: int, *, epoch: int, step: int, shape: tuple[int, int]) -> NDArr
 def dropout(
     seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
 ) -> NDArray[np.float32]:
-    """Dropout mask (B, H) of a step: 0 with this probability, else 1 / (1 - probability)."""
+    """Draws a step's dropout mask (B, H): 0 with this probability, else 1 / (1 - probability)."""
     draws = generator(_DROPOUT, seed, epoch=epoch, step=step).random(shape, dtype=np.float32)
     return (draws >= probability) * np.float32(1 / (1 - probability))
 
 
 def torch_seed(seed: int, *, epoch: int, step: int) -> int:
-    """A seed for torch's generators at a step: of dropout inside encoders, which cannot be told."""
+    """Gives a step's seed for torch's generators, which dropout inside encoders draws from."""
     return int(generator(_TORCH, seed, epoch=epoch, step=step).integers(2**63))
 
 
 @dataclass(frozen=True, slots=True)
 class StepDraws:
-    """What a step of S distinct seeds is handed: rows (S, B), noise (S, B, K), masks (S, B, H)."""
+    """Holds a step's draws for S distinct seeds: rows (S, B), noise (S, B, K), masks (S, B, H)."""
 
     rows: NDArray[np.int64]
     noise: NDArray[np.float32] | None
@@ -81,7 +81,7 @@ class StepDraws:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochDraws:
-    """The draws of one epoch for distinct seeds; each seed's are made once and shared by lanes."""
+    """Holds one epoch's draws for distinct seeds; lanes of one seed share them."""
 
     seeds: tuple[int, ...]
     epoch: int
@@ -98,11 +98,11 @@ class EpochDraws:
 
     @property
     def steps(self) -> int:
-        """Batches of the epoch; the last one may be smaller."""
+        """Counts the batches of the epoch; the last one may be smaller."""
         return -(-int(self.orders.shape[1]) // self.batch_size)
 
     def at(self, step: int) -> StepDraws:
-        """The draws of a step, counted from 0 in the epoch."""
+        """Gives the draws of a step, counted from 0 in the epoch."""
         start = step * self.batch_size
         rows = self.orders[:, start : start + self.batch_size]
         size = rows.shape[1]
@@ -138,7 +138,7 @@ def epoch_draws(
     hidden_size: int,
     probability: float,
 ) -> EpochDraws:
-    """The draws of an epoch over `rows` training rows."""
+    """Makes the draws of an epoch over `rows` training rows."""
     return EpochDraws(
         seeds=seeds,
         epoch=epoch,

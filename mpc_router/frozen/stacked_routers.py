@@ -27,8 +27,9 @@ from mpc_router.model.losses import (
     focal_loss,
     mix,
     task_loss,
+    total_loss,
 )
-from mpc_router.model.router import MLPRouter, gumbel_gate, softmax_gate
+from mpc_router.model.router import build_router, gumbel_gate, softmax_gate
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import SplitOutputs
 
@@ -41,14 +42,14 @@ _ROWS: Final = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
-    """A trial while it trains: lanes are numbered from 0 in the order they are given."""
+    """Names a trial while it trains: lanes are numbered from 0 in the order they are given."""
 
     config: TrialConfig
     seed: int
 
 
 class SplitTensors:
-    """A split on the device: no copy of the memory-map on a CPU. Features are not standardised."""
+    """Holds a split on the device, on a CPU without a copy; features are not standardised."""
 
     def __init__(self, outputs: SplitOutputs, prepared: Prepared, device: str) -> None:
         self.outputs_of_split = outputs
@@ -60,7 +61,7 @@ class SplitTensors:
         self.deviation = _tensor(prepared.feature_deviation, device)
 
     def standardised(self, rows: Tensor | slice) -> Tensor:
-        """Features of these rows, less train's mean, over its deviation."""
+        """Gives the features of these rows, less train's mean, over its deviation."""
         return (self.features[rows] - self.mean) / self.deviation
 
     def __len__(self) -> int:
@@ -68,7 +69,7 @@ class SplitTensors:
 
 
 class StackedRouters:
-    """Routers of equal shape with a leading lane dimension, their optimizer and loss weights.
+    """Holds routers of equal shape as stacked tensors, their optimizer and loss weights.
 
     With `supervision` they learn its labels, else from the mixed outputs of the experts.
     """
@@ -107,21 +108,21 @@ class StackedRouters:
             weight_decay=[lane.config.training.weight_decay for lane in lanes],
         )
         with torch.device("meta"):  # the module is its forward; its weights are never used
-            router = MLPRouter(features, config.experts, model.router_hidden_size, dropout=0)
+            router = build_router(config, features).eval()  # it drops by the masks alone
         self._forward = vmap(lambda weights, x, mask: functional_call(router, weights, (x, mask)))
         self._forward_whole = vmap(lambda weights, x: functional_call(router, weights, (x,)))
         self._settle(lanes)
 
     def _settle(self, lanes: Sequence[Lane]) -> None:
-        """Everything that is a tensor over lanes, or says which lane has which seed."""
+        """Sets every tensor over lanes, and which lane has which seed."""
 
         def over_lanes(values: Sequence[object]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=self.device)
 
         weights = [lane.config.loss_weights for lane in lanes]
         self.lanes = list(lanes)
-        self.alpha = over_lanes([each.alpha for each in weights])
-        self.beta = over_lanes([each.beta for each in weights])
+        self.alpha = over_lanes([lane_weights.alpha for lane_weights in weights])
+        self.beta = over_lanes([lane_weights.beta for lane_weights in weights])
         self.costs = over_lanes([lane.config.model.expert_costs for lane in lanes])
         self.seeds = tuple(dict.fromkeys(lane.seed for lane in lanes))
         place = {seed: index for index, seed in enumerate(self.seeds)}
@@ -134,7 +135,7 @@ class StackedRouters:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The stacked state dict (L, ...).
+        """Gives the stacked state dict (L, ...).
 
         Matrices lie transposed in memory, for that is how autograd gives their gradients, and the
         optimizer's kernel wants both in one order.
@@ -142,13 +143,13 @@ class StackedRouters:
         return {name: _turned(value) for name, value in self._leaves.items()}
 
     def _of_lanes(self, by_seed: Tensor) -> Tensor:
-        """(S, ...) -> (L, ...): every lane its seed's."""
+        """Gives every lane its seed's draws: (S, ...) to (L, ...)."""
         if len(self.seeds) == 1:
             return by_seed.expand(len(self), *by_seed.shape[1:])
         return by_seed[self.seed_of_lane]
 
     def step(self, train: SplitTensors, draws: StepDraws, temperature: Tensor) -> Tensor:
-        """One update of every lane; the loss terms before it, (4, L) in the order of `TERMS`.
+        """Updates every lane once; returns the loss terms before it, (4, L) in `TERMS`' order.
 
         Temperatures are (L, 1, 1). A lane's gradient is that of its own loss: the sum over lanes
         is only how autograd is asked, so what is NaN in one lane stays there.
@@ -164,7 +165,7 @@ class StackedRouters:
     def _losses(
         self, train: SplitTensors, draws: StepDraws, temperature: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """The total (L,) and its terms before their weights, each (L,)."""
+        """Gives the total (L,) and its terms before their weights, each (L,)."""
         weighting = self.config.loss_weights
         rows = torch.from_numpy(draws.rows).to(self.device)
         features = self._of_lanes(train.standardised(rows))
@@ -182,10 +183,11 @@ class StackedRouters:
         seen = softmax_gate(logits) if weighting.auxiliary_gates == "clean" else gates
         balance = balance_of_lanes(seen, weighting.balance_variance)
         cost = cost_loss(seen, self.costs)
-        return task + self.alpha * balance + self.beta * cost, (task, balance, cost)
+        total = total_loss(task, balance, cost, alpha=self.alpha, beta=self.beta)
+        return total, (task, balance, cost)
 
     def _gates(self, logits: Tensor, draws: StepDraws, temperature: Tensor) -> Tensor:
-        """Gates (L, B, K) in training; a supervised router's have no noise."""
+        """Gives the gates (L, B, K) in training; a supervised router's have no noise."""
         if draws.noise is None or self.supervision is not None:
             return softmax_gate(logits, temperature)
         noise = self._of_lanes(torch.from_numpy(draws.noise).to(self.device))
@@ -193,14 +195,14 @@ class StackedRouters:
         return gumbel_gate(logits, noise, temperature, straight_through=straight)
 
     def _mixed_loss(self, gates: Tensor, train: SplitTensors, rows: Tensor) -> Tensor:
-        """The task's loss (L,) of the experts' outputs, mixed by the gates."""
+        """Gives the task's loss (L,) of the experts' outputs, mixed by the gates."""
         regression = train.labels.is_floating_point()
         outputs = self._of_lanes(train.outputs[rows])
         mixed = mix(gates, outputs, self.config.model.mixing, regression=regression)
         return task_loss(mixed, self._of_lanes(train.labels[rows]), regression=regression)
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Weights and moments (L, ...) by name, copied: `weights.<name>`, `exp_avg.<name>`, ..."""
+        """Copies weights and moments (L, ...) by name: `weights.<name>`, `exp_avg.<name>`, ..."""
         tensors = {f"weights.{name}": value for name, value in self._leaves.items()}
         tensors |= self.optimizer.moments()
         return {
@@ -209,7 +211,7 @@ class StackedRouters:
         }
 
     def keep(self, places: Sequence[int]) -> None:
-        """Go on with the lanes at these places alone."""
+        """Keeps the lanes at these places and drops the others."""
         index = torch.tensor(places, dtype=torch.long, device=self.device)
         self._leaves = {name: value.detach()[index] for name, value in self._leaves.items()}
         self.optimizer.keep(places, self._leaves)
@@ -221,23 +223,23 @@ class StackedRouters:
     def logits(
         self, split: SplitTensors, weights: dict[str, Tensor] | None = None
     ) -> NDArray[np.float32]:
-        """Logits (L, N, K) over a split, without noise, temperature and dropout.
+        """Gives logits (L, N, K) over a split, without noise, temperature and dropout.
 
         `weights` (L, ...) stand in for the present ones.
         """
         used = self.weights if weights is None else weights
         lanes = len(next(iter(used.values())))
-        found = np.empty((lanes, len(split), self.config.experts), np.float32)
+        logits = np.empty((lanes, len(split), self.config.experts), np.float32)
         for start in range(0, len(split) if lanes else 0, _ROWS):
             # expanded, not shared: a shared batch would be multiplied with all lanes at once, by a
             # kernel that depends on their number
             features = split.standardised(slice(start, start + _ROWS)).expand(lanes, -1, -1)
-            found[:, start : start + _ROWS] = self._forward_whole(used, features).cpu().numpy()
-        return found
+            logits[:, start : start + _ROWS] = self._forward_whole(used, features).cpu().numpy()
+        return logits
 
 
 def _turned(stack: Tensor) -> Tensor:
-    """Matrices of a stack (L, I, J) transposed; anything else as it is. Its own inverse."""
+    """Transposes the matrices of a stack (L, I, J), and nothing else; it is its own inverse."""
     return stack.mT if stack.ndim == 3 else stack
 
 

@@ -38,7 +38,7 @@ LANE_SETTINGS: Final = (
 
 
 def stack_key(config: TrialConfig) -> str:
-    """What lanes of one stack have in common: lanes with equal keys may share a stack."""
+    """Gives the key of a trial's stack: lanes with equal keys may share one."""
     return canonical(_common(config))
 
 
@@ -92,7 +92,7 @@ def train(
 
 
 def _named(answer: Collection[int] | None, lanes: int) -> set[int]:
-    """The lanes that an answer names."""
+    """Gives the lanes that an answer names."""
     drop = {int(lane) for lane in answer} if answer is not None else set()
     unknown = sorted(lane for lane in drop if not 0 <= lane < lanes)
     if unknown:
@@ -105,9 +105,9 @@ def _check(lanes: Sequence[Lane], prepared: Prepared) -> None:
         raise ValueError("a stack needs at least one lane")
     first = _common(lanes[0].config)
     for number, lane in enumerate(lanes):
-        other = _common(lane.config)
-        if canonical(other) != canonical(first):
-            differing = [name for name in first if first[name] != other[name]]
+        common = _common(lane.config)
+        if canonical(common) != canonical(first):
+            differing = [name for name in first if first[name] != common[name]]
             raise ValueError(
                 f"lanes 0 and {number} differ in {', '.join(differing)}; lanes of a stack may "
                 f"differ in the seed and {', '.join(LANE_SETTINGS)}: train them in stacks by "

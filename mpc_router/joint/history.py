@@ -46,49 +46,49 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """The folder of a trial's epochs."""
+    """Keeps a trial's epochs in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def place(self, epoch: int) -> Path:
-        """Where an epoch is kept."""
+        """Gives the folder of an epoch."""
         return self.folder / f"{PREFIX}{epoch:04d}"
 
     def epochs(self) -> list[int]:
-        """The epochs that lie there, newest first."""
-        found = [path.name.removeprefix(PREFIX) for path in self.folder.glob(f"{PREFIX}*")]
-        return sorted((int(name) for name in found if name.isdigit()), reverse=True)
+        """Lists the epochs in the folder, newest first."""
+        names = [path.name.removeprefix(PREFIX) for path in self.folder.glob(f"{PREFIX}*")]
+        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def clear(self) -> None:
-        """Remove every epoch, and what a crash left."""
+        """Removes every epoch, and what a crash left."""
         self.tidy()
         for epoch in self.epochs():
             shutil.rmtree(self.place(epoch), ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what a crash left half written."""
+        """Removes what a crash left half written."""
         for path in self.folder.glob(f".{PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def keep(self, checkpoint: JointCheckpoint, scores: Sequence[float]) -> None:
-        """Add an epoch, durable on return, and remove those that are no longer wanted.
+        """Adds an epoch, durable on return, and removes those that are no longer wanted.
 
         `scores` are those of all epochs up to it. The folder that `folder` lies in is never made: a
         run that was renamed or removed meanwhile does not come back.
         """
         self.folder.mkdir(exist_ok=True)
         place = self.place(checkpoint.epoch)
-        fresh = place.with_name(f".{place.name}.{os.getpid()}")
-        shutil.rmtree(fresh, ignore_errors=True)
+        unfinished = place.with_name(f".{place.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
         try:
-            fresh.mkdir()
-            take_rights(fresh)
-            save(checkpoint, fresh)
+            unfinished.mkdir()
+            take_rights(unfinished)
+            save(checkpoint, unfinished)
             shutil.rmtree(place, ignore_errors=True)
-            fresh.replace(place)
+            unfinished.replace(place)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
         sync_folder(self.folder)
         newest = range(max(1, checkpoint.epoch - KEPT + 1), checkpoint.epoch + 1)
         wanted = {*newest, *(best_epoch(scores[:epoch]) for epoch in newest)}
@@ -103,18 +103,18 @@ class History:
                     shutil.rmtree(self.place(epoch), ignore_errors=True)
 
     def weights(self, epoch: int) -> JointCheckpoint | None:
-        """A kept epoch; None, and a line in the log, where it is not whole."""
+        """Loads a kept epoch; gives None, and a line in the log, where it is damaged."""
         try:
-            found = load(self.place(epoch))
+            checkpoint = load(self.place(epoch))
         except CheckpointError as error:
             log.warning("epoch %d cannot be used: %s", epoch, error)
             return None
-        return found if isinstance(found, JointCheckpoint) else None
+        return checkpoint if isinstance(checkpoint, JointCheckpoint) else None
 
     def newest(
         self, config: TrialConfig, seed: int, *, data: str, models: str
     ) -> JointCheckpoint | None:
-        """The newest epoch of this trial that is whole and can be gone on from; None without one.
+        """Loads the newest complete epoch of this trial to resume from; None without one.
 
         Where the best epoch is what a trial leaves, the best one so far has to be whole as well.
 
@@ -123,34 +123,40 @@ class History:
         """
         self.tidy()
         for epoch in self.epochs():
-            found = self.weights(epoch)
-            if found is not None and found.optimizer is not None and self._reported(found):
-                self._check(found, config, seed, data=data, models=models)
-                if config.training.epoch != "best_score" or self._has_best(found):
-                    return found
+            checkpoint = self.weights(epoch)
+            if (
+                checkpoint is not None
+                and checkpoint.optimizer is not None
+                and self._reported(checkpoint)
+            ):
+                self._check(checkpoint, config, seed, data=data, models=models)
+                if config.training.epoch != "best_score" or self._has_best(checkpoint):
+                    return checkpoint
         return None
 
-    def _reported(self, found: JointCheckpoint) -> bool:
-        """Whether its reports are ones; a line in the log where they are not."""
+    def _reported(self, checkpoint: JointCheckpoint) -> bool:
+        """Tells whether a checkpoint's reports can be read; logs a line where they cannot."""
         try:
-            scores = [report_of(report).metrics["score"][0] for report in found.history]
+            scores = [report_of(report).metrics["score"][0] for report in checkpoint.history]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            log.warning("epoch %d cannot be used: its reports are none (%r)", found.epoch, error)
+            log.warning(
+                "epoch %d cannot be used: its reports are none (%r)", checkpoint.epoch, error
+            )
             return False
         return bool(scores)
 
-    def _has_best(self, found: JointCheckpoint) -> bool:
-        best = best_epoch([report["metrics"]["score"][0] for report in found.history])
-        return best == found.epoch or self.weights(best) is not None
+    def _has_best(self, checkpoint: JointCheckpoint) -> bool:
+        best = best_epoch([report["metrics"]["score"][0] for report in checkpoint.history])
+        return best == checkpoint.epoch or self.weights(best) is not None
 
     def _check(
-        self, found: JointCheckpoint, config: TrialConfig, seed: int, *, data: str, models: str
+        self, checkpoint: JointCheckpoint, config: TrialConfig, seed: int, *, data: str, models: str
     ) -> None:
-        mine, theirs = settings(config), settings(found.config)
-        differing = [name for name in mine if name != "device" and mine[name] != theirs[name]]
-        differing += ["seed"] if found.seed != seed else []
-        differing += ["the data"] if found.data_fingerprint != data else []
-        differing += ["the models"] if found.models_id != models else []
+        wanted, kept = settings(config), settings(checkpoint.config)
+        differing = [name for name in wanted if name != "device" and wanted[name] != kept[name]]
+        differing += ["seed"] if checkpoint.seed != seed else []
+        differing += ["the data"] if checkpoint.data_fingerprint != data else []
+        differing += ["the models"] if checkpoint.models_id != models else []
         if differing:
             raise CheckpointError(
                 f"{self.folder} holds epochs of another trial ({', '.join(differing)} differ); "
@@ -159,12 +165,12 @@ class History:
 
 
 def best_epoch(scores: Sequence[float]) -> int:
-    """The first epoch, from 1, with the highest score."""
+    """Gives the first epoch, from 1, with the highest score."""
     return int(np.argmax(scores)) + 1
 
 
 def report_json(report: SplitReport) -> dict[str, Any]:
-    """A report as JSON that `report_of` reads back to the last bit."""
+    """Gives a report as JSON that `report_of` reads back to the last bit."""
     return {
         "split": report.split,
         "lanes": report.lanes.tolist(),
@@ -174,21 +180,21 @@ def report_json(report: SplitReport) -> dict[str, Any]:
     }
 
 
-def report_of(found: Mapping[str, Any]) -> SplitReport:
-    """The report that `report_json` wrote."""
+def report_of(report: Mapping[str, Any]) -> SplitReport:
+    """Reads the report that `report_json` wrote."""
 
-    def values(given: object) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.asarray(given, np.float64)
+    def values(numbers: object) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.asarray(numbers, np.float64)
 
     return SplitReport(
-        split=str(found["split"]),
-        lanes=np.asarray(found["lanes"], np.int64),
-        metrics={name: values(value) for name, value in found["metrics"].items()},
-        cost={name: values(value) for name, value in found["cost"].items()},
-        **{name: values(found[name]) for name in _ARRAYS},
+        split=str(report["split"]),
+        lanes=np.asarray(report["lanes"], np.int64),
+        metrics={name: values(value) for name, value in report["metrics"].items()},
+        cost={name: values(value) for name, value in report["cost"].items()},
+        **{name: values(report[name]) for name in _ARRAYS},
     )
 
 
 def light(checkpoint: JointCheckpoint) -> JointCheckpoint:
-    """The same checkpoint without what only going on needs."""
+    """Gives the same checkpoint without the state that only a resume needs."""
     return dataclasses.replace(checkpoint, optimizer=None)

@@ -45,7 +45,7 @@ STEPS: Final = "steps."
 
 
 class JointTraining:
-    """Pool, optimizer and data of a joint trial."""
+    """Trains a joint trial: holds its pool, optimizer and data."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class JointTraining:
         )
 
     def _precision(self) -> str:
-        """`auto` is float32 for small encoders: casting costs more than their products save."""
+        """Gives the precision; `auto` is float32 for small encoders, where casting costs more."""
         asked = self.config.training.precision
         return "float32" if asked == "auto" and self.width <= SMALL_WIDTH else asked
 
@@ -103,7 +103,7 @@ class JointTraining:
         ]
 
     def train_epoch(self, epoch: int, progress: Progress | None) -> Failure | None:
-        """One epoch; the failure that ended it early, if one did."""
+        """Trains one epoch; returns the failure that ended it early, if one did."""
         self.epoch = epoch
         training = self.config.training
         terms = np.full((self.steps, len(TERMS)), np.nan, np.float32)
@@ -126,7 +126,7 @@ class JointTraining:
         return None
 
     def _parts(self) -> Iterator[list[Part]]:
-        """The batches of each step of the epoch, with their draws."""
+        """Yields the batches of each step of the epoch, with their draws."""
         seed, epoch, training = self.seed, self.epoch, self.config.training
         shuffle = torch.Generator().manual_seed(torch_seed(seed, epoch=epoch, step=self.batches))
         shuffled = batches(
@@ -154,16 +154,16 @@ class JointTraining:
                 shape=(size, model.router_hidden_size),
                 probability=model.router_dropout,
             )
-        own = torch_seed(self.seed, epoch=self.epoch, step=number)
+        encoder_seed = torch_seed(self.seed, epoch=self.epoch, step=number)
         return Part(
             batch.to(self.device),
             None if noise is None else torch.from_numpy(noise).to(self.device),
             None if mask is None else torch.from_numpy(mask).to(self.device),
-            functools.partial(torch.manual_seed, own),
+            functools.partial(torch.manual_seed, encoder_seed),
         )
 
     def _set_rates(self, step: int) -> None:
-        """Learning rates and temperature of a step, counted from 0 over the whole training."""
+        """Sets learning rates and temperature of a step, counted from 0 over the whole training."""
         training, total = self.config.training, self.epochs * self.steps
         share = schedule(step + 1, total, training.warmup, training.decay)
         for group in self.optimizer.param_groups:
@@ -191,33 +191,33 @@ class JointTraining:
         )
 
     def close_epoch(self) -> Failure | None:
-        """Evaluates selection; the failure that only shows there, if one does."""
-        found = self._examine("selection")
-        if not found.finite:
+        """Evaluates selection; returns the failure that only shows there, if one does."""
+        examined = self._examine("selection")
+        if not examined.finite:
             return self._failed("logits", "what is said of selection", self.steps - 1)
-        self.examined = {self.epoch: found}
-        self.reports.append(self.report("selection", found, self.epoch))
+        self.examined = {self.epoch: examined}
+        self.reports.append(self.report("selection", examined, self.epoch))
         return None
 
     def _examine(self, split: str) -> Examined:
         with threads_for(self.width):
             return examine(self.pool, self.inputs.splits[split].content, self.inputs.task.outputs)
 
-    def report(self, split: str, found: Examined, epoch: int) -> SplitReport:
-        """The report of a split as it was found after an epoch."""
+    def report(self, split: str, examined: Examined, epoch: int) -> SplitReport:
+        """Makes the report of a split from its outputs after an epoch."""
         last = temperature_at(self.config.model, epoch * self.steps - 1, self.epochs * self.steps)
         return split_report(
-            self._outputs(split, found),
+            self._outputs(split, examined),
             task=self.inputs.task,
             lanes=[0],
             configs=[self.config],
-            logits=found.logits[None],
+            logits=examined.logits[None],
             temperature=[last],
             vectors=self.inputs.vectors,
         )
 
     def no_report(self) -> SplitReport:
-        """A report of selection without any lane."""
+        """Makes a report of selection without any lane."""
         split = self.inputs.splits["selection"]
         shape = (len(split), self.config.experts)
         nothing = Examined(
@@ -232,12 +232,12 @@ class JointTraining:
             temperature=[],
         )
 
-    def _outputs(self, split: str, found: Examined) -> SplitOutputs:
+    def _outputs(self, split: str, examined: Examined) -> SplitOutputs:
         tokens = self.inputs.splits[split]
         return SplitOutputs(
             split=split,
             features=np.empty((len(tokens), 0), np.float32),
-            outputs=found.outputs,
+            outputs=examined.outputs,
             labels=np.asarray(tokens.labels),
             example=np.asarray(tokens.example),
             tokens=np.asarray(tokens.tokens),
@@ -245,11 +245,11 @@ class JointTraining:
 
     @property
     def scores(self) -> list[float]:
-        """On selection, by epoch."""
+        """Lists the scores on selection, by epoch."""
         return [float(report.metrics["score"][0]) for report in self.reports]
 
     def checkpoint(self, *, resumable: bool) -> JointCheckpoint:
-        """The present state; its tensors are the live ones."""
+        """Gives the present state; its tensors are the live ones."""
         optimizer = None
         if resumable:
             optimizer = state_of(self.optimizer, self.pool) | {
@@ -274,27 +274,27 @@ class JointTraining:
 
     @contextlib.contextmanager
     def as_of(self, checkpoint: JointCheckpoint) -> Iterator[None]:
-        """The pool with the weights of another epoch inside, and its own again afterwards."""
+        """Gives the pool the weights of another epoch inside, and its own again afterwards."""
         if checkpoint.epoch == self.epoch:
             yield
             return
-        own = copied(self.pool.state_dict())
+        present = copied(self.pool.state_dict())
         self.pool.load_state_dict(checkpoint.weights)
         try:
             yield
         finally:
-            self.pool.load_state_dict(own)
+            self.pool.load_state_dict(present)
 
     def end(self, result: JointCheckpoint, reason: Literal["completed", "dropped"]) -> LanesEnded:
-        """Evaluates what the trial leaves: the state of an epoch, on all splits but train."""
+        """Evaluates the state of an epoch, which the trial leaves, on all splits but train."""
         reports, routing, experts = [], [], []
         with self.as_of(result):
             for name, split in self.inputs.splits.items():
                 if name == "train":
                     continue
-                known = self.examined.get(result.epoch) if name == "selection" else None
-                found = known or self._examine(name)
-                logits = found.logits[None]
+                kept = self.examined.get(result.epoch) if name == "selection" else None
+                examined = kept or self._examine(name)
+                logits = examined.logits[None]
                 routing.append(
                     Routing(
                         split=name,
@@ -303,9 +303,9 @@ class JointTraining:
                         logits=logits,
                     )
                 )
-                experts.append(self._outputs(name, found))
+                experts.append(self._outputs(name, examined))
                 if name != "selection":
-                    reports.append(self.report(name, found, result.epoch))
+                    reports.append(self.report(name, examined, result.epoch))
         return LanesEnded(
             epoch=self.epoch,
             lanes=np.zeros(1, np.int64),
@@ -318,5 +318,5 @@ class JointTraining:
 
 
 def copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of its own, on the CPU."""
+    """Copies a state dict to the CPU."""
     return {name: value.detach().cpu().clone() for name, value in weights.items()}

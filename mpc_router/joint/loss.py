@@ -22,7 +22,7 @@ from torch import Tensor
 from mpc_router.config.sections import LossWeights
 from mpc_router.data.tokens import Batch
 from mpc_router.model.gated_pool import GatedBertPool, Seen
-from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss
+from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss, total_loss
 from mpc_router.model.router import softmax_gate
 
 TERMS: Final = ("task", "balance", "cost", "total")
@@ -31,7 +31,7 @@ TERMS: Final = ("task", "balance", "cost", "total")
 
 @dataclass(frozen=True)
 class Part:
-    """A batch with what is random about it."""
+    """Holds a batch and its random draws."""
 
     batch: Batch
     noise: Tensor | None
@@ -44,8 +44,9 @@ class Part:
     """Places the global generator, from which the encoders' dropout draws, at this batch."""
 
     def cut(self, count: int) -> list[Part]:
-        """So many parts of it, or one an example where it has fewer; their losses are backed
-        through one after the other, and only one of them is in memory.
+        """Cuts the batch into this many parts, or into single examples where it has fewer.
+
+        The backward pass takes them one after the other, so only one is in memory.
 
         Noise and mask go with their examples, so together the pieces have this part's gradient
         (`JointLoss.backward`) but for rounding and, where the encoders have dropout, its draws.
@@ -55,7 +56,7 @@ class Part:
             return [self]
         return [
             Part(
-                Batch(*(getattr(self.batch, each.name)[rows] for each in fields(Batch))),
+                Batch(*(getattr(self.batch, field.name)[rows] for field in fields(Batch))),
                 None if self.noise is None else self.noise[rows],
                 None if self.mask is None else self.mask[rows],
                 self.settle,
@@ -66,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class JointLoss:
-    """L = task + alpha * balance + beta * cost of a pool, and its gradient."""
+    """Computes L = task + alpha * balance + beta * cost of a pool, and its gradient."""
 
     weights: LossWeights
     costs: Tensor
@@ -76,38 +77,42 @@ class JointLoss:
     """A fresh context in which stem and experts run."""
 
     def backward(self, pool: GatedBertPool, parts: Sequence[Part]) -> Tensor:
-        """Adds the gradient of the loss over the N examples of all parts; its terms, (4,).
+        """Adds the gradient of the loss over the N examples of all parts; returns its terms, (4,).
 
         Several parts have the gradient of one batch of all their examples: means are weighted by
         examples, and the balance, which is no mean, is linear in the gates for small changes: its
         slopes by the experts' importance are taken over all parts first, in a pass of stem and
         router without gradients.
         """
-        whole = sum(len(part.batch.labels) for part in parts)
-        slopes = None
+        examples = sum(len(part.batch.labels) for part in parts)
+        slopes = torch.zeros_like(self.costs)
         if len(parts) > 1 and self.weights.alpha:
             slopes = self._slopes(self._importance(pool, parts))
         importance = torch.zeros_like(self.costs)
         terms = torch.zeros(len(TERMS), dtype=torch.float64)
         for part in parts:
-            share = len(part.batch.labels) / whole
+            share = len(part.batch.labels) / examples
             task, seen = self._forward(pool, part)
             cost = cost_loss(seen, self.costs)
-            loss = share * (task + self.weights.beta * cost)
-            if slopes is not None:
-                loss = loss + self.weights.alpha * (slopes * seen.sum(0)).sum()
-            elif len(parts) == 1:
-                loss = loss + self.weights.alpha * balance_loss(seen, self.weights.balance_variance)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if len(parts) == 1:
+                balance = balance_loss(seen, self.weights.balance_variance)
+            else:
+                balance = (slopes * seen.sum(0)).sum()
+            self._total(share * task, balance, share * cost).backward()  # type: ignore[no-untyped-call]
             importance = importance + seen.detach().sum(0)
             terms[0] += share * float(task.detach())
             terms[2] += share * float(cost.detach())
         terms[1] = self._balance(importance)
-        terms[3] = terms[0] + self.weights.alpha * terms[1] + self.weights.beta * terms[2]
+        terms[3] = self._total(*terms[:3])
         return terms
 
+    def _total(self, task: Tensor, balance: Tensor, cost: Tensor) -> Tensor:
+        """Gives the loss of these terms under the trial's weights."""
+        weights = self.weights
+        return total_loss(task, balance, cost, alpha=weights.alpha, beta=weights.beta)
+
     def _forward(self, pool: GatedBertPool, part: Part) -> tuple[Tensor, Tensor]:
-        """The task loss, and the gates (B, K) that the auxiliary losses see."""
+        """Gives the task loss, and the gates (B, K) that the auxiliary losses see."""
         batch = part.batch
         part.settle()
         with self.autocast():
@@ -129,7 +134,7 @@ class JointLoss:
 
     @torch.no_grad()
     def _importance(self, pool: GatedBertPool, parts: Sequence[Part]) -> Tensor:
-        """(K,) sums of the auxiliary gates over all parts."""
+        """Sums the auxiliary gates over all parts, (K,)."""
         total = torch.zeros_like(self.costs)
         for part in parts:
             batch = part.batch
@@ -146,7 +151,7 @@ class JointLoss:
         return balance_loss(importance.unsqueeze(0), self.weights.balance_variance)
 
     def _slopes(self, importance: Tensor) -> Tensor:
-        """(K,) by how much the balance changes with each expert's importance."""
+        """Gives the balance's slope by each expert's importance, (K,)."""
         leaf = importance.detach().requires_grad_()
         with torch.enable_grad():
             (slopes,) = torch.autograd.grad(self._balance(leaf), leaf)

@@ -18,7 +18,7 @@ STATE: tuple[str, ...] = ("step", "exp_avg", "exp_avg_sq")
 
 
 def choose(pool: GatedBertPool, trainable: str) -> None:
-    """Let train what `trainable` says: `all`, `head`, or `last_N`; the router always does.
+    """Lets train what `trainable` says: `all`, `head`, or `last_N`; the router always trains.
 
     Raises:
         ModelError: `last_N` of an encoder whose layers are not where BERT's are.
@@ -43,19 +43,19 @@ def choose(pool: GatedBertPool, trainable: str) -> None:
 
 
 def optimizer_of(pool: GatedBertPool, config: TrialConfig) -> torch.optim.AdamW:
-    """AdamW over what trains: each group states its full `rate`; vectors (biases, norms) keep."""
+    """Builds AdamW over what trains; each group states its full `rate`, vectors do not decay."""
     training = config.training
     rates = {True: training.learning_rate, False: training.encoder_learning_rate}
     groups: list[dict[str, Any]] = []
     for of_router, rate in rates.items():
-        mine = [
+        parameters = [
             value
             for name, value in pool.named_parameters()
             if value.requires_grad and name.startswith("router.") == of_router
         ]
         for decay, chosen in (
-            (training.weight_decay, [value for value in mine if value.ndim > 1]),
-            (0.0, [value for value in mine if value.ndim <= 1]),
+            (training.weight_decay, [value for value in parameters if value.ndim > 1]),
+            (0.0, [value for value in parameters if value.ndim <= 1]),
         ):
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "lr": rate, "rate": rate})
@@ -63,7 +63,7 @@ def optimizer_of(pool: GatedBertPool, config: TrialConfig) -> torch.optim.AdamW:
 
 
 def state_of(optimizer: torch.optim.AdamW, pool: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state by name: `exp_avg.<parameter>` and so on."""
+    """Gives the optimizer's state by name: `exp_avg.<parameter>` and so on."""
     return {
         f"{kind}.{name}": optimizer.state[value][kind]
         for name, value in pool.named_parameters()
@@ -73,7 +73,7 @@ def state_of(optimizer: torch.optim.AdamW, pool: nn.Module) -> dict[str, Tensor]
 
 
 def restore(optimizer: torch.optim.AdamW, pool: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put the state that `state_of` gave back into an optimizer of the same parameters."""
+    """Puts the state that `state_of` gave back into an optimizer of the same parameters."""
     for name, value in pool.named_parameters():
         if f"step.{name}" in state:
             optimizer.state[value] = {

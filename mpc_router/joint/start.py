@@ -20,7 +20,7 @@ from mpc_router.frozen.randomness import order, starting_weights
 from mpc_router.model.encoders import seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.router import RouterStem, build_router
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.prepare.encoder_runs import load_trained
 from mpc_router.prepare.frozen import LEAST_DEVIATION
@@ -35,7 +35,7 @@ MOMENT_ROWS: Final = 4096
 
 @dataclass(frozen=True)
 class Beginning:
-    """A router that was trained before: where joint training begins instead of a drawn one."""
+    """Holds a router that was trained before, from which joint training begins."""
 
     weights: dict[str, Tensor]
     feature_mean: Tensor
@@ -43,7 +43,7 @@ class Beginning:
 
 
 def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBertPool:
-    """Stem, router and experts as joint training begins, features not yet standardised.
+    """Builds stem, router and experts as joint training begins, features not standardised.
 
     What a checkpoint lacks (a head, the router) is drawn from `seed`. In evaluation mode.
     """
@@ -68,9 +68,7 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
         after = len(layers_of(stem.encoder, recipe.name))
         experts = [behind_stem(expert, after) for expert in experts]
     with seeded(seed):  # a module is born with draws from the global state
-        router = MLPRouter(
-            stem.width, config.experts, model.router_hidden_size, dropout=model.router_dropout
-        )
+        router = build_router(config, stem.width)
     router.load_state_dict(
         starting_weights(
             seed,
@@ -93,19 +91,19 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
 
 
 def standardise(pool: GatedBertPool, tokens: Tokens, *, seed: int) -> None:
-    """Set the pool's feature moments to those of its stem as it is now, over rows of train.
+    """Sets the pool's feature moments to those of its stem as it is now, over rows of train.
 
     They stay as they are while the stem trains: what matters is that the router begins with inputs
     of unit size, as a frozen one does.
     """
     rows = np.sort(order(seed, epoch=0, rows=len(tokens))[:MOMENT_ROWS])
     device = pool.feature_mean.device
-    found = []
+    blocks = []
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             batch = gather(tokens, rows[start : start + BATCH]).to(device)
-            found.append(pool.stem(batch.input_ids, batch.attention_mask, batch.token_type_ids))
-    features = torch.cat(found).double().cpu()
+            blocks.append(pool.stem(batch.input_ids, batch.attention_mask, batch.token_type_ids))
+    features = torch.cat(blocks).double().cpu()
     mean, deviation = features.mean(0), features.std(0, correction=0)
     deviation[deviation < LEAST_DEVIATION] = 1.0
     pool.feature_mean.copy_(mean)
@@ -113,7 +111,7 @@ def standardise(pool: GatedBertPool, tokens: Tokens, *, seed: int) -> None:
 
 
 def begin_with(pool: GatedBertPool, beginning: Beginning) -> None:
-    """Take over a router and the moments of the features that it knows."""
+    """Gives a pool a trained router and the moments of the features that it learned on."""
     pool.router.load_state_dict(beginning.weights)
     pool.feature_mean.copy_(beginning.feature_mean)
     pool.feature_deviation.copy_(beginning.feature_deviation)
@@ -121,7 +119,7 @@ def begin_with(pool: GatedBertPool, beginning: Beginning) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """What a pool says of a split, in the split's order."""
+    """Holds a pool's logits and outputs on a split, in the split's order."""
 
     logits: NDArray[np.float32]
     """(N, K) of the router, before noise and temperature."""
@@ -131,14 +129,14 @@ class Examined:
 
     @property
     def finite(self) -> bool:
-        """Whether all of it is."""
+        """Tells whether all logits and outputs are finite."""
         return bool(np.isfinite(self.logits).all() and np.isfinite(self.outputs).all())
 
 
 def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
-    """Ask router and all experts about every example, in evaluation mode and float32."""
+    """Runs router and all experts on every example, in evaluation mode and float32."""
     experts = len(pool.experts)
-    found = Examined(
+    examined = Examined(
         np.empty((len(tokens), experts), np.float32),
         np.empty((len(tokens), experts, outputs), np.float32),
     )
@@ -146,15 +144,17 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
     pool.eval()
     with torch.inference_mode():
         for batch in batches(tokens, BATCH, generator=None):
-            here, rows = batch.to(device), batch.rows.numpy()
-            view = pool.look(here.input_ids, here.attention_mask, here.token_type_ids)
-            found.logits[rows] = pool.router(view.features).float().cpu().numpy()
-            found.outputs[rows] = pool.ask(view).float().cpu().numpy()
+            device_batch, rows = batch.to(device), batch.rows.numpy()
+            view = pool.look(
+                device_batch.input_ids, device_batch.attention_mask, device_batch.token_type_ids
+            )
+            examined.logits[rows] = pool.router(view.features).float().cpu().numpy()
+            examined.outputs[rows] = pool.ask(view).float().cpu().numpy()
     pool.train(training)
-    return found
+    return examined
 
 
 def widest(pool: GatedBertPool) -> int:
-    """Features of the widest encoder."""
+    """Gives the number of features of the widest encoder."""
     widths = [expert.width for expert in pool.experts.experts if isinstance(expert, BertExpert)]
     return max(int(getattr(pool.stem, "width", 1)), *widths)

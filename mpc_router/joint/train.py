@@ -69,11 +69,11 @@ def train(
         history.clear()
     beginning: Beginning | None = None
     if lane.config.training.router == "supervised" and going_on is None:
-        found = _supervised(lane, inputs, str(place), progress)
-        if isinstance(found, Failure):
-            yield from _dead(found, JointTraining(lane, inputs, place))
+        supervised = _supervised(lane, inputs, str(place), progress)
+        if isinstance(supervised, Failure):
+            yield from _dead(supervised, JointTraining(lane, inputs, place))
             return
-        beginning = found
+        beginning = supervised
     try:
         run = JointTraining(
             lane, inputs, place, beginning=beginning, going_on=going_on, pieces=pieces
@@ -112,8 +112,8 @@ def _epochs(
     try:
         drop: Collection[int] | None = None
         if going_on is not None:
-            for number, each in enumerate(going_on.history, 1):
-                run.reports.append(report_of(each))
+            for number, report in enumerate(going_on.history, 1):
+                run.reports.append(report_of(report))
                 drop = yield _result(run, number)
         while run.epoch < run.epochs and not _named(drop):
             failure = run.train_epoch(run.epoch + 1, progress) or run.close_epoch()
@@ -135,18 +135,18 @@ def _epochs(
 def _best(
     run: JointTraining, history: History | None, best: JointCheckpoint | None
 ) -> JointCheckpoint:
-    """The trial after its best epoch on selection."""
+    """Gives the trial after its best epoch on selection."""
     epoch = best_epoch(run.scores)
     if epoch == run.epoch:
         return run.checkpoint(resumable=False)
     if history is None:
         assert best is not None
         return best
-    found = history.weights(epoch)
-    if found is None:
+    kept = history.weights(epoch)
+    if kept is None:
         log.warning("epoch %d was the best and is lost; the last, %d, stands in", epoch, run.epoch)
         return run.checkpoint(resumable=False)
-    return light(found)
+    return light(kept)
 
 
 def _ended(run: JointTraining, best: JointCheckpoint | None, *, keep_best: bool) -> LanesEnded:
@@ -169,7 +169,7 @@ def _result(run: JointTraining, epoch: int) -> EpochResult:
 
 
 def _dead(failure: Failure, run: JointTraining) -> Results:
-    """What is to say of a trial that failed."""
+    """Yields the last epoch and the ending of a trial that failed."""
     yield EpochResult(epoch=failure.epoch, report=run.no_report(), failures=(failure,))
     yield LanesEnded(
         epoch=failure.epoch,
@@ -184,7 +184,7 @@ def _dead(failure: Failure, run: JointTraining) -> Results:
 def _supervised(
     lane: Lane, inputs: JointInputs, device: str, progress: Progress | None
 ) -> Beginning | Failure:
-    """The router that training begins with: trained on labels made of frozen experts' outputs."""
+    """Trains the router that training begins with, on labels of frozen experts' outputs."""
     assert inputs.frozen is not None
     training = dataclasses.replace(
         lane.config.training,
@@ -202,14 +202,16 @@ def _supervised(
                 message=f"in the supervised router's own training: {result.failures[0].message}",
             )
         if isinstance(result, LanesEnded):
-            found = result.checkpoints[0]
-            assert isinstance(found, LaneCheckpoint)
-            return Beginning(found.weights, found.feature_mean, found.feature_deviation)
+            checkpoint = result.checkpoints[0]
+            assert isinstance(checkpoint, LaneCheckpoint)
+            return Beginning(
+                checkpoint.weights, checkpoint.feature_mean, checkpoint.feature_deviation
+            )
     raise AssertionError("a stack ends with LanesEnded")
 
 
 def _named(answer: Collection[int] | None) -> bool:
-    """Whether an answer drops the lane."""
+    """Tells whether an answer drops the lane."""
     unknown = sorted(set(map(int, answer or ())) - {0})
     if unknown:
         raise ValueError(f"no lane {unknown} to drop; a joint trial is lane 0 alone")

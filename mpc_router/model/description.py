@@ -18,7 +18,7 @@ from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.router import MLPRouter, RouterShape, RouterStem, build_router
 from mpc_router.model.shared_stem import behind_stem, layers_before
 from mpc_router.tasks import TASKS
 from mpc_router.tensor_files import (
@@ -42,7 +42,7 @@ _COUNTS: Final = frozenset({"layers", "num_hidden_layers", "n_layers", "num_hidd
 
 
 def describe(pool: GatedBertPool) -> dict[str, Any]:
-    """The shape of a pool as plain JSON: everything that its state dict does not say.
+    """Describes the shape of a pool as plain JSON: everything that its state dict does not say.
 
     Raises:
         TypeError: a part of it is a module of another kind than this package makes.
@@ -66,7 +66,7 @@ def describe(pool: GatedBertPool) -> dict[str, Any]:
 
 
 def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
-    """A pool of this shape, its weights arbitrary; in evaluation mode. No model file is needed.
+    """Builds a pool of this shape with arbitrary weights, in evaluation mode, without model files.
 
     Raises:
         CheckpointError: the description is not one that `describe` gave.
@@ -76,10 +76,17 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
             stem = RouterStem(
                 _encoder(description["stem"]["encoder"]), pooling=description["stem"]["pooling"]
             )
-            experts = ExpertPool(_expert(each) for each in description["experts"])
+            experts = ExpertPool(
+                _expert(shape_of_expert) for shape_of_expert in description["experts"]
+            )
             shape = description["router"]
-            router = MLPRouter(
-                shape["features"], len(experts), shape["hidden_size"], shape["dropout"]
+            router = build_router(
+                RouterShape(
+                    experts=len(experts),
+                    hidden_size=shape["hidden_size"],
+                    dropout=shape["dropout"],
+                ),
+                shape["features"],
             )
             pool = GatedBertPool.from_parts(
                 stem,
@@ -100,7 +107,7 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
 
 
 def filled(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> GatedBertPool:
-    """The pool of this shape with these weights, in evaluation mode.
+    """Builds the pool of this shape with these weights, in evaluation mode.
 
     Raises:
         CheckpointError: the weights are not those of this shape.
@@ -123,22 +130,22 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
     """
     waiting: list[Any] = [description]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, list | tuple):
-            waiting += found
-        if not isinstance(found, Mapping):
+        value = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting += value
+        if not isinstance(value, Mapping):
             continue
-        waiting += found.values()
-        for name in _COUNTS & found.keys():
-            if isinstance(found[name], int | float) and found[name] > tensors:
+        waiting += value.values()
+        for name in _COUNTS & value.keys():
+            if isinstance(value[name], int | float) and value[name] > tensors:
                 raise CheckpointError(
                     f"the weights do not fit their description: they are {tensors} tensors, and "
-                    f"{name} is {quoted(found[name])}"
+                    f"{name} is {quoted(value[name])}"
                 )
 
 
 def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> None:
-    """Write a pool into a folder that exists, with what else is to be said of it (plain JSON)."""
+    """Writes a pool into a folder that exists, and `more` (plain JSON) beside it."""
     sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=EXPORT_FORMAT)
     write_trial(
         folder,
@@ -152,35 +159,35 @@ def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> No
 
 
 def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
-    """The pool that `write_pool` left in a folder, and everything that is said of it.
+    """Reads the pool that `write_pool` left in a folder, and the JSON beside it.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
     """
-    said = read_trial(folder, (EXPORT_FORMAT,))
-    weights = read_tensors(folder / POOL_FILE, said["weights_sha256"])
-    if not isinstance(said.get("description"), dict):
+    trial = read_trial(folder, (EXPORT_FORMAT,))
+    weights = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
+    if not isinstance(trial.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")
-    pool = filled(said["description"], weights)
-    pool.pairs = _of_pairs(said)
-    return pool, said
+    pool = filled(trial["description"], weights)
+    pool.pairs = _of_pairs(trial)
+    return pool, trial
 
 
-def _of_pairs(said: Mapping[str, Any]) -> bool:
-    """Whether the configuration beside a pool, where there is one, is of a task of pairs."""
+def _of_pairs(trial: Mapping[str, Any]) -> bool:
+    """Tells whether the configuration beside a pool, if there is one, has a task of pairs."""
     try:
-        return len(TASKS[said["config"]["data"]["task"]].columns) > 1
+        return len(TASKS[trial["config"]["data"]["task"]].columns) > 1
     except (KeyError, TypeError):
         return False
 
 
 def load_pool(folder: Path) -> GatedBertPool:
-    """The model in an exported folder: what `GatedBertPool.from_pretrained` gives."""
+    """Loads the model of an exported folder, for `GatedBertPool.from_pretrained`."""
     return read_pool(folder)[0]
 
 
 def _shape(encoder: nn.Module) -> dict[str, Any]:
-    """An encoder of transformers: its class and its configuration, no names of this machine."""
+    """Describes an encoder of transformers by class and configuration, without paths."""
     config: Any = encoder.config
     plain = {
         name: value
@@ -195,7 +202,7 @@ def _shape(encoder: nn.Module) -> dict[str, Any]:
 
 
 def _encoder(shape: Mapping[str, Any]) -> nn.Module:
-    """An encoder of that shape."""
+    """Builds an encoder of this shape."""
     import transformers
 
     plain = copy.deepcopy(dict(shape["config"]))
@@ -225,13 +232,16 @@ def _described(expert: nn.Module) -> dict[str, Any]:
     }
 
 
-def _expert(said: Mapping[str, Any]) -> BertExpert:
+def _expert(description: Mapping[str, Any]) -> BertExpert:
     expert = BertExpert(
-        _encoder(said["encoder"]), said["outputs"], layers=said["layers"], pooling=said["pooling"]
+        _encoder(description["encoder"]),
+        description["outputs"],
+        layers=description["layers"],
+        pooling=description["pooling"],
     )
-    expert.name = said["name"]
+    expert.name = description["name"]
     if not expert.fine_tuned:
-        expert.dropout.p = said["dropout"]
-    if said["behind"] is not None:
-        behind_stem(expert, said["behind"])  # the configuration keeps the full depth
+        expert.dropout.p = description["dropout"]
+    if description["behind"] is not None:
+        behind_stem(expert, description["behind"])  # the configuration keeps the full depth
     return expert

@@ -30,7 +30,7 @@ MOST_LAYERS: Final = 1000
 
 
 class PooledEncoder(nn.Module):
-    """An encoder whose tokens are summed up into one vector an example."""
+    """Runs an encoder and sums up its tokens into one vector an example."""
 
     def __init__(self, encoder: nn.Module, pooling: str = "cls") -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class PooledEncoder(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """Features (B, F) of tokens (B, T); without a mask all of them count."""
+        """Gives features (B, F) of tokens (B, T); without a mask all of them count."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         segments = {"token_type_ids": token_type_ids} if self._segments else {}
         hidden = self.encoder(input_ids, attention_mask=mask, **segments).last_hidden_state
@@ -54,7 +54,7 @@ class PooledEncoder(nn.Module):
 
 
 def summarise(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
-    """(B, F) of hidden states (B, T, F): the first token's (`cls`), or the `mean` of the unmasked.
+    """Takes hidden states (B, T, F) to (B, F): the first token (`cls`) or the unmasked `mean`.
 
     Padding does not change either.
     """
@@ -65,13 +65,13 @@ def summarise(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
 
 
 def check_pooling(pooling: str) -> None:
-    """Raise a ModelError unless this is a way to sum up tokens."""
+    """Raises a ModelError unless this is a way to sum up tokens."""
     if pooling not in POOLINGS:
         raise ModelError(f"pooling is {pooling!r}, allowed are {', '.join(POOLINGS)}")
 
 
 def width_of(encoder: nn.Module) -> int:
-    """F: the width of an encoder's hidden states."""
+    """Gives F, the width of an encoder's hidden states."""
     config: Any = getattr(encoder, "config", None)
     width = getattr(config, "hidden_size", None)
     if not isinstance(width, int):
@@ -82,7 +82,7 @@ def width_of(encoder: nn.Module) -> int:
 
 
 def takes_segments(encoder: nn.Module) -> bool:
-    """Whether an encoder tells the two texts of a pair apart by token_type_ids."""
+    """Tells whether an encoder separates the two texts of a pair by token_type_ids."""
     kinds = getattr(getattr(encoder, "config", None), "type_vocab_size", 0)
     if not isinstance(kinds, int) or kinds < 2:
         return False
@@ -90,7 +90,7 @@ def takes_segments(encoder: nn.Module) -> bool:
 
 
 def places_of(encoder: nn.Module) -> int | None:
-    """Tokens that an encoder has positions for; None where it states no limit.
+    """Gives how many tokens an encoder has positions for; None where it states no limit.
 
     RoBERTa and its like count positions from the padding's number on: where a table of positions
     has a row for padding, that row and those before it are no token's.
@@ -108,7 +108,7 @@ def places_of(encoder: nn.Module) -> int | None:
 
 
 def blank_encoder(config: Any, *, head: bool = False) -> nn.Module:
-    """The module that a configuration describes, on torch's meta device: shapes without numbers.
+    """Builds the module of a configuration on torch's meta device: shapes without numbers.
 
     In evaluation mode, with its `head` or without a pooler.
     """
@@ -123,7 +123,7 @@ def blank_encoder(config: Any, *, head: bool = False) -> nn.Module:
 
 
 def load_encoder(name: str, layers: int, models: Models, *, seed: int) -> nn.Module:
-    """The encoder called `name`, its first `layers` layers (0: all), without a pooler.
+    """Loads the encoder called `name`, its first `layers` layers (0: all), without a pooler.
 
     `seed` draws the weights of the sample's encoders; the others come trained. The global random
     state is left alone. Layers that are cut off are not read. In evaluation mode.
@@ -134,47 +134,47 @@ def load_encoder(name: str, layers: int, models: Models, *, seed: int) -> nn.Mod
     return load_resolved(models.resolve(name), layers, seed=seed)
 
 
-def load_resolved(found: Resolved, layers: int, *, seed: int) -> nn.Module:
-    """As `load_encoder`, of a model that `Models.resolve` found."""
-    if found.kind == "sample":
-        return _sample_encoder(found.name, layers, seed)
+def load_resolved(resolved: Resolved, layers: int, *, seed: int) -> nn.Module:
+    """Loads an encoder as `load_encoder` does, from what `Models.resolve` gave."""
+    if resolved.kind == "sample":
+        return _sample_encoder(resolved.name, layers, seed)
     from transformers import AutoModel
 
-    config = load_config(found)
-    cut(config, layers, found.name)
-    encoder = _load(found, AutoModel.from_pretrained, config)
+    config = load_config(resolved)
+    cut(config, layers, resolved.name)
+    encoder = _load(resolved, AutoModel.from_pretrained, config)
     drop_pooler(encoder)
     return encoder
 
 
 class _NoPooler(nn.Module):
-    """In place of a pooler: some encoders call theirs unasked."""
+    """Stands in place of a pooler, because some encoders call theirs unasked."""
 
     def forward(self, hidden: Tensor, *_: object, **__: object) -> Tensor:
-        """The first token (B, F) of hidden states (B, T, F)."""
+        """Gives the first token (B, F) of hidden states (B, T, F)."""
         return hidden[:, 0]
 
 
 def drop_pooler(encoder: nn.Module) -> None:
-    """Features are taken from the last layer: a pooler would only be dead weight."""
+    """Removes an encoder's pooler: features are taken from the last layer, so it has no use."""
     if getattr(encoder, "pooler", None) is not None:
         setattr(encoder, "pooler", _NoPooler())  # noqa: B010 (nn.Module does not state it)
 
 
 def has_pooler(encoder: nn.Module) -> bool:
-    """Whether an encoder has a pooler of its own still."""
+    """Tells whether an encoder still has its pooler."""
     return not isinstance(getattr(encoder, "pooler", None), _NoPooler | None)
 
 
-def load_classifier(found: Resolved, config: Any) -> nn.Module:
-    """The checkpoint as transformers' classifier, its head included. In evaluation mode."""
+def load_classifier(resolved: Resolved, config: Any) -> nn.Module:
+    """Loads a checkpoint as transformers' classifier with its head, in evaluation mode."""
     from transformers import AutoModelForSequenceClassification
 
-    return _load(found, AutoModelForSequenceClassification.from_pretrained, config)
+    return _load(resolved, AutoModelForSequenceClassification.from_pretrained, config)
 
 
 def depth_of(config: Any) -> int:
-    """Encoder layers of a configuration.
+    """Gives the number of encoder layers of a configuration.
 
     Raises:
         ModelError: it states none, or is one of an encoder with a decoder.
@@ -192,7 +192,7 @@ def depth_of(config: Any) -> int:
 
 
 def cut(config: Any, layers: int, name: str) -> None:
-    """Make a configuration one of the first `layers` layers; 0 leaves it as it is.
+    """Cuts a configuration to its first `layers` layers; 0 leaves it as it is.
 
     Raises:
         ModelError: there are fewer layers than that.
@@ -210,12 +210,12 @@ def cut(config: Any, layers: int, name: str) -> None:
 
 
 def _by_layer(setting: str, values: list[Any]) -> bool:
-    """Whether a list as long as an encoder is deep says something of each layer."""
-    return setting.startswith("layer") or all(isinstance(each, int | float) for each in values)
+    """Tells whether a list with one entry a layer says something of each layer."""
+    return setting.startswith("layer") or all(isinstance(value, int | float) for value in values)
 
 
 def weights_hash(module: nn.Module) -> str:
-    """sha256 in hex over names, types, shapes and values of the state dict, sorted by name."""
+    """Hashes names, types, shapes and values of a state dict, sorted by name: sha256 in hex."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         plain = value.detach().cpu().contiguous()
@@ -226,7 +226,7 @@ def weights_hash(module: nn.Module) -> str:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Global random state of the CPU set by `seed` inside, and put back afterwards."""
+    """Sets the CPU's global random state by `seed` inside, and restores it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -242,10 +242,10 @@ def _sample_encoder(name: str, layers: int, seed: int) -> nn.Module:
     return encoder
 
 
-def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
-    with reading(found), seeded(0):
+def _load(resolved: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
+    with reading(resolved), seeded(0):
         model, info = read(
-            found.path_or_name,
+            resolved.path_or_name,
             config=config,
             dtype=torch.float32,
             trust_remote_code=False,
@@ -253,21 +253,22 @@ def _load(found: Resolved, read: Callable[..., Any], config: Any) -> nn.Module:
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    _check_shapes(found, info["mismatched_keys"])
+    _check_shapes(resolved, info["mismatched_keys"])
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key.split("."))
     if isinstance(model, nn.Module) and type(model).__name__.endswith(HEAD_SUFFIX):
         missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"the weights of {found.name} ({found.path_or_name}) lack {len(missing)} tensors, "
-            f"{missing[0]} among them; they belong to another architecture than its config.json"
+            f"the weights of {resolved.name} ({resolved.path_or_name}) lack {len(missing)} "
+            f"tensors, {missing[0]} among them; they belong to another architecture than its "
+            "config.json"
         )
     loaded: nn.Module = model.eval()
     return loaded
 
 
-def _check_shapes(found: Resolved, unlike: Iterable[Any]) -> None:
-    """Raise a ModelError if tensors have other shapes than the configuration gives them.
+def _check_shapes(resolved: Resolved, unlike: Iterable[Any]) -> None:
+    """Raises a ModelError if tensors have other shapes than the configuration gives them.
 
     Each is its name, the shape that it has and the one that it should have.
     """
@@ -275,7 +276,7 @@ def _check_shapes(found: Resolved, unlike: Iterable[Any]) -> None:
     if tensors:
         name, has, should = tensors[0]
         raise ModelError(
-            f"{len(tensors)} tensors of {found.name} ({found.path_or_name}) have other shapes than "
-            f"its config.json says: {name} has {has} instead of {should}; copy or download both "
-            "again"
+            f"{len(tensors)} tensors of {resolved.name} ({resolved.path_or_name}) have other "
+            f"shapes than its config.json says: {name} has {has} instead of {should}; copy or "
+            "download both again"
         )

@@ -52,7 +52,7 @@ _HEAD_DEVIATION: Final = 0.02
 
 
 class BertExpert(nn.Module):
-    """A BERT-like encoder with a head: logits (B, C), or values (B, 1) for a regression.
+    """Runs a BERT-like encoder with a head: logits (B, C), or values (B, 1) of a regression.
 
     A checkpoint that comes with a classification head keeps it, computed by transformers itself
     (pooler, dropout, classifier), its outputs put into the task's order; anything else gets a
@@ -86,9 +86,9 @@ class BertExpert(nn.Module):
         self.num_labels = num_labels
         if isinstance(model_name_or_encoder, str):
             self.name = model_name_or_encoder
-            found = (models or Models()).resolve(self.name)
-            self.stand_in = found.stand_in
-            loaded = _load(found, layers, seed=seed, keep_head=keep_head)
+            resolved = (models or Models()).resolve(self.name)
+            self.stand_in = resolved.stand_in
+            loaded = _load(resolved, layers, seed=seed, keep_head=keep_head)
         else:
             self.name = type(model_name_or_encoder).__name__
             loaded = model_name_or_encoder
@@ -111,7 +111,7 @@ class BertExpert(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """Outputs (B, C) of tokens (B, T), classes in the task's order."""
+        """Gives outputs (B, C) of tokens (B, T), classes in the task's order."""
         if not self.fine_tuned:
             return self.examine(input_ids, attention_mask, token_type_ids)[0]
         logits: Tensor = self._classify(input_ids, attention_mask, token_type_ids).logits
@@ -123,14 +123,16 @@ class BertExpert(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Outputs (B, C) and the pooled features (B, F) behind them, in one pass."""
+        """Gives outputs (B, C) and the pooled features (B, F) behind them, in one pass."""
         if not self.fine_tuned:
             features = self.body(input_ids, attention_mask, token_type_ids)
             return self.head(self.dropout(features)), features
-        found = self._classify(input_ids, attention_mask, token_type_ids, output_hidden_states=True)
+        classified = self._classify(
+            input_ids, attention_mask, token_type_ids, output_hidden_states=True
+        )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        features = summarise(found.hidden_states[-1], mask, self.pooling)
-        return found.logits[:, self.label_order], features
+        features = summarise(classified.hidden_states[-1], mask, self.pooling)
+        return classified.logits[:, self.label_order], features
 
     def _classify(
         self,
@@ -144,7 +146,7 @@ class BertExpert(nn.Module):
 
 
 class ExpertPool(nn.Module):
-    """K experts, cheapest first."""
+    """Holds K experts, cheapest first."""
 
     def __init__(self, experts: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -161,7 +163,7 @@ class ExpertPool(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """Outputs (B, K, C): every expert on every example."""
+        """Runs every expert on every example: outputs (B, K, C)."""
         return torch.stack(
             [expert(input_ids, attention_mask, token_type_ids) for expert in self.experts], dim=1
         )
@@ -173,7 +175,7 @@ class ExpertPool(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """Outputs (B, C) of each example's own expert, `routes` (B,) in 0..K-1.
+        """Runs each example through its own expert, `routes` (B,) in 0..K-1: outputs (B, C).
 
         Each expert runs once, over its group of examples only; one without examples not at all.
 
@@ -189,8 +191,8 @@ class ExpertPool(nn.Module):
         for number, expert in enumerate(self.experts):
             rows = (routes == number).nonzero().squeeze(-1)
             if rows.numel():
-                given = (input_ids, attention_mask, token_type_ids)
-                outputs.append(expert(*(x if x is None else x[rows] for x in given)))
+                inputs = (input_ids, attention_mask, token_type_ids)
+                outputs.append(expert(*(x if x is None else x[rows] for x in inputs)))
                 groups.append(rows)
         if not groups:
             raise ValueError("there is no example to route; give a batch of at least one")
@@ -198,12 +200,12 @@ class ExpertPool(nn.Module):
 
 
 def has_head(model: nn.Module) -> bool:
-    """Whether a module is one of transformers' classifiers."""
+    """Tells whether a module is one of transformers' classifiers."""
     return type(model).__name__.endswith(HEAD_SUFFIX)
 
 
 def label_order(id2label: Mapping[int, str], label_names: Sequence[str]) -> list[int] | None:
-    """The checkpoint's number of each of the task's labels; None where the words do not fit.
+    """Gives the checkpoint's number of each task label; None where the words do not fit.
 
     Words are compared without case, with `-` and blanks as `_`. Unnamed labels (`LABEL_0`, `0`),
     or a task without names, leave the order as it is; `mpc_router.prepare.label_order` finds a
@@ -219,20 +221,20 @@ def label_order(id2label: Mapping[int, str], label_names: Sequence[str]) -> list
 
 
 def names_labels(id2label: Mapping[int, str]) -> bool:
-    """Whether a head's labels have words, not `LABEL_0`, `class 0` or numbers alone."""
+    """Tells whether a head's labels have words, not `LABEL_0`, `class 0` or numbers alone."""
     return not all(number_of(word) is not None for word in id2label.values())
 
 
 def comes_with_head(config: Any, layers: int) -> bool:
-    """Whether a checkpoint's configuration states a head that is of use at this depth (0: all)."""
+    """Tells whether a checkpoint has a head that can be used at this depth (0: all layers)."""
     architectures = config.architectures or ()
     return layers in (0, depth_of(config)) and any(
-        each.endswith(HEAD_SUFFIX) for each in architectures
+        architecture.endswith(HEAD_SUFFIX) for architecture in architectures
     )
 
 
 def head_order(name: str, config: Any, num_labels: int, label_names: Sequence[str]) -> list[int]:
-    """The number, in a checkpoint's head, of each of the task's C outputs.
+    """Gives the number, in a checkpoint's head, of each of the task's C outputs.
 
     Raises:
         ModelError: the head has another size, or labels that are not the task's.
@@ -252,13 +254,13 @@ def head_order(name: str, config: Any, num_labels: int, label_names: Sequence[st
     return order
 
 
-def _load(found: Resolved, layers: int, *, seed: int, keep_head: bool) -> nn.Module:
-    if keep_head and found.kind != "sample":
-        config = load_config(found)
+def _load(resolved: Resolved, layers: int, *, seed: int, keep_head: bool) -> nn.Module:
+    if keep_head and resolved.kind != "sample":
+        config = load_config(resolved)
         if comes_with_head(config, layers):
-            cut(config, layers, found.name)
-            return load_classifier(found, config)
-    return load_resolved(found, layers, seed=seed)
+            cut(config, layers, resolved.name)
+            return load_classifier(resolved, config)
+    return load_resolved(resolved, layers, seed=seed)
 
 
 def _head_dropout(config: Any) -> float:

@@ -20,8 +20,9 @@ from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.losses import mix
 from mpc_router.model.router import (
-    MLPRouter,
+    RouterShape,
     RouterStem,
+    build_router,
     gumbel_gate,
     gumbel_noise,
     initial_weights,
@@ -33,7 +34,7 @@ from mpc_router.model.sources import ModelError, Models
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch after the stem."""
+    """Holds a batch after the stem."""
 
     features: Tensor
     """(B, F), standardised: what the router is given."""
@@ -47,7 +48,7 @@ class Seen:
 
 
 class GatedBertPool(nn.Module):
-    """A pool of experts behind a gate: all mixed in training, one an example at inference.
+    """Mixes a pool of experts by a gate in training, and runs one an example at inference.
 
     Built from model names (published), or from parts with `from_parts`. The classes' order is that
     of `label_names`, if given.
@@ -118,7 +119,10 @@ class GatedBertPool(nn.Module):
         if shared_stem:
             after = len(layers_of(stem.encoder, router_model_name))
             experts = [behind_stem(expert, after) for expert in experts]
-        router = MLPRouter(stem.width, len(experts), router_hidden_size, router_dropout)
+        shape = RouterShape(
+            experts=len(experts), hidden_size=router_hidden_size, dropout=router_dropout
+        )
+        router = build_router(shape, stem.width)
         generator = torch.Generator().manual_seed(seed)
         router.load_state_dict(
             initial_weights(stem.width, router_hidden_size, len(experts), generator)
@@ -142,7 +146,7 @@ class GatedBertPool(nn.Module):
         regression: bool = False,
         shared_stem: bool = False,
     ) -> GatedBertPool:
-        """A pool of modules that exist: `stem` gives (B, F), `router` takes it to (B, K).
+        """Builds a pool of modules: `stem` gives (B, F), `router` takes it to (B, K).
 
         With a shared stem it is a `RouterStem`, and each expert stands behind it (`behind_stem`).
         """
@@ -154,7 +158,7 @@ class GatedBertPool(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> GatedBertPool:
-        """The model in a folder that `mpc-router-export` wrote, in evaluation mode.
+        """Loads the model of a folder that `mpc-router-export` wrote, in evaluation mode.
 
         Raises:
             CheckpointError: the folder holds no such model, or a damaged one.
@@ -206,7 +210,7 @@ class GatedBertPool(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Seen:
-        """What the stem makes of tokens (B, T): the router's features, and what experts take."""
+        """Runs the stem on tokens (B, T): the router's features, and what experts take."""
         self._heed_segments(token_type_ids)
         if self.shared_stem:
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -221,7 +225,7 @@ class GatedBertPool(nn.Module):
         return Seen(standard, states, mask, token_type_ids)
 
     def _heed_segments(self, token_type_ids: Tensor | None) -> None:
-        """Remember a training on pairs, and warn where their segments are missing."""
+        """Remembers a training on pairs, and warns where their segments are missing."""
         if token_type_ids is not None:
             if self.training and not self.pairs:
                 self.pairs = bool(token_type_ids.any())
@@ -238,7 +242,7 @@ class GatedBertPool(nn.Module):
             )
 
     def ask(self, seen: Seen) -> Tensor:
-        """Outputs (B, K, C): every expert on every example."""
+        """Runs every expert on every example: outputs (B, K, C)."""
         outputs: Tensor = self.experts(seen.states, seen.attention_mask, seen.token_type_ids)
         return outputs
 
@@ -248,12 +252,12 @@ class GatedBertPool(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> Tensor:
-        """The router's logits (B, K), before noise and temperature."""
+        """Gives the router's logits (B, K), before noise and temperature."""
         logits: Tensor = self.router(self.look(input_ids, attention_mask, token_type_ids).features)
         return logits
 
     def gates(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Soft gates (B, K) of logits; a Gumbel gate in training is noisy, drawn unless given."""
+        """Gives soft gates (B, K) of logits; a Gumbel gate in training draws noise unless given."""
         if self.gate == "gumbel" and (self.training or noise is not None):
             if noise is None:
                 noise = gumbel_noise(tuple(logits.shape)).to(logits)
@@ -270,7 +274,7 @@ class GatedBertPool(nn.Module):
         *,
         noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predictions (B, C) and gates (B, K); all experts run, their outputs are mixed.
+        """Runs all experts and mixes their outputs: predictions (B, C) and gates (B, K).
 
         Predictions are logits (values for a regression). In training mode a Gumbel gate draws its
         noise from the global state unless it is handed in (B, K).
@@ -286,12 +290,12 @@ class GatedBertPool(nn.Module):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predictions (B, C) and the chosen experts (B,): the argmax of the logits, no noise.
+        """Gives predictions (B, C) and the chosen experts (B,): the logits' argmax, no noise.
 
         Each expert runs once over the examples that chose it. Call `eval()` before, as for any
         module: a module in training mode drops out.
         """
         seen = self.look(input_ids, attention_mask, token_type_ids)
         chosen = self.router(seen.features).argmax(-1)
-        given = (seen.states, seen.attention_mask, seen.token_type_ids)
-        return self.experts.route(chosen, *given), chosen
+        inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
+        return self.experts.route(chosen, *inputs), chosen

@@ -8,10 +8,14 @@ K experts, C outputs of an expert (classes, or 1 for a regression); `...` are la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+Term = TypeVar("Term", Tensor, NDArray[np.float64])
 
 _LARGEST_EXPONENT: Final = 80.0
 """e^80 is still a float32."""
@@ -20,7 +24,7 @@ _LARGEST_EXPONENT: Final = 80.0
 def mix(
     gates: Tensor, outputs: Tensor, mixing: str = "logits", *, regression: bool = False
 ) -> Tensor:
-    """Predictions (..., B, C) of gates (..., B, K) over outputs (..., B, K, C): always logits.
+    """Mixes outputs (..., B, K, C) by gates (..., B, K) to logits (..., B, C).
 
     logits:         sum_k g_k z_k
     probabilities:  log sum_k g_k softmax(z_k): the logarithm of the mixed probabilities, for which
@@ -42,7 +46,7 @@ def mix(
 
 
 def task_loss(predictions: Tensor, labels: Tensor, *, regression: bool = False) -> Tensor:
-    """Mean loss (...) of predictions (..., B, C) against labels (B,) or (..., B).
+    """Gives the mean loss (...) of predictions (..., B, C) against labels (B,) or (..., B).
 
     Cross-entropy of logits; for a regression the mean squared error of C = 1 values.
     """
@@ -55,7 +59,7 @@ def task_loss(predictions: Tensor, labels: Tensor, *, regression: bool = False) 
 
 
 def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: Tensor) -> Tensor:
-    """Mean focal loss (...) of a router's logits (..., B, K) against labels (..., B).
+    """Gives the mean focal loss (...) of a router's logits (..., B, K), labels (..., B).
 
     mean_b -w_y (1 - p_y)^gamma log p_y,  p = softmax(logits); `weights` (..., K), `gamma` (...).
 
@@ -73,7 +77,7 @@ def focal_loss(logits: Tensor, labels: Tensor, weights: Tensor, gamma: Tensor) -
 
 
 def balance_loss(gates: Tensor, variance: str = "biased") -> Tensor:
-    """Squared coefficient of variation (...) of the experts' importance, gates (..., B, K).
+    """Gives the squared coefficient of variation (...) of importance, gates (..., B, K).
 
     I_k = sum_b g_bk;  loss = Var(I) / Mean(I)^2, the variance divided by K (`biased`) or by
     K - 1 (`unbiased`). Even use gives 0, all on one expert K - 1 or K; a single expert 0.
@@ -88,15 +92,25 @@ def balance_loss(gates: Tensor, variance: str = "biased") -> Tensor:
 
 
 def cost_loss(gates: Tensor, costs: Tensor) -> Tensor:
-    """Expected training cost (...): mean_b sum_k g_bk c_k, not normalised.
+    """Gives the expected training cost (...): mean_b sum_k g_bk c_k, not normalised.
 
     `gates` is (..., B, K), `costs` (K,) or (..., K). Its unit is that of the costs.
     """
     return (gates * costs.to(gates.dtype).unsqueeze(-2)).sum(-1).mean(-1)
 
 
+def total_loss(
+    task: Term, balance: Term, cost: Term, *, alpha: float | Term, beta: float | Term
+) -> Term:
+    """Gives L = task + alpha * balance + beta * cost, which every router is trained on.
+
+    Terms and weights are numbers of one batch, or (L,) of the lanes of a stack.
+    """
+    return task + alpha * balance + beta * cost
+
+
 class TaskLoss(nn.Module):
-    """Cross-entropy of logits (`classification`) or mean squared error (`regression`)."""
+    """Computes cross-entropy (`classification`) or the mean squared error (`regression`)."""
 
     def __init__(self, task_type: str = "classification", num_labels: int = 2) -> None:
         super().__init__()
@@ -109,7 +123,7 @@ class TaskLoss(nn.Module):
         self.num_labels = num_labels
 
     def forward(self, predictions: Tensor, labels: Tensor) -> Tensor:
-        """Loss of predictions (B, C) against labels (B,); scalar.
+        """Gives the loss of predictions (B, C) against labels (B,); scalar.
 
         Raises:
             ValueError: the predictions have another width than `num_labels`.
@@ -123,7 +137,7 @@ class TaskLoss(nn.Module):
 
 
 class LoadBalancingLoss(nn.Module):
-    """How unevenly a batch uses the experts: `balance_loss` of its gates."""
+    """Measures how unevenly a batch uses the experts: `balance_loss` of its gates."""
 
     def __init__(self, num_experts: int | None = None, variance: str = "biased") -> None:
         super().__init__()
@@ -132,13 +146,13 @@ class LoadBalancingLoss(nn.Module):
         self.variance = variance
 
     def forward(self, gating_weights: Tensor) -> Tensor:
-        """Balance loss of gates (B, K); scalar."""
+        """Gives the balance loss of gates (B, K); scalar."""
         _check_experts(gating_weights, self.num_experts)
         return balance_loss(gating_weights, self.variance)
 
 
 class CostAwareLoss(nn.Module):
-    """What a batch is expected to cost: `cost_loss` of its gates."""
+    """Measures what a batch is expected to cost: `cost_loss` of its gates."""
 
     expert_costs: Tensor
 
@@ -156,13 +170,13 @@ class CostAwareLoss(nn.Module):
         self.register_buffer("expert_costs", costs)
 
     def forward(self, gating_weights: Tensor) -> Tensor:
-        """Cost loss of gates (B, K); scalar."""
+        """Gives the cost loss of gates (B, K); scalar."""
         _check_experts(gating_weights, self.expert_costs.numel())
         return cost_loss(gating_weights, self.expert_costs)
 
 
 class CompositeLoss(nn.Module):
-    """L = task + alpha * balance + beta * cost."""
+    """Computes L = task + alpha * balance + beta * cost."""
 
     def __init__(
         self,
@@ -192,7 +206,7 @@ class CompositeLoss(nn.Module):
     def forward(
         self, predictions: Tensor, labels: Tensor, gating_weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and its terms before their weights: "task", "balance", "cost"; all scalar.
+        """Gives the loss and its unweighted terms: "task", "balance", "cost"; all scalar.
 
         `predictions` are logits (B, C), `labels` (B,), `gating_weights` (B, K) with rows of sum 1.
         """
@@ -201,7 +215,7 @@ class CompositeLoss(nn.Module):
             "balance": self.balance(gating_weights),
             "cost": self.cost(gating_weights),
         }
-        return terms["task"] + self.alpha * terms["balance"] + self.beta * terms["cost"], terms
+        return total_loss(**terms, alpha=self.alpha, beta=self.beta), terms
 
 
 def _check_experts(gates: Tensor, experts: int | None) -> None:
@@ -218,7 +232,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def balance_of_lanes(gates: Tensor, variance: str) -> Tensor:
-    """`balance_loss` (L,) of gates (L, B, K), the same to the last bit for any L.
+    """Gives `balance_loss` (L,) of gates (L, B, K), the same to the last bit for any L.
 
     A variance over all of a tensor, as over a lone lane's experts, is another kernel of torch than
     one along its last axis: a lone lane is given a shadow.

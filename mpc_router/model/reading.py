@@ -28,34 +28,34 @@ from mpc_router.model.sources import (
 )
 
 
-def load_config(found: Resolved) -> Any:
-    """The configuration of a model that `Models.resolve` found, the sample's included."""
-    if found.kind == "sample":
-        return sample_config(found.name)
+def load_config(resolved: Resolved) -> Any:
+    """Loads the configuration of a model that `Models.resolve` gave, the sample's included."""
+    if resolved.kind == "sample":
+        return sample_config(resolved.name)
     from transformers import AutoConfig
 
-    if found.kind == "hub":
-        check_hub(found.name)
+    if resolved.kind == "hub":
+        check_hub(resolved.name)
     else:
-        check_folder(Path(found.path_or_name))
-    with reading(found):
-        config = AutoConfig.from_pretrained(found.path_or_name, trust_remote_code=False)
+        check_folder(Path(resolved.path_or_name))
+    with reading(resolved):
+        config = AutoConfig.from_pretrained(resolved.path_or_name, trust_remote_code=False)
         _check_config(config)
         return config
 
 
 def _check_config(config: Any) -> None:
-    """Raise a ValueError unless what is read of a configuration can be read."""
+    """Raises a ValueError unless architectures and labels have the types that are read later."""
     names = config.architectures
-    if names is not None and not all(isinstance(each, str) for each in names):
+    if names is not None and not all(isinstance(entry, str) for entry in names):
         raise ValueError(f"architectures is {quoted(names)}, but must be a list of names")
     labels = config.id2label
-    if not isinstance(labels, Mapping) or not all(isinstance(each, int) for each in labels):
+    if not isinstance(labels, Mapping) or not all(isinstance(entry, int) for entry in labels):
         raise ValueError(f"id2label is {quoted(labels)}, but must name each number's label")
 
 
 def load_tokenizer(name: str, models: Models) -> Any:
-    """The tokenizer called `name`: one of transformers' fast tokenizers.
+    """Loads the tokenizer called `name`, one of transformers' fast tokenizers.
 
     Raises:
         ModelError: not found, or the folder holds no tokenizer.
@@ -66,15 +66,15 @@ def load_tokenizer(name: str, models: Models) -> Any:
         return encoders.tokenizer()
     from transformers import AutoTokenizer
 
-    found = models.resolve(name)
-    folder = Path(found.path_or_name)
+    resolved = models.resolve(name)
+    folder = Path(resolved.path_or_name)
     wanted = (*TOKENIZER_FILES, *SENTENCEPIECE_FILES)
-    if found.kind == "hub":
+    if resolved.kind == "hub":
         check_hub(name, wanted)
     else:
         check_tokenizer_files(folder)
-    with reading(found, "the tokenizer of "):
-        tokenizer = AutoTokenizer.from_pretrained(found.path_or_name, trust_remote_code=False)
+    with reading(resolved, "the tokenizer of "):
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path_or_name, trust_remote_code=False)
         if not hasattr(tokenizer, "backend_tokenizer"):
             raise ModelError(
                 f"the tokenizer of {name} ({type(tokenizer).__name__}) has no fast version, which "
@@ -87,34 +87,34 @@ def load_tokenizer(name: str, models: Models) -> Any:
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Make sure that a folder holds a tokenizer, and that it can be read here.
+    """Makes sure that a folder holds a tokenizer, and that it can be read here.
 
     Raises:
         ModelError: it holds none, or SentencePiece's alone and that package is not installed.
     """
     wanted = (*TOKENIZER_FILES, *SENTENCEPIECE_FILES)
-    there = [file for file in wanted if (folder / file).is_file()]
-    if not there:
+    files = [file for file in wanted if (folder / file).is_file()]
+    if not files:
         raise ModelError(
             f"{folder} holds no tokenizer: looked for {', '.join(wanted)}; "
             "set tokenizer_model_name to a model that has one"
         )
-    if there[0] in SENTENCEPIECE_FILES and importlib.util.find_spec("sentencepiece") is None:
+    if files[0] in SENTENCEPIECE_FILES and importlib.util.find_spec("sentencepiece") is None:
         raise ModelError(
-            f"{folder / there[0]} is a tokenizer of SentencePiece, which is not installed; "
+            f"{folder / files[0]} is a tokenizer of SentencePiece, which is not installed; "
             "pip install sentencepiece"
         )
 
 
 @contextlib.contextmanager
-def reading(found: Resolved, part: str = "") -> Iterator[None]:
-    """Quiet loading: whatever is raised becomes a ModelError that names the model."""
+def reading(resolved: Resolved, part: str = "") -> Iterator[None]:
+    """Loads quietly inside: any exception becomes a ModelError that names the model."""
 
     def refusal(reason: str) -> ModelError:
-        if found.kind == "hub" and not _cached(found.name):
-            return unreachable(found.name, reason)
+        if resolved.kind == "hub" and not _cached(resolved.name):
+            return unreachable(resolved.name, reason)
         return ModelError(
-            f"{part}{found.name} cannot be read from {found.path_or_name}: {reason}; copy or "
+            f"{part}{resolved.name} cannot be read from {resolved.path_or_name}: {reason}; copy or "
             "download it again, or name another model"
         )
 
@@ -123,7 +123,7 @@ def reading(found: Resolved, part: str = "") -> Iterator[None]:
 
 
 def _cached(name: str) -> bool:
-    """Whether the hub's cache holds a model's configuration."""
+    """Tells whether the hub's cache holds a model's configuration."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
@@ -134,7 +134,7 @@ def _cached(name: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Transformers' loading bars and reports off inside, as they were afterwards."""
+    """Turns transformers' loading bars and reports off inside, and restores them afterwards."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -149,7 +149,7 @@ def _quiet() -> Iterator[None]:
 
 
 def sample_config(name: str) -> Any:
-    """The configuration of one of the sample's encoders.
+    """Gives the configuration of one of the sample's encoders.
 
     Raises:
         ModelError: the sample has no such model.

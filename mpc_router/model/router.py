@@ -7,17 +7,19 @@ Nothing here draws random numbers but modules in training mode and functions tha
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mpc_router.config.sections import ModelConfig
+from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
 from mpc_router.model.sources import Models
 
 
 class RouterStem(PooledEncoder):
-    """The cheap encoder that a router looks through: first layers and pooling, (B, F)."""
+    """Gives the features (B, F) that a router sees: first layers of an encoder, and pooling."""
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class RouterStem(PooledEncoder):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states (B, T, F) of the last layer, and their summary, the features (B, F)."""
+        """Gives hidden states (B, T, F) of the last layer, and the features (B, F) of them."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         segments = {"token_type_ids": token_type_ids} if self._segments else {}
         hidden: Tensor = self.encoder(input_ids, attention_mask=mask, **segments).last_hidden_state
@@ -47,7 +49,7 @@ class RouterStem(PooledEncoder):
 
 
 class MLPRouter(nn.Module):
-    """Linear (F, H), ReLU, dropout, linear (H, K): features to the experts' logits."""
+    """Takes features to the experts' logits: linear (F, H), ReLU, dropout, linear (H, K)."""
 
     def __init__(
         self, features: int, num_experts: int, hidden_size: int = 256, dropout: float = 0.1
@@ -60,7 +62,7 @@ class MLPRouter(nn.Module):
         self.dropout = dropout
 
     def forward(self, features: Tensor, dropout_mask: Tensor | None = None) -> Tensor:
-        """Logits (B, K) of features (B, F).
+        """Gives logits (B, K) of features (B, F).
 
         `dropout_mask` (B, H) multiplies the hidden units and is already scaled by 1 / (1 - p).
         Without one a module in training mode draws its own from the global state, and a module in
@@ -75,10 +77,34 @@ class MLPRouter(nn.Module):
         return logits
 
 
+@dataclass(frozen=True, kw_only=True)
+class RouterShape:
+    """Holds what a router is built from where no trial's configuration says it."""
+
+    experts: int
+    hidden_size: int
+    dropout: float
+
+
+def build_router(config: TrialConfig | RouterShape, features: int) -> MLPRouter:
+    """Builds the router of a configuration over F features, in training mode.
+
+    No other function makes one. Its weights are torch's own draws from the global state: load
+    those of `initial_weights`, or of a checkpoint.
+    """
+    if isinstance(config, TrialConfig):
+        config = RouterShape(
+            experts=config.experts,
+            hidden_size=config.model.router_hidden_size,
+            dropout=config.model.router_dropout,
+        )
+    return MLPRouter(features, config.experts, config.hidden_size, config.dropout)
+
+
 def initial_weights(
     features: int, hidden_size: int, num_experts: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """A fresh `MLPRouter`'s state dict, drawn from `generator` alone.
+    """Draws the state dict of a new `MLPRouter` from `generator` alone.
 
     The distribution is that of `nn.Linear`: uniform within 1 / sqrt(inputs).
     """
@@ -93,14 +119,14 @@ def initial_weights(
 
 
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-    """Standard Gumbel draws -log(-log U), float32, finite."""
+    """Draws standard Gumbel noise -log(-log U), float32, finite."""
     # -log U is exponential; drawing that directly loses nothing near U = 0 and 1
     draws = torch.empty(shape).exponential_(generator=generator)
     return -draws.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def softmax_gate(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-    """softmax(z / tau) over the last axis (..., K); a limit tau -> 0 is one-hot.
+    """Gives softmax(z / tau) over the last axis (..., K); the limit tau -> 0 is one-hot.
 
     `temperature` is above 0, a number or a tensor that broadcasts against the logits.
     """
@@ -116,7 +142,7 @@ def gumbel_gate(
     *,
     straight_through: bool = False,
 ) -> Tensor:
-    """softmax((z + G) / tau) over the last axis (..., K), the noise G handed in.
+    """Gives softmax((z + G) / tau) over the last axis (..., K), the noise G handed in.
 
     `logits` z are unnormalised log-probabilities: the argmax of z + G is distributed as softmax(z).
     Straight-through: one-hot forward, the soft gate's gradient back.
@@ -130,12 +156,12 @@ def gumbel_gate(
 
 
 def one_hot(routes: Tensor, num_experts: int) -> Tensor:
-    """The hard gate (..., K) of routes (...), as booleans; works under `torch.func.vmap`."""
+    """Gives the hard gate (..., K) of routes (...) as booleans, also under `torch.func.vmap`."""
     return routes.unsqueeze(-1) == torch.arange(num_experts, device=routes.device)
 
 
 def temperature_at(model: ModelConfig, step: int, steps: int) -> float:
-    """The temperature of a configuration in step 0..steps - 1; an end of 0 keeps it constant.
+    """Gives the temperature in step 0..steps - 1; an end of 0 keeps it constant.
 
     linear:       start + (end - start) t,      t = step / (steps - 1)
     exponential:  start^(1 - t) end^t

@@ -21,7 +21,7 @@ WHOLE: Final = "set shared_stem=false, or name a stem and experts that fit"
 
 
 class StemStates(nn.Module):
-    """In place of an encoder's embeddings: the hidden states (B, T, F) that it is handed."""
+    """Stands in place of an encoder's embeddings and passes hidden states (B, T, F) on."""
 
     def __init__(self, after: int) -> None:
         super().__init__()
@@ -31,20 +31,20 @@ class StemStates(nn.Module):
     def forward(
         self, input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None, **_: object
     ) -> Tensor:
-        """The states, whichever way they come."""
-        given = inputs_embeds if input_ids is None else input_ids
-        assert given is not None
-        return given
+        """Gives the states back, by whichever argument they come."""
+        states = inputs_embeds if input_ids is None else input_ids
+        assert states is not None
+        return states
 
 
 def base_of(expert: BertExpert) -> Any:
-    """The encoder of an expert: the module that has `embeddings` and `encoder.layer`."""
+    """Gives an expert's encoder: the module that has `embeddings` and `encoder.layer`."""
     body: Any = expert.body
     return body.base_model if expert.fine_tuned else body.encoder
 
 
 def layers_of(encoder: Any, name: str) -> nn.ModuleList:
-    """The layers of an encoder.
+    """Gives the layers of an encoder.
 
     Raises:
         ModelError: they do not lie where BERT's do.
@@ -59,7 +59,7 @@ def layers_of(encoder: Any, name: str) -> nn.ModuleList:
 
 
 def behind_stem(expert: BertExpert, after: int) -> BertExpert:
-    """The same expert, cut in place to its layers from number `after` on.
+    """Cuts an expert in place to its layers from number `after` on, and returns it.
 
     What it takes as `input_ids` are then the stem's hidden states (B, T, F). With as many layers
     as the stem it is a head alone.
@@ -77,24 +77,24 @@ def behind_stem(expert: BertExpert, after: int) -> BertExpert:
 
 
 def layers_before(expert: BertExpert) -> int | None:
-    """Layers n of the stem that an expert stands behind; None if it is a whole encoder."""
+    """Gives the layers n of the stem before an expert; None if it is a whole encoder."""
     embeddings = getattr(base_of(expert), "embeddings", None)
     return embeddings.after if isinstance(embeddings, StemStates) else None
 
 
 def check_layers(name: str, models: Models) -> None:
-    """Make sure that an encoder is built like BERT; its weights are not read.
+    """Makes sure that an encoder is built like BERT, without reading its weights.
 
     Raises:
         ModelError: it is not.
     """
-    found = models.resolve(name)
-    with reading(found):
-        layers_of(blank_encoder(load_config(found)), name)
+    resolved = models.resolve(name)
+    with reading(resolved):
+        layers_of(blank_encoder(load_config(resolved)), name)
 
 
 def check_shared_stem(config: TrialConfig, models: Models, *, fine_tuned: bool) -> None:
-    """Find out, from the models' configurations alone, whether a stem can be shared.
+    """Checks, from the models' configurations alone, that a stem can be shared.
 
     `fine_tuned` experts have learned the task on the states of their own first layers, so they
     stand only behind a stem that is the same model.

@@ -37,11 +37,11 @@ LONGEST_REASON: Final = 300
 
 
 class ModelError(ValueError):
-    """A model that cannot be found, read or used: which, why, what to do."""
+    """Says which model cannot be found, read or used, why, and what to do."""
 
 
 class MissingModel(ModelError):
-    """A model that is nowhere on this machine and that the hub did not give."""
+    """Says that a model is nowhere on this machine and that the hub did not give it."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(_missing([name], reason))
@@ -51,7 +51,7 @@ class MissingModel(ModelError):
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """Where a model's name leads."""
+    """Says where a model's name leads."""
 
     name: str
     """The name that was asked for."""
@@ -66,28 +66,28 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Models:
-    """The places that models are looked for in; `folder` is `--models`."""
+    """Names the places that models are looked for in; `folder` is `--models`."""
 
     folder: Path | None = None
 
     def check_place(self) -> None:
-        """Make sure that `--models`, where it is given, is a folder.
+        """Makes sure that `--models`, where it is given, is a folder.
 
         Raises:
             ModelError: it is not.
         """
         try:
-            there = self.folder is None or self.folder.is_dir()
+            is_folder = self.folder is None or self.folder.is_dir()
         except (OSError, ValueError):  # a name that no file can have
-            there = False
-        if not there:
+            is_folder = False
+        if not is_folder:
             raise ModelError(
                 f"--models {shortened(printable(str(self.folder)), LONGEST_VALUE)} is not a "
                 "folder; give one that holds models as org/name or name"
             )
 
     def resolve(self, name: str) -> Resolved:
-        """Where `name` leads; no file is read and no network touched.
+        """Finds where `name` leads, without reading a file or using the network.
 
         In order: the sample's own models; `folder`/org/name; `folder`/name (a stand-in, where the
         name has an organisation); the installed package that carries all-MiniLM-L6-v2; a local
@@ -106,23 +106,23 @@ class Models:
             ) from error
 
     def check(self, name: str) -> Resolved:
-        """As `resolve`, and sure that config and weights are there (the hub is asked).
+        """Resolves a name and makes sure that config and weights exist (the hub is asked).
 
         Raises:
             ModelError: the sample has no such model, the folder lacks files, or the hub cannot be
                 reached or has no such model.
         """
-        found = self.resolve(name)
-        if found.kind == "sample":
+        resolved = self.resolve(name)
+        if resolved.kind == "sample":
             _check_sample(name)
-        elif found.kind == "hub":
+        elif resolved.kind == "hub":
             check_hub(name)
         else:
-            check_folder(Path(found.path_or_name))
-        return found
+            check_folder(Path(resolved.path_or_name))
+        return resolved
 
     def check_all(self, names: Sequence[str]) -> None:
-        """As `check` of each of these models; all that are wrong are named at once.
+        """Checks each of these models, and names all that are wrong at once.
 
         Raises:
             ModelError: one or more of them.
@@ -149,9 +149,9 @@ class Models:
     def _in_folder(self, name: str) -> Resolved | None:
         if self.folder is None or Path(name).is_absolute() or ".." in Path(name).parts:
             return None
-        whole = self.folder / name
-        if whole.is_dir():
-            return Resolved(name=name, path_or_name=str(whole), kind="folder")
+        full = self.folder / name
+        if full.is_dir():
+            return Resolved(name=name, path_or_name=str(full), kind="folder")
         short = self.folder / Path(name).name
         if not short.is_dir():
             return None
@@ -183,7 +183,7 @@ class Models:
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that a folder holds a model.
+    """Makes sure that a folder holds a model.
 
     Raises:
         ModelError: no configuration or no weights; the folder and the files looked for are named.
@@ -198,13 +198,13 @@ def check_folder(folder: Path) -> None:
 
 
 def unreachable(name: str, reason: object) -> MissingModel:
-    """The error for a model that is nowhere on this machine and cannot be fetched."""
+    """Gives the error for a model that is nowhere on this machine and cannot be fetched."""
     text = textwrap.shorten(str(reason).partition(". ")[0], 160, placeholder=" ...").rstrip(".")
     return MissingModel(name, text)
 
 
 def _missing(names: Sequence[str], reason: str) -> str:
-    """What is said of models that are not to be had."""
+    """Words the message for models that cannot be had."""
     are = "model {} is" if len(names) == 1 else "models {} are"
     them = "it" if len(names) == 1 else "them"
     extra = f"pip install -e '.[minilm]' brings {MINILM_MODEL}; " if MINILM_MODEL in names else ""
@@ -216,14 +216,14 @@ def _missing(names: Sequence[str], reason: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as a message repeats it: on one line, printable, cut; else its kind."""
+    """Gives an error's text as a message repeats it: one line, printable, cut; else its type."""
     text = shortened(printable(" ".join(str(error).split())), LONGEST_REASON)
     return text.rstrip(".") or type(error).__name__
 
 
 @contextlib.contextmanager
 def whatever_is_raised(make: Callable[[str], ModelError]) -> Iterator[None]:
-    """Makes one ModelError of any exception inside, of what it said; a ModelError is left alone.
+    """Turns any exception inside into a ModelError of its text; a ModelError passes unchanged.
 
     A model's files decide which code of which library runs, and no list of what that raises is
     complete. Rust code that gives up (tokenizers, safetensors) raises no Exception.
@@ -250,7 +250,7 @@ def _check_sample(name: str) -> None:
 
 
 def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
-    """Make sure that the hub, or its cache here, has a configuration and one of `wanted`.
+    """Makes sure that the hub, or its cache here, has a configuration and one of `wanted`.
 
     Asks once and quickly, where a download would try again and again.
 
@@ -266,7 +266,9 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
     try:
         if cached(CONFIG_FILE) and any(map(cached, wanted)):
             return
-        files = {each.rfilename for each in HfApi().model_info(name, timeout=10).siblings or ()}
+        files = {
+            sibling.rfilename for sibling in HfApi().model_info(name, timeout=10).siblings or ()
+        }
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise unreachable(name, error) from error
     except Exception as error:

@@ -19,7 +19,7 @@ from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.model.encoders import blank_encoder, cut, depth_of, load_config, width_of
 from mpc_router.model.experts import comes_with_head
-from mpc_router.model.router import MLPRouter
+from mpc_router.model.router import build_router
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
 from mpc_router.tasks import TASKS
 
@@ -133,7 +133,7 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
         name = model.router_model_name
         shape = _shape(models, name, model.router_stem_layers)
         stem = _encoder(shape, name, tokens=tokens)
-    router = stem + _mlp(shape.hidden_size, model.router_hidden_size, config.experts)
+    router = stem + _router(config, shape.hidden_size)
     return size(router), [size(expert) for expert in experts]
 
 
@@ -214,9 +214,9 @@ def _linear(features: int, outputs: int) -> Counts:
         return counts_of(head, lambda: head(torch.empty(1, features)))
 
 
-def _mlp(features: int, hidden_size: int, experts: int) -> Counts:
+def _router(config: TrialConfig, features: int) -> Counts:
     with torch.device("meta"):
-        router = MLPRouter(features, experts, hidden_size).eval()
+        router = build_router(config, features).eval()
         return counts_of(router, lambda: router(torch.empty(1, features)))
 
 

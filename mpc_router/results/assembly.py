@@ -23,7 +23,7 @@ from mpc_router.model.description import POOL_FILE, filled, read_pool
 from mpc_router.model.encoders import load_tokenizer, places_of
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import MLPRouter, RouterStem
+from mpc_router.model.router import RouterStem, build_router
 from mpc_router.model.shared_stem import base_of
 from mpc_router.model.sources import ModelError
 from mpc_router.plain_names import is_plain
@@ -50,7 +50,7 @@ FROZEN: Final = "frozen"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Assembled:
-    """A trained router with everything it routes to."""
+    """Holds a trained router with everything it routes to."""
 
     model: GatedBertPool
     """In evaluation mode, on the CPU."""
@@ -76,13 +76,15 @@ class Assembled:
 
     @property
     def task(self) -> Task:
-        """What it was trained for."""
+        """Gives the task that it was trained for."""
         return TASKS[self.config.data.task]
 
     @property
     def limit(self) -> int:
-        """Tokens that it takes of an example: no more than was trained on, and all encoders have
-        places for."""
+        """Gives the tokens that it takes of an example.
+
+        They are no more than was trained on, and than all encoders have positions for.
+        """
         wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
         modules = [self.model.stem, *self.model.experts.experts]
         places = [places_of(module) for part in modules for module in part.modules()]
@@ -90,7 +92,7 @@ class Assembled:
 
 
 def assemble(path: Path, places: Places) -> Assembled:
-    """The model of a checkpoint: a run's `checkpoints/KEY`, a training's, or an exported folder.
+    """Loads the model of a checkpoint: a run's `checkpoints/KEY`, a training's, or an export.
 
     Raises:
         CheckpointError: there is no checkpoint, it is damaged, or its experts are not to be had.
@@ -98,8 +100,8 @@ def assemble(path: Path, places: Places) -> Assembled:
     """
     folder, note = checkpoint_folder(path)
     try:
-        found = _assembled(folder, note, places)
-        _refuse_misfit(found)
+        assembled = _assembled(folder, note, places)
+        _refuse_misfit(assembled)
     except (CheckpointError, ConfigError, ModelError, SourceError, OSError):
         raise
     except Exception as error:
@@ -109,51 +111,51 @@ def assemble(path: Path, places: Places) -> Assembled:
             f"{folder} cannot be put together ({quoted(error)}); it is damaged, or was not written "
             "by this program: take another checkpoint"
         ) from error
-    return found
+    return assembled
 
 
-def _refuse_misfit(found: Assembled) -> None:
-    """Refuses what says one thing here and another thing there.
+def _refuse_misfit(assembled: Assembled) -> None:
+    """Refuses a model whose parts state different numbers of experts or outputs.
 
     Raises:
         ValueError: it does.
     """
-    experts = found.model.experts.experts
-    counts = {len(experts), found.config.experts}
-    counts |= {len(vector.experts) for vector in found.vectors.values()}
+    experts = assembled.model.experts.experts
+    counts = {len(experts), assembled.config.experts}
+    counts |= {len(vector.experts) for vector in assembled.vectors.values()}
     if len(counts) > 1:
         raise ValueError(f"it speaks of {' and of '.join(map(str, sorted(counts)))} experts")
     outputs = {expert.num_labels for expert in experts}
-    if outputs != {found.task.outputs}:
-        raise ValueError(f"experts with {outputs} outputs for {found.task.name}")
+    if outputs != {assembled.task.outputs}:
+        raise ValueError(f"experts with {outputs} outputs for {assembled.task.name}")
 
 
 def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     if (folder / POOL_FILE).is_file():
         return _exported(folder, note)
-    found = load(folder)
-    joint = isinstance(found, JointCheckpoint)
+    checkpoint = load(folder)
+    joint = isinstance(checkpoint, JointCheckpoint)
     model = (
-        filled(found.description, found.weights)
-        if isinstance(found, JointCheckpoint)
-        else _lane(found, places, folder)
+        filled(checkpoint.description, checkpoint.weights)
+        if isinstance(checkpoint, JointCheckpoint)
+        else _lane(checkpoint, places, folder)
     )
-    model.pairs = len(TASKS[found.config.data.task].columns) > 1
+    model.pairs = len(TASKS[checkpoint.config.data.task].columns) > 1
     summary = read_summary(folder) or of_run(folder)
-    vectors = found.config.vectors()
+    vectors = checkpoint.config.vectors()
     if summary is not None:
         vectors = from_json(summary["cost_vectors"]) | vectors
     return Assembled(
         model=model,
-        tokenizer=load_tokenizer(found.config.model.tokenizer_model_name, places.models),
-        config=found.config,
+        tokenizer=load_tokenizer(checkpoint.config.model.tokenizer_model_name, places.models),
+        config=checkpoint.config,
         vectors=vectors,
         kind=JOINT if joint else FROZEN,
         origin={
-            "seed": found.seed,
-            "epoch": found.epoch,
-            "stem": found.stem,
-            "experts": list(found.experts),
+            "seed": checkpoint.seed,
+            "epoch": checkpoint.epoch,
+            "stem": checkpoint.stem,
+            "experts": list(checkpoint.experts),
         },
         summary=summary,
         note=note,
@@ -163,14 +165,14 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
 def _exported(folder: Path, note: str | None) -> Assembled:
     from transformers import AutoTokenizer
 
-    model, said = read_pool(folder)
+    model, trial = read_pool(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder / TOKENIZER_FOLDER, trust_remote_code=False
         )
-        config = trial_config(flatten(said["config"]))
-        vectors = from_json(said["cost_vectors"])
-        origin = dict(said["origin"])
+        config = trial_config(flatten(trial["config"]))
+        vectors = from_json(trial["cost_vectors"])
+        origin = dict(trial["origin"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder} is no whole export ({error}); export the model again"
@@ -182,37 +184,37 @@ def _exported(folder: Path, note: str | None) -> Assembled:
         vectors=vectors,
         kind=EXPORTED,
         origin=origin,
-        summary=said.get("summary"),
+        summary=trial.get("summary"),
         note=note,
     )
 
 
-def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
-    """A lane's router before the experts that it was trained with."""
-    config = found.config
-    if not all(is_plain(each.get("hash")) for each in (found.stem, *found.experts)):
+def _lane(checkpoint: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
+    """Puts a lane's router before the experts that it was trained with."""
+    config = checkpoint.config
+    if not all(is_plain(encoder.get("hash")) for encoder in (checkpoint.stem, *checkpoint.experts)):
         raise CheckpointError(
             f"{folder} does not name the hash of every encoder; it is damaged, take another "
             "checkpoint"
         )
-    if len(found.experts) != config.experts:
+    if len(checkpoint.experts) != config.experts:
         raise CheckpointError(
-            f"{folder} names {len(found.experts)} experts and is configured for {config.experts}; "
-            "it is damaged, take another checkpoint"
+            f"{folder} names {len(checkpoint.experts)} experts and is configured for "
+            f"{config.experts}; it is damaged, take another checkpoint"
         )
-    here = _recipes(found, places)
+    encoder_recipes = _recipes(checkpoint, places)
     experts = [
-        _expert(recipe, said, config, places, folder)
-        for recipe, said in zip(here.experts, found.experts, strict=True)
+        _expert(recipe, named, config, places, folder)
+        for recipe, named in zip(encoder_recipes.experts, checkpoint.experts, strict=True)
     ]
-    stem = _stem(found, here, experts, places, folder)
-    width = found.feature_mean.numel()
+    stem = _stem(checkpoint, encoder_recipes, experts, places, folder)
+    width = checkpoint.feature_mean.numel()
     model = config.model
-    router = MLPRouter(width, len(experts), model.router_hidden_size, model.router_dropout)
+    router = build_router(config, width)
     try:
-        if stem.width != width or found.feature_deviation.shape != (width,):
+        if stem.width != width or checkpoint.feature_deviation.shape != (width,):
             raise ValueError("moments of another stem")
-        router.load_state_dict(found.weights)
+        router.load_state_dict(checkpoint.weights)
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: the router's weights are not of its configuration's shape; it is damaged, "
@@ -222,8 +224,8 @@ def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
         stem,
         router,
         ExpertPool(experts),
-        feature_mean=found.feature_mean,
-        feature_deviation=found.feature_deviation,
+        feature_mean=checkpoint.feature_mean,
+        feature_deviation=checkpoint.feature_deviation,
         gate=model.gate,
         temperature=model.temperature,
         straight_through=model.straight_through,
@@ -232,34 +234,34 @@ def _lane(found: LaneCheckpoint, places: Places, folder: Path) -> GatedBertPool:
     ).eval()
 
 
-def _recipes(found: LaneCheckpoint, places: Places) -> Recipes:
-    """The recipes of a lane's encoders.
+def _recipes(checkpoint: LaneCheckpoint, places: Places) -> Recipes:
+    """Gives the recipes of a lane's encoders.
 
     Of an expert that is trained the key is another, for the rows are not known here. One that comes
     with a head without label names is judged on train, whose rows are then in its key: only for
     these are the data asked for.
     """
     memory = places.cache / "hashes"
-    here = recipes(found.config, places.models, trained_on="", memory=memory)
+    encoder_recipes = recipes(checkpoint.config, places.models, trained_on="", memory=memory)
     unlike = any(
-        recipe.keep_head and not recipe.epochs and recipe.key != said["hash"]
-        for recipe, said in zip(here.experts, found.experts, strict=True)
+        recipe.keep_head and not recipe.epochs and recipe.key != named["hash"]
+        for recipe, named in zip(encoder_recipes.experts, checkpoint.experts, strict=True)
     )
     if not unlike:
-        return here
-    files = read(found.config, places.source)
-    train = split_fingerprints(found.config, files)["train"]
-    return recipes(found.config, places.models, trained_on=train, memory=memory)
+        return encoder_recipes
+    files = read(checkpoint.config, places.source)
+    train = split_fingerprints(checkpoint.config, files)["train"]
+    return recipes(checkpoint.config, places.models, trained_on=train, memory=memory)
 
 
 def _expert(
-    recipe: Recipe, said: dict[str, Any], config: TrialConfig, places: Places, folder: Path
+    recipe: Recipe, named: dict[str, Any], config: TrialConfig, places: Places, folder: Path
 ) -> BertExpert:
-    """An expert with the weights of its hash."""
+    """Loads an expert with the weights of its hash."""
     task = TASKS[config.data.task]
-    weights = places.cache / "experts" / str(said["hash"]) / WEIGHTS_FILE
+    weights = places.cache / "experts" / str(named["hash"]) / WEIGHTS_FILE
     kept = recipe.keep_head and not recipe.epochs
-    if kept and recipe.key != said["hash"]:
+    if kept and recipe.key != named["hash"]:
         raise CheckpointError(_other(folder, recipe.name, places))
     if not kept and not weights.is_file():
         raise CheckpointError(
@@ -284,30 +286,30 @@ def _expert(
                 f"{weights} is damaged ({str(error).splitlines()[0]}); delete its folder and "
                 "prepare the experts again, with any sweep or training over them"
             ) from error
-    elif said.get("label_order"):
-        expert.label_order.copy_(expert.label_order.new_tensor(said["label_order"]))
+    elif named.get("label_order"):
+        expert.label_order.copy_(expert.label_order.new_tensor(named["label_order"]))
     return expert.eval()
 
 
 def _stem(
-    found: LaneCheckpoint,
-    here: Recipes,
+    checkpoint: LaneCheckpoint,
+    encoder_recipes: Recipes,
     experts: list[BertExpert],
     places: Places,
     folder: Path,
 ) -> RouterStem:
-    """The encoder that the router looks through, its weights those of its hash."""
-    model = found.config.model
-    if here.stem_is_expert:
+    """Loads the stem of the router with the weights of its hash."""
+    model = checkpoint.config.model
+    if encoder_recipes.stem_is_expert:
         return RouterStem(base_of(experts[0]), pooling=model.expert_pooling)
-    if here.stem.key != found.stem["hash"]:
-        raise CheckpointError(_other(folder, here.stem.name, places))
+    if encoder_recipes.stem.key != checkpoint.stem["hash"]:
+        raise CheckpointError(_other(folder, encoder_recipes.stem.name, places))
     return RouterStem(
-        here.stem.name,
-        layers=here.stem.layers,
-        pooling=here.stem.pooling,
+        encoder_recipes.stem.name,
+        layers=encoder_recipes.stem.layers,
+        pooling=encoder_recipes.stem.pooling,
         models=places.models,
-        seed=here.stem.seed,
+        seed=encoder_recipes.stem.seed,
     )
 
 

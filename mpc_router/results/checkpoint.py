@@ -56,7 +56,7 @@ _ODD: Final = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LaneCheckpoint:
-    """A router, what it was trained with, and which encoders it belongs to."""
+    """Holds a router, what it was trained with, and which encoders it belongs to."""
 
     config: TrialConfig
     seed: int
@@ -85,7 +85,7 @@ class LaneCheckpoint:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointCheckpoint:
-    """Stem, router and experts that trained together: needs no other file to be of use."""
+    """Holds stem, router and experts that trained together; it needs no other file."""
 
     config: TrialConfig
     seed: int
@@ -122,7 +122,7 @@ class JointCheckpoint:
 
 
 def save(checkpoint: LaneCheckpoint | JointCheckpoint, folder: Path) -> None:
-    """Write the checkpoint into `folder`; durable on return, an older one there is replaced."""
+    """Writes the checkpoint into `folder`; durable on return, an older one there is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     trial = {
         "seed": checkpoint.seed,
@@ -151,7 +151,7 @@ def _write_lane(checkpoint: LaneCheckpoint, folder: Path) -> dict[str, Any]:
 
 
 def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format": JOINT_FORMAT,
         "weights_sha256": write_tensors(folder / POOL_FILE, checkpoint.weights, form=JOINT_FORMAT),
         "score": checkpoint.score,
@@ -161,14 +161,14 @@ def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
         "history": list(checkpoint.history),
     }
     if checkpoint.optimizer is not None:
-        found["optimizer_sha256"] = write_tensors(
+        content["optimizer_sha256"] = write_tensors(
             folder / OPTIMIZER_FILE, checkpoint.optimizer, form=JOINT_FORMAT
         )
-    return found
+    return content
 
 
 def without_optimizer(folder: Path) -> None:
-    """Take what only going on needs out of a joint trial's checkpoint: two thirds of its bytes."""
+    """Removes what only a resume needs from a joint trial's checkpoint, two thirds of its bytes."""
     trial = read_trial(folder, (JOINT_FORMAT,))
     if trial["resumable"]:
         write_trial(folder, trial | {"resumable": False})
@@ -176,7 +176,7 @@ def without_optimizer(folder: Path) -> None:
 
 
 def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
-    """The checkpoint that `save` wrote into `folder`.
+    """Loads the checkpoint that `save` wrote into `folder`.
 
     Raises:
         CheckpointError: a file is missing, damaged, of another format, or a pickle.
@@ -235,7 +235,7 @@ def _read_joint(
 
 
 def checkpoint_folder(path: Path) -> tuple[Path, str | None]:
-    """The folder that a checkpoint's path names, and a sentence where that is not the path itself.
+    """Gives the folder that a checkpoint's path names, and a sentence where the two differ.
 
     The published commands name `outputs/mrpc_best_model.pt`: ours is the folder of that name
     without `.pt`.

@@ -22,7 +22,7 @@ from torch import Tensor
 from mpc_router import tasks
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector
-from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss
+from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss, total_loss
 from mpc_router.model.router import softmax_gate
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.records import SplitReport
@@ -37,16 +37,16 @@ _ROWS: Final = 1024
 
 
 def routes_of(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Hard routes (L, N) of logits (L, N, K)."""
+    """Gives the hard routes (L, N) of logits (L, N, K)."""
     return np.asarray(logits.argmax(-1), np.uint8)
 
 
 def routed_predictions(
     routes: NDArray[np.uint8], outputs: NDArray[np.float32], *, regression: bool
 ) -> Values:
-    """Predictions (L, N) of routes (L, N) over outputs (N, K, C): a class, or a value."""
-    said = outputs[..., 0] if regression else outputs.argmax(-1)
-    return said[np.arange(len(said)), routes].astype(np.float64)
+    """Gives predictions (L, N) of routes (L, N) over outputs (N, K, C): a class, or a value."""
+    answers = outputs[..., 0] if regression else outputs.argmax(-1)
+    return answers[np.arange(len(answers)), routes].astype(np.float64)
 
 
 def split_report(
@@ -59,7 +59,7 @@ def split_report(
     temperature: Sequence[float],
     vectors: Mapping[str, CostVector] | None = None,
 ) -> SplitReport:
-    """The report of lanes with these finite logits (L, N, K) and present temperatures (L,).
+    """Reports on lanes with these finite logits (L, N, K) and present temperatures (L,).
 
     `vectors` are those of what was prepared; a lane's own constants win over theirs.
     """
@@ -109,7 +109,7 @@ def _report_block(
     temperature: Sequence[float],
     vectors: Mapping[str, CostVector],
 ) -> SplitReport:
-    """A report of few lanes."""
+    """Reports on a few lanes."""
     routes = routes_of(logits)
     experts = logits.shape[-1]
     counts = np.stack([(routes == expert).sum(-1) for expert in range(experts)], -1)
@@ -126,7 +126,7 @@ def _report_block(
         share=share,
         gate=soft.gate,
         gate_entropy=soft.entropy,
-        loss=soft.task + alpha * soft.balance + beta * soft.cost,
+        loss=total_loss(soft.task, soft.balance, soft.cost, alpha=alpha, beta=beta),
         loss_task=soft.task,
         loss_balance=soft.balance,
         loss_cost=soft.cost,
@@ -136,12 +136,16 @@ def _report_block(
 def _costs(
     configs: Sequence[TrialConfig], share: Values, vectors: Mapping[str, CostVector]
 ) -> dict[str, Values]:
-    """Mean costs (L,) by vector; lane by lane, since a spelled-out pool's are the trial's own."""
+    """Gives mean costs (L,) by vector, lane by lane: a spelled-out pool has its trial's costs."""
     of_lanes = [{**vectors, **config.vectors()} for config in configs]
     names = list(of_lanes[0]) if of_lanes else []
     return {
         name: np.array(
-            [float(of[name].mean(row)) for of, row in zip(of_lanes, share, strict=True)], np.float64
+            [
+                float(vectors_of_lane[name].mean(row))
+                for vectors_of_lane, row in zip(of_lanes, share, strict=True)
+            ],
+            np.float64,
         )
         for name in names
     }
@@ -149,7 +153,7 @@ def _costs(
 
 @dataclass(frozen=True, slots=True)
 class _Soft:
-    """Of the soft gate: mean (L, K), entropy, and the loss terms (L,)."""
+    """Holds the soft gate's mean (L, K), entropy, and loss terms (L,)."""
 
     gate: Values
     entropy: Values
@@ -168,7 +172,7 @@ class _Soft:
         logits: NDArray[np.float32],
         temperature: Sequence[float],
     ) -> _Soft:
-        """Summed over chunks of rows, in float64."""
+        """Sums gate, entropy and losses over chunks of rows, in float64."""
         lanes, rows, experts = logits.shape
         if not lanes:
             none = np.empty(0)
@@ -190,17 +194,20 @@ class _Soft:
             loss += task_loss(mixed, labels, regression=task.regression) * len(labels)
         clean = config.loss_weights.auxiliary_gates == "clean"
         seen = _mean_gate(logits) if clean else gate / rows
-        costs = torch.tensor([each.model.expert_costs for each in configs], dtype=torch.float64)
+        costs = torch.tensor([config.model.expert_costs for config in configs], dtype=torch.float64)
         # importance is the mean gate times N, and the loss does not change with its scale
         balance = balance_of_lanes(seen.unsqueeze(1), config.loss_weights.balance_variance)
         cost = cost_loss(seen.unsqueeze(1), costs)
         return cls(
-            *(each.numpy() for each in (gate / rows, entropy / rows, loss / rows, balance, cost))
+            *(
+                values.numpy()
+                for values in (gate / rows, entropy / rows, loss / rows, balance, cost)
+            )
         )
 
 
 def _mean_gate(logits: NDArray[np.float32]) -> Tensor:
-    """Mean over examples of softmax(z), (L, K): what balance and cost see if `clean`."""
+    """Gives the mean over examples of softmax(z), (L, K), which balance and cost see if `clean`."""
     total: Tensor = torch.zeros(logits.shape[0], logits.shape[2], dtype=torch.float64)
     for start in range(0, logits.shape[1], _ROWS):
         part = torch.from_numpy(logits[:, start : start + _ROWS]).double()

@@ -16,7 +16,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitReport:
-    """What lanes measured on a split; every array's first axis is the lanes named in `lanes`."""
+    """Holds what lanes measured on a split; every array's first axis is `lanes`."""
 
     split: str
     lanes: NDArray[np.int64]
@@ -46,7 +46,7 @@ class SplitReport:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Routing:
-    """Where lanes send every example of a split."""
+    """Says where lanes send every example of a split."""
 
     split: str
     example: NDArray[np.int64]
@@ -61,7 +61,7 @@ class Routing:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A lane that went no further, and the first step at which that showed."""
+    """Names a lane that failed, and the first step at which that showed."""
 
     lane: int
     epoch: int
@@ -76,7 +76,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EpochResult:
-    """An epoch of all lanes that live after it, on selection."""
+    """Holds an epoch of all lanes that live after it, on selection."""
 
     epoch: int
     """From 1."""
@@ -92,7 +92,7 @@ class EpochResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanesEnded:
-    """Lanes that train no more, and what they leave."""
+    """Names lanes that train no more, and holds what they leave."""
 
     epoch: int
     """The last one reached; the one whose results these are is in each lane's checkpoint."""

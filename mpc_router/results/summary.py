@@ -28,7 +28,7 @@ Kind = Literal["best", "last"]
 
 
 def split_summary(report: SplitReport, row: int = 0) -> dict[str, Any]:
-    """Score, metrics, cost under every vector, shares, gates and losses of one lane on a split."""
+    """Gives score, metrics, costs, shares, gates and losses of one lane on a split."""
     metrics = {name: float(values[row]) for name, values in report.metrics.items()}
     losses = ("loss_task", "loss_balance", "loss_cost")
     return {
@@ -55,7 +55,7 @@ def summary(
     vectors: Mapping[str, CostVector],
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The whole of `summary.json`.
+    """Gives the content of `summary.json`.
 
     Args:
         kind: whether the weights are those of the best epoch or of the last.
@@ -74,7 +74,7 @@ def summary(
         "epoch": epoch,
         "epochs": config.training.epochs,
         "seed": seed,
-        "splits": {name: dict(each) for name, each in splits.items()},
+        "splits": {name: dict(content) for name, content in splits.items()},
         "cost_vectors": to_json(dict(vectors)),
         **more,
         "versions": versions(),
@@ -89,36 +89,36 @@ def write_summary(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What `write_summary` wrote into the folder; None where there is none.
+    """Reads what `write_summary` wrote into the folder; None where there is none.
 
     Raises:
         CheckpointError: the file is there and is no summary.
     """
     path = folder / SUMMARY_FILE
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); delete it or train again") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no summary of ours ({FORMAT!r}); take it away")
-    return found
+    return content
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what the numbers depend on."""
-    found = {}
+    """Gives the installed versions of what the numbers depend on."""
+    installed = {}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def of_run(folder: Path) -> dict[str, Any] | None:
-    """What a run's tables say of the trial whose checkpoint this is; None outside a run.
+    """Reads a checkpoint's trial from its run's tables; gives None outside a run.
 
     The same keys as `read_summary` gives, as far as the tables know them.
     """
@@ -134,30 +134,31 @@ def of_run(folder: Path) -> dict[str, Any] | None:
         facts = json.loads(origin.read_text(encoding="utf-8"))
         trials, reports = (pq.read_table(path) for path in paths.values())
         (trial,) = trials.filter(pc.equal(trials["key"], key)).to_pylist()
-        mine = reports.filter(pc.equal(reports["key"], key)).to_pylist()
-        own = next(
-            (each for each in facts.get("sets") or () if trial["point"] in each["points"]), facts
+        reports_of_trial = reports.filter(pc.equal(reports["key"], key)).to_pylist()
+        prepared_set = next(
+            (one for one in facts.get("sets") or () if trial["point"] in one["points"]), facts
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{run}: its tables cannot be read ({error}); python -m sweeps.run --resume {run} "
             "writes them anew"
         ) from error
-    vectors = list(own["cost_vectors"])
-    last = {each["split"]: each for each in sorted(mine, key=lambda each: each["epoch"])}
+    vectors = list(prepared_set["cost_vectors"])
+    by_epoch = sorted(reports_of_trial, key=lambda report: report["epoch"])
+    last = {report["split"]: report for report in by_epoch}
     splits = {
         split: {
-            "score": each["score"],
+            "score": report["score"],
             "cost": {name: trial[f"{split}_cost_{name}"] for name in vectors},
-            "share": each["share"],
+            "share": report["share"],
         }
-        for split, each in last.items()
+        for split, report in last.items()
     }
     return {
         "format": FORMAT,
         "task": facts["task"],
         "splits": splits,
-        "cost_vectors": own["cost_vectors"],
+        "cost_vectors": prepared_set["cost_vectors"],
         **{name: facts[name] for name in ("notes", "synthetic", "versions") if name in facts},
-        "fingerprints": own.get("fingerprints", {}),
+        "fingerprints": prepared_set.get("fingerprints", {}),
     }

@@ -35,7 +35,7 @@ class TensorBoard:
         self._writer: Any = SummaryWriter(str(folder))
 
     def hear(self, event: EpochResult | LanesEnded) -> None:
-        """Writes what an event says; a lane that failed says nothing."""
+        """Writes the numbers of an event; a failed lane has none."""
         if isinstance(event, LanesEnded):
             for report in event.reports:
                 self._report(report, event.checkpoints[0].epoch)
@@ -47,7 +47,7 @@ class TensorBoard:
         self._writer.flush()
 
     def _losses(self, event: EpochResult) -> None:
-        """The published tags."""
+        """Writes the losses under the published tags."""
         steps = event.steps
         if steps is None:
             for name in LOSSES:
@@ -60,7 +60,10 @@ class TensorBoard:
 
     def _report(self, report: SplitReport, epoch: int) -> None:
         split = report.split
-        scalars = {**report.metrics, **{f"cost_{name}": each for name, each in report.cost.items()}}
+        scalars = {
+            **report.metrics,
+            **{f"cost_{name}": values for name, values in report.cost.items()},
+        }
         scalars["gate_entropy"] = report.gate_entropy
         scalars |= {name: getattr(report, name) for name in ("loss", *LOSSES)}
         for name, values in scalars.items():

@@ -16,6 +16,7 @@ from mpc_router.model.losses import (
     focal_loss,
     mix,
     task_loss,
+    total_loss,
 )
 
 
@@ -178,6 +179,15 @@ def test_the_published_composite_loss_is_the_weighted_sum_of_its_terms() -> None
     assert components["cost"] == cost_loss(gates, torch.tensor([2.0, 7.0, 13.0]))
     expected = components["task"] + 0.01 * components["balance"] + 0.03 * components["cost"]
     assert torch.equal(loss, expected)
+
+
+def test_the_total_weighs_the_terms_of_every_lane_as_it_weighs_those_of_one() -> None:
+    task, balance, cost, alpha, beta = torch.rand(5, 4, generator=torch.Generator().manual_seed(1))
+    lanes = total_loss(task, balance, cost, alpha=alpha, beta=beta)
+    for lane in range(4):
+        terms = (task[lane], balance[lane], cost[lane])
+        alone = total_loss(*terms, alpha=alpha[lane].item(), beta=beta[lane].item())
+        assert lanes[lane] == alone == terms[0] + alpha[lane] * terms[1] + beta[lane] * terms[2]
 
 
 def test_a_regression_takes_values() -> None:

@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+import mpc_router
 from mpc_router.config.sections import ModelConfig
+from mpc_router.config.trial import trial_config
 from mpc_router.model.router import (
     MLPRouter,
+    RouterShape,
     RouterStem,
+    build_router,
     gumbel_gate,
     gumbel_noise,
     initial_weights,
@@ -134,6 +138,26 @@ def test_a_router_is_the_formula_of_its_docstring() -> None:
     expected = hidden @ router.out.weight.T + router.out.bias
     assert torch.allclose(router(features, mask), expected, atol=1e-6)
     assert torch.equal(router(features), router(features, torch.ones(5, 8)))
+
+
+def test_a_router_is_built_as_its_configuration_says() -> None:
+    config = trial_config({"pool": "sample", "router_hidden_size": 5, "router_dropout": 0.25})
+    router = build_router(config, 7)
+    assert {name: tuple(value.shape) for name, value in router.named_parameters()} == {
+        "hidden.weight": (5, 7),
+        "hidden.bias": (5,),
+        "out.weight": (config.experts, 5),
+        "out.bias": (config.experts,),
+    }
+    shape = RouterShape(experts=config.experts, hidden_size=5, dropout=0.25)
+    assert repr(build_router(shape, 7)) == repr(router)
+    assert build_router(shape, 7).dropout == router.dropout == 0.25
+
+
+def test_no_other_place_of_the_package_makes_a_router() -> None:
+    package = Path(mpc_router.__file__).parent
+    makers = [path for path in package.rglob("*.py") if "MLPRouter(" in path.read_text("utf-8")]
+    assert [path.relative_to(package).as_posix() for path in makers] == ["model/router.py"]
 
 
 def test_a_router_drops_out_by_itself_only_in_training() -> None:
