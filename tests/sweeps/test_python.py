@@ -47,6 +47,6 @@ def test_wrong_input_is_one_message_and_writes_nothing(
 ) -> None:
     known = {"out": str(tmp_path / "runs"), "cache": str(tmp_path / "cache")}
     with pytest.raises(InputError) as caught:
-        run_study("mrpc_grid", overrides, **{**known, **flags})  # type: ignore[arg-type]
+        run_study("mrpc_grid", overrides, **{**known, **flags})
     assert says in str(caught.value)
     assert not (tmp_path / "runs").exists()
