@@ -9,6 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from mpc_router.run_names import CHECKPOINTS_FOLDER as CHECKPOINTS_FOLDER
+from mpc_router.run_names import COMPLETED as COMPLETED
+from mpc_router.run_names import FAILED as FAILED
+from mpc_router.run_names import INTERRUPTED as INTERRUPTED
+from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
+from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
+from mpc_router.run_names import SELECTION as SELECTION
+from mpc_router.run_names import STATUSES as STATUSES
+from mpc_router.run_names import STOPPED as STOPPED
+from mpc_router.run_names import STUDY_FILE as STUDY_FILE
 from mpc_router.shapes import PlainName
 
 if TYPE_CHECKING:
@@ -19,30 +29,13 @@ BUDGET: Final = "budget"
 """Reason of a trial that the budget has interrupted."""
 
 
-COMPLETED: Final = "COMPLETED"
-STOPPED: Final = "STOPPED"
-FAILED: Final = "FAILED"
-INTERRUPTED: Final = "INTERRUPTED"
-STATUSES: Final = (COMPLETED, STOPPED, FAILED, INTERRUPTED)
-
 FIRST_SET: Final = "set00"
 """Of what is prepared for a study; most studies have no other."""
-
-SELECTION: Final = "selection"
-"""The split that stopping, search and the display see."""
 
 INSIDE: Final = "inside"
 BETWEEN: Final = "between"
 """Where a pack's points are ranked: against each other at rungs that all of them reach together, or
 against those of other packs as they arrive."""
-
-JOURNAL_FILE: Final = "journal.jsonl"
-STUDY_FILE: Final = "study.yaml"
-PARTS_FOLDER: Final = "parts"
-CHECKPOINTS_FOLDER: Final = "checkpoints"
-"""A run's truth. `analysis.schema` says these names, and those of the statuses, to readers; the
-writers may not import it (`tables` excepted), so that training never waits for the analysis. A
-test holds the two to each other."""
 
 
 class InputError(Exception):

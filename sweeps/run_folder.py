@@ -15,17 +15,17 @@ from typing import IO, Final
 
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
-from sweeps.records import (
+from mpc_router.run_names import (
     CHECKPOINTS_FOLDER,
     JOURNAL_FILE,
     PARTS_FOLDER,
+    PROVENANCE_FILE,
+    REPORT_FILE,
     STUDY_FILE,
-    InputError,
-    SweepError,
+    TABLES,
 )
+from sweeps.records import InputError, SweepError
 
-PROVENANCE_FILE: Final = "provenance.json"
-REPORT_FILE: Final = "report.html"
 VIEW_FILE: Final = "optuna.journal"
 """The search for Optuna's own tools; rebuilt at any time."""
 
@@ -33,7 +33,6 @@ STOP_FILE: Final = "stop"
 """Made in a run's folder, by whoever cannot send signals to its process, it ends the run cleanly,
 as SIGTERM does."""
 
-TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 LARGEST_JOURNAL: Final = 2**32
 """Bytes that are read; those of ten thousand trials have a hundredth of it."""
 

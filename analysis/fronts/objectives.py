@@ -19,6 +19,7 @@ from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, outcomes, roster
 from analysis.stats import resampling
 from analysis.stats.resampling import interval
+from mpc_router.run_names import SELECTION
 from mpc_router.tasks import Task
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
 _COINS: Final = 20
 """Steps of a coin from one expert to the next."""
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
 from analysis.stats.ped_anova import Cells, best, divergence
+from mpc_router.run_names import FAILED, SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,7 +238,7 @@ def _told(value: Any) -> Any:
 
 def _selection(run: Run) -> pd.DataFrame:
     """Reports on selection with their points, those of failed trials left out."""
-    known = run.trials.loc[run.trials["status"] != "FAILED", ["key", "point"]]
-    reports = run.reports.loc[run.reports["split"] == "selection"]
+    known = run.trials.loc[run.trials["status"] != FAILED, ["key", "point"]]
+    reports = run.reports.loc[run.reports["split"] == SELECTION]
     found: pd.DataFrame = reports.merge(known, on="key")
     return found

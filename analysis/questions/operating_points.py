@@ -33,8 +33,7 @@ from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Point, outcomes, roster
 from analysis.runs.recorded import Examples, Experts, examples, expert_outputs, router_logits
 from mpc_router.costs import CostVector
-
-SELECTION = "selection"
+from mpc_router.run_names import SELECTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

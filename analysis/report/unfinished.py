@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from analysis.runs.load import Run
 from analysis.words import count
+from mpc_router.run_names import INTERRUPTED, JOURNAL_FILE
 
-JOURNAL_FILE: Final = "journal.jsonl"
 _DONE, _BUDGET = "done", "budget"
 _TAIL: Final = 1 << 16
 """Bytes of the journal that its last line, which closes a session, lies in."""
@@ -22,7 +22,7 @@ def unfinished(run: Run) -> str:
     `--resume` is named only where it would do something: the run has a journal, and that does not
     say that all is done. Of a budget that is used up it says that more is needed.
     """
-    interrupted = int((run.trials["status"].astype(str) == "INTERRUPTED").sum())
+    interrupted = int((run.trials["status"].astype(str) == INTERRUPTED).sum())
     left = [f"{count(interrupted, 'trial')} interrupted"] if interrupted else []
     event = last_event(run.path / JOURNAL_FILE)
     if event is None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,6 @@ FORMAT: Final = "mpc-router costs 1"
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
 FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
 
