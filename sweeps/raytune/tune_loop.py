@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from cluster.processes import descendants, kill
 from sweeps.raytune import losses, ship
 from sweeps.raytune.folders import RAY
+from sweeps.raytune.patches import error_of, patch_ray
 from sweeps.raytune.pipe import Line
 from sweeps.raytune.trainable import PackTrainable
 from sweeps.records import SweepError
@@ -105,10 +106,13 @@ def _gpus(count: int, gpus: float) -> int:
 
 
 def drive(line: Line, wanted: Mapping[str, Any]) -> None:
-    """Trains the packs that the line gives, as many at a time as are wanted."""
+    """Trains the packs that the other process gives, as many at a time as are wanted.
+
+    Raises:
+        SweepError: this version of Ray cannot be patched, or a node cannot be reached.
+    """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
-    losses.outlive_hogs()
-    losses.unpickle_nothing()
+    patch_ray()
     run = Path(wanted["job"]["parts"]).parent
     with _supplied(wanted, run, lambda: line.ask("sending")) as away:
         _tuner(line, wanted, run, away).fit()
@@ -284,7 +288,7 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker is lost, or its surroundings failed."""
-        error = losses.error_of(trial)
+        error = error_of(trial)
         self._line.ask(
             "lost", pack=_pack_name(trial), reason=losses.reason(error), how=losses.how(error)
         )
