@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import Parser, place
+from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, SELECTION, STOPPED
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ _BATCH: Final = 1000
 """Metrics that mlflow takes at once."""
 
 _STATES: Final = {
-    "FAILED": "FAIL",
-    "INTERRUPTED": "WAITING",
-    "STOPPED": "PRUNED",
-    "COMPLETED": "COMPLETE",
+    FAILED: "FAIL",
+    INTERRUPTED: "WAITING",
+    STOPPED: "PRUNED",
+    COMPLETED: "COMPLETE",
 }
 """A point's status, the worst of its replicates', and what Optuna calls it."""
 
@@ -172,7 +173,7 @@ def _log_trial(
     client.log_batch(made.info.run_id, params=params, tags=tags)
     for first in range(0, len(metrics), _BATCH):
         client.log_batch(made.info.run_id, metrics=metrics[first : first + _BATCH])
-    done = row["status"] in ("COMPLETED", "STOPPED")
+    done = row["status"] in (COMPLETED, STOPPED)
     client.set_terminated(made.info.run_id, "FINISHED" if done else "FAILED")
 
 
@@ -190,7 +191,7 @@ def _points(run: Run) -> pd.DataFrame:
     table = by_point[list(run.settings)].nth(0).set_axis(measured.index).join(measured)
     table["status"] = [rank[place] for place in table["rank"]]
     finite = table[["score", "cost"]].map(math.isfinite).all(axis=1)
-    failed = (table["status"] == "COMPLETED") & ~finite
+    failed = (table["status"] == COMPLETED) & ~finite
     table["state"] = table["status"].map(_STATES).mask(failed, "FAIL")
     points: pd.DataFrame = table.drop(columns="rank").reset_index()
     return points

@@ -13,6 +13,21 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from mpc_router.run_names import CHECKPOINTS_FOLDER as CHECKPOINTS_FOLDER
+from mpc_router.run_names import COMPLETED as COMPLETED
+from mpc_router.run_names import FAILED as FAILED
+from mpc_router.run_names import INTERRUPTED as INTERRUPTED
+from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
+from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
+from mpc_router.run_names import PROVENANCE_FILE as PROVENANCE_FILE
+from mpc_router.run_names import REPORT_FILE as REPORT_FILE
+from mpc_router.run_names import SELECTION as SELECTION
+from mpc_router.run_names import STATUSES as STATUSES
+from mpc_router.run_names import STOPPED as STOPPED
+from mpc_router.run_names import STUDY_FILE as STUDY_FILE
+from mpc_router.run_names import TABLES as TABLES
+from mpc_router.run_names import VALIDATION as VALIDATION
+
 VERSION: Final = 1
 """Version of the tables; a reader refuses another one."""
 
@@ -20,24 +35,6 @@ VERSION_KEY: Final = b"mpc_router.schema_version"
 RUN_KEY: Final = b"mpc_router.run"
 COLUMNS_KEY: Final = b"mpc_router.columns"
 """Keys of the Parquet files' own metadata: schema version, and the run's name."""
-
-STUDY_FILE: Final = "study.yaml"
-PROVENANCE_FILE: Final = "provenance.json"
-JOURNAL_FILE: Final = "journal.jsonl"
-REPORT_FILE: Final = "report.html"
-PARTS_FOLDER: Final = "parts"
-CHECKPOINTS_FOLDER: Final = "checkpoints"
-
-COMPLETED: Final = "COMPLETED"
-STOPPED: Final = "STOPPED"
-FAILED: Final = "FAILED"
-INTERRUPTED: Final = "INTERRUPTED"
-STATUSES: Final = (COMPLETED, STOPPED, FAILED, INTERRUPTED)
-
-SELECTION: Final = "selection"
-VALIDATION: Final = "validation"
-
-TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 
 
 def table_file(table: str) -> str:

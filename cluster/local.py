@@ -38,7 +38,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Makes the parser of the command line."""
     made = Parser(
         "python -m cluster.local",
         "Several Ray nodes on this machine's loopback, for trying things.",
@@ -88,7 +88,7 @@ def _number(least: int, most: int) -> Callable[[str], int]:
 
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     handles = threading.current_thread() is threading.main_thread()  # no other may
     before = signal.signal(signal.SIGTERM, _terminate) if handles else None
@@ -149,7 +149,7 @@ def _up(args: argparse.Namespace) -> int:
 
 
 def _next_steps(folder: Path, cluster: Cluster) -> str:
-    """What to type next; a token in the default folder is found without a word."""
+    """Says what to type next; a token in the default folder needs no flag."""
     token = shlex.quote(str(folder / TOKEN))
     given = "" if folder == default_folder() else f"RAY_AUTH_TOKEN_PATH={token} "
     return "\n".join(

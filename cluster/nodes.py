@@ -79,7 +79,7 @@ while True:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be started."""
+    """Says which nodes are to be started."""
 
     nodes: int
     cpus: int
@@ -152,7 +152,7 @@ def _with_node(
 
 
 def _await(wanted: Wanted, folder: Path, cluster: Cluster, end: float) -> None:
-    """Returns when Ray counts all nodes as alive; says a line for each."""
+    """Waits until Ray counts all nodes as alive; prints a line for each."""
     waiting = {node.name for node in cluster.nodes}
     with _probe(folder, cluster, wanted=wanted.nodes, seconds=wanted.timeout) as probe:
         assert probe.stdout is not None
@@ -184,7 +184,7 @@ def _check(cluster: Cluster, wanted: Wanted, end: float) -> None:
 
 
 def alive(folder: Path, cluster: Cluster) -> dict[str, dict[str, float]]:
-    """Resources of the nodes that Ray counts as alive; none where it does not answer."""
+    """Gives the resources of the nodes that Ray counts as alive; none without an answer."""
     said = ""
     with (
         _probe(folder, cluster, wanted=0, seconds=0) as probe,
@@ -271,7 +271,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def free_port(wanted: int | None = None) -> int:
-    """The wanted port if it is free, else any that is.
+    """Gives the wanted port if it is free, else any free one.
 
     Raises:
         Refused: it is taken.
@@ -293,7 +293,7 @@ def _answers(port: int) -> bool:
 
 
 def _last_line(cluster: Cluster, name: str) -> str:
-    """Why a node ended, by its log."""
+    """Says why a node ended, by its log."""
     with contextlib.suppress(OSError):
         text = Path(cluster.temporary, f"{name}.log").read_text(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -31,7 +31,7 @@ _PLAIN: Final = frozenset({"PWD", "OLDPWD"})
 
 
 class NotPrivate(PermissionError):
-    """A folder or file that another user owns, or may enter or change."""
+    """Says that another user owns a folder or file, or may enter or change it."""
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def _check(number: int, name: object, open_to_others: int) -> int:
 
 
 def read(folder: int, name: str) -> str:
-    """What such a file says.
+    """Reads a private file in an open folder.
 
     Raises:
         NotPrivate, OSError: as `opened`.
@@ -90,7 +90,7 @@ def read(folder: int, name: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """A new file that only its owner may read, from its first byte on."""
+    """Writes a new file that only its owner may read, from its first byte on."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(text)
@@ -123,7 +123,7 @@ def temporary_parent(most: int) -> Path:
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that do not look like a secret, by their names or as a URL with a password.
+    """Gives the variables that do not look like a secret (by name, or a URL with a password).
 
     What Ray needs to be let in (`RAY_AUTH_...`) stays.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One that runs; number and start together name it, for numbers are used again."""
+    """Names a running process by number and start, for numbers are used again."""
 
     pid: int
     parent: int
@@ -22,18 +22,18 @@ class Process:
 
 
 def processes() -> dict[int, Process]:
-    """All that run on this machine, by number; who has ended and waits to be reaped is none."""
-    found: dict[int, Process] = {}
+    """Lists all processes of this machine by number, without zombies."""
+    running: dict[int, Process] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             # the name, in brackets, may hold blanks and brackets; state is the first word after it
             words = path.read_text(errors="replace").rpartition(")")[2].split()
             if words[0] not in "ZX":
                 pid = int(path.parent.name)
-                found[pid] = Process(
+                running[pid] = Process(
                     pid=pid, parent=int(words[1]), session=int(words[3]), start=int(words[19])
                 )
-    return found
+    return running
 
 
 def members(leaders: Mapping[int, int], running: Mapping[int, Process]) -> list[Process]:
@@ -45,30 +45,30 @@ def members(leaders: Mapping[int, int], running: Mapping[int, Process]) -> list[
     ours = {
         pid for pid, start in leaders.items() if pid not in running or running[pid].start == start
     }
-    found = {each.pid for each in running.values() if each.session in ours}
-    while fresh := {each.pid for each in running.values() if each.parent in found} - found:
-        found |= fresh
-    return [running[pid] for pid in sorted(found)]
+    pids = {process.pid for process in running.values() if process.session in ours}
+    while children := {each.pid for each in running.values() if each.parent in pids} - pids:
+        pids |= children
+    return [running[pid] for pid in sorted(pids)]
 
 
 def boot() -> str:
-    """What tells this start of the machine from every other."""
+    """Names this boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def descendants(of: int) -> list[Process]:
-    """Whom this process has started, and whom they have; parents before children."""
+    """Lists the children of a process and their children; parents first."""
     children: dict[int, list[Process]] = {}
     for each in processes().values():
         children.setdefault(each.parent, []).append(each)
-    found = list(children.get(of, ()))
-    for each in found:
-        found += children.get(each.pid, ())
-    return found
+    below = list(children.get(of, ()))
+    for process in below:
+        below += children.get(process.pid, ())
+    return below
 
 
 def kill(found: Iterable[Process]) -> None:
-    """Ends them at once; who has ended meanwhile is passed over."""
+    """Kills processes at once; one that has ended meanwhile is passed over."""
     for each in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(each.pid, signal.SIGKILL)

@@ -23,7 +23,7 @@ TOKEN: Final = "token"
 
 
 class Refused(Exception):
-    """What is said in one line, and the exit code."""
+    """Ends the command with a message of one line and an exit code."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -32,7 +32,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A `ray start --block`: the leader of a session that all its processes belong to."""
+    """Holds a `ray start --block`, which leads the session of all its processes."""
 
     name: str
     pid: int
@@ -42,7 +42,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What was started, and where."""
+    """Holds what was started, and where."""
 
     address: str
     temporary: str
@@ -55,24 +55,24 @@ class Cluster:
     """The head first."""
 
     def processes(self) -> list[Process]:
-        """All that live of what was started."""
+        """Lists the processes of the cluster that still run."""
         if self.boot != boot():
             return []
         return members({node.pid: node.start for node in self.nodes}, processes())
 
     def living(self) -> list[Node]:
-        """Nodes whose `ray start` runs."""
+        """Lists the nodes whose `ray start` runs."""
         running = {(each.pid, each.start) for each in self.processes()}
         return [node for node in self.nodes if (node.pid, node.start) in running]
 
 
 def default_folder() -> Path:
-    """Where file and token lie unless the user says otherwise."""
+    """Gives the default folder of the state's file and the token."""
     return platformdirs.user_cache_path("mpc-router") / "cluster"
 
 
 def token_of(address: str) -> Path | None:
-    """The token's file, if this is the address of the cluster in the default folder."""
+    """Gives the token's file, if this is the address of the cluster in the default folder."""
     host, _, port = address.rpartition(":")
     with contextlib.suppress(Refused, OSError):
         found = read(default_folder())
@@ -83,7 +83,7 @@ def token_of(address: str) -> Path | None:
 
 
 def read(folder: Path) -> Cluster | None:
-    """What was started there; None if nothing was.
+    """Reads what was started there; None if nothing was.
 
     It names processes to be ended: it is believed only if folder and file are ours, and no other
     user may change them.
@@ -119,20 +119,20 @@ def _cluster(tree: Any) -> Cluster:
 
 
 def write(folder: Path, cluster: Cluster) -> None:
-    """Keeps it, whole or not at all."""
+    """Writes the state to its file, by an atomic write."""
     fresh = folder / f"{STATE}.new"
     private.write(fresh, json.dumps(dataclasses.asdict(cluster), indent=1))
     fresh.replace(folder / STATE)
 
 
 def remove(folder: Path) -> None:
-    """Forgets the cluster and its token."""
+    """Removes the files of the cluster and its token."""
     for name in (TOKEN, STATE):
         (folder / name).unlink(missing_ok=True)
 
 
 def make_private(folder: Path) -> None:
-    """A folder that only its owner may look into.
+    """Makes a folder that only its owner may look into.
 
     Raises:
         Refused: it cannot be made, or is open to others.
@@ -153,7 +153,7 @@ def make_private(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One `up` or `down` at a time.
+    """Locks the folder, so that one `up` or `down` runs at a time.
 
     Raises:
         Refused: another is at work.

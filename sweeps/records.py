@@ -9,6 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from mpc_router.run_names import CHECKPOINTS_FOLDER as CHECKPOINTS_FOLDER
+from mpc_router.run_names import COMPLETED as COMPLETED
+from mpc_router.run_names import FAILED as FAILED
+from mpc_router.run_names import INTERRUPTED as INTERRUPTED
+from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
+from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
+from mpc_router.run_names import SELECTION as SELECTION
+from mpc_router.run_names import STATUSES as STATUSES
+from mpc_router.run_names import STOPPED as STOPPED
+from mpc_router.run_names import STUDY_FILE as STUDY_FILE
 from mpc_router.shapes import PlainName
 
 if TYPE_CHECKING:
@@ -19,43 +29,26 @@ BUDGET: Final = "budget"
 """Reason of a trial that the budget has interrupted."""
 
 
-COMPLETED: Final = "COMPLETED"
-STOPPED: Final = "STOPPED"
-FAILED: Final = "FAILED"
-INTERRUPTED: Final = "INTERRUPTED"
-STATUSES: Final = (COMPLETED, STOPPED, FAILED, INTERRUPTED)
-
 FIRST_SET: Final = "set00"
 """Of what is prepared for a study; most studies have no other."""
-
-SELECTION: Final = "selection"
-"""The split that stopping, search and the display see."""
 
 INSIDE: Final = "inside"
 BETWEEN: Final = "between"
 """Where a pack's points are ranked: against each other at rungs that all of them reach together, or
 against those of other packs as they arrive."""
 
-JOURNAL_FILE: Final = "journal.jsonl"
-STUDY_FILE: Final = "study.yaml"
-PARTS_FOLDER: Final = "parts"
-CHECKPOINTS_FOLDER: Final = "checkpoints"
-"""A run's truth. `analysis.schema` says these names, and those of the statuses, to readers; the
-writers may not import it (`tables` excepted), so that training never waits for the analysis. A
-test holds the two to each other."""
-
 
 class InputError(Exception):
-    """The user's input is wrong: one sentence."""
+    """Says in a sentence what is wrong with the user's input."""
 
 
 class SweepError(Exception):
-    """The surroundings failed: what was done is safe, and the message says how to go on."""
+    """Says that the surroundings failed; what was done is safe, and how to go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One configuration without its seed."""
+    """Holds one configuration without its seed."""
 
     name: PlainName
     """Names it in its run: `p00`, in the order of asking."""
@@ -66,7 +59,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A point with a seed."""
+    """Holds a point with a seed."""
 
     key: PlainName
     """The same on every machine and in every run."""
@@ -100,7 +93,7 @@ class Pack:
         return f"{self._stem(number)}.parquet"
 
     def experts_file(self, number: int = 0) -> str:
-        """The same for what its trials' own experts say."""
+        """Gives the name of the bulk file with the outputs of its trials' own experts."""
         return f"{self._stem(number)}.experts.parquet"
 
     def _stem(self, number: int) -> str:
@@ -110,7 +103,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What one trial measured after one epoch on one split."""
+    """Holds what one trial measured after one epoch on one split."""
 
     key: str
     epoch: int
@@ -144,7 +137,7 @@ class Report:
         return self.key, self.epoch, self.split
 
     def value(self, name: str, cost_vector: str) -> float:
-        """What it says of an objective: a metric, `cost`, or `cost_VECTOR`."""
+        """Gives the value of an objective: a metric, `cost`, or `cost_VECTOR`."""
         if name == "cost":
             return self.cost[cost_vector]
         if name.startswith("cost_"):
@@ -164,7 +157,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a trial ended."""
+    """Says how a trial ended."""
 
     key: PlainName
     status: str
@@ -196,7 +189,7 @@ class Message:
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, the way the journal and Ray carry it."""
+        """Gives plain data, the way the journal and Ray carry it."""
         return {
             "reports": [dataclasses.asdict(report) for report in self.reports],
             "decisions": [dataclasses.asdict(decision) for decision in self.decisions],
@@ -206,7 +199,7 @@ class Message:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Message:
-        """The message that `to_json` gave."""
+        """Reads the message that `to_json` gave."""
         return Message(
             reports=tuple(report_from(each) for each in data["reports"]),
             decisions=tuple(Decision(**each) for each in data["decisions"]),
@@ -216,17 +209,17 @@ class Message:
 
 
 def report_from(data: Mapping[str, Any]) -> Report:
-    """A report from its plain data."""
+    """Reads a report from its plain data."""
     return Report(**{**data, "share": tuple(data["share"]), "gate": tuple(data["gate"])})
 
 
 def pack_from(data: Mapping[str, Any]) -> Pack:
-    """A pack from its plain data."""
+    """Reads a pack from its plain data."""
     return Pack(**{**data, "trials": tuple(Trial(**each) for each in data["trials"])})
 
 
 def config_of(trial: Trial) -> TrialConfig:
-    """The trial's complete configuration."""
+    """Reads the trial's complete configuration."""
     return _config(trial.config)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     sleep_while_waiting()
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(given)
@@ -97,7 +97,7 @@ def begin(args: argparse.Namespace, given: Sequence[str]) -> tuple[Path, int]:
 
 
 def _checked_study(args: argparse.Namespace) -> Study:
-    """The study that is named, sure that this machine and the cache's folder can serve it."""
+    """Reads the study that is named, and checks this machine and the cache's folder."""
     from sweeps.commands.sweep import check_gpus
 
     study = study_of(args)
@@ -125,7 +125,7 @@ def _list() -> int:
 
 
 def study_of(args: argparse.Namespace) -> Study:
-    """The study that the words name, with their settings.
+    """Reads the study that the words name, with their settings.
 
     Raises:
         InputError: not one study is named.

@@ -15,85 +15,84 @@ from typing import IO, Final
 
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
-from sweeps.records import (
+from mpc_router.run_names import (
     CHECKPOINTS_FOLDER,
     JOURNAL_FILE,
     PARTS_FOLDER,
+    PROVENANCE_FILE,
+    REPORT_FILE,
     STUDY_FILE,
-    InputError,
-    SweepError,
+    TABLES,
 )
+from sweeps.records import InputError, SweepError
 
-PROVENANCE_FILE: Final = "provenance.json"
-REPORT_FILE: Final = "report.html"
 VIEW_FILE: Final = "optuna.journal"
 """The search for Optuna's own tools; rebuilt at any time."""
 
 STOP_FILE: Final = "stop"
-"""Made in a run's folder, by whoever cannot send signals to its process, it ends the run cleanly,
-as SIGTERM does."""
+"""This file, made in a run's folder, ends the run cleanly as SIGTERM does; for users who cannot
+send signals to its process."""
 
-TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 LARGEST_JOURNAL: Final = 2**32
 """Bytes that are read; those of ten thousand trials have a hundredth of it."""
 
 
 class RunMoved(SweepError):
-    """A run's folder that was renamed or removed while the run went on."""
+    """Says that a run's folder was renamed or removed while the run went on."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """A run's folder: where everything in it is."""
+    """Gives the place of everything in a run's folder."""
 
     path: Path
 
     @property
     def journal(self) -> Path:
-        """The truth, a line an event."""
+        """The journal is the truth of a run, a line an event."""
         return self.path / JOURNAL_FILE
 
     @property
     def study(self) -> Path:
-        """The resolved study, for readers."""
+        """The file holds the resolved study, for readers."""
         return self.path / STUDY_FILE
 
     @property
     def provenance(self) -> Path:
-        """Where the numbers come from, for readers."""
+        """The file says where the numbers come from, for readers."""
         return self.path / PROVENANCE_FILE
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The file holds the page of the report."""
         return self.path / REPORT_FILE
 
     @property
     def view(self) -> Path:
-        """The search as Optuna's journal."""
+        """The file holds the search as Optuna's journal."""
         return self.path / VIEW_FILE
 
     @property
     def stop(self) -> Path:
-        """What ends the run cleanly while it is there."""
+        """The file ends the run cleanly while it is there."""
         return self.path / STOP_FILE
 
     @property
     def parts(self) -> Path:
-        """Bulk files, which the journal names with their hashes."""
+        """The folder holds bulk files, which the journal names with their hashes."""
         return self.path / PARTS_FOLDER
 
     @property
     def checkpoints(self) -> Path:
-        """A folder a trial."""
+        """The folder holds checkpoints, a folder a trial."""
         return self.path / CHECKPOINTS_FOLDER
 
     def table(self, name: str) -> Path:
-        """A table by its name, such as `trials`."""
+        """Gives the file of a table by its name, such as `trials`."""
         return self.path / f"{_plain(name)}.parquet"
 
     def part(self, name: str) -> Path:
-        """A bulk file by its name.
+        """Gives a bulk file by its name.
 
         Raises:
             InputError: the name is no plain name.
@@ -101,7 +100,7 @@ class RunFolder:
         return self.parts / _plain(name)
 
     def checkpoint(self, key: str) -> Path:
-        """A trial's checkpoint by the trial's key.
+        """Gives a trial's checkpoint by the trial's key.
 
         Raises:
             InputError: the key is no plain name.
@@ -122,7 +121,7 @@ class RunFolder:
             for path, is_folder in _below(folder):
                 if not is_folder:
                     _check_file(path)
-        if (found := _mode_of(self.journal)) is not None and found.st_nlink > 1:
+        if (facts := _mode_of(self.journal)) is not None and facts.st_nlink > 1:
             raise InputError(_linked_journal(self.journal))
 
 
@@ -133,7 +132,7 @@ def _plain(name: str) -> str:
 
 
 def _mode_of(path: Path) -> os.stat_result | None:
-    """What lies there itself, a link unfollowed; None where there is nothing."""
+    """Gives a path's own facts, without following a link; None where nothing is there."""
     try:
         return path.lstat()
     except FileNotFoundError:
@@ -141,22 +140,22 @@ def _mode_of(path: Path) -> os.stat_result | None:
 
 
 def _check_file(path: Path) -> None:
-    found = _mode_of(path)
-    if found is not None and not stat.S_ISREG(found.st_mode):
-        raise InputError(_stranger(path, found.st_mode, "file"))
+    facts = _mode_of(path)
+    if facts is not None and not stat.S_ISREG(facts.st_mode):
+        raise InputError(_stranger(path, facts.st_mode, "file"))
 
 
 def _below(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Everything below a folder, and whether it is a folder itself.
+    """Gives every path below a folder, and whether it is a folder itself.
 
     Raises:
         InputError: the folder, or one below it, is a link or no folder.
     """
-    found = _mode_of(folder)
-    if found is None:
+    facts = _mode_of(folder)
+    if facts is None:
         return
-    if not stat.S_ISDIR(found.st_mode):
-        raise InputError(_stranger(folder, found.st_mode, "folder"))
+    if not stat.S_ISDIR(facts.st_mode):
+        raise InputError(_stranger(folder, facts.st_mode, "folder"))
     waiting = [folder]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
@@ -191,7 +190,7 @@ def _linked_journal(path: Path) -> str:
 
 
 def open_own(path: Path) -> IO[bytes]:
-    """A journal for reading and appending, unbuffered; made if it is not there.
+    """Opens a journal for reading and appending, unbuffered; makes it if it is not there.
 
     Raises:
         InputError: it is no file of the run's own.
@@ -207,7 +206,7 @@ def open_own(path: Path) -> IO[bytes]:
 
 
 def read_own(path: Path) -> bytes:
-    """What a journal holds.
+    """Reads all bytes of a journal.
 
     Raises:
         InputError: it is no file of the run's own, or larger than any of ours.

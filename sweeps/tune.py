@@ -34,7 +34,7 @@ Everything else is passed on: python -m sweeps.run --help
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Makes the parser of the command line."""
     made = Parser(
         "mpc-router-tune",
         "Train the grid of alpha and beta for a task, and show its front.",
@@ -55,7 +55,7 @@ def _numbers(text: str) -> list[float]:
 
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code of the sweep."""
+    """Runs the command; returns the exit code of the sweep."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     made = parser()
     made.check_flags(given, also=sweep_parser().flags())
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
-    """What `sweeps.run` is called with, for what the configuration files come to.
+    """Turns the configuration files into the arguments of `sweeps.run`.
 
     Raises:
         ConfigError: a setting is given twice, or no value.
@@ -103,7 +103,7 @@ def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> li
 
 
 def _yaml(value: Any) -> str:
-    """A value as one word of YAML: JSON, with a blank after a colon."""
+    """Writes a value as one word of YAML: JSON, with a blank after a colon."""
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 

@@ -17,6 +17,7 @@ from analysis.figures.style import (
 from analysis.fronts.survey import Survey
 from analysis.runs.load import Run
 from analysis.words import amount, number
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     import altair as alt
@@ -128,7 +129,7 @@ def _curve_records(run: Run, survey: Survey, measure: str) -> list[dict[str, Any
     ordered = survey.points.sort_values(["on_front", "cost"], ascending=[False, True])
     shown = ordered.head(_MOST_CURVES)
     trials = run.trials[["key", "point"]]
-    reports = run.reports.loc[run.reports["split"] == "selection", ["key", "epoch", measure]]
+    reports = run.reports.loc[run.reports["split"] == SELECTION, ["key", "epoch", measure]]
     joined = reports.merge(trials, on="key")
     means = joined.groupby(["point", "epoch"])[measure].agg(["mean", "count"]).reset_index()
     named = means.merge(shown, on="point").sort_values(["on_front", "point", "epoch"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ from analysis.bounds import (
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
 from mpc_router.costs import CostVector
+from mpc_router.run_names import SELECTION, STUDY_FILE
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
 
 

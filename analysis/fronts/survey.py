@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,13 @@ from analysis.stats.choice import Optimism, front_chance, optimism
 from analysis.stats.dominance import default_reference, hypervolume, nondominated
 from analysis.stats.resampling import interval
 from mpc_router.costs import CostVector
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
 ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
 """How a point stands to the random mix at its cost: by more than its interval, or not."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from analysis.fronts.survey import Survey
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import outcomes, roster
+from mpc_router.run_names import COMPLETED, SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,10 +45,8 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
-    done = run.trials[run.trials["status"] == "COMPLETED"]
-    reports = run.reports[run.reports["split"] == "selection"].merge(
-        done[["key", "point"]], on="key"
-    )
+    done = run.trials[run.trials["status"] == COMPLETED]
+    reports = run.reports[run.reports["split"] == SELECTION].merge(done[["key", "point"]], on="key")
     last = int(reports["epoch"].max()) if len(reports) else 0
     if last < 2:
         raise RunError(f"{run.name}: trials have {last} epoch; agreement is between two or more")

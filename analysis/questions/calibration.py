@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.baselines.cascades import confidence
-from analysis.fronts.survey import SELECTION, Survey
+from analysis.fronts.survey import Survey
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import outcomes, roster
 from analysis.runs.recorded import examples, expert_outputs
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd

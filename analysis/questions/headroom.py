@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.baselines.cascades import CascadeFront, cascade_routes, confidence
 from analysis.baselines.yardsticks import LEAST_ROOM
 from analysis.fronts.points import Yards, seed_draws
-from analysis.fronts.survey import ABOVE, BELOW, EQUAL, SELECTION, Survey
+from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
 from analysis.questions import operating_points
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, outcomes, roster
@@ -25,6 +25,7 @@ from analysis.runs.recorded import expert_outputs
 from analysis.stats import resampling
 from analysis.stats.choice import best_within
 from analysis.stats.resampling import interval
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,6 +10,7 @@ from analysis.fronts.survey import Survey
 from analysis.report.unfinished import unfinished
 from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
+from mpc_router.run_names import COMPLETED, FAILED, SELECTION, STOPPED
 
 WARNING: Final = "warning"
 _NOTE: Final = "note"
@@ -127,7 +128,7 @@ def _constraints(survey: Survey) -> list[Notice]:
 
 
 def _failed(run: Run) -> list[Notice]:
-    failed = run.trials[run.trials["status"] == "FAILED"]
+    failed = run.trials[run.trials["status"] == FAILED]
     if failed.empty:
         return []
     reasons = Counter(str(reason) for reason in failed["reason"])
@@ -206,11 +207,11 @@ def _their_front(run: Run) -> str:
 def _stopped(run: Run, survey: Survey) -> list[Notice]:
     """Names points that early stopping ended: no fault, and not comparable with the others."""
     trials = run.trials
-    ended = trials[trials["status"] == "STOPPED"]
+    ended = trials[trials["status"] == STOPPED]
     if ended.empty:
         return []
     rule = run.study.get("stopping") or {}
-    completed = trials.loc[trials["status"] == "COMPLETED", "epochs"]
+    completed = trials.loc[trials["status"] == COMPLETED, "epochs"]
     if completed.empty:
         return []  # then the front is over stopped points, and says so
     length = int(completed.max())
@@ -226,8 +227,8 @@ def _stopped(run: Run, survey: Survey) -> list[Notice]:
 
 
 def _left_out(run: Run, survey: Survey) -> list[Notice]:
-    stopped = set(run.trials.loc[run.trials["status"] == "STOPPED", "point"].astype(str))
-    stopped -= set(run.trials.loc[run.trials["status"] == "FAILED", "point"].astype(str))
+    stopped = set(run.trials.loc[run.trials["status"] == STOPPED, "point"].astype(str))
+    stopped -= set(run.trials.loc[run.trials["status"] == FAILED, "point"].astype(str))
     left = [one for one in survey.left_out if one.point not in stopped]
     if not left:
         return []

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from analysis.runs.load import Run
 from analysis.words import count
+from mpc_router.run_names import INTERRUPTED, JOURNAL_FILE
 
 _JOURNAL_FILE: Final = "journal.jsonl"
 _DONE, _BUDGET = "done", "budget"
@@ -22,7 +23,7 @@ def unfinished(run: Run) -> str:
     `--resume` is named only where it would do something: the run has a journal, and that does not
     say that all is done. Of a budget that is used up it says that more is needed.
     """
-    interrupted = int((run.trials["status"].astype(str) == "INTERRUPTED").sum())
+    interrupted = int((run.trials["status"].astype(str) == INTERRUPTED).sum())
     left = [f"{count(interrupted, 'trial')} interrupted"] if interrupted else []
     event = _last_event(run.path / _JOURNAL_FILE)
     if event is None:

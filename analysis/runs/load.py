@@ -23,6 +23,7 @@ from analysis.runs.untrusted import (
 )
 from mpc_router.costs import CostVector, from_json
 from mpc_router.messages import quoted
+from mpc_router.run_names import SELECTION
 from mpc_router.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Run:
     def split(self, name: str | None = None) -> str:
         """Gives the quoted split of this name; without one, the task's first."""
         wanted = self.task.quoted[0] if name is None else name
-        allowed = ("selection", *self.task.quoted)
+        allowed = (SELECTION, *self.task.quoted)
         if wanted not in allowed:
             raise RunError(f"{self.name}: no split {wanted!r}; {self.task.name} has {allowed}")
         return wanted

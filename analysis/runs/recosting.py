@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-SELECTION: Final = "selection"
 FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
 

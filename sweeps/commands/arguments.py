@@ -24,7 +24,7 @@ EXAMPLES: Final = """\
 
 
 def parser() -> Parser:
-    """The command line."""
+    """Makes the parser of the command line."""
     made = Parser(
         "python -m sweeps.run",
         "Train every router of a study, and say which are worth having.",
@@ -92,7 +92,7 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def _check_address(address: str | None) -> None:
-    """Refuses what is no HOST:PORT; whether a cluster answers there is seen later."""
+    """Refuses an address that is no HOST:PORT; whether a cluster answers is checked later."""
     if address is None:
         return
     host, _, port = address.rpartition(":")
@@ -105,7 +105,7 @@ def _check_address(address: str | None) -> None:
 
 
 def mode(args: argparse.Namespace) -> int:
-    """The rights of a new run's folder.
+    """Gives the rights of a new run's folder.
 
     Raises:
         InputError: --umask is none, or takes rights from the owner.

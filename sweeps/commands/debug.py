@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """The same trial in a run: what a replay of it must equal."""
+    """Holds a trial as its run has it, which a replay must equal."""
 
     reports: Mapping[tuple[str, int, str], Report]
     """By (key, epoch, split)."""
@@ -60,7 +60,7 @@ class Before:
 
     @staticmethod
     def of(state: State, key: str, run: Path) -> Before:
-        """The trial in the run's journal and bulk files."""
+        """Reads the trial from the run's journal and bulk files."""
         ending = state.endings.get(key)
         part = ending.part if ending else None
         return Before(
@@ -123,7 +123,7 @@ def debug(
 
 
 def _said(pack: Pack, job: Job, display: Display, stopped_after: int) -> Iterator[Message]:
-    """All messages of the pack, whose trial is stopped where it was stopped in its run."""
+    """Gives all messages of the pack, whose trial is stopped as it was in its run."""
     messages = run_pack(pack, job, progress=display)
     drop: dict[str, str] | None = None
     with contextlib.suppress(StopIteration):
@@ -136,7 +136,7 @@ def _said(pack: Pack, job: Job, display: Display, stopped_after: int) -> Iterato
 
 
 def _compare(seen: Sequence[Report], routes: pa.Table | None, before: Before) -> bool:
-    """Says in a line how far the replay is from the run; whether it is equal."""
+    """Prints how far the replay is from the run; gives whether they are equal."""
     now = {report.place: report for report in seen}
     places = before.reports.keys() | (now.keys() if before.whole else set())
     differing = sorted(
@@ -166,7 +166,7 @@ def _logits(routes: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def line(report: Report) -> str:
-    """A report in a line."""
+    """Writes a report as a line."""
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
     costs = ", ".join(f"{name} {value:.4f}" for name, value in report.cost.items())
     losses = ", ".join(f"{name} {value:.5f}" for name, value in report.losses.items())
@@ -177,7 +177,7 @@ def line(report: Report) -> str:
 
 
 def equal(report: Report | None, other: Report | None) -> bool:
-    """Same scores, costs and shares; losses within `LOSS_TOLERANCE`."""
+    """Tells whether scores, costs and shares equal, and losses within `LOSS_TOLERANCE`."""
     return (
         report is not None
         and other is not None

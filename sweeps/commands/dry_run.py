@@ -30,7 +30,7 @@ MOST_NAMED: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """From one rung to the next: who trains, and for how long."""
+    """Holds the way from one rung to the next: how many points train, and how long."""
 
     points: int
     begin: int
@@ -40,12 +40,12 @@ class Leg:
 
     @property
     def epochs(self) -> int:
-        """What it costs: epochs of points."""
+        """Gives its cost in epochs of points."""
         return self.points * (self.end - self.begin)
 
 
 def legs(points: int, rule: Rule, epochs: int) -> tuple[Leg, ...]:
-    """What a bracket of `points` trains, from its first rung to the last epoch.
+    """Gives the stages of a bracket of `points`, from its first rung to the last epoch.
 
     Exact where a pack is ranked within itself. Between packs that arrive one by one some more go
     on, for the first to arrive are judged against few.
@@ -119,7 +119,7 @@ def _measured(
 
 
 def _whole(study: Study, planned: Plan, share: Share) -> str:
-    """Points, seeds, trials and packs, of all batches, and the workers."""
+    """Counts points, seeds, trials and packs of all batches, and the workers."""
     workers = f"{share.workers} workers"
     if share.gpus:
         workers += f" with {share.gpus:g} GPU each"
@@ -171,7 +171,7 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rungs:
-    """What stopping does to a plan."""
+    """Tells how stopping changes a plan."""
 
     brackets: tuple[tuple[Leg, ...], ...]
     """Of each pack that is ranked within itself; of all joint trials together."""
@@ -181,7 +181,7 @@ class _Rungs:
 
     @staticmethod
     def of(study: Study, planned: Plan) -> _Rungs:
-        """Those of the study, none where nothing is stopped."""
+        """Gives the rungs of the study, none where nothing is stopped."""
         if study.stopping.method == "none":
             return _Rungs(brackets=(), share={point.name: 1.0 for point in planned.points})
         epochs = study.base.training.epochs
@@ -200,7 +200,7 @@ class _Rungs:
         return _Rungs(brackets=tuple(brackets), share=share)
 
     def lines(self, study: Study, seconds: float) -> list[str]:
-        """What each rung costs, at `seconds` an epoch of a trial, and what stopping saves."""
+        """Says what each rung costs, at `seconds` an epoch of a trial, and what stopping saves."""
         if not self.brackets:
             return []
         seeds = len(study.first_seeds)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def new_folder(args: argparse.Namespace, study: Study) -> Path:
-    """The folder of a new run, which is not there yet and can be made."""
+    """Gives the folder of a new run, which is not there yet and can be made."""
     from sweeps.study.study import check_name
 
     now = datetime.datetime.now(datetime.UTC)

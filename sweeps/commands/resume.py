@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _resumable(args: argparse.Namespace) -> RunFolder:
-    """The folder of --resume, held to what a run's folder is; nothing is changed in it."""
+    """Gives the folder of --resume after checking it; nothing is changed in it."""
     from sweeps.run_folder import RunFolder
 
     folder = RunFolder(args.resume)
@@ -92,7 +92,7 @@ def resume_run(args: argparse.Namespace) -> int:
 
 
 def _resumed_study(args: argparse.Namespace, state: State) -> Study:
-    """The run's own study, with the budget of its last session or the one that is given now."""
+    """Gives the run's own study, with the budget of its last session or of the command."""
     from mpc_router.config.trial import ConfigError, parse_overrides
     from sweeps.study.overrides import with_overrides
     from sweeps.study.read import from_tree

@@ -14,17 +14,17 @@ from sweeps.worker.stack import events, is_joint, stacks
 
 
 class _Enough(Exception):
-    """Steps enough have been measured."""
+    """Says that enough steps have been measured."""
 
 
 class _Stopwatch:
-    """A progress that measures steps and ends the training when it has seen enough."""
+    """Measures steps as a progress does, and ends the training after enough of them."""
 
     def __init__(self, seconds: float) -> None:
         self.limit = seconds
         self.total = 0
         self.steps = -1
-        """The first step, with its warming up, is not counted."""
+        """Counts a step, but for the first one with its warming up."""
 
         self.began = 0.0
         self.spent = 0.0
@@ -45,12 +45,12 @@ class _Stopwatch:
             raise _Enough
 
     def finish(self) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """How long a trial takes."""
+    """Tells how long a trial takes."""
 
     step: float
     """Seconds of one step of one trial, its share of its stack's."""
@@ -80,7 +80,7 @@ def measured_steps(
 
 
 def _gated(trial: Trial) -> Trial:
-    """The trial without what comes before all trains."""
+    """Gives the trial without the phases before all of it trains."""
     tree = json.loads(trial.config)
     tree["training"]["router"] = "gated"
     return dataclasses.replace(trial, config=json.dumps(tree))

@@ -37,7 +37,7 @@ def check_gpus(args: argparse.Namespace, study: Study) -> None:
 
 
 def end_orphans(display: Display) -> None:
-    """What a killed run had to leave on this machine goes, and that is said."""
+    """Removes what killed runs have left on this machine, and says so."""
     from sweeps.raytune.folders import remove_orphans
 
     if (found := remove_orphans()).folders:
@@ -45,7 +45,7 @@ def end_orphans(display: Display) -> None:
 
 
 def pack_share(args: argparse.Namespace, study: Study) -> Share:
-    """What a pack gets."""
+    """Gives the share that a pack gets."""
     from sweeps.driver.session import share_of
 
     return share_of(study, args.address)
@@ -118,7 +118,7 @@ def run_sweep(
 
 
 def _spent(outcome: Outcome, run: Path) -> str:
-    """What a budget that is used up has left undone."""
+    """Says what a budget that is used up has left undone."""
     open_ends = []
     if outcome.unended:
         open_ends.append(f"{outcome.unended} trials were interrupted")
@@ -139,7 +139,7 @@ def _again(run: Path) -> str:
 
 
 def _show(args: argparse.Namespace, run: Path) -> None:
-    """The front in the terminal, and the report."""
+    """Shows the front in the terminal, and writes the report."""
     from analysis.front import print_front
     from analysis.report.page import write_report
     from analysis.runs.load import RunError, load_run

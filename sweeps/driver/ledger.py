@@ -29,26 +29,26 @@ from sweeps.study.budget import Budget
 
 
 class Watcher(Protocol):
-    """Hears of everything that the journal holds already."""
+    """Listens to events, each after the journal holds it."""
 
     def started(self, pack: Pack, state: State) -> None:
-        """A pack runs on a worker."""
+        """Hears that a pack runs on a worker."""
 
     def heard(self, pack: Pack, message: Message, state: State) -> None:
-        """A running pack said something."""
+        """Hears a message of a running pack."""
 
     def left(self, pack: Pack, state: State) -> None:
-        """A pack is over, or lost."""
+        """Hears that a pack is over, or lost."""
 
     def unlike(self, pack: Pack, reason: str) -> None:
-        """It gives other numbers than it did before it was interrupted."""
+        """Hears that a pack gives other numbers than before it was interrupted."""
 
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
-        """Its worker is lost, and it is tried again or not."""
+        """Hears that a pack's worker is lost, and whether the pack is tried again."""
 
 
 class Ledger:
-    """Writes a run's journal; every worker's word comes through here."""
+    """Writes a run's journal, which every message of a worker passes through."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ class Ledger:
 
     @property
     def state(self) -> State:
-        """The run so far."""
+        """Gives the state of the run so far."""
         return self.journal.state
 
     def used_up(self) -> str | None:
-        """Which budget has nothing left; None where all have."""
+        """Names the budget that is used up; None where none is."""
         return self._budget.used_up(
             time=self._before + time.monotonic() - self._began,
             epochs=self.state.epochs,
@@ -88,7 +88,7 @@ class Ledger:
         )
 
     def started(self, pack: Pack, *, node: str | None = None, gpus: Sequence[str] = ()) -> None:
-        """A pack runs, on the node of this name and on these of its GPUs."""
+        """Journals that a pack runs, on the node of this name and on these of its GPUs."""
         keys = [trial.key for trial in pack.trials]
         where: dict[str, Any] = {} if node is None else {"node": node}
         if gpus:
@@ -148,7 +148,7 @@ class Ledger:
         self._watcher.unlike(pack, reason)
 
     def _under_way(self, key: str, pack: Pack, epoch: int) -> bool:
-        """Whether this attempt has yet to say how a trial fares from an epoch on."""
+        """Tells whether this attempt has yet to report a trial from an epoch on."""
         ending = self.state.endings.get(key)
         if ending is None or ending.status == INTERRUPTED or key in self.state.again:
             return True
@@ -223,7 +223,7 @@ class Ledger:
         return max(epochs) < max(_epochs(trial.config) for trial in pack.trials)
 
     def finished(self, pack: Pack) -> None:
-        """A pack has said everything."""
+        """Journals that a pack has sent all its messages."""
         self._running.pop(pack.name, None)
         self.over.add(pack.name)
         self._watcher.left(pack, self.state)
@@ -232,7 +232,7 @@ class Ledger:
     def interrupted(
         self, pack: Pack, reason: str, *, lost: bool = False, again: bool = False
     ) -> None:
-        """A pack will say no more: its trials that have not ended are INTERRUPTED.
+        """Journals a lost pack: its trials that have not ended are INTERRUPTED.
 
         If its worker is `lost`, it may be tried `again`.
         """
@@ -257,7 +257,7 @@ class Ledger:
         self.finished(pack)
 
     def interrupt_all(self, reason: str) -> None:
-        """The same of every pack that still runs."""
+        """Journals every pack that still runs as lost."""
         for pack in tuple(self._running.values()):
             self.interrupted(pack, reason)
 

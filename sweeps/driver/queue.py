@@ -44,7 +44,7 @@ class Batches:
     """Gives packs as they become due."""
 
     def __init__(self, journal: Journal, planner: Planner) -> None:
-        """Begins with what an interrupted run has left.
+        """Makes the queue, which begins with what an interrupted run has left.
 
         Raises:
             InputError: the journal's points are of another space.
@@ -58,7 +58,7 @@ class Batches:
         self._next_view = 0.0
 
     def take(self) -> Pack | None:
-        """The next pack to train; None while there is none, which may be for good."""
+        """Gives the next pack to train; None while there is none, which may be for good."""
         self._promote()
         while not self._due:
             before = self._journal.state.events
@@ -70,14 +70,14 @@ class Batches:
         return self._due.popleft() if self._due else None
 
     def again(self, pack: Pack) -> None:
-        """What has not ended of a pack whose worker was lost is due once more, after the others."""
+        """Queues again what has not ended of a pack whose worker was lost, after the others."""
         state = self._journal.state
         asked = [state.packs[pack.name]]
         self._due.extend(remaining(asked, state.unended(), state.attempts, state.pack_of))
 
     @property
     def left(self) -> int:
-        """Points of the search that have yet to be asked."""
+        """Counts the points of the search that have yet to be asked."""
         if not self._study.proposes:
             return 0
         rule, asked = self._study.search, len(self._journal.state.batches)
@@ -85,7 +85,7 @@ class Batches:
 
     @property
     def complete(self) -> bool:
-        """Whether every pack that there will ever be has been taken."""
+        """Tells whether every pack that there will ever be has been taken."""
         state = self._journal.state
         if self._promotes and (state.unended() or self._promotion() is not None):
             return False  # whoever arrives at a rung may make another one go on
@@ -93,12 +93,12 @@ class Batches:
 
     @property
     def _finishes(self) -> bool:
-        """Whether stopped points of the front are to be finished."""
+        """Tells whether stopped points of the front are to be finished."""
         return self._study.ranking is not None and self._study.stopping.finish
 
     @property
     def _followed_up(self) -> bool:
-        """Whether nothing of the front is left to do.
+        """Tells whether nothing of the front is left to do.
 
         Stopped points are looked for once; a race goes on until all of the front has every seed,
         for further seeds may have moved it.
@@ -164,7 +164,7 @@ class Batches:
         return ranking is not None and ranking.rule.variant == "promote"
 
     def _promotion(self) -> Decision | None:
-        """The joint trial that waits at a rung and is the next to go on."""
+        """Gives the joint trial that waits at a rung and is the next to go on."""
         state, ranking = self._journal.state, self._study.ranking
         assert ranking is not None
         between = {
@@ -275,13 +275,13 @@ class Batches:
 
 
 def grid(study: Study) -> list[Asked]:
-    """All points of a study that proposes none."""
+    """Gives all points of a study whose search proposes none."""
     configs = study.configs()
     return [(point, configs[point.name]) for point in study.points()]
 
 
 def next_batch(study: Study, before: list[Batch]) -> Batch:
-    """The batch of a search that follows these."""
+    """Asks the search for the batch that follows these."""
     return ask(
         study.space,
         list(study.objectives.values()),
@@ -339,7 +339,7 @@ def result_of(state: State, point: str, study: Study) -> Result:
 
 
 def _report_of(state: State, key: str, epochs: int, study: Study) -> Report:
-    """What a trial amounts to after so many epochs."""
+    """Sums up a trial after so many epochs."""
     if study.base.training.epoch != "best_score":
         return state.reports[key, epochs, SELECTION]
     found = [state.reports[key, epoch, SELECTION] for epoch in range(1, epochs + 1)]
@@ -372,5 +372,5 @@ def _check_space(study: Study, state: State) -> None:
 
 
 def _listed(value: Any) -> Any:
-    """A sequence as the axis has it, after JSON."""
+    """Turns a list from JSON into the tuple that the axis has."""
     return tuple(value) if isinstance(value, list) else value

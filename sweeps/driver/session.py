@@ -36,7 +36,7 @@ from sweeps.worker.pack import forget, run_pack
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What of the machine, or of a cluster, a pack gets."""
+    """Holds the share of a machine, or of a cluster, that a pack gets."""
 
     pack: PackSettings
     address: str | None
@@ -48,7 +48,7 @@ class Share:
 
 
 def share_of(study: Study, address: str | None) -> Share:
-    """What packs of the study get here, or on the cluster at the address.
+    """Gives the share of this machine, or of a cluster, that packs of the study get.
 
     Raises:
         InputError: they would wait for a GPU for ever, or are to have one and none.
@@ -83,14 +83,14 @@ def share_of(study: Study, address: str | None) -> Share:
 
 
 def _why_none(study: Study, place: str) -> str:
-    """Why `auto` gives packs no GPU there."""
+    """Says why `auto` gives packs no GPU there."""
     if study.base.training.device == "cpu":
         return "device is 'cpu'"
     return f"there is no GPU on {place}"
 
 
 def check_without_gpus(study: Study, why: str) -> None:
-    """Whether packs can do without GPUs.
+    """Checks that packs can do without GPUs.
 
     Raises:
         InputError: they are to use them.
@@ -109,7 +109,7 @@ def check_without_gpus(study: Study, why: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run, or a part of it, went."""
+    """Says how a run, or a part of it, went."""
 
     failed: int
     unended: int
@@ -128,12 +128,12 @@ class Outcome:
 
     @property
     def left(self) -> bool:
-        """Whether something is left to do."""
+        """Tells whether something is left to do."""
         return bool(self.unended or self.unasked or self.unfinished)
 
 
 def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
-    """What all packs of a run share."""
+    """Gives the job, which all packs of a run share."""
     return Job(
         prepared={each.of.name: each.inputs.folder.resolve() for each in ready},
         parts=(run / PARTS_FOLDER).resolve(),
@@ -180,7 +180,7 @@ def train_in_process(
     common: Job,
     refresh: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """The same without Ray, a pack after the other in this process."""
+    """Trains what has not ended without Ray, a pack after the other in this process."""
 
     def here(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
@@ -203,7 +203,7 @@ def train_in_process(
 def _next(
     messages: Generator[Message, Mapping[str, str] | None, None], drop: Mapping[str, str]
 ) -> Message | None:
-    """What the worker says after this answer; None when it has said everything."""
+    """Gives the worker's next message after this answer; None after the last."""
     try:
         return messages.send(drop or None)
     except StopIteration:

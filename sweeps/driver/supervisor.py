@@ -36,7 +36,7 @@ FAILURES: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Where packs run: how many at once, each one's share, and what is done when one is lost."""
+    """Says where packs run: how many at once, each one's share, and how often one is retried."""
 
     count: int
     cpus: float
@@ -52,7 +52,7 @@ class Workers:
 
     @property
     def place(self) -> str:
-        """For people."""
+        """Describes the workers in words."""
         return f"the cluster at {self.address}" if self.address else "this machine"
 
 
@@ -109,7 +109,7 @@ def resources_of(address: str) -> Mapping[str, float]:
 
 
 class _Supervisor:
-    """Answers the process that Ray lives in."""
+    """Answers the questions of the process that Ray lives in."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class _Supervisor:
         self._ray, self._wanted, self._workers = ray, wanted, workers
         self._batches, self._ledger, self._stopped = batches, ledger, stopped
         self._out: dict[str, Pack] = {}
-        """Packs that Ray was given, until they are over."""
+        """Holds the packs that Ray was given, until they are over."""
 
         self._spoke: dict[str, float] = {}
         """When each that runs said something last, by the monotonic clock."""
@@ -190,13 +190,13 @@ class _Supervisor:
         return self._stopping is not None and time.monotonic() - self._stopping > STOPPING
 
     def _turn(self) -> dict[str, Any]:
-        """Ray's loop turns: nobody has anything to say that it knows of."""
+        """Notes that Ray's loop turns, though no worker has a message."""
         self._begun = True
         self._watch_packs(self._turned)
         return {"end": self._stopping is not None, "kill": list(self._condemned)}
 
     def _next(self) -> dict[str, Any]:
-        """The next pack; None where there is none now, or for good."""
+        """Gives the next pack; None where there is none now, or for good."""
         batches, ledger = self._batches, self._ledger
         done = self._stopping is not None or ledger.used_up() is not None
         pack = None if done else batches.take()
@@ -264,7 +264,7 @@ class _Supervisor:
         self._condemned.pop(pack, None)
 
     def _allow_for_pauses(self) -> None:
-        """Time in which this process was busy or suspended is nobody's silence."""
+        """Leaves time in which this process was busy or suspended out of all packs' silence."""
         now = time.monotonic()
         if (gone := now - self._looked) > PAUSE:
             self._moved += gone

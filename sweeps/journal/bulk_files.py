@@ -20,7 +20,7 @@ EXAMPLES: Final = "examples.parquet"
 
 
 class Labelled(Protocol):
-    """A split with its labels; N examples."""
+    """Holds a split with its labels; N examples."""
 
     @property
     def split(self) -> str:
@@ -40,7 +40,7 @@ class Labelled(Protocol):
 
 
 class Outputs(Labelled, Protocol):
-    """The same with what K experts say, C outputs each."""
+    """Holds a split with the outputs of K experts too, C outputs each."""
 
     @property
     def outputs(self) -> NDArray[np.float32]:
@@ -61,13 +61,13 @@ def write(path: Path, tables: Iterable[pa.Table]) -> str:
 
 
 def digest(path: Path) -> str:
-    """The file's sha256."""
+    """Gives a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path, kind: pa.Schema) -> pa.Table:
-    """The file as a table of this kind.
+    """Reads a bulk file as a table of this kind.
 
     Raises:
         ValueError: it is no Parquet file, or holds other columns or values; in a sentence.
@@ -82,7 +82,7 @@ def read(path: Path, kind: pa.Schema) -> pa.Table:
 
 
 def routes_of(path: Path, key: str) -> pa.Table:
-    """The rows of one trial in a pack's file, as `routing` made them."""
+    """Gives the rows of one trial in a pack's file, as `routing` made them."""
     return pq.read_table(path, filters=[("key", "=", key)])
 
 
@@ -94,7 +94,7 @@ def routing(
     routes: NDArray[np.uint8],
     logits: NDArray[np.float32],
 ) -> pa.Table:
-    """One trial's routes on one split. Shapes (N,), (N,) and (N, K)."""
+    """Makes the table of one trial's routes on one split. Shapes (N,), (N,), (N, K)."""
     return pa.table(
         {
             "key": repeated(key, len(example)),
@@ -107,7 +107,7 @@ def routing(
 
 
 def examples(split: Labelled) -> pa.Table:
-    """A split's labels and lengths."""
+    """Makes the table of a split's labels and lengths."""
     return pa.table(
         {
             "split": repeated(split.split, len(split.labels)),
@@ -119,7 +119,7 @@ def examples(split: Labelled) -> pa.Table:
 
 
 def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:
-    """What each expert says of a split's examples."""
+    """Makes the table of each expert's outputs on a split's examples."""
     said = np.asarray(split.outputs, np.float64)
     labels = np.asarray(split.labels, np.float64)
     predictions, losses, right = judged(said, labels, regression=regression)
@@ -141,7 +141,7 @@ def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa
 def judged(
     outputs: NDArray[np.float64], labels: NDArray[np.float64], *, regression: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Predictions, losses and being right, each (N, K), of outputs (N, K, C) and labels (N,).
+    """Gives predictions, losses and hits, each (N, K), of outputs (N, K, C) and labels (N,).
 
     Cross-entropy and the label's class; for a regression the squared error, and right is whoever
     has the least absolute error of the pool.
@@ -158,12 +158,12 @@ def judged(
 
 
 def repeated(text: str, count: int) -> pa.Array:
-    """A column that says one thing."""
+    """Makes a column that repeats one value."""
     return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
 def lists(values: NDArray[np.float32]) -> pa.Array:
-    """The rows of (N, C) as a list column."""
+    """Makes a list column of the rows of (N, C)."""
     count, width = values.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
     flat = np.ascontiguousarray(values, np.float32).ravel()

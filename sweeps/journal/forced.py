@@ -20,7 +20,7 @@ _SHOWN: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Something that is not what it was."""
+    """Holds a fact that is not what it was when the run began."""
 
     what: str
     """`code`, a library's name, `data`, `experts` or `stem` (`... of SET`), or `study.yaml`."""
@@ -31,12 +31,12 @@ class Change:
 
 
 def study_text(tree: Mapping[str, Any]) -> str:
-    """A study as the run's `study.yaml` has it."""
+    """Gives a study as the run's `study.yaml` has it."""
     return yaml.safe_dump(dict(tree), sort_keys=False, default_flow_style=None)
 
 
 def said(change: Change) -> str:
-    """The change in words."""
+    """Says the change in words."""
     if change.what != STUDY_FILE:
         then, now = _brief(change.then), _brief(change.now or "not installed")
         return f"{change.what} was {then} and is {now}"

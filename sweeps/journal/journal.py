@@ -42,12 +42,12 @@ _DURABLE: Final = frozenset(
 
 
 class JournalBusy(JournalError):
-    """Another process writes this journal."""
+    """Says that another process holds the journal's lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """What a repair has taken out of a journal."""
+    """Tells what a repair has taken out of a journal."""
 
     line: int
     """The first that was not sound."""
@@ -61,7 +61,7 @@ class Repaired:
 
 
 def read(path: Path) -> Iterator[Event]:
-    """The events in order; a torn last line (a crash while writing) is left out.
+    """Reads the events in order, without a torn last line (a crash while writing).
 
     Raises:
         JournalError: no such file, or a line other than the last that is not as it was written.
@@ -78,7 +78,7 @@ def read(path: Path) -> Iterator[Event]:
 
 
 def state_of(path: Path) -> State:
-    """What a whole journal amounts to.
+    """Reads a whole journal as the state of its run.
 
     Raises:
         JournalError: a line is not as it was written, or cannot follow the ones before it.
@@ -114,7 +114,7 @@ def sound_part(path: Path) -> State:
 
 
 def _fold(state: State, event: Event) -> None:
-    """Takes an event that was read into the state.
+    """Applies an event that was read to the state.
 
     Raises:
         JournalError: it cannot follow the ones before it.
@@ -142,7 +142,7 @@ def _unsound(path: Path, number: int, error: Exception) -> JournalError:
 
 
 def _event(line: bytes) -> Event:
-    """What a line says.
+    """Reads the event of a line.
 
     Raises:
         ValueError: it is not as it was written, or written by another version.
@@ -171,7 +171,7 @@ def _no_number(name: str) -> None:
 
 
 def line_of(event: Event) -> bytes:
-    """The line that says it, with its checksum and its end."""
+    """Gives the line of an event, with its checksum and its end."""
     text = json.dumps(event, default=_plain, separators=(",", ":"), allow_nan=False)
     body = text[:-1].encode()
     return b'%s%s%08x"}\n' % (body, _CHECK, zlib.crc32(body))
@@ -185,7 +185,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, repair: bool = False) -> None:
-        """Opens for appending, cuts a torn last line off, folds what is there.
+        """Opens a journal for appending: locks it, cuts a torn last line off, reads its state.
 
         `repair` keeps the sound part of a damaged journal; what it was is kept beside it.
 
@@ -215,7 +215,7 @@ class Journal:
             raise
 
     def _cut_torn_line(self) -> int:
-        """Bytes of a last line that was never finished; they are gone."""
+        """Counts the bytes of a torn last line, which were cut off."""
         self._file.seek(0)
         whole = self._file.read()
         end = whole.rfind(b"\n") + 1
@@ -285,7 +285,7 @@ class Journal:
             raise
 
     def check_place(self) -> None:
-        """Whether the run's folder is still where it was.
+        """Checks that the run's folder is still where it was.
 
         Raises:
             RunMoved: it was renamed or removed, or another journal lies in its place.
@@ -302,7 +302,7 @@ class Journal:
             )
 
     def _take_back(self, end: int) -> None:
-        """File and state as they were when the file had `end` bytes."""
+        """Puts file and state back to what they were when the file had `end` bytes."""
         try:
             self._file.truncate(end)
             self.state = state_of(self.path)
@@ -317,7 +317,7 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Lets another writer in; may be called twice."""
+        """Closes the file and frees its lock; may be called twice."""
         self._file.close()
 
     def __enter__(self) -> Journal:

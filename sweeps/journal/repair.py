@@ -29,12 +29,12 @@ def clear(run: Path) -> None:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Those of a folder that is no link."""
+    """Gives the temporary files of a folder that is no link."""
     return [] if folder.is_symlink() else list(folder.glob("*"))
 
 
 def damaged_parts(run: Path, state: State) -> dict[str, str]:
-    """Bulk files that the journal needs and that are not as they were written, each with why."""
+    """Names the bulk files that are damaged or missing, each with the reason."""
     needed = {bulk_files.EXAMPLES, bulk_files.EXPERTS} & state.parts.keys()
     for ending in state.endings.values():
         if ending.status != FAILED:
@@ -69,7 +69,7 @@ def _with_brackets(keys: set[str], state: State) -> list[str]:
 
 
 def retry_failed(journal: Journal) -> str:
-    """Lets go of the endings of FAILED trials; says so in a sentence.
+    """Removes the endings of FAILED trials; says so in a sentence.
 
     Of a bracket all trials begin anew and are ranked anew: the place of one that failed may have
     gone to another, and the front may move.
@@ -118,7 +118,7 @@ def refuse_damage(run: Path, state: State) -> None:
 
 
 def reopen(journal: Journal, damaged: Mapping[str, str], shared: Mapping[str, str]) -> str:
-    """Lets go of the endings whose bulk files are damaged; says so in a sentence.
+    """Removes the endings whose bulk files are damaged; says so in a sentence.
 
     `damaged` says of each why, `shared` gives the hashes of the shared ones, written again: another
     version of the library may have written the same content otherwise.

@@ -56,7 +56,7 @@ LOSS_TOLERANCE: Final = 1e-5
 
 
 class JournalError(SweepError):
-    """A journal that cannot be read or written: which file, which line, why."""
+    """Says why a journal cannot be read or written, with file and line."""
 
 
 class OddEvent(JournalError, InputError):
@@ -65,7 +65,7 @@ class OddEvent(JournalError, InputError):
 
 @dataclass
 class State:
-    """What the events so far amount to. `replay` makes it, `apply` alone changes it."""
+    """Holds the sum of all events so far. `replay` makes it, `apply` alone changes it."""
 
     opened: Event | None = None
     points: dict[str, Point] = field(default_factory=dict)
@@ -135,13 +135,13 @@ class State:
 
     @property
     def study(self) -> dict[str, Any]:
-        """The run's study, with the budget of its last session."""
+        """Gives the run's study, with the budget of its last session."""
         assert self.opened is not None
         tree = dict(self.opened["study"])
         return tree | {"budget": dict(self.budgets[-1])} if self.budgets else tree
 
     def unended(self) -> tuple[Trial, ...]:
-        """Trials that have yet to end, in the order of asking; an interrupted one has not."""
+        """Lists the trials that have yet to end, interrupted ones too, in the order of asking."""
         return tuple(trial for key, trial in self.trials.items() if not self._is_final(key))
 
     def _is_final(self, key: str) -> bool:
@@ -150,7 +150,7 @@ class State:
 
 
 def replay(events: Iterable[Event]) -> State:
-    """The state that a live run had after these events.
+    """Makes the state that a live run had after these events.
 
     Raises:
         JournalError: an event that cannot follow the ones before it.
@@ -162,7 +162,7 @@ def replay(events: Iterable[Event]) -> State:
 
 
 def apply(state: State, event: Event) -> None:
-    """Takes one event into the state.
+    """Applies one event to the state.
 
     Raises:
         JournalError: it cannot follow the ones before it.
@@ -181,7 +181,7 @@ def apply(state: State, event: Event) -> None:
 
 
 def _known(names: Iterable[str], known: Container[str], what: str) -> None:
-    """Refuses a name that nothing before it has brought.
+    """Refuses a name that no earlier event has introduced.
 
     Raises:
         OddEvent: there is one.
@@ -192,7 +192,7 @@ def _known(names: Iterable[str], known: Container[str], what: str) -> None:
 
 
 def _tick(state: State, event: Event) -> None:
-    """Time goes on within a session; what lies between two counts for nothing.
+    """Adds the time within a session; what lies between two sessions does not count.
 
     By the monotonic clock, which is set by nobody. A session that was killed, and whose next one
     began with no word of it, cannot make it run backwards.

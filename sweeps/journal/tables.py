@@ -59,7 +59,7 @@ _ODD: Final = (
 
 
 class PartError(SweepError):
-    """A bulk file that the journal names is missing or is not what was written."""
+    """Says that a bulk file which the journal names is missing or damaged."""
 
 
 def check(run: Path, state: State) -> None:
@@ -88,7 +88,7 @@ class Refresh:
         self._next = time.monotonic() + LEAST
 
     def maybe(self) -> None:
-        """Writes them if their time has come; a disk that refuses is for the end to say.
+        """Writes the tables if they are due; a disk that refuses is reported at the end.
 
         Raises:
             PartError: a bulk file is missing or damaged.
@@ -121,7 +121,7 @@ def write(run: Path, state: State) -> None:
 
 
 def _own_tables(state: State) -> dict[str, pa.Table]:
-    """Trials and reports: what the journal says without bulk files."""
+    """Makes the tables of trials and reports, which need no bulk files."""
     assert state.opened is not None
     opened = state.opened
     metrics = tuple(opened["metrics"])
@@ -139,7 +139,7 @@ def _own_tables(state: State) -> dict[str, pa.Table]:
 
 
 def _provenance(state: State) -> dict[str, Any]:
-    """That of the run's beginning, and what has become of it since."""
+    """Gives the provenance of the run's beginning, with what has changed since."""
     assert state.opened is not None
     began = state.opened["provenance"]
     return {
@@ -152,7 +152,7 @@ def _provenance(state: State) -> dict[str, Any]:
 
 
 def _unlike(state: State) -> list[str]:
-    """Says of packs that were trained again to other numbers."""
+    """Says which packs were trained again to other numbers."""
     if not state.unlike:
         return []
     pack, how = next(iter(state.unlike.items()))
@@ -189,11 +189,11 @@ class _Order:
         self._rank = {key: rank for rank, key in enumerate(self._keys)}
 
     def of_report(self, report: Report) -> tuple[int, int, int]:
-        """Where it stands."""
+        """Gives the place of a row in the order."""
         return self._rank[report.key], report.epoch, self._splits.index(report.split)
 
     def sorted(self, table: pa.Table) -> pa.Table:
-        """The table by trial and split; within a split the rows stay as they are."""
+        """Sorts a table by trial and split; within a split the rows keep their order."""
         ranks = pa.table(
             {
                 "trial": pc.index_in(table["key"], pa.array(self._keys)),
@@ -270,7 +270,7 @@ def _measured(
 
 
 def _never_ended(trial: Trial, state: State) -> Ending:
-    """Of a trial that never started, or whose run was killed."""
+    """Gives the ending of a trial that never started, or whose run was killed."""
     last = state.latest.get((trial.key, schema.SELECTION))
     attempt = state.attempts.get(state.pack_of[trial.key], 0)
     return Ending(
@@ -302,7 +302,7 @@ def _report_rows(state: State, order: _Order) -> Iterator[dict[str, Any]]:
 
 
 def _routing(run: Path, state: State, order: _Order) -> Iterator[pa.Table]:
-    """The routes of one pack after the other; a resumed pack has them in several files."""
+    """Yields the routes of one pack after the other; a resumed pack has several files."""
     files: dict[str, dict[str, list[str]]] = {}
     for key in state.trials:
         ending = state.endings.get(key)
@@ -330,7 +330,7 @@ def _experts(run: Path, state: State) -> Iterator[pa.Table]:
 
 
 def _part(run: Path, name: str, state: State, kind: pa.Schema) -> pa.Table:
-    """A bulk file whose hash is the journal's, as a table of this kind."""
+    """Reads a bulk file whose hash is the journal's as a table of this kind."""
     path = RunFolder(run).part(name)
     try:
         sound = bulk_files.digest(path) == state.parts[name]

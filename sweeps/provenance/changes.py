@@ -23,7 +23,7 @@ _MOST_SETTINGS: Final = 10_000
 
 
 def refuse_or_force(run: Path, state: State, *, trains: bool, force: bool) -> tuple[Change, ...]:
-    """What changed and was let through.
+    """Compares two sessions of a run; gives the changes that were forced.
 
     An edited study would be written over, so it counts always; code and libraries count where the
     session `trains` something.
@@ -49,7 +49,7 @@ def refuse_or_force(run: Path, state: State, *, trains: bool, force: bool) -> tu
 
 
 def program_changes(state: State) -> tuple[Change, ...]:
-    """Of the code and of the libraries that the numbers depend on."""
+    """Lists changes of the code and of the libraries that the numbers depend on."""
     assert state.opened is not None
     provenance = state.opened["provenance"]
     then = {"code": provenance["fingerprints"].get("code"), **provenance["versions"]}
@@ -65,7 +65,7 @@ def program_changes(state: State) -> tuple[Change, ...]:
 def refuse_other_data(
     state: State, ready: Sequence[Ready], *, rebuilds: bool = False, force: bool = False
 ) -> tuple[Change, ...]:
-    """What of data, experts and stem changed and was let through.
+    """Compares data, experts and stem; gives the changes that were forced.
 
     That is only where the session `rebuilds` tables of what the run has recorded. Trials of other
     data would share examples and yardsticks with the run's, and no table could tell them apart.
@@ -85,7 +85,7 @@ def refuse_other_data(
 
 
 def data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
-    """Of data, experts and stem by their fingerprints, set by set; each once."""
+    """Lists changes of data, experts and stem by their fingerprints, each once."""
     assert state.opened is not None
     provenance = state.opened["provenance"]
     by_set = {each["name"]: each["fingerprints"] for each in provenance.get("sets", ())}
@@ -136,7 +136,7 @@ def study_changes(run: Path, state: State) -> tuple[Change, ...]:
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Its settings by their dotted path.
+    """Gives a study's settings by their dotted paths.
 
     Raises:
         ValueError: more than any study has; a few lines of YAML can stand for a thousand million.

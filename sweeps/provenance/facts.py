@@ -30,7 +30,7 @@ def provenance(
     *,
     arguments: Sequence[str],
 ) -> dict[str, Any]:
-    """What `provenance.json` holds (`analysis.schema` lists it), but for the schema's version.
+    """Gathers what `provenance.json` holds (see `analysis.schema`), without its version.
 
     `tree` is the resolved study, `facts` what the study says of itself. Experts, stem, splits and
     cost vectors are those of the first set; `sets` has them all.
@@ -69,7 +69,7 @@ def provenance(
 
 
 def _said_of(ready: Ready) -> dict[str, Any]:
-    """An entry of `sets`."""
+    """Makes an entry of `sets`."""
     inputs = ready.inputs
     return {
         "name": ready.of.name,
@@ -98,7 +98,7 @@ def _said_of(ready: Ready) -> dict[str, Any]:
 
 
 def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
-    """Whether the experts were trained for one seed alone."""
+    """Tells whether the experts were trained for one seed alone."""
     return not any(each.of.joint for each in ready) and "expert_seed" not in facts["settings"]
 
 
@@ -115,7 +115,7 @@ def _notes(ready: Sequence[Ready]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what the numbers depend on."""
+    """Gives installed versions of the libraries that the numbers depend on."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -126,7 +126,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """The machine in words."""
+    """Describes the machine in words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _processor(),
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with `+` where files differ from it; None outside a checkout."""
+    """Gives the checkout's commit, with `+` where files differ; None outside a checkout."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
@@ -163,7 +163,7 @@ def commit() -> str | None:
 
 
 def code_fingerprint() -> str:
-    """Of every source file that trains or orchestrates."""
+    """Hashes every source file that trains or orchestrates."""
     total = hashlib.sha256()
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):

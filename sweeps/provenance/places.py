@@ -19,7 +19,7 @@ CACHED: Final = frozenset(
 
 
 def said(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:
-    """The flags that say it, as plain data for the journal; paths are absolute."""
+    """Gives the flags of data and models as plain data; paths are absolute."""
     return {
         "sample": args.sample,
         "data": str(args.data.absolute()) if args.data else None,
@@ -54,7 +54,7 @@ def restore(args: argparse.Namespace, state: State) -> str:
 
 
 def _refuse_others_cache(cache: Path) -> None:
-    """A journal may come from somebody else, and name any folder but the user's own cache."""
+    """Refuses a cache that a journal names, for the journal may come from another user."""
     import platformdirs
 
     if cache == platformdirs.user_cache_path("mpc-router"):
@@ -67,17 +67,17 @@ def _refuse_others_cache(cache: Path) -> None:
 
 
 def _not_ours(cache: Path) -> str:
-    """Why a folder is not taken for a cache of ours; empty where it is one."""
+    """Says why a folder is no cache of this project; empty where it is one."""
     try:
-        found = cache.stat()
-        names = {path.name for path in cache.iterdir()} if stat.S_ISDIR(found.st_mode) else set()
+        facts = cache.stat()
+        names = {path.name for path in cache.iterdir()} if stat.S_ISDIR(facts.st_mode) else set()
     except (OSError, ValueError):
         return "is not there"
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(facts.st_mode):
         return "is no folder"
-    if found.st_uid != os.geteuid():
+    if facts.st_uid != os.geteuid():
         return "belongs to another user"
-    if found.st_mode & stat.S_IWOTH:
+    if facts.st_mode & stat.S_IWOTH:
         return "every user may write to"
     if not names <= CACHED or not names:
         return "holds other things than a cache, or nothing"

@@ -1,4 +1,4 @@
-"""What Ray reads from the environment, each with its reason."""
+"""The environment variables that Ray gets, each with its reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def environment(address: str | None, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a process that Ray will live in.
+    """Makes the environment of a process that Ray will live in.
 
     An embedded Ray (no `address`) keeps to 127.0.0.1 and asks for a token that only its own
     processes know, which is never written to disk. A cluster that is joined decides both itself.
@@ -76,7 +76,7 @@ def _of_another_ray(name: str) -> bool:
 
 
 def _find_token(address: str, environ: dict[str, str]) -> bool:
-    """Whether there is one to show: a cluster that asks for none does not mind.
+    """Tells whether there is a token to show, and points Ray to its file.
 
     That of `cluster.local` is found by the address, any other where Ray looks for it.
     """
@@ -89,7 +89,7 @@ def _find_token(address: str, environ: dict[str, str]) -> bool:
 
 
 def keeps_to_loopback(address: str) -> bool:
-    """Whether something listens at this port of 127.0.0.1, and at no outer address of ours."""
+    """Tells whether a port is open on 127.0.0.1, and on no outer address of this machine."""
     host, _, port = address.rpartition(":")
     if host not in ("127.0.0.1", "localhost") or not port.isdigit():
         return False
@@ -97,7 +97,7 @@ def keeps_to_loopback(address: str) -> bool:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether something accepts connections there within some seconds."""
+    """Tells whether a port of a host accepts connections within some seconds."""
     try:
         socket.create_connection((host, port), timeout=5).close()
     except (OSError, OverflowError):
@@ -106,7 +106,7 @@ def answers(host: str, port: int) -> bool:
 
 
 def _outer_address() -> str:
-    """The address that this machine would use towards others; nothing is sent."""
+    """Gives the address that this machine would use towards others; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # a documentation address: only the route is looked up

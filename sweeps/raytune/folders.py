@@ -1,4 +1,4 @@
-"""Temporary folders for Ray's sessions: short, private, and gone in the end, with its processes."""
+"""Temporary folders for Ray's sessions, removed with its processes: short and private."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHORT: Final = 20
 
 @contextlib.contextmanager
 def session_folder() -> Iterator[Path]:
-    """A folder that only we may enter, for Ray's session and Tune's own files.
+    """Gives a folder that only this user may enter, for Ray's session and Tune's files.
 
     It goes with the block. What a killed process had to leave behind goes when the next one comes:
     a folder of ours whose lock nobody holds.
@@ -55,7 +55,7 @@ def session_folder() -> Iterator[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Orphans:
-    """What killed sessions have left behind."""
+    """Counts the folders and processes that killed sessions have left behind."""
 
     folders: int
     processes: int
@@ -96,7 +96,7 @@ def remove_orphans() -> Orphans:
 
 
 def lead(folder: Path, pid: int) -> None:
-    """Notes who leads the session of a folder."""
+    """Writes down which process leads the session of a folder."""
     if (leader := processes().get(pid)) is not None:
         private.write(folder / LEADER, json.dumps([leader.pid, leader.start, boot()]))
 

@@ -1,4 +1,4 @@
-"""The process that Ray lives in: started, spoken with over a line, and ended with all of Ray's.
+"""The process that Ray lives in: started, asked over a pipe, and ended with all of Ray's.
 
 It is the leader of a session of its own, and deaf to SIGTERM and SIGHUP as everything is that it
 starts: a signal to the whole group, or from a batch system to every process there is, stops the run
@@ -38,12 +38,12 @@ STUCK: Final = 60
 
 
 class RayGone(SweepError):
-    """Ray has ended, or given up."""
+    """Says that Ray has ended, or given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayProcess:
-    """One that runs."""
+    """Holds the running process that Ray lives in, and the pipe to it."""
 
     line: Line
     folder: Path
@@ -52,10 +52,10 @@ class RayProcess:
     process: subprocess.Popen[bytes]
 
     def question(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
-        """Its next question, and what comes with it; None if it asks nothing for so many seconds.
+        """Gives its next question and its data; None if it asks nothing for so many seconds.
 
         Raises:
-            RayGone: it is.
+            RayGone: the process has ended.
         """
         try:
             return self.line.question(seconds)
@@ -63,10 +63,10 @@ class RayProcess:
             raise RayGone(f"Ray is gone: {self.last_words()}") from error
 
     def answer(self, said: Any) -> None:
-        """Answers its last question.
+        """Sends the answer to its last question.
 
         Raises:
-            RayGone: it is.
+            RayGone: the process has ended.
         """
         try:
             self.line.answer(said)
@@ -74,19 +74,19 @@ class RayProcess:
             raise RayGone(f"Ray is gone: {self.last_words()}") from error
 
     def last_words(self) -> str:
-        """What it, or Ray, said last."""
+        """Gives the last line that the process, or Ray in it, has printed."""
         with contextlib.suppress(OSError):
-            said = (self.folder / OUTPUT).read_text(errors="replace").splitlines()
-            if any("Failed to connect to GCS" in line for line in said):
+            output = (self.folder / OUTPUT).read_text(errors="replace").splitlines()
+            if any("Failed to connect to GCS" in line for line in output):
                 return "its head does not answer"
-            if lines := [line.strip() for line in said if line.strip()]:
+            if lines := [line.strip() for line in output if line.strip()]:
                 return lines[-1]
         return "it said nothing"
 
 
 @contextlib.contextmanager
 def ray_process(address: str | None) -> Iterator[RayProcess]:
-    """The process for the time of the block, before it has started or joined anything.
+    """Gives the process for the time of the block, before Ray is started or joined in it.
 
     Raises:
         SweepError: nothing answers at the address.
@@ -133,7 +133,7 @@ def _start(
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path, *, seconds: float) -> None:
-    """Ends what lives of it and of Ray's, at once or when it has had some seconds for leaving."""
+    """Ends the process and all of Ray's, at once or after some seconds for leaving a cluster."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     end_session(folder)

@@ -39,12 +39,12 @@ other numbers in files of the same size."""
 
 
 class ReachError(Exception):
-    """A node does not answer, or what it was sent did not arrive whole: one sentence."""
+    """Says in a sentence that a node does not answer, or that a file did not arrive whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
-    """What a node sees."""
+    """Tells which of this machine's folders a node sees."""
 
     node: str
     """Its number in Ray."""
@@ -58,21 +58,21 @@ class Sight:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing has to be sent, there or back."""
+        """Tells whether nothing has to be sent to the node, or back from it."""
         return self.shares and not self.missing
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Its files; empty where there is no such folder."""
-    found = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Gives size and time of a folder's files; empty where there is no such folder."""
+    stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): (said.st_size, int(said.st_mtime))
-        for path, said in found.items()
+        path.relative_to(folder).as_posix(): (facts.st_size, int(facts.st_mtime))
+        for path, facts in stats.items()
     }
 
 
 def look(folders: Sequence[Path], writable: Path) -> list[Sight]:
-    """What every node sees of folders to be read, and of one to be written to.
+    """Asks every node which of the folders to be read, and to be written to, it sees.
 
     Raises:
         ReachError: a node does not answer.
@@ -99,7 +99,7 @@ def look(folders: Sequence[Path], writable: Path) -> list[Sight]:
 
 
 def _seen(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[str], bool]:
-    """On a node: which folders are missing, and whether the probe is there."""
+    """Tells, on a node, which folders are missing and whether the probe is there."""
     missing = [folder for folder, files in wanted.items() if listing(Path(folder)) != files]
     try:
         shares = Path(probe).read_text() == token
@@ -118,7 +118,7 @@ def _on(node: str) -> dict[str, Any]:
 
 
 def _each(nodes: Mapping[str, str], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Answers by node."""
+    """Gives the nodes' answers, by node."""
     found = {}
     for node, answer in asked.items():
         try:
@@ -155,18 +155,18 @@ class Outpost:
         fresh.rename(self._folder / LOCK)  # seen by others only when it is held
 
     def folder(self) -> str:
-        """Where."""
+        """Gives the path of the folder."""
         return str(self._folder)
 
     def take(self, name: str, chunk: bytes) -> None:
-        """Puts some more bytes to a file."""
+        """Appends some bytes to a file."""
         path = _inside(self._folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(chunk)
 
     def digest(self, name: str) -> str:
-        """Of a file that has been sent."""
+        """Gives the sha256 of a file that has been sent."""
         with _inside(self._folder, name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -177,7 +177,7 @@ class Outpost:
 
 @dataclass(frozen=True, kw_only=True)
 class Away:
-    """Where a node that sees too little finds what it needs, and puts what it writes."""
+    """Says where a node that sees too little reads, and where it writes."""
 
     folders: Mapping[str, str]
     """Copies by the folder that they are of."""
@@ -188,7 +188,7 @@ class Away:
 
 @contextlib.contextmanager
 def supplied(sights: Sequence[Sight], beat: Callable[[], None]) -> Iterator[dict[str, Away]]:
-    """For the time of the block, every node that sees too little has what it lacks; by node.
+    """Sends every node what it lacks, for the time of the block; gives its folders by node.
 
     `beat` is called whenever some more was sent.
 
@@ -225,26 +225,26 @@ def _send(
     posts: Mapping[str, Any],
     beat: Callable[[], None],
 ) -> None:
-    """A folder to some nodes: read once, file by file, and compared when it is there."""
+    """Sends a folder to some nodes: reads it once, file by file, and compares the copies."""
     for relative in listing(folder):
-        name, known = f"{to}/{relative}", hashlib.sha256()
+        name, sha256 = f"{to}/{relative}", hashlib.sha256()
         with (folder / relative).open("rb") as file:
             chunk = file.read(CHUNK)
             while True:  # an empty file is a chunk too
-                known.update(chunk)
+                sha256.update(chunk)
                 sent = ray.put(chunk)
                 _each(names, {node: each.take.remote(name, sent) for node, each in posts.items()})
                 beat()
                 if not (chunk := file.read(CHUNK)):
                     break
-        got = _each(names, {node: each.digest.remote(name) for node, each in posts.items()})
-        for node, digest in got.items():
-            if digest != known.hexdigest():
+        digests = _each(names, {node: each.digest.remote(name) for node, each in posts.items()})
+        for node, digest in digests.items():
+            if digest != sha256.hexdigest():
                 raise ReachError(f"{folder / relative} did not arrive whole on node {names[node]}")
 
 
 def gather(folder: Path, *, but: str) -> list[tuple[str, bytes]]:
-    """On a node: every whole file below a folder with its path in it, which is gone then.
+    """Takes every whole file below a folder of a node, with its path in it, and deletes it.
 
     Names that begin with a dot are still being written; folders of the name `but` stay.
     """
@@ -258,7 +258,7 @@ def gather(folder: Path, *, but: str) -> list[tuple[str, bytes]]:
 
 
 def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    """Puts files that were gathered below a folder, each whole or not at all.
+    """Writes files that were gathered below a folder, each by an atomic write.
 
     Raises:
         ReachError: a name that leaves the folder.

@@ -1,4 +1,4 @@
-"""A pack on a Ray actor."""
+"""Trains a pack on a Ray actor, which is all that Ray Tune knows of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ HIDE_GPUS: Final = {
 def own_gpus() -> list[str]:
     """The GPUs that Ray gives this worker, by their names on its node. Where it gives none, torch
     sees none from now on: Ray lets who asks for none see all, and all would take the first."""
-    gpus = [str(each) for each in ray.get_gpu_ids()]
+    gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
     if not gpus:
         os.environ.update(HIDE_GPUS)
     return gpus
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]
-    """One pack on an actor; a step is one message of its worker."""
+    """Trains one pack on an actor; a step is one message of the pack's worker."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins the pack."""
@@ -53,7 +53,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._begun = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The same actor takes another pack."""
+        """Gives the same actor another pack."""
         self._messages.close()
         self.setup(new_config)
         return True
@@ -78,7 +78,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         return {"message": json.dumps(message.to_json()), "files": files, "done": False}
 
     def _away(self, job: Job, folders: Mapping[str, str], writable: str | None, pack: str) -> Job:
-        """The job on a node that does not see the folders of this machine's user.
+        """Gives the job for a node that does not see the folders of this machine's user.
 
         What a pack writes lies apart from what others write at the same time, for each sends its
         own.

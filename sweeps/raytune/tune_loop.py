@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from cluster.processes import descendants, kill
 from sweeps.raytune import losses, ship
 from sweeps.raytune.folders import RAY
+from sweeps.raytune.patches import error_of, patch_ray
 from sweeps.raytune.pipe import Line
 from sweeps.raytune.trainable import PackTrainable
 from sweeps.records import SweepError
@@ -39,7 +40,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def main(connection: int, lifeline: int) -> None:
-    """Does what the first answer says, with Ray; both numbers are of open files."""
+    """Runs what the first answer asks for, with Ray; both numbers are of open files."""
     threading.Thread(target=_fall_with, args=(lifeline,), daemon=True).start()
     line = Line(Connection(connection))
     try:
@@ -60,7 +61,7 @@ def main(connection: int, lifeline: int) -> None:
 
 
 def _fall_with(lifeline: int) -> None:
-    """Ends this process, and all of Ray's, as soon as the journal's is gone."""
+    """Ends this process, and all of Ray's, as soon as the process with the journal is gone."""
     os.read(lifeline, 1)
     kill(descendants(os.getpid()))
     os._exit(1)
@@ -70,7 +71,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
     """Starts Ray on this machine, or joins a cluster.
 
     Raises:
-        SweepError: it is not to be had.
+        SweepError: Ray does not start, or the cluster refuses.
     """
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     address = wanted["address"]
@@ -100,15 +101,18 @@ def begin(wanted: Mapping[str, Any]) -> None:
 
 
 def _gpus(count: int, gpus: float) -> int:
-    """How many so many packs take."""
+    """Gives the number of GPUs that so many packs take."""
     return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
 
 
 def drive(line: Line, wanted: Mapping[str, Any]) -> None:
-    """Trains the packs that the line gives, as many at a time as are wanted."""
+    """Trains the packs that the other process gives, as many at a time as are wanted.
+
+    Raises:
+        SweepError: this version of Ray cannot be patched, or a node cannot be reached.
+    """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
-    losses.outlive_hogs()
-    losses.unpickle_nothing()
+    patch_ray()
     run = Path(wanted["job"]["parts"]).parent
     with _supplied(wanted, run, lambda: line.ask("sending")) as away:
         _tuner(line, wanted, run, away).fit()
@@ -163,7 +167,7 @@ def _tuner(
 
 
 class _Here:
-    """Belongs to this process: Tune copies and pickles its settings, this stays what it is."""
+    """Stays one object of this process where Tune copies and pickles its settings."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Here:
         return self
@@ -182,7 +186,7 @@ class PackQueue(_Here, Searcher):  # type: ignore[misc]
         self._shared = {"job": json.dumps(job), "away": json.dumps(said)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next pack; None while it is still to be seen whether there is one."""
+        """Gives Tune the next pack; None while it is not yet known whether there is one."""
         found = self._line.ask("next")
         if found["pack"] is None:
             return str(Searcher.FINISHED) if found["over"] else None
@@ -191,27 +195,27 @@ class PackQueue(_Here, Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing to learn: the journal tells the search."""
+        """Learns nothing, for the journal tells the search."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: the journal resumes, Tune does not."""
+        """Saves nothing, for a run resumes from its journal."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restores nothing."""
 
 
 class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
-    """Ends everything when asked from outside."""
+    """Ends all trials when asked from outside."""
 
     def __init__(self, end: threading.Event) -> None:
         self._end = end
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is ended alone."""
+        """Ends no trial alone."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether to end."""
+        """Tells Tune whether to end."""
         return self._end.is_set()
 
 
@@ -225,7 +229,7 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        """A worker said something; it goes on, unless the budget is used up.
+        """Passes on a worker's message; its pack goes on, unless the budget is used up.
 
         Tune is never told to stop a pack whose trials are to be stopped: their worker ends them.
         """
@@ -244,7 +248,7 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
         return str(FIFOScheduler.CONTINUE)
 
     def _name(self, node: str, host: str) -> str:
-        """A node's name if it was given one, else its machine's."""
+        """Gives a node's name if it was given one, else its machine's."""
         if node not in self._names:
             for each in ray.nodes():
                 named = each["NodeName"] != each["NodeManagerAddress"]
@@ -283,8 +287,8 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
             self._line.ask("over", pack=_pack_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A worker is lost, or its surroundings failed."""
-        error = losses.error_of(trial)
+        """Reports a worker that is lost, or whose surroundings failed."""
+        error = error_of(trial)
         self._line.ask(
             "lost", pack=_pack_name(trial), reason=losses.reason(error), how=losses.how(error)
         )

@@ -56,7 +56,7 @@ class Display:
         self._best_due = 0.0
 
     def say(self, text: str, *, style: str = "") -> None:
-        """A line for people."""
+        """Prints a line."""
         lines = map(printable, text.split("\n"))  # a reason may have several
         self.console.print(Text("\n".join(lines), style=style))
 
@@ -68,13 +68,13 @@ class Display:
         trials: int,
         constraints: Sequence[Constraint] = (),
     ) -> None:
-        """What the front is made of and must keep to, and how many trials there will be."""
+        """Sets the front's objectives and constraints, and the number of trials."""
         self._objectives, self._vector, self._trials = objectives, cost_vector, trials
         self._constraints = constraints
         self._began = time.monotonic()
 
     def opened(self, journal: Journal) -> None:
-        """What opening a journal has cut off."""
+        """Prints how much of a torn line was cut off the journal."""
         if journal.torn:
             self.say(f"{journal.path}: a torn last line of {journal.torn} bytes was cut off")
         if journal.repaired is not None:
@@ -86,23 +86,23 @@ class Display:
             )
 
     def start(self, label: str, total: int) -> None:
-        """A step of preparation begins."""
+        """Shows that a step of preparation begins."""
         self._step = (label, time.monotonic())
 
     def advance(self, n: int = 1) -> None:
-        """It goes on."""
+        """Shows that a step of preparation goes on."""
 
     def finish(self) -> None:
-        """It is over."""
+        """Shows that a step of preparation is over."""
         label, began = self._step
         if not self.quiet:
             self.say(f"{label}: {time.monotonic() - began:.1f} s")
 
     def started(self, pack: Pack, state: State) -> None:
-        """A pack runs on a worker."""
+        """Shows that a pack runs on a worker."""
 
     def heard(self, pack: Pack, message: Message, state: State) -> None:
-        """A running pack said something."""
+        """Shows a message of a running pack."""
         failed = [ending for ending in message.endings if ending.status == FAILED]
         whole = failed[: max(0, WHOLE_FAILURES - self._failures)]
         self._failures += len(failed)
@@ -114,7 +114,7 @@ class Display:
             self.say(rung_line(pack, message))
 
     def left(self, pack: Pack, state: State) -> None:
-        """A pack is over."""
+        """Shows that a pack is over."""
         if self._lost == pack.name:  # and that has been said
             self._lost = ""
             return
@@ -152,13 +152,13 @@ class Display:
         )
 
     def stopping(self) -> None:
-        """A clean stop was asked for, and takes some seconds; said once."""
+        """Prints, once, that a clean stop was asked for and takes some seconds."""
         if not self._stopping:
             self._stopping = True
             self.say("stopping; what is done is kept (Ctrl-C again ends at once)", style="yellow")
 
     def abandon(self) -> None:
-        """The last word before the process ends at once; called from a signal's handler."""
+        """Prints the last line before the process ends; called from a signal's handler."""
         tell("\nended at once; what is journaled is safe, --resume goes on")
         sys.stderr.flush()
 
@@ -171,11 +171,11 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing stays open."""
+        """Closes the display."""
 
 
 def tally(state: State) -> Counter[str]:
-    """Trials `done` and `failed`."""
+    """Counts the trials that are `done` and `failed`."""
     counts: Counter[str] = Counter()
     for key, ending in state.endings.items():
         if key in state.again:
@@ -186,7 +186,7 @@ def tally(state: State) -> Counter[str]:
 
 
 def front_table(standings: list[Standing]) -> Table:
-    """The front so far, on selection; the dearest rows are left out where it is long."""
+    """Draws the front so far, on selection, without the dearest rows of a long one."""
     broken = bool(standings) and bool(standings[0].breaks)
     table = Table(
         title=f"front so far (selection){'; no point keeps the constraints' if broken else ''}",
@@ -213,7 +213,7 @@ def front_table(standings: list[Standing]) -> Table:
 
 
 def failure_line(key: str, reason: str | None, state: State) -> str:
-    """A failed trial, named the way its user knows it."""
+    """Names a failed trial by its settings and seed."""
     trial = state.trials[key]
     settings = state.points[trial.point].settings
     named = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
@@ -221,7 +221,7 @@ def failure_line(key: str, reason: str | None, state: State) -> str:
 
 
 def rung_line(pack: Pack, message: Message) -> str:
-    """Who goes on at a rung; of a pack of one trial, why."""
+    """Says which trials go on at a rung; for a pack of one trial, why."""
     first = message.decisions[0]
     if len(message.decisions) == 1:
         verb = "goes on" if first.goes_on else "is stopped"
@@ -242,7 +242,7 @@ def _short(value: object) -> str:
 
 
 def _ends(standings: list[Standing]) -> str:
-    """The cheapest and the dearest of the front, in words."""
+    """Describes the cheapest and the dearest point of the front in words."""
     if not standings:
         return ""
     broken = " (no point keeps the constraints)" if standings[0].breaks else ""

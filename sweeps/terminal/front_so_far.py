@@ -13,7 +13,7 @@ from sweeps.stopping.rungs import means
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A point as it stands: means over its replicates' last reports of selection."""
+    """Holds a point's means over its replicates' last reports of selection."""
 
     point: Point
     values: Mapping[str, float]
@@ -33,7 +33,7 @@ def front(
     cost_vector: str,
     constraints: Sequence[Constraint] = (),
 ) -> list[Standing]:
-    """Points that no other point beats in one objective and equals or beats in the rest.
+    """Gives the points that no other point dominates.
 
     Sorted by the last objective. Points with a failed replicate, one that was stopped early, or one
     that has reported nothing yet, are left out; and those that break a constraint, as long as
@@ -79,7 +79,7 @@ def _unbeaten(standings: list[Standing], objectives: Mapping[str, str]) -> list[
 
 
 def _losses(standing: Standing, objectives: Mapping[str, str]) -> tuple[float, ...]:
-    """Its values, all to be minimised."""
+    """Gives a point's values, all to be minimised."""
     return tuple(
         -standing.values[name] if way == "max" else standing.values[name]
         for name, way in objectives.items()

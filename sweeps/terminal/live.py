@@ -27,7 +27,7 @@ from sweeps.terminal.display import Display, front_table, tally
 
 
 class LiveDisplay(Display):
-    """The same, drawn anew four times a second: bars, counts, the front so far."""
+    """Draws bars, counts and the front so far, anew four times a second."""
 
     def __init__(self, *, file: TextIO | None = None) -> None:
         super().__init__(file=file)
@@ -46,24 +46,24 @@ class LiveDisplay(Display):
         self._live = Live(get_renderable=self._draw, console=self.console, transient=True)
 
     def start(self, label: str, total: int) -> None:
-        """A bar for a step of preparation."""
+        """Adds a bar for a step of preparation."""
         super().start(label, total)
         self._current = self._bars.add_task(label, total=total)
 
     def advance(self, n: int = 1) -> None:
-        """The bar grows."""
+        """Moves the bar of a step of preparation."""
         if self._current is not None:
             self._bars.advance(self._current, n)
 
     def finish(self) -> None:
-        """The bar gives way to a line."""
+        """Replaces the bar by a line."""
         if self._current is not None:
             self._bars.remove_task(self._current)
             self._current = None
         super().finish()
 
     def started(self, pack: Pack, state: State) -> None:
-        """A bar for the pack, and one for the whole run."""
+        """Adds a bar for the pack, and one for the whole run."""
         self._state = state
         if self._whole is None:
             self._whole = self._bars.add_task("all trials, epochs", total=None)
@@ -75,7 +75,7 @@ class LiveDisplay(Display):
         self._tasks[pack.name] = self._bars.add_task(pack.name, total=total)
 
     def heard(self, pack: Pack, message: Message, state: State) -> None:
-        """Bars grow; a failure is said."""
+        """Moves the bars, and prints a failure."""
         super().heard(pack, message, state)
         self._state = state
         epochs = sum(report.split == SELECTION for report in message.reports)
@@ -85,13 +85,13 @@ class LiveDisplay(Display):
             self._bars.update(self._whole, completed=_finished_epochs(state))
 
     def left(self, pack: Pack, state: State) -> None:
-        """The pack's bar goes."""
+        """Removes the pack's bar."""
         self._running.pop(pack.name, None)
         if pack.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(pack.name))
 
     def abandon(self) -> None:
-        """The same, with the cursor back that the live display hides."""
+        """Prints the last line and shows the cursor again, which the display hides."""
         self.console.show_cursor()
         super().abandon()
 
@@ -129,7 +129,7 @@ class LiveDisplay(Display):
 
 
 def make_display(*, quiet: bool) -> Display:
-    """Live on a terminal, unless `--quiet` or NO_COLOR say otherwise."""
+    """Makes the live display on a terminal, unless `--quiet` or NO_COLOR forbid it."""
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if quiet or not terminal or os.environ.get("NO_COLOR"):
         return Display(quiet=quiet)
@@ -141,13 +141,13 @@ def _epochs(config: str) -> int:
 
 
 def _all_epochs(state: State, trials: int) -> int:
-    """Epochs of all trials, of those too that are still to be asked."""
+    """Counts the epochs of all trials, also of those that are still to be asked."""
     known = [_epochs(trial.config) for trial in state.trials.values()]
     return sum(known) + max(0, trials - len(known)) * (known[-1] if known else 0)
 
 
 def _finished_epochs(state: State) -> int:
-    """Epochs that all trials have behind them; an ended one has all of its own."""
+    """Counts the epochs that all trials have done; an ended trial has done all of its own."""
     reached = {key: report.epoch for (key, _), report in state.latest.items()}
     for key, ending in state.endings.items():
         if ending.status in (FAILED, STOPPED) and key not in state.again:

@@ -21,7 +21,7 @@ EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP where nothing has to be stopped cleanly."""
+    """Interrupts the command on SIGTERM or SIGHUP where nothing needs a clean stop."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class CleanStop:
         self._block = _handled(self._hear, *EXIT_CODES)
 
     def asked(self) -> bool:
-        """Whether a signal came."""
+        """Tells whether a signal came."""
         return self.number is not None
 
     def __enter__(self) -> CleanStop:

@@ -12,22 +12,74 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnschedulableError,
+    OutOfMemoryError,
+    RayActorError,
+)
 from ray.train._internal.storage import StorageContext
 from ray.tune.analysis import ExperimentAnalysis
 from ray.tune.experiment import Trial
 
-from sweeps.raytune import losses, tune_loop
+from sweeps.raytune import losses, patches, tune_loop
+from sweeps.records import SweepError
 
 pytestmark = pytest.mark.slow
+
+PATCHED = (
+    (Trial, "handle_error"),
+    (ExperimentAnalysis, "_load_trials"),
+    (RayActorManager, "_actor_task_failed"),
+)
+
+
+def keep_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts Ray's own methods back when the test ends."""
+    for patched_class, method in PATCHED:
+        monkeypatch.setattr(patched_class, method, getattr(patched_class, method))
+
+
+@pytest.mark.parametrize(("patched_class", "method"), PATCHED)
+def test_a_ray_without_what_is_patched_is_refused_in_a_sentence_and_left_as_it_is(
+    patched_class: type, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_methods(monkeypatch)
+    monkeypatch.delattr(patched_class, method)
+    before = [getattr(other, name, None) for other, name in PATCHED]
+    with pytest.raises(SweepError, match=rf"Ray \S+ has no ray\.\S+\.{method} with"):
+        patches.patch_ray()
+    assert [getattr(other, name, None) for other, name in PATCHED] == before
+
+
+def test_a_ray_whose_patched_method_takes_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", lambda manager, task: None)
+    with pytest.raises(SweepError, match=r"install Ray 2\.60"):
+        patches.patch_ray()
+
+
+def test_a_worker_killed_for_memory_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_methods(monkeypatch)
+    errors: list[Exception] = []
+    monkeypatch.setattr(
+        RayActorManager, "_actor_task_failed", lambda manager, task, error: errors.append(error)
+    )
+    patches.patch_ray()
+    out_of_memory = OutOfMemoryError("killed due to the node running low on memory")
+    for error in (out_of_memory, ValueError("of the worker")):
+        RayActorManager._actor_task_failed(SimpleNamespace(), None, error)
+    assert [type(error) for error in errors] == [RayActorError, ValueError]
+    assert losses.how(errors[0]) == "memory"
 
 
 def test_nothing_that_lies_where_tune_keeps_its_files_is_unpickled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trial, "handle_error", Trial.handle_error)
-    monkeypatch.setattr(ExperimentAnalysis, "_load_trials", ExperimentAnalysis._load_trials)
-    losses.unpickle_nothing()
+    keep_methods(monkeypatch)
+    patches.patch_ray()
     monkeypatch.setattr(
         StorageContext, "trial_driver_staging_path", property(lambda _: str(tmp_path))
     )

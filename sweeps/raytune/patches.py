@@ -1,0 +1,100 @@
+"""Patches of Ray's private parts, all of them, for the process that Ray lives in.
+
+A patch replaces a method that Ray does not promise to keep, so each says why it is needed, and
+looks first whether the method still is there and takes what it took (Ray 2.52 to 2.60).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
+
+from sweeps.records import SweepError
+
+
+def patch_ray() -> None:
+    """Patches Ray Tune, once a process and before it runs.
+
+    Raises:
+        SweepError: this version of Ray lacks a method that is patched; nothing is patched then.
+    """
+    trial_class = _patched_class("ray.tune.experiment", "Trial", "handle_error", 2)
+    analysis_class = _patched_class("ray.tune.analysis", "ExperimentAnalysis", "_load_trials", 1)
+    manager_class = _patched_class(
+        "ray.air.execution._internal.actor_manager",
+        "RayActorManager",
+        "_actor_task_failed",
+        3,
+    )
+    _patch_errors(trial_class)
+    _patch_state(analysis_class)
+    _patch_lost_actors(manager_class)
+
+
+def _patched_class(module_name: str, class_name: str, method_name: str, parameters: int) -> Any:
+    """Gives the class whose method is patched, where the method takes so many parameters.
+
+    Raises:
+        SweepError: the module, the class or the method is not there, or takes others.
+    """
+    try:
+        patched_class = getattr(importlib.import_module(module_name), class_name)
+        method = getattr(patched_class, method_name)
+        is_known = len(inspect.signature(method).parameters) == parameters
+    except (ImportError, AttributeError, TypeError, ValueError):  # the last two: no signature
+        is_known = False
+    if not is_known:
+        raise SweepError(
+            f"Ray {ray.__version__} has no {module_name}.{class_name}.{method_name} with "
+            f"{parameters} parameters, which sweeps has to patch; install Ray 2.60 "
+            "(pip install 'ray[tune]==2.60.*')"
+        )
+    return patched_class
+
+
+def _patch_errors(trial_class: Any) -> None:
+    """Patches Tune's trials so that they keep their errors in memory.
+
+    Tune pickles an error into a file and unpickles it later; on a cluster, others may put a file of
+    theirs there.
+    """
+
+    def handle_error(trial: Any, error: Exception | None = None) -> None:
+        trial.run_metadata.num_failures += 1
+        trial.temporary_state.error = error  # which Tune never writes
+
+    trial_class.handle_error = handle_error
+
+
+def _patch_state(analysis_class: Any) -> None:
+    """Patches Tune's analysis so that it reads no state from disk.
+
+    Tune unpickles its own state where there was no trial, from the same places as errors.
+    """
+    analysis_class._load_trials = lambda analysis: []
+
+
+def _patch_lost_actors(manager_class: Any) -> None:
+    """Patches Ray's actor manager so that a worker killed for memory counts as lost.
+
+    Tune takes that, and an actor that Ray has no place for any more, for an error of its own and
+    gives up.
+    """
+    report_failure = manager_class._actor_task_failed
+
+    def report_as_death(manager: Any, task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError | ActorUnschedulableError):
+            exception = RayActorError(error_msg=str(exception))
+        report_failure(manager, task, exception)
+
+    manager_class._actor_task_failed = report_as_death
+
+
+def error_of(trial: Any) -> Exception | None:
+    """Gives the error that a trial has just ended with, which the patched trial keeps."""
+    error: Exception | None = getattr(trial.temporary_state, "error", None)
+    return error
