@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import Parser, place
-from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, SELECTION, STOPPED
+from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, STOPPED
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:

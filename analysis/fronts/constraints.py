@@ -25,7 +25,7 @@ from analysis.bounds import (
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
 from mpc_router.costs import CostVector
-from mpc_router.run_names import SELECTION, STUDY_FILE
+from mpc_router.run_names import SELECTION
 
 Values = NDArray[np.float64]
 

@@ -19,7 +19,6 @@ from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, outcomes, roster
 from analysis.stats import resampling
 from analysis.stats.resampling import interval
-from mpc_router.run_names import SELECTION
 from mpc_router.tasks import Task
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
 from analysis.stats.ped_anova import Cells, best, divergence
-from mpc_router.run_names import FAILED, SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from analysis.fronts.survey import Survey
 from analysis.report.unfinished import unfinished
 from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
-from mpc_router.run_names import COMPLETED, FAILED, SELECTION, STOPPED
+from mpc_router.run_names import COMPLETED, FAILED, STOPPED
 
 WARNING: Final = "warning"
 _NOTE: Final = "note"

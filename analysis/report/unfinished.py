@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from analysis.runs.load import Run
 from analysis.words import count
-from mpc_router.run_names import INTERRUPTED, JOURNAL_FILE
+from mpc_router.run_names import INTERRUPTED
 
 _JOURNAL_FILE: Final = "journal.jsonl"
 _DONE, _BUDGET = "done", "budget"

@@ -114,7 +114,7 @@ def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
     keys = trials["key"].tolist()
     vectors = [run.sets[run.set_of_point[point]].vectors for point in trials["point"].astype(str)]
     columns: dict[str, list[float]] = {}
-    for split in (SELECTION, *run.task.quoted):
+    for split in (_SELECTION, *run.task.quoted):
         done = trials[f"{split}_score"].notna().tolist()
         for name in names:
             columns[f"{split}_cost_{name}"] = [

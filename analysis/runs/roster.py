@@ -12,7 +12,6 @@ import numpy as np
 
 from analysis.runs.load import Run, RunError
 from analysis.words import settings_label
-from mpc_router.run_names import COMPLETED, FAILED, STOPPED
 
 _COMPLETED: Final = "COMPLETED"
 _STOPPED: Final = "STOPPED"
