@@ -18,10 +18,8 @@ from sweeps.stopping.rule import StoppingError, stopping_of
 from sweeps.study.budget import Budget
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
+from sweeps.study.shipped import shipped
 from sweeps.study.study import Study
-
-SHIPPED: Final = Path(__file__).parents[1] / "studies"
-
 
 FILE: Final = "file:"
 """Before a path: the cost vector is one that was measured."""
@@ -142,11 +140,6 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     )
 
 
-def shipped() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
-
-
 def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> Study:
     """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
 
@@ -155,21 +148,22 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     Raises:
         ConfigError: no such study, an unknown key, or a broken rule.
     """
-    known = shipped()
-    path = known.get(name)
-    if path is None:
+    studies = shipped()
+    if name in studies:
+        tree = studies[name].tree()
+    else:
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
-            raise ConfigError(f"{unknown('study', name, known)} (or give a YAML file's path)")
-    tree = read_yaml(path)
-    tree.setdefault("study", path.stem)
-    given = parse_overrides(overrides)
+            raise ConfigError(f"{unknown('study', name, studies)} (or give a YAML file's path)")
+        tree = read_yaml(path)
+        tree.setdefault("study", path.stem)
+    settings = parse_overrides(overrides)
     try:
-        tree = with_overrides(tree, given)
-        if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
+        tree = with_overrides(tree, settings)
+        if sample and not any(setting.rpartition(".")[2] == "pool" for setting in settings):
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
         return from_tree(tree)
     except ConfigError as error:
-        if name in known or given:  # it may be a word's fault
+        if name in studies or settings:  # the cause may be an override
             raise
         raise ConfigError(f"{shown(path)}: {error}") from error
