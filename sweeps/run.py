@@ -108,11 +108,11 @@ def _checked_study(args: argparse.Namespace) -> Study:
 
 
 def _list() -> int:
-    from mpc_router.config.trial import read_yaml
-    from sweeps.study.read import from_tree, shipped
+    from sweeps.study.read import load
+    from sweeps.study.shipped import shipped
 
-    for name, path in shipped().items():
-        study = from_tree(read_yaml(path))
+    for name in shipped():
+        study = load(name)
         points = study.search.points if study.proposes else len(study.points())
         how = [f"{study.task.name}, {points} points x {len(study.first_seeds)} seeds"]
         if study.proposes:

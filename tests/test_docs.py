@@ -28,7 +28,7 @@ from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
 from sweeps import tune
 from sweeps.commands.arguments import parser
-from sweeps.study.read import shipped
+from sweeps.study.shipped import shipped
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -23,7 +23,7 @@ LANES_A_PACK: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A batch of points with their trials, cut into packs."""
+    """Holds a batch of points with their trials, cut into packs."""
 
     points: tuple[Point, ...]
     packs: tuple[Pack, ...]
@@ -188,7 +188,7 @@ def _check_keys(chunks: Iterable[Sequence[Trial]]) -> None:
 def trial_of(
     config: TrialConfig, point: Point, seed: int, *, each: PreparedSet, prints: Fingerprints
 ) -> Trial:
-    """A point of a set with a seed."""
+    """Gives the trial of a point of a set with a seed."""
     return Trial(
         key=trial_key(config, seed, data=prints.data, experts=prints.models),
         point=point.name,
@@ -221,7 +221,7 @@ def remaining(
 ) -> tuple[Pack, ...]:
     """Packs of the trials that have yet to end, each at its next attempt.
 
-    A bracket begins anew with all of its trials: whoever failed, or was stopped, was ranked too.
+    A bracket begins anew with all of its trials: those that failed or stopped were ranked too.
     `pack_of` names the pack of a key: of a trial that is being finished it is the later one.
     """
     keys = {trial.key for trial in unended}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A set of a study, prepared."""
+    """Holds a prepared set of a study."""
 
     of: PreparedSet
     inputs: Inputs
@@ -82,15 +82,15 @@ class _Named:
         self._label = label
 
     def start(self, label: str, total: int) -> None:
-        """A step of preparation begins."""
+        """Starts a step of preparation."""
         self._display.start(f"{self._label}: {label}" if self._label else label, total)
 
     def advance(self, n: int = 1) -> None:
-        """It goes on."""
+        """Advances the step by `n`."""
         self._display.advance(n)
 
     def finish(self) -> None:
-        """It is over."""
+        """Ends the step."""
         self._display.finish()
 
 

@@ -1,32 +1,41 @@
-"""How points are proposed, what was asked, and what came of it."""
+"""Says how points are proposed, what was asked, and what the results were."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mpc_router.config.sections import unknown
 from mpc_router.messages import quoted
+from sweeps.search.samplers import SAMPLERS
 
-METHODS: Final = ("grid", "random", "qmc", "tpe", "nsga2", "nsga3", "gp")
+METHODS: Final = ("grid", *SAMPLERS)
 
-UNHEARING: Final = ("random", "qmc")
-"""Methods whose points do not depend on results: they wait for nobody."""
+UNHEARING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
+"""Methods whose points do not depend on results: none of their batches waits for another."""
+
+BATCH: Final = 16
+"""Points asked at once where no bracket says how many."""
 
 FIDELITIES: Final = ("complete", "left_out", "infeasible")
 
+UNREACHED: Final = "unreached"
+"""Constraint of a stopped point under `infeasible`: the share of its epochs not reached."""
+
 ENDED: Final = ("complete", "stopped", "failed", "open")
-"""How a point stands: all epochs; stopped early; a replicate FAILED; still to come, or interrupted.
+"""States of a point: all epochs; stopped early; a replicate FAILED; still to come, or interrupted.
 """
 
 
 class SearchError(ValueError):
-    """A search that cannot be: one sentence."""
+    """Says in one sentence why a search cannot be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRule:
-    """How points are proposed."""
+    """Says how points are proposed."""
 
     method: str = "grid"
     points: int = 0
@@ -36,12 +45,13 @@ class SearchRule:
     """Points asked at once."""
 
     parallel: int = 1
-    """Batches open at once: batch b is asked when all up to b - parallel are told. Of methods that
-    hear nothing (`UNHEARING`) as many as there are workers for."""
+    """Batches open at once: batch b is asked when the results of all up to b - parallel are known.
+    Methods that do not learn (`UNHEARING`) have as many open as there are workers for."""
 
     fidelity: str = "infeasible"
-    """What the sampler hears of a point that was stopped early: its last values as if `complete`,
-    nothing (`left_out`), or that it is `infeasible` by the share of epochs not reached."""
+    """What the sampler is told about a point that was stopped early: its last values as if
+    `complete`, nothing (`left_out`), or that it is `infeasible` by the share of epochs not reached.
+    """
 
     def __post_init__(self) -> None:
         for name, allowed in (("method", METHODS), ("fidelity", FIDELITIES)):
@@ -62,24 +72,24 @@ class SearchRule:
             )
 
     def size_of(self, batch: int) -> int:
-        """Points of batch number `batch`; 0 when there are no more."""
+        """Gives how many points batch number `batch` has; 0 when there are no more."""
         return max(0, min(self.batch, self.points - batch * self.batch))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A point that was asked."""
+    """Holds a point that was asked."""
 
     settings: Mapping[str, Any]
-    """By leaf name, every axis of the space."""
+    """By leaf name, a value for every axis of the space."""
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """What the sampler noted of it: Optuna's system attributes."""
+    """What the sampler noted about it: Optuna's system attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a point: means over its replicates."""
+    """Holds a point's result: means over its replicates."""
 
     ended: str
     """One of `ENDED`."""
@@ -88,22 +98,53 @@ class Result:
     """(M,) in the order and the directions of the objectives; empty where there are none."""
 
     violations: Mapping[str, float] = field(default_factory=dict)
-    """By constraint: how far it is broken, 0 or below is kept."""
+    """By constraint: how far it is broken; 0 or below is kept."""
 
     reached: float = 1.0
     """Share of a trial's epochs."""
 
 
 OPEN: Final = Result(ended="open")
+"""The result of a point that has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Points asked together, and what came of them as far as the search has been told."""
+    """Holds points that were asked together, and their results as far as the search knows them."""
 
     proposals: tuple[Proposal, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """The study's system attributes after asking."""
 
     results: tuple[Result, ...] = ()
-    """One a proposal once the batch is told; empty before."""
+    """One for each proposal once all are known; empty before."""
+
+
+def search_of(tree: Mapping[str, Any], *, bracket: int | None = None) -> tuple[SearchRule, int]:
+    """Reads from plain data how points are proposed, and the seed of the search.
+
+    Where `tree` gives no batch, a batch is as large as a bracket of the study (None where it has
+    none), so that one is ranked while the next is asked.
+
+    Raises:
+        SearchError: an unknown key, or a value out of its range.
+    """
+    method = tree.get("method", "grid")
+    keys = [*(part.name for part in dataclasses.fields(SearchRule)), "seed"]
+    for name in tree:
+        if name not in keys:
+            raise SearchError(unknown("key of search", name, keys))
+        if method == "grid" and name not in ("method", "seed"):
+            raise SearchError(
+                f"search.method 'grid' tries every point of its space once and has no setting "
+                f"{quoted(name)}; leave it out, or set search.method to tpe, nsga2, ..."
+            )
+    settings = {name: value for name, value in tree.items() if name != "seed"}
+    if method != "grid":
+        settings.setdefault("batch", bracket or BATCH)
+    seed = tree.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise SearchError(
+            f"search.seed is {quoted(seed)}, but must be an integer from 0 to 2^31 - 1"
+        )
+    return SearchRule(**settings), seed

@@ -18,12 +18,12 @@ LISTED: Final = ("grid", "choice")
 
 
 class AxisError(ValueError):
-    """An axis that cannot be: one sentence."""
+    """Says in one sentence why an axis cannot be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """The values that a setting may take."""
+    """Holds the values that a setting may take."""
 
     kind: str
     """`grid` and `choice` list them; `uniform`, `loguniform`, `int` are ranges, ends included."""
@@ -40,7 +40,7 @@ class Axis:
         return bool(self.values)
 
     def holds(self, value: Any) -> bool:
-        """Whether a value lies on it."""
+        """Says whether a value lies on the axis."""
         if self.listed:
             return value in self.values
         whole = self.kind != "int" or (is_number(value) and float(value).is_integer())
@@ -55,7 +55,7 @@ class Axis:
 
     @property
     def corners(self) -> tuple[Any, ...]:
-        """All its values, or both ends of a range."""
+        """Gives all values of the axis, or both ends of a range."""
         return self.values if self.listed else (self.on(self.low), self.on(self.high))
 
     @property
@@ -69,7 +69,7 @@ class Axis:
         return math.floor(half) if self.kind == "int" else half
 
     def plain(self) -> dict[str, Any]:
-        """The way YAML has it."""
+        """Gives the axis as YAML has it."""
         if self.listed:
             return {self.kind: [list(v) if isinstance(v, tuple) else v for v in self.values]}
         ends = (int(self.low), int(self.high)) if self.kind == "int" else (self.low, self.high)

@@ -1,4 +1,4 @@
-"""The search as a study of Optuna's, for its own tools."""
+"""Writes the search as a study of Optuna's, for Optuna's own tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpc_router.files import take_rights
-from sweeps.search.ask import DIRECTIONS, frozen_trial, quiet
+from sweeps.search._translation import DIRECTIONS, frozen_trial, quiet
 from sweeps.search.space import Axis
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def write_view(
     *,
     running: bool,
 ) -> None:
-    """The search as Optuna's own journal, for optuna-dashboard and plain Optuna; replaces the file.
+    """Writes the search as Optuna's journal, for optuna-dashboard and Optuna; replaces the file.
 
     A point that is still to come is RUNNING while the run goes on (`running`) and WAITING after it;
     failed points are FAIL; stopped ones PRUNED, or COMPLETE with a constraint, as the rule tells.
@@ -41,12 +41,12 @@ def write_view(
         ) as folder,
         quiet(),
     ):
-        fresh = Path(folder) / path.name
-        storage = JournalStorage(JournalFileBackend(str(fresh)))
+        written = Path(folder) / path.name
+        storage = JournalStorage(JournalFileBackend(str(written)))
         study = optuna.create_study(
             study_name=name,
             storage=storage,
-            directions=[DIRECTIONS[way] for way in objectives.values()],
+            directions=[DIRECTIONS[direction] for direction in objectives.values()],
         )
         study.set_metric_names(list(objectives))
         study.add_trials(
@@ -54,5 +54,5 @@ def write_view(
             for batch in batches
             for place in range(len(batch.proposals))
         )
-        fresh.replace(path)
+        written.replace(path)
         take_rights(path)

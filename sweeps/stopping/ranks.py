@@ -31,7 +31,7 @@ Ties = Literal["crowding", "epsilon_net"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A point at a rung: means over its replicates."""
+    """Holds a point at a rung: means over its replicates."""
 
     name: str
     """Of the point, unique at the rung; for joint packs the trial's key."""
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a rung decides of one of its points."""
+    """Holds what a rung decides about one of its points."""
 
     name: str
     goes_on: bool
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def places(points: int, eta: int) -> int:
-    """How many of `points` at a rung go on: a share of 1 / eta, rounded up.
+    """Gives how many of `points` at a rung go on: a share of 1 / eta, rounded up.
 
     Rounded up, an arrival is judged as by Ray's ASHA wherever that does not interpolate between two
     earlier results (`tests/sweeps/stopping/test_ranks.py`).

@@ -1,4 +1,4 @@
-"""When points are stopped early."""
+"""Says when points are stopped early."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TIES: Final = ("crowding", "epsilon_net")
 
 
 class StoppingError(ValueError):
-    """A rule of stopping that cannot be: one sentence."""
+    """Says in one sentence why a rule of stopping cannot be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How a study stops its points early."""
+    """Says how a study stops its points early."""
 
     method: str = "none"
     """`asha` for one objective, `mo_asha` for any number."""
@@ -78,7 +78,7 @@ class Rule:
                 )
 
     def rungs(self, epochs: int, bracket: int = 0) -> tuple[int, ...]:
-        """Epochs after which points are stopped: grace x eta^k below `epochs`, rising.
+        """Gives the epochs after which points are stopped: grace x eta^k below `epochs`, rising.
 
         `bracket` leaves out as many of the first. A trial's last epoch is no rung: there is nothing
         left to save.
@@ -107,7 +107,7 @@ class Rule:
 
 
 def stopping_of(given: Mapping[str, Any]) -> Rule:
-    """How points are stopped early."""
+    """Reads from plain data how points are stopped early."""
     known = [each.name for each in dataclasses.fields(Rule)]
     for name in given:
         if name not in known:

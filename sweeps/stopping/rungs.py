@@ -24,7 +24,7 @@ from sweeps.stopping.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """What points of a study are ranked by, and when."""
+    """Says what points of a study are ranked by, and when."""
 
     rule: Rule
     objectives: Mapping[str, str]
@@ -43,12 +43,12 @@ class Ranking:
         return self.rule.rungs(self.epochs, bracket)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, the way Ray carries it."""
+        """Gives plain data, the way Ray carries it."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Ranking:
-        """The ranking that `to_json` gave."""
+        """Reads the ranking that `to_json` wrote."""
         return Ranking(
             **{
                 **data,
@@ -60,7 +60,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """A point's replicates together, at one epoch."""
+    """Holds the means over a point's replicates, at one epoch."""
 
     values: Mapping[str, float]
     """By objective."""
@@ -75,7 +75,7 @@ def means(
     cost_vector: str,
     constraints: Sequence[Constraint],
 ) -> Means:
-    """What one report a replicate amounts to."""
+    """Gives the means over one report of each replicate."""
 
     def mean(name: str) -> float:
         return fmean(report.value(name, cost_vector) for report in replicates)
@@ -90,7 +90,7 @@ def means(
 def inside(
     pack: Pack, epoch: int, reports: Mapping[str, Report], ranking: Ranking
 ) -> tuple[Decision, ...]:
-    """Who goes on in a pack that is a bracket; one decision a trial that has a report.
+    """Decides which trials go on in a pack that is a bracket: one decision for each that reported.
 
     Points without any report at this epoch have left before. One that lacks a replicate's report,
     which therefore failed, has no value and comes last.

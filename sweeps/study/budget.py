@@ -22,7 +22,7 @@ _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Totals of a run; None has no end."""
+    """Limits the totals of a run; None sets no limit."""
 
     time: float | None = None
     """Seconds by the clock, of all sessions together."""
@@ -46,7 +46,7 @@ class Budget:
                 )
 
     def __bool__(self) -> bool:
-        """Whether anything is limited."""
+        """Says whether anything is limited."""
         return any(value is not None for value in dataclasses.astuple(self))
 
     def used_up(self, *, time: float, epochs: int, gpu_hours: float) -> str | None:

@@ -22,7 +22,7 @@ SMALLEST_SHARE: Final = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class PackSettings:
-    """The share of the machine that a pack gets, and its size."""
+    """Says what share of the machine a pack gets, and how large it is."""
 
     points: int = 0
     """Points a pack holds at most, each with all replicates; 0: two packs a worker."""

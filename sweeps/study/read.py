@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,23 +11,18 @@ from mpc_router.config.sections import ModelConfig, SpaceError, unknown
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
-from sweeps.search.rule import SearchError, SearchRule
+from sweeps.search.rule import SearchError, search_of
 from sweeps.search.space import Axis, AxisError, axis
 from sweeps.stopping.constraints import constraints_of
-from sweeps.stopping.rule import Rule, StoppingError, stopping_of
+from sweeps.stopping.rule import StoppingError, stopping_of
 from sweeps.study.budget import Budget
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
+from sweeps.study.shipped import shipped
 from sweeps.study.study import Study
-
-SHIPPED: Final = Path(__file__).parents[1] / "studies"
-
 
 FILE: Final = "file:"
 """Before a path: the cost vector is one that was measured."""
-
-BATCH: Final = 16
-"""Points asked at once where no bracket says how many."""
 
 
 def mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -52,32 +46,6 @@ def space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Ax
     return {
         leaf: axis(leaf, each, whole=_whole(leaf, trial, given)) for leaf, each in given.items()
     }
-
-
-def search_of(given: Mapping[str, Any], stopping: Rule) -> tuple[SearchRule, int]:
-    """How points are proposed, and the seed of that.
-
-    Where nothing else is said a batch is a bracket, so that one is ranked while the next is asked.
-    """
-    method = given.get("method", "grid")
-    known = [*(each.name for each in dataclasses.fields(SearchRule)), "seed"]
-    for name in given:
-        if name not in known:
-            raise ConfigError(unknown("key of search", name, known))
-        if method == "grid" and name not in ("method", "seed"):
-            raise ConfigError(
-                f"search.method 'grid' tries every point of its space once and has no setting "
-                f"{quoted(name)}; leave it out, or set search.method to tpe, nsga2, ..."
-            )
-    rest = {name: value for name, value in given.items() if name != "seed"}
-    if method != "grid":
-        rest.setdefault("batch", BATCH if stopping.method == "none" else stopping.bracket)
-    seed = given.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise ConfigError(
-            f"search.seed is {quoted(seed)}, but must be an integer from 0 to 2^31 - 1"
-        )
-    return SearchRule(**rest), seed
 
 
 def costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
@@ -142,7 +110,8 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     trial = flatten(part["trial"])
     try:
         stopping = stopping_of(part["stopping"])
-        search, seed = search_of(part["search"], stopping)
+        bracket = None if stopping.method == "none" else stopping.bracket
+        search, seed = search_of(part["search"], bracket=bracket)
         space = space_of(part["space"], trial)
         budget = Budget.of(part["budget"])
         constraints = constraints_of(part["constraints"])
@@ -171,11 +140,6 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     )
 
 
-def shipped() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
-
-
 def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> Study:
     """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
 
@@ -184,21 +148,22 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     Raises:
         ConfigError: no such study, an unknown key, or a broken rule.
     """
-    known = shipped()
-    path = known.get(name)
-    if path is None:
+    studies = shipped()
+    if name in studies:
+        tree = studies[name].tree()
+    else:
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
-            raise ConfigError(f"{unknown('study', name, known)} (or give a YAML file's path)")
-    tree = read_yaml(path)
-    tree.setdefault("study", path.stem)
-    given = parse_overrides(overrides)
+            raise ConfigError(f"{unknown('study', name, studies)} (or give a YAML file's path)")
+        tree = read_yaml(path)
+        tree.setdefault("study", path.stem)
+    settings = parse_overrides(overrides)
     try:
-        tree = with_overrides(tree, given)
-        if sample and not any(each.rpartition(".")[2] == "pool" for each in given):
+        tree = with_overrides(tree, settings)
+        if sample and not any(setting.rpartition(".")[2] == "pool" for setting in settings):
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
         return from_tree(tree)
     except ConfigError as error:
-        if name in known or given:  # it may be a word's fault
+        if name in studies or settings:  # the cause may be an override
             raise
         raise ConfigError(f"{shown(path)}: {error}") from error

@@ -1,127 +1,144 @@
-"""Rules between the parts of a study: what is asked for must be possible, and must do something."""
+"""Checks rules between the parts of a study: what it asks for is possible, and has an effect."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from mpc_router.config.sections import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
-from sweeps.search.rule import METHODS, UNHEARING
-from sweeps.stopping.constraints import DEAD_EXPERTS, reported
-from sweeps.stopping.rule import StoppingError
-
-if TYPE_CHECKING:
-    from sweeps.study.study import Study
+from mpc_router.tasks import Task
+from sweeps.search.rule import SearchRule
+from sweeps.search.samplers import SAMPLERS
+from sweeps.search.space import Axis
+from sweeps.stopping.constraints import DEAD_EXPERTS, Constraint, reported
+from sweeps.stopping.rule import Rule, StoppingError
 
 MOST_POINTS: Final = 10_000
-"""Of a study: more than a run could hold, and a slip of the pen rather than a wish."""
+"""Points of a study at most: a run could not hold more, and more are a typing error."""
 
 
-def check_search(study: Study) -> None:
-    """What is proposed, of which space.
+def check_search(rule: SearchRule, *, space: Mapping[str, Axis], starts: int) -> None:
+    """Refuses a search that its method cannot do; the study has so many `starts`.
 
     Raises:
-        ConfigError: a method that cannot do what is asked.
+        ConfigError: what the method cannot do, or has no use for.
     """
-    rule = study.search
     if rule.method == "grid":
-        _check_grid(study)
+        _check_grid(space)
         return
-    if not study.space:
+    if not space:
         raise ConfigError(
             f"search.method {rule.method!r} has nothing to search: space is empty; give an axis, "
             "such as alpha={loguniform: [1e-3, 1]}"
         )
-    if rule.method in UNHEARING:
-        idle = [each for each in dataclasses.fields(rule) if each.name in ("parallel", "fidelity")]
-        for name, default in ((each.name, each.default) for each in idle):
-            if getattr(rule, name) != default:
-                raise ConfigError(
-                    f"search.{name} is {quoted(getattr(rule, name))}, but search.method "
-                    f"{rule.method!r} draws points without looking at results, so it changes "
-                    "nothing; leave it out"
-                )
+    _check_effect(rule)
     if rule.points > MOST_POINTS:
         raise ConfigError(f"search.points is {rule.points}, but {MOST_POINTS} is the most")
-    if rule.points < len(study.start):
+    if rule.points < starts:
         raise ConfigError(
-            f"search.points is {rule.points}, but start has {len(study.start)} points already; "
-            f"set it to {len(study.start)} or more"
+            f"search.points is {rule.points}, but start has {starts} points already; "
+            f"set it to {starts} or more"
         )
 
 
-def _check_grid(study: Study) -> None:
-    for leaf, axis in study.space.items():
+def _check_effect(rule: SearchRule) -> None:
+    """Refuses settings that the method has no use for."""
+    sampler = SAMPLERS[rule.method]
+    defaults = {part.name: part.default for part in dataclasses.fields(rule)}
+    for name in ("parallel", "fidelity") if not sampler.learns else ():
+        value = getattr(rule, name)
+        if value != defaults[name]:
+            raise ConfigError(
+                f"`{rule.method}` does not learn from results, so search.{name}={value} has no "
+                "effect; remove it"
+            )
+    if sampler.learns and not sampler.heeds_constraints and rule.fidelity == "infeasible":
+        raise ConfigError(
+            f"`{rule.method}` does not heed constraints, so search.fidelity=infeasible has no "
+            "effect; set search.fidelity to complete or left_out"
+        )
+
+
+def _check_grid(space: Mapping[str, Axis]) -> None:
+    for leaf, axis in space.items():
         if not axis.listed:
             raise ConfigError(
                 f"space.{leaf} is a range ({axis.kind}), but search.method 'grid' needs a list of "
                 f"values; write {{grid: [...]}}, or set search.method to one of "
-                f"{', '.join(METHODS[1:])}"
+                f"{', '.join(SAMPLERS)}"
             )
 
 
-def check_objectives(study: Study) -> None:
+def check_objectives(
+    objectives: Mapping[str, str],
+    *,
+    constraints: Sequence[Constraint],
+    cost_vector: str,
+    task: Task,
+    vectors_by_set: Sequence[tuple[str, Sequence[str]]],
+) -> None:
     """Refuses objectives, constraints and a cost vector that not every report will carry.
+
+    `vectors_by_set` are each prepared set's label and the names of its cost vectors.
 
     Raises:
         ConfigError: one of them.
     """
-    by_set = [study.vector_names(each) for each in study.sets]
+    by_set = [names for _, names in vectors_by_set]
     vectors = [name for name in by_set[0] if all(name in names for names in by_set)]
-    if study.cost_vector not in vectors:
-        for each, names in zip(study.sets, by_set, strict=True):
-            if any(study.cost_vector in others for others in by_set) and (
-                study.cost_vector not in names
-            ):
+    if cost_vector not in vectors:
+        for label, names in vectors_by_set:
+            if cost_vector not in names and any(cost_vector in others for others in by_set):
                 raise ConfigError(
-                    f"cost_vector {study.cost_vector} is not known for {each.label}; known for "
+                    f"cost_vector {cost_vector} is not known for {label}; known for "
                     f"all points are {', '.join(vectors)}"
                 )
-        raise ConfigError(unknown("cost_vector", study.cost_vector, vectors))
-    allowed = {"score", *study.task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
-    _check_names(study, allowed)
-    for name in reported(study.constraints):
+        raise ConfigError(unknown("cost_vector", cost_vector, vectors))
+    allowed = {"score", *task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
+    _check_names(objectives, cost_vector, allowed)
+    for name in reported(constraints):
         if name not in allowed:
             raise ConfigError(unknown("constraints", name, {*allowed, DEAD_EXPERTS}))
 
 
-def _check_names(study: Study, allowed: set[str]) -> None:
-    if not study.objectives:
+def _check_names(objectives: Mapping[str, str], cost_vector: str, allowed: set[str]) -> None:
+    if not objectives:
         raise ConfigError("objectives is empty; name at least one, such as {score: max}")
-    for name, direction in study.objectives.items():
+    for name, direction in objectives.items():
         if name not in allowed:
             raise ConfigError(unknown("objectives", name, allowed))
         if direction not in ("max", "min"):
             raise ConfigError(f"objectives.{name} is {quoted(direction)}, allowed are max and min")
-    if {"cost", f"cost_{study.cost_vector}"} <= study.objectives.keys():
+    if {"cost", f"cost_{cost_vector}"} <= objectives.keys():
         raise ConfigError(
-            f"objectives has cost and cost_{study.cost_vector}, which are one thing where "
-            f"cost_vector is {study.cost_vector}; keep one"
+            f"objectives has cost and cost_{cost_vector}, which are one thing where "
+            f"cost_vector is {cost_vector}; keep one"
         )
 
 
-def check_stopping(study: Study) -> None:
-    """Whether points can be stopped early, and as the rule says.
+def check_stopping(
+    rule: Rule, *, objectives: Mapping[str, str], searched: Collection[str], epochs: int
+) -> None:
+    """Refuses stopping of points that cannot be stopped early, or not as the rule says.
 
     Raises:
         ConfigError: they cannot, or a setting would be passed over.
     """
-    rule = study.stopping
     if rule.method == "none":
         return
-    if rule.method == "asha" and len(study.objectives) > 1:
+    if rule.method == "asha" and len(objectives) > 1:
         raise ConfigError(
             f"stopping.method 'asha' ranks by one objective, but objectives are "
-            f"{', '.join(study.objectives)}; set stopping.method=mo_asha, or keep one objective"
+            f"{', '.join(objectives)}; set stopping.method=mo_asha, or keep one objective"
         )
-    if "epochs" in study.searched:
+    if "epochs" in searched:
         raise ConfigError(
             "epochs is searched, but stopping compares points that have trained equally long; fix "
             "it (epochs=VALUE) and let stopping choose, or set stopping.method=none"
         )
-    epochs = study.base.training.epochs
     try:
         rungs = rule.rungs(epochs)
     except StoppingError as error:
@@ -131,14 +148,20 @@ def check_stopping(study: Study) -> None:
             f"stopping.brackets is {rule.brackets}, but {epochs} epochs have {len(rungs)} rungs "
             f"({', '.join(map(str, rungs))}), so {len(rungs) + 1} is the most"
         )
-    _check_bracket(study)
 
 
-def _check_bracket(study: Study) -> None:
-    """Packs of frozen experts are brackets; joint trials are packs of their own."""
-    rule, search = study.stopping, study.search
-    joint = [each.joint for each in study.sets]
-    if all(joint):
+def check_brackets(
+    rule: Rule, search: SearchRule, *, joint: Sequence[bool], pack_points: int
+) -> None:
+    """Refuses brackets that packs cannot be: those of frozen experts are brackets, while every
+    joint trial is a pack of its own.
+
+    `joint` says of each prepared set whether its experts train too; `pack_points` is `pack.points`.
+
+    Raises:
+        ConfigError: a setting that would be passed over, or a bracket that is never full.
+    """
+    if rule.method == "none" or all(joint):
         return
     if rule.brackets > 1 and not any(joint):
         raise ConfigError(
@@ -148,34 +171,39 @@ def _check_bracket(study: Study) -> None:
     if rule.variant == "promote" and not any(joint):
         raise ConfigError(
             "stopping.variant is 'promote', but with experts=frozen all points of a pack stand at "
-            "a rung together, and whoever stopped is never among its best later; leave it out"
+            "a rung together, and a stopped point is never among its best later; leave it out"
         )
-    if study.pack.points:
+    if pack_points:
         raise ConfigError(
-            f"pack.points is {study.pack.points}, but with stopping a pack holds "
+            f"pack.points is {pack_points}, but with stopping a pack holds "
             f"stopping.bracket={rule.bracket} points; set pack.points=0"
         )
-    if search.method != "grid" and search.batch < min(rule.bracket, search.points):
+    if search.method != "grid":
+        _check_batches(rule, search)
+
+
+def _check_batches(rule: Rule, search: SearchRule) -> None:
+    if search.batch < min(rule.bracket, search.points):
         raise ConfigError(
             f"search.batch is {search.batch}, but stopping ranks {rule.bracket} points of a batch "
             "against each other (stopping.bracket); leave search.batch out, or set "
             f"stopping.bracket={search.batch}"
         )
-    rest = search.points % search.batch or search.batch
-    if search.method != "grid" and rest < rule.eta:
-        more = search.points - rest + rule.eta
+    last = search.points % search.batch or search.batch
+    if last < rule.eta:
+        before_last = search.points - last
         raise ConfigError(
-            f"search.points is {search.points}, in batches of {search.batch}, but among the {rest} "
-            f"of the last one nobody can be stopped (stopping.eta is {rule.eta}); set "
-            f"search.points={more} or more"
-            + (f", or {search.points - rest}" if search.points > rest else "")
+            f"search.points is {search.points}, in batches of {search.batch}, so the last batch "
+            f"has {last}, too few to stop one of them (stopping.eta is {rule.eta}); set "
+            f"search.points={before_last + rule.eta} or more"
+            + (f", or {before_last}" if before_last else "")
             + ", or stopping.method=none"
         )
 
 
 def check_seeds(seeds: tuple[Any, ...], racing: Any) -> None:
-    """Refuses what are no seeds: none at all, one that is no seed, or one twice; and a race that
-    leaves no seed for later."""
+    """Refuses seeds that are none, no integers, or given twice, and a race that leaves no seed for
+    later."""
     if not seeds:
         raise ConfigError("seeds is empty; give at least one, such as seeds=[0]")
     for seed in seeds:

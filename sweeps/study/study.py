@@ -36,6 +36,7 @@ from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
 from sweeps.study.probes import check_space, default_settings, examples, starts
 from sweeps.study.rules import (
     MOST_POINTS,
+    check_brackets,
     check_objectives,
     check_search,
     check_seeds,
@@ -96,9 +97,26 @@ class Study:
         for leaf in set(self.searched) & set(self.trial):
             raise ConfigError(f"{leaf} is fixed in trial and searched in space; keep one")
         check_space(self.space)
-        check_search(self)
-        check_objectives(self)
-        check_stopping(self)
+        check_search(self.search, space=self.space, starts=len(self.start))
+        check_objectives(
+            self.objectives,
+            constraints=self.constraints,
+            cost_vector=self.cost_vector,
+            task=self.task,
+            vectors_by_set=[(each.label, self.vector_names(each)) for each in self.sets],
+        )
+        check_stopping(
+            self.stopping,
+            objectives=self.objectives,
+            searched=self.searched,
+            epochs=self.base.training.epochs,
+        )
+        check_brackets(
+            self.stopping,
+            self.search,
+            joint=[each.joint for each in self.sets],
+            pack_points=self.pack.points,
+        )
 
     def vector_names(self, each: PreparedSet) -> list[str]:
         """The cost vectors that a set's trials will be reported under."""

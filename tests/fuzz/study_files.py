@@ -36,7 +36,7 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
     """A file alone, every fourth a configuration; half are spoilt as data, half as text."""
     draw = random.Random(f"study_files {seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    studies = [path.read_text() for path in sorted(ROOT.glob("sweeps/studies/mrpc_*.yaml"))]
+    studies = [path.read_text() for path in sorted(ROOT.glob("sweeps/studies/*.yaml"))]
     config = (ROOT / "configs" / "base_config.yaml").read_text()
     trainer = ("--sample", "--out", str(folder / "outputs"), "--cache", str(folder / "cache"))
     for number in range(count):

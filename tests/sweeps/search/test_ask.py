@@ -9,8 +9,19 @@ from typing import Any
 
 import pytest
 
-from sweeps.search.ask import UNREACHED, ask
-from sweeps.search.rule import FIDELITIES, Batch, Proposal, Result, SearchError, SearchRule
+from sweeps.search.ask import ask
+from sweeps.search.rule import (
+    FIDELITIES,
+    METHODS,
+    UNHEARING,
+    UNREACHED,
+    Batch,
+    Proposal,
+    Result,
+    SearchError,
+    SearchRule,
+)
+from sweeps.search.samplers import SAMPLERS
 from sweeps.search.space import Axis, AxisError, axis
 from sweeps.search.view import write_view
 
@@ -132,6 +143,41 @@ def test_nsga2_goes_on_from_what_was_good() -> None:
     first, last = points(batches[:1]), points(batches[-1:])
     assert sum(p["temperature"] for p in last) < sum(p["temperature"] for p in first)
     assert sum(p["alpha"] for p in last) > sum(p["alpha"] for p in first)
+
+
+def last_batch(method: str, *, sign: float = 1.0, broken: bool = False) -> list[dict[str, Any]]:
+    """The third batch, after two whose values have this sign, and whose larger alphas may break a
+    constraint."""
+    rule, batches = SearchRule(method=method, points=18, batch=6), list[Batch]()
+    while rule.size_of(len(batches)):
+        batch = ask(SPACE, WAYS, rule, batches, seed=4)
+        results = tuple(
+            Result(
+                ended="complete",
+                values=(sign * settings["alpha"], sign * settings["temperature"]),
+                violations={"cost": settings["alpha"] - 0.02 if broken else -1.0},
+            )
+            for settings in points([batch])
+        )
+        batches.append(
+            Batch(proposals=batch.proposals, attributes=batch.attributes, results=results)
+        )
+    return points(batches[-1:])
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_the_table_says_what_a_sampler_uses_of_results(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.search.ask.UNHEARING", ())  # results reach all of them
+    plain = last_batch(method)
+    assert (last_batch(method, sign=-1.0) != plain) == SAMPLERS[method].learns
+    assert (last_batch(method, broken=True) != plain) == SAMPLERS[method].heeds_constraints
+
+
+def test_methods_come_from_the_table_of_samplers() -> None:
+    assert METHODS == ("grid", "random", "qmc", "tpe", "nsga2", "nsga3", "gp")
+    assert UNHEARING == ("random", "qmc")
 
 
 def view(tmp_path: Path, rule: SearchRule, *, running: bool) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from mpc_router.config.trial import ConfigError
 from mpc_router.tasks import TASKS
 from sweeps.search.ask import ask
+from sweeps.search.samplers import SAMPLERS
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
 
@@ -226,10 +227,16 @@ def test_fewer_points_than_start_points_are_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["search.points=28"], "among the 1 of the last one nobody can be stopped"),
+        (["search.points=28"], "so the last batch has 1, too few to stop one of them"),
         (["search.points=1"], "set search.points=3 or more, or stopping.method=none"),
-        (["search.parallel=2"], "search.parallel is 2, but search.method 'qmc' draws points"),
-        (["search.method=random", "search.fidelity=complete"], "so it changes nothing"),
+        (
+            ["search.parallel=2"],
+            "`qmc` does not learn from results, so search.parallel=2 has no effect; remove",
+        ),
+        (
+            ["search.method=random", "search.fidelity=complete"],
+            "so search.fidelity=complete has no effect",
+        ),
         (["objectives={cost: min, cost_constants: min}"], "which are one thing"),
         (["expert_costs={choice: [[2,7,13],[1,.nan,20]]}"], "numbers must be finite"),
     ],
@@ -237,6 +244,16 @@ def test_fewer_points_than_start_points_are_refused() -> None:
 def test_what_would_do_nothing_is_refused(given: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         load("mrpc_pareto", ["pool=sample", *given])
+
+
+def test_a_sampler_without_constraints_is_not_told_of_stopped_points_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {**SAMPLERS, "tpe": dataclasses.replace(SAMPLERS["tpe"], heeds_constraints=False)}
+    monkeypatch.setattr("sweeps.study.rules.SAMPLERS", table)
+    with pytest.raises(ConfigError, match="`tpe` does not heed constraints"):
+        load("mrpc_pareto", ["search.method=tpe"])
+    assert load("mrpc_pareto", ["search.method=tpe", "search.fidelity=left_out"]).proposes
 
 
 def test_many_listed_values_are_tried_in_a_moment() -> None:

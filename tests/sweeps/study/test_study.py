@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mpc_router.config.trial import ConfigError
+from mpc_router.config.trial import ConfigError, trial_key
 from mpc_router.tasks import TASKS
-from sweeps.study.read import from_tree, load, shipped
+from sweeps.study.read import from_tree, load
+from sweeps.study.shipped import shipped
 
 GRID = {(a, b) for a in (0.01, 0.1, 1.0) for b in (0.001, 0.01, 0.1)}
 
@@ -33,6 +36,23 @@ def test_every_task_has_its_grid_the_published_one_and_the_baseline(task: str) -
 def test_a_grid_and_a_search_for_every_task_and_the_two_published_ablations_ship() -> None:
     studies = [f"{task}_{kind}" for task in TASKS for kind in ("grid", "pareto")]
     assert sorted(shipped()) == sorted([*studies, "mrpc_pool_size", "mrpc_cost_profiles"])
+
+
+def test_the_studies_that_ship_and_their_trials_keys_stay_as_they_were() -> None:
+    """The hash was recorded when each of them was a file of its own."""
+    resolved = {}
+    for name in shipped():
+        for sample in (False, True):
+            study = load(name, sample=sample)
+            keys = [
+                trial_key(study.base, seed, data="data", experts="models") for seed in study.seeds
+            ]
+            resolved[f"{name} {sample}"] = [study.to_tree(), keys]
+    text = json.dumps(resolved)  # in the order of the list, and of every tree
+    assert (
+        hashlib.sha256(text.encode()).hexdigest()
+        == "f1ed0941de2e115df582f91cb2bba590c0dcf3591d63b42b6f7d37d9f2224a1e"
+    )
 
 
 @pytest.mark.parametrize("pool", ["bert", "minilm", "sample"])

@@ -1,0 +1,61 @@
+"""The samplers that propose points, in one table: a line here is a method that a study may name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """Describes a way to propose points: how it is made, and what it uses of results."""
+
+    make: Callable[[Any, int, int], BaseSampler]
+    """Gives the sampler from the module `optuna.samplers`, a seed, and the size of a population."""
+
+    learns: bool = True
+    """Whether its points depend on results."""
+
+    heeds_constraints: bool = True
+    """Whether it prefers points that keep the constraints."""
+
+    one_sequence: bool = False
+    """Whether all batches continue one sequence, so that every batch needs the same seed."""
+
+
+SAMPLERS: Final[Mapping[str, Sampler]] = {
+    "random": Sampler(
+        make=lambda optuna, seed, population: optuna.RandomSampler(seed=seed),
+        learns=False,
+        heeds_constraints=False,
+    ),
+    "qmc": Sampler(
+        make=lambda optuna, seed, population: optuna.QMCSampler(
+            scramble=True, seed=seed, independent_sampler=optuna.RandomSampler(seed=seed)
+        ),
+        learns=False,
+        heeds_constraints=False,
+        one_sequence=True,
+    ),
+    "tpe": Sampler(make=lambda optuna, seed, population: optuna.TPESampler(seed=seed)),
+    "nsga2": Sampler(
+        make=lambda optuna, seed, population: optuna.NSGAIISampler(
+            population_size=population, seed=seed
+        )
+    ),
+    "nsga3": Sampler(
+        make=lambda optuna, seed, population: optuna.NSGAIIISampler(
+            population_size=population, seed=seed
+        )
+    ),
+    "gp": Sampler(
+        make=lambda optuna, seed, population: optuna.GPSampler(
+            seed=seed, deterministic_objective=False
+        )
+    ),
+}
+"""Every method but `grid`, which proposes nothing: it tries each point of its space once."""
