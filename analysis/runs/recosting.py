@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from analysis.runs.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.measured_costs import CostsFileError, MeasuredCosts, called
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
     keys = trials["key"].tolist()
     vectors = [run.sets[run.set_of_point[point]].vectors for point in trials["point"].astype(str)]
     columns: dict[str, list[float]] = {}
-    for split in (_SELECTION, *run.task.quoted):
+    for split in (SELECTION, *run.task.quoted):
         done = trials[f"{split}_score"].notna().tolist()
         for name in names:
             columns[f"{split}_cost_{name}"] = [

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import schema
-from sweeps import run_folder
+from mpc_router import run_names
 from sweeps.driver.ledger import Ledger
 from sweeps.journal.journal import line_of
 from sweeps.provenance import places
@@ -389,7 +389,7 @@ def test_the_layout_of_a_run_is_the_one_that_readers_know() -> None:
     assert folder.report.name == schema.REPORT_FILE
     assert folder.parts.name == schema.PARTS_FOLDER
     assert folder.checkpoints.name == schema.CHECKPOINTS_FOLDER
-    assert run_folder.TABLES == schema.TABLES
+    assert run_names.TABLES == schema.TABLES
     assert folder.table("trials").name == schema.table_file("trials")
 
 
