@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = [
     "analysis",
+    *(f"mpc_router/{room}" for room in ("commands", "config", "data", "frozen", "joint", "model")),
+    *(f"mpc_router/{room}" for room in ("prepare", "pricing", "results", "sample")),
 ]
 """Rooms whose code is held to these rules: a package, or a folder of one."""
 

@@ -71,13 +71,13 @@ def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
     """
     if costs is None or not costs.startswith(FILE):
         return run, costs
-    found = read_vectors(costs.removeprefix(FILE), run)
-    if len(found) != 1:
+    vectors = read_vectors(costs.removeprefix(FILE), run)
+    if len(vectors) != 1:
         raise RunError(
-            f"{costs.removeprefix(FILE)} holds {len(found)} cost vectors ({', '.join(found)}); "
+            f"{costs.removeprefix(FILE)} holds {len(vectors)} cost vectors ({', '.join(vectors)}); "
             "give a file of one"
         )
-    return recosted(run, found), next(iter(found))
+    return recosted(run, vectors), next(iter(vectors))
 
 
 def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
@@ -102,9 +102,11 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
             {**one, "cost_vectors": {**one["cost_vectors"], **part}}
             for one, part in zip(facts["sets"], parts, strict=True)
         ]
-    found = replace(run, provenance=facts)
-    found.__dict__["trials"] = _priced_trials(found, tuple(vectors))  # where the property is kept
-    return found
+    recosted_run = replace(run, provenance=facts)
+    recosted_run.__dict__["trials"] = _priced_trials(
+        recosted_run, tuple(vectors)
+    )  # where the property is kept
+    return recosted_run
 
 
 def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
@@ -227,18 +229,24 @@ def _refuse_router(run: Run, measured: MeasuredCosts) -> None:
         model = config.get("model") or {}
         if "stem" not in model:
             continue
-        mine = ("model", model["router_model_name"], model["router_stem_layers"])
+        run_stem = ("model", model["router_model_name"], model["router_stem_layers"])
         if model["stem"] == "expert":
-            mine = ("expert", model["expert_model_names"][0], model["expert_layers"][0])
+            run_stem = ("expert", model["expert_model_names"][0], model["expert_layers"][0])
         joint = (config.get("training") or {}).get("experts") == "joint"
-        if mine != stem:
-            found = f"the stem {words}, {run.name} has {called(*mine[1:])} (stem={mine[0]})"
+        if run_stem != stem:
+            difference = (
+                f"the stem {words}, {run.name} has {called(*run_stem[1:])} (stem={run_stem[0]})"
+            )
         elif (bool(model.get("shared_stem")) and joint) != shared:
-            found = f"shared_stem={str(shared).lower()}, {run.name} has {str(not shared).lower()}"
+            difference = (
+                f"shared_stem={str(shared).lower()}, {run.name} has {str(not shared).lower()}"
+            )
         elif hidden not in (None, model.get("router_hidden_size")):
-            found = f"router_hidden_size={hidden}, {run.name} has {model.get('router_hidden_size')}"
+            difference = (
+                f"router_hidden_size={hidden}, {run.name} has {model.get('router_hidden_size')}"
+            )
             pardon = ', or write "hidden_size": null into its router entry'
-            raise RunError(f"{origin} was measured with {found}; measure this one{pardon}")
+            raise RunError(f"{origin} was measured with {difference}; measure this one{pardon}")
         else:
             continue
-        raise RunError(f"{origin} was measured with {found}; measure this one")
+        raise RunError(f"{origin} was measured with {difference}; measure this one")

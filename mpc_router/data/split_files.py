@@ -44,8 +44,9 @@ _SIDECARS: Final = ("dataset_info.json", "state.json", "dataset_infos.json")
 
 
 def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Gives the files of a split under one of these names in a task's folder; empty if it has
-    none.
+    """Gives the files of a split under one of these names in a task's folder.
+
+    Empty if the folder has none.
 
     Raises:
         SourceError: there are several such sets of files, a part of one is missing, or what is

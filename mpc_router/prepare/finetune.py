@@ -190,8 +190,10 @@ def _optimizer(expert: nn.Module, learning_rate: float, weight_decay: float) -> 
 
 @contextlib.contextmanager
 def threads_for(width: int) -> Iterator[None]:
-    """Gives one thread for an encoder of `width` features if it is small, else at most the cores
-    that this process may use; as before on leaving."""
+    """Gives torch one thread for a small encoder, else at most the cores of this process.
+
+    `width` is the encoder's; on leaving torch has as many threads as before.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if width <= SMALL_WIDTH else min(before, cores()))
     try:
