@@ -19,6 +19,7 @@ from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, outcomes, roster
 from analysis.stats import resampling
 from analysis.stats.resampling import interval
+from mpc_router.run_names import SELECTION
 from mpc_router.tasks import Task
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-_SELECTION: Final = "selection"
 _COINS: Final = 20
 """Steps of a coin from one expert to the next."""
 
@@ -71,13 +71,13 @@ def objective_front(
     count = resampling.resamples_for(run.task) if resamples is None else resamples
     seeds = seed_draws(run_roster, count, seed)
     sides = {}
-    for stream, side in ((2, _SELECTION), (3, run.split(split))):
+    for stream, side in ((2, SELECTION), (3, run.split(split))):
         seen = outcomes(run, run_roster, side)
         weights = example_draws(run, seen, count, seed, stream)
         sides[stream] = {
             name: _measured(run, run_roster, seen, name, seeds, weights) for name in wanted
         }
-        if side == _SELECTION:
+        if side == SELECTION:
             judged = judge(run, run_roster, seen)
     chosen, quoted = sides[2], sides[3]
     columns: dict[str, Any] = {
@@ -87,7 +87,7 @@ def objective_front(
     for name, values in quoted.items():
         low, high = interval(values)
         columns |= {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
-        columns[f"{_SELECTION}_{name}"] = chosen[name][:, 0]
+        columns[f"{SELECTION}_{name}"] = chosen[name][:, 0]
     may = judged.eligible
     columns["on_front"] = _front(chosen, wanted, 0, may, twins=False)
     drawn = [_front(chosen, wanted, b, may, twins=True) for b in range(1, 1 + count)]

@@ -33,8 +33,7 @@ from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Point, outcomes, roster
 from analysis.runs.recorded import Examples, Experts, examples, expert_outputs, router_logits
 from mpc_router.costs import CostVector
-
-_SELECTION = "selection"
+from mpc_router.run_names import SELECTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +94,13 @@ def bias_curves(
     chosen, quoted = [], []
     breaks: list[tuple[str, ...]] = []
     judged = (
-        judge(run, run_roster, outcomes(run, run_roster, _SELECTION))
+        judge(run, run_roster, outcomes(run, run_roster, SELECTION))
         if constraints_of(run)
         else None
     )
     for number, point in enumerate(run_roster.points):
         price = reader.price(point.point)
-        biases = spread([logits[_SELECTION][key] for key in point.keys], price, count=count)
+        biases = spread([logits[SELECTION][key] for key in point.keys], price, count=count)
         for key in point.keys:
             pair = []
             for side in reader.sides:
@@ -164,7 +163,7 @@ def cascades(
             if reader.experts_id(key) in fronts:
                 continue
             price = reader.price(point.point)
-            on, quoted = (reader.world(key, side) for side in (_SELECTION, reader.sides[-1]))
+            on, quoted = (reader.world(key, side) for side in (SELECTION, reader.sides[-1]))
             tried = candidates(on[1], vector=price, levels=levels)
             fronts[reader.experts_id(key)] = cascade_front(
                 run.task, tried, on, quoted, vector=price
@@ -177,7 +176,7 @@ class _Reader:
 
     def __init__(self, run: Run, quoted: str, vector: str) -> None:
         self._run, self._vector = run, vector
-        self.sides = tuple(dict.fromkeys((_SELECTION, quoted)))
+        self.sides = tuple(dict.fromkeys((SELECTION, quoted)))
         self.examples: dict[str, Examples] = {side: examples(run, side) for side in self.sides}
         ids = zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
         self._ids = dict(ids)

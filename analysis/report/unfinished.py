@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from analysis.runs.load import Run
 from analysis.words import count
-from mpc_router.run_names import INTERRUPTED
+from mpc_router.run_names import INTERRUPTED, JOURNAL_FILE
 
-_JOURNAL_FILE: Final = "journal.jsonl"
 _DONE, _BUDGET = "done", "budget"
 _TAIL: Final = 1 << 16
 """Bytes of the journal that its last line, which closes a session, lies in."""
@@ -25,7 +24,7 @@ def unfinished(run: Run) -> str:
     """
     interrupted = int((run.trials["status"].astype(str) == INTERRUPTED).sum())
     left = [f"{count(interrupted, 'trial')} interrupted"] if interrupted else []
-    event = _last_event(run.path / _JOURNAL_FILE)
+    event = _last_event(run.path / JOURNAL_FILE)
     if event is None:
         return f"Partial: {left[0]}." if left else ""
     closed = event.get("event") == "closed"

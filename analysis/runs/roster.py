@@ -12,9 +12,8 @@ import numpy as np
 
 from analysis.runs.load import Run, RunError
 from analysis.words import settings_label
+from mpc_router.run_names import COMPLETED, STOPPED
 
-_COMPLETED: Final = "COMPLETED"
-_STOPPED: Final = "STOPPED"
 _RACED: Final = "raced with"
 
 
@@ -50,8 +49,8 @@ class Roster:
     planned: int = 1
     """Seeds that each point is to have."""
 
-    status: str = _COMPLETED
-    """How the trials that take part ended: `_COMPLETED`, or `_STOPPED` where none did."""
+    status: str = COMPLETED
+    """How the trials that take part ended: `COMPLETED`, or `STOPPED` where none did."""
 
     @property
     def partial(self) -> str:
@@ -59,7 +58,7 @@ class Roster:
 
         For example `1 to 2 of 3 seeds`; it is empty where no point lacks a seed.
         """
-        if self.status != _COMPLETED:
+        if self.status != COMPLETED:
             return "trials that were stopped early"
         counts = [len(point.seeds) for point in self.points]
         if min(counts) >= self.planned:
@@ -108,20 +107,20 @@ def roster(run: Run) -> Roster:
     planned = len(seeds) if isinstance(seeds, list) else 1
     asked = _asked(run, planned)
     chosen = [asked_point.point for asked_point in asked if not asked_point.lacks]
-    status = _COMPLETED
+    status = COMPLETED
     if 2 * len(chosen) < sum(
         _contends(run, asked_point, raced=bool(chosen)) for asked_point in asked
     ):
         some = [
-            asked_point.only(_COMPLETED)
+            asked_point.only(COMPLETED)
             for asked_point in asked
             if _contends(run, asked_point, raced=bool(chosen))
         ]
         chosen = [point for point in some if point is not None]
     if not chosen:
-        status = _STOPPED
+        status = STOPPED
         chosen = [
-            point for asked_point in asked if (point := asked_point.only(_STOPPED)) is not None
+            point for asked_point in asked if (point := asked_point.only(STOPPED)) is not None
         ]
     if not chosen:
         raise RunError(_nothing_ended(run))
@@ -149,7 +148,7 @@ def _contends(run: Run, asked: _Asked, *, raced: bool) -> bool:
     `raced`: whether any point has all of its seeds, so that the race has gone on without others.
     """
     left_behind = raced and asked.lacks.startswith(_RACED)
-    return _COMPLETED in asked.ended and _STOPPED not in asked.ended and not left_behind
+    return COMPLETED in asked.ended and STOPPED not in asked.ended and not left_behind
 
 
 def _asked(run: Run, planned: int) -> list[_Asked]:
@@ -188,7 +187,7 @@ def _order(value: Any) -> tuple[int, float, str]:
 
 def _why_not_whole(ended: list[str], expected: int, raced: int) -> str:
     status = Counter(ended)
-    others = [f"{count} {name}" for name, count in sorted(status.items()) if name != _COMPLETED]
+    others = [f"{count} {name}" for name, count in sorted(status.items()) if name != COMPLETED]
     if others:
         return f"{', '.join(others)} of {len(ended)}"
     if len(ended) < expected:

@@ -86,10 +86,11 @@ def _patch_lost_actors(manager_class: Any) -> None:
     """
     report_failure = manager_class._actor_task_failed
 
-    def report_as_death(manager: Any, task: Any, exception: Exception) -> None:
+    def report_as_death(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        # Ray calls it by these names
         if isinstance(exception, OutOfMemoryError | ActorUnschedulableError):
             exception = RayActorError(error_msg=str(exception))
-        report_failure(manager, task, exception)
+        report_failure(manager, tracked_actor_task, exception)
 
     manager_class._actor_task_failed = report_as_death
 

@@ -13,6 +13,7 @@ import analysis
 PACKAGE = Path(analysis.__file__).parent
 OURS = {"mpc_router", "sweeps", "cluster", "analysis"}
 SHARED = (
+    "run_names",
     "tasks",
     "costs",
     "measured_costs",
