@@ -23,7 +23,7 @@ _LONG: Final = ("verdict", "settings")
 _WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "even"}
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
+def _print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the runs, their differences and the front of all; plain and wide in a pipe."""
     from rich.console import Group
 
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs, vector = [run for run, _ in both], both[0][1]
         with guarded(*options.runs):
             comparison = compare_runs(runs, split=options.split, vector=vector, force=options.force)
-            print_comparison(comparison, LastingConsole())
+            _print_comparison(comparison, LastingConsole())
         if options.figure:
             from analysis.figures.rivals import comparison_figure
             from analysis.figures.style import save

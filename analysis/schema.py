@@ -32,7 +32,7 @@ VERSION: Final = 1
 """Version of the tables; a reader refuses another one."""
 
 VERSION_KEY: Final = b"mpc_router.schema_version"
-RUN_KEY: Final = b"mpc_router.run"
+_RUN_KEY: Final = b"mpc_router.run"
 COLUMNS_KEY: Final = b"mpc_router.columns"
 """Keys of the Parquet files' own metadata: schema version, and the run's name."""
 
@@ -147,7 +147,7 @@ EXAMPLES: Final = pa.schema(
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:
     """Adds this version, the run's name and a checksum of the columns to a schema."""
-    metadata = {VERSION_KEY: str(VERSION), RUN_KEY: run, COLUMNS_KEY: columns_check(schema)}
+    metadata = {VERSION_KEY: str(VERSION), _RUN_KEY: run, COLUMNS_KEY: columns_check(schema)}
     return schema.with_metadata({key: value.encode() for key, value in metadata.items()})
 
 
@@ -161,7 +161,7 @@ def columns_check(schema: pa.Schema) -> str:
     return f"{zlib.crc32(columns.encode()):08x}"
 
 
-Provenance = dict[str, Any]
+_Provenance = dict[str, Any]
 """What `provenance.json` holds (plain JSON):
 
 - `schema` (int), `run`, `study`, `task`, `pool` (names), `synthetic` (bool: the embedded sample),

@@ -30,7 +30,7 @@ from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source
 from mpc_router.data.tokens import Batch, gather
-from mpc_router.joint.loss import JointLoss, Part
+from mpc_router.joint._loss import JointLoss, Part
 from mpc_router.joint.start import empty_pool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss

@@ -42,8 +42,8 @@ from benchmarks.replay import (
     in_packs,
 )
 from benchmarks.rivals import rays, syne_tunes
-from sweeps.search.rule import FIDELITIES, SearchRule
-from sweeps.stopping.rule import TIES, Rule
+from sweeps.search.rule import _FIDELITIES, SearchRule
+from sweeps.stopping.rule import _TIES, Rule
 
 BUDGETS: Final = (50, 71, 100, 141, 200, 283, 400, 566, 800, 1131, 1600)
 """Epochs at which hypervolumes are read off; divided by the workers, units of simulated time."""
@@ -155,7 +155,7 @@ def variants() -> list[Variant]:
     """Ours: both ways, orders within a front, samplers and what they hear of stopped points."""
     found = []
     for packs in (True, False):
-        for ties in TIES:
+        for ties in _TIES:
             rule = Rule(method="mo_asha", ties=ties)
             found += [Variant(packs=packs, sampler=name, rule=rule) for name in ("random", "qmc")]
         if not packs:
@@ -165,7 +165,7 @@ def variants() -> list[Variant]:
             small = Rule(method="mo_asha", bracket=9)
             found += [Variant(sampler=sampler, rule=small) for sampler in ("random", "qmc")]
         for sampler in ("tpe", "nsga2", "nsga3", *DEAR):
-            for fidelity in FIDELITIES:
+            for fidelity in _FIDELITIES:
                 found.append(Variant(packs=packs, sampler=sampler, fidelity=fidelity))
     return found
 

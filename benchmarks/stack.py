@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import trial_config
-from mpc_router.frozen.labels import Supervision
+from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen.randomness import epoch_draws
 from mpc_router.frozen.stacked_routers import Lane, SplitTensors, StackedRouters
 from mpc_router.model.losses import CompositeLoss, mix

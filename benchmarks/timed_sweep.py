@@ -70,7 +70,7 @@ class Stopwatch:
 
 def watched() -> Stopwatch:
     """Wraps all that keeps the books."""
-    from sweeps.driver.ledger import Ledger
+    from sweeps.driver._ledger import Ledger
     from sweeps.driver.queue import Batches
     from sweeps.journal import tables
     from sweeps.journal.journal import Journal

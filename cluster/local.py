@@ -29,8 +29,8 @@ from mpc_router.flags import Parser, place
 from mpc_router.messages import one_line
 from mpc_router.streams import command, tell
 
-MOST_NODES: Final = 16
-MOST: Final = 1024
+_MOST_NODES: Final = 16
+_MOST: Final = 1024
 
 
 class Terminated(KeyboardInterrupt):
@@ -46,10 +46,14 @@ def parser() -> Parser:
     commands = made.add_subparsers(required=True, metavar="up | status | down")
     up = commands.add_parser("up", help="start a head and workers")
     add = up.add_argument
-    add("--nodes", type=_number(1, MOST_NODES), default=3, metavar="N", help="head and workers (3)")
-    add("--cpus", type=_number(1, MOST), default=1, metavar="N", help="that each node has (1)")
+    add("--nodes", type=_number(1, _MOST_NODES), default=3, metavar="N", help="all nodes (3)")
+    add("--cpus", type=_number(1, _MOST), default=1, metavar="N", help="that each node has (1)")
     add(
-        "--gpus", type=_number(0, MOST), default=0, metavar="N", help="that each claims to have (0)"
+        "--gpus",
+        type=_number(0, _MOST),
+        default=0,
+        metavar="N",
+        help="that each node claims (0)",
     )
     add(
         "--port",

@@ -23,18 +23,18 @@ from cluster import private, state
 from cluster.processes import boot, processes
 from cluster.state import LOOPBACK, TOKEN, Cluster, Node, Refused
 
-PREFIX: Final = "mpcr-local-"
-SHORT: Final = 20
+_PREFIX: Final = "mpcr-local-"
+_SHORT: Final = 20
 """Sockets lie in the temporary folder, and a socket's path has at most 107 characters."""
 
-STORE: Final = 100 * 10**6
-MEMORY: Final = 2 * 2**30
+_STORE: Final = 100 * 10**6
+_MEMORY: Final = 2 * 2**30
 """Bytes of a node's object store, and those that it says it has for tasks that ask for some."""
 
-GRACE: Final = 5.0
+_GRACE: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
-SETTINGS: Final = {
+_SETTINGS: Final = {
     "RAY_AUTH_MODE": "token",  # `ray start` asks for none by default
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every part binds to 127.0.0.1 and not to all
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -44,9 +44,9 @@ SETTINGS: Final = {
     "RAY_prestart_worker_first_driver": "0",  # the same
 }
 
-HEAD: Final = ("-m", "ray.scripts.scripts", "start", "--head")
+_HEAD: Final = ("-m", "ray.scripts.scripts", "start", "--head")
 
-WORKER: Final = (
+_WORKER: Final = (
     "-c",
     """\
 import sys, types
@@ -61,7 +61,7 @@ scripts.main()
 """The `ray` command, for a second node on loopback. The variable that keeps Ray to 127.0.0.1 also
 makes `ray start --address` refuse, a guard for macOS; the command alone is told otherwise."""
 
-PROBE: Final = """\
+_PROBE: Final = """\
 import json, sys, time
 import ray
 address, wanted, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -103,17 +103,17 @@ def start(wanted: Wanted, folder: Path) -> Cluster:
     private.write(folder / TOKEN, secrets.token_hex(32))
     cluster = Cluster(
         address=f"{LOOPBACK}:{wanted.port}",
-        temporary=tempfile.mkdtemp(prefix=PREFIX, dir=private.temporary_parent(SHORT)),
+        temporary=tempfile.mkdtemp(prefix=_PREFIX, dir=private.temporary_parent(_SHORT)),
         boot=boot(),
     )
     state.write(folder, cluster)
     ports = (f"--port={wanted.port}", f"--ray-client-server-port={free_port()}")
     alone = ("--include-dashboard=false", "--no-monitor")
-    cluster = _with_node(wanted, folder, cluster, "head", (*HEAD, *ports, *alone))
+    cluster = _with_node(wanted, folder, cluster, "head", (*_HEAD, *ports, *alone))
     while not _answers(wanted.port):
         _check(cluster, wanted, end)
         time.sleep(0.2)
-    join = (*WORKER, f"--address={cluster.address}")
+    join = (*_WORKER, f"--address={cluster.address}")
     for number in range(1, wanted.nodes):
         cluster = _with_node(wanted, folder, cluster, f"worker{number}", join)
     _await(wanted, folder, cluster, end)
@@ -129,8 +129,8 @@ def _with_node(
         begun = subprocess.Popen(
             [
                 *(sys.executable, *words, "--block", f"--node-name={name}"),
-                *(f"--num-cpus={wanted.cpus}", f"--num-gpus={wanted.gpus}", f"--memory={MEMORY}"),
-                *(f"--object-store-memory={STORE}", f"--temp-dir={place}"),
+                *(f"--num-cpus={wanted.cpus}", f"--num-gpus={wanted.gpus}", f"--memory={_MEMORY}"),
+                *(f"--object-store-memory={_STORE}", f"--temp-dir={place}"),
                 *("--min-worker-port=0", "--max-worker-port=0"),  # free ones: the host is shared
                 *("--include-log-monitor=false", "--disable-usage-stats"),
             ],
@@ -208,7 +208,7 @@ def _probe(
 ) -> Iterator[subprocess.Popen[str]]:
     """A client of Ray that says who is alive; it goes with the block."""
     with subprocess.Popen(
-        [sys.executable, "-c", PROBE, cluster.address, str(wanted), str(seconds)],
+        [sys.executable, "-c", _PROBE, cluster.address, str(wanted), str(seconds)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -234,13 +234,13 @@ def end(folder: Path, cluster: Cluster | None) -> tuple[int, int]:
     asked: set[int] = set()
     forced: set[int] = set()
     if cluster is not None:
-        asked = _signal_all(cluster, signal.SIGTERM, seconds=GRACE)
-        forced = _signal_all(cluster, signal.SIGKILL, seconds=GRACE)
+        asked = _signal_all(cluster, signal.SIGTERM, seconds=_GRACE)
+        forced = _signal_all(cluster, signal.SIGKILL, seconds=_GRACE)
         if left := cluster.processes():
             numbers = ", ".join(str(each.pid) for each in left)
             raise Refused(f"still there after SIGKILL: {numbers}; call down again", 3)
         temporary = Path(cluster.temporary)
-        if temporary.name.startswith(PREFIX):
+        if temporary.name.startswith(_PREFIX):
             with contextlib.suppress(OSError), private.entered(temporary) as number:
                 private.remove(number, temporary)
     state.remove(folder)
@@ -267,7 +267,7 @@ def _environment(folder: Path) -> dict[str, str]:
     sweep would have them."""
     known = private.without_secrets(os.environ)
     kept = {name: value for name, value in known.items() if not name.startswith("RAY_")}
-    return {**kept, **SETTINGS, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
+    return {**kept, **_SETTINGS, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
 
 
 def free_port(wanted: int | None = None) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-MOST: Final = 1 << 20
+_MOST: Final = 1 << 20
 """Bytes of a file that is read whole."""
 
 _SECRET: Final = re.compile(
@@ -83,9 +83,9 @@ def read(folder: int, name: str) -> str:
         ValueError: it is not text, or too long.
     """
     with opened(folder, name) as number, open(number, "rb", closefd=False) as file:
-        content = file.read(MOST + 1)
-    if len(content) > MOST:
-        raise ValueError(f"{name} has more than {MOST} bytes")
+        content = file.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise ValueError(f"{name} has more than {_MOST} bytes")
     return content.decode()
 
 

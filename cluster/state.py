@@ -18,7 +18,7 @@ from cluster import private
 from cluster.processes import Process, boot, members, processes
 
 LOOPBACK: Final = "127.0.0.1"
-STATE: Final = "cluster.json"
+_STATE: Final = "cluster.json"
 TOKEN: Final = "token"
 
 
@@ -93,18 +93,18 @@ def read(folder: Path) -> Cluster | None:
     """
     try:
         with private.entered(folder, link=True) as number:
-            return _cluster(json.loads(private.read(number, STATE)))
+            return _cluster(json.loads(private.read(number, _STATE)))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise Refused(
-            f"{folder / STATE} is not to be believed ({error.strerror or error}); its "
+            f"{folder / _STATE} is not to be believed ({error.strerror or error}); its "
             "folder must be yours, of mode 700, and so must the file, of mode 600",
             3,
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(
-            f"{folder / STATE} cannot be read; end its processes by hand, then delete it", 3
+            f"{folder / _STATE} cannot be read; end its processes by hand, then delete it", 3
         ) from error
 
 
@@ -120,14 +120,14 @@ def _cluster(tree: Any) -> Cluster:
 
 def write(folder: Path, cluster: Cluster) -> None:
     """Writes the state to its file, by an atomic write."""
-    fresh = folder / f"{STATE}.new"
+    fresh = folder / f"{_STATE}.new"
     private.write(fresh, json.dumps(dataclasses.asdict(cluster), indent=1))
-    fresh.replace(folder / STATE)
+    fresh.replace(folder / _STATE)
 
 
 def remove(folder: Path) -> None:
     """Removes the files of the cluster and its token."""
-    for name in (TOKEN, STATE):
+    for name in (TOKEN, _STATE):
         (folder / name).unlink(missing_ok=True)
 
 

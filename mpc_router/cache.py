@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mpc_router.files import write_text
 
-CONTENTS: Final = "contents.json"
+_CONTENTS: Final = "contents.json"
 """Written last: the bytes of every other file of the entry, and its description."""
 
 WAITING: Final = 2.0
@@ -54,7 +54,7 @@ def digest(*parts: object) -> str:
 def description(folder: Path) -> dict[str, Any] | None:
     """The description of a sound entry; None where there is none, or it is not whole."""
     try:
-        contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
+        contents = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
         sizes = contents["bytes"]
         whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
         found = contents["description"]
@@ -89,7 +89,7 @@ def entry(
         try:
             made = json.loads(json.dumps(make(fresh)))
             sizes = {path.name: path.stat().st_size for path in fresh.iterdir()}
-            write_json(fresh / CONTENTS, {"bytes": sizes, "description": made})
+            write_json(fresh / _CONTENTS, {"bytes": sizes, "description": made})
             if folder.exists():
                 shutil.rmtree(folder)
             fresh.chmod(0o755)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-FILE_MODE: Final = 0o644
+_FILE_MODE: Final = 0o644
 """A file's rights at most: nobody but its owner writes, and nobody runs it."""
 
 
@@ -64,7 +64,7 @@ def take_rights(path: Path) -> None:
     """Gives a file or folder the rights of the folder it lies in; a file is read by whoever may
     read that folder, and written by its owner alone."""
     allowed = stat.S_IMODE(path.parent.stat().st_mode)
-    path.chmod(allowed if path.is_dir() else allowed & FILE_MODE)
+    path.chmod(allowed if path.is_dir() else allowed & _FILE_MODE)
 
 
 def make_folder(path: Path) -> None:

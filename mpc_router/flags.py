@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
                 return
             flag = word.partition("=")[0]
             if re.match(r"--?[^-\d.\s]", word) and " " not in flag and flag not in known:
-                self.error(unknown_flag(flag, known))
+                self.error(_unknown_flag(flag, known))
 
     def flags(self) -> set[str]:
         """All flags, those of commands below it too."""
@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {one_line(cut)}\n")
 
 
-def unknown_flag(flag: str, known: Collection[str]) -> str:
+def _unknown_flag(flag: str, known: Collection[str]) -> str:
     """A message about a flag that is not known, with the nearest ones or all of them."""
     close = difflib.get_close_matches(flag, known, n=2)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {_listed(known)}"

@@ -17,7 +17,7 @@ from mpc_router.messages import quoted, shortened
 from mpc_router.source_error import LONGEST_LIST, SourceError, listed
 from mpc_router.tasks import Task
 
-FEW_VALUES: Final = 20
+_FEW_VALUES: Final = 20
 """Rows from which on a regression's labels that are all 0 or 1 are classes of another task."""
 
 _NUMBER: Final = re.compile(r"(?:(?:label|class|category|output|target)_?)?0*([0-9]+)(?:\.0*)?")
@@ -35,7 +35,7 @@ def number_of(label: object) -> int | None:
     return None if found is None else int(found[1])
 
 
-def classes_of(task: Task) -> str:
+def _classes_of(task: Task) -> str:
     """What a task's labels are, for messages."""
     if task.regression:
         return f"a number in {task.label_range[0]:g}..{task.label_range[1]:g}"
@@ -59,15 +59,15 @@ def check_label_type(schema: Any, task: Task, where: str) -> None:
     ):
         raise SourceError(
             f"{where}: column 'label' holds {shortened(str(given), LONGEST_LIST)}, but must hold "
-            f"numbers: {classes_of(task)}"
+            f"numbers: {_classes_of(task)}"
         )
-    words = label_names(schema)
+    words = _label_names(schema)
     if words is None or of_words or _say_nothing(words):
         return
     if [word_of(word) for word in words] != list(task.label_names):
         raise SourceError(
             f"{where} names its labels {listed(words)} in this order, but task {task.name} needs "
-            f"{classes_of(task)}; number the labels so, or give the task's own file"
+            f"{_classes_of(task)}; number the labels so, or give the task's own file"
         )
 
 
@@ -79,7 +79,7 @@ def is_text(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def label_names(schema: Any) -> list[str] | None:
+def _label_names(schema: Any) -> list[str] | None:
     """The words that the hub's metadata in a pyarrow schema give for labels; None without any."""
     try:
         stated = json.loads((schema.metadata or {})[b"huggingface"])
@@ -120,7 +120,7 @@ def check_labels(
         return
     row = int(np.flatnonzero(bad)[0])
     found = "null" if nulls[row] else f"{labels[row]:g}"
-    allowed = classes_of(task)
+    allowed = _classes_of(task)
     if not task.regression:
         allowed = f"a class number in {least:g}..{most:g} ({allowed})"
     hint = " (a test split has no labels)" if found == "-1" else ""
@@ -132,10 +132,10 @@ def check_labels(
 
 def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> None:
     """Raises a SourceError where labels (N,) are another task's classes, not values."""
-    if task.regression and len(labels) >= FEW_VALUES and np.isin(labels, (0.0, 1.0)).all():
+    if task.regression and len(labels) >= _FEW_VALUES and np.isin(labels, (0.0, 1.0)).all():
         raise SourceError(
             f"{where}: every label is 0 or 1, but task {task.name} needs "
-            f"{classes_of(task)}; these are another task's classes, give the task's own file"
+            f"{_classes_of(task)}; these are another task's classes, give the task's own file"
         )
 
 
@@ -165,7 +165,7 @@ def _numbered(
         row = start + int(np.flatnonzero((codes == unknown) & ~nulls)[0])
         raise SourceError(
             f"{where}: column 'label' holds {kind}, {quoted(coded.dictionary[unknown].as_py())} in "
-            f"row {row}, but must hold numbers: {classes_of(task)} (or these words)"
+            f"row {row}, but must hold numbers: {_classes_of(task)} (or these words)"
         )
     table = np.array([*values, np.nan], np.float64)
     return np.asarray(table[np.where(nulls, len(values), codes)], np.float64)

@@ -7,7 +7,7 @@ from typing import Final
 LONGEST_VALUE: Final = 200
 """Characters of a value that a message repeats."""
 
-LONGEST_MESSAGE: Final = 1000
+_LONGEST_MESSAGE: Final = 1000
 """Characters of a whole message."""
 
 
@@ -22,12 +22,12 @@ def shown(name: object) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message on one line: white space folded, printable, at most `LONGEST_MESSAGE` characters.
+    """A message on one line: white space folded, printable, at most `_LONGEST_MESSAGE` characters.
 
     What is cut is cut from the middle, because a message begins with what was found and ends with
     what to do.
     """
-    return shortened(printable(" ".join(text.split())), LONGEST_MESSAGE)
+    return shortened(printable(" ".join(text.split())), _LONGEST_MESSAGE)
 
 
 def printable(text: str) -> str:

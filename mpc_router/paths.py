@@ -9,10 +9,10 @@ from typing import Final
 
 from mpc_router.messages import shown
 
-LONGEST_NAME: Final = 255
+_LONGEST_NAME: Final = 255
 """Bytes of a file's or folder's name."""
 
-LONGEST_PATH: Final = 4000
+_LONGEST_PATH: Final = 4000
 """Bytes of a path, with room for what is made below it."""
 
 
@@ -29,12 +29,12 @@ def fault(text: str) -> str | None:
     if text.startswith("~"):
         return "begins with ~, which only a shell replaces: write the whole path"
     longest = max(map(len, raw.split(b"/")))
-    if longest > LONGEST_NAME or len(raw) > LONGEST_PATH:
+    if longest > _LONGEST_NAME or len(raw) > _LONGEST_PATH:
         return f"is longer than a file system takes ({max(longest, len(raw))} bytes)"
     return None
 
 
-def unmakeable(folder: Path) -> str | None:
+def _unmakeable(folder: Path) -> str | None:
     """Why nothing can be made in a folder, or the folder itself; None if it can.
 
     Nothing is left behind: what is tried is an empty folder in the nearest one that exists.
@@ -56,7 +56,7 @@ def unmakeable(folder: Path) -> str | None:
 def cannot_be_made(flag: str, folder: Path) -> str | None:
     """The message for a folder in which nothing can be made; None if something can."""
     try:
-        why = unmakeable(folder)
+        why = _unmakeable(folder)
     except OSError as error:  # the name, or a folder above that may not be looked into
         why = error.strerror or str(error)
     if why is None:

@@ -20,8 +20,8 @@ from mpc_router.plain_names import PLAIN, is_plain
 Misfit = Callable[[Any, str], str | None]
 """Of a value and its place: what is odd about it, in words; None where nothing is."""
 
-PLAIN_NAME: Final = "plain name"
-PlainName = Annotated[str, PLAIN_NAME]
+_PLAIN_NAME: Final = "plain name"
+PlainName = Annotated[str, _PLAIN_NAME]
 """Names a file or folder of a run, and cannot leave it (`mpc_router.plain_names`)."""
 
 Tree = Mapping[str, Any]
@@ -43,7 +43,7 @@ def fields(wanted: Mapping[str, Any]) -> Misfit:
 @functools.cache
 def _compiled(wanted: tuple[tuple[str, Any], ...]) -> Misfit:
     checks = [
-        (name, misfit(kind.kind if isinstance(kind, Optional) else kind), type(kind) is Optional)
+        (name, _misfit(kind.kind if isinstance(kind, Optional) else kind), type(kind) is Optional)
         for name, kind in wanted
     ]
 
@@ -61,19 +61,19 @@ def _compiled(wanted: tuple[tuple[str, Any], ...]) -> Misfit:
 
 
 @functools.cache
-def misfit(kind: Any) -> Misfit:
+def _misfit(kind: Any) -> Misfit:
     """What checks a JSON value to be of a type."""
     if kind is Any:
         return lambda _value, _at: None
     if get_origin(kind) is Annotated:
-        return _plain_name if PLAIN_NAME in get_args(kind) else misfit(get_args(kind)[0])
+        return _plain_name if _PLAIN_NAME in get_args(kind) else _misfit(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        (inner,) = (misfit(each) for each in get_args(kind) if each is not type(None))
+        (inner,) = (_misfit(each) for each in get_args(kind) if each is not type(None))
         return lambda value, at: None if value is None else inner(value, at)
     if get_origin(kind) is tuple:
-        return _list_of(misfit(get_args(kind)[0]))
+        return _list_of(_misfit(get_args(kind)[0]))
     if get_origin(kind) is collections.abc.Mapping:
-        return _mapping_of(*map(misfit, get_args(kind)))
+        return _mapping_of(*map(_misfit, get_args(kind)))
     if dataclasses.is_dataclass(kind):
         return _record(kind)
     return _SCALARS[kind]
@@ -138,7 +138,7 @@ def _mapping_of(of_key: Misfit, of_value: Misfit) -> Misfit:
 def _record(kind: Any) -> Misfit:
     """For the plain data of a dataclass: its fields, and no others."""
     hints = get_type_hints(kind, include_extras=True)
-    checks = {field.name: misfit(hints[field.name]) for field in dataclasses.fields(kind)}
+    checks = {field.name: _misfit(hints[field.name]) for field in dataclasses.fields(kind)}
     needed = {
         field.name
         for field in dataclasses.fields(kind)

@@ -7,7 +7,7 @@ from typing import Final
 
 from mpc_router.messages import printable, shortened
 
-LONGEST_PATH: Final = 300
+_LONGEST_PATH: Final = 300
 """Characters of a path that a message repeats: what is said of it must have room too."""
 
 LONGEST_LIST: Final = 200
@@ -20,7 +20,7 @@ class SourceError(ValueError):
 
 def shown(path: Path) -> str:
     """A path as messages name it."""
-    return shortened(printable(str(path)), LONGEST_PATH)
+    return shortened(printable(str(path)), _LONGEST_PATH)
 
 
 def listed(names: list[str], *, most: int = 5) -> str:

@@ -13,7 +13,7 @@ from typing import IO, Final, Protocol, TextIO
 
 from mpc_router.messages import one_line, shown
 
-OURS: Final = ("mpc_router", "sweeps", "analysis", "cluster")
+_OURS: Final = ("mpc_router", "sweeps", "analysis", "cluster")
 
 
 class Main(Protocol):
@@ -41,7 +41,7 @@ def command(extra: str) -> Callable[[Main], Main]:
                 return 0
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
-                if not package or package in OURS:  # a fault of ours, not of the environment
+                if not package or package in _OURS:  # a fault of ours, not of the environment
                     raise
                 return _say_missing(package, extra)
             finally:

@@ -108,7 +108,7 @@ def accuracy(predictions: Values, labels: Values) -> Values:
     return np.asarray(np.mean(predictions == labels, axis=-1), np.float64)
 
 
-def confusion(predictions: Values, labels: Values) -> tuple[Values, Values, Values, Values]:
+def _confusion(predictions: Values, labels: Values) -> tuple[Values, Values, Values, Values]:
     """Counts (tp, fp, fn, tn) of class 1 against class 0, each (L,)."""
     guessed, true = predictions == 1, labels == 1
     cells = (guessed & true, guessed & ~true, ~guessed & true, ~guessed & ~true)
@@ -116,17 +116,17 @@ def confusion(predictions: Values, labels: Values) -> tuple[Values, Values, Valu
     return tp, fp, fn, tn
 
 
-def accuracy_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
+def _accuracy_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
     """Accuracy from confusion counts, which may be fractions (a mix of experts)."""
     return (tp + tn) / (tp + fp + fn + tn)
 
 
-def f1_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
+def _f1_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
     """F1 of class 1: 2 tp / (2 tp + fp + fn); 0 where nobody said or was class 1."""
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
-def matthews_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
+def _matthews_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
     """Matthews correlation of two classes; 0 where a margin is empty, as scikit-learn has it."""
     spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return _ratio(tp * tn - fp * fn, spread)
@@ -134,12 +134,12 @@ def matthews_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values
 
 def f1(predictions: Values, labels: Values) -> Values:
     """F1 of class 1, (L,)."""
-    return f1_of_counts(*confusion(predictions, labels))
+    return _f1_of_counts(*_confusion(predictions, labels))
 
 
 def matthews(predictions: Values, labels: Values) -> Values:
     """Matthews correlation, (L,)."""
-    return matthews_of_counts(*confusion(predictions, labels))
+    return _matthews_of_counts(*_confusion(predictions, labels))
 
 
 def pearson(predictions: Values, labels: Values) -> Values:
@@ -170,9 +170,9 @@ _METRICS: Final[dict[str, Callable[[Values, Values], Values]]] = {
 }
 
 OF_COUNTS: Final[dict[str, Callable[[Values, Values, Values, Values], Values]]] = {
-    "accuracy": accuracy_of_counts,
-    "f1": f1_of_counts,
-    "matthews": matthews_of_counts,
+    "accuracy": _accuracy_of_counts,
+    "f1": _f1_of_counts,
+    "matthews": _matthews_of_counts,
 }
 """Metrics of two classes from confusion counts (tp, fp, fn, tn), fractions allowed."""
 

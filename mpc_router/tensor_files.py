@@ -71,7 +71,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     """
     from safetensors.torch import load as from_bytes
 
-    packed = bytes_of(path)
+    packed = _bytes_of(path)
     if hashlib.sha256(packed).hexdigest() != sha256:
         if is_pickle(packed[:HEAD]):
             raise CheckpointError(f"{path} is a pickle, which can run code; it is not read")
@@ -118,7 +118,7 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
     """
     path = folder / TRIAL_FILE
     try:
-        trial = json.loads(bytes_of(path), parse_constant=_no_number)
+        trial = json.loads(_bytes_of(path), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -149,7 +149,7 @@ def _check_of(trial: Mapping[str, Any]) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def bytes_of(path: Path) -> bytes:
+def _bytes_of(path: Path) -> bytes:
     """A file's content.
 
     Raises:

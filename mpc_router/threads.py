@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-CGROUP: Final = Path("/sys/fs/cgroup")
+_CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def sleep_while_waiting() -> None:
@@ -25,10 +25,10 @@ def cores() -> int:
     allowed = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
-    return max(1, int(min(allowed, quota(CGROUP))))
+    return max(1, int(min(allowed, _quota(_CGROUP))))
 
 
-def quota(folder: Path) -> float:
+def _quota(folder: Path) -> float:
     """Processors that a folder of cgroups, version 2 or 1, allows; infinite where it says none."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         with contextlib.suppress(OSError, ValueError, ZeroDivisionError):

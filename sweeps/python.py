@@ -15,7 +15,7 @@ from sweeps.run import begin
 if TYPE_CHECKING:
     from analysis.runs.load import Run
 
-TRAINED: Final = (0, 4, 5)
+_TRAINED: Final = (0, 4, 5)
 """Exit codes of runs that ended by themselves: done, with FAILED trials, a budget spent."""
 
 
@@ -63,7 +63,7 @@ def run_study(
         folder, code = begin(args, args.words)
     except ConfigError as error:
         raise InputError(str(error)) from error
-    if code not in TRAINED:
+    if code not in _TRAINED:
         raise SweepError(f"stopped; go on with python -m sweeps.run --resume {folder}")
     run: Run = load_run(folder)
     return run

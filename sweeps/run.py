@@ -22,7 +22,7 @@ from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
 from sweeps.terminal.signals import EXIT_CODES, Terminated, terminable
 
-PACKAGES: Final = ("ray", "optuna", "pandas", "moocore", "altair", "jinja2")
+_PACKAGES: Final = ("ray", "optuna", "pandas", "moocore", "altair", "jinja2")
 """What a run needs at its end, so it is looked for at its beginning."""
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
         if args.list:
             return _list()
         if not (args.debug or args.dry_run):
-            require(*PACKAGES)
+            require(*_PACKAGES)
         if args.resume is not None:
             from sweeps.commands.resume import resume_run
 

@@ -33,7 +33,7 @@ STOP_FILE: Final = "stop"
 """This file, made in a run's folder, ends the run cleanly as SIGTERM does; for users who cannot
 send signals to its process."""
 
-LARGEST_JOURNAL: Final = 2**32
+_LARGEST_JOURNAL: Final = 2**32
 """Bytes that are read; those of ten thousand trials have a hundredth of it."""
 
 
@@ -215,6 +215,6 @@ def read_own(path: Path) -> bytes:
     _check_file(path)
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > LARGEST_JOURNAL:
-            raise InputError(f"{path} has {size} bytes, and no journal has {LARGEST_JOURNAL}")
+        if size > _LARGEST_JOURNAL:
+            raise InputError(f"{path} has {size} bytes, and no journal has {_LARGEST_JOURNAL}")
         return file.read()

@@ -22,9 +22,9 @@ from sweeps.records import InputError
 if TYPE_CHECKING:
     from mpc_router.config.yaml_files import Settled
 
-SEARCHED: Final = ("alpha", "beta")
+_SEARCHED: Final = ("alpha", "beta")
 
-EXAMPLES: Final = """\
+_EXAMPLES: Final = """\
   mpc-router-tune --config configs/task_mrpc.yaml --sample
   mpc-router-tune --config configs/task_sst2.yaml --alphas 0.01,0.1 --betas 0,0.01 --data DIR
   mpc-router-tune --config configs/task_rte.yaml experts=frozen 'seeds=[0,1,2]' --dry-run
@@ -38,10 +38,10 @@ def parser() -> Parser:
     made = Parser(
         "mpc-router-tune",
         "Train the grid of alpha and beta for a task, and show its front.",
-        EXAMPLES,
+        _EXAMPLES,
     )
     made.add_argument("--config", type=place, required=True, metavar="FILE", help="a YAML file")
-    for name in SEARCHED:
+    for name in _SEARCHED:
         made.add_argument(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
     return made
 
@@ -88,13 +88,13 @@ def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> li
     fixed = {"pool": config.model.pool} | {
         name: value
         for name, value in settings(config).items()
-        if value != plain[name] and name not in SEARCHED
+        if value != plain[name] and name not in _SEARCHED
     }
     taken = {name.rpartition(".")[2] for name in parse_overrides(own)}
-    for name in SEARCHED:
+    for name in _SEARCHED:
         if name in taken and getattr(args, f"{name}s"):
             raise ConfigError(f"{name} is given twice, by --{name}s and {name}=; leave out one")
-    axes = {name: {"grid": values} for name in SEARCHED if (values := getattr(args, f"{name}s"))}
+    axes = {name: {"grid": values} for name in _SEARCHED if (values := getattr(args, f"{name}s"))}
     return [
         f"{config.data.task}_grid",
         *(f"{name}={_yaml(value)}" for name, value in (fixed | axes).items() if name not in taken),

@@ -42,7 +42,7 @@ def route(logits: Values, vector: CostVector, biases: Values) -> NDArray[np.intp
     return np.asarray(routes_by_bias, np.intp).reshape(len(biases), len(logits))
 
 
-def turning_biases(logits: Values, vector: CostVector) -> Values:
+def _turning_biases(logits: Values, vector: CostVector) -> Values:
     """Finds every bias at which an example's route changes, largest first; twins are kept.
 
     The routes that some bias reaches are the corners of the example's upper concave hull of (cost,
@@ -79,7 +79,7 @@ def spread_biases(logits: Sequence[Values], vector: CostVector, *, count: int = 
     """
     if count < 3 or not logits:
         raise ValueError(f"{count} biases for {len(logits)} trials; need at least 3, and 1 trial")
-    turns = np.unique(np.concatenate([turning_biases(one, vector) for one in logits]))
+    turns = np.unique(np.concatenate([_turning_biases(one, vector) for one in logits]))
     if not len(turns):
         return np.zeros(1)
     room = 0.01 * max(float(turns[-1] - turns[0]), abs(float(turns[-1])), 1e-9)

@@ -26,8 +26,8 @@ _LONGEST: Final = 3
 LEVELS: Final = 17
 """Thresholds tried at each stage, from never going on to always."""
 
-NEVER: Final = 0.0
-ALWAYS: Final = 2.0
+_NEVER: Final = 0.0
+_ALWAYS: Final = 2.0
 """Thresholds that no confidence lies under, and that all do."""
 
 
@@ -147,9 +147,9 @@ def candidates(
         raise ValueError(f"{levels} levels and chains of {longest}; need at least 2 and 1")
     shares = np.linspace(0, 1, levels)[1:-1]
     stages = [
-        sorted({NEVER, ALWAYS, *np.quantile(row, shares).tolist()})
+        sorted({_NEVER, _ALWAYS, *np.quantile(row, shares).tolist()})
         if len(shares)
-        else [NEVER, ALWAYS]
+        else [_NEVER, _ALWAYS]
         for row in sure
     ]
     order = np.argsort(vector.experts, kind="stable").tolist()

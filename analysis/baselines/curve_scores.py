@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 _ROUNDING: Final = 1e-12
 
 
-def concave_hull(costs: Values, scores: Values) -> Curve:
+def _concave_hull(costs: Values, scores: Values) -> Curve:
     """Gives the rising upper concave hull of points: what coins between them reach.
 
     It starts at the cheapest point's best score and ends at the cheapest of the best scores; money
@@ -74,7 +74,7 @@ def aiq(
                 "give the score that is had there, that of the cheapest expert, as `floor`"
             )
         costs, scores = np.append(costs, low), np.append(scores, floor)
-    return _mean_height(concave_hull(costs, scores), low, high)
+    return _mean_height(_concave_hull(costs, scores), low, high)
 
 
 def _mean_height(curve: Curve, low: float, high: float) -> float:

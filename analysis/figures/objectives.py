@@ -25,7 +25,7 @@ MOST_OBJECTIVES: Final = 4
 """Of more, the first so many are drawn: six pictures."""
 
 
-def pairs(objectives: Mapping[str, str]) -> list[tuple[str, str]]:
+def _pairs(objectives: Mapping[str, str]) -> list[tuple[str, str]]:
     """Gives (across, up) of every picture: costs lie across, scores go up."""
     shown = list(objectives)[:MOST_OBJECTIVES]
     return [
@@ -48,7 +48,7 @@ def objective_pictures(
         f"objectives-{number}": _objective_figure(
             run, table, directions, pair, yards=yards, split=split, width=width
         )
-        for number, pair in enumerate(pairs(directions))
+        for number, pair in enumerate(_pairs(directions))
         if table is not None
     }
 

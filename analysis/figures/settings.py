@@ -23,7 +23,7 @@ _ROOM_FOR_P: Final = 1.25
 _MOST_DOTS: Final = 1000
 """Points that one picture of a setting shows."""
 
-MOST_PLACES: Final = 8
+_MOST_PLACES: Final = 8
 """Numbers of so few values have a place each: 0, 0.001, 0.01 and 0.1 would be one blob."""
 
 
@@ -103,7 +103,7 @@ def setting_figure(
     values = shown[setting].tolist()
     numbers = all(isinstance(value, int | float | np.number) for value in values)
     places = [setting_text(value) for value in sorted(set(values))] if numbers else None
-    numbers = numbers and len(set(values)) > MOST_PLACES
+    numbers = numbers and len(set(values)) > _MOST_PLACES
     spread = numbers and min(values) > 0 and max(values) / min(values) >= 10
     rows = [
         {

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.fronts._match import match
 from analysis.fronts.constraints import bounds
-from analysis.fronts.match import match
 from analysis.fronts.points import Measured, lone_leans
 from analysis.fronts.survey import Survey, survey
 from analysis.runs.load import Run
@@ -29,9 +29,9 @@ from analysis.stats.resampling import interval
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
-MOST_ORDERS: Final = 10_000
+_MOST_ORDERS: Final = 10_000
 """Permutations of seeds that are tried; where there are fewer, all of them."""
 
 
@@ -175,7 +175,7 @@ def _own_notes(names: Sequence[str], surveys: Sequence[Survey]) -> list[str]:
 def _sides(
     names: Sequence[str],
     surveys: Sequence[Survey],
-    volumes: Sequence[Values],
+    volumes: Sequence[_Values],
     merged: pd.DataFrame,
     reference: tuple[float, float],
 ) -> tuple[Side, ...]:
@@ -200,13 +200,13 @@ def _sides(
 
 def _pair(
     names: tuple[str, str],
-    volumes: tuple[Values, Values],
-    first_by_seed: Values,
-    second_by_seed: Values,
+    volumes: tuple[_Values, _Values],
+    first_by_seed: _Values,
+    second_by_seed: _Values,
 ) -> Pair:
     gap = volumes[0] - volumes[1]
     low, high = interval(gap)
-    p, least = permutation(first_by_seed, second_by_seed)
+    p, least = _permutation(first_by_seed, second_by_seed)
     return Pair(
         first=names[0],
         second=names[1],
@@ -218,28 +218,28 @@ def _pair(
     )
 
 
-def permutation(first: Values, second: Values) -> tuple[float, float]:
+def _permutation(first: _Values, second: _Values) -> tuple[float, float]:
     """Tests whether two groups of seeds are one, (S,), (T,): gives (p, least p), two-sided.
 
     Every way to deal the seeds to two groups of these sizes is tried where there are at most
-    `MOST_ORDERS`, else so many drawn ones. p counts the ways whose difference of means is at least
+    `_MOST_ORDERS`, else so many drawn ones. p counts the ways whose difference of means is at least
     as large, the one that was seen among them.
     """
     if len(first) < 2 or len(second) < 2:
         return math.nan, math.nan
     pooled = np.concatenate([first, second])
     count = math.comb(len(pooled), len(first))
-    if count <= MOST_ORDERS:
+    if count <= _MOST_ORDERS:
         chosen = np.array(list(itertools.combinations(range(len(pooled)), len(first))))
     else:
         rng = np.random.default_rng(0)
-        drawn = [rng.permutation(len(pooled))[: len(first)] for _ in range(MOST_ORDERS - 1)]
+        drawn = [rng.permutation(len(pooled))[: len(first)] for _ in range(_MOST_ORDERS - 1)]
         chosen = np.array([np.arange(len(first)), *drawn])
     sums = pooled[chosen].sum(axis=1)
     gaps = sums / len(first) - (pooled.sum() - sums) / len(second)
     seen = abs(float(first.mean() - second.mean()))
     p = float(np.mean(np.abs(gaps) >= seen - 1e-12))
-    mirrored = count <= MOST_ORDERS and len(first) == len(second)
+    mirrored = count <= _MOST_ORDERS and len(first) == len(second)
     return p, (2 if mirrored else 1) / len(chosen)
 
 
@@ -247,12 +247,12 @@ def permutation(first: Values, second: Values) -> tuple[float, float]:
 class _Seen:
     """Holds the quoted points of a front under weightings that all runs share."""
 
-    score: Values
-    cost: Values
+    score: _Values
+    cost: _Values
     """(F, B) of the front's points, chosen on selection."""
 
-    seed_score: Values
-    seed_cost: Values
+    seed_score: _Values
+    seed_cost: _Values
     """(F, S): by seed; NaN where a point lacks one."""
 
     @classmethod
@@ -280,7 +280,7 @@ class _Seen:
             seed_cost=alone[1, kept],
         )
 
-    def volumes(self, reference: tuple[float, float]) -> Values:
+    def volumes(self, reference: tuple[float, float]) -> _Values:
         return np.asarray(
             [
                 hypervolume(self.score[:, b], self.cost[:, b], reference=reference)
@@ -288,7 +288,7 @@ class _Seen:
             ]
         )
 
-    def by_seed(self, reference: tuple[float, float]) -> Values:
+    def by_seed(self, reference: tuple[float, float]) -> _Values:
         """Gives the hypervolume of each seed that all points of the front have."""
         common = np.isfinite(self.seed_score + self.seed_cost).all(axis=0)
         return np.asarray(
@@ -301,7 +301,7 @@ class _Seen:
         )
 
 
-def _by_seed(run: Run, run_roster: Roster, split: str, lane_cost: Values) -> Values:
+def _by_seed(run: Run, run_roster: Roster, split: str, lane_cost: _Values) -> _Values:
     """Gives the quoted score and cost of each point with each seed, (2, P, S); else NaN."""
     scores = run.trials.set_index("key")[f"{split}_score"]
     seeds = sorted({seed for point in run_roster.points for seed in point.seeds})

@@ -25,7 +25,7 @@ from mpc_router.tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _COINS: Final = 20
 """Steps of a coin from one expert to the next."""
@@ -124,8 +124,8 @@ def objective_yardsticks(run: Run, split: str) -> pd.DataFrame:
 
 
 def _along(
-    run: Run, name: str, order: NDArray[np.intp], predictions: Values, labels: Values
-) -> Values:
+    run: Run, name: str, order: NDArray[np.intp], predictions: _Values, labels: _Values
+) -> _Values:
     """Follows an objective from the cheapest expert over coins to the dearest.
 
     `predictions` are (K, N).
@@ -133,7 +133,7 @@ def _along(
     portions = np.linspace(0, 1, 1 + _COINS)
     flat = np.ones((1, len(labels)), np.float32)
 
-    def between(cheap: int, dear: int) -> Values:
+    def between(cheap: int, dear: int) -> _Values:
         if _is_metric(run, name):
             pair, task = (predictions[cheap], predictions[dear]), _task_of(run, name)
             return resampling.mixed_scores(task, pair, portions, labels=labels, weights=flat)[:, 0]
@@ -171,9 +171,9 @@ def _measured(
     run_roster: Roster,
     seen: Outcomes,
     name: str,
-    seeds: dict[int, Values],
+    seeds: dict[int, _Values],
     weights: resampling.Weights,
-) -> Values:
+) -> _Values:
     """Measures one objective under every weighting, (P, B)."""
     if _is_metric(run, name):
         task = _task_of(run, name)
@@ -184,7 +184,7 @@ def _measured(
 
 
 def _front(
-    values: dict[str, Values],
+    values: dict[str, _Values],
     ways: dict[str, str],
     column: int,
     eligible: NDArray[np.bool_],

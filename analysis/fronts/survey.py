@@ -35,7 +35,7 @@ from mpc_router.run_names import SELECTION
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
 """How a point stands to the random mix at its cost: by more than its interval, or not."""
@@ -222,7 +222,7 @@ def _front_of(judged: Judged, first: Measured) -> NDArray[np.bool_]:
     return on_front
 
 
-def _chances(judged: Judged, first: Measured) -> Values:
+def _chances(judged: Judged, first: Measured) -> _Values:
     """Says how often each point is on the front, (P,).
 
     NaN without resamples, 0 where it may not be.
@@ -235,7 +235,7 @@ def _chances(judged: Judged, first: Measured) -> Values:
     return chances
 
 
-def _spread(name: str, values: Values) -> dict[str, Values]:
+def _spread(name: str, values: _Values) -> dict[str, _Values]:
     low, high = interval(values)
     return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
 
@@ -248,11 +248,11 @@ def _points_table(
     *,
     judged: Judged,
     on_front: NDArray[np.bool_],
-    coin: Values,
-    over: Values,
-    excess: Values,
-    coin_there: Values,
-    best: Values,
+    coin: _Values,
+    over: _Values,
+    excess: _Values,
+    coin_there: _Values,
+    best: _Values,
     dearest: float,
 ) -> pd.DataFrame:
     import pandas as pd
@@ -288,7 +288,7 @@ def _points_table(
     return pd.DataFrame(columns)
 
 
-def _singles_table(run: Run, scores: Values, vector: CostVector) -> pd.DataFrame:
+def _singles_table(run: Run, scores: _Values, vector: CostVector) -> pd.DataFrame:
     import pandas as pd
 
     if len(vector.experts) != len(scores):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _LEAST_POINTS: Final = 8
 """Fewer say nothing of several settings."""
@@ -137,19 +137,19 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
 
 
 def _moved(
-    cells: Sequence[Cells], chosen: NDArray[np.intp], losses: Values, portion: float
-) -> Values:
+    cells: Sequence[Cells], chosen: NDArray[np.intp], losses: _Values, portion: float
+) -> _Values:
     """Says how far the best of the chosen points lie from all, (settings,); losses by chosen."""
     top = chosen[best(losses, portion)]
     return np.array([divergence(setting_cells, top, chosen) for setting_cells in cells])
 
 
-def _shares(moved: Values) -> Values:
+def _shares(moved: _Values) -> _Values:
     total = moved.sum()
     return moved / total if total > _EQUAL else np.full(len(moved), math.nan)
 
 
-def _ends(shares: Values, drawn: Values, scale: float) -> tuple[Values, Values]:
+def _ends(shares: _Values, drawn: _Values, scale: float) -> tuple[_Values, _Values]:
     """Gives 95 % intervals of shares (settings,) from those of subsamples (B, settings).
 
     Subsamples of m of n points, without replacement: points drawn twice would look like choices

@@ -11,7 +11,7 @@ from analysis.runs.load import Run
 from analysis.runs.outcomes import roster
 from analysis.stats.seed_blocks import Blocks, block_test
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,11 @@ def effects(run: Run, *, split: str | None = None, vector: str | None = None) ->
             np.float64,
         )
         if np.isfinite(values).all():
-            measured.append(effect(measure, values))
+            measured.append(_effect(measure, values))
     return measured
 
 
-def effect(name: str, values: Values) -> Effect:
+def _effect(name: str, values: _Values) -> Effect:
     """Tests values (P, S), one row a point, one column a seed."""
     return Effect(
         name=name,

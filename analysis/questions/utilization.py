@@ -31,7 +31,7 @@ def load_cv2(share: Values) -> Values:
     return np.asarray(share.var(axis=-1) / np.square(mean))
 
 
-def entropy(share: Values) -> Values:
+def _entropy(share: Values) -> Values:
     """Gives -sum p log p over the last axis in nats.
 
     0 log 0 is 0, so one expert alone gives 0.
@@ -82,7 +82,7 @@ def utilization(
                 "n": len(point.keys),
                 "share": mean.tolist(),
                 "load_cv2": float(load_cv2(replicates[:, members]).mean()),
-                "share_entropy": float(entropy(replicates).mean()),
+                "share_entropy": float(_entropy(replicates).mean()),
                 "gate_entropy": float(np.mean(soft)),
                 "soft_hard_gap": float(np.mean([gaps.get(key, np.nan) for key in point.keys])),
                 "dead": [run.expert_names[k] for k in dead],

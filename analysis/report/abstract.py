@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from analysis.fronts.constraints import bounds
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, least_seeds, unit
 from analysis.questions.seed_effects import effects
-from analysis.report.findings import findings
+from analysis.report._findings import findings
 from analysis.runs.load import Run
 from analysis.words import LARGER, amount, count, interval, number, percent, signed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from analysis.fronts.survey import Survey
-from analysis.report.unfinished import unfinished
+from analysis.report._unfinished import unfinished
 from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
 from mpc_router.run_names import COMPLETED, FAILED, STOPPED

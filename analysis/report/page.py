@@ -45,7 +45,7 @@ def write_report(
 
     if isinstance(run, Path):
         run = load_run(run)
-    page = render(run, split=split, vector=vector)
+    page = _render(run, split=split, vector=vector)
     path = run.path / schema.REPORT_FILE if out is None else Path(out)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)  # a link there would be followed
@@ -60,7 +60,7 @@ def write_report(
     return path
 
 
-def render(run: Run, *, split: str | None = None, vector: str | None = None) -> str:
+def _render(run: Run, *, split: str | None = None, vector: str | None = None) -> str:
     """Gives the report as HTML text: template, style, scripts and data in one."""
     import jinja2
     from markupsafe import Markup
@@ -70,13 +70,13 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
     from analysis.questions.utilization import DEAD_SHARE, utilization
-    from analysis.report import abstract, rows
+    from analysis.report import _rows, abstract
     from analysis.report.notices import notices
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
     answered = answers(run, survey)
-    specs = {name: _spec(chart) for name, chart in pictures(run, survey, use, answered).items()}
+    specs = {name: _spec(chart) for name, chart in _pictures(run, survey, use, answered).items()}
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -96,36 +96,36 @@ def render(run: Run, *, split: str | None = None, vector: str | None = None) -> 
         setting_pictures=[name for name in specs if name.startswith("setting-")],
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
-        front=rows.front_rows(run, survey),
+        front=_rows.front_rows(run, survey),
         bounds=bounds(survey.judged.constraints),
         named=len(run.settings) > MOST_NAMED,
-        offers=rows.offer_rows(run, answered),
-        rivals=rows.rival_rows(run, answered),
+        offers=_rows.offer_rows(run, answered),
+        rivals=_rows.rival_rows(run, answered),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
-        depends=rows.depends_rows(run, answered),
-        leaks=rows.leak_rows(run, answered),
-        quality=rows.quality_rows(answered),
+        depends=_rows.depends_rows(run, answered),
+        leaks=_rows.leak_rows(run, answered),
+        quality=_rows.quality_rows(answered),
         said={
-            "seeds": rows.seed_sentence(answered),
-            "moving": rows.moving_sentence(answered),
-            "trust": rows.trust_sentence(answered),
-            "calibration": rows.calibration_sentence(answered),
-            "caps": rows.cap_sentence(survey, answered),
+            "seeds": _rows.seed_sentence(answered),
+            "moving": _rows.moving_sentence(answered),
+            "trust": _rows.trust_sentence(answered),
+            "calibration": _rows.calibration_sentence(answered),
+            "caps": _rows.cap_sentence(survey, answered),
         },
-        use=rows.use_rows(run, survey, use),
+        use=_rows.use_rows(run, survey, use),
         dead_share=DEAD_SHARE,
-        provenance=rows.provenance_rows(run, survey),
+        provenance=_rows.provenance_rows(run, survey),
         colours=_colours(run),
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
-        vega=Markup(vega_scripts()),
+        vega=Markup(_vega_scripts()),
         specs=Markup(_embedded(specs)),
-        trials=Markup(_embedded(rows.trial_table(run, survey))),
+        trials=Markup(_embedded(_rows.trial_table(run, survey))),
         count=len(run.trials),
     )
 
 
-def pictures(
+def _pictures(
     run: Run, survey: Survey, use: pd.DataFrame, answered: Answers
 ) -> dict[str, alt.LayerChart]:
     """Draws every picture of the report, by name, without those that the run cannot give."""
@@ -185,7 +185,7 @@ def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | No
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
-    charts = pictures(run, survey, use, answers(run, survey))
+    charts = _pictures(run, survey, use, answers(run, survey))
     folder.mkdir(parents=True, exist_ok=True)
     return [
         save(_fixed(chart), folder / f"{name}{ending}")
@@ -201,15 +201,15 @@ def _fixed(chart: alt.LayerChart) -> alt.LayerChart:
 
 
 @functools.cache
-def vega_scripts() -> str:
+def _vega_scripts() -> str:
     """Gives Vega, Vega-Lite and Vega-Embed as one script, `vegaEmbed` made global."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vegalite_version())
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _vegalite_version())
     return bundle
 
 
-def vegalite_version() -> str:
+def _vegalite_version() -> str:
     """Gives the Vega-Lite that the charts were made for, as vl-convert names it."""
     import altair as alt
     import vl_convert
@@ -223,7 +223,7 @@ def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
     """Gives what the page says of own objectives; None where they are score and cost."""
     from analysis.figures.objectives import MOST_OBJECTIVES
     from analysis.fronts.objectives import own_objectives
-    from analysis.report.rows import objective_rows, objective_words
+    from analysis.report._rows import objective_rows, objective_words
 
     if answered.objectives is None:
         return None

@@ -16,6 +16,7 @@ from analysis.runs.untrusted import RunError as RunError
 from analysis.runs.untrusted import (
     anew,
     check_columns,
+    check_gaps,
     check_provenance,
     check_trials,
     columns_of,
@@ -189,9 +190,12 @@ class Run:
         """Reads a table as Arrow holds it: all columns, or cheaply those named.
 
         Raises:
-            RunError: the file is missing, damaged, or without one of the columns.
+            RunError: the file is missing, damaged, without one of the columns, or with an empty
+                cell in a column that has a value in every row.
         """
-        return _read(self.path, name, columns)
+        table = _read(self.path, name, columns)
+        check_gaps(self.path / f"{name}.parquet", table, columns_of(name, self.provenance))
+        return table
 
     def _frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(name).to_pandas()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs._roster import LeftOut as LeftOut
+from analysis.runs._roster import Point as Point
+from analysis.runs._roster import Roster as Roster
+from analysis.runs._roster import roster as roster
 from analysis.runs.load import Run, RunError
-from analysis.runs.roster import LeftOut as LeftOut
-from analysis.runs.roster import Point as Point
-from analysis.runs.roster import Roster as Roster
-from analysis.runs.roster import roster as roster
 from analysis.words import setting_text as setting_text
 
 if TYPE_CHECKING:

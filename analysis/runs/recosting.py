@@ -28,7 +28,7 @@ FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
 
 
-def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVector]:
+def _read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVector]:
     """Cost vectors of a JSON file, as `cost_vectors` of a run's provenance are written.
 
         {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
@@ -45,10 +45,10 @@ def read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVect
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RunError(f"{path}: not readable as JSON ({error})") from error
-    if is_measured(data):
+    if _is_measured(data):
         if run is None:
             raise RunError(f"{path}: measured costs are those of named experts; name a run")
-        vector = measured_vector(run, data, str(path))
+        vector = _measured_vector(run, data, str(path))
         return {vector.name: vector}
     shape = '{"NAME": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}'
     measured = "or what mpc-router-eval --measure-latency writes"
@@ -71,16 +71,16 @@ def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
     """
     if costs is None or not costs.startswith(FILE):
         return run, costs
-    vectors = read_vectors(costs.removeprefix(FILE), run)
+    vectors = _read_vectors(costs.removeprefix(FILE), run)
     if len(vectors) != 1:
         raise RunError(
             f"{costs.removeprefix(FILE)} holds {len(vectors)} cost vectors ({', '.join(vectors)}); "
             "give a file of one"
         )
-    return recosted(run, vectors), next(iter(vectors))
+    return _recosted(run, vectors), next(iter(vectors))
 
 
-def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
+def _recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
     """The run with more cost vectors, so that fronts and pictures can be asked for under them.
 
     A vector prices all experts of the run in the order of `run.expert_names`, and every prepared
@@ -155,7 +155,7 @@ def _refuse_misfit(run: Run, vector: CostVector) -> None:
             )
 
 
-def mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> Values:
+def _mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> Values:
     """Mean cost of routed examples, the router paid: (L, N) -> (L,)."""
     return np.asarray(vector.of_routes(routes).mean(axis=-1))
 
@@ -170,12 +170,12 @@ def break_even(share: Values, vector: CostVector) -> Values:
     return np.asarray(max(vector.experts) - routed)
 
 
-def is_measured(data: object) -> bool:
+def _is_measured(data: object) -> bool:
     """Whether JSON data say that they are measured costs, of whatever version."""
     return isinstance(data, dict) and isinstance(data.get("format"), str)
 
 
-def measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
+def _measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
     """Gives the measured costs as a vector over all experts of the run; `origin` names the file.
 
     Raises:

@@ -46,7 +46,7 @@ _PROVENANCE: Final[Mapping[str, Any]] = {
     "synthetic": Optional(bool),
     "experts_fixed_seed": Optional(bool),
 }
-"""What is read of `provenance.json` (`analysis.schema.Provenance`), by name."""
+"""What is read of `provenance.json` (`analysis.schema._Provenance`), by name."""
 
 _SET: Final[Mapping[str, Any]] = {
     "points": tuple[str, ...] | None,
@@ -173,6 +173,22 @@ def check_columns(path: Path, written: pa.Schema, wanted: pa.Schema) -> None:
             raise RunError(
                 f"{path}: column {field.name} holds {quoted(str(kind))}, and must hold "
                 f"{field.type}; {anew(path)}"
+            )
+
+
+def check_gaps(path: Path, table: pa.Table, wanted: pa.Schema) -> None:
+    """Refuses a table with an empty cell in a column that has a value in every row.
+
+    Raises:
+        RunError: there is such a cell. As a number it would be an expert or an example.
+    """
+    for field in wanted:
+        if field.nullable or field.name not in table.column_names:
+            continue
+        if gaps := table[field.name].null_count:
+            raise RunError(
+                f"{path}: column {field.name} has {gaps} empty cells of {len(table)}, and "
+                f"must have none; {anew(path)}"
             )
 
 

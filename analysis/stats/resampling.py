@@ -22,9 +22,9 @@ from mpc_router.tasks import OF_COUNTS, Task
 
 Values = NDArray[np.float64]
 Weights = NDArray[np.float32]
-Counts = tuple[Values, Values, Values, Values]
+_Counts = tuple[Values, Values, Values, Values]
 
-RESAMPLES: Final = 1000
+_RESAMPLES: Final = 1000
 _RANKED_RESAMPLES: Final = 200
 """For regressions: every resample is ranked anew, which costs a hundred times more."""
 
@@ -41,7 +41,7 @@ _FROM_NOUGHT: Final = {"accuracy", "f1"}
 
 def resamples_for(task: Task) -> int:
     """Gives how many resamples intervals of this task are made of, unless told."""
-    return _RANKED_RESAMPLES if task.regression else RESAMPLES
+    return _RANKED_RESAMPLES if task.regression else _RESAMPLES
 
 
 def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> Weights:
@@ -184,7 +184,7 @@ def _sums(cells: NDArray[np.bool_], weights: Weights) -> Values:
     return (cells.astype(np.float32) @ weights.T).astype(np.float64)
 
 
-def _counts(task: Task, predictions: Values, labels: Values, weights: Weights) -> Counts:
+def _counts(task: Task, predictions: Values, labels: Values, weights: Weights) -> _Counts:
     """Counts confusions (tp, fp, fn, tn), each (R, B); of many classes (right, wrong, 0, 0)."""
     total = weights.sum(axis=1, dtype=np.float64)
     if task.outputs != 2:
@@ -198,20 +198,20 @@ def _counts(task: Task, predictions: Values, labels: Values, weights: Weights) -
     return tp, fp, fn, total - tp - fp - fn
 
 
-def _score_of_counts(task: Task, counts: Counts) -> Values:
+def _score_of_counts(task: Task, counts: _Counts) -> Values:
     return np.asarray(np.mean([OF_COUNTS[name](*counts) for name in task.metrics], axis=0))
 
 
 def _correlation_scores(task: Task, rows: Values, labels: Values, weights: Values) -> Values:
     """Gives a regression's mean correlation by weighting: (R, M), (M,), (B, M) -> (R, B)."""
     ranked = "spearman" in task.metrics
-    label_ranks = weighted_ranks(labels, weights) if ranked else labels[None]
+    label_ranks = _weighted_ranks(labels, weights) if ranked else labels[None]
     scores = np.zeros((len(rows), len(weights)))
     for number, row in enumerate(rows):
         if "pearson" in task.metrics:
             scores[number] += _weighted_pearson(row[None], labels[None], weights)
         if ranked:
-            scores[number] += _weighted_pearson(weighted_ranks(row, weights), label_ranks, weights)
+            scores[number] += _weighted_pearson(_weighted_ranks(row, weights), label_ranks, weights)
     return scores / len(task.metrics)
 
 
@@ -236,7 +236,7 @@ def _dot(a: Values, b: Values) -> Values:
     return np.asarray(np.einsum("bm,bm->b", a, np.broadcast_to(b, a.shape)))
 
 
-def weighted_ranks(values: Values, weights: Values) -> Values:
+def _weighted_ranks(values: Values, weights: Values) -> Values:
     """Ranks `values` (M,) as each weighting counts them: mean ranks less a constant, (B, M)."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]

@@ -52,7 +52,7 @@ class Blocks:
     """Standard deviation of what neither point nor seed explains."""
 
 
-def least_p(points: int, seeds: int) -> float:
+def _least_p(points: int, seeds: int) -> float:
     """Gives the smallest p that a permutation of points within seeds can have.
 
     It is (P!)^-(S - 1).

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, InputError, ended
+from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, place
 from mpc_router.streams import command
@@ -19,13 +19,13 @@ from mpc_router.streams import command
 if TYPE_CHECKING:
     from mpc_router.results.assembly import Assembled
 
-EXAMPLES: Final = """\
+_EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/sst2_best_model "a joy from start to end"
   mpc-router-demo --checkpoint outputs/mrpc_best_model "He bought it." "It was bought by him."
   mpc-router-demo --checkpoint outputs/mrpc_best_model      # asks for sentences
 """
 
-BAR: Final = 24
+_BAR: Final = 24
 """Characters of a bar that is full."""
 
 
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     command_line = Parser(
         "mpc-router-demo",
         "Ask a trained router: which expert takes a sentence, and what it answers.",
-        EXAMPLES,
+        _EXAMPLES,
     )
     add = command_line.add_argument
     add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
@@ -140,7 +140,7 @@ def length(assembled: Assembled, texts: Sequence[str]) -> int:
     return len(assembled.tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
 
 
-def answer(assembled: Assembled, texts: Sequence[str]) -> Answer:
+def _answer(assembled: Assembled, texts: Sequence[str]) -> Answer:
     """Answers an example: stem and router run, and the expert that they choose.
 
     Text beyond `assembled.limit` tokens is cut.
@@ -190,7 +190,7 @@ def _said(assembled: Assembled, output: Any) -> tuple[str, float | None]:
 
 
 def _experts(assembled: Assembled) -> list[str]:
-    from mpc_router.commands.training_log import expert_words
+    from mpc_router.commands._training_log import expert_words
 
     model = assembled.config.model
     pairs = zip(model.expert_model_names, model.expert_layers, strict=True)
@@ -219,7 +219,7 @@ def _show(assembled: Assembled, texts: Sequence[str]) -> None:
     from mpc_router.costs import CONSTANTS
 
     tokens = length(assembled, texts)
-    reply = answer(assembled, texts)
+    reply = _answer(assembled, texts)
     print("\n".join(f"  {text}" for text in texts))
     if tokens > assembled.limit:
         print(f"  (cut: {tokens} tokens, the model takes {assembled.limit})")
@@ -229,9 +229,9 @@ def _show(assembled: Assembled, texts: Sequence[str]) -> None:
     print(f"  expert   {names[reply.expert]}")
     width = max(map(len, names))
     for number, (name, score) in enumerate(zip(names, reply.scores, strict=True)):
-        bar = "\N{FULL BLOCK}" * round(BAR * score)
+        bar = "\N{FULL BLOCK}" * round(_BAR * score)
         arrow = " <-" if number == reply.expert else ""
-        print(f"    {name:<{width}} {bar:<{BAR}} {100 * score:5.1f} %{arrow}")
+        print(f"    {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f} %{arrow}")
     cost = vector.router + vector.routed[reply.expert]
     saved = 1 - cost / max(vector.experts)
     verb = "saved" if saved >= 0 else "more than"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, InputError, ended
+from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, place
 from mpc_router.messages import quoted
@@ -21,13 +21,13 @@ from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.commands.progress import Lines
+    from mpc_router.commands._progress import Lines
     from mpc_router.costs import CostVector
     from mpc_router.data.tokens import Tokens
     from mpc_router.prepare.inputs import Places
     from mpc_router.results.assembly import Assembled
 
-EXAMPLES: Final = """\
+_EXAMPLES: Final = """\
   mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR
   mpc-router-eval --checkpoint runs/NAME/checkpoints/KEY --sample --split selection
   mpc-router-eval --checkpoint exported/mrpc --data DIR --cost-vector mpc_seconds --json
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     command_line = Parser(
         "mpc-router-eval",
         "Score, cost and shares of a trained router, beside its experts alone.",
-        EXAMPLES,
+        _EXAMPLES,
     )
     add = command_line.add_argument
     add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    from mpc_router.commands.progress import progress
+    from mpc_router.commands._progress import progress
     from mpc_router.results.assembly import assemble
 
     places = places_of(args)
@@ -235,7 +235,7 @@ def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -
 
 def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     """Gives the result for people: a head, and a table by expert."""
-    from mpc_router.commands.training_log import expert_words
+    from mpc_router.commands._training_log import expert_words
 
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, InputError, ended
+from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, place
 from mpc_router.paths import cannot_be_made
@@ -22,12 +22,12 @@ from mpc_router.streams import command
 if TYPE_CHECKING:
     from mpc_router.results.assembly import Assembled
 
-EXAMPLES: Final = """\
+_EXAMPLES: Final = """\
   mpc-router-export --checkpoint outputs/mrpc_best_model exported/mrpc
   mpc-router-export --checkpoint runs/NAME/checkpoints/KEY exported/mrpc --models DIR
 """
 
-CARD: Final = "README.md"
+_CARD: Final = "README.md"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     command_line = Parser(
         "mpc-router-export",
         "Write a trained router with its experts as one folder that from_pretrained loads.",
-        EXAMPLES,
+        _EXAMPLES,
     )
     add = command_line.add_argument
     add("folder", type=place, metavar="FOLDER", help="the new folder")
@@ -62,13 +62,13 @@ def _command(args: argparse.Namespace) -> int:
     assembled = assemble(args.checkpoint, places_of(args))
     if assembled.note:
         print(f"note: {assembled.note}", file=sys.stderr)
-    write(assembled, target)
+    _write(assembled, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.0f} MB; GatedBertPool.from_pretrained({str(target)!r}) loads it")
     return DONE
 
 
-def write(assembled: Assembled, target: Path) -> None:
+def _write(assembled: Assembled, target: Path) -> None:
     """Writes the folder under another name and renames it: it is whole, or it is not there."""
     from mpc_router.config.trial import to_tree
     from mpc_router.costs import to_json
@@ -81,7 +81,7 @@ def write(assembled: Assembled, target: Path) -> None:
     new_folder.mkdir()
     try:
         assembled.tokenizer.save_pretrained(new_folder / TOKENIZER_FOLDER)
-        (new_folder / CARD).write_text(card(assembled), encoding="utf-8")
+        (new_folder / _CARD).write_text(_card(assembled), encoding="utf-8")
         write_pool(
             new_folder,
             assembled.model,
@@ -108,7 +108,7 @@ def _without_places(summary: dict[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def card(assembled: Assembled) -> str:
+def _card(assembled: Assembled) -> str:
     """Gives the model card in Markdown: what it is, what it is worth, where it comes from."""
     from mpc_router.costs import CONSTANTS
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.commands.exits import DONE, FAILED, STOPPED, Halted, InputError, ended
+from mpc_router.commands._exits import DONE, FAILED, STOPPED, Halted, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, number, place
 from mpc_router.messages import quoted
@@ -21,14 +21,14 @@ from mpc_router.streams import command
 from mpc_router.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
-    from mpc_router.commands.folders import Folders
-    from mpc_router.commands.progress import Lines
-    from mpc_router.commands.training_log import Record
+    from mpc_router.commands._folders import Folders
+    from mpc_router.commands._progress import Lines
+    from mpc_router.commands._training_log import Record
     from mpc_router.config.yaml_files import Settled
     from mpc_router.prepare.inputs import Places
     from mpc_router.trainer import Events, Inputs
 
-EXAMPLES: Final = """\
+_EXAMPLES: Final = """\
   mpc-router-train --config configs/task_mrpc.yaml --sample
   mpc-router-train --config configs/task_mrpc.yaml --alpha 0.01 --beta 0.03
   mpc-router-train --config configs/task_sst2.yaml --data DIR pool=minilm epochs=2
@@ -36,7 +36,7 @@ EXAMPLES: Final = """\
 """
 
 
-LONGEST_NAME: Final = 100
+_LONGEST_NAME: Final = 100
 """Bytes; the names of folders begin with it."""
 
 
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     command_line = Parser(
         "mpc-router-train",
         "Train one router, its stem and (unless experts=frozen) its experts; keep the best epoch.",
-        EXAMPLES,
+        _EXAMPLES,
     )
     add = command_line.add_argument
     add("words", nargs="*", metavar="key=value", help="a setting, by its name or path")
@@ -77,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
-    from mpc_router.commands import folders
-    from mpc_router.commands.progress import progress
+    from mpc_router.commands import _folders
+    from mpc_router.commands._progress import progress
     from mpc_router.sample.examples import NOTICE
     from mpc_router.trainer import check
 
@@ -87,8 +87,8 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     name = _name(args.name if args.name is not None else config.data.task)
     places = places_of(args)
     where = _said(args, places)
-    identity = folders.identity(config, seed, where)
-    target = folders.Folders(out=args.out, name=name)
+    identity = _folders.identity(config, seed, where)
+    target = _folders.Folders(out=args.out, name=name)
     target.check(identity, overwrite=args.overwrite)
     resume = _resumable(args, target, identity)
     if args.resume and not resume and target.is_done(identity):
@@ -137,8 +137,8 @@ class _Job:
         Raises:
             Halted: Ctrl-C, or a loss that is no number.
         """
-        from mpc_router.commands.save import keep
-        from mpc_router.commands.training_log import Record
+        from mpc_router.commands._save import keep
+        from mpc_router.commands._training_log import Record
         from mpc_router.trainer import prepare
 
         inputs = prepare(self.config, places, self.shown)
@@ -173,7 +173,7 @@ class _Job:
         )
 
     def _train(self, inputs: Inputs, record: Record) -> None:
-        from mpc_router.commands.training_log import HEADER, epoch_line
+        from mpc_router.commands._training_log import HEADER, epoch_line
         from mpc_router.results.records import EpochResult
         from mpc_router.results.tensorboard import TensorBoard
 
@@ -220,10 +220,10 @@ def _seed(args: argparse.Namespace, settled: Settled) -> int:
 
 def _name(name: str) -> str:
     letters = name.replace("-", "").replace("_", "").replace(".", "")
-    if not letters.isalnum() or name[0] in ".-_" or len(name.encode()) > LONGEST_NAME:
+    if not letters.isalnum() or name[0] in ".-_" or len(name.encode()) > _LONGEST_NAME:
         raise InputError(
-            f"--name is {quoted(name)}, but must be up to {LONGEST_NAME} letters, digits, '.', '_' "
-            "or '-', the first a letter or a digit"
+            f"--name is {quoted(name)}, but must be up to {_LONGEST_NAME} letters, digits, '.', "
+            "'_' or '-', the first a letter or a digit"
         )
     return name
 

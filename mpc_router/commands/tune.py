@@ -16,7 +16,7 @@ from mpc_router.flags import BAD_INPUT
 from mpc_router.messages import shown
 from mpc_router.streams import command, say_error
 
-OURS: Final = Path(__file__).resolve().parents[2] / "sweeps"
+_OURS: Final = Path(__file__).resolve().parents[2] / "sweeps"
 
 
 @command("sweep")
@@ -24,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     spec = importlib.util.find_spec("sweeps")
     places = list(spec.submodule_search_locations or []) if spec is not None else []
-    if not any(Path(place).resolve() == OURS for place in places):
+    if not any(Path(place).resolve() == _OURS for place in places):
         return say_error(
             f"the package 'sweeps' that Python finds is another project's ({shown(places)}), and "
-            f"this one's is {shown(OURS)}; call `python -m sweeps.tune` in the checkout of "
+            f"this one's is {shown(_OURS)}; call `python -m sweeps.tune` in the checkout of "
             "mpc-router, or uninstall the other package",
             BAD_INPUT,
         )

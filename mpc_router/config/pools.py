@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-USUAL_SIZE: Final = 3
+_USUAL_SIZE: Final = 3
 """Experts of a pool unless told."""
 
 CUSTOM: Final = "custom"
@@ -63,7 +63,7 @@ class Pool:
         Raises:
             KeyError: the pool has no such size.
         """
-        return tuple(self.members[index] for index in self.sizes[experts or USUAL_SIZE])
+        return tuple(self.members[index] for index in self.sizes[experts or _USUAL_SIZE])
 
     def find(self, model: str, layers: int, task: str) -> Member | None:
         """Gives the member that is this model cut at this depth, if the pool has it."""
@@ -73,7 +73,7 @@ class Pool:
         return None
 
 
-BERT: Final = Pool(
+_BERT: Final = Pool(
     name="bert",
     members=(
         Member(model="M-FAC/bert-tiny-finetuned-{task}", cost=2, size="tiny"),
@@ -97,7 +97,7 @@ BERT: Final = Pool(
 
 MINILM_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 
-MINILM: Final = Pool(
+_MINILM: Final = Pool(
     name="minilm",
     members=tuple(Member(model=MINILM_MODEL, cost=n, layers=n) for n in range(1, 7)),
     sizes={2: (1, 5), 3: (1, 3, 5), 4: (1, 2, 3, 5), 5: (1, 2, 3, 4, 5)},
@@ -113,7 +113,7 @@ MINILM: Final = Pool(
     encoder_learning_rate=1e-4,
 )
 
-SAMPLE: Final = Pool(
+_SAMPLE: Final = Pool(
     name="sample",
     members=(
         Member(model="sample/tiny", cost=2),
@@ -136,4 +136,4 @@ SAMPLE: Final = Pool(
 """Its experts are trained by the recipes of `mpc_router.sample.examples`, so none is stated
 here."""
 
-POOLS: Final = {pool.name: pool for pool in (BERT, MINILM, SAMPLE)}
+POOLS: Final = {pool.name: pool for pool in (_BERT, _MINILM, _SAMPLE)}

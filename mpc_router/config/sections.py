@@ -18,7 +18,7 @@ from mpc_router.messages import quoted
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS
 
-LARGEST: Final = 2**63
+_LARGEST: Final = 2**63
 """Whole numbers lie below it."""
 
 
@@ -26,7 +26,7 @@ class SpaceError(ValueError):
     """Says that a part of a study cannot be read, in one sentence."""
 
 
-LEAST_TEMPERATURE: Final = 1e-6
+_LEAST_TEMPERATURE: Final = 1e-6
 """Of a gate: one-hot for all purposes, and still a number in float32."""
 
 
@@ -46,14 +46,14 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
         raise ConfigError(f"{name} is {quoted(value)}, allowed are {', '.join(names)}{hint}")
 
 
-def no_path_fault(name: str, model: str) -> None:
+def _no_path_fault(name: str, model: str) -> None:
     """Refuses a model's name that no path and no name of the hub can be; empty takes the pool's."""
     why = fault(model) if model else None
     if why is not None:
         raise ConfigError(f"{name} is {quoted(model)}, which {why}; give org/name or a folder")
 
 
-def at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
+def _at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
     """Refuses a value that is not finite or under `least` (`open_end`: or equal to it)."""
     if not math.isfinite(value) or value < least or (open_end and value == least):
         bound = f"above {least:g}" if open_end else f"at least {least:g}"
@@ -137,28 +137,28 @@ class ModelConfig:
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
         one_of("mixing", self.mixing, ["logits", "probabilities"])
-        at_least("temperature", self.temperature, LEAST_TEMPERATURE)
+        _at_least("temperature", self.temperature, _LEAST_TEMPERATURE)
         if self.temperature_end:
-            at_least("temperature_end", self.temperature_end, LEAST_TEMPERATURE)
-        at_least("pool_size", self.pool_size, 0)
+            _at_least("temperature_end", self.temperature_end, _LEAST_TEMPERATURE)
+        _at_least("pool_size", self.pool_size, 0)
         if self.shared_stem and self.stem == "expert":
             raise ConfigError("shared_stem=true needs stem=model; set one of the two")
-        at_least("router_cost", self.router_cost, -1)
-        at_least("router_hidden_size", self.router_hidden_size, 1)
-        at_least("router_stem_layers", self.router_stem_layers, -1)
-        at_least("router_dropout", self.router_dropout, 0)
+        _at_least("router_cost", self.router_cost, -1)
+        _at_least("router_hidden_size", self.router_hidden_size, 1)
+        _at_least("router_stem_layers", self.router_stem_layers, -1)
+        _at_least("router_dropout", self.router_dropout, 0)
         if self.router_dropout >= 1:
             raise ConfigError(f"router_dropout is {self.router_dropout}, but must lie below 1")
         if self.straight_through and self.gate != "gumbel":
             raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
         for cost in self.expert_costs:
-            at_least("expert_costs", cost, 0)
+            _at_least("expert_costs", cost, 0)
         for layers in self.expert_layers:
-            at_least("expert_layers", layers, 0)
+            _at_least("expert_layers", layers, 0)
         for name in ("tokenizer_model_name", "router_model_name"):
-            no_path_fault(name, getattr(self, name))
+            _no_path_fault(name, getattr(self, name))
         for model in self.expert_model_names:
-            no_path_fault("expert_model_names", model or " ")
+            _no_path_fault("expert_model_names", model or " ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +181,8 @@ class LossWeights:
     """What balance and cost update where all trains: the `router` (stem and MLP) or its `mlp`."""
 
     def __post_init__(self) -> None:
-        at_least("alpha", self.alpha, 0)
-        at_least("beta", self.beta, 0)
+        _at_least("alpha", self.alpha, 0)
+        _at_least("beta", self.beta, 0)
         one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
         one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
         one_of("aux_gradient", self.aux_gradient, ["router", "mlp"])
@@ -291,7 +291,7 @@ class TrainingConfig:
         one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
         one_of("device", self.device, ["auto", "cpu", "cuda"])
         for name in ("epochs", "batch_size", "accumulation", "router_epochs"):
-            at_least(name, getattr(self, name), 1)
+            _at_least(name, getattr(self, name), 1)
         for name in (
             "weight_decay",
             "label_cost",
@@ -305,8 +305,8 @@ class TrainingConfig:
             "expert_seed",
             "expert_batch_size",
         ):
-            at_least(name, getattr(self, name), 0)
-        at_least("learning_rate", self.learning_rate, 0, open_end=True)
+            _at_least(name, getattr(self, name), 0)
+        _at_least("learning_rate", self.learning_rate, 0, open_end=True)
         for name in ("class_balance", "warmup"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must lie below 1")
@@ -335,9 +335,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         one_of("task", self.task, TASKS)
-        at_least("max_length", self.max_length, 4)
-        at_least("train_rows", self.train_rows, 0)
-        at_least("validation_rows", self.validation_rows, 0)
+        _at_least("max_length", self.max_length, 4)
+        _at_least("train_rows", self.train_rows, 0)
+        _at_least("validation_rows", self.validation_rows, 0)
 
 
 SECTIONS: Final = {
@@ -370,4 +370,4 @@ def is_number(value: object) -> bool:
     """Says whether it is a number that a computer counts with; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(value, float) or abs(value) < LARGEST
+    return isinstance(value, float) or abs(value) < _LARGEST

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.config.pool_defaults import has_stem, with_pool
+from mpc_router.config._pool_defaults import has_stem, with_pool
+from mpc_router.config._typed import typed
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import (
     SECTIONS,
@@ -27,7 +28,6 @@ from mpc_router.config.sections import (
     TrainingConfig,
     nearest,
 )
-from mpc_router.config.typed import typed
 from mpc_router.costs import CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
@@ -178,7 +178,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, not YAML, or not a mapping.
     """
-    from mpc_router.config.yaml_text import YamlError, read
+    from mpc_router.config._yaml_text import YamlError, read
 
     if (why := fault(str(path))) is not None:
         raise ConfigError(f"{quoted(str(path))} {why}; give a YAML file")
@@ -199,7 +199,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an argument without `=` or whose value is not YAML.
     """
-    from mpc_router.config.yaml_text import YamlError, plain
+    from mpc_router.config._yaml_text import YamlError, plain
 
     values: dict[str, Any] = {}
     for argument in arguments:

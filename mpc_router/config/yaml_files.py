@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mpc_router.config._typed import typed
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS, DataConfig, ModelConfig
 from mpc_router.config.trial import (
@@ -23,7 +24,6 @@ from mpc_router.config.trial import (
     read_yaml,
     trial_config,
 )
-from mpc_router.config.typed import typed
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS

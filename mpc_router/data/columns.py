@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.data.split_files import check_is_file
+from mpc_router.data._split_files import check_is_file
 from mpc_router.labels import (
     check_are_scores,
     check_label_type,
@@ -30,13 +30,13 @@ from mpc_router.tasks import Task
 
 __all__ = ["Columns", "Files", "Rows", "SourceError", "Table", "Texts", "checked", "read_parquet"]
 
-SEPARATOR: Final = "\x1f"
+_SEPARATOR: Final = "\x1f"
 """Between the texts of a row when it is hashed: the ASCII unit separator."""
 
-BATCH: Final = 4096
+_BATCH: Final = 4096
 """Rows read at a time."""
 
-LONGEST_REASON: Final = 300
+_LONGEST_REASON: Final = 300
 """Characters of what pyarrow says of a file that it cannot read."""
 
 
@@ -56,7 +56,7 @@ class Table:
 
     def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
         """See `Rows`."""
-        for batch in self.table.select(list(names)).to_batches(max_chunksize=BATCH):
+        for batch in self.table.select(list(names)).to_batches(max_chunksize=_BATCH):
             if len(batch):
                 yield self.where, batch
 
@@ -74,7 +74,7 @@ class Files:
         for path in self.paths:
             count = 0
             with _whole(path), _open(path) as file:
-                for batch in file.iter_batches(BATCH, columns=list(names), use_threads=False):
+                for batch in file.iter_batches(_BATCH, columns=list(names), use_threads=False):
                     count += len(batch)
                     if len(batch):
                         yield shown(path), batch
@@ -162,7 +162,7 @@ class Columns:
         start = 0
         for _, batch in self.rows.batches(self.names):
             columns = [_text(batch.column(name)).to_pylist() for name in self.names]
-            rows = map(SEPARATOR.join, zip(*columns, strict=True))
+            rows = map(_SEPARATOR.join, zip(*columns, strict=True))
             raw = b"".join(blake(row.encode(), digest_size=8).digest() for row in rows)
             hashes[start : start + len(batch)] = np.frombuffer(raw, "<u8")
             start += len(batch)
@@ -186,7 +186,7 @@ def _unreadable(path: Path, error: Exception) -> SourceError:
     if isinstance(error, OSError) and error.errno:
         return SourceError(f"{shown(path)} cannot be read ({error.strerror}); mend that")
     text = " ".join(str(error).split()) or type(error).__name__
-    reason = shortened(printable(text), LONGEST_REASON).rstrip(". ")
+    reason = shortened(printable(text), _LONGEST_REASON).rstrip(". ")
     if "encrypted" in reason.lower():
         return SourceError(f"{shown(path)} is encrypted ({reason}); give it without encryption")
     return SourceError(

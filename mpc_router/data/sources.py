@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
+from mpc_router.data._parts import in_order
+from mpc_router.data._split_files import absent, is_folder, split_files
 from mpc_router.data.columns import Columns, checked, read_parquet
-from mpc_router.data.parts import in_order
-from mpc_router.data.split_files import absent, is_folder, split_files
 from mpc_router.source_error import SourceError, shown
 from mpc_router.tasks import TASKS, Task
 
@@ -32,9 +32,9 @@ __all__ = [
     "split_fingerprints",
 ]
 
-HUB: Final = "nyu-mll/glue"
+_HUB: Final = "nyu-mll/glue"
 
-VERSION: Final = 1
+_VERSION: Final = 1
 """Raised when the same files would be cut into other splits."""
 
 
@@ -45,7 +45,7 @@ class Source:
     kind: Literal["sample", "folder", "hub"]
     folder: Path | None = None
     """Of kind `folder`: holds `<task>/<split>.parquet`, or a split's parts
-    (`mpc_router.data.parts`)."""
+    (`mpc_router.data._parts`)."""
 
     def __post_init__(self) -> None:
         if (self.kind == "folder") != (self.folder is not None):
@@ -55,7 +55,7 @@ class Source:
         """Gives a few words for plans, reports and messages."""
         if self.kind == "sample":
             return "the embedded sample (synthetic)"
-        return f"the hub's {HUB}" if self.folder is None else str(self.folder)
+        return f"the hub's {_HUB}" if self.folder is None else str(self.folder)
 
     def quoted(self, task: Task) -> tuple[str, ...]:
         """Gives the quoted splits that are there; the first one is, or its absence is an error.
@@ -132,7 +132,7 @@ def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dic
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     fingerprints = {origin: columns.fingerprint() for origin, columns in files.items()}
     chosen = {
-        split: digest(VERSION, fingerprints[origin], tuned, limit)
+        split: digest(_VERSION, fingerprints[origin], tuned, limit)
         for split, origin, limit in _plan(config, list(files))
     }
     return {split: digest(data.task, split, content) for split, content in chosen.items()}
@@ -234,13 +234,13 @@ def _hub_files(task: str, split: str) -> list[Path]:
     pattern = f"{task}/{_hub_name(task, split)}-*.parquet"
     instead = "give --data DIR with Parquet files, or --sample for the embedded sample"
     try:
-        folder = snapshot_download(HUB, repo_type="dataset", allow_patterns=[pattern])
+        folder = snapshot_download(_HUB, repo_type="dataset", allow_patterns=[pattern])
     except (OSError, HTTPError) as error:
         reason = str(error).splitlines()[0].rstrip(". ")
         raise SourceError(
-            f"cannot get {pattern} of {HUB} from the hub ({reason}); {instead}"
+            f"cannot get {pattern} of {_HUB} from the hub ({reason}); {instead}"
         ) from error
     files = list(Path(folder).glob(pattern))
     if not files:
-        raise SourceError(f"the hub's {HUB} has no {pattern}; {instead}")
+        raise SourceError(f"the hub's {_HUB} has no {pattern}; {instead}")
     return in_order(files, files[0].parent)

@@ -25,13 +25,13 @@ from mpc_router.data.sources import Examples, Source, SourceError, cut, read, sp
 from mpc_router.model.sources import Models
 from mpc_router.tasks import TASKS
 
-VERSION: Final = 1
+_VERSION: Final = 1
 """Raised when the same text would be tokenised or stored differently."""
 
-CHUNK: Final = 1024
+_CHUNK: Final = 1024
 """Examples tokenised at a time: bounds the memory that token lists take."""
 
-WINDOW: Final = 50
+_WINDOW: Final = 50
 """Batches of a window: examples are sorted by length within one, so that batches pad little and
 the order stays nearly that of the shuffle."""
 
@@ -140,7 +140,7 @@ def tokens_folder(
     for passing in ("truncation", "padding"):  # what the last call asked for
         state.pop(passing, None)
     sides = [tokenizer.truncation_side, tokenizer.pad_token_id]
-    return cache / "tokens" / caching.digest(VERSION, fingerprint, split, state, sides, max_length)
+    return cache / "tokens" / caching.digest(_VERSION, fingerprint, split, state, sides, max_length)
 
 
 def open_tokens(folder: Path, *, pad: int) -> Tokens:
@@ -183,7 +183,7 @@ def _write_tokens(new_folder: Path, examples: Examples, tokenizer: Any, max_leng
 def _chunks(texts: Sequence[Sequence[str]]) -> Iterator[list[list[str]]]:
     """Gives some examples' texts at a time, a list for each text column."""
     columns = [iter(column) for column in texts]
-    while (chunk := [list(itertools.islice(column, CHUNK)) for column in columns])[0]:
+    while (chunk := [list(itertools.islice(column, _CHUNK)) for column in columns])[0]:
         yield chunk
 
 
@@ -197,7 +197,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Gives every example once, in batches of like lengths.
 
-    With a generator the order is shuffled: examples, then batches; within a window of `WINDOW`
+    With a generator the order is shuffled: examples, then batches; within a window of `_WINDOW`
     batches examples are sorted by length. Without, the split comes sorted, longest first. T is
     rounded up to `multiple`. Only the last batch of the sorted order, or one of the shuffled
     batches, is smaller than `batch_size`.
@@ -236,8 +236,8 @@ def _row_groups(
         return [order[at : at + batch_size] for at in range(0, count, batch_size)]
     order = torch.randperm(count, generator=generator).numpy()
     groups: list[NDArray[np.int64]] = []
-    for start in range(0, count, batch_size * WINDOW):
-        window = order[start : start + batch_size * WINDOW]
+    for start in range(0, count, batch_size * _WINDOW):
+        window = order[start : start + batch_size * _WINDOW]
         window = window[np.argsort(-lengths[window], kind="stable")]
         groups += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
     return [groups[at] for at in torch.randperm(len(groups), generator=generator).tolist()]

@@ -25,7 +25,7 @@ _TORCH: Final = 5
 _WORD: Final = 2**64 - 1
 
 
-def generator(purpose: int, seed: int, *, epoch: int = 0, step: int = 0) -> np.random.Generator:
+def _generator(purpose: int, seed: int, *, epoch: int = 0, step: int = 0) -> np.random.Generator:
     """Gives the generator of one purpose at one key; equal keys give equal draws.
 
     The two low words of the counter are left to the draws themselves.
@@ -40,18 +40,18 @@ def starting_weights(
 ) -> dict[str, Tensor]:
     """Draws the router's state dict before the first step."""
     source = torch.Generator()
-    source.manual_seed(int(generator(_WEIGHTS, seed).integers(2**63)))
+    source.manual_seed(int(_generator(_WEIGHTS, seed).integers(2**63)))
     return initial_weights(features, hidden_size, experts, source)
 
 
 def order(seed: int, *, epoch: int, rows: int) -> NDArray[np.int64]:
     """Gives the rows of an epoch (N,) in the order they are trained on."""
-    return generator(_ORDER, seed, epoch=epoch).permutation(rows)
+    return _generator(_ORDER, seed, epoch=epoch).permutation(rows)
 
 
 def gumbel(seed: int, *, epoch: int, step: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Draws a step's Gumbel noise (B, K): -log of an exponential draw, always finite."""
-    draws = generator(_NOISE, seed, epoch=epoch, step=step).standard_exponential(
+    draws = _generator(_NOISE, seed, epoch=epoch, step=step).standard_exponential(
         shape, dtype=np.float32
     )
     return -np.log(np.maximum(draws, np.finfo(np.float32).tiny))
@@ -61,13 +61,13 @@ def dropout(
     seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
 ) -> NDArray[np.float32]:
     """Draws a step's dropout mask (B, H): 0 with this probability, else 1 / (1 - probability)."""
-    draws = generator(_DROPOUT, seed, epoch=epoch, step=step).random(shape, dtype=np.float32)
+    draws = _generator(_DROPOUT, seed, epoch=epoch, step=step).random(shape, dtype=np.float32)
     return (draws >= probability) * np.float32(1 / (1 - probability))
 
 
 def torch_seed(seed: int, *, epoch: int, step: int) -> int:
     """Gives a step's seed for torch's generators, which dropout inside encoders draws from."""
-    return int(generator(_TORCH, seed, epoch=epoch, step=step).integers(2**63))
+    return int(_generator(_TORCH, seed, epoch=epoch, step=step).integers(2**63))
 
 
 @dataclass(frozen=True, slots=True)

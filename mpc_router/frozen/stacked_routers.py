@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from mpc_router.config.trial import TrialConfig
-from mpc_router.frozen.labels import Supervision
-from mpc_router.frozen.optimizer import LaneAdamW
+from mpc_router.frozen._labels import Supervision
+from mpc_router.frozen._optimizer import LaneAdamW
 from mpc_router.frozen.randomness import StepDraws, starting_weights
 from mpc_router.model.losses import (
     balance_of_lanes,

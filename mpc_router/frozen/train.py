@@ -13,7 +13,7 @@ from collections.abc import Collection, Generator, Sequence
 from typing import Any, Final
 
 from mpc_router.config.trial import TrialConfig, canonical, settings
-from mpc_router.frozen.loop import Training
+from mpc_router.frozen._loop import Training
 from mpc_router.frozen.stacked_routers import Lane
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress

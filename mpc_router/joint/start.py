@@ -26,10 +26,10 @@ from mpc_router.prepare.encoder_runs import load_trained
 from mpc_router.prepare.frozen import LEAST_DEVIATION
 from mpc_router.prepare.joint import JointInputs, starts_fine_tuned
 
-BATCH: Final = 64
+_BATCH: Final = 64
 """Examples evaluated at a time."""
 
-MOMENT_ROWS: Final = 4096
+_MOMENT_ROWS: Final = 4096
 """Rows of train, at most, over which the features' mean and deviation are taken."""
 
 
@@ -96,12 +96,12 @@ def standardise(pool: GatedBertPool, tokens: Tokens, *, seed: int) -> None:
     They stay as they are while the stem trains: what matters is that the router begins with inputs
     of unit size, as a frozen one does.
     """
-    rows = np.sort(order(seed, epoch=0, rows=len(tokens))[:MOMENT_ROWS])
+    rows = np.sort(order(seed, epoch=0, rows=len(tokens))[:_MOMENT_ROWS])
     device = pool.feature_mean.device
     blocks = []
     with torch.inference_mode():
-        for start in range(0, len(rows), BATCH):
-            batch = gather(tokens, rows[start : start + BATCH]).to(device)
+        for start in range(0, len(rows), _BATCH):
+            batch = gather(tokens, rows[start : start + _BATCH]).to(device)
             blocks.append(pool.stem(batch.input_ids, batch.attention_mask, batch.token_type_ids))
     features = torch.cat(blocks).double().cpu()
     mean, deviation = features.mean(0), features.std(0, correction=0)
@@ -143,7 +143,7 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
     device, training = pool.feature_mean.device, pool.training
     pool.eval()
     with torch.inference_mode():
-        for batch in batches(tokens, BATCH, generator=None):
+        for batch in batches(tokens, _BATCH, generator=None):
             device_batch, rows = batch.to(device), batch.rows.numpy()
             view = pool.look(
                 device_batch.input_ids, device_batch.attention_mask, device_batch.token_type_ids

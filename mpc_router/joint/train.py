@@ -16,8 +16,8 @@ import numpy as np
 
 from mpc_router.frozen import train as stack
 from mpc_router.frozen.stacked_routers import Lane
-from mpc_router.joint.history import History, best_epoch, light, report_of
-from mpc_router.joint.loop import JointTraining, copied
+from mpc_router.joint._history import History, best_epoch, light, report_of
+from mpc_router.joint._loop import JointTraining, copied
 from mpc_router.joint.start import Beginning
 from mpc_router.messages import quoted
 from mpc_router.prepare.finetune import resolve_device

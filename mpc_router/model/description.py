@@ -30,7 +30,7 @@ from mpc_router.tensor_files import (
 )
 
 POOL_FILE: Final = "model.safetensors"
-EXPORT_FORMAT: Final = "mpc-router export 1"
+_EXPORT_FORMAT: Final = "mpc-router export 1"
 
 _GATE: Final = (
     *("gate", "temperature", "straight_through", "mixing", "regression", "shared_stem"),
@@ -146,11 +146,11 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
 
 def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> None:
     """Writes a pool into a folder that exists, and `more` (plain JSON) beside it."""
-    sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=EXPORT_FORMAT)
+    sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=_EXPORT_FORMAT)
     write_trial(
         folder,
         {
-            "format": EXPORT_FORMAT,
+            "format": _EXPORT_FORMAT,
             "weights_sha256": sha256,
             "description": describe(pool),
             **more,
@@ -164,7 +164,7 @@ def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
     """
-    trial = read_trial(folder, (EXPORT_FORMAT,))
+    trial = read_trial(folder, (_EXPORT_FORMAT,))
     weights = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
     if not isinstance(trial.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")

@@ -23,9 +23,9 @@ from mpc_router.model.sources import ModelError, Models, Resolved
 HEAD_SUFFIX: Final = "ForSequenceClassification"
 """Architectures of transformers whose checkpoint has a classification head."""
 
-POOLINGS: Final = ("cls", "mean")
+_POOLINGS: Final = ("cls", "mean")
 
-MOST_LAYERS: Final = 1000
+_MOST_LAYERS: Final = 1000
 """Of an encoder: more are a slip in its config.json, and would take hours to build."""
 
 
@@ -66,8 +66,8 @@ def summarise(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
 
 def check_pooling(pooling: str) -> None:
     """Raises a ModelError unless this is a way to sum up tokens."""
-    if pooling not in POOLINGS:
-        raise ModelError(f"pooling is {pooling!r}, allowed are {', '.join(POOLINGS)}")
+    if pooling not in _POOLINGS:
+        raise ModelError(f"pooling is {pooling!r}, allowed are {', '.join(_POOLINGS)}")
 
 
 def width_of(encoder: nn.Module) -> int:
@@ -183,9 +183,9 @@ def depth_of(config: Any) -> int:
     model = f"{config.name_or_path or 'a model'} (of type {config.model_type!r})"
     if not isinstance(depth, int) or getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{model} is no BERT-like encoder; give one")
-    if not 0 <= depth <= MOST_LAYERS:
+    if not 0 <= depth <= _MOST_LAYERS:
         raise ModelError(
-            f"{model} has {depth} layers by its config.json, allowed are 0 to {MOST_LAYERS}; copy "
+            f"{model} has {depth} layers by its config.json, allowed are 0 to {_MOST_LAYERS}; copy "
             "or download its config.json again"
         )
     return depth

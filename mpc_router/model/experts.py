@@ -92,7 +92,7 @@ class BertExpert(nn.Module):
         else:
             self.name = type(model_name_or_encoder).__name__
             loaded = model_name_or_encoder
-        self.fine_tuned = has_head(loaded)
+        self.fine_tuned = _has_head(loaded)
         self.body: nn.Module = loaded if self.fine_tuned else PooledEncoder(loaded, pooling)
         self.width = width_of(loaded)
         self._segments = takes_segments(loaded)
@@ -199,7 +199,7 @@ class ExpertPool(nn.Module):
         return torch.cat(outputs)[torch.cat(groups).argsort()]
 
 
-def has_head(model: nn.Module) -> bool:
+def _has_head(model: nn.Module) -> bool:
     """Tells whether a module is one of transformers' classifiers."""
     return type(model).__name__.endswith(HEAD_SUFFIX)
 
@@ -208,7 +208,7 @@ def label_order(id2label: Mapping[int, str], label_names: Sequence[str]) -> list
     """Gives the checkpoint's number of each task label; None where the words do not fit.
 
     Words are compared without case, with `-` and blanks as `_`. Unnamed labels (`LABEL_0`, `0`),
-    or a task without names, leave the order as it is; `mpc_router.prepare.label_order` finds a
+    or a task without names, leave the order as it is; `mpc_router.prepare._label_order` finds a
     better one.
     """
     words = [word_of(id2label[number]) for number in sorted(id2label)]

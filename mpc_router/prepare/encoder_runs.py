@@ -21,7 +21,7 @@ from mpc_router.data.tokens import Tokens, batch_count
 from mpc_router.model.encoders import load_config
 from mpc_router.model.experts import BertExpert, names_labels
 from mpc_router.model.sources import ModelError, Models
-from mpc_router.prepare import label_order
+from mpc_router.prepare import _label_order
 from mpc_router.prepare.finetune import fine_tune, predict
 from mpc_router.prepare.recipes import Recipe
 from mpc_router.progress import shown
@@ -30,13 +30,13 @@ from mpc_router.tasks import TASKS, Task
 if TYPE_CHECKING:
     from mpc_router.progress import Progress
 
-VERSION: Final = 1
+_VERSION: Final = 1
 """Raised when the same weights would give other outputs."""
 
-BATCH: Final = 64
+_BATCH: Final = 64
 """Examples of a pass at a time; results do not depend on it beyond rounding."""
 
-WINDOW: Final = 256 * BATCH
+WINDOW: Final = 256 * _BATCH
 """Examples whose outputs and features are in memory at a time; batches do not reach across."""
 
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -83,7 +83,7 @@ class Bench:
         if not missing:
             return places
         expert = load_trained(recipe, self, who)
-        total = sum(batch_count(len(self.splits[name].tokens), BATCH) for name in missing)
+        total = sum(batch_count(len(self.splits[name].tokens), _BATCH) for name in missing)
         self.progress.start(f"{who}: outputs", total)
         for name in missing:
             caching.entry(places[name], lambda folder, name=name: self._run(expert, folder, name))  # type: ignore[misc]
@@ -91,7 +91,7 @@ class Bench:
         return places
 
     def _place(self, recipe: Recipe, split: Split) -> Path:
-        name = caching.digest(VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
+        name = caching.digest(_VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
         return self.cache / "passes" / name
 
     def _run(self, expert: BertExpert, new_folder: Path, name: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Bench:
             arrays = predict(
                 expert,
                 tokens.part(start, start + WINDOW),
-                batch_size=BATCH,
+                batch_size=_BATCH,
                 device=self.device,
                 progress=self.progress.advance,
             )
@@ -162,10 +162,10 @@ def head_note(
         return None
     named = _named(recipe, bench)
     if named and outputs is not None:
-        judgement = label_order.judge(outputs, bench.splits["train"].tokens.labels)
+        judgement = _label_order.judge(outputs, bench.splits["train"].tokens.labels)
     else:
         judgement = _judged(recipe, bench, who, lambda: _start(recipe, bench))
-    return label_order.note(recipe.name, judgement, task.label_names, named=named)
+    return _label_order.note(recipe.name, judgement, task.label_names, named=named)
 
 
 def _named(recipe: Recipe, bench: Bench) -> bool:
@@ -189,17 +189,17 @@ def _start(recipe: Recipe, bench: Bench) -> BertExpert:
 
 def _judged(
     recipe: Recipe, bench: Bench, who: str, expert: Callable[[], BertExpert]
-) -> label_order.Judgement:
+) -> _label_order.Judgement:
     """Says how the expert's outputs, as they come, fit the labels of train."""
     train = bench.splits["train"]
     name = caching.digest(
-        label_order.VERSION,
+        _label_order.VERSION,
         [recipe.weights, recipe.layers, bench.task],
         train.fingerprint,
         bench.tokenizer,
     )
     with shown(bench.progress, f"{who}: the order of its labels"):
-        return label_order.judged(
+        return _label_order.judged(
             bench.cache / "orders" / name, expert, train.tokens, device=bench.device
         )
 

@@ -25,7 +25,7 @@ from mpc_router.threads import cores
 Advance = Callable[[int], object]
 """Told after every batch how many batches were done: `Progress.advance` fits."""
 
-LARGEST_GRADIENT: Final = 1.0
+_LARGEST_GRADIENT: Final = 1.0
 """Norm that gradients are clipped to."""
 
 SMALL_WIDTH: Final = 128
@@ -33,7 +33,7 @@ SMALL_WIDTH: Final = 128
 than it saves, and far more where another process wants the cores (seen: 9 s against 199 s)."""
 
 
-class DivergedError(ModelError):
+class _DivergedError(ModelError):
     """Says that an expert's loss became NaN or infinite while it was fine-tuned."""
 
     def __init__(self, expert: str, step: int, learning_rate: float) -> None:
@@ -90,10 +90,10 @@ def fine_tune(
                     outputs = expert(here.input_ids, here.attention_mask, here.token_type_ids)
                 loss = task_loss(outputs.float(), here.labels, regression=task.regression)
                 if not math.isfinite(loss.item()):
-                    raise DivergedError(expert.name, step, learning_rate)
+                    raise _DivergedError(expert.name, step, learning_rate)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(expert.parameters(), LARGEST_GRADIENT)
+                nn.utils.clip_grad_norm_(expert.parameters(), _LARGEST_GRADIENT)
                 optimizer.step()
                 if progress is not None:
                     progress(1)
@@ -162,7 +162,7 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def has_bfloat16(device: torch.device) -> bool:
+def _has_bfloat16(device: torch.device) -> bool:
     """Says whether the processor multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -175,7 +175,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """Casts to bfloat16 where `precision` says so: `auto` does where the processor has it."""
-    on = precision == "bfloat16" or (precision == "auto" and has_bfloat16(device))
+    on = precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
 
 

@@ -18,7 +18,7 @@ from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
 from mpc_router.data.tokens import tokenise
 from mpc_router.model.encoders import load_tokenizer
-from mpc_router.prepare.checks import check_device, check_inputs, headless
+from mpc_router.prepare._checks import check_device, check_inputs, headless
 from mpc_router.prepare.encoder_runs import WINDOW, Bench, Split, found_order, head_note
 from mpc_router.prepare.inputs import (
     ExpertInfo,
@@ -42,9 +42,9 @@ __all__ = [
     "prepare",
 ]
 
-ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
+_ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
 
-VERSION: Final = 4
+_VERSION: Final = 4
 """Raised when the same outputs would be described or stored differently."""
 
 LEAST_DEVIATION: Final = 1e-6
@@ -114,7 +114,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
     )
     name = caching.digest(
-        VERSION,
+        _VERSION,
         prints,
         pool_recipes.experts_id,
         [pool_recipes.stem.key, pool_recipes.stem_is_expert],
@@ -158,7 +158,7 @@ def open_prepared(folder: Path) -> Prepared:
 def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
     splits = {
         split: SplitOutputs(
-            split=split, **{name: caching.load(folder, f"{split}.{name}") for name in ARRAYS}
+            split=split, **{name: caching.load(folder, f"{split}.{name}") for name in _ARRAYS}
         )
         for split in description["splits"]
     }

@@ -22,7 +22,7 @@ from mpc_router.data.tokens import Tokens, open_tokens, tokenise, tokens_folder
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
-from mpc_router.prepare.checks import check_device, check_inputs, headless
+from mpc_router.prepare._checks import check_device, check_inputs, headless
 from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JointInputs", "SplitTokens", "check_joint", "open_joint", "prepare_joint"]
 
-VERSION: Final = 1
+_VERSION: Final = 1
 """Raised when the same inputs would be described or stored differently."""
 
 
@@ -181,7 +181,7 @@ def prepare_joint(
     )
     begin = _beginnings(config, pool_recipes)
     name = caching.digest(
-        VERSION,
+        _VERSION,
         prints,
         [asdict(recipe) for recipe in (*begin, pool_recipes.stem)],
         pool_recipes.tokenizer,

@@ -32,10 +32,10 @@ from mpc_router.model.sources import (
 )
 from mpc_router.tasks import TASKS
 
-VERSION: Final = 1
+_VERSION: Final = 1
 """Raised when the same recipe would give other weights."""
 
-TOKENIZER_PARTS: Final = (
+_TOKENIZER_PARTS: Final = (
     *TOKENIZER_FILES,
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -79,7 +79,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """Gives hex digits of everything but words for people."""
-        return digest("recipe", VERSION, {**asdict(self), "name": "", "stand_in": ""})
+        return digest("recipe", _VERSION, {**asdict(self), "name": "", "stand_in": ""})
 
     @property
     def label(self) -> str:
@@ -209,11 +209,11 @@ def _tokenizer_hash(name: str, models: Models) -> str:
     model = models.resolve(name)
     from mpc_router.model.reading import check_tokenizer_files
 
-    patterns = (*TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
+    patterns = (*_TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
     folder = _hub_folder(model.name, patterns) if model.kind == "hub" else None
     folder = folder or Path(model.path_or_name)
     check_tokenizer_files(folder)
-    files = [folder / file for file in TOKENIZER_PARTS if (folder / file).is_file()]
+    files = [folder / file for file in _TOKENIZER_PARTS if (folder / file).is_file()]
     if not any(file.name in TOKENIZER_FILES for file in files):
         # SentencePiece's files count only where they are what is read
         files += [folder / file for file in SENTENCEPIECE_FILES if (folder / file).is_file()]

@@ -30,7 +30,7 @@ _FEW_TOKENS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class _Counts:
     """Holds what one example takes to run through a module."""
 
     parameters: int
@@ -40,11 +40,11 @@ class Counts:
     flops: int
     """A multiplication and an addition are two; matrix products alone count, as in torch."""
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.parameters + other.parameters, self.flops + other.flops)
+    def __add__(self, other: _Counts) -> _Counts:
+        return _Counts(self.parameters + other.parameters, self.flops + other.flops)
 
-    def __sub__(self, other: Counts) -> Counts:
-        return Counts(self.parameters - other.parameters, self.flops - other.flops)
+    def __sub__(self, other: _Counts) -> _Counts:
+        return _Counts(self.parameters - other.parameters, self.flops - other.flops)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
     """Counts router and each expert: parameters, or FLOPs of so many tokens (if any)."""
     model = config.model
 
-    def size(counts: Counts) -> int:
+    def size(counts: _Counts) -> int:
         return counts.flops if tokens else counts.parameters
 
     experts = [
@@ -137,11 +137,11 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
     return size(router), [size(expert) for expert in experts]
 
 
-def counts_of(module: nn.Module, run: Callable[[], Any]) -> Counts:
+def _counts_of(module: nn.Module, run: Callable[[], Any]) -> _Counts:
     """Counts a module while `run` runs it once; each of its parameters counts once."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
-    return Counts(
+    return _Counts(
         parameters=sum(weights.numel() for weights in module.parameters()),
         flops=int(counter.get_total_flops()),
     )
@@ -162,7 +162,7 @@ def _shape(models: Models, name: str, layers: int) -> Any:
     return shape
 
 
-def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, tokens: int) -> Counts:
+def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, tokens: int) -> _Counts:
     shape = _shape(models, name, layers)
     kept = bool(config.model.expert_fine_tuned) and not name.startswith(SAMPLE_PREFIX)
     if kept and comes_with_head(shape, 0):
@@ -175,7 +175,7 @@ def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, toke
     return encoder - _shared(config, models, name, shape, tokens=tokens)
 
 
-def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, tokens: int) -> Counts:
+def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, tokens: int) -> _Counts:
     """Gives the embeddings and first layers of an expert: what the stem has done for it already."""
     stem = config.model.router_model_name
     depth = depth_of(_shape(models, stem, config.model.router_stem_layers))
@@ -189,7 +189,7 @@ def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, token
     return _encoder(below, name, tokens=tokens)
 
 
-def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> Counts:
+def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> _Counts:
     """Builds embeddings and layers without a pooler; with its `head` as transformers does."""
 
     def refusal(reason: str) -> ModelError:
@@ -200,24 +200,24 @@ def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> Count
             model = blank_encoder(shape, head=head)
             width_of(model)
             if not tokens:
-                return Counts(sum(weights.numel() for weights in model.parameters()), 0)
+                return _Counts(sum(weights.numel() for weights in model.parameters()), 0)
             with torch.device("meta"):
                 # without a mask: all tokens count, and the meta device could not look into one
-                return counts_of(model, lambda: model(input_ids=_ids(tokens)))
+                return _counts_of(model, lambda: model(input_ids=_ids(tokens)))
     except ModelError as error:
         raise _Uncountable(str(error)) from error
 
 
-def _linear(features: int, outputs: int) -> Counts:
+def _linear(features: int, outputs: int) -> _Counts:
     with torch.device("meta"):
         head = nn.Linear(features, outputs)
-        return counts_of(head, lambda: head(torch.empty(1, features)))
+        return _counts_of(head, lambda: head(torch.empty(1, features)))
 
 
-def _router(config: TrialConfig, features: int) -> Counts:
+def _router(config: TrialConfig, features: int) -> _Counts:
     with torch.device("meta"):
         router = build_router(config, features).eval()
-        return counts_of(router, lambda: router(torch.empty(1, features)))
+        return _counts_of(router, lambda: router(torch.empty(1, features)))
 
 
 def _ids(tokens: int) -> Tensor:

@@ -27,10 +27,10 @@ from mpc_router.measured_costs import FORMAT
 from mpc_router.model.gated_pool import GatedBertPool, Seen
 from mpc_router.progress import Progress, Silence
 
-EXAMPLES: Final = 64
+_EXAMPLES: Final = 64
 """Examples timed in a round unless told."""
 
-MEMORY: Final = (
+_MEMORY: Final = (
     "weights, and the most that was allocated at once while the longest batch ran "
     "(CPU: torch.profiler; CUDA: torch.cuda.max_memory_allocated)"
 )
@@ -47,7 +47,7 @@ class Timing:
     """First and third, over the rounds."""
 
     memory: int
-    """Bytes, see `MEMORY`."""
+    """Bytes, see `_MEMORY`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def measure_latency(
     tokens: Tokens,
     *,
     repeats: int = 5,
-    examples: int = EXAMPLES,
+    examples: int = _EXAMPLES,
     batch_size: int = 1,
     device: str = "cpu",
     threads: int | None = None,
@@ -154,12 +154,12 @@ def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "lat
     Raises:
         ValueError: the measurement is of another number of experts.
     """
-    data = document(latency, config, name=name)
+    data = _document(latency, config, name=name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, data)
 
 
-def document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
+def _document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
     """Gives a measurement as the JSON data of its file."""
     model = config.model
     members = list(zip(model.expert_model_names, model.expert_layers, strict=True))
@@ -201,7 +201,7 @@ def document(latency: Latency, config: TrialConfig, *, name: str = "latency") ->
             "mean_tokens": latency.mean_tokens,
             "longest": latency.longest,
             "cost": "seconds an example, median over the rounds",
-            "memory_bytes": MEMORY,
+            "memory_bytes": _MEMORY,
         },
     }
 

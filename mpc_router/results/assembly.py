@@ -43,9 +43,9 @@ from mpc_router.tasks import TASKS, Task
 TOKENIZER_FOLDER: Final = "tokenizer"
 """Of an exported folder."""
 
-EXPORTED: Final = "exported"
-JOINT: Final = "joint"
-FROZEN: Final = "frozen"
+_EXPORTED: Final = "exported"
+_JOINT: Final = "joint"
+_FROZEN: Final = "frozen"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,7 +150,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
         tokenizer=load_tokenizer(checkpoint.config.model.tokenizer_model_name, places.models),
         config=checkpoint.config,
         vectors=vectors,
-        kind=JOINT if joint else FROZEN,
+        kind=_JOINT if joint else _FROZEN,
         origin={
             "seed": checkpoint.seed,
             "epoch": checkpoint.epoch,
@@ -182,7 +182,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
         tokenizer=tokenizer,
         config=config,
         vectors=vectors,
-        kind=EXPORTED,
+        kind=_EXPORTED,
         origin=origin,
         summary=trial.get("summary"),
         note=note,

@@ -41,12 +41,12 @@ __all__ = [
 WEIGHTS_FILE: Final = "router.safetensors"
 """Of a lane: weights, feature moments and the optimizer's."""
 
-POOL_FILE: Final = "pool.safetensors"
-OPTIMIZER_FILE: Final = "optimizer.safetensors"
+_POOL_FILE: Final = "pool.safetensors"
+_OPTIMIZER_FILE: Final = "optimizer.safetensors"
 """Of a joint trial: everything's weights, and the optimizer's state where it can go on."""
 
-FORMAT: Final = "mpc-router lane 1"
-JOINT_FORMAT: Final = "mpc-router joint 1"
+_FORMAT: Final = "mpc-router lane 1"
+_JOINT_FORMAT: Final = "mpc-router joint 1"
 
 _ODD: Final = (
     *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
@@ -146,14 +146,16 @@ def _write_lane(checkpoint: LaneCheckpoint, folder: Path) -> dict[str, Any]:
     tensors["feature_deviation"] = checkpoint.feature_deviation
     if checkpoint.optimizer is not None:
         tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
-    sha256 = write_tensors(folder / WEIGHTS_FILE, tensors, form=FORMAT)
-    return {"format": FORMAT, "weights_sha256": sha256}
+    sha256 = write_tensors(folder / WEIGHTS_FILE, tensors, form=_FORMAT)
+    return {"format": _FORMAT, "weights_sha256": sha256}
 
 
 def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "format": JOINT_FORMAT,
-        "weights_sha256": write_tensors(folder / POOL_FILE, checkpoint.weights, form=JOINT_FORMAT),
+        "format": _JOINT_FORMAT,
+        "weights_sha256": write_tensors(
+            folder / _POOL_FILE, checkpoint.weights, form=_JOINT_FORMAT
+        ),
         "score": checkpoint.score,
         "data_fingerprint": checkpoint.data_fingerprint,
         "models_id": checkpoint.models_id,
@@ -162,17 +164,17 @@ def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
     }
     if checkpoint.optimizer is not None:
         content["optimizer_sha256"] = write_tensors(
-            folder / OPTIMIZER_FILE, checkpoint.optimizer, form=JOINT_FORMAT
+            folder / _OPTIMIZER_FILE, checkpoint.optimizer, form=_JOINT_FORMAT
         )
     return content
 
 
 def without_optimizer(folder: Path) -> None:
     """Removes what only a resume needs from a joint trial's checkpoint, two thirds of its bytes."""
-    trial = read_trial(folder, (JOINT_FORMAT,))
+    trial = read_trial(folder, (_JOINT_FORMAT,))
     if trial["resumable"]:
         write_trial(folder, trial | {"resumable": False})
-    (folder / OPTIMIZER_FILE).unlink(missing_ok=True)
+    (folder / _OPTIMIZER_FILE).unlink(missing_ok=True)
 
 
 def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
@@ -181,7 +183,7 @@ def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
     Raises:
         CheckpointError: a file is missing, damaged, of another format, or a pickle.
     """
-    trial = read_trial(folder, (FORMAT, JOINT_FORMAT))
+    trial = read_trial(folder, (_FORMAT, _JOINT_FORMAT))
     try:
         common: dict[str, Any] = {
             "config": trial_config(flatten(trial["config"])),
@@ -192,7 +194,7 @@ def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
             "experts": tuple(dict(expert) for expert in trial["experts"]),
         }
         resumable = bool(trial["resumable"])
-        if trial["format"] == FORMAT:
+        if trial["format"] == _FORMAT:
             return _read_lane(folder, trial["weights_sha256"], common, resumable=resumable)
         return _read_joint(folder, trial, common, resumable=resumable)
     except CheckpointError:
@@ -221,11 +223,11 @@ def _read_joint(
 ) -> JointCheckpoint:
     optimizer = None
     if resumable:
-        optimizer = read_tensors(folder / OPTIMIZER_FILE, str(trial["optimizer_sha256"]))
+        optimizer = read_tensors(folder / _OPTIMIZER_FILE, str(trial["optimizer_sha256"]))
     return JointCheckpoint(
         **common,
         description=dict(trial["description"]),
-        weights=read_tensors(folder / POOL_FILE, trial["weights_sha256"]),
+        weights=read_tensors(folder / _POOL_FILE, trial["weights_sha256"]),
         data_fingerprint=str(trial["data_fingerprint"]),
         models_id=str(trial["models_id"]),
         score=None if trial["score"] is None else float(trial["score"]),

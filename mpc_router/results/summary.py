@@ -17,9 +17,9 @@ from mpc_router.results.checkpoint import CheckpointError
 from mpc_router.results.records import SplitReport
 
 SUMMARY_FILE: Final = "summary.json"
-FORMAT: Final = "mpc-router summary 1"
+_FORMAT: Final = "mpc-router summary 1"
 
-LIBRARIES: Final = (
+_LIBRARIES: Final = (
     *("mpc-router", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy"),
     "pyarrow",
 )
@@ -68,7 +68,7 @@ def summary(
         more: what else names the training: experts, stem, notes, fingerprints, places.
     """
     return {
-        "format": FORMAT,
+        "format": _FORMAT,
         "task": config.data.task,
         "kind": kind,
         "epoch": epoch,
@@ -101,15 +101,15 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); delete it or train again") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no summary of ours ({FORMAT!r}); take it away")
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is no summary of ours ({_FORMAT!r}); take it away")
     return content
 
 
 def versions() -> dict[str, str]:
     """Gives the installed versions of what the numbers depend on."""
     installed = {}
-    for name in LIBRARIES:
+    for name in _LIBRARIES:
         try:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -155,7 +155,7 @@ def of_run(folder: Path) -> dict[str, Any] | None:
         for split, report in last.items()
     }
     return {
-        "format": FORMAT,
+        "format": _FORMAT,
         "task": facts["task"],
         "splits": splits,
         "cost_vectors": prepared_set["cost_vectors"],

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from mpc_router.results.records import EpochResult, LanesEnded, SplitReport
 
-EVENT_FILES: Final = "events.out.tfevents.*"
+_EVENT_FILES: Final = "events.out.tfevents.*"
 
-LOSSES: Final = ("loss_task", "loss_balance", "loss_cost")
+_LOSSES: Final = ("loss_task", "loss_balance", "loss_cost")
 
 
 class TensorBoard:
@@ -30,7 +30,7 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        for old in folder.glob(EVENT_FILES):
+        for old in folder.glob(_EVENT_FILES):
             old.unlink()
         self._writer: Any = SummaryWriter(str(folder))
 
@@ -50,12 +50,12 @@ class TensorBoard:
         """Writes the losses under the published tags."""
         steps = event.steps
         if steps is None:
-            for name in LOSSES:
+            for name in _LOSSES:
                 self._add(f"loss/{name[5:]}", getattr(event.report, name)[0], event.epoch)
             return
         first = (event.epoch - 1) * len(steps) + 1
         for row, terms in enumerate(steps):
-            for name, value in zip(LOSSES, terms[:, 0], strict=False):
+            for name, value in zip(_LOSSES, terms[:, 0], strict=False):
                 self._add(f"loss/{name[5:]}", value, first + row)
 
     def _report(self, report: SplitReport, epoch: int) -> None:
@@ -65,7 +65,7 @@ class TensorBoard:
             **{f"cost_{name}": values for name, values in report.cost.items()},
         }
         scalars["gate_entropy"] = report.gate_entropy
-        scalars |= {name: getattr(report, name) for name in ("loss", *LOSSES)}
+        scalars |= {name: getattr(report, name) for name in ("loss", *_LOSSES)}
         for name, values in scalars.items():
             self._add(f"{split}/{name}", values[0], epoch)
         for expert, share in enumerate(report.share[0]):

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from transformers import BertConfig, BertTokenizerFast
 
 
-MAX_LENGTH: Final = 64
+_MAX_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoder:
+class _Encoder:
     """Holds the shape of one of the sample's encoders."""
 
     layers: int
@@ -27,7 +27,7 @@ class Encoder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class _Recipe:
     """Says how an encoder is fine-tuned, in the words of `experts.fine_tune`."""
 
     learning_rate: float
@@ -42,10 +42,10 @@ class Recipe:
 
 
 ENCODERS: Final = {
-    "sample/tiny": Encoder(layers=0, hidden=16, heads=1, intermediate=16),
-    "sample/base": Encoder(layers=1, hidden=32, heads=2, intermediate=8),
-    "sample/large": Encoder(layers=2, hidden=64, heads=8, intermediate=128),
-    "sample/stem": Encoder(layers=0, hidden=128, heads=1, intermediate=16, initializer_range=1.0),
+    "sample/tiny": _Encoder(layers=0, hidden=16, heads=1, intermediate=16),
+    "sample/base": _Encoder(layers=1, hidden=32, heads=2, intermediate=8),
+    "sample/large": _Encoder(layers=2, hidden=64, heads=8, intermediate=128),
+    "sample/stem": _Encoder(layers=0, hidden=128, heads=1, intermediate=16, initializer_range=1.0),
 }
 """Tiny and stem have no attention layer: mean-pooled, they are bags of words.
 
@@ -57,9 +57,9 @@ router's two layers can read what kind of example it looks at.
 """
 
 RECIPES: Final = {
-    "sample/tiny": Recipe(learning_rate=1e-2, epochs=1),
-    "sample/base": Recipe(learning_rate=4e-3, epochs=3),
-    "sample/large": Recipe(learning_rate=1e-3, epochs=6, warmup=0.2),
+    "sample/tiny": _Recipe(learning_rate=1e-2, epochs=1),
+    "sample/base": _Recipe(learning_rate=4e-3, epochs=3),
+    "sample/large": _Recipe(learning_rate=1e-3, epochs=6, warmup=0.2),
 }
 """Recipes of the experts, which are trained from nothing.
 
@@ -67,7 +67,7 @@ A parity is learnt late and at once, or not in time: large's warm-up is long and
 because at 1.5e-3 some seeds never got to the nested examples.
 """
 
-NAMES: Final = tuple(ENCODERS)
+_NAMES: Final = tuple(ENCODERS)
 
 
 def tokenizer() -> BertTokenizerFast:
@@ -76,7 +76,7 @@ def tokenizer() -> BertTokenizerFast:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = {word: number for number, word in enumerate([*special, *grammar.words()])}
-    return BertTokenizerFast(vocab=vocabulary, model_max_length=MAX_LENGTH)
+    return BertTokenizerFast(vocab=vocabulary, model_max_length=_MAX_LENGTH)
 
 
 def encoder_config(name: str) -> BertConfig:
@@ -86,7 +86,7 @@ def encoder_config(name: str) -> BertConfig:
         ValueError: the sample has no encoder of this name.
     """
     if name not in ENCODERS:
-        raise ValueError(f"the sample has no encoder {name!r}, allowed are {', '.join(NAMES)}")
+        raise ValueError(f"the sample has no encoder {name!r}, allowed are {', '.join(_NAMES)}")
     from transformers import BertConfig
 
     shape = ENCODERS[name]
@@ -96,7 +96,7 @@ def encoder_config(name: str) -> BertConfig:
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate,
-        max_position_embeddings=MAX_LENGTH,
+        max_position_embeddings=_MAX_LENGTH,
         initializer_range=shape.initializer_range,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,

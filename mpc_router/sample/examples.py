@@ -24,8 +24,8 @@ NOTICE: Final = (
 VERSION: Final = 2
 """Raised with every change of the rows or of the recipes."""
 
-SEED: Final = 20260415
-ROWS: Final = {"train": 8000, "validation": 1500, "validation_mismatched": 1500}
+_SEED: Final = 20260415
+_ROWS: Final = {"train": 8000, "validation": 1500, "validation_mismatched": 1500}
 PLAIN, TURNED = 0.4, 0.7
 """Bounds of the kinds on [0, 1): plain below the first, turned below the second, else nested."""
 
@@ -33,7 +33,7 @@ _CHOICES: Final = 24
 _HELD_OUT: Final = 4
 """One text in four belongs to the quoted splits by its hash, so no split shares a text."""
 
-Row = tuple[tuple[str, ...], float]
+_Row = tuple[tuple[str, ...], float]
 
 
 def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
@@ -52,7 +52,7 @@ def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
     splits = ("train", *TASKS[task].quoted)
     if split not in splits:
         raise ValueError(f"the sample's {task} has no split {split!r}, but {', '.join(splits)}")
-    count = ROWS[split] if rows is None else rows
+    count = _ROWS[split] if rows is None else rows
     if count < 1:
         raise ValueError(f"rows is {count}, but must be at least 1")
     drawn = _rows(task, split, count)
@@ -66,13 +66,13 @@ def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
     return pa.table(texts | numbers)
 
 
-def _rows(task: str, split: str, count: int) -> list[Row]:
+def _rows(task: str, split: str, count: int) -> list[_Row]:
     """Draws the first rows of a split, until enough of them are new and belong to it."""
-    streams = [SEED, list(TASKS).index(task), list(ROWS).index(split)]
+    streams = [_SEED, list(TASKS).index(task), list(_ROWS).index(split)]
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(streams)))
     make = _MAKERS[task]
     elsewhere = split == "validation_mismatched"
-    rows: list[Row] = []
+    rows: list[_Row] = []
     seen: set[str] = set()
     while len(rows) < count:
         for numbers in generator.random((2048, _CHOICES)).tolist():
@@ -92,10 +92,10 @@ def _single(
     plain: Callable[..., str],
     turned: Callable[[Draw], tuple[str, bool]],
     nested: Callable[[Draw], tuple[str, bool]],
-) -> Callable[[Draw, bool], Row]:
+) -> Callable[[Draw, bool], _Row]:
     """Makes rows of one sentence: label 1 is good."""
 
-    def make(draw: Draw, elsewhere: bool) -> Row:
+    def make(draw: Draw, elsewhere: bool) -> _Row:
         kind = draw.unit()
         if kind < PLAIN:
             good = draw.on(0.5)
@@ -111,14 +111,14 @@ def _paired(
     label: Callable[[Draw, bool], float],
     plain: Callable[[Draw], tuple[grammar.Words, bool, float]],
     spoken: Callable[[grammar.Pair], grammar.Pair] | None = None,
-) -> Callable[[Draw, bool], Row]:
+) -> Callable[[Draw, bool], _Row]:
     """Makes rows of two sentences.
 
     `label` is that of turned and nested pairs, by whether they mean the same; `plain` draws a plain
     pair's cues, whether it is close, and its label; `spoken` words the pair.
     """
 
-    def make(draw: Draw, elsewhere: bool) -> Row:
+    def make(draw: Draw, elsewhere: bool) -> _Row:
         kind = draw.unit()
         if kind < PLAIN:
             cues, close, value = plain(draw)
@@ -163,7 +163,7 @@ def _similarity(draw: Draw) -> tuple[grammar.Words, bool, float]:
     return cues, level > 0, _near(draw, (0.8, 2.5, 4.2)[level])
 
 
-_MAKERS: Final[dict[str, Callable[[Draw, bool], Row]]] = {
+_MAKERS: Final[dict[str, Callable[[Draw, bool], _Row]]] = {
     "cola": _single(grammar.plain_grammar, grammar.turned_grammar, grammar.nested_grammar),
     "sst2": _single(grammar.plain_sentiment, grammar.turned_sentiment, grammar.nested_sentiment),
     "mrpc": _paired(*_two_way(1)),

@@ -12,10 +12,10 @@ from mpc_router.flags import Parser, place
 from mpc_router.messages import quoted
 from sweeps.records import InputError
 
-UMASK: Final = "077"
+_UMASK: Final = "077"
 """A new run's folder is its owner's alone."""
 
-EXAMPLES: Final = """\
+_EXAMPLES: Final = """\
   python -m sweeps.run mrpc_grid --sample
   python -m sweeps.run mrpc_grid pool=minilm --data DIR seeds=[0,1] epochs=3
   python -m sweeps.run mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
@@ -28,14 +28,14 @@ def parser() -> Parser:
     made = Parser(
         "python -m sweeps.run",
         "Train every router of a study, and say which are worth having.",
-        EXAMPLES,
+        _EXAMPLES,
     )
     add = made.add_argument
     add("words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file")
     add_place_flags(made)
     add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
-    umask = f"what others may not do in the new run's folder ({UMASK}: anything)"
+    umask = f"what others may not do in the new run's folder ({_UMASK}: anything)"
     add("--umask", metavar="MODE", help=umask)
     add("--address", metavar="ADDR", help="a running Ray cluster (default: one on this machine)")
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
@@ -110,7 +110,7 @@ def mode(args: argparse.Namespace) -> int:
     Raises:
         InputError: --umask is none, or takes rights from the owner.
     """
-    given = UMASK if args.umask is None else args.umask
+    given = _UMASK if args.umask is None else args.umask
     if not re.fullmatch("0[0-7]{2}", given):
         raise InputError(
             f"--umask is {quoted(given)}; give three octal digits of which the first "

@@ -116,7 +116,7 @@ def debug(
         path = job.parts / pack.file()
         routes = bulk_files.routes_of(path, trial.key) if path.exists() else None
     for report in seen:
-        print(line(report))
+        print(_line(report))
     if before is None or not sound:
         return sound
     return _compare(seen, routes, before)
@@ -140,7 +140,7 @@ def _compare(seen: Sequence[Report], routes: pa.Table | None, before: Before) ->
     now = {report.place: report for report in seen}
     places = before.reports.keys() | (now.keys() if before.whole else set())
     differing = sorted(
-        place for place in places if not equal(now.get(place), before.reports.get(place))
+        place for place in places if not _equal(now.get(place), before.reports.get(place))
     )
     if differing:
         print(f"differs from the run: {differing}")
@@ -165,7 +165,7 @@ def _logits(routes: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.asarray(routes["logits"].combine_chunks().flatten().to_numpy(), np.float64)
 
 
-def line(report: Report) -> str:
+def _line(report: Report) -> str:
     """Writes a report as a line."""
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
     costs = ", ".join(f"{name} {value:.4f}" for name, value in report.cost.items())
@@ -176,7 +176,7 @@ def line(report: Report) -> str:
     )
 
 
-def equal(report: Report | None, other: Report | None) -> bool:
+def _equal(report: Report | None, other: Report | None) -> bool:
     """Tells whether scores, costs and shares equal, and losses within `LOSS_TOLERANCE`."""
     return (
         report is not None

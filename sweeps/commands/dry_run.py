@@ -12,7 +12,7 @@ from typing import Final
 
 from mpc_router.commands.places import places_of
 from mpc_router.config.trial import plain
-from sweeps.commands.step_time import Measurement, measured_steps
+from sweeps.commands._step_time import Measurement, measured_steps
 from sweeps.commands.sweep import pack_share, planner_of
 from sweeps.driver.session import Share
 from sweeps.plan.plan import Plan, estimate
@@ -24,12 +24,12 @@ from sweeps.stopping.rule import Rule
 from sweeps.study.budget import said
 from sweeps.study.study import Study
 
-MOST_NAMED: Final = 3
+_MOST_NAMED: Final = 3
 """Start points that a plan names one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class _Leg:
     """Holds the way from one rung to the next: how many points train, and how long."""
 
     points: int
@@ -44,7 +44,7 @@ class Leg:
         return self.points * (self.end - self.begin)
 
 
-def legs(points: int, rule: Rule, epochs: int) -> tuple[Leg, ...]:
+def _legs(points: int, rule: Rule, epochs: int) -> tuple[_Leg, ...]:
     """Gives the stages of a bracket of `points`, from its first rung to the last epoch.
 
     Exact where a pack is ranked within itself. Between packs that arrive one by one some more go
@@ -52,12 +52,12 @@ def legs(points: int, rule: Rule, epochs: int) -> tuple[Leg, ...]:
     """
     found, begin = [], 0
     for end in (*rule.rungs(epochs), epochs):
-        found.append(Leg(points=points, begin=begin, end=end))
+        found.append(_Leg(points=points, begin=begin, end=end))
         points, begin = places(points, rule.eta), end
     return tuple(found)
 
 
-def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) -> None:
+def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) -> None:
     """Measures steps of every set and prints the plan with an estimate.
 
     Of a search `planned` is its first batch: the others are taken to be like it.
@@ -69,7 +69,7 @@ def forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) 
         trials = f"{len(pack.trials)} trial{'' if len(pack.trials) == 1 else 's'}"
         print(f"{pack.name}: {trials}, points {' '.join(points)}")
     print(_whole(study, planned, share))
-    for line in start_lines(study):
+    for line in _start_lines(study):
         print(line)
     rungs = _Rungs.of(study, planned)
     spent = {name: each.epoch for name, each in measured.items()}
@@ -141,14 +141,14 @@ def _whole(study: Study, planned: Plan, share: Share) -> str:
     )
 
 
-def start_lines(study: Study) -> list[str]:
+def _start_lines(study: Study) -> list[str]:
     """The points of the study's `start`: they come along whatever values a word gives to search."""
     named = [
         ", ".join(f"{leaf}={plain(value)}" for leaf, value in each.items()) or "all defaults"
         for each in study.start
     ]
-    more = [f"and {len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else []
-    points = "; ".join(named[:MOST_NAMED] + more)
+    more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
+    points = "; ".join(named[:_MOST_NAMED] + more)
     return [f"from start of the study: {points} (start=[] leaves out what it names)"] * bool(named)
 
 
@@ -173,7 +173,7 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
 class _Rungs:
     """Tells how stopping changes a plan."""
 
-    brackets: tuple[tuple[Leg, ...], ...]
+    brackets: tuple[tuple[_Leg, ...], ...]
     """Of each pack that is ranked within itself; of all joint trials together."""
 
     share: Mapping[str, float]
@@ -191,10 +191,10 @@ class _Rungs:
             for pack in planned.packs
         ]
         groups.append(list(dict.fromkeys(t.point for t in planned.trials if t.prepared in joint)))
-        brackets: list[tuple[Leg, ...]] = []
+        brackets: list[tuple[_Leg, ...]] = []
         share: dict[str, float] = {}
         for points in filter(None, groups):
-            found = legs(len(points), study.stopping, epochs)
+            found = _legs(len(points), study.stopping, epochs)
             brackets.append(found)
             share |= dict.fromkeys(points, sum(leg.epochs for leg in found) / len(points) / epochs)
         return _Rungs(brackets=tuple(brackets), share=share)
@@ -237,5 +237,5 @@ def show_plan(args: argparse.Namespace, study: Study) -> int:
 
     ready = prepare_sets(study, places_of(args), make_display(quiet=args.quiet))
     share = pack_share(args, study)
-    forecast(study, ready, first_plan(planner_of(study, ready, share)), share)
+    _forecast(study, ready, first_plan(planner_of(study, ready, share)), share)
     return 0

@@ -112,7 +112,9 @@ class Batches:
         """Tells the search of every batch, in order, whose points have all ended."""
         state = self._journal.state
         while state.told < len(state.batches):
-            results = [result_of(state, point, self._study) for point in state.proposed[state.told]]
+            results = [
+                _result_of(state, point, self._study) for point in state.proposed[state.told]
+            ]
             if OPEN in results:
                 return
             said = [dataclasses.asdict(result) for result in results]
@@ -135,7 +137,7 @@ class Batches:
             study.search,
             [
                 dataclasses.replace(
-                    batch, results=tuple(result_of(state, point, study) for point in points)
+                    batch, results=tuple(_result_of(state, point, study) for point in points)
                 )
                 for batch, points in zip(state.batches, state.proposed, strict=True)
             ],
@@ -218,7 +220,7 @@ class Batches:
         """By point of the front the trials that it lacks: of those points that trained to the end,
         or will if they lie on it."""
         state, study = self._journal.state, self._study
-        found = {point: result_of(state, point, study) for point in state.points}
+        found = {point: _result_of(state, point, study) for point in state.points}
         known = [
             point
             for point in found
@@ -243,7 +245,7 @@ class Batches:
     def _ask_batch(self) -> None:
         study, state = self._study, self._journal.state
         number = len(state.batches)
-        batch = next_batch(study, state.batches)
+        batch = _next_batch(study, state.batches)
         known = {key: trial.point for key, trial in state.trials.items()}
         fresh: list[Asked] = []
         proposed = []
@@ -280,7 +282,7 @@ def grid(study: Study) -> list[Asked]:
     return [(point, configs[point.name]) for point in study.points()]
 
 
-def next_batch(study: Study, before: list[Batch]) -> Batch:
+def _next_batch(study: Study, before: list[Batch]) -> Batch:
     """Asks the search for the batch that follows these."""
     return ask(
         study.space,
@@ -302,14 +304,14 @@ def first_plan(planner: Planner) -> Plan:
     if not study.proposes:
         return planner.plan(grid(study))
     fresh: dict[str, Asked] = {}
-    for proposal in next_batch(study, []).proposals:
+    for proposal in _next_batch(study, []).proposals:
         config = planner.config(proposal.settings)
         point = study.point(_name(len(fresh), study), config)
         fresh.setdefault(planner.key(config), (point, config))
     return planner.plan(list(fresh.values()))
 
 
-def result_of(state: State, point: str, study: Study) -> Result:
+def _result_of(state: State, point: str, study: Study) -> Result:
     """What came of a point: means over its replicates, at the last epoch that all have reached,
     or at the best one of each so far where trials keep their best.
 

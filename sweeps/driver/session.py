@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpc_router.threads import cores
-from sweeps.driver.ledger import Ledger
+from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.journal.journal import Journal
 from sweeps.journal.repair import clear
@@ -57,7 +57,7 @@ def share_of(study: Study, address: str | None) -> Share:
     if address is None:
         resources: Mapping[str, float] = {"CPU": cores(), "GPU": worker.gpus()}
     else:
-        from sweeps.driver.supervisor import resources_of
+        from sweeps.driver._supervisor import resources_of
 
         resources = resources_of(address)
     place = "this machine" if address is None else f"the cluster at {address}"
@@ -157,7 +157,7 @@ def train(
 
     `refresh` is called whenever a pack is over, for what is to be seen of the run meanwhile.
     """
-    from sweeps.driver.supervisor import Workers, drive
+    from sweeps.driver._supervisor import Workers, drive
 
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(

@@ -97,11 +97,11 @@ def routing(
     """Makes the table of one trial's routes on one split. Shapes (N,), (N,), (N, K)."""
     return pa.table(
         {
-            "key": repeated(key, len(example)),
-            "split": repeated(split, len(example)),
+            "key": _repeated(key, len(example)),
+            "split": _repeated(split, len(example)),
             "example": example,
             "route": routes.astype(np.uint8),
-            "logits": lists(logits),
+            "logits": _lists(logits),
         }
     )
 
@@ -110,7 +110,7 @@ def examples(split: Labelled) -> pa.Table:
     """Makes the table of a split's labels and lengths."""
     return pa.table(
         {
-            "split": repeated(split.split, len(split.labels)),
+            "split": _repeated(split.split, len(split.labels)),
             "example": np.asarray(split.example),
             "label": np.asarray(split.labels, np.float64),
             "tokens": np.asarray(split.tokens),
@@ -122,23 +122,23 @@ def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa
     """Makes the table of each expert's outputs on a split's examples."""
     said = np.asarray(split.outputs, np.float64)
     labels = np.asarray(split.labels, np.float64)
-    predictions, losses, right = judged(said, labels, regression=regression)
+    predictions, losses, right = _judged(said, labels, regression=regression)
     for expert in range(said.shape[1]):
         yield pa.table(
             {
-                "experts_id": repeated(experts_id, len(labels)),
+                "experts_id": _repeated(experts_id, len(labels)),
                 "expert": np.full(len(labels), expert, np.uint8),
-                "split": repeated(split.split, len(labels)),
+                "split": _repeated(split.split, len(labels)),
                 "example": np.asarray(split.example),
                 "prediction": predictions[:, expert],
-                "output": lists(np.asarray(split.outputs[:, expert])),
+                "output": _lists(np.asarray(split.outputs[:, expert])),
                 "loss": losses[:, expert],
                 "right": right[:, expert],
             }
         )
 
 
-def judged(
+def _judged(
     outputs: NDArray[np.float64], labels: NDArray[np.float64], *, regression: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Gives predictions, losses and hits, each (N, K), of outputs (N, K, C) and labels (N,).
@@ -157,12 +157,12 @@ def judged(
     return predictions, normaliser - chosen, predictions == labels[:, None]
 
 
-def repeated(text: str, count: int) -> pa.Array:
+def _repeated(text: str, count: int) -> pa.Array:
     """Makes a column that repeats one value."""
     return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
-def lists(values: NDArray[np.float32]) -> pa.Array:
+def _lists(values: NDArray[np.float32]) -> pa.Array:
     """Makes a list column of the rows of (N, C)."""
     count, width = values.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)

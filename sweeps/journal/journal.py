@@ -25,14 +25,14 @@ from typing import Any, Final
 
 from mpc_router.files import atomic, sync_folder, take_rights
 from mpc_router.messages import quoted, shortened
-from sweeps.journal import events
+from sweeps.journal import _events
 from sweeps.journal.state import Event, JournalError, OddEvent, State, apply
 from sweeps.run_folder import RunMoved, open_own, read_own
 
-VERSION: Final = 1
+_VERSION: Final = 1
 """Of the events; another one is refused."""
 
-LONGEST_LINE: Final = 2**28
+_LONGEST_LINE: Final = 2**28
 """Bytes; a line that asks for ten thousand trials has a tenth of it."""
 
 _CHECK: Final = b',"check":"'
@@ -41,12 +41,12 @@ _DURABLE: Final = frozenset(
 )
 
 
-class JournalBusy(JournalError):
+class _JournalBusy(JournalError):
     """Says that another process holds the journal's lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
+class _Repaired:
     """Tells what a repair has taken out of a journal."""
 
     line: int
@@ -100,7 +100,7 @@ def check_opened(path: Path, state: State) -> None:
         OddEvent: it says less, or something else.
     """
     assert state.opened is not None
-    if (said := events.unbegun(state.opened)) is not None:
+    if (said := _events.unbegun(state.opened)) is not None:
         raise _unsound(path, 1, OddEvent(f"opened: {said}"))
 
 
@@ -147,8 +147,8 @@ def _event(line: bytes) -> Event:
     Raises:
         ValueError: it is not as it was written, or written by another version.
     """
-    if len(line) > LONGEST_LINE:
-        raise ValueError(f"the line has {len(line)} bytes, and none of ours has {LONGEST_LINE}")
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f"the line has {len(line)} bytes, and none of ours has {_LONGEST_LINE}")
     body, found, check = line.rpartition(_CHECK)
     if not found or check != b'%08x"}' % zlib.crc32(body):
         raise ValueError("the line is damaged (its checksum is not that of what it says)")
@@ -158,10 +158,10 @@ def _event(line: bytes) -> Event:
             json.dumps(event, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise OddEvent(f"the line cannot be read ({shortened(str(error), 100)})") from error
-    if event.get("v") != VERSION:
+    if event.get("v") != _VERSION:
         raise ValueError(
             f"written with schema version {quoted(event.get('v'))}, and this program reads "
-            f"{VERSION}"
+            f"{_VERSION}"
         )
     return event
 
@@ -170,7 +170,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def line_of(event: Event) -> bytes:
+def _line_of(event: Event) -> bytes:
     """Gives the line of an event, with its checksum and its end."""
     text = json.dumps(event, default=_plain, separators=(",", ":"), allow_nan=False)
     body = text[:-1].encode()
@@ -200,7 +200,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise JournalBusy(
+            raise _JournalBusy(
                 f"{path} is being written by another process; wait for it to end"
             ) from error
         try:
@@ -224,7 +224,7 @@ class Journal:
             os.fsync(self._file.fileno())
         return len(whole) - end
 
-    def _repair(self) -> Repaired | None:
+    def _repair(self) -> _Repaired | None:
         """Cuts the journal off before its first line that is not sound."""
         state, kept = State(), 0
         whole = read_own(self.path)
@@ -235,7 +235,7 @@ class Journal:
             except (ValueError, JournalError) as error:
                 if number == 1:
                     raise _unsound(self.path, number, error) from error
-                return Repaired(
+                return _Repaired(
                     line=number,
                     gone=len(lines) - number + 1,
                     reason=str(error),
@@ -268,14 +268,14 @@ class Journal:
         self.check_place()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         whole = {
-            "v": VERSION,
+            "v": _VERSION,
             "n": self.state.events + 1,
             "time": now,
             "mono": round(time.monotonic(), 3),
             "event": event,
             **data,
         }
-        line = line_of(whole)
+        line = _line_of(whole)
         apply(self.state, _event(line[:-1]))
         end = os.fstat(self._file.fileno()).st_size
         try:

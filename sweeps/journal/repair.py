@@ -49,7 +49,7 @@ def damaged_parts(run: Path, state: State) -> dict[str, str]:
     return found
 
 
-def trials_of(names: set[str], state: State) -> list[str]:
+def _trials_of(names: set[str], state: State) -> list[str]:
     """Trials whose bulk files these are; of a bracket all trials, for they were ranked together."""
     return _with_brackets(
         {key for key, ending in state.endings.items() if {ending.part, ending.experts} & names},
@@ -97,7 +97,7 @@ def trains(
     failed = any(ending.status == FAILED for ending in state.endings.values())
     if retry and failed:
         return True
-    return repair and bool(trials_of(set(damaged_parts(run, state)), state))
+    return repair and bool(_trials_of(set(damaged_parts(run, state)), state))
 
 
 def refuse_damage(run: Path, state: State) -> None:
@@ -110,7 +110,7 @@ def refuse_damage(run: Path, state: State) -> None:
     if found:
         first, why = next(iter(found.items()))
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        again = len(trials_of(set(found), state))
+        again = len(_trials_of(set(found), state))
         raise InputError(
             f"{run / PARTS_FOLDER / first} {why}{more}; --resume {run} --repair trains "
             f"{again} trials again"
@@ -123,7 +123,7 @@ def reopen(journal: Journal, damaged: Mapping[str, str], shared: Mapping[str, st
     `damaged` says of each why, `shared` gives the hashes of the shared ones, written again: another
     version of the library may have written the same content otherwise.
     """
-    keys = trials_of(set(damaged), journal.state)
+    keys = _trials_of(set(damaged), journal.state)
     reason = "; ".join(f"{name} {why}" for name, why in damaged.items())
     journal.append("reopened", keys=keys, reason=reason, parts=shared)
     return f"repair: {reason}; {len(keys)} trials are trained again"

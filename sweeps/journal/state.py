@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mpc_router.messages import quoted
-from sweeps.journal import events
+from sweeps.journal import _events
 from sweeps.records import (
     INSIDE,
     INTERRUPTED,
@@ -168,7 +168,7 @@ def apply(state: State, event: Event) -> None:
         JournalError: it cannot follow the ones before it.
         OddEvent: no writer of ours has written it.
     """
-    if (said := events.odd(event)) is not None:
+    if (said := _events.odd(event)) is not None:
         raise OddEvent(said)
     if event["n"] != state.events + 1:
         raise JournalError(f"event {event['n']} follows event {state.events}; events are missing")

@@ -33,7 +33,7 @@ from sweeps.records import (
 )
 from sweeps.run_folder import RunFolder
 
-COLUMN_TYPES: Final = {
+_COLUMN_TYPES: Final = {
     "bool": pa.bool_(),
     "int": pa.int64(),
     "float": pa.float64(),
@@ -46,10 +46,10 @@ COLUMN_TYPES: Final = {
 """Types of searched settings, as the journal's `opened` names them."""
 
 
-LEAST: Final = 20.0
+_LEAST: Final = 20.0
 """Seconds between two refreshments at least."""
 
-REST: Final = 20
+_REST: Final = 20
 """Times as long as writing took passes before tables are written anew."""
 
 _ODD: Final = (
@@ -58,7 +58,7 @@ _ODD: Final = (
 """What a journal raises that says other things than a run of ours."""
 
 
-class PartError(SweepError):
+class _PartError(SweepError):
     """Says that a bulk file which the journal names is missing or damaged."""
 
 
@@ -85,7 +85,7 @@ class Refresh:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._next = time.monotonic() + LEAST
+        self._next = time.monotonic() + _LEAST
 
     def maybe(self) -> None:
         """Writes the tables if they are due; a disk that refuses is reported at the end.
@@ -98,7 +98,7 @@ class Refresh:
         with contextlib.suppress(OSError):
             write(self._journal.path.parent, self._journal.state)
         now = time.monotonic()
-        self._next = now + max(LEAST, REST * (now - began))
+        self._next = now + max(_LEAST, _REST * (now - began))
 
 
 def write(run: Path, state: State) -> None:
@@ -126,7 +126,7 @@ def _own_tables(state: State) -> dict[str, pa.Table]:
     opened = state.opened
     metrics = tuple(opened["metrics"])
     trials = schema.trials(
-        {leaf: COLUMN_TYPES[kind] for leaf, kind in opened["settings"].items()},
+        {leaf: _COLUMN_TYPES[kind] for leaf, kind in opened["settings"].items()},
         metrics=metrics,
         quoted=tuple(opened["quoted"]),
         vectors=_vectors(opened),
@@ -335,13 +335,13 @@ def _part(run: Path, name: str, state: State, kind: pa.Schema) -> pa.Table:
     try:
         sound = bulk_files.digest(path) == state.parts[name]
     except OSError as error:
-        raise PartError(f"{path}: {error.strerror}; the journal names it") from error
+        raise _PartError(f"{path}: {error.strerror}; the journal names it") from error
     if not sound:
-        raise PartError(f"{path} is damaged: its hash is not the one in the journal")
+        raise _PartError(f"{path} is damaged: its hash is not the one in the journal")
     try:
         return bulk_files.read(path, kind)
     except ValueError as error:
-        raise PartError(str(error)) from error
+        raise _PartError(str(error)) from error
 
 
 def _write(

@@ -14,10 +14,10 @@ from sweeps.records import BETWEEN, INSIDE, InputError, Pack, Point, Trial, conf
 from sweeps.study.prepared_sets import PreparedSet
 from sweeps.study.study import Study
 
-PACKS_A_WORKER: Final = 2
+_PACKS_A_WORKER: Final = 2
 """At least so many, where there are points enough: the last worker idles half a pack at most."""
 
-LANES_A_PACK: Final = 64
+_LANES_A_PACK: Final = 64
 """At most so many (a single point's replicates excepted): larger stacks leave the cache."""
 
 
@@ -122,7 +122,7 @@ class Planner:
             stacks.setdefault(key, []).append(name)
         found: list[list[Trial]] = [[each] for each in trials if each.prepared in joint]
         for names in stacks.values():
-            count = pack_count(
+            count = _pack_count(
                 len(names), len(self.study.seeds), workers=self.workers, of=len(points)
             )
             found += [
@@ -164,7 +164,7 @@ class Planner:
     def _count(self, points: int, *, of: int) -> int:
         if self.study.stopping.method != "none":
             return math.ceil(points / self.study.stopping.bracket)
-        return pack_count(
+        return _pack_count(
             points,
             len(self.study.first_seeds),
             workers=self.workers,
@@ -198,18 +198,18 @@ def trial_of(
     )
 
 
-def pack_count(
+def _pack_count(
     points: int, seeds: int, *, workers: int, points_a_pack: int = 0, of: int = 0
 ) -> int:
-    """How many packs: two a worker, more where a pack would pass `LANES_A_PACK` lanes.
+    """How many packs: two a worker, more where a pack would pass `_LANES_A_PACK` lanes.
 
     Where the points are some `of` so many, they get their share of the workers' packs.
     `points_a_pack` above 0 decides instead. Never more packs than points.
     """
     if points_a_pack:
         return math.ceil(points / points_a_pack)
-    most = max(1, LANES_A_PACK // seeds)
-    share = round(PACKS_A_WORKER * workers * points / max(points, of))
+    most = max(1, _LANES_A_PACK // seeds)
+    share = round(_PACKS_A_WORKER * workers * points / max(points, of))
     return min(points, max(1, share, math.ceil(points / most)))
 
 

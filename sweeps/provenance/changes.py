@@ -31,8 +31,8 @@ def refuse_or_force(run: Path, state: State, *, trains: bool, force: bool) -> tu
     Raises:
         InputError: something changed, and nobody forces it.
     """
-    study = study_changes(run, state)
-    program = program_changes(state) if trains else ()
+    study = _study_changes(run, state)
+    program = _program_changes(state) if trains else ()
     if study and not force:
         raise InputError(
             f"{run / STUDY_FILE} was edited ({said(study[0])}), but a resume takes the "
@@ -48,7 +48,7 @@ def refuse_or_force(run: Path, state: State, *, trains: bool, force: bool) -> tu
     return (*study, *program)
 
 
-def program_changes(state: State) -> tuple[Change, ...]:
+def _program_changes(state: State) -> tuple[Change, ...]:
     """Lists changes of the code and of the libraries that the numbers depend on."""
     assert state.opened is not None
     provenance = state.opened["provenance"]
@@ -73,7 +73,7 @@ def refuse_other_data(
     Raises:
         InputError: the fingerprints differ.
     """
-    found = data_changes(state, ready)
+    found = _data_changes(state, ready)
     if not found or (rebuilds and force):
         return found
     ways = "give the same --data, --models and --cache, or start anew"
@@ -84,7 +84,7 @@ def refuse_other_data(
     raise InputError(f"{'; '.join(map(said, found))}: not what the run began with; {ways}")
 
 
-def data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
+def _data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
     """Lists changes of data, experts and stem by their fingerprints, each once."""
     assert state.opened is not None
     provenance = state.opened["provenance"]
@@ -106,7 +106,7 @@ def data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
     return tuple(found)
 
 
-def study_changes(run: Path, state: State) -> tuple[Change, ...]:
+def _study_changes(run: Path, state: State) -> tuple[Change, ...]:
     """One, if the run's `study.yaml` was edited; none of a file that is missing or damaged, which
     is written anew.
 

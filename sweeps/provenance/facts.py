@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from sweeps.plan.preparation import Ready
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-PACKAGES: Final = ("mpc_router", "sweeps")
-LIBRARIES: Final = (
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGES: Final = ("mpc_router", "sweeps")
+_LIBRARIES: Final = (
     *("mpc-router", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy"),
     *("pyarrow", "pandas", "ray", "moocore"),
 )
@@ -117,7 +117,7 @@ def _notes(ready: Sequence[Ready]) -> list[str]:
 def versions() -> dict[str, str]:
     """Gives installed versions of the libraries that the numbers depend on."""
     found = {}
-    for name in LIBRARIES:
+    for name in _LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -151,7 +151,7 @@ def commit() -> str | None:
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
-            cwd=ROOT,
+            cwd=_ROOT,
             capture_output=True,
             text=True,
             timeout=10,
@@ -165,8 +165,8 @@ def commit() -> str | None:
 def code_fingerprint() -> str:
     """Hashes every source file that trains or orchestrates."""
     total = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            total.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
+    for package in _PACKAGES:
+        for path in sorted((_ROOT / package).rglob("*.py")):
+            total.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
             total.update(path.read_bytes() + b"\0")
     return total.hexdigest()[:16]

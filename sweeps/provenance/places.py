@@ -12,7 +12,7 @@ from mpc_router.messages import quoted
 from sweeps.journal.state import State
 from sweeps.records import InputError
 
-CACHED: Final = frozenset(
+_CACHED: Final = frozenset(
     {"experts", "hashes", "joint", "orders", "outputs", "passes", "tokens"},
 )
 """Folders of a cache; a test holds them to what is really prepared."""
@@ -79,6 +79,6 @@ def _not_ours(cache: Path) -> str:
         return "belongs to another user"
     if facts.st_mode & stat.S_IWOTH:
         return "every user may write to"
-    if not names <= CACHED or not names:
+    if not names <= _CACHED or not names:
         return "holds other things than a cache, or nothing"
     return ""

@@ -15,17 +15,17 @@ from typing import Final
 from cluster import private
 from cluster.processes import boot, kill, members, processes
 
-PREFIX: Final = "mpcr-ray-"
-LOCK: Final = ".mpc-router-session"
+_PREFIX: Final = "mpcr-ray-"
+_LOCK: Final = ".mpc-router-session"
 """Both are ours alone: a folder that has the one and not the other is somebody else's."""
 
-LEADER: Final = "leader"
+_LEADER: Final = "leader"
 """In the folder: number and start of the process that leads the session, and of which boot."""
 
 RAY: Final = "r"
 """Below it, Ray's own: Ray opens its folder, and every one in it, to all users of the machine."""
 
-DYING: Final = 10.0
+_DYING: Final = 10.0
 """Seconds that killed processes have to be gone: one that waits for a disk may never be."""
 
 _SHORT: Final = 20
@@ -41,12 +41,12 @@ def session_folder() -> Iterator[Path]:
     """
     parent = private.temporary_parent(_SHORT)
     remove_orphans()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    fresh = folder / f"{LOCK}.new"
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    fresh = folder / f"{_LOCK}.new"
     with private.entered(folder) as number, fresh.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fresh.chmod(0o600)
-        fresh.rename(folder / LOCK)  # seen by others only when it is held
+        fresh.rename(folder / _LOCK)  # seen by others only when it is held
         try:
             yield folder
         finally:
@@ -81,11 +81,11 @@ def remove_orphans() -> Orphans:
     """
     folders = ended = 0
     undying: list[int] = []
-    for path in private.temporary_parent(_SHORT).glob(f"{PREFIX}*"):
+    for path in private.temporary_parent(_SHORT).glob(f"{_PREFIX}*"):
         with (
             contextlib.suppress(OSError),
             private.entered(path) as folder,
-            private.opened(folder, LOCK) as lock,
+            private.opened(folder, _LOCK) as lock,
         ):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             count, left = end_session(path)
@@ -98,7 +98,7 @@ def remove_orphans() -> Orphans:
 def lead(folder: Path, pid: int) -> None:
     """Writes down which process leads the session of a folder."""
     if (leader := processes().get(pid)) is not None:
-        private.write(folder / LEADER, json.dumps([leader.pid, leader.start, boot()]))
+        private.write(folder / _LEADER, json.dumps([leader.pid, leader.start, boot()]))
 
 
 def end_session(folder: Path) -> tuple[int, list[int]]:
@@ -109,14 +109,14 @@ def end_session(folder: Path) -> tuple[int, list[int]]:
     """
     try:
         with private.entered(folder) as number:
-            pid, start, when = json.loads(private.read(number, LEADER))
+            pid, start, when = json.loads(private.read(number, _LEADER))
     except (OSError, ValueError, TypeError):
         return 0, []
     if when != boot() or not (type(pid) is type(start) is int):
         return 0, []
     found = members({pid: start}, processes())
     left = {(each.pid, each.start): each for each in found}
-    end = time.monotonic() + DYING
+    end = time.monotonic() + _DYING
     while left and time.monotonic() < end:
         kill(left.values())
         time.sleep(0.02)

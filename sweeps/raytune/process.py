@@ -20,20 +20,20 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
-from sweeps.raytune.environment import answers, environment
+from sweeps.raytune._environment import answers, environment
+from sweeps.raytune._pipe import Line
 from sweeps.raytune.folders import end_session, lead, session_folder
-from sweeps.raytune.pipe import Line
 from sweeps.records import SweepError
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-DEAF_TO: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-OUTPUT: Final = "said"
-LINUX: Final = sys.platform == "linux"
-LEAVING: Final = 3.0
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_DEAF_TO: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_OUTPUT: Final = "said"
+_LINUX: Final = sys.platform == "linux"
+_LEAVING: Final = 3.0
 """Seconds that Ray has for leaving a cluster, or where nobody can tell which processes are its."""
 
 
-STUCK: Final = 60
+_STUCK: Final = 60
 """Seconds that a word may take to get through."""
 
 
@@ -76,7 +76,7 @@ class RayProcess:
     def last_words(self) -> str:
         """Gives the last line that the process, or Ray in it, has printed."""
         with contextlib.suppress(OSError):
-            output = (self.folder / OUTPUT).read_text(errors="replace").splitlines()
+            output = (self.folder / _OUTPUT).read_text(errors="replace").splitlines()
             if any("Failed to connect to GCS" in line for line in output):
                 return "its head does not answer"
             if lines := [line.strip() for line in output if line.strip()]:
@@ -97,12 +97,12 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
     with session_folder() as folder, contextlib.ExitStack() as stack:
         ours, theirs = socket.socketpair()
         for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # who stops amid a word is gone
-            ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", STUCK, 0))
+            ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", _STUCK, 0))
         lifeline, kept = os.pipe()  # at its end when this process is, whatever ends it
         stack.callback(os.close, kept)
         line = Line(Connection(ours.detach()))
         stack.callback(line.close)
-        with theirs, (folder / OUTPUT).open("wb") as output:
+        with theirs, (folder / _OUTPUT).open("wb") as output:
             process = _start(theirs.fileno(), lifeline, environment(address), output.fileno())
         os.close(lifeline)
         lead(folder, process.pid)
@@ -110,14 +110,14 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
             yield RayProcess(line=line, folder=folder, process=process)
         finally:
             line.close()  # whoever waits for an answer waits no longer
-            _end(process, folder, seconds=LEAVING if address is not None or not LINUX else 0.0)
+            _end(process, folder, seconds=_LEAVING if address is not None or not _LINUX else 0.0)
 
 
 def _start(
     connection: int, lifeline: int, environ: dict[str, str], output: int
 ) -> subprocess.Popen[bytes]:
-    paths = [str(ROOT), *filter(None, [environ.get("PYTHONPATH")])]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)  # inherited, by Ray's processes too
+    paths = [str(_ROOT), *filter(None, [environ.get("PYTHONPATH")])]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)  # inherited, by Ray's processes too
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "sweeps.raytune.tune_loop", str(connection), str(lifeline)],
@@ -139,4 +139,4 @@ def _end(process: subprocess.Popen[bytes], folder: Path, *, seconds: float) -> N
     end_session(folder)
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(LEAVING)
+        process.wait(_LEAVING)

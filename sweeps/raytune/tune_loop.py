@@ -1,6 +1,6 @@
 """Ray Tune drives: packs on reused actors. A process of its own, which knows no journal.
 
-`sweeps.driver.supervisor` starts it, tells it over a line what there is to do, hears every word of
+`sweeps.driver._supervisor` starts it, tells it over a line what there is to do, hears every word of
 the workers, and ends it with all that Ray has started. So nothing that Ray does, or leaves undone,
 can keep the journal's process from its work.
 """
@@ -28,15 +28,15 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
-from sweeps.raytune import losses, ship
+from sweeps.raytune import _losses, _ship
+from sweeps.raytune._patches import error_of, patch_ray
+from sweeps.raytune._pipe import Line
+from sweeps.raytune._trainable import PackTrainable
 from sweeps.raytune.folders import RAY
-from sweeps.raytune.patches import error_of, patch_ray
-from sweeps.raytune.pipe import Line
-from sweeps.raytune.trainable import PackTrainable
 from sweeps.records import SweepError
 from sweeps.study.pack_share import packs_a_gpu
 
-LOOPBACK: Final = "127.0.0.1"
+_LOOPBACK: Final = "127.0.0.1"
 
 
 def main(connection: int, lifeline: int) -> None:
@@ -56,7 +56,7 @@ def main(connection: int, lifeline: int) -> None:
     except SweepError as error:
         line.ask("failed", reason=str(error))
     except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
-        line.ask("failed", reason=f"Ray gave up: {losses.last_line(error.__cause__ or error)}")
+        line.ask("failed", reason=f"Ray gave up: {_losses.last_line(error.__cause__ or error)}")
     ray.shutdown()
 
 
@@ -90,14 +90,16 @@ def begin(wanted: Mapping[str, Any]) -> None:
         )
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
-            raise SweepError(f"Ray could not be started here: {losses.last_line(error)}") from error
+            raise SweepError(
+                f"Ray could not be started here: {_losses.last_line(error)}"
+            ) from error
         raise SweepError(
-            f"{address} does not let us in ({losses.last_line(error)}); say its token with "
+            f"{address} does not let us in ({_losses.last_line(error)}); say its token with "
             f"RAY_AUTH_TOKEN_PATH=FILE, and look whether its Ray is of version {ray.__version__}"
         ) from error
     found = ray.util.get_node_ip_address()
-    if found != LOOPBACK:
-        raise SweepError(f"Ray listens on {found} instead of {LOOPBACK}; it was stopped")
+    if found != _LOOPBACK:
+        raise SweepError(f"Ray listens on {found} instead of {_LOOPBACK}; it was stopped")
 
 
 def _gpus(count: int, gpus: float) -> int:
@@ -121,7 +123,7 @@ def drive(line: Line, wanted: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def _supplied(
     wanted: Mapping[str, Any], run: Path, beat: Callable[[], None]
-) -> Iterator[Mapping[str, ship.Away]]:
+) -> Iterator[Mapping[str, _ship.Away]]:
     """Every node has what packs train on; which of them are sent what they need, and how they see
     it.
 
@@ -133,21 +135,21 @@ def _supplied(
         return
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
     try:
-        with ship.supplied(ship.look(prepared, run), beat) as away:
+        with _ship.supplied(_ship.look(prepared, run), beat) as away:
             yield away
-    except ship.ReachError as error:
+    except _ship.ReachError as error:
         raise SweepError(str(error)) from error
 
 
 def _tuner(
-    line: Line, wanted: Mapping[str, Any], run: Path, away: Mapping[str, ship.Away]
+    line: Line, wanted: Mapping[str, Any], run: Path, away: Mapping[str, _ship.Away]
 ) -> tune.Tuner:
     end = threading.Event()
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=PackQueue(line, wanted["job"], away),
-            scheduler=Reporter(line, run),
+            search_alg=_PackQueue(line, wanted["job"], away),
+            scheduler=_Reporter(line, run),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
             reuse_actors=True,
@@ -157,8 +159,8 @@ def _tuner(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=f"{wanted['folder']}/storage",
-            stop=StopAll(end),
-            callbacks=[News(line, end)],
+            stop=_StopAll(end),
+            callbacks=[_News(line, end)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -176,10 +178,10 @@ class _Here:
         return {}
 
 
-class PackQueue(_Here, Searcher):  # type: ignore[misc]
+class _PackQueue(_Here, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(self, line: Line, job: Mapping[str, Any], away: Mapping[str, ship.Away]) -> None:
+    def __init__(self, line: Line, job: Mapping[str, Any], away: Mapping[str, _ship.Away]) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._line = line
         said = {node: dataclasses.asdict(each) for node, each in away.items()}
@@ -204,7 +206,7 @@ class PackQueue(_Here, Searcher):  # type: ignore[misc]
         """Restores nothing."""
 
 
-class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
+class _StopAll(_Here, tune.Stopper):  # type: ignore[misc]
     """Ends all trials when asked from outside."""
 
     def __init__(self, end: threading.Event) -> None:
@@ -219,7 +221,7 @@ class StopAll(_Here, tune.Stopper):  # type: ignore[misc]
         return self._end.is_set()
 
 
-class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
+class _Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
     """Carries every word of the packs to the journal, and decisions between packs to their
     workers, before Tune lets a pack go on."""
 
@@ -239,7 +241,7 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
             node = self._name(place["node"], place["host"])
             self._line.ask("started", pack=pack, node=node, pid=place["pid"], gpus=place["gpus"])
             return str(FIFOScheduler.CONTINUE)
-        ship.spread(self._run, result["files"])  # before the journal names them
+        _ship.spread(self._run, result["files"])  # before the journal names them
         answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
@@ -256,7 +258,7 @@ class Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
         return self._names.get(node, host)
 
 
-class News(_Here, tune.Callback):  # type: ignore[misc]
+class _News(_Here, tune.Callback):  # type: ignore[misc]
     """Carries Tune's news to the journal, and the wish to end to Tune. Runs in this process, one
     call after the other."""
 
@@ -290,7 +292,7 @@ class News(_Here, tune.Callback):  # type: ignore[misc]
         """Reports a worker that is lost, or whose surroundings failed."""
         error = error_of(trial)
         self._line.ask(
-            "lost", pack=_pack_name(trial), reason=losses.reason(error), how=losses.how(error)
+            "lost", pack=_pack_name(trial), reason=_losses.reason(error), how=_losses.how(error)
         )
 
 

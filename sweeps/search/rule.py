@@ -11,20 +11,20 @@ from mpc_router.config.sections import unknown
 from mpc_router.messages import quoted
 from sweeps.search.samplers import SAMPLERS
 
-METHODS: Final = ("grid", *SAMPLERS)
+_METHODS: Final = ("grid", *SAMPLERS)
 
 UNHEARING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
 """Methods whose points do not depend on results: none of their batches waits for another."""
 
-BATCH: Final = 16
+_BATCH: Final = 16
 """Points asked at once where no bracket says how many."""
 
-FIDELITIES: Final = ("complete", "left_out", "infeasible")
+_FIDELITIES: Final = ("complete", "left_out", "infeasible")
 
 UNREACHED: Final = "unreached"
 """Constraint of a stopped point under `infeasible`: the share of its epochs not reached."""
 
-ENDED: Final = ("complete", "stopped", "failed", "open")
+_ENDED: Final = ("complete", "stopped", "failed", "open")
 """States of a point: all epochs; stopped early; a replicate FAILED; still to come, or interrupted.
 """
 
@@ -54,7 +54,7 @@ class SearchRule:
     """
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", METHODS), ("fidelity", FIDELITIES)):
+        for name, allowed in (("method", _METHODS), ("fidelity", _FIDELITIES)):
             if getattr(self, name) not in allowed:
                 raise SearchError(
                     f"search.{name} is {quoted(getattr(self, name))}, allowed are "
@@ -92,7 +92,7 @@ class Result:
     """Holds a point's result: means over its replicates."""
 
     ended: str
-    """One of `ENDED`."""
+    """One of `_ENDED`."""
 
     values: tuple[float, ...] = ()
     """(M,) in the order and the directions of the objectives; empty where there are none."""
@@ -141,7 +141,7 @@ def search_of(tree: Mapping[str, Any], *, bracket: int | None = None) -> tuple[S
             )
     settings = {name: value for name, value in tree.items() if name != "seed"}
     if method != "grid":
-        settings.setdefault("batch", bracket or BATCH)
+        settings.setdefault("batch", bracket or _BATCH)
     seed = tree.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise SearchError(

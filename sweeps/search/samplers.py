@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampler:
+class _Sampler:
     """Describes a way to propose points: how it is made, and what it uses of results."""
 
     make: Callable[[Any, int, int], BaseSampler]
@@ -27,13 +27,13 @@ class Sampler:
     """Whether all batches continue one sequence, so that every batch needs the same seed."""
 
 
-SAMPLERS: Final[Mapping[str, Sampler]] = {
-    "random": Sampler(
+SAMPLERS: Final[Mapping[str, _Sampler]] = {
+    "random": _Sampler(
         make=lambda optuna, seed, population: optuna.RandomSampler(seed=seed),
         learns=False,
         heeds_constraints=False,
     ),
-    "qmc": Sampler(
+    "qmc": _Sampler(
         make=lambda optuna, seed, population: optuna.QMCSampler(
             scramble=True, seed=seed, independent_sampler=optuna.RandomSampler(seed=seed)
         ),
@@ -41,18 +41,18 @@ SAMPLERS: Final[Mapping[str, Sampler]] = {
         heeds_constraints=False,
         one_sequence=True,
     ),
-    "tpe": Sampler(make=lambda optuna, seed, population: optuna.TPESampler(seed=seed)),
-    "nsga2": Sampler(
+    "tpe": _Sampler(make=lambda optuna, seed, population: optuna.TPESampler(seed=seed)),
+    "nsga2": _Sampler(
         make=lambda optuna, seed, population: optuna.NSGAIISampler(
             population_size=population, seed=seed
         )
     ),
-    "nsga3": Sampler(
+    "nsga3": _Sampler(
         make=lambda optuna, seed, population: optuna.NSGAIIISampler(
             population_size=population, seed=seed
         )
     ),
-    "gp": Sampler(
+    "gp": _Sampler(
         make=lambda optuna, seed, population: optuna.GPSampler(
             seed=seed, deterministic_objective=False
         )

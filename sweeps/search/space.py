@@ -10,10 +10,10 @@ from typing import Any, Final
 from mpc_router.config.sections import is_number
 from mpc_router.messages import quoted
 
-KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
+_KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
 """Ways to search a setting that a study may name."""
 
-LISTED: Final = ("grid", "choice")
+_LISTED: Final = ("grid", "choice")
 """Those of them whose values are counted off: two words for one thing."""
 
 
@@ -84,18 +84,18 @@ def axis(name: object, given: Any, *, whole: Callable[[], Sequence[Any]] | None 
     Raises:
         AxisError: no such kind, or ends or values that make no axis.
     """
-    if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in KINDS:
+    if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in _KINDS:
         raise AxisError(
             f"space.{name} is {quoted(given)}; write one of "
             "{grid: [value, ...]}, {choice: [value, ...]}, {uniform: [a, b]}, "
             "{loguniform: [a, b]}, {int: [a, b]}"
         )
     kind, values = next(iter(given.items()))
-    if values == "all" and kind in LISTED and whole is not None:
+    if values == "all" and kind in _LISTED and whole is not None:
         values = whole()
     if not isinstance(values, list | tuple) or not values:
         raise AxisError(f"space.{name}.{kind} is {quoted(values)}, but must be a list of values")
-    if kind in LISTED:
+    if kind in _LISTED:
         listed = tuple(tuple(each) if isinstance(each, list) else each for each in values)
         if not all(_finite(each) for each in listed):
             raise AxisError(

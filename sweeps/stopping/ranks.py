@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sweeps.stopping.rule import Rule
 
 Values = NDArray[np.float64]
-Order = NDArray[np.int64]
-Ties = Literal["crowding", "epsilon_net"]
+_Order = NDArray[np.int64]
+_Ties = Literal["crowding", "epsilon_net"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def cut(entries: Sequence[Entry], rule: Rule, *, seed: int, epoch: int) -> tuple
 
     The verdicts come in the order of the entries and do not depend on it.
     """
-    ranks = ranks_of(entries, rule, seed=seed)
+    ranks = _ranks_of(entries, rule, seed=seed)
     limit = places(len(entries), rule.eta)
     return tuple(
         _verdict(entry, int(rank), limit, entries, epoch)
@@ -86,7 +86,7 @@ def arrival(
     alone, so a report that is heard twice changes nothing.
     """
     there = [*(each for each in earlier if each.name != entry.name), entry]
-    rank = int(ranks_of(there, rule, seed=seed)[-1])
+    rank = int(_ranks_of(there, rule, seed=seed)[-1])
     return _verdict(entry, rank, places(len(there), rule.eta), there, epoch)
 
 
@@ -123,17 +123,17 @@ def bracket_of(name: str, rule: Rule, *, seed: int) -> int:
     A bracket with a later first rung holds its points longer, so it gets fewer of them.
     """
     weights = np.power(float(rule.eta), -np.arange(rule.brackets))
-    drawn = lot(name, seed=seed) * weights.sum()
+    drawn = _lot(name, seed=seed) * weights.sum()
     return int(np.searchsorted(np.cumsum(weights), drawn, side="right").clip(0, rule.brackets - 1))
 
 
-def lot(name: str, *, seed: int) -> float:
+def _lot(name: str, *, seed: int) -> float:
     """A number in [0, 1) that a name draws: the same in every run, whatever came before."""
     raw = hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]
     return int.from_bytes(raw, "big") / 2**64
 
 
-def ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> Order:
+def _ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> _Order:
     """(N,) each entry's rank from 0, the best; a permutation."""
     if not entries:
         return np.empty(0, np.int64)
@@ -145,12 +145,12 @@ def ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> Order:
     return ranks(
         np.array([entry.losses for entry in entries], np.float64),
         np.array([entry.violation for entry in entries], np.float64),
-        np.array([lot(entry.name, seed=seed) for entry in entries]),
+        np.array([_lot(entry.name, seed=seed) for entry in entries]),
         ties=rule.ties,
     )
 
 
-def ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> Order:
+def ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _Order:
     """(N,) ranks from 0, the best: a permutation that does not depend on the order of the input.
 
     Feasible points come first, front by front (non-dominated sorting), within a front by `ties`.
@@ -183,7 +183,7 @@ def _keys(losses: Values, violations: Values, lots: Values, ties: str) -> tuple[
         fronts[members] = moocore.pareto_rank(losses[members])
         for front in np.unique(fronts[members]):
             mine = members[fronts[members] == front]
-            within[mine] = WITHIN[ties](losses[mine], lots[mine])
+            within[mine] = _WITHIN[ties](losses[mine], lots[mine])
     return within, fronts, np.where(feasible, 0.0, far), kind
 
 
@@ -195,7 +195,7 @@ def crowding(losses: Values, lots: Values) -> Values:
     count once: neighbours are looked for among different values, so duplicates share a distance.
     """
     different, which = np.unique(losses, axis=0, return_inverse=True)
-    scaled = normalised(different)
+    scaled = _normalised(different)
     lonely = np.zeros(len(different))
     for column in scaled.T:
         order = np.argsort(column, kind="stable")
@@ -210,7 +210,7 @@ def epsilon_net(losses: Values, lots: Values) -> Values:
     It begins with the least first objective; objectives are scaled to the front's range (Salinas et
     al. 2021, arXiv:2106.12639, section 3.2). The lots settle equal distances.
     """
-    scaled = normalised(losses)
+    scaled = _normalised(losses)
     found = np.empty(len(losses))
     taken = int(np.lexsort((lots, *scaled.T[::-1]))[0])
     nearest = np.full(len(losses), np.inf)
@@ -222,7 +222,7 @@ def epsilon_net(losses: Values, lots: Values) -> Values:
     return found
 
 
-def normalised(losses: Values) -> Values:
+def _normalised(losses: Values) -> Values:
     """(N, M) each objective scaled to 0..1 over the points; one that never varies is 0."""
     low = losses.min(axis=0)
     span = losses.max(axis=0) - low
@@ -236,4 +236,4 @@ def _places_by(keys: Values, lots: Values) -> Values:
     return found
 
 
-WITHIN: Final = {"crowding": crowding, "epsilon_net": epsilon_net}
+_WITHIN: Final = {"crowding": crowding, "epsilon_net": epsilon_net}

@@ -11,11 +11,11 @@ from mpc_router.config.sections import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
 
-METHODS: Final = ("none", "asha", "mo_asha")
+_METHODS: Final = ("none", "asha", "mo_asha")
 
-VARIANTS: Final = ("stop", "promote")
+_VARIANTS: Final = ("stop", "promote")
 
-TIES: Final = ("crowding", "epsilon_net")
+_TIES: Final = ("crowding", "epsilon_net")
 
 
 class StoppingError(ValueError):
@@ -54,17 +54,17 @@ class Rule:
     done (frozen experts): a rung keeps a share of its points, and the front may hold more."""
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if self.method not in _METHODS:
             raise StoppingError(
-                f"stopping.method is {quoted(self.method)}, allowed are {', '.join(METHODS)}"
+                f"stopping.method is {quoted(self.method)}, allowed are {', '.join(_METHODS)}"
             )
-        if self.variant not in VARIANTS:
+        if self.variant not in _VARIANTS:
             raise StoppingError(
-                f"stopping.variant is {quoted(self.variant)}, allowed are {', '.join(VARIANTS)}"
+                f"stopping.variant is {quoted(self.variant)}, allowed are {', '.join(_VARIANTS)}"
             )
-        if self.ties not in TIES:
+        if self.ties not in _TIES:
             raise StoppingError(
-                f"stopping.ties is {quoted(self.ties)}, allowed are {', '.join(TIES)}"
+                f"stopping.ties is {quoted(self.ties)}, allowed are {', '.join(_TIES)}"
             )
         if not isinstance(self.finish, bool):
             raise StoppingError(

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mpc_router.config.sections import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
 
-SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Of the units that a length of time may be given in."""
 
 _TIME: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{1,18})?[smhd])+")
@@ -87,8 +87,8 @@ class Budget:
 def said(length: float) -> str:
     """A length of time in the unit that fits."""
     for unit in ("d", "h", "m"):
-        if length >= SECONDS[unit]:
-            return f"{length / SECONDS[unit]:.3g} {unit}"
+        if length >= _SECONDS[unit]:
+            return f"{length / _SECONDS[unit]:.3g} {unit}"
     return f"{length:.3g} s"
 
 
@@ -107,4 +107,4 @@ def seconds(name: str, given: Any) -> Any:
             "(seconds)"
         )
     parts = _PART.findall(given)
-    return math.fsum(float(number) * SECONDS[unit] for number, unit in parts)
+    return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)

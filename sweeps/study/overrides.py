@@ -20,7 +20,7 @@ MAPPINGS: Final = (
 )
 """The keys that hold mappings."""
 
-PLAIN_METHODS: Final = {"search": "grid", "stopping": "none"}
+_PLAIN_METHODS: Final = {"search": "grid", "stopping": "none"}
 """Methods without settings: whoever chooses one lets go of those that the study had."""
 
 
@@ -41,7 +41,7 @@ def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
             before = result.get(head, {})
             if not isinstance(before, Mapping):
                 raise ConfigError(f"{head} is {quoted(before)}, but must be a mapping")
-            if rest == "method" and PLAIN_METHODS.get(head) == value:
+            if rest == "method" and _PLAIN_METHODS.get(head) == value:
                 before = {each: before[each] for each in before if f"{head}.{each}" in given}
             result[head] = {**before, **_bound(head, rest, value, before)}
         else:

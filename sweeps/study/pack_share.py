@@ -13,10 +13,10 @@ from mpc_router.config.sections import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
 from sweeps.study.budget import seconds
 
-AUTO: Final = "auto"
+_AUTO: Final = "auto"
 """Of `pack.gpus`: one where there are any, and the device is not the processor."""
 
-SMALLEST_SHARE: Final = 1e-4
+_SMALLEST_SHARE: Final = 1e-4
 """Of a GPU: Ray counts in these."""
 
 
@@ -28,7 +28,7 @@ class PackSettings:
     """Points a pack holds at most, each with all replicates; 0: two packs a worker."""
 
     cpus: float = 1.0
-    gpus: float | str = AUTO
+    gpus: float | str = _AUTO
     """Its share of a GPU, 0 for none, or `auto`; a pack trains on one GPU at most."""
 
     retries: int = 2
@@ -53,10 +53,10 @@ class PackSettings:
             raise SpaceError(f"pack.cpus is {quoted(self.cpus)}, but must be a number from 0")
         if self.cpus == 0:
             raise SpaceError("pack.cpus is 0, but a pack needs a share of a processor")
-        if self.gpus != AUTO and not _is_share(self.gpus):
+        if self.gpus != _AUTO and not _is_share(self.gpus):
             raise SpaceError(
-                f"pack.gpus is {quoted(self.gpus)}, but must be {AUTO}, 0, or a share of a GPU "
-                f"from {SMALLEST_SHARE:g} to 1: a pack trains on one GPU at most"
+                f"pack.gpus is {quoted(self.gpus)}, but must be {_AUTO}, 0, or a share of a GPU "
+                f"from {_SMALLEST_SHARE:g} to 1: a pack trains on one GPU at most"
             )
 
     @property
@@ -95,4 +95,4 @@ def _is_share(value: object) -> bool:
     """Whether it is 0, or a share of a GPU that Ray can count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value == 0 or SMALLEST_SHARE <= value <= 1
+    return value == 0 or _SMALLEST_SHARE <= value <= 1

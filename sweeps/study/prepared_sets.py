@@ -9,12 +9,12 @@ from typing import Any, Final
 from mpc_router.config.trial import ConfigError, TrialConfig, canonical, plain, settings
 from mpc_router.costs import CostVector
 
-ONE_VALUE: Final = (
+_ONE_VALUE: Final = (
     *("task", "max_length", "train_rows", "validation_rows", "expert_fine_tuned", "device"),
 )
 """Settings with one value a study: a run has one set of examples, and one kind of device."""
 
-PREPARED: Final = (
+_PREPARED: Final = (
     *("pool", "pool_size", "expert_model_names", "expert_layers", "expert_pooling"),
     *("tokenizer_model_name", "stem", "router_model_name", "router_stem_layers", "stem_pooling"),
     *("experts", "expert_seed", "expert_epochs", "expert_learning_rate", "expert_batch_size"),
@@ -22,13 +22,13 @@ PREPARED: Final = (
 )
 """Settings that decide what is prepared: points that differ in one train on different sets."""
 
-COSTED: Final = ("router_hidden_size",)
+_COSTED: Final = ("router_hidden_size",)
 """Settings that decide what a router costs beyond those: part of a set, which has one price."""
 
-JOINT: Final = ("expert_start", "router")
+_JOINT: Final = ("expert_start", "router")
 """Settings that decide what is prepared where experts train too."""
 
-DECIDING: Final = (*PREPARED, *COSTED, *JOINT)
+DECIDING: Final = (*_PREPARED, *_COSTED, *_JOINT)
 """All of these: a search lists their values, so that every set is known before its first point."""
 
 
@@ -79,7 +79,7 @@ def _deciding(config: TrialConfig) -> dict[str, Any]:
     """The settings that make it part of its set."""
     joint = config.training.joint
     complete = settings(config)
-    return {leaf: complete[leaf] for leaf in (*PREPARED, *COSTED, *(JOINT if joint else ()))}
+    return {leaf: complete[leaf] for leaf in (*_PREPARED, *_COSTED, *(_JOINT if joint else ()))}
 
 
 def set_key(config: TrialConfig) -> str:
@@ -93,9 +93,9 @@ def _label(config: TrialConfig, searched: Sequence[str]) -> str:
 
 
 def _check_one_value(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> None:
-    reason = {leaf: "a run has one set of examples" for leaf in ONE_VALUE}
+    reason = {leaf: "a run has one set of examples" for leaf in _ONE_VALUE}
     reason["device"] = "a run trains on one kind of device"
-    for leaf in ONE_VALUE:
+    for leaf in _ONE_VALUE:
         if leaf in searched:
             raise ConfigError(
                 f"{leaf} is searched, but {reason[leaf]}; fix it ({leaf}=VALUE) and run a study "

@@ -25,7 +25,7 @@ FILE: Final = "file:"
 """Before a path: the cost vector is one that was measured."""
 
 
-def mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The study's parts that are mappings, empty where they are not given.
 
     Raises:
@@ -40,7 +40,7 @@ def mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Axis]:
+def _space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Axis]:
     """The searched settings by leaf name."""
     given = flat_settings(space)
     return {
@@ -48,7 +48,7 @@ def space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Ax
     }
 
 
-def costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
+def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
     """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
@@ -58,7 +58,7 @@ def costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
     return name, None if kept is None else from_json(kept, origin="measured of the study")
 
 
-def start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+def _start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """The points that are tried first."""
     start = tree.get("start", [])
     if not isinstance(start, list) or not all(isinstance(each, Mapping) for each in start):
@@ -66,7 +66,7 @@ def start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     return tuple(flatten(each) for each in start)
 
 
-def seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
+def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
     """The seeds that every point is tried with."""
     seeds = tree.get("seeds", [0])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
@@ -106,25 +106,25 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     for name in tree:
         if name not in KEYS:
             raise ConfigError(unknown("key of a study", name, KEYS))
-    part = mappings(tree)
+    part = _mappings(tree)
     trial = flatten(part["trial"])
     try:
         stopping = stopping_of(part["stopping"])
         bracket = None if stopping.method == "none" else stopping.bracket
         search, seed = search_of(part["search"], bracket=bracket)
-        space = space_of(part["space"], trial)
+        space = _space_of(part["space"], trial)
         budget = Budget.of(part["budget"])
         constraints = constraints_of(part["constraints"])
         pack = PackSettings.of(part["pack"])
     except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
-    cost_vector, measured = costs_of(tree)
+    cost_vector, measured = _costs_of(tree)
     return Study(
         study=tree.get("study", ""),
         trial=trial,
         space=space,
-        start=start_of(tree),
-        seeds=seeds_of(tree),
+        start=_start_of(tree),
+        seeds=_seeds_of(tree),
         racing=tree.get("racing", 0),
         objectives={str(name): way for name, way in part["objectives"].items()}
         if "objectives" in tree

@@ -30,11 +30,8 @@ from sweeps.search.space import Axis
 from sweeps.stopping.constraints import Constraint, reported
 from sweeps.stopping.rule import Rule
 from sweeps.stopping.rungs import Ranking
-from sweeps.study.budget import Budget
-from sweeps.study.pack_share import PackSettings
-from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
-from sweeps.study.probes import check_space, default_settings, examples, starts
-from sweeps.study.rules import (
+from sweeps.study._probes import check_space, default_settings, examples, starts
+from sweeps.study._rules import (
     MOST_POINTS,
     check_brackets,
     check_objectives,
@@ -42,8 +39,11 @@ from sweeps.study.rules import (
     check_seeds,
     check_stopping,
 )
+from sweeps.study.budget import Budget
+from sweeps.study.pack_share import PackSettings
+from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
 
-COUNTED: Final = (PARAMETERS, FLOPS)
+_COUNTED: Final = (PARAMETERS, FLOPS)
 """Cost vectors that every set has, counted from its models as it is prepared."""
 
 
@@ -120,7 +120,7 @@ class Study:
 
     def vector_names(self, each: PreparedSet) -> list[str]:
         """The cost vectors that a set's trials will be reported under."""
-        return [*each.config.vectors(), *COUNTED, *self.measured_vectors(each)]
+        return [*each.config.vectors(), *_COUNTED, *self.measured_vectors(each)]
 
     @property
     def reported_vectors(self) -> set[str]:

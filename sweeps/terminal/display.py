@@ -19,18 +19,18 @@ from sweeps.journal.journal import Journal
 from sweeps.journal.state import State
 from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack
 from sweeps.stopping.constraints import Constraint
-from sweeps.terminal.front_so_far import Standing, front
+from sweeps.terminal._front_so_far import Standing, front
 from sweeps.terminal.signals import tell
 
-FRONT_ROWS = 12
+_FRONT_ROWS = 12
 
-SHORT = 0.01
+_SHORT = 0.01
 """Seconds that finding the front may take every time."""
 
-REST = 20
+_REST = 20
 """Times as long as finding the front took passes before it is found anew."""
 
-WHOLE_FAILURES = 5
+_WHOLE_FAILURES = 5
 """Failed trials that are said in full; of later ones only how many."""
 
 
@@ -104,14 +104,14 @@ class Display:
     def heard(self, pack: Pack, message: Message, state: State) -> None:
         """Shows a message of a running pack."""
         failed = [ending for ending in message.endings if ending.status == FAILED]
-        whole = failed[: max(0, WHOLE_FAILURES - self._failures)]
+        whole = failed[: max(0, _WHOLE_FAILURES - self._failures)]
         self._failures += len(failed)
         for ending in whole:
-            self.say(failure_line(ending.key, ending.reason, state), style="red")
+            self.say(_failure_line(ending.key, ending.reason, state), style="red")
         if more := len(failed) - len(whole):
             self.say(f"{pack.name}: {more} more FAILED, each with its reason in trials.parquet")
         if message.decisions and not self.quiet:
-            self.say(rung_line(pack, message))
+            self.say(_rung_line(pack, message))
 
     def left(self, pack: Pack, state: State) -> None:
         """Shows that a pack is over."""
@@ -140,7 +140,7 @@ class Display:
         if began >= self._best_due:
             self._best = front(state, self._objectives, self._vector, self._constraints)
             took = time.monotonic() - began
-            self._best_due = began + REST * took if took > SHORT else 0.0
+            self._best_due = began + _REST * took if took > _SHORT else 0.0
         return self._best
 
     def unlike(self, pack: Pack, reason: str) -> None:
@@ -200,19 +200,19 @@ def front_table(standings: list[Standing]) -> Table:
     first = standings[0]
     for name in (*first.values, *first.point.settings, "epoch", *(["breaks"] if broken else [])):
         table.add_column(Text(printable(name)), justify="right")
-    for each in standings[:FRONT_ROWS]:
+    for each in standings[:_FRONT_ROWS]:
         table.add_row(
             *(f"{value:.4f}" for value in each.values.values()),
             *(Text(printable(_short(value))) for value in each.point.settings.values()),
             str(each.epoch),
             *([Text(", ".join(each.breaks))] if broken else []),
         )
-    if len(standings) > FRONT_ROWS:
-        table.caption = f"and {len(standings) - FRONT_ROWS} more"
+    if len(standings) > _FRONT_ROWS:
+        table.caption = f"and {len(standings) - _FRONT_ROWS} more"
     return table
 
 
-def failure_line(key: str, reason: str | None, state: State) -> str:
+def _failure_line(key: str, reason: str | None, state: State) -> str:
     """Names a failed trial by its settings and seed."""
     trial = state.trials[key]
     settings = state.points[trial.point].settings
@@ -220,7 +220,7 @@ def failure_line(key: str, reason: str | None, state: State) -> str:
     return f"FAILED {key} ({named or trial.point}, seed {trial.seed}): {reason}"
 
 
-def rung_line(pack: Pack, message: Message) -> str:
+def _rung_line(pack: Pack, message: Message) -> str:
     """Says which trials go on at a rung; for a pack of one trial, why."""
     first = message.decisions[0]
     if len(message.decisions) == 1:

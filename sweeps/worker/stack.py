@@ -37,7 +37,7 @@ from sweeps.records import (
 )
 from sweeps.worker.job import EPOCHS, Job
 
-PIECES: Final = 2
+_PIECES: Final = 2
 """Of each batch of a joint trial whose GPU's memory ran out."""
 
 Drop = Mapping[str, str]
@@ -127,7 +127,7 @@ class Stack:
         if is_joint(first):
             for folder in (run.job.checkpoints, epochs.parent, epochs):
                 make_folder(folder)
-        pieces = PIECES if saving else 1
+        pieces = _PIECES if saving else 1
         self._training = events(
             trials,
             self._inputs,
@@ -191,7 +191,7 @@ class Stack:
                 self.over = True
                 self._ran_out = isinstance(error, torch.OutOfMemoryError)
                 self.divides = self._may_divide(error)
-                self._error = None if self.divides else reason_of(error)
+                self._error = None if self.divides else _reason_of(error)
             else:
                 yield event
             answer = None
@@ -210,7 +210,7 @@ class Stack:
 
         Routers in two stacks of half the lanes, which gives the same numbers, for no lane depends
         on the others: they need less memory, and whoever breaks a stack is alone in the end. A
-        joint trial from its newest whole epoch, every batch in `PIECES`.
+        joint trial from its newest whole epoch, every batch in `_PIECES`.
         """
         self._training.close()
         del self._training
@@ -219,7 +219,7 @@ class Stack:
             torch.cuda.empty_cache()
         ran_out = "the GPU's memory ran out"
         if is_joint(self._trials[0]):
-            saving = f"{ran_out}: batches were accumulated from {PIECES} pieces each"
+            saving = f"{ran_out}: batches were accumulated from {_PIECES} pieces each"
             return [Stack(self._run, self._trials, self._progress, saving=saving)]
         half = (len(self._trials) + 1) // 2
         halves = self._trials[:half], self._trials[half:]
@@ -256,13 +256,13 @@ class Stack:
         return Message(reports=reports, endings=endings)
 
 
-def reason_of(error: Exception) -> str:
+def _reason_of(error: Exception) -> str:
     """Why a trial FAILED by its own fault, in a sentence."""
     if isinstance(error, torch.OutOfMemoryError):
         advice = "take a smaller batch_size, or fewer packs a GPU (pack.gpus)"
-        return f"out of GPU memory: {said_of(error)}; {advice}"
+        return f"out of GPU memory: {_said_of(error)}; {advice}"
     if _of_the_host(error):
-        return f"out of memory on the host: {said_of(error)}; take a smaller batch_size"
+        return f"out of memory on the host: {_said_of(error)}; take a smaller batch_size"
     return f"{type(error).__name__}: {error}"
 
 
@@ -271,7 +271,7 @@ def _of_the_host(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def said_of(error: Exception) -> str:
+def _said_of(error: Exception) -> str:
     """What it says in its first line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

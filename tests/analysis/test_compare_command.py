@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis.compare import main, print_comparison
+from analysis.compare import _print_comparison, main
 from analysis.fronts.comparison import compare_runs
 from analysis.runs.load import load_run
 from tests.analysis.conftest import WriteRun
@@ -37,7 +37,7 @@ def test_the_command_prints_runs_differences_and_the_front_of_all(
 def test_a_terminal_of_eighty_columns_keeps_its_numbers_whole(two: list[str]) -> None:
     stream = io.StringIO()
     found = compare_runs([load_run(folder) for folder in two])
-    print_comparison(found, Console(file=stream, width=80, force_terminal=True))
+    _print_comparison(found, Console(file=stream, width=80, force_terminal=True))
     text = stream.getvalue()
     side = found.sides[0]
     assert f"{side.low:.3g} to {side.high:.3g}" in text

@@ -25,7 +25,7 @@ from tests.chaos.variants import VARIANTS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. Whatever ends it, its processes end with it."""
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     processes.adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -55,7 +55,7 @@ def _rounds(args: argparse.Namespace) -> int:
     return _verdict(found, args)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="S")

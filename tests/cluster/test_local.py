@@ -24,7 +24,7 @@ from cluster import local, nodes, state
 from cluster.processes import boot, members, processes
 from cluster.state import Cluster, Node
 from sweeps.journal.journal import read
-from sweeps.raytune import environment
+from sweeps.raytune import _environment
 from tests.sweeps.conftest import assert_same_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +110,7 @@ def test_up_says_a_line_a_node_and_what_to_type_next(up: Place) -> None:
 def test_file_token_and_ray_s_folder_are_their_owner_s_alone(up: Place) -> None:
     for path in (up.folder, Path(up.cluster().temporary)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    for name in (state.TOKEN, state.STATE):
+    for name in (state.TOKEN, state._STATE):
         assert stat.S_IMODE((up.folder / name).stat().st_mode) == 0o600
     token = (up.folder / state.TOKEN).read_text()
     assert len(token) == 64
@@ -171,7 +171,7 @@ def test_only_who_has_the_token_is_let_in(
     (tmp_path / "wrong").write_text("0" * 64)
     paths = {"own": str(up.folder / state.TOKEN), "wrong": str(tmp_path / "wrong")}
     more = {"RAY_AUTH_TOKEN_PATH": paths[token]} if token else {"HOME": str(tmp_path)}
-    more |= {"RAY_AUTH_MODE": mode, environment.LOOPBACK: "0", "RAY_NUM_REDIS_GET_RETRIES": "1"}
+    more |= {"RAY_AUTH_MODE": mode, _environment.LOOPBACK: "0", "RAY_NUM_REDIS_GET_RETRIES": "1"}
     done = up.run("-c", JOIN, up.cluster().address, **more)
     assert done.returncode == code, done.stderr
     assert done.stdout.strip() == ("3" if code == 0 else "")
@@ -403,12 +403,12 @@ def test_a_damaged_file_is_exit_3_in_a_line(
     command: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tmp_path.chmod(0o700)
-    (tmp_path / state.STATE).write_text(text)
+    (tmp_path / state._STATE).write_text(text)
     assert local.main([command, "--folder", str(tmp_path)]) == 3
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert said.count("\n") == 1
-    assert (tmp_path / state.STATE).read_text() == text
+    assert (tmp_path / state._STATE).read_text() == text
 
 
 def test_two_at_work_in_a_folder_are_one_too_many(
@@ -474,7 +474,7 @@ def test_down_ends_what_a_dead_leader_has_left_behind(tmp_path: Path) -> None:
 def test_who_does_not_heed_sigterm_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(nodes, "GRACE", 0.5)
+    monkeypatch.setattr(nodes, "_GRACE", 0.5)
     deaf = subprocess.Popen(
         [
             sys.executable,
@@ -494,7 +494,7 @@ def test_who_does_not_heed_sigterm_is_killed(
 
 def joined(address: str, **environ: str) -> dict[str, str]:
     """What `sweeps.run --address` tells Ray of tokens."""
-    found = environment.environment(address, environ)
+    found = _environment.environment(address, environ)
     return {name: value for name, value in found.items() if name.startswith("RAY_AUTH")}
 
 
@@ -523,4 +523,4 @@ def test_the_file_says_what_was_written(tmp_path: Path) -> None:
     found = state.read(tmp_path)
     assert found is not None
     assert found.nodes == (Node(name="head", pid=7, start=8),)
-    assert json.loads((tmp_path / state.STATE).read_text())["boot"] == "b"
+    assert json.loads((tmp_path / state._STATE).read_text())["boot"] == "b"

@@ -80,7 +80,7 @@ def test_a_link_to_a_folder_is_followed_only_where_that_is_meant(folder: Path) -
 def test_a_file_without_end_is_not_read_to_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private, "MOST", 3)
+    monkeypatch.setattr(private, "_MOST", 3)
     with pytest.raises(ValueError, match="more than 3 bytes"):
         said(folder)
 
@@ -103,15 +103,15 @@ def test_a_cluster_that_another_user_may_have_written_down_is_refused(
     tmp_path: Path, how: str
 ) -> None:
     tmp_path.chmod(0o700)
-    write(tmp_path / state.STATE, STATE)
+    write(tmp_path / state._STATE, STATE)
     assert state.read(tmp_path) is not None
     if how == "folder":
         tmp_path.chmod(0o770)
     elif how == "file":
-        (tmp_path / state.STATE).chmod(0o666)
+        (tmp_path / state._STATE).chmod(0o666)
     else:
-        (tmp_path / state.STATE).rename(tmp_path / "theirs")
-        (tmp_path / state.STATE).symlink_to(tmp_path / "theirs")
+        (tmp_path / state._STATE).rename(tmp_path / "theirs")
+        (tmp_path / state._STATE).symlink_to(tmp_path / "theirs")
     with pytest.raises(Refused, match="is not to be believed"):
         state.read(tmp_path)
 
@@ -127,6 +127,6 @@ def test_a_cluster_that_another_user_may_have_written_down_is_refused(
 )
 def test_a_cluster_of_the_wrong_kinds_is_refused(tmp_path: Path, bad: str) -> None:
     tmp_path.chmod(0o700)
-    write(tmp_path / state.STATE, bad)
+    write(tmp_path / state._STATE, bad)
     with pytest.raises(Refused, match="cannot be read"):
         state.read(tmp_path)

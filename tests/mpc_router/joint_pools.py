@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mpc_router.data.tokens import Batch
-from mpc_router.joint.history import report_json
-from mpc_router.joint.loss import Part
+from mpc_router.joint._history import report_json
+from mpc_router.joint._loss import Part
 from mpc_router.model.encoders import seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool

@@ -52,9 +52,9 @@ def test_loaded_arrays_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
     [
         lambda folder: (folder / "numbers.npy").unlink(),
         lambda folder: (folder / "numbers.npy").write_bytes(b"cut"),
-        lambda folder: (folder / caching.CONTENTS).write_text("{"),
-        lambda folder: (folder / caching.CONTENTS).write_text("[]"),
-        lambda folder: (folder / caching.CONTENTS).unlink(),
+        lambda folder: (folder / caching._CONTENTS).write_text("{"),
+        lambda folder: (folder / caching._CONTENTS).write_text("[]"),
+        lambda folder: (folder / caching._CONTENTS).unlink(),
     ],
 )
 def test_what_is_not_whole_is_made_again(tmp_path: Path, damage: Any) -> None:

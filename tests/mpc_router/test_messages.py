@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpc_router.messages import LONGEST_MESSAGE, LONGEST_VALUE, one_line, quoted
+from mpc_router.messages import _LONGEST_MESSAGE, LONGEST_VALUE, one_line, quoted
 
 
 def test_a_long_value_is_cut_and_keeps_both_ends() -> None:
@@ -21,4 +21,4 @@ def test_a_message_is_one_printable_line() -> None:
     text = one_line("first\nsecond\x1b[31m\u202e\udcff " + "word " * 1000)
     assert text.startswith("first second\\x1b[31m\\u202e\\udcff word")
     assert text.isprintable()
-    assert len(text) == LONGEST_MESSAGE
+    assert len(text) == _LONGEST_MESSAGE

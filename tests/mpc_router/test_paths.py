@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mpc_router.paths import cannot_be_made, fault, unmakeable
+from mpc_router.paths import _unmakeable, cannot_be_made, fault
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,6 @@ def test_a_folder_that_cannot_be_made_is_told_and_nothing_is_left(tmp_path: Path
         assert said is not None
         assert said.startswith(f"--out {tmp_path / name} cannot be written to")
     for name in ("", "new", "new/below"):
-        assert unmakeable(tmp_path / name) is None
+        assert _unmakeable(tmp_path / name) is None
     assert cannot_be_made("--out", Path("/proc/x")) is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]

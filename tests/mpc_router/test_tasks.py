@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics
 
-from mpc_router.tasks import OF_COUNTS, TASKS, confusion, evaluate
+from mpc_router.tasks import OF_COUNTS, TASKS, _confusion, evaluate
 
 LANES, EXAMPLES = 7, 211
 
@@ -77,7 +77,7 @@ def test_the_order_of_examples_and_the_company_of_lanes_change_nothing(name: str
 def test_a_constant_guess_has_a_value_and_no_warning(metric: str) -> None:
     labels = np.array([0, 1, 0, 1])
     zeros = np.zeros((1, 4))
-    assert OF_COUNTS[metric](*confusion(zeros, labels)) == pytest.approx(0)
+    assert OF_COUNTS[metric](*_confusion(zeros, labels)) == pytest.approx(0)
 
 
 def test_a_constant_value_correlates_with_nothing() -> None:

@@ -31,7 +31,7 @@ def test_the_quota_of_a_container_is_read_in_both_versions(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert threads.quota(tmp_path) == allowed
+    assert threads._quota(tmp_path) == allowed
 
 
 @pytest.mark.parametrize(("allowed", "count"), [(math.inf, 8), (64, 8), (2.5, 2), (0.5, 1)])
@@ -39,7 +39,7 @@ def test_no_more_cores_are_used_than_a_container_may(
     allowed: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(threads, "quota", lambda _: allowed)
+    monkeypatch.setattr(threads, "_quota", lambda _: allowed)
     assert threads.cores() == count
 
 

@@ -19,7 +19,7 @@ import pytest
 from analysis import schema
 from mpc_router import cache
 from mpc_router.prepare import frozen
-from mpc_router.prepare.frozen import ARRAYS, Prepared, open_prepared
+from mpc_router.prepare.frozen import _ARRAYS, Prepared, open_prepared
 from sweeps import run
 from tests.mpc_router.conftest import random_prepared
 
@@ -33,7 +33,7 @@ def on_disk(folder: Path, *, task: str = "mrpc") -> Prepared:
 
     def make(fresh: Path) -> dict[str, Any]:
         for name, split in made.splits.items():
-            for array in ARRAYS:
+            for array in _ARRAYS:
                 np.save(fresh / f"{name}.{array}.npy", getattr(split, array))
         np.save(fresh / "feature_mean.npy", made.feature_mean)
         np.save(fresh / "feature_deviation.npy", made.feature_deviation)

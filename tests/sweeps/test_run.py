@@ -22,7 +22,7 @@ from sweeps import records, run
 from sweeps.commands.arguments import parser
 from sweeps.driver import session
 from sweeps.journal import tables
-from sweeps.journal.journal import line_of, read
+from sweeps.journal.journal import _line_of, read
 from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.worker.job import Job
@@ -187,7 +187,7 @@ def test_tables_are_rebuilt_from_journal_and_parts_alone(finished: Path) -> None
 def test_a_damaged_part_is_named(finished: Path) -> None:
     part = finished / "parts" / "pack00.parquet"
     part.write_bytes(part.read_bytes()[:-1])
-    with pytest.raises(tables.PartError, match=r"pack00\.parquet is damaged"):
+    with pytest.raises(tables._PartError, match=r"pack00\.parquet is damaged"):
         tables.write(finished, replay(read(finished / "journal.jsonl")))
 
 
@@ -225,7 +225,7 @@ def test_a_replay_that_differs_says_so(
     for event in events:
         for report in event.get("reports", ()):
             report["metrics"]["score"] += 0.5
-    path.write_bytes(b"".join(map(line_of, events)))
+    path.write_bytes(b"".join(map(_line_of, events)))
     assert command("--debug", "--key", key, "--run", str(finished)) == 4
     assert "differs from the run" in capsys.readouterr().out
 

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from analysis.baselines.bias_curves import (
     BiasCurve,
+    _turning_biases,
     bias_curve,
     curve_front,
     mean_curve,
     route,
     spread_biases,
-    turning_biases,
 )
 from analysis.stats.dominance import nondominated
 from mpc_router.costs import CostVector
@@ -52,14 +52,14 @@ def test_routes_are_the_argmax_of_the_log_softmax_less_the_price(bias: float) ->
 
 def test_one_example_turns_where_its_gain_per_cost_says() -> None:
     logits = np.array([[0.0, 1.0, 1.6]])
-    assert turning_biases(logits, VECTOR) == pytest.approx([1 / 5, 0.6 / 6])
+    assert _turning_biases(logits, VECTOR) == pytest.approx([1 / 5, 0.6 / 6])
     found = route(logits, VECTOR, np.array([0.09, 0.11, 0.19, 0.21]))[:, 0]
     assert found.tolist() == [2, 1, 1, 0]
 
 
 def test_an_expert_under_the_hull_is_passed_over() -> None:
     logits = np.array([[0.0, 0.1, 1.1]])
-    assert turning_biases(logits, VECTOR) == pytest.approx([1.1 / 11])
+    assert _turning_biases(logits, VECTOR) == pytest.approx([1.1 / 11])
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -68,7 +68,7 @@ def test_routes_change_at_the_turning_biases_and_nowhere_else(seed: int, experts
     prices = tuple(np.random.default_rng(seed).permutation([1.0, 2.0, 2.0, 5.0, 9.0])[:experts])
     vector = CostVector(name="c", unit="units", router=0.0, experts=prices)
     logits = _logits(seed, 8, experts)
-    turns = turning_biases(logits, vector)
+    turns = _turning_biases(logits, vector)
     edges = np.concatenate([[turns[-1] - 1], np.sort(turns), [turns[0] + 1]])
     middles = (edges[:-1] + edges[1:]) / 2
     steps = np.diff(vector.of_routes(route(logits, vector, middles)).sum(axis=1))
@@ -80,7 +80,7 @@ def test_routes_change_at_the_turning_biases_and_nowhere_else(seed: int, experts
 
 def test_experts_of_one_price_never_turn() -> None:
     flat = CostVector(name="flat", unit="units", router=0.0, experts=(5.0, 5.0, 5.0))
-    assert not len(turning_biases(_logits(1), flat))
+    assert not len(_turning_biases(_logits(1), flat))
     assert spread_biases([_logits(1)], flat) == pytest.approx([0.0])
 
 
@@ -150,7 +150,7 @@ def test_where_the_router_looks_through_the_cheapest_expert_its_route_adds_nothi
         name="e", unit="units", router=2.0, experts=(2.0, 7.0, 13.0), stem_is_expert=True
     )
     logits = np.array([[0.0, 1.0, 1.0]])
-    assert turning_biases(logits, through) == pytest.approx([1 / 7, 0.0])
+    assert _turning_biases(logits, through) == pytest.approx([1 / 7, 0.0])
 
 
 def test_logits_of_another_pool_are_refused() -> None:

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from analysis.baselines.cascades import (
-    ALWAYS,
-    NEVER,
+    _ALWAYS,
+    _NEVER,
     Cascade,
     candidates,
     cascade_front,
@@ -68,9 +68,9 @@ def test_a_chain_of_the_four_examples_pays_every_expert_that_ran() -> None:
 
 def test_a_chain_that_never_goes_on_is_its_first_expert_and_one_that_always_does_its_last() -> None:
     chains = [
-        Cascade(chain=(0, 1, 2), thresholds=(NEVER, ALWAYS)),
-        Cascade(chain=(0, 1, 2), thresholds=(ALWAYS, ALWAYS)),
-        Cascade(chain=(0, 2), thresholds=(ALWAYS,)),
+        Cascade(chain=(0, 1, 2), thresholds=(_NEVER, _ALWAYS)),
+        Cascade(chain=(0, 1, 2), thresholds=(_ALWAYS, _ALWAYS)),
+        Cascade(chain=(0, 2), thresholds=(_ALWAYS,)),
         Cascade(chain=(1,), thresholds=()),
     ]
     found = run_cascades(SST2, chains, SAID, SURE, LABELS, vector=VECTOR)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.baselines.curve_scores import aiq, apgr, concave_hull, cpt, pgr, strong_share
+from analysis.baselines.curve_scores import _concave_hull, aiq, apgr, cpt, pgr, strong_share
 from analysis.baselines.yardsticks import random_mix
 from mpc_router.costs import CostVector
 from mpc_router.tasks import TASKS
@@ -49,7 +49,7 @@ def test_the_hull_is_the_random_mix_of_experts_for_accuracy() -> None:
     vector = CostVector(name="c", unit="units", router=0.0, experts=(2.0, 4.0, 7.0, 13.0))
     once = np.ones((1, 400), np.float32)
     mix = random_mix(TASKS["sst2"], said, np.ones(400), vector=vector, weights=once)
-    hull = concave_hull(np.array(vector.experts), said.mean(axis=1))
+    hull = _concave_hull(np.array(vector.experts), said.mean(axis=1))
     assert hull.at(mix.costs) == pytest.approx(mix.scores[:, 0])
 
 
@@ -57,7 +57,7 @@ def test_the_hull_is_the_random_mix_of_experts_for_accuracy() -> None:
 def test_a_hull_is_concave_never_falls_and_lies_over_its_points(seed: int) -> None:
     rng = np.random.default_rng(seed)
     costs, scores = rng.integers(0, 9, 20) / 8, rng.integers(0, 9, 20) / 8
-    hull = concave_hull(costs, scores)
+    hull = _concave_hull(costs, scores)
     assert (hull.at(costs) >= scores - 1e-12).all()
     slopes = np.diff(hull.scores) / np.diff(hull.costs)
     assert (slopes > 0).all()

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.fronts.comparison import MOST_ORDERS, Comparison, compare_runs, permutation
+from analysis.fronts.comparison import _MOST_ORDERS, Comparison, _permutation, compare_runs
 from analysis.runs.load import Run, RunError, load_run
 from analysis.stats.dominance import hypervolume, nondominated
 from tests.analysis.conftest import WriteRun
@@ -252,21 +252,21 @@ def test_a_run_without_a_whole_point_says_so(run: Run, written: WriteRun) -> Non
 
 
 def test_the_permutation_of_two_groups_apart_gives_the_least_p() -> None:
-    p, least = permutation(np.array([0.0, 1, 2]), np.array([10.0, 11, 12]))
+    p, least = _permutation(np.array([0.0, 1, 2]), np.array([10.0, 11, 12]))
     assert p == least == pytest.approx(2 / 20)
 
 
 def test_groups_of_unequal_size_have_no_mirror_image() -> None:
-    p, least = permutation(np.array([0.0, 1]), np.array([10.0, 11, 12]))
+    p, least = _permutation(np.array([0.0, 1]), np.array([10.0, 11, 12]))
     assert p == least == pytest.approx(1 / 10)
 
 
 def test_equal_groups_are_as_apart_as_all() -> None:
-    assert permutation(np.ones(3), np.ones(4))[0] == 1
+    assert _permutation(np.ones(3), np.ones(4))[0] == 1
 
 
 def test_a_group_of_one_answers_nothing() -> None:
-    assert all(map(math.isnan, permutation(np.array([1.0]), np.array([1.0, 2.0]))))
+    assert all(map(math.isnan, _permutation(np.array([1.0]), np.array([1.0, 2.0]))))
 
 
 def test_the_permutation_counts_what_a_loop_over_all_deals_counts() -> None:
@@ -276,16 +276,16 @@ def test_the_permutation_counts_what_a_loop_over_all_deals_counts() -> None:
     deals = list(itertools.combinations(range(7), 4))
     gaps = [abs(pooled[list(deal)].mean() - np.delete(pooled, list(deal)).mean()) for deal in deals]
     expected = sum(gap >= seen - 1e-12 for gap in gaps) / len(deals)
-    assert permutation(first, second)[0] == pytest.approx(expected)
+    assert _permutation(first, second)[0] == pytest.approx(expected)
 
 
 def test_many_seeds_are_dealt_at_random_and_p_is_never_nothing() -> None:
-    assert math.comb(24, 12) > MOST_ORDERS
-    p, least = permutation(np.arange(12.0), 100 + np.arange(12.0))
-    assert 0 < p == least == 1 / MOST_ORDERS
+    assert math.comb(24, 12) > _MOST_ORDERS
+    p, least = _permutation(np.arange(12.0), 100 + np.arange(12.0))
+    assert 0 < p == least == 1 / _MOST_ORDERS
 
 
 def test_under_one_truth_small_p_are_as_rare_as_they_say() -> None:
     rng = np.random.default_rng(11)
-    found = [permutation(*rng.normal(size=(2, 5)))[0] for _ in range(300)]
+    found = [_permutation(*rng.normal(size=(2, 5)))[0] for _ in range(300)]
     assert np.mean(np.array(found) <= 0.1) == pytest.approx(0.1, abs=0.05)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.figures.objectives import objective_pictures, pairs
+from analysis.figures.objectives import _pairs, objective_pictures
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import survey
+from analysis.report._rows import objective_rows
 from analysis.report.notices import notices
-from analysis.report.page import render
-from analysis.report.rows import objective_rows
+from analysis.report.page import _render
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun
 
@@ -120,7 +120,7 @@ def told(written: WriteRun, tmp_path: Path) -> Told:
 
 def test_the_report_draws_two_objectives_with_their_front(told: Told) -> None:
     run = told({"f1": "max", "cost_mpc_seconds_as_if": "min"})
-    page = render(run)
+    page = _render(run)
     assert "Which are worth having by the study's own objectives?" in page
     assert "optimises f1 (max), cost mpc seconds as if (min)" in page
     table = objective_front(run, resamples=20)
@@ -153,7 +153,7 @@ def test_three_objectives_are_a_picture_for_every_two_and_a_row_for_every_point_
     ways = {"f1": "max", "accuracy": "max", "cost": "min"}
     run = told(ways)
     table = objective_front(run, resamples=0)
-    assert pairs(ways) == [("accuracy", "f1"), ("cost", "f1"), ("cost", "accuracy")]
+    assert _pairs(ways) == [("accuracy", "f1"), ("cost", "f1"), ("cost", "accuracy")]
     drawn = objective_pictures(run, table, None, "validation", width=300)
     assert len(drawn) == 3
     for chart in drawn.values():
@@ -184,7 +184,7 @@ def test_yardsticks_are_the_experts_and_the_coins_between_them(told: Told) -> No
 
 
 def test_one_objective_is_a_table_without_a_picture(told: Told) -> None:
-    page = render(told({"f1": "max"}))
+    page = _render(told({"f1": "max"}))
     assert "optimises f1 (max)" in page
     assert 'id="objectives-0"' not in page
 
@@ -194,4 +194,4 @@ def test_a_study_of_score_and_cost_has_no_section_of_its_own_objectives(
 ) -> None:
     assert own_objectives(run) == {}
     assert own_objectives(told({"cost": "min", "score": "max"})) == {}
-    assert 'id="objectives"' not in render(run)
+    assert 'id="objectives"' not in _render(run)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions import operating_points
+from analysis.questions import _operating_points
+from analysis.questions._calibration import calibration
+from analysis.questions._headroom import against_cascades, headroom
 from analysis.questions.answers import answers
-from analysis.questions.calibration import calibration
-from analysis.questions.headroom import against_cascades, headroom
-from analysis.report.page import render
-from analysis.report.rows import calibration_sentence
+from analysis.report._rows import calibration_sentence
+from analysis.report.page import _render
 from analysis.runs.load import Run, RunError
 from tests.analysis.several_sets import a_set_a_trial, two_sets
 
@@ -31,7 +31,7 @@ def joint(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_set_has_its_cascades_under_its_name(mixed: Run) -> None:
     taken = survey(mixed, resamples=30)
     table = headroom(mixed, taken)
-    fronts = operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
+    fronts = _operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
     mine = table[table["kind"] == "cascade"]
     assert set(mine["pool"]) == {"pool of 3", "pool of 2"}
     for name, pool in (("e0", "pool of 3"), ("e1", "pool of 2")):
@@ -80,10 +80,10 @@ def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(joint: R
     assert len(table) == len(taken.front)
     with pytest.raises(RunError, match="experts train with each trial"):
         against_cascades(joint, taken)
-    assert len(operating_points.cascades(joint, levels=2)) == len(joint.trials)
+    assert len(_operating_points.cascades(joint, levels=2)) == len(joint.trials)
     found = answers(joint, taken, deep=False)
     assert set(found.unanswered) == {"gates beside cascades"}
-    page = render(joint)
+    page = _render(joint)
     assert "cascades, which would be others for every such trial, are not shown" in page
 
 
@@ -100,5 +100,5 @@ def test_joint_trials_are_calibrated_each_with_its_own_experts(joint: Run) -> No
 
 def test_the_report_of_two_sets_says_that_each_has_its_own(mixed: Run, run: Run) -> None:
     said = "Every set of experts has cascades of its own"
-    assert said in render(mixed)
-    assert said not in render(run)
+    assert said in _render(mixed)
+    assert said not in _render(run)

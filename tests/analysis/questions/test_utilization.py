@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.questions.utilization import dead_experts, entropy, load_cv2, utilization
+from analysis.questions.utilization import _entropy, dead_experts, load_cv2, utilization
 from analysis.runs.load import Run, load_run
 from tests.analysis.conftest import WriteRun
 
@@ -22,8 +22,8 @@ def test_load_cv2_of_two_three_five_is_that_of_the_balance_loss() -> None:
 
 @pytest.mark.parametrize("experts", [1, 2, 3, 5])
 def test_entropy_spans_zero_to_log_k(experts: int) -> None:
-    assert entropy(np.full(experts, 1 / experts)) == pytest.approx(np.log(experts))
-    assert entropy(np.eye(experts)[0]) == 0
+    assert _entropy(np.full(experts, 1 / experts)) == pytest.approx(np.log(experts))
+    assert _entropy(np.eye(experts)[0]) == 0
 
 
 def test_an_expert_at_the_threshold_is_alive() -> None:

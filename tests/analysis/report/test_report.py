@@ -56,7 +56,7 @@ def test_the_report_refers_to_nothing_outside(page: str) -> None:
     for tag, attributes in _Page(page).elements:
         assert tag not in ("link", "iframe", "img", "base")
         assert not {"src", "href", "srcset", "action"} & set(attributes)
-    ours = page.replace(report.vega_scripts(), "")
+    ours = page.replace(report._vega_scripts(), "")
     assert "http://" not in ours
     assert "https://" not in ours
     assert "@import" not in ours
@@ -92,7 +92,7 @@ def test_every_trial_is_a_row_of_the_tables_data_with_its_whole_configuration(pa
 
 def test_a_configuration_is_what_all_have_and_what_is_ones_own(written: WriteRun) -> None:
     from analysis.fronts.survey import survey
-    from analysis.report.rows import trial_table
+    from analysis.report._rows import trial_table
 
     run = load_run(written("configured"))
     table = trial_table(run, survey(run, resamples=20))
@@ -207,7 +207,7 @@ def test_the_figures_are_valid_for_the_renderer_that_is_inlined(run_folder: Path
 
     run = load_run(run_folder)
     chart = front_figure(run, survey(run, resamples=20)).to_dict()
-    svg = vl_convert.vegalite_to_svg(chart, vl_version=report.vegalite_version())
+    svg = vl_convert.vegalite_to_svg(chart, vl_version=report._vegalite_version())
     assert svg.count("large") >= 1
     assert "cost per example (units, constants), router paid" in svg
 

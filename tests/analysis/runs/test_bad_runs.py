@@ -345,6 +345,23 @@ def test_routes_that_lack_one_trial_are_refused_with_its_name(
     assert "trial k1s2 lacks 120" in refused(copy, capsys)
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("routing", "route"), ("routing", "example"), ("experts", "prediction"), ("trials", "seed")],
+)
+def test_an_empty_cell_where_every_row_has_a_value_is_refused_and_never_read_as_a_number(
+    table: str, column: str, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def empty(whole: pa.Table) -> pa.Table:
+        place, kind = whole.schema.get_field_index(column), whole.schema.field(column).type
+        cells = pa.array([None, *whole[column].to_pylist()[1:]], kind)
+        return whole.set_column(place, pa.field(column, kind), cells)
+
+    changed(copy, table, empty)
+    line = refused(copy, capsys)
+    assert f"{table}.parquet: column {column} has 1 empty cells" in line
+
+
 @pytest.mark.parametrize("task", ["stsb", "mrpc"])
 def test_runs_that_cannot_be_compared_are_one_line_and_exit_2(
     task: str, run_folder: Path, written: WriteRun, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ import pytest
 import mpc_router.pricing.measured_file
 from analysis import front
 from analysis.runs.load import Run, RunError
-from analysis.runs.recosting import priced, read_vectors
+from analysis.runs.recosting import _read_vectors, priced
 from mpc_router.config.trial import trial_config
 
 FILE = Path(__file__).with_name("latency_minilm.json")
@@ -65,7 +65,7 @@ def test_experts_are_found_by_name_and_layers_in_whatever_order(
     minilm: Minilm, tmp_path: Path
 ) -> None:
     more = [{"name": "org/other", "layers": 0, "cost": 9}, *reversed(REAL["experts"])]
-    found = read_vectors(_changed(tmp_path, experts=more), minilm())["latency"]
+    found = _read_vectors(_changed(tmp_path, experts=more), minilm())["latency"]
     assert found.experts == tuple(one["cost"] for one in REAL["experts"])
 
 
@@ -108,7 +108,7 @@ def test_null_holds_for_any_task_and_any_width(minilm: Minilm, tmp_path: Path) -
 
 def test_measured_costs_without_a_run_are_nobodys() -> None:
     with pytest.raises(RunError, match="name a run"):
-        read_vectors(FILE)
+        _read_vectors(FILE)
 
 
 def test_the_command_says_which_expert_was_not_measured(

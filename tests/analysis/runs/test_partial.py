@@ -18,9 +18,9 @@ from analysis.front import print_front
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.survey import survey
 from analysis.questions.answers import answers
+from analysis.report._unfinished import unfinished
 from analysis.report.notices import notices
 from analysis.report.page import write_report
-from analysis.report.unfinished import unfinished
 from analysis.runs.load import Run, load_run
 from analysis.runs.outcomes import roster
 from tests.analysis.conftest import WriteRun

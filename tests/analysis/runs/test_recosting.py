@@ -9,7 +9,7 @@ import pytest
 
 from analysis.fronts.survey import points
 from analysis.runs.load import Run, RunError
-from analysis.runs.recosting import break_even, mean_costs, read_vectors, recosted
+from analysis.runs.recosting import _mean_costs, _read_vectors, _recosted, break_even
 from mpc_router.costs import CostVector, to_json
 from tests.analysis.conftest import WriteRun
 
@@ -24,14 +24,14 @@ def _write(path: Path, data: object) -> Path:
 
 def test_a_file_holds_vectors_as_provenance_does(tmp_path: Path) -> None:
     path = _write(tmp_path / "costs.json", to_json({"ours": OURS}))
-    assert read_vectors(path) == {"ours": OURS}
+    assert _read_vectors(path) == {"ours": OURS}
 
 
 def test_a_file_by_hand_may_leave_out_what_is_false(tmp_path: Path) -> None:
     path = _write(
         tmp_path / "costs.json", {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
     )
-    assert read_vectors(path) == {"ours": OURS}
+    assert _read_vectors(path) == {"ours": OURS}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_file_that_holds_no_vectors_says_what_one_looks_like(
     data: object, tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match=r"costs.json: .*need .*\"router\"") as refused:
-        read_vectors(_write(tmp_path / "costs.json", data))
+        _read_vectors(_write(tmp_path / "costs.json", data))
     assert "\n" not in str(refused.value)
 
 
@@ -59,11 +59,11 @@ def test_a_file_that_is_no_json_is_named(text: str | None, tmp_path: Path) -> No
     if text is not None:
         path.write_text(text)
     with pytest.raises(RunError, match=r"costs.json: not readable as JSON"):
-        read_vectors(path)
+        _read_vectors(path)
 
 
 def test_a_front_under_new_prices_is_that_of_the_same_routes(run: Run) -> None:
-    found = points(recosted(run, {"ours": OURS}), vector="ours", resamples=4).set_index("point")
+    found = points(_recosted(run, {"ours": OURS}), vector="ours", resamples=4).set_index("point")
     before = points(run, resamples=4).set_index("point")
     assert found["score"].to_numpy() == pytest.approx(before["score"].to_numpy())
     for point in before.index.astype(str):
@@ -74,7 +74,7 @@ def test_a_front_under_new_prices_is_that_of_the_same_routes(run: Run) -> None:
 def test_trials_are_priced_one_by_one_as_their_sweep_would_have(run: Run) -> None:
     """The run's own vector under another name gives the column that the sweep wrote."""
     again = replace(run.cost_vectors["mpc_seconds_as_if"], name="again")
-    trials = recosted(run, {"again": again}).trials
+    trials = _recosted(run, {"again": again}).trials
     for split in ("selection", "validation"):
         written = trials[f"{split}_cost_mpc_seconds_as_if"].to_numpy()
         assert trials[f"{split}_cost_again"].to_numpy() == pytest.approx(written)
@@ -82,7 +82,7 @@ def test_trials_are_priced_one_by_one_as_their_sweep_would_have(run: Run) -> Non
 
 
 def test_the_vectors_of_the_run_are_still_there_and_the_run_is_as_it_was(run: Run) -> None:
-    priced = recosted(run, {"ours": OURS})
+    priced = _recosted(run, {"ours": OURS})
     assert priced.cost_vector("ours") == OURS
     assert priced.cost_vector() == run.cost_vector()
     assert "ours" not in run.cost_vectors
@@ -90,15 +90,15 @@ def test_the_vectors_of_the_run_are_still_there_and_the_run_is_as_it_was(run: Ru
 
 def test_the_same_costs_again_are_no_clash_and_other_costs_are(run: Run) -> None:
     same = run.cost_vector()
-    assert recosted(run, {same.name: same}).cost_vector() == same
+    assert _recosted(run, {same.name: same}).cost_vector() == same
     with pytest.raises(RunError, match="with other costs"):
-        recosted(run, {same.name: replace(OURS, name=same.name)})
+        _recosted(run, {same.name: replace(OURS, name=same.name)})
 
 
 def test_a_vector_of_another_number_of_experts_is_refused(run: Run) -> None:
     short = replace(OURS, experts=(1.0, 2.0))
     with pytest.raises(RunError, match=r"'ours' has 2 experts, the run 3 \(tiny, base, large\)"):
-        recosted(run, {"ours": short})
+        _recosted(run, {"ours": short})
 
 
 def _in_sets(run: Run, counts: dict[int, list[str]]) -> Run:
@@ -118,14 +118,14 @@ def _in_sets(run: Run, counts: dict[int, list[str]]) -> Run:
 
 
 def test_every_set_takes_the_prices_of_its_own_experts(run: Run) -> None:
-    priced = recosted(_in_sets(run, {3: ["p0", "p1", "p3"], 2: ["p2"]}), {"ours": OURS})
+    priced = _recosted(_in_sets(run, {3: ["p0", "p1", "p3"], 2: ["p2"]}), {"ours": OURS})
     assert [each.vectors["ours"].experts for each in priced.sets] == [(0.5, 3.0, 9.0), (0.5, 3.0)]
     assert priced.cost_vector("ours") == OURS
 
 
 def test_the_projection_of_the_published_shares_holds() -> None:
     routes = np.repeat([0, 1, 2], [169, 283, 548])[None]
-    assert mean_costs(routes, PROJECTED) == pytest.approx([134.07], abs=0.005)
+    assert _mean_costs(routes, PROJECTED) == pytest.approx([134.07], abs=0.005)
     share = np.array([0.169, 0.283, 0.548])
     assert PROJECTED.speed_up(share) == pytest.approx(1.490, abs=5e-4)
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.stats.seed_blocks import block_test, least_p
+from analysis.stats.seed_blocks import _least_p, block_test
 
 Values = NDArray[np.float64]
 
@@ -29,12 +29,12 @@ def test_the_least_p_is_that_of_all_permutations_where_every_seed_agrees(
         for each in itertools.product(orders, repeat=seeds)
     ]
     as_far = np.mean(np.asarray(spreads) >= apart.mean(axis=1).var() * (1 - 1e-12))
-    assert as_far == pytest.approx(least_p(points, seeds))
+    assert as_far == pytest.approx(_least_p(points, seeds))
 
 
 def test_two_points_and_five_seeds_cannot_reach_a_twentieth_by_permutation() -> None:
-    assert least_p(2, 5) == pytest.approx(1 / 16)
-    assert least_p(2, 6) == pytest.approx(1 / 32)
+    assert _least_p(2, 5) == pytest.approx(1 / 16)
+    assert _least_p(2, 6) == pytest.approx(1 / 32)
     assert block_test(_values(0, 2, 5, apart=0.2)).p < 0.001
 
 

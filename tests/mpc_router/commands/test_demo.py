@@ -51,7 +51,7 @@ def test_a_pair_is_answered_by_the_expert_that_the_router_chooses(
         [100 * float(each) for each in scores], abs=0.051
     )
     for _, bar, share, _ in rows:
-        assert abs(len(bar) - command.BAR * share / 100) <= 0.52
+        assert abs(len(bar) - command._BAR * share / 100) <= 0.52
     assert f"expert   {rows[int(chosen)][0]}" in answer.out
 
 
@@ -191,7 +191,7 @@ def test_only_the_chosen_expert_runs(router: Trained) -> None:
     ran: list[int] = []
     for number, expert in enumerate(found.model.experts.experts):
         expert.register_forward_pre_hook(lambda *_, n=number: ran.append(n))
-    said = command.answer(found, PAIR)
+    said = command._answer(found, PAIR)
     assert ran == [said.expert]
     assert said.expert == int(torch.tensor(said.scores).argmax())
     assert sum(said.scores) == pytest.approx(1)

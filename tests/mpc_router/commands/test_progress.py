@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mpc_router.commands.exits import Halted, InputError, ended
+from mpc_router.commands._exits import Halted, InputError, ended
+from mpc_router.commands._progress import Bars, Lines, progress
 from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.commands.progress import Bars, Lines, progress
 
 
 class Terminal(io.StringIO):

@@ -446,7 +446,7 @@ def test_a_summary_that_is_damaged_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("splits", [1, 3])
 def test_a_table_of_long_names_fits_a_narrow_terminal(splits: int) -> None:
-    from mpc_router.commands.training_log import HEADER, epoch_line, table
+    from mpc_router.commands._training_log import HEADER, epoch_line, table
     from mpc_router.costs import CostVector
 
     names = ("selection", "validation", "validation_mismatched")[:splits]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mpc_router.config._yaml_text import LARGEST_FILE, YamlError, plain
 from mpc_router.config.trial import ConfigError, read_yaml
-from mpc_router.config.yaml_text import LARGEST_FILE, YamlError, plain
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_more_rows_than_a_chunk_give_the_same_tokens(
     whole = tokenise(
         examples(), encoders.tokenizer(), max_length=32, fingerprint="x", cache=tmp_path / "a"
     )
-    monkeypatch.setattr("mpc_router.data.tokens.CHUNK", 7)
+    monkeypatch.setattr("mpc_router.data.tokens._CHUNK", 7)
     parts = tokenise(
         examples(), encoders.tokenizer(), max_length=32, fingerprint="x", cache=tmp_path / "b"
     )
@@ -81,7 +81,7 @@ def test_examples_longer_than_the_tokenizers_models_can_take_are_cut(tmp_path: P
         origin="train",
     )
     tokens = tokenise(rows, encoders.tokenizer(), max_length=512, fingerprint="x", cache=tmp_path)
-    assert tokens.lengths.tolist() == [encoders.MAX_LENGTH]
+    assert tokens.lengths.tolist() == [encoders._MAX_LENGTH]
 
 
 def test_cached_tokens_are_mapped_and_tokenised_once(
@@ -115,8 +115,8 @@ def test_another_length_text_or_vocabulary_is_another_entry(tmp_path: Path) -> N
     [
         lambda folder: (folder / "ids.npy").unlink(),
         lambda folder: (folder / "ids.npy").write_bytes(b""),
-        lambda folder: (folder / caching.CONTENTS).write_text("{"),
-        lambda folder: (folder / caching.CONTENTS).unlink(),
+        lambda folder: (folder / caching._CONTENTS).write_text("{"),
+        lambda folder: (folder / caching._CONTENTS).unlink(),
     ],
 )
 def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mpc_router.frozen.labels import (
+from mpc_router.frozen._labels import (
     Supervision,
     cheapest_right,
     expert_losses,
@@ -144,7 +144,7 @@ def test_labels_are_the_same_however_many_rows_are_read_at_once(
     configs = [supervised(task=task), supervised(task=task, router_labels="loss_cost")]
     train, regression = prepared.splits["train"], prepared.task.regression
     whole = Supervision.of(configs, train, regression=regression, device="cpu")
-    monkeypatch.setattr("mpc_router.frozen.labels._ROWS", 7)
+    monkeypatch.setattr("mpc_router.frozen._labels._ROWS", 7)
     parts = Supervision.of(configs, train, regression=regression, device="cpu")
     assert torch.equal(whole.labels, parts.labels)
     assert len(set(whole.labels[0].tolist())) == 3

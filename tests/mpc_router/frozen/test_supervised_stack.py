@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.frozen.labels import cheapest_right, expert_losses, label_weights, loss_and_cost
+from mpc_router.frozen._labels import cheapest_right, expert_losses, label_weights, loss_and_cost
 from mpc_router.frozen.randomness import dropout, order, starting_weights
 from mpc_router.frozen.train import Lane
 from mpc_router.model.losses import balance_loss, cost_loss

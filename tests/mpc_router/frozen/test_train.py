@@ -12,7 +12,7 @@ from torch import nn
 
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector
-from mpc_router.frozen.optimizer import LaneAdamW
+from mpc_router.frozen._optimizer import LaneAdamW
 from mpc_router.frozen.randomness import dropout, gumbel, order, starting_weights, torch_seed
 from mpc_router.frozen.train import LANE_SETTINGS, Lane, stack_key, train
 from mpc_router.model.losses import CompositeLoss

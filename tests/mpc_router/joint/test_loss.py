@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mpc_router.config.sections import LossWeights
 from mpc_router.data.tokens import Batch
-from mpc_router.joint.loss import JointLoss, Part
+from mpc_router.joint._loss import JointLoss, Part
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.prepare.finetune import autocast
 from tests.mpc_router.joint_pools import small_pool, some_part

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mpc_router.config.trial import trial_config
-from mpc_router.joint.parameters import choose, optimizer_of, restore, state_of
+from mpc_router.joint._parameters import choose, optimizer_of, restore, state_of
 from mpc_router.model.gated_pool import GatedBertPool
 from tests.mpc_router.joint.test_loss import the_loss
 from tests.mpc_router.joint_pools import small_pool, some_part

@@ -16,8 +16,8 @@ from mpc_router.data.sources import Source
 from mpc_router.data.tokens import batches
 from mpc_router.frozen.stacked_routers import Lane
 from mpc_router.joint import train as joint
-from mpc_router.joint.history import History
-from mpc_router.joint.loop import JointTraining
+from mpc_router.joint._history import History
+from mpc_router.joint._loop import JointTraining
 from mpc_router.joint.start import Beginning, empty_pool, examine
 from mpc_router.model.description import rebuild
 from mpc_router.model.encoders import seeded
@@ -269,7 +269,7 @@ def test_the_best_epoch_s_results_are_left_on_request(
         return report
 
     first = run(inputs, config(epochs=1, warmup=0.0, decay="constant"))
-    monkeypatch.setattr("mpc_router.joint.loop.split_report", declining)
+    monkeypatch.setattr("mpc_router.joint._loop.split_report", declining)
     chosen = config(epoch="best_score", warmup=0.0, decay="constant")
     for folder in (None, tmp_path):
         _, ended = run(inputs, chosen, keep_best=True, checkpoints=folder)
@@ -294,7 +294,7 @@ def test_the_last_epoch_stands_in_for_a_best_one_that_is_lost(
             report.metrics["score"][:] = next(worse)
         return report
 
-    monkeypatch.setattr("mpc_router.joint.loop.split_report", declining)
+    monkeypatch.setattr("mpc_router.joint._loop.split_report", declining)
     training = joint.train(
         [Lane(config=config(epoch="best_score"), seed=0)], inputs, checkpoints=tmp_path
     )

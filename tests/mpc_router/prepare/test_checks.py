@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from mpc_router.config.trial import ConfigError, TrialConfig, trial_config
 from mpc_router.data.sources import Source
 from mpc_router.model.sources import ModelError, Models
-from mpc_router.prepare.checks import check_inputs, headless
+from mpc_router.prepare._checks import check_inputs, headless
 from mpc_router.prepare.inputs import Places
 from tests.mpc_router.prepare.test_frozen import models_folder
 

@@ -14,10 +14,10 @@ from mpc_router.model.experts import BertExpert
 from mpc_router.model.router import RouterStem
 from mpc_router.model.sources import ModelError, Models
 from mpc_router.prepare.finetune import (
-    DivergedError,
+    _DivergedError,
+    _has_bfloat16,
     autocast,
     fine_tune,
-    has_bfloat16,
     predict,
     resolve_device,
     schedule,
@@ -109,7 +109,7 @@ def test_every_step_is_told(models: Models) -> None:
 
 
 def test_a_loss_that_is_no_number_names_expert_and_step(models: Models) -> None:
-    with pytest.raises(DivergedError, match="expert net is not finite in step 2") as caught:
+    with pytest.raises(_DivergedError, match="expert net is not finite in step 2") as caught:
         # one step of this size leaves the numbers; the gradient is clipped, the rate is not
         trained(models, learning_rate=1e38)
     assert (caught.value.expert, caught.value.step) == ("net", 2)
@@ -118,7 +118,7 @@ def test_a_loss_that_is_no_number_names_expert_and_step(models: Models) -> None:
 def test_labels_that_are_no_numbers_stop_a_regression_at_once(models: Models) -> None:
     split = some_split(outputs=1)
     split = replace(split, labels=np.full_like(split.labels, np.inf))
-    with pytest.raises(DivergedError, match="step 1"):
+    with pytest.raises(_DivergedError, match="step 1"):
         fine_tune(
             BertExpert("net", 1, models=models),
             split,
@@ -210,7 +210,7 @@ def test_precision_says_when_bfloat16_is_used() -> None:
     for precision in ("float32", "bfloat16", "auto"):
         with autocast(precision, cpu):
             on[precision] = torch.is_autocast_enabled("cpu")
-    assert on == {"float32": False, "bfloat16": True, "auto": has_bfloat16(cpu)}
+    assert on == {"float32": False, "bfloat16": True, "auto": _has_bfloat16(cpu)}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -18,10 +18,10 @@ from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source
 from mpc_router.model.encoders import seeded
 from mpc_router.model.sources import Models
+from mpc_router.prepare._label_order import ROWS, Judgement, judge, note, some_rows
 from mpc_router.prepare.encoder_runs import Bench, Split, head_note, load_trained
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.label_order import ROWS, Judgement, judge, note, some_rows
 from mpc_router.prepare.recipes import recipes
 from mpc_router.progress import Silence
 from mpc_router.sample import encoders, examples

@@ -15,8 +15,8 @@ from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import ModelError, Models
-from mpc_router.prepare import rehearsal
-from mpc_router.prepare.checks import check_inputs
+from mpc_router.prepare import _rehearsal
+from mpc_router.prepare._checks import check_inputs
 from mpc_router.prepare.inputs import Places
 from mpc_router.sample import encoders
 from tests.mpc_router.families import save_tiny, sound_models
@@ -66,7 +66,7 @@ def test_a_length_that_a_model_fails_at_is_found_by_trying(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_tiny(models / "org" / "odd", "roberta", max_position_embeddings=34, pad_token_id=1)
-    monkeypatch.setattr("mpc_router.prepare.checks.places_of", lambda _: None)
+    monkeypatch.setattr("mpc_router.prepare._checks.places_of", lambda _: None)
     with pytest.raises(ModelError, match=r"org/odd does not run .* set max_length=32 or less"):
         check(models, pool(max_length=60))
 
@@ -109,7 +109,7 @@ def test_a_model_that_cannot_learn_is_found_before_training(
     def fails(*_: object, **__: object) -> None:
         raise NotImplementedError("no gradient\nhere")
 
-    monkeypatch.setattr(rehearsal, "fine_tune", fails)
+    monkeypatch.setattr(_rehearsal, "fine_tune", fails)
     with pytest.raises(ModelError, match=r"org/bert2 cannot be trained .*no gradient here"):
         check(models, pool("org/bert2", expert_fine_tuned=False))
 
@@ -124,7 +124,7 @@ def test_what_passed_is_not_tried_again_until_it_changes(
         tried.append(name)
         return whole(name, *rest, **more)
 
-    monkeypatch.setattr(rehearsal, "BertExpert", counting)
+    monkeypatch.setattr(_rehearsal, "BertExpert", counting)
     check(models, pool("org/bert2"))
     assert sorted(set(tried)) == ["org/bert2", "org/bert3"]
     before = len(tried)

@@ -13,7 +13,7 @@ from mpc_router.costs import FLOPS, PARAMETERS
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.shared_stem import behind_stem
 from mpc_router.model.sources import ModelError, Models
-from mpc_router.pricing.counts import counted, counts_of
+from mpc_router.pricing.counts import _counts_of, counted
 from tests.mpc_router.small_models import save_classifier, save_encoder
 
 WIDTH, INNER = 16, 32  # of `small_config`
@@ -187,5 +187,5 @@ def test_minilm_costs_one_more_layer_a_cut() -> None:
 
 def test_a_linear_map_is_counted_by_its_sides() -> None:
     linear = nn.Linear(7, 5)
-    found = counts_of(linear, lambda: linear(torch.zeros(3, 7)))
+    found = _counts_of(linear, lambda: linear(torch.zeros(3, 7)))
     assert (found.parameters, found.flops) == (7 * 5 + 5, 2 * 3 * 7 * 5)

@@ -15,7 +15,7 @@ from mpc_router.data.tokens import Tokens
 from mpc_router.model.experts import ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter
-from mpc_router.pricing.latency import _spread, document, measure_latency, write
+from mpc_router.pricing.latency import _document, _spread, measure_latency, write
 from mpc_router.pricing.measured_file import read_measured
 from tests.mpc_router.small_models import save_encoder, some_split
 
@@ -155,7 +155,7 @@ def test_a_measurement_is_read_back_as_a_cost_vector(tmp_path: Path) -> None:
 def test_a_measurement_of_another_number_of_experts_is_refused() -> None:
     found = measure_latency(sleepers(Sleeper()), some_split(3), repeats=1)
     with pytest.raises(ValueError, match="1 experts were measured"):
-        document(found, CONFIG)
+        _document(found, CONFIG)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.commands.export import write
+from mpc_router.commands.export import _write
 from mpc_router.data.sources import Source
 from mpc_router.joint.start import Examined, examine
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import ModelError, Models
 from mpc_router.prepare.inputs import Places
 from mpc_router.results import checkpoint
-from mpc_router.results.assembly import EXPORTED, FROZEN, JOINT, Assembled, assemble
+from mpc_router.results.assembly import _EXPORTED, _FROZEN, _JOINT, Assembled, assemble
 from mpc_router.results.checkpoint import CheckpointError, JointCheckpoint, LaneCheckpoint
 from mpc_router.results.evaluate import routed_predictions, routes_of
 from mpc_router.tasks import evaluate
@@ -50,7 +50,7 @@ def says_what_its_training_said(found: Assembled, trained: Trained) -> None:
 def test_a_lane_says_what_its_training_said(trained: Train, stem: str, task: str) -> None:
     lane = trained(task=task, stem=stem)
     found = assemble(lane.folder, lane.places)
-    assert found.kind == FROZEN
+    assert found.kind == _FROZEN
     assert found.task.name == task
     assert not found.model.training
     says_what_its_training_said(found, lane)
@@ -68,7 +68,7 @@ def test_a_lane_s_logits_are_those_of_its_training(trained: Train, stem: str) ->
 def test_a_joint_checkpoint_needs_no_cache(joint_router: Trained, tmp_path: Path) -> None:
     places = Places(source=joint_router.places.source, models=Models(None), cache=tmp_path / "new")
     found = assemble(joint_router.folder, places)
-    assert found.kind == JOINT
+    assert found.kind == _JOINT
     says_what_its_training_said(found, joint_router)
     assert found.origin["seed"] == 0
     assert len(found.origin["experts"]) == 3
@@ -80,14 +80,14 @@ def test_an_exported_folder_gives_the_same_logits_and_outputs(
 ) -> None:
     source: Trained = request.getfixturevalue(kind)
     first = assemble(source.folder, source.places)
-    write(first, tmp_path / "exported")
+    _write(first, tmp_path / "exported")
     nowhere = Places(
         source=Source(kind="folder", folder=tmp_path / "no"),
         models=Models(tmp_path / "no models"),
         cache=tmp_path / "no cache",
     )
     again = assemble(tmp_path / "exported", nowhere)
-    assert again.kind == EXPORTED
+    assert again.kind == _EXPORTED
     assert (again.config, again.vectors, again.origin) == (
         first.config,
         first.vectors,
@@ -194,7 +194,7 @@ def test_a_joint_checkpoint_s_weights_are_those_of_its_description(
 
 
 def test_half_an_export_is_refused(router: Trained, tmp_path: Path) -> None:
-    write(assemble(router.folder, router.places), tmp_path / "whole")
+    _write(assemble(router.folder, router.places), tmp_path / "whole")
     trial = json.loads((tmp_path / "whole/trial.json").read_text(encoding="utf-8"))
     for name in ("config", "cost_vectors", "origin"):
         folder = tmp_path / name

@@ -11,8 +11,8 @@ import torch
 from mpc_router.config.trial import trial_config
 from mpc_router.model.router import MLPRouter, initial_weights
 from mpc_router.results.checkpoint import (
-    OPTIMIZER_FILE,
-    POOL_FILE,
+    _OPTIMIZER_FILE,
+    _POOL_FILE,
     TRIAL_FILE,
     WEIGHTS_FILE,
     CheckpointError,
@@ -81,7 +81,7 @@ def test_a_joint_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
             assert all(torch.equal(mine[name], theirs[name]) for name in mine)
         else:
             assert mine == theirs
-    assert {path.name for path in tmp_path.iterdir()} == {POOL_FILE, OPTIMIZER_FILE, TRIAL_FILE}
+    assert {path.name for path in tmp_path.iterdir()} == {_POOL_FILE, _OPTIMIZER_FILE, TRIAL_FILE}
 
 
 def test_the_optimizer_can_be_left_behind(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_the_optimizer_can_be_left_behind(tmp_path: Path) -> None:
     for _ in range(2):
         without_optimizer(tmp_path)
         assert load(tmp_path).optimizer is None
-    assert {path.name for path in tmp_path.iterdir()} == {POOL_FILE, TRIAL_FILE}
+    assert {path.name for path in tmp_path.iterdir()} == {_POOL_FILE, TRIAL_FILE}
 
 
-@pytest.mark.parametrize("name", [POOL_FILE, OPTIMIZER_FILE, TRIAL_FILE])
+@pytest.mark.parametrize("name", [_POOL_FILE, _OPTIMIZER_FILE, TRIAL_FILE])
 def test_a_joint_file_cut_or_gone_is_never_read(tmp_path: Path, name: str) -> None:
     save(a_joint_checkpoint(), tmp_path)
     whole = (tmp_path / name).read_bytes()

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from mpc_router.config.pools import SAMPLE
+from mpc_router.config.pools import _SAMPLE
 from mpc_router.sample import encoders, examples, language
 from mpc_router.tasks import TASKS, evaluate
 
@@ -105,7 +105,7 @@ def test_every_word_is_one_token_and_none_is_unknown() -> None:
         for row, ids in zip(rows, encoded["input_ids"], strict=True):
             assert tokenizer.unk_token_id not in ids
             assert len(ids) == sum(len(text.split()) for text in row) + len(row) + 1
-            assert len(ids) <= encoders.MAX_LENGTH
+            assert len(ids) <= encoders._MAX_LENGTH
 
 
 def test_the_tokenizer_marks_the_second_text_of_a_pair() -> None:
@@ -148,7 +148,7 @@ def test_difficulty_is_graded_for_a_sum_over_words(task: str) -> None:
 def _kind(task: str, row: tuple[str, ...]) -> int:
     found = {word for text in row for word in text.split()}
     grammar = language
-    deeds = {word for pair in grammar.CONVERSE for word in pair}
+    deeds = {word for pair in grammar._CONVERSE for word in pair}
     marks: dict[str, tuple[set[str], set[str]]] = {
         "sst2": ({"who"}, {"that"}),
         "cola": ({","}, {"that"}),
@@ -194,20 +194,20 @@ def test_an_unknown_encoder_is_refused_with_the_names_there_are() -> None:
 
 
 def test_the_pool_names_encoders_and_recipes_of_the_sample() -> None:
-    members = [member.model for member in SAMPLE.members]
-    assert [*members, SAMPLE.stem] == list(encoders.NAMES)
+    members = [member.model for member in _SAMPLE.members]
+    assert [*members, _SAMPLE.stem] == list(encoders._NAMES)
     assert list(encoders.RECIPES) == members
-    assert {recipe.pooling for recipe in encoders.RECIPES.values()} == {SAMPLE.expert_pooling}
+    assert {recipe.pooling for recipe in encoders.RECIPES.values()} == {_SAMPLE.expert_pooling}
 
 
 def test_dearer_encoders_are_larger_and_read_every_word() -> None:
     from transformers import BertModel
 
     sizes = []
-    for member in SAMPLE.members:
+    for member in _SAMPLE.members:
         config = encoders.encoder_config(member.model)
         assert config.vocab_size == len(encoders.tokenizer())
-        assert config.max_position_embeddings == encoders.MAX_LENGTH
+        assert config.max_position_embeddings == encoders._MAX_LENGTH
         model = BertModel(config, add_pooling_layer=False)
         sizes.append(sum(weights.numel() for weights in model.parameters()))
     assert all(2 * small < large for small, large in pairwise(sizes))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sweeps.commands import dry_run as module
-from sweeps.commands.dry_run import Leg, forecast, legs, start_lines
-from sweeps.commands.step_time import Measurement
+from sweeps.commands._step_time import Measurement
+from sweeps.commands.dry_run import _forecast, _Leg, _legs, _start_lines
 from sweeps.driver.session import Share
 from sweeps.plan.plan import Fingerprints, Plan, trial_of
 from sweeps.records import Pack
@@ -24,17 +24,17 @@ RULE = Rule(method="mo_asha", eta=3, grace=1, bracket=27)
 
 
 def test_a_bracket_of_27_over_9_epochs_costs_a_quarter() -> None:
-    found = legs(27, RULE, 9)
+    found = _legs(27, RULE, 9)
     assert found == (
-        Leg(points=27, begin=0, end=1),
-        Leg(points=9, begin=1, end=3),
-        Leg(points=3, begin=3, end=9),
+        _Leg(points=27, begin=0, end=1),
+        _Leg(points=9, begin=1, end=3),
+        _Leg(points=3, begin=3, end=9),
     )
     assert [leg.epochs for leg in found] == [27, 18, 18]
 
 
 def test_without_stopping_all_train_to_the_end() -> None:
-    assert legs(5, Rule(), 9) == (Leg(points=5, begin=0, end=9),)
+    assert _legs(5, Rule(), 9) == (_Leg(points=5, begin=0, end=9),)
 
 
 @pytest.mark.parametrize("points", [1, 2, 3, 10, 27, 28])
@@ -47,7 +47,7 @@ def test_legs_are_what_the_rungs_decide(points: int, eta: int) -> None:
         spent += len(there) * (end - begin)
         kept = {each.name for each in cut(there, rule, seed=0, epoch=end) if each.goes_on}
         there, begin = [each for each in there if each.name in kept], end
-    assert sum(leg.epochs for leg in legs(points, rule, 20)) == spent
+    assert sum(leg.epochs for leg in _legs(points, rule, 20)) == spent
 
 
 def first_batch(study: Study, points: int, packs: int = 1) -> Plan:
@@ -93,7 +93,7 @@ def said(
 
     ready: Any = [Ready(each) for each in study.sets]
     share = Share(pack=study.pack, address=None, gpus=gpus, workers=workers)
-    forecast(study, ready, planned, share)
+    _forecast(study, ready, planned, share)
     return capsys.readouterr().out.splitlines()
 
 
@@ -150,12 +150,12 @@ def test_a_dry_run_of_a_grid_says_what_stopping_saves(
 
 
 def test_a_start_point_that_comes_along_unasked_is_named() -> None:
-    (line,) = start_lines(load("mrpc_grid", ["alpha={grid: [0.5]}"], sample=True))
+    (line,) = _start_lines(load("mrpc_grid", ["alpha={grid: [0.5]}"], sample=True))
     assert "alpha=0, beta=0" in line
     assert "start=[]" in line
-    (line,) = start_lines(load("mrpc_grid", ["alpha={grid: [0.5]}", "beta=0.1"], sample=True))
+    (line,) = _start_lines(load("mrpc_grid", ["alpha={grid: [0.5]}", "beta=0.1"], sample=True))
     assert "alpha=0 (" in line
-    assert start_lines(load("mrpc_grid", ["start=[]"], sample=True)) == []
+    assert _start_lines(load("mrpc_grid", ["start=[]"], sample=True)) == []
 
 
 def test_searches_are_listed_with_how_they_propose_and_stop(

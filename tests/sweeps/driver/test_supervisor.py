@@ -17,11 +17,11 @@ import pytest
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import open_prepared
 from sweeps import run
-from sweeps.driver import supervisor
-from sweeps.driver.ledger import Ledger
+from sweeps.driver import _supervisor
+from sweeps.driver._ledger import Ledger
 from sweeps.journal import tables
 from sweeps.journal.journal import read
-from sweeps.raytune.pipe import Line
+from sweeps.raytune._pipe import Line
 from sweeps.raytune.process import RayProcess
 from sweeps.records import Message, Pack, pack_from
 from sweeps.terminal import live as display
@@ -159,7 +159,7 @@ def sweep(
                 ours.close()
                 player.join()
 
-        monkeypatch.setattr(supervisor, "ray_process", ray_process)
+        monkeypatch.setattr(_supervisor, "ray_process", ray_process)
         where = ("--sample", "--no-report", "--quiet", "--out", str(tmp_path), "--name", "r")
         code = run.main([*GRID, *more, *where])
         return code, capsys.readouterr().err
@@ -248,7 +248,7 @@ def test_an_actor_that_was_cancelled_before_it_started_is_no_loss(
 def test_actors_that_are_cancelled_for_ever_end_the_run(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "STARTING", 0.5)
+    monkeypatch.setattr(_supervisor, "STARTING", 0.5)
     code, said = sweep({f"pack0{number}": cancelled(times=10**9) for number in range(4)})
     assert code == 3
     assert "no worker has started on this machine for" in said
@@ -294,7 +294,7 @@ def test_a_ray_that_hangs_or_goes_ends_the_run_with_the_line_to_go_on(
     sentence: str,
 ) -> None:
     for name, value in limits.items():
-        monkeypatch.setattr(supervisor, name, value)
+        monkeypatch.setattr(_supervisor, name, value)
     code, said = sweep({"pack00": fault}, "pack.timeout=0.3")
     assert code == 3
     assert sentence in said
@@ -313,8 +313,8 @@ def test_the_time_that_writing_tables_takes_is_no_silence_of_ray(
         return False
 
     monkeypatch.setattr(tables.Refresh, "maybe", slowly)
-    monkeypatch.setattr(supervisor, "SILENCE", 0.5)
-    monkeypatch.setattr(supervisor, "TURN", 0.01)
+    monkeypatch.setattr(_supervisor, "SILENCE", 0.5)
+    monkeypatch.setattr(_supervisor, "TURN", 0.01)
     code, said = sweep(dict.fromkeys(("pack00", "pack01"), hesitates))
     assert code == 0, said
 
@@ -349,7 +349,7 @@ def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs
         return False
 
     monkeypatch.setattr(Ledger, "heard", suspended)
-    monkeypatch.setattr(supervisor, "PAUSE", 0.5)
+    monkeypatch.setattr(_supervisor, "PAUSE", 0.5)
     code, said = sweep({"pack00": turns}, "pack.timeout=0.6", "pack.points=5")
     assert (code, "lost its worker" in said) == (0, False)
 
@@ -369,7 +369,7 @@ def test_what_ended_the_run_is_said_though_its_tables_cannot_be_written(
 def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "STARTING", 0.3)
+    monkeypatch.setattr(_supervisor, "STARTING", 0.3)
 
     def unstarted(player: Player, pack: dict[str, Any]) -> bool:
         while not player.turn():
@@ -384,8 +384,8 @@ def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
 def test_tables_are_there_while_the_run_goes_on(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "LEAST", 0.0)
-    monkeypatch.setattr(tables, "REST", 0)
+    monkeypatch.setattr(tables, "_LEAST", 0.0)
+    monkeypatch.setattr(tables, "_REST", 0)
     seen: list[Counter[str]] = []
 
     def looks(player: Player, pack: dict[str, Any]) -> bool:

@@ -15,8 +15,8 @@ import pytest
 
 from analysis import schema
 from mpc_router import run_names
-from sweeps.driver.ledger import Ledger
-from sweeps.journal.journal import line_of
+from sweeps.driver._ledger import Ledger
+from sweeps.journal.journal import _line_of
 from sweeps.provenance import places
 from sweeps.records import InputError, Message, Pack
 from sweeps.run_folder import RunFolder
@@ -55,7 +55,7 @@ def respelt(run: Path, spoil: Spoil) -> None:
     """The run's journal, changed by somebody who knows how to make a checksum."""
     events = events_of(run)
     spoil(events)
-    (run / "journal.jsonl").write_bytes(b"".join(map(line_of, events)))
+    (run / "journal.jsonl").write_bytes(b"".join(map(_line_of, events)))
 
 
 def refused(answer: Answer, *says: str) -> None:
@@ -326,7 +326,7 @@ def test_the_cache_of_the_beginning_is_taken_where_it_is_ours(
     lab: Laboratory, tmp_path: Path
 ) -> None:
     run, cache = lab.copy("grid"), tmp_path / "cache"
-    for name in places.CACHED:
+    for name in places._CACHED:
         (cache / name).mkdir(parents=True)
     cache.chmod(0o755)
     respelt(run, at(0, "places", "cache", value=str(cache)))

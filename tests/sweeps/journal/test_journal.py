@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.journal.journal import VERSION, Journal, JournalBusy, line_of, read
+from sweeps.journal.journal import _VERSION, Journal, _JournalBusy, _line_of, read
 from sweeps.journal.state import JournalError, replay
 from sweeps.records import (
     COMPLETED,
@@ -192,7 +192,7 @@ def test_how_a_trial_was_stopped_stands_until_it_is_finished(tmp_path: Path) -> 
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(path: Path) -> None:
-    with Journal(path), pytest.raises(JournalBusy, match="another process"):
+    with Journal(path), pytest.raises(_JournalBusy, match="another process"):
         Journal(path)
     Journal(path).close()
 
@@ -208,15 +208,15 @@ def test_numbers_survive_the_journal_exactly(path: Path) -> None:
 
 def test_an_unknown_event_is_refused(path: Path) -> None:
     with path.open("ab") as file:
-        file.write(line_of({"v": VERSION, "n": 7, "event": "dreamt"}))
+        file.write(_line_of({"v": _VERSION, "n": 7, "event": "dreamt"}))
     with pytest.raises(JournalError, match="unknown kind 'dreamt'"):
         replay(read(path))
 
 
 def test_a_journal_of_another_version_is_refused(path: Path) -> None:
-    event = {**next(read(path)), "v": VERSION + 1}
-    path.write_bytes(line_of(event))
-    with pytest.raises(JournalError, match=f"schema version {VERSION + 1}, .* reads {VERSION}"):
+    event = {**next(read(path)), "v": _VERSION + 1}
+    path.write_bytes(_line_of(event))
+    with pytest.raises(JournalError, match=f"schema version {_VERSION + 1}, .* reads {_VERSION}"):
         replay(read(path))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.driver.ledger import Ledger
+from sweeps.driver._ledger import Ledger
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack, Trial

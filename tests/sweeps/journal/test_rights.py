@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mpc_router.files import atomic, make_folder
-from mpc_router.joint import history
+from mpc_router.joint import _history
 from tests.sweeps.conftest import FIX
 from tests.sweeps.search.test_searches import FINISHED
 from tests.sweeps.worker.test_joint import BOTH
@@ -96,15 +96,15 @@ def test_epochs_of_a_joint_trial_are_as_private_as_the_run(
     monkeypatch: pytest.MonkeyPatch, sample: Callable[..., int], tmp_path: Path
 ) -> None:
     seen: set[int] = set()
-    real = history.History.keep
+    real = _history.History.keep
 
-    def keep(self: history.History, *arguments: object) -> None:
+    def keep(self: _history.History, *arguments: object) -> None:
         real(self, *arguments)  # type: ignore[arg-type]
         found, files = of_all(self.folder)
         seen.update(found)
         assert files == {0o640}
 
-    monkeypatch.setattr(history.History, "keep", keep)
+    monkeypatch.setattr(_history.History, "keep", keep)
     assert sample(*BOTH, "--name", "r", "--umask", "027", "--quiet") == 0
     assert seen == {0o750}
     assert of_all(tmp_path / "runs" / "r") == ({0o750}, {0o640})

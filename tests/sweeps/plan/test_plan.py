@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeps.driver.queue import grid
-from sweeps.plan.plan import Fingerprints, Plan, Planner, estimate, pack_count, remaining
+from sweeps.plan.plan import Fingerprints, Plan, Planner, _pack_count, estimate, remaining
 from sweeps.records import InputError, config_of
 from sweeps.study.read import load
 
@@ -54,7 +54,7 @@ def test_replicates_are_never_apart_and_nothing_is_lost(workers: int) -> None:
 def test_packs_keep_workers_busy_and_stacks_in_the_cache(
     points: int, seeds: int, workers: int, points_a_pack: int, count: int
 ) -> None:
-    assert pack_count(points, seeds, workers=workers, points_a_pack=points_a_pack) == count
+    assert _pack_count(points, seeds, workers=workers, points_a_pack=points_a_pack) == count
 
 
 @pytest.mark.parametrize(("workers", "points"), [(1, 0), (8, 2), (2, 100)])

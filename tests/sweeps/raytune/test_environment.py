@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.raytune.environment import QUIET, UV, environment
+from sweeps.raytune._environment import QUIET, UV, environment
 
 SECRETS = {
     name: "planted"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from cluster import nodes
-from cluster.local import MOST_NODES
+from cluster.local import _MOST_NODES
 from sweeps.raytune import folders
 from sweeps.raytune.folders import (
-    LEADER,
-    LOCK,
-    PREFIX,
+    _LEADER,
+    _LOCK,
+    _PREFIX,
     RAY,
     end_session,
     lead,
@@ -37,9 +37,9 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def left(parent: Path) -> Path:
     """What a killed session has left: a folder of ours, and a lock that nobody holds."""
-    folder = parent / f"{PREFIX}left"
+    folder = parent / f"{_PREFIX}left"
     folder.mkdir(mode=0o700)
-    (folder / LOCK).touch(mode=0o600)
+    (folder / _LOCK).touch(mode=0o600)
     return folder
 
 
@@ -66,7 +66,7 @@ def test_what_a_killed_session_left_goes_with_the_next_and_a_held_one_stays(left
         assert not left.exists()
 
 
-@pytest.mark.parametrize("name", ["mpc-results", f"{PREFIX}mine"])
+@pytest.mark.parametrize("name", ["mpc-results", f"{_PREFIX}mine"])
 def test_a_folder_of_somebody_else_stays(parent: Path, name: str) -> None:
     theirs = parent / name
     theirs.mkdir()
@@ -105,7 +105,7 @@ def test_who_cannot_be_ended_is_named_and_holds_nobody_up(
 ) -> None:
     lead(left, sleeper.pid)
     monkeypatch.setattr(folders, "kill", lambda _: None)  # as of one that waits for a disk
-    monkeypatch.setattr(folders, "DYING", 0.1)
+    monkeypatch.setattr(folders, "_DYING", 0.1)
     found = remove_orphans()
     assert found.undying == (sleeper.pid,)
     assert f"not even kill -9 ends process {sleeper.pid}" in str(found)
@@ -120,7 +120,7 @@ def test_who_cannot_be_ended_is_named_and_holds_nobody_up(
     "leader", ["null", "3", "[]", "{", '["a", "b", "c"]', "\0", "[1, true, 2]", '["1", 2, "3"]']
 )
 def test_a_leader_that_is_none_is_passed_over(left: Path, leader: str) -> None:
-    (left / LEADER).write_text(leader)
+    (left / _LEADER).write_text(leader)
     assert remove_orphans().processes == 0
     assert not left.exists()
 
@@ -134,14 +134,16 @@ def test_a_leader_that_another_user_may_have_written_ends_no_process(
     if of == "owner":
         if os.getuid():
             pytest.skip("only root may give a file away")
-        os.chown(left / LEADER, 65534, 65534)
+        os.chown(left / _LEADER, 65534, 65534)
     elif of == "mode":
-        (left / LEADER).chmod(0o622)
+        (left / _LEADER).chmod(0o622)
     elif of == "folder":
         left.chmod(0o777)
     else:
-        (left / LEADER).rename(tmp_path / LEADER)
-        os.mkfifo(left / LEADER) if of == "pipe" else (left / LEADER).symlink_to(tmp_path / LEADER)
+        (left / _LEADER).rename(tmp_path / _LEADER)
+        os.mkfifo(left / _LEADER) if of == "pipe" else (left / _LEADER).symlink_to(
+            tmp_path / _LEADER
+        )
     assert remove_orphans().processes == 0
     assert end_session(left) == (0, [])
     assert sleeper.poll() is None
@@ -160,9 +162,9 @@ def test_a_folder_of_another_user_is_let_be(
 def test_nothing_is_removed_at_the_other_end_of_a_link(left: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir(mode=0o700)
-    (precious / LOCK).touch(mode=0o600)
+    (precious / _LOCK).touch(mode=0o600)
     (precious / "results").write_text("years of work")
-    (left.parent / f"{PREFIX}link").symlink_to(precious)
+    (left.parent / f"{_PREFIX}link").symlink_to(precious)
     (left / "folder").symlink_to(precious)
     (left / "deeper").mkdir()
     (left / "deeper" / "file").symlink_to(precious / "results")
@@ -194,5 +196,5 @@ def test_a_temporary_folder_in_which_others_may_rename_is_not_taken(parent: Path
 
 def test_the_longest_path_of_a_socket_fits() -> None:
     made_by_ray = "session_2026-11-29_18-44-45_444959_4194304/sockets/plasma_store"
-    assert folders._SHORT + len(f"/{PREFIX}12345678/{RAY}/{made_by_ray}") <= 107
-    assert nodes.SHORT + len(f"/{nodes.PREFIX}12345678/{MOST_NODES - 1}/{made_by_ray}") <= 107
+    assert folders._SHORT + len(f"/{_PREFIX}12345678/{RAY}/{made_by_ray}") <= 107
+    assert nodes._SHORT + len(f"/{nodes._PREFIX}12345678/{_MOST_NODES - 1}/{made_by_ray}") <= 107

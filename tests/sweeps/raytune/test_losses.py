@@ -23,7 +23,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.analysis import ExperimentAnalysis
 from ray.tune.experiment import Trial
 
-from sweeps.raytune import losses, patches, tune_loop
+from sweeps.raytune import _losses, _patches, tune_loop
 from sweeps.records import SweepError
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_a_ray_without_what_is_patched_is_refused_in_a_sentence_and_left_as_it_i
     monkeypatch.delattr(patched_class, method)
     before = [getattr(other, name, None) for other, name in PATCHED]
     with pytest.raises(SweepError, match=rf"Ray \S+ has no ray\.\S+\.{method} with"):
-        patches.patch_ray()
+        _patches.patch_ray()
     assert [getattr(other, name, None) for other, name in PATCHED] == before
 
 
@@ -58,7 +58,7 @@ def test_a_ray_whose_patched_method_takes_something_else_is_refused(
 ) -> None:
     monkeypatch.setattr(RayActorManager, "_actor_task_failed", lambda manager, task: None)
     with pytest.raises(SweepError, match=r"install Ray 2\.60"):
-        patches.patch_ray()
+        _patches.patch_ray()
 
 
 def test_a_worker_killed_for_memory_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,19 +67,19 @@ def test_a_worker_killed_for_memory_counts_as_lost(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         RayActorManager, "_actor_task_failed", lambda manager, task, error: errors.append(error)
     )
-    patches.patch_ray()
+    _patches.patch_ray()
     out_of_memory = OutOfMemoryError("killed due to the node running low on memory")
     for error in (out_of_memory, ValueError("of the worker")):
         RayActorManager._actor_task_failed(SimpleNamespace(), None, error)
     assert [type(error) for error in errors] == [RayActorError, ValueError]
-    assert losses.how(errors[0]) == "memory"
+    assert _losses.how(errors[0]) == "memory"
 
 
 def test_nothing_that_lies_where_tune_keeps_its_files_is_unpickled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_methods(monkeypatch)
-    patches.patch_ray()
+    _patches.patch_ray()
     monkeypatch.setattr(
         StorageContext, "trial_driver_staging_path", property(lambda _: str(tmp_path))
     )
@@ -91,7 +91,7 @@ def test_nothing_that_lies_where_tune_keeps_its_files_is_unpickled(
     (tmp_path / "error.pkl").write_bytes(Bomb(tmp_path / "exploded").pickled())
     said: list[object] = []
     line = SimpleNamespace(ask=lambda word, **data: said.append((word, data)))
-    tune_loop.News(cast(Any, line), threading.Event()).on_trial_error(1, [trial], trial)
+    tune_loop._News(cast(Any, line), threading.Event()).on_trial_error(1, [trial], trial)
     reason = "The actor died unexpectedly before finishing this task."
     assert said == [("lost", {"pack": "pack00", "reason": reason, "how": "died"})]
     assert trial.get_pickled_error() is None  # which Tune asks for when it has ended
@@ -142,15 +142,15 @@ def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
 ) -> None:
 
     error = RayActorError(error_msg=f"{DIED}{text}{NEVER}")
-    assert losses.how(error) == how
-    assert losses.how(RayActorError(error_msg=DIED + text)) == "died"
-    assert reason is None or losses.reason(error) == reason
-    assert "never ran" not in losses.reason(error)
+    assert _losses.how(error) == how
+    assert _losses.how(RayActorError(error_msg=DIED + text)) == "died"
+    assert reason is None or _losses.reason(error) == reason
+    assert "never ran" not in _losses.reason(error)
 
 
 def test_an_actor_that_lost_its_place_before_it_started_never_was() -> None:
     error = ActorUnschedulableError(
         "Could not create the actor because its associated placement group was removed."
     )
-    assert losses.how(error) == "cancelled"
-    assert losses.how(ActorUnschedulableError("no node has so many cpus")) == "failed"
+    assert _losses.how(error) == "cancelled"
+    assert _losses.how(ActorUnschedulableError("no node has so many cpus")) == "failed"

@@ -14,7 +14,7 @@ import pytest
 
 from cluster import local, state
 from sweeps.journal.journal import read
-from sweeps.raytune.ship import ReachError, gather, listing, spread
+from sweeps.raytune._ship import ReachError, gather, listing, spread
 from tests.sweeps.conftest import assert_same_tables
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,8 +11,8 @@ import pytest
 
 from sweeps.search.ask import ask
 from sweeps.search.rule import (
-    FIDELITIES,
-    METHODS,
+    _FIDELITIES,
+    _METHODS,
     UNHEARING,
     UNREACHED,
     Batch,
@@ -110,7 +110,7 @@ def test_a_search_does_not_repeat_itself_from_batch_to_batch(method: str) -> Non
     assert len(set(seen)) > 18
 
 
-@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize("fidelity", _FIDELITIES)
 @pytest.mark.parametrize("method", ["tpe", "nsga2"])
 def test_every_fidelity_rule_can_be_told_to_every_sampler(method: str, fidelity: str) -> None:
     rule = SearchRule(method=method, points=18, batch=6, fidelity=fidelity)
@@ -176,7 +176,7 @@ def test_the_table_says_what_a_sampler_uses_of_results(
 
 
 def test_methods_come_from_the_table_of_samplers() -> None:
-    assert METHODS == ("grid", "random", "qmc", "tpe", "nsga2", "nsga3", "gp")
+    assert _METHODS == ("grid", "random", "qmc", "tpe", "nsga2", "nsga3", "gp")
     assert UNHEARING == ("random", "qmc")
 
 

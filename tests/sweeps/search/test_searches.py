@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from analysis.fronts.survey import survey
 from analysis.runs.load import load_run
-from sweeps.driver.queue import Batches, result_of
-from sweeps.journal.journal import line_of, read
+from sweeps.driver.queue import Batches, _result_of
+from sweeps.journal.journal import _line_of, read
 from sweeps.journal.state import State, apply, replay
 from sweeps.records import (
     COMPLETED,
@@ -432,7 +432,7 @@ def test_a_journal_of_another_space_is_refused(
     journal = searched / "journal.jsonl"
     opened, *rest = read(journal)
     opened["study"]["space"]["alpha"] = {"loguniform": [10, 20]}
-    journal.write_bytes(b"".join(map(line_of, [opened, *rest])))
+    journal.write_bytes(b"".join(map(_line_of, [opened, *rest])))
     (searched / "study.yaml").unlink()  # the view of another journal
     assert command("--resume", str(searched), "--quiet") == 2
     assert "lies outside of the study's space" in capsys.readouterr().err
@@ -549,10 +549,10 @@ def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
     taken = survey(load_run(run), resamples=0)
     judged = dict(zip(taken.points["point"], taken.judged.violation.tolist(), strict=True))
     for point in state.points:
-        result = result_of(state, point, study)
+        result = _result_of(state, point, study)
         assert judged[point] == pytest.approx(list(result.violations.values()))
     front = dict(zip(taken.points["point"], taken.points["on_front"], strict=True))
-    searched = [result_of(state, point, study) for point in front]
+    searched = [_result_of(state, point, study) for point in front]
     chosen = rungs.front(searched, list(front), study.objectives)
     assert set(chosen) == {point for point, there in front.items() if there}
     capsys.readouterr()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sweeps.stopping.ranks import Entry, arrival, bracket_of, ranks
-from sweeps.stopping.rule import TIES, Rule
+from sweeps.stopping.rule import _TIES, Rule
 
 STEPS: Final = 10
 """Theirs: max_t."""
@@ -91,14 +91,14 @@ def test_bucket() -> None:
     assert said == ["CONTINUE", "CONTINUE", "STOP"]
 
 
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("ties", _TIES)
 @pytest.mark.parametrize("priority", PRIORITIES)
 def test_moasha_mode_max(priority: str, ties: str) -> None:
     said = decisions((2.0, 4.0, 1.0), "max", priority=priority, ties=ties)
     assert said == ["CONTINUE", "CONTINUE", "STOP"]
 
 
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("ties", _TIES)
 @pytest.mark.parametrize("priority", PRIORITIES)
 def test_moasha_mode_min(priority: str, ties: str) -> None:
     said = decisions((4.0, 2.0, 10.0), "min", priority=priority, ties=ties)
@@ -119,12 +119,12 @@ OBJECTIVES: Final = np.arange(15, dtype=np.float64).reshape(5, 3)
 """Theirs: five points, three objectives, each point worse than the one before in all."""
 
 
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("ties", _TIES)
 @pytest.mark.parametrize("first", [0, 1], ids=["dim=0", "dim=1"])
 def test_multiobjective_priorities_non_dominated(first: int, ties: str) -> None:
     """Theirs prefers objective `dim` within a front, ours always the first."""
     turned = np.roll(OBJECTIVES, -first, axis=1)
-    assert list(_ranks(turned, ties)) == [0, 1, 2, 3, 4]
+    assert list(ranked(turned, ties)) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0), (0.2, 0.4, 0.8)])
@@ -133,10 +133,10 @@ def test_multiobjective_priorities_linear(weights: tuple[float, ...]) -> None:
     mean = (OBJECTIVES * weights).mean(axis=1, keepdims=True)
     expected = {1.0: [1, 4, 7, 10, 13], 0.2: [2 / 3, 31 / 15, 52 / 15, 73 / 15, 94 / 15]}
     assert mean[:, 0] == pytest.approx(expected[weights[0]])
-    assert list(_ranks(mean, "crowding")) == [0, 1, 2, 3, 4]
+    assert list(ranked(mean, "crowding")) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("ties", _TIES)
 def test_multiobjective_priorities_in_any_order(ties: str) -> None:
     """What their sorted input hides: a point's number is its own, wherever it stands.
 
@@ -145,12 +145,12 @@ def test_multiobjective_priorities_in_any_order(ties: str) -> None:
     """
     right = 0
     for order in permutations(range(5)):
-        assert list(_ranks(OBJECTIVES[list(order)], ties)) == list(order)
+        assert list(ranked(OBJECTIVES[list(order)], ties)) == list(order)
         right += list(np.argsort(order)) == list(order)
     assert right == 26
 
 
-def _ranks(losses: np.ndarray[tuple[int, ...], np.dtype[np.float64]], ties: str) -> list[int]:
+def ranked(losses: np.ndarray[tuple[int, ...], np.dtype[np.float64]], ties: str) -> list[int]:
     count = len(losses)
     found = ranks(losses, np.zeros(count), np.linspace(0, 0.9, count), ties=ties)
     return [int(rank) for rank in found]

@@ -14,16 +14,16 @@ from hypothesis.extra.numpy import arrays
 from sweeps.stopping.ranks import (
     Entry,
     Verdict,
+    _lot,
     arrival,
     bracket_of,
     crowding,
     cut,
     epsilon_net,
-    lot,
     places,
     ranks,
 )
-from sweeps.stopping.rule import TIES, Rule, StoppingError
+from sweeps.stopping.rule import _TIES, Rule, StoppingError
 
 ETAS = (2, 3, 4)
 
@@ -204,12 +204,12 @@ losses_of_points = st.integers(1, 3).flatmap(
 
 
 @settings(max_examples=150, deadline=None)
-@given(losses=losses_of_points, ties=st.sampled_from(TIES), data=st.data())
+@given(losses=losses_of_points, ties=st.sampled_from(_TIES), data=st.data())
 def test_ranks_are_a_permutation_that_does_not_depend_on_the_order_of_the_input(
     losses: np.ndarray[tuple[int, int], np.dtype[np.float64]], ties: str, data: st.DataObject
 ) -> None:
     count = len(losses)
-    lots = np.array([lot(str(number), seed=0) for number in range(count)])
+    lots = np.array([_lot(str(number), seed=0) for number in range(count)])
     violations = data.draw(
         arrays(np.float64, count, elements=st.sampled_from([0.0, 0.5, 2.0, math.nan]))
     )
@@ -221,11 +221,11 @@ def test_ranks_are_a_permutation_that_does_not_depend_on_the_order_of_the_input(
 
 
 @settings(max_examples=100, deadline=None)
-@given(losses=losses_of_points, ties=st.sampled_from(TIES))
+@given(losses=losses_of_points, ties=st.sampled_from(_TIES))
 def test_nothing_comes_before_what_beats_it(
     losses: np.ndarray[tuple[int, int], np.dtype[np.float64]], ties: str
 ) -> None:
-    lots = np.array([lot(str(number), seed=1) for number in range(len(losses))])
+    lots = np.array([_lot(str(number), seed=1) for number in range(len(losses))])
     found = ranks(losses, np.zeros(len(losses)), lots, ties=ties)
     finite = [bool(np.isfinite(row).all()) for row in losses]
     for one in range(len(losses)):
@@ -239,7 +239,7 @@ def test_nothing_comes_before_what_beats_it(
 @given(
     scale=st.sampled_from([0.5, 4.0, 1024.0]),
     shift=st.sampled_from([0.0, 8.0, -2.0]),
-    ties=st.sampled_from(TIES),
+    ties=st.sampled_from(_TIES),
     values=arrays(np.float64, (9, 2), elements=st.integers(0, 20).map(float)),
 )
 def test_ranks_do_not_change_with_the_unit_of_an_objective(

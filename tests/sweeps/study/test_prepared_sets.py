@@ -20,7 +20,7 @@ from mpc_router.tasks import TASKS, evaluate
 from sweeps.driver import session
 from sweeps.records import Message, Pack
 from sweeps.study.read import from_tree, load
-from sweeps.study.study import COUNTED
+from sweeps.study.study import _COUNTED
 from sweeps.worker.job import Job
 from sweeps.worker.pack import run_pack
 from tests.sweeps.conftest import LITTLE, assert_same_tables, rows, without_ray
@@ -170,7 +170,7 @@ def test_tables_of_several_sets_reproduce_every_score_and_cost(sized: Path) -> N
                 assert trial[f"{split}_{name}"] == value[0]
             chosen = np.array(list(taken.values()))
             share = np.bincount(chosen, minlength=trial["pool_size"]) / len(chosen)
-            for name in ("constants", *COUNTED, "mpc_seconds_as_if"):
+            for name in ("constants", *_COUNTED, "mpc_seconds_as_if"):
                 there = name in vectors
                 wanted = vectors[name].mean(share) if there else None
                 assert trial[f"{split}_cost_{name}"] == wanted

@@ -11,8 +11,8 @@ import pytest
 from sweeps.journal.state import State, apply
 from sweeps.records import Message, Pack, Point, Report, Trial
 from sweeps.stopping.constraints import constraints_of
+from sweeps.terminal._front_so_far import front
 from sweeps.terminal.display import front_table
-from sweeps.terminal.front_so_far import front
 
 
 def report(key: str, epoch: int, score: float, cost: float) -> Report:

@@ -18,11 +18,11 @@ from mpc_router.config.sections import SpaceError
 from mpc_router.config.trial import trial_config
 from mpc_router.frozen.train import Lane
 from sweeps import run
-from sweeps.driver import supervisor
+from sweeps.driver import _supervisor
 from sweeps.driver.session import share_of
-from sweeps.raytune import trainable, tune_loop
-from sweeps.raytune.environment import environment
-from sweeps.raytune.trainable import HIDE_GPUS
+from sweeps.raytune import _trainable, tune_loop
+from sweeps.raytune._environment import environment
+from sweeps.raytune._trainable import HIDE_GPUS
 from sweeps.records import InputError, SweepError
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.read import from_tree, load
@@ -75,7 +75,7 @@ def test_a_pack_gets_a_gpu_where_there_are_any_unless_told_otherwise(
 def test_a_cluster_is_asked_for_its_own_gpus(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(cpus=1, gpus=0)
     resources = {"CPU": 32.0, "GPU": 8.0}
-    monkeypatch.setattr(supervisor, "resources_of", lambda _: resources)
+    monkeypatch.setattr(_supervisor, "resources_of", lambda _: resources)
     found = share_of(auto_study, ADDRESS)
     assert (found.gpus, found.workers) == (1, 8)
     del resources["GPU"]
@@ -164,7 +164,7 @@ WORKERS = """
 import json, os, sys
 import ray
 from sweeps.raytune import tune_loop
-from sweeps.raytune.trainable import HIDE_GPUS, own_gpus
+from sweeps.raytune._trainable import HIDE_GPUS, own_gpus
 
 class Worker:
     def looks(self):
@@ -204,5 +204,5 @@ def test_a_worker_hides_gpus_before_it_looks_at_its_pack(monkeypatch: pytest.Mon
     monkeypatch.setattr("ray.get_gpu_ids", list)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(KeyError, match="pack"):
-        trainable.PackTrainable({})
+        _trainable.PackTrainable({})
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

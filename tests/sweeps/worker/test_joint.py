@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mpc_router.costs import from_json
-from mpc_router.joint.loop import JointTraining
+from mpc_router.joint._loop import JointTraining
 from mpc_router.results.checkpoint import JointCheckpoint, LaneCheckpoint, load
 from mpc_router.tasks import TASKS, evaluate
 from sweeps.driver import session

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mpc_router.frozen import train as stack
-from mpc_router.joint.loss import JointLoss
+from mpc_router.joint._loss import JointLoss
 from sweeps.records import COMPLETED, FAILED, STOPPED
 from tests.sweeps.conftest import FIX, LITTLE, rows
 

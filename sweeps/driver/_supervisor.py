@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sweeps.driver.ledger import Ledger
+from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, Message, Pack, SweepError

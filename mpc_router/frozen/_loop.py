@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mpc_router.frozen.labels import Supervision
+from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen.randomness import epoch_draws
 from mpc_router.frozen.stacked_routers import TERMS, Lane, SplitTensors, StackedRouters
 from mpc_router.model.router import temperature_at

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from mpc_router.data.tokens import Batch, batch_count, batches
 from mpc_router.frozen.randomness import dropout, gumbel, torch_seed
 from mpc_router.frozen.stacked_routers import Lane
-from mpc_router.joint.history import report_json
-from mpc_router.joint.loss import TERMS, JointLoss, Part
-from mpc_router.joint.parameters import choose, optimizer_of, restore, state_of
+from mpc_router.joint._history import report_json
+from mpc_router.joint._loss import TERMS, JointLoss, Part
+from mpc_router.joint._parameters import choose, optimizer_of, restore, state_of
 from mpc_router.joint.start import (
     Beginning,
     Examined,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import ray
 from ray import tune
 
-from sweeps.raytune.ship import gather
+from sweeps.raytune._ship import gather
 from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
 from sweeps.worker.job import EPOCHS, Job
 

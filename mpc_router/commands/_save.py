@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpc_router.commands.folders import Folders, replace
-from mpc_router.commands.training_log import Record, table
+from mpc_router.commands._folders import Folders, replace
+from mpc_router.commands._training_log import Record, table
 from mpc_router.config.trial import TrialConfig
 from mpc_router.results import checkpoint as checkpoints
 from mpc_router.results.summary import Kind, split_summary, summary, write_summary

@@ -21,8 +21,8 @@ from mpc_router.model.encoders import cut as shorten
 from mpc_router.model.experts import comes_with_head, head_order
 from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import ModelError, Models, Resolved, whatever_is_raised
+from mpc_router.prepare._rehearsal import rehearse, two_examples
 from mpc_router.prepare.recipes import recipes, weight_files
-from mpc_router.prepare.rehearsal import rehearse, two_examples
 from mpc_router.tasks import TASKS
 
 if TYPE_CHECKING:

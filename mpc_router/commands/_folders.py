@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.cache import write_json
-from mpc_router.commands.exits import InputError
+from mpc_router.commands._exits import InputError
 from mpc_router.config.trial import TrialConfig, canonical, flatten, to_tree
 from mpc_router.messages import quoted
 from mpc_router.paths import cannot_be_made
