@@ -137,7 +137,7 @@ def _ask(recipe: Any, tokens: Any, fingerprint: str, cache: Path) -> None:
     from mpc_router.progress import Silence
 
     bench = Bench(
-        task=TASK,
+        task=TASKS[TASK],
         splits={"train": Split(tokens=tokens, fingerprint=fingerprint)},
         models=Models(),
         cache=cache,
