@@ -25,6 +25,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mpc_router.tasks import TASKS
+
 TASK: Final = "qqp"
 ROW_GROUP: Final = 10_000
 VALIDATION_ROWS: Final = 1_000
