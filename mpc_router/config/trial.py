@@ -280,6 +280,8 @@ def canonical(value: Any) -> str:
 
 
 def _typed(value: Any) -> Any:
+    if isinstance(value, Task):
+        return _typed(value.to_json())
     if isinstance(value, Mapping):
         return {str(name): _typed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -55,6 +55,7 @@ def prepare_sets(
     from mpc_router.sample.examples import NOTICE
     from mpc_router.trainer import INPUT_ERRORS, check, prepare
 
+    places = study.places(places)
     wanted = [each for each in study.sets if only in (None, each.name)]
     try:
         for each in wanted:

@@ -13,7 +13,7 @@ from sweeps.journal.state import State
 from sweeps.records import InputError
 
 _CACHED: Final = frozenset(
-    {"experts", "hashes", "joint", "orders", "outputs", "passes", "tokens"},
+    {"experts", "frames", "hashes", "joint", "orders", "outputs", "passes", "tokens"},
 )
 """Folders of a cache; a test holds them to what is really prepared."""
 

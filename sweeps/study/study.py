@@ -8,7 +8,8 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.config.trial import (
     ConfigError,
@@ -42,6 +43,9 @@ from sweeps.study._rules import (
 from sweeps.study.budget import Budget
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
+
+if TYPE_CHECKING:
+    from mpc_router.prepare.inputs import Places
 
 _COUNTED: Final = (PARAMETERS, FLOPS)
 """Cost vectors that every set has, counted from its models as it is prepared."""
@@ -81,6 +85,13 @@ class Study:
     cost_vector: str = "constants"
     measured: Measured | None = None
     """Costs that were measured: one more cost vector, whose name they hold."""
+
+    dataset: Mapping[str, Any] | None = None
+    """A data set of one's own, as `mpc_router.data.dataset.dataset_of` reads it; paths are
+    absolute."""
+
+    notes: tuple[str, ...] = ()
+    """Sentences on what the study's text left to data and models."""
 
     search: SearchRule = field(default_factory=SearchRule)
     seed: int = 0
@@ -289,7 +300,20 @@ class Study:
             "constraints": {each.name: each.plain() for each in self.constraints},
             "pack": dataclasses.asdict(self.pack),
         }
+        if self.dataset is not None:
+            tree["dataset"] = dict(self.dataset)
         return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
+
+    def places(self, given: Places) -> Places:
+        """The places of the flags, with the study's own data set where it names one."""
+        if self.dataset is None:
+            return given
+        from mpc_router.data.dataset import dataset_of
+
+        from mpc_router.data.sources import Source
+
+        spec = dataset_of(self.dataset, base=Path())
+        return dataclasses.replace(given, source=Source(kind="dataset", dataset=spec))
 
     def _search(self) -> dict[str, Any]:
         """The way YAML has it."""
