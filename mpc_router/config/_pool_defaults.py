@@ -116,7 +116,9 @@ def _spelled_out(
     """Refuses a pool without a name that leaves out what has no default."""
     for name in ("expert_model_names", "expert_costs"):
         if not getattr(model, name):
-            raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")
+            raise ConfigError(
+                f"pool={model.pool} needs {name}; give it, or name one of {list(POOLS)}"
+            )
     if not model.router_model_name:
         model = dataclasses.replace(model, stem="expert")  # the cheapest; `notes_of` says so
     if model.router_cost < 0 and model.stem == "model":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import TrialConfig
+from mpc_router.data.output_tables import GivenOutputs
 from mpc_router.data.sources import Examples, Source
 from mpc_router.model.sources import Models
 
@@ -21,6 +22,8 @@ class Places:
     source: Source
     models: Models
     cache: Path
+    outputs: GivenOutputs | None = None
+    """Experts that were run elsewhere, where the study names some."""
 
 
 @dataclass(frozen=True, kw_only=True)

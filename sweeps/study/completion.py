@@ -49,6 +49,8 @@ def completed(
     try:
         if result.get("dataset") is not None:
             result["dataset"] = _dataset(result["dataset"], surroundings.base)
+        if "outputs" in result or "features" in result:
+            trial |= _given_outputs(result, trial, surroundings.base)
         definition = result.pop(_DEFINITION, trial.get(_DEFINITION))
         if definition is not None:
             task, note = _task(definition, result.get("dataset"), surroundings)
@@ -73,6 +75,48 @@ def _dataset(given: object, base: Path) -> dict[str, Any]:
         return dataset_of(given, base=base).to_json()
     except SourceError as error:
         raise ConfigError(str(error)) from error
+
+
+def _given_outputs(result: dict[str, Any], trial: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Reads `outputs` and `features` into the study; gives the trial's settings that follow."""
+    from mpc_router.config.pools import OUTPUTS
+    from mpc_router.data.output_tables import table_of
+    from mpc_router.data.sources import SourceError
+
+    items = result.get("outputs")
+    if not isinstance(items, list | tuple) or len(items) < 2:
+        raise ConfigError(
+            f"outputs is {quoted(items)}, but must be a list of at least 2 experts, cheapest first"
+        )
+    for leaf in ("expert_model_names", "expert_layers", "pool_size"):
+        if trial.get(leaf) and trial.get("pool") != OUTPUTS:
+            raise ConfigError(f"{leaf} and outputs both name the experts; leave one of them out")
+    if trial.get("pool", OUTPUTS) != OUTPUTS:
+        raise ConfigError(
+            f"pool is {quoted(trial['pool'])}, but the study's outputs are its experts; leave pool "
+            "out"
+        )
+    try:
+        tables = [table_of(item, base=base) for item in items]
+    except SourceError as error:
+        raise ConfigError(str(error)) from error
+    result["outputs"] = [table.to_json() for table in tables]
+    features = result.get("features")
+    if features is not None:
+        features = {"path": features} if isinstance(features, str) else features
+        if not isinstance(features, Mapping) or not isinstance(features.get("path"), str):
+            raise ConfigError(f"features is {quoted(features)}, but must be a path to a table")
+        result["features"] = {**features, "path": str(base / features["path"])}
+    settings: dict[str, Any] = {
+        "pool": OUTPUTS,
+        "expert_model_names": [table.name for table in tables],
+        "expert_fine_tuned": any(table.seen for table in tables),
+        "stem": "expert" if features is None else "model",
+        "expert_costs": trial.get("expert_costs") or [table.cost for table in tables],
+    }
+    if features is not None:
+        settings |= {"router_model_name": "features", "router_cost": trial.get("router_cost", 0)}
+    return settings
 
 
 def _check_name(trial: Mapping[str, Any], task: Task) -> None:

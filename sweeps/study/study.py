@@ -8,8 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mpc_router.config.trial import (
     ConfigError,
@@ -43,9 +42,6 @@ from sweeps.study._rules import (
 from sweeps.study.budget import Budget
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
-
-if TYPE_CHECKING:
-    from mpc_router.prepare.inputs import Places
 
 _COUNTED: Final = (PARAMETERS, FLOPS)
 """Cost vectors that every set has, counted from its models as it is prepared."""
@@ -90,6 +86,12 @@ class Study:
     """A data set of one's own, as `mpc_router.data.dataset.dataset_of` reads it; paths are
     absolute."""
 
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    """Tables of experts that were run elsewhere (`mpc_router.data.output_tables.table_of`)."""
+
+    features: Mapping[str, Any] | None = None
+    """The table that routers over such experts look at: `path`, `id`."""
+
     notes: tuple[str, ...] = ()
     """Sentences on what the study's text left to data and models."""
 
@@ -131,7 +133,8 @@ class Study:
 
     def vector_names(self, each: PreparedSet) -> list[str]:
         """The cost vectors that a set's trials will be reported under."""
-        return [*each.config.vectors(), *_COUNTED, *self.measured_vectors(each)]
+        counted = () if self.outputs else _COUNTED
+        return [*each.config.vectors(), *counted, *self.measured_vectors(each)]
 
     @property
     def reported_vectors(self) -> set[str]:
@@ -302,18 +305,11 @@ class Study:
         }
         if self.dataset is not None:
             tree["dataset"] = dict(self.dataset)
+        if self.outputs:
+            tree["outputs"] = [dict(table) for table in self.outputs]
+        if self.features is not None:
+            tree["features"] = dict(self.features)
         return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
-
-    def places(self, given: Places) -> Places:
-        """The places of the flags, with the study's own data set where it names one."""
-        if self.dataset is None:
-            return given
-        from mpc_router.data.dataset import dataset_of
-
-        from mpc_router.data.sources import Source
-
-        spec = dataset_of(self.dataset, base=Path())
-        return dataclasses.replace(given, source=Source(kind="dataset", dataset=spec))
 
     def _search(self) -> dict[str, Any]:
         """The way YAML has it."""
