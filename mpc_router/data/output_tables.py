@@ -138,7 +138,7 @@ def read_features(
     if "features" in rows.column_names:
         features = _matrix(rows["features"], table, "features")
     else:
-        skipped = {"split", "example", id_column}
+        skipped = {"split", "example", id_column, "__index_level_0__"}  # the last is pandas' own
         names = [name for name in rows.column_names if name not in skipped]
         if not names:
             raise SourceError(f"{shown(path)} has no column of features; give `features` (lists)")

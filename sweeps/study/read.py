@@ -186,7 +186,8 @@ def load(
     settings = parse_overrides(overrides)
     try:
         tree = with_overrides(tree, settings)
-        if sample and not any(setting.rpartition(".")[2] == "pool" for setting in settings):
+        names_pool = any(setting.rpartition(".")[2] == "pool" for setting in settings)
+        if sample and not names_pool and "outputs" not in tree:
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
         return from_tree(tree, Surroundings(base=base.absolute(), places=places))
     except ConfigError as error:
