@@ -16,9 +16,9 @@ from mpc_router.data.output_tables import GivenOutputs, OutputTable, table_of
 from mpc_router.data.sources import Source, SourceError, read
 from mpc_router.model.sources import Models
 from mpc_router.prepare.frozen import Prepared
+from mpc_router.prepare.given_outputs import prepare_given
 from mpc_router.prepare.inputs import Places
-from mpc_router.progress import Silence
-from mpc_router.trainer import check, prepare
+from mpc_router.trainer import check
 
 NAMES = ["words", "trees", "llm"]
 CONFIG: dict[str, Any] = {
@@ -71,8 +71,7 @@ def places_with(
 def prepared(
     config: TrialConfig, frames: list[pd.DataFrame], tmp_path_factory: pytest.TempPathFactory
 ) -> Prepared:
-    made = prepare(config, places_with(tmp_path_factory.mktemp("given"), frames), Silence())
-    assert isinstance(made, Prepared)
+    made = prepare_given(config, places_with(tmp_path_factory.mktemp("given"), frames))
     return made
 
 
@@ -109,7 +108,7 @@ def test_features_are_a_table_of_their_own(
     looking = trial_config(
         {**CONFIG, "stem": "model", "router_model_name": "features", "router_cost": 0.5}
     )
-    made = prepare(looking, dataclasses.replace(places, outputs=given), Silence())
+    made = prepare_given(looking, dataclasses.replace(places, outputs=given))
     assert made.splits["train"].features.shape[1] == 2
     assert made.vectors["constants"].router == 0.5
 
@@ -120,12 +119,11 @@ def test_a_csv_says_the_same_as_parquet(
     columns = ["not_equivalent", "equivalent"]
     spread = [
         frame.drop(columns="output").assign(
-            **dict(zip(columns, np.stack(frame.output).T, strict=True))
+            **dict(zip(columns, np.stack(list(frame.output)).T, strict=True))
         )
         for frame in frames
     ]
-    made = prepare(config, places_with(tmp_path, spread, suffix="csv"), Silence())
-    assert isinstance(made, Prepared)
+    made = prepare_given(config, places_with(tmp_path, spread, suffix="csv"))
     assert made.experts_id == prepared.experts_id
 
 
@@ -134,9 +132,9 @@ def test_probabilities_become_their_logarithms(
 ) -> None:
     soft = []
     for frame in frames:
-        weights = np.exp(np.stack(frame.output))
+        weights = np.exp(np.stack(list(frame.output)))
         soft.append(frame.assign(output=list(weights / weights.sum(axis=1, keepdims=True))))
-    made = prepare(config, places_with(tmp_path, soft, kind="probabilities"), Silence())
+    made = prepare_given(config, places_with(tmp_path, soft, kind="probabilities"))
     for name, split in prepared.splits.items():
         logits = split.outputs - np.logaddexp.reduce(split.outputs, axis=2, keepdims=True)
         np.testing.assert_allclose(made.splits[name].outputs, logits, atol=1e-5)
