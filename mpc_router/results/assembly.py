@@ -143,7 +143,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
         )
     joint = isinstance(checkpoint, JointCheckpoint)
     model = (
-        filled(checkpoint.description, checkpoint.weights)
+        filled(checkpoint.description, checkpoint.weights, GatedBertPool.from_parts)
         if isinstance(checkpoint, JointCheckpoint)
         else _lane(checkpoint, places, folder)
     )
@@ -172,7 +172,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
 def _exported(folder: Path, note: str | None) -> Assembled:
     from transformers import AutoTokenizer
 
-    model, trial = read_pool(folder)
+    model, trial = read_pool(folder, GatedBertPool.from_parts)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder / TOKENIZER_FOLDER, trust_remote_code=False
