@@ -84,8 +84,9 @@ def _kept(dataset: Mapping[str, Any] | str, cache: Path | str | None) -> dict[st
     if isinstance(dataset.get("path"), str):
         return dict(dataset)
     import platformdirs
-    from mpc_router.data.dataset import keep, tables_of
+    from mpc_router.data.frames import tables_of
 
+    from mpc_router.data.kept_tables import keep
     from mpc_router.data.sources import SourceError
 
     folder = Path(cache) if cache is not None else platformdirs.user_cache_path("mpc-router")

@@ -68,7 +68,6 @@ def completed(
 
 def _dataset(given: object, base: Path) -> dict[str, Any]:
     from mpc_router.data.dataset import dataset_of
-
     from mpc_router.data.sources import SourceError
 
     try:
@@ -137,7 +136,7 @@ def _task(
         definition = read_yaml(surroundings.base / definition)
     if lists_labels(definition):
         return task_of(definition), None
-    from mpc_router.data.dataset import define
+    from mpc_router.data.definitions import define
 
     from mpc_router.data.sources import SourceError
 
@@ -152,7 +151,6 @@ def _task(
 
 def _source(dataset: Mapping[str, Any] | None, surroundings: Surroundings) -> Source:
     from mpc_router.data.dataset import dataset_of
-
     from mpc_router.data.sources import Source
 
     if dataset is not None:
