@@ -11,7 +11,7 @@ from mpc_router import cache as caching
 
 
 def keep(tables: Mapping[str, Any], folder: Path) -> Path:
-    """Writes the Arrow tables of splits below `folder`; gives the folder that holds `SPLIT.parquet`.
+    """Writes the Arrow tables of splits below `folder`; gives the folder of `SPLIT.parquet`.
 
     Its name is a hash of the rows: the same rows are written once.
     """
