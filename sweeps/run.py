@@ -20,7 +20,7 @@ from mpc_router.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
 from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
-from sweeps.terminal.signals import EXIT_CODES, Terminated, tell, terminable
+from sweeps.terminal.signals import EXIT_CODES, Terminated, terminable
 
 _PACKAGES: Final = ("ray", "optuna", "pandas", "moocore", "altair", "jinja2")
 """What a run needs at its end, so it is looked for at its beginning."""
@@ -148,8 +148,6 @@ def study_of(args: argparse.Namespace) -> Study:
             f"{flag} and the study's dataset ({quoted(study.dataset['path'])}) are two sources of "
             "examples; leave one of them out"
         )
-    for note in study.notes:
-        tell(f"note: {note}")
     return study
 
 

@@ -61,6 +61,8 @@ def prepare_sets(
     try:
         for each in wanted:
             check(each.config, places, vectors=study.reported_vectors)
+        for note in study.notes:
+            tell(f"note: {note}")
         if places.source.kind == "sample":
             tell(f"data: {NOTICE}", sys.stdout)
         with display:
