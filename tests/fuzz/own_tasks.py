@@ -105,6 +105,8 @@ def _spoil_block(tree: dict[str, Any], draw: random.Random) -> tuple[str, tuple[
     return f"block {block}.{key} {how}", (block, key, "tickets.yaml", "train", "words", "llm")
 
 
+ODD_CELLS: Final = ("", "NaN", "x", "1e999")
+
 Spoil = Callable[[Rows, random.Random], Rows]
 
 SPOILS: Final[dict[str, Spoil]] = {
