@@ -31,7 +31,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mpc_router.prepare import frozen
-from sweeps.raytune import environment
+from sweeps.raytune import _environment as environment
 from sweeps import run
 frozen.prepare = lambda *_: frozen.open_prepared(Path(sys.argv[1]))
 frozen.check_inputs = lambda *_: None
