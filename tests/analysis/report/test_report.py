@@ -13,7 +13,7 @@ from analysis.report import page as report
 from analysis.report.__main__ import main
 from analysis.report.page import write_report
 from analysis.runs.load import RunError, load_run
-from tests.analysis.conftest import WriteRun
+from tests.analysis.conftest import POINTS, WriteRun
 
 NASTY = "<script>alert('x')</script>&\"</textarea>"
 
@@ -235,8 +235,9 @@ def test_pictures_and_tables_are_written_beside_the_report(
 
 
 def test_the_command_writes_every_picture_and_csv_where_it_is_told(
-    run_folder: Path, tmp_path: Path
+    written: WriteRun, tmp_path: Path
 ) -> None:
+    run_folder = written("two-points", points=POINTS[:2], seeds=(0,))  # has few pictures
     out = ["--out", str(tmp_path / "r.html"), "--csv", str(tmp_path / "csv")]
     assert main([str(run_folder), *out, "--figures", str(tmp_path / "figures")]) == 0
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
