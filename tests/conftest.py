@@ -56,5 +56,6 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     from analysis.questions import _information, _leakage
 
     for question in (_information.route_information, _leakage.leakage):
-        monkeypatch.setitem(question.__kwdefaults__, "permutations", 19)
+        fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}
+        monkeypatch.setattr(question, "__kwdefaults__", fewer)
     monkeypatch.setattr(altair.SchemaBase, "validate", lambda *_, **__: None)
