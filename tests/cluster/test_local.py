@@ -56,7 +56,7 @@ class Place:
             cwd=ROOT,
             env=self.environment(**more),
             check=False,
-            timeout=120,
+            timeout=300,
         )
 
     def local(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -325,7 +325,7 @@ def test_an_up_that_is_stopped_ends_what_it_has_started(tmp_path: Path) -> None:
         cluster = state.read(place.folder)
         time.sleep(0.05)
     begun.send_signal(signal.SIGTERM)
-    _, said = begun.communicate(timeout=60)
+    _, said = begun.communicate(timeout=300)
     assert (begun.returncode, said) == (143, "error: stopped\n")
     assert cluster is not None
     assert not kept(cluster)

@@ -17,6 +17,8 @@ from analysis.report.page import _render
 from analysis.runs.load import Run, RunError
 from tests.analysis.several_sets import a_set_a_trial, two_sets
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 
 @pytest.fixture(scope="module")
 def mixed(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -13,6 +13,8 @@ from analysis.runs.recosting import _mean_costs, _read_vectors, _recosted, break
 from mpc_router.costs import CostVector, to_json
 from tests.analysis.conftest import WriteRun
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 OURS = CostVector(name="ours", unit="s", router=0.4, experts=(0.5, 3.0, 9.0))
 PROJECTED = CostVector(name="mpc", unit="s", router=4.17, experts=(4.11, 69.71, 199.78))
 

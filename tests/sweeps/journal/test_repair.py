@@ -27,10 +27,9 @@ Made = Generator[Any, Any, None]
 
 
 @pytest.fixture
-def run(command: Command, tmp_path: Path) -> Path:
+def run(made_run: Callable[..., Path], tmp_path: Path) -> Path:
     """A search with brackets and finished points, and its tables kept beside it."""
-    assert command(*FINISHED, "--name", "r", "--no-report", "--quiet") == 0
-    found = tmp_path / "runs" / "r"
+    found = made_run(tmp_path / "runs" / "r", *FINISHED)
     (tmp_path / "wanted").mkdir()
     for file in found.glob("*.parquet"):
         (tmp_path / "wanted" / file.name).write_bytes(file.read_bytes())

@@ -146,9 +146,9 @@ def test_nsga2_goes_on_from_what_was_good() -> None:
 
 
 def last_batch(method: str, *, sign: float = 1.0, broken: bool = False) -> list[dict[str, Any]]:
-    """The third batch, after two whose values have this sign, and whose larger alphas may break a
-    constraint."""
-    rule, batches = SearchRule(method=method, points=18, batch=6), list[Batch]()
+    """The last batch, of two points, after two of six whose values have this sign, and whose larger
+    alphas may break a constraint."""
+    rule, batches = SearchRule(method=method, points=14, batch=6), list[Batch]()
     while rule.size_of(len(batches)):
         batch = ask(SPACE, WAYS, rule, batches, seed=4)
         results = tuple(
