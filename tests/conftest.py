@@ -53,9 +53,9 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     schema: `analysis/report/test_report.py` makes one with everything."""
     import altair
 
-    from analysis.questions import _information, _leakage
+    from analysis.questions import information, leakage
 
-    for question in (_information.route_information, _leakage.leakage):
+    for question in (information.route_information, leakage.leakage):
         fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}
         monkeypatch.setattr(question, "__kwdefaults__", fewer)
     monkeypatch.setattr(altair.SchemaBase, "validate", lambda *_, **__: None)
