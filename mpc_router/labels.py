@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -202,6 +202,31 @@ def check_labels(
         f"{where}: the label of row {row} is {found}, but task {task.name} needs {allowed}; "
         f"{int(bad.sum())} of {len(labels)} rows are wrong, correct the file{hint}"
     )
+
+
+def check_labels_agree(labels: Mapping[str, NDArray[np.float64]], task: Task) -> None:
+    """Raises a SourceError unless train has two classes, and every class of the other splits.
+
+    `labels` are class numbers by split: (N,) each, of splits of different N.
+    """
+
+    def names(numbers: NDArray[np.float64]) -> str:
+        return listed([task.label_names[int(number)] for number in numbers], most=10)
+
+    learned = np.unique(labels["train"])
+    if len(learned) == 1:
+        raise SourceError(
+            f"every label of train is {names(learned)}, but task {task.name} needs rows of at "
+            "least 2 labels; give rows of others, or another column as `label:`"
+        )
+    for split, values in labels.items():
+        unseen = np.setdiff1d(values, learned)
+        if len(unseen):
+            raise SourceError(
+                f"split {split} of task {task.name} has the label {names(unseen)}, which no row of "
+                f"train has ({names(learned)}); nothing can learn it: give train rows of it, or "
+                f"drop those {int(np.isin(values, unseen).sum())} rows of {split}"
+            )
 
 
 def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> None:

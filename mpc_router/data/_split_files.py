@@ -122,12 +122,12 @@ def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path
     single = folder / f"{name}{PARQUET}"
     if single.name in entries:
         if is_folder(single):
-            yield _folder_of_parts(single)
+            yield folder_of_parts(single)
         else:
             check_is_file(single)
             yield [single]
     if name in entries and is_folder(folder / name) and any(map(_visible, _entries(folder / name))):
-        yield _folder_of_parts(folder / name)
+        yield folder_of_parts(folder / name)
     beside = [folder / entry for entry in entries if _is_part_of(entry, name)]
     if beside:
         odd = [entry for entry in entries if entry.startswith(name) and f"{PARQUET}." in entry]
@@ -154,7 +154,7 @@ def _is_part_of(entry: str, split: str) -> bool:
     )
 
 
-def _folder_of_parts(folder: Path) -> list[Path]:
+def folder_of_parts(folder: Path) -> list[Path]:
     """Gives the Parquet files of a folder that holds one split, in order."""
     entries = _entries(folder)
     for name, why in _UNFINISHED.items():
