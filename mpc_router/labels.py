@@ -161,6 +161,13 @@ def label_values(
     return np.where(nulls, np.nan, numbers_by_place[places]), nulls
 
 
+def counts_classes(schema: Any, task: Task) -> bool:
+    """Whether a file's labels are class numbers, which say nothing of what they mean."""
+    kind = label_type(schema, task.label)
+    words = class_words(schema, task.label)
+    return not is_text(kind) and _by_value(kind, task, words) is None
+
+
 def _by_value(kind: Any, task: Task, words: Sequence[str] | None) -> dict[float, float] | None:
     """The class number of each value of a column of numbers or truth values; None where the values
     are class numbers themselves."""
@@ -204,6 +211,17 @@ def check_labels(
     )
 
 
+def check_written_alike(counted: Mapping[str, bool], task: Task) -> None:
+    """Raises a SourceError where some splits have class numbers as labels and others words."""
+    for split, numbers in counted.items():
+        if numbers != counted["train"]:
+            kinds = ("class numbers", "words") if numbers else ("words", "class numbers")
+            raise SourceError(
+                f"split {split} of task {task.name} has {kinds[0]} as labels, but train has "
+                f"{kinds[1]}; write them alike"
+            )
+
+
 def check_labels_agree(labels: Mapping[str, NDArray[np.float64]], task: Task) -> None:
     """Raises a SourceError unless train has two classes, and every class of the other splits.
 
@@ -245,6 +263,11 @@ def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> Non
 
 def _unknown_label(label: object, row: int, task: Task, where: str) -> SourceError:
     """The message about a label that is none of the labels of a task of one's own."""
+    if task.regression:
+        return SourceError(
+            f"{where}: the label of row {row} is {quoted(label)}, but task {task.name} needs "
+            f"{_classes_of(task)}; correct it, or drop the row"
+        )
     return SourceError(
         f"{where}: the label of row {row} is {quoted(label)}, but task {task.name} has the labels "
         f"{listed(list(task.label_names), most=20)}; correct it, or name it in `labels:` (a "
@@ -292,7 +315,7 @@ def _numbered(
         unknown = values.index(None)
         row = start + int(np.flatnonzero((codes == unknown) & ~nulls)[0])
         label = coded.dictionary[unknown].as_py()
-        if not is_glue(task) and not task.regression:
+        if not is_glue(task):
             raise _unknown_label(label, row, task, where)
         allowed = _classes_of(task) + ("" if task.regression else " (or these words)")
         raise SourceError(

@@ -94,7 +94,7 @@ def _records(path: Path, delimiter: str, quoting: int) -> Iterator[list[str]]:
                 "in them"
             ) from error
         except UnicodeError as error:
-            raise undecodable(path, error, row=row) from error
+            raise undecodable(path, error) from error
 
 
 def _check_separator(path: Path, header: Sequence[str], delimiter: str) -> None:

@@ -27,16 +27,22 @@ def split_names(spec: DatasetSpec, task: str, quoted: Sequence[str]) -> tuple[st
     Raises:
         SourceError: `splits:` names a split that the task does not have, or see `place_of`.
     """
-    strange = [split for split in spec.splits if split not in ("train", *quoted)]
-    if strange:
-        raise SourceError(
-            f"splits of dataset names {listed(strange)}, but task {task} has train and "
-            f"{', '.join(quoted)}; name `quoted:` in task_definition, or leave it out"
-        )
+    check_named(list(spec.splits), task, quoted, "`splits:` of dataset")
     if spec.local:
         return tuple(split for split in quoted if place_of(spec, task, split) is not None)
     available = list(_hub(spec))
     return tuple(split for split in quoted if picked(available, spec, task, split) is not None)
+
+
+def check_named(splits: Sequence[str], task: str, quoted: Sequence[str], where: str) -> None:
+    """Raises a SourceError where a split is named that the task does not have."""
+    strange = [split for split in splits if split not in ("train", *quoted)]
+    if strange:
+        raise SourceError(
+            f"{where} names {listed(strange)}, but task {task} has train and {listed([*quoted])}; "
+            f"leave it out, or quote it: `quoted: [{', '.join([*quoted, *strange[:1]])}]` of "
+            "task_definition"
+        )
 
 
 def split_rows(
@@ -65,9 +71,7 @@ def split_rows(
 
 def _hub(spec: DatasetSpec) -> Any:
     instead = (
-        "check its name and the network, or give a folder or a file as `path:`"
-        if spec.name
-        else "check its name and the network, give `name:` where it has several configurations, or "
-        "give a folder or a file as `path:`"
+        "check its name and the network, give `name:` where it has several configurations, or give "
+        "a folder or a file that is there as `path:`"
     )
     return hub_sets(spec.path, spec.name, spec.revision, instead=instead)

@@ -86,7 +86,7 @@ def place_of(spec: DatasetSpec, task: str, split: str) -> Place | None:
         if given is not None:
             return _named(root.parent, given, split)
         return Place(format="saved", paths=(root,)) if split == "train" else None
-    if given is not None and path_kind(root / given) != "missing":
+    if given is not None and (_is_data(given) or path_kind(root / given) != "missing"):
         return _named(root, given, split)
     return _in_folder(root, spec, task, split)
 
@@ -109,9 +109,9 @@ def _in_folder(root: Path, spec: DatasetSpec, task: str, split: str) -> Place | 
         data = [name for name in sorted(path.name for path in root.iterdir()) if _is_data(name)]
         example = data[0] if len(data) == 1 else "FILE"
         raise SourceError(
-            f"{shown(root)} holds no {names[0]} (it holds {listing(root)}); put {names[0]}.csv, "
-            f".tsv, .json, .jsonl or {PARQUET} there, or name a file: "
-            f"`splits: {{{split}: {example}}}`"
+            f"{shown(root)} holds no split {names[0]} in a format that is read (it holds "
+            f"{listing(root)}); put {names[0]}.csv, .tsv, .json, .jsonl or {PARQUET} there, or "
+            f"name a file: `splits: {{{split}: {example}}}`"
         )
     return places[0] if places else None
 

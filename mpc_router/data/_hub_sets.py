@@ -5,6 +5,7 @@ HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE work as they do in `datasets`.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ def saved_table(folder: Path, names: Sequence[str]) -> Any:
         ) from error
 
 
+@functools.lru_cache(maxsize=2)
 def hub_sets(
     path: str, name: str | None, revision: str | None, *, instead: str
 ) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ Rows are counted from 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -20,6 +20,8 @@ _CHUNK: Final = 1 << 18
 
 _LONGEST_ROW: Final = 1 << 26
 """Characters of one object; more is one that is never closed."""
+
+_DECODE: Final = json.JSONDecoder().raw_decode
 
 _SPACE: Final = " \t\r\n"
 
@@ -39,7 +41,6 @@ def json_table(path: Path, texts: Sequence[str], label: str) -> Any:
     schema = pa.schema([(name, pa.large_string()) for name in (*texts, label)])
     table = mapped(rows.batches(schema), schema)
     if rows.count and not rows.names >= {*texts, label}:
-        rows.check_are_rows()
         return pa.schema([(name, pa.large_string()) for name in sorted(rows.names)]).empty_table()
     if rows.kinds and str not in rows.kinds:
         table = table.set_column(len(texts), label, typed(table.column(label)))
@@ -53,7 +54,6 @@ class _Rows:
         self._path = path
         self._texts = texts
         self._label = label
-        self._nested = False
         self.count = 0
         self.names: set[str] = set()
         self.kinds: dict[type, int] = {}
@@ -76,26 +76,27 @@ class _Rows:
                     ) from error
                 yield pa.record_batch(columns, schema)
 
-    def check_are_rows(self) -> None:
-        """Raises a SourceError where the file is one object that holds all rows."""
-        if self.count == 1 and self._nested:
-            raise SourceError(
-                f"{shown(self._path)} is one object with {quoted(sorted(self.names)[:5])}, but "
-                "must be a list of rows, [{...}, ...], or a row a line; pandas writes that by "
-                "to_json(orient='records')"
-            )
-
     def _values(self, file: TextIO) -> Iterator[list[str | None]]:
         try:
-            for row in _objects(file, self._path):
+            for row in _Objects(file, self._path):
+                if not self.count:
+                    self._check_is_row(row)
                 if not self.names >= row.keys():
                     self.names |= row.keys()
-                    self._nested |= any(isinstance(value, dict | list) for value in row.values())
                 texts = [self._text(row.get(name), name) for name in self._texts]
                 yield [*texts, self._label_text(row.get(self._label))]
                 self.count += 1
         except UnicodeError as error:
-            raise undecodable(self._path, error, row=self.count) from error
+            raise undecodable(self._path, error) from error
+
+    def _check_is_row(self, row: Mapping[str, Any]) -> None:
+        """Raises a SourceError where the first object holds all rows."""
+        if all(isinstance(value, list | dict) for value in row.values()):
+            raise SourceError(
+                f"{shown(self._path)} is an object with {quoted(sorted(row)[:5])}, which hold "
+                "lists or objects, but must be a list of rows, [{...}, ...], or a row a line; "
+                "pandas writes that by to_json(orient='records')"
+            )
 
     def _text(self, value: object, name: str) -> str | None:
         if value is None or isinstance(value, str):
@@ -125,53 +126,59 @@ class _Rows:
         return value if isinstance(value, str) else json.dumps(value)
 
 
-def _objects(file: TextIO, path: Path) -> Iterator[dict[str, Any]]:
-    """Gives one object after the other; keeps only the one that is read."""
-    decode = json.JSONDecoder().raw_decode
-    text, place, row, in_list = "", 0, 0, None
-    while True:
-        place = _next(text, place, in_list)
-        if place == len(text):
-            text, place = file.read(_CHUNK), 0
-            if text:
-                continue
-            if in_list:
-                raise _damaged(path, row, "the list is not closed")
-            return
-        if in_list is None:
-            in_list = text[place] == "["
-            place += in_list
-            continue
-        if in_list and text[place] == "]":
-            if (text[place + 1 :] + file.read(_CHUNK)).strip(_SPACE):
-                raise _damaged(path, row, "more stands after the list")
-            return
+class _Objects:
+    """Gives one object after the other; keeps only what is read of the file and not given yet."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file = file
+        self._path = path
+        self._text = ""
+        self._place = 0
+        self._row = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        in_list = self._next(_SPACE) == "["
+        self._place += in_list
+        skipped = _SPACE + "," if in_list else _SPACE
+        while (sign := self._next(skipped)) and not (in_list and sign == "]"):
+            value = self._value()
+            if not isinstance(value, dict):
+                raise SourceError(
+                    f"{shown(self._path)}: row {self._row} is {quoted(value)}, but must be an "
+                    'object: {"text": "...", "label": ...}'
+                )
+            yield value
+            self._row += 1
+        if in_list and not sign:
+            raise self._damaged("the list is not closed")
+        self._place += len(sign)
+        if self._next(_SPACE):
+            raise self._damaged("more stands after the list")
+
+    def _next(self, skipped: str) -> str:
+        """Gives the next character that says something; none at the end of the file."""
+        while True:
+            while self._place < len(self._text) and self._text[self._place] in skipped:
+                self._place += 1
+            if self._place < len(self._text):
+                return self._text[self._place]
+            self._text, self._place = self._file.read(_CHUNK), 0
+            if not self._text:
+                return ""
+
+    def _value(self) -> object:
+        """Gives the value that begins here; reads on where it is not whole."""
         while True:
             try:
-                value, place = decode(text, place)
-                break
+                value, self._place = _DECODE(self._text, self._place)
+                return value
             except (ValueError, RecursionError) as error:
-                more = file.read(max(_CHUNK, len(text) - place))
-                if not more or len(text) - place > _LONGEST_ROW:
-                    reason = getattr(error, "msg", error)
-                    raise _damaged(path, row, shortened(str(reason), 200)) from error
-                text, place = text[place:] + more, 0
-        if not isinstance(value, dict):
-            raise SourceError(
-                f"{shown(path)}: row {row} is {quoted(value)}, but must be an object: "
-                '{"text": "...", "label": ...}'
-            )
-        yield value
-        row += 1
+                begun = self._text[self._place :]
+                more = self._file.read(max(_CHUNK, len(begun)))
+                if not more or len(begun) > _LONGEST_ROW:
+                    reason = shortened(str(getattr(error, "msg", error)), 200)
+                    raise self._damaged(reason) from error
+                self._text, self._place = begun + more, 0
 
-
-def _next(text: str, place: int, in_list: bool | None) -> int:
-    """Gives the place of the next character that says something; a list's commas say nothing."""
-    skipped = _SPACE + "," if in_list else _SPACE
-    while place < len(text) and text[place] in skipped:
-        place += 1
-    return place
-
-
-def _damaged(path: Path, row: int, reason: str) -> SourceError:
-    return SourceError(f"{shown(path)}: row {row} is no JSON ({reason}); mend it")
+    def _damaged(self, reason: str) -> SourceError:
+        return SourceError(f"{shown(self._path)}: row {self._row} is no JSON ({reason}); mend it")

@@ -61,12 +61,26 @@ def encoding_of(path: Path) -> str:
     return "utf-8"
 
 
-def undecodable(path: Path, error: UnicodeError, *, row: int) -> SourceError:
-    """Gives the message about bytes after so many rows that are no text."""
+def undecodable(path: Path, error: UnicodeError) -> SourceError:
+    """Gives the message about a file with bytes that are no text."""
     reason = getattr(error, "reason", error)
     return SourceError(
-        f"{shown(path)} holds bytes after row {row} that are not UTF-8 ({reason}); save it as UTF-8"
+        f"{shown(path)} holds bytes that are not {encoding_of(path).upper()}{_first_bad(path)} "
+        f"({reason}); save it as UTF-8"
     )
+
+
+def _first_bad(path: Path) -> str:
+    """Says which line is the first that is no UTF-8."""
+    if encoding_of(path) != "utf-8":
+        return ""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeError:
+                return f" in line {number}"
+    return ""
 
 
 def in_batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
@@ -95,6 +109,6 @@ def typed(texts: Any) -> Any:
         bare = pc.utf8_lower(pc.replace_substring_regex(trimmed, r"^\+", ""))
         try:
             return bare.cast(kind)
-        except pa.ArrowInvalid:  # a whole number beyond 64 bits
-            continue
+        except pa.ArrowInvalid:  # a whole number beyond 64 bits: as a text it loses no digit
+            return texts
     return texts

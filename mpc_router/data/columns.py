@@ -22,6 +22,7 @@ from mpc_router.labels import (
     check_label_type,
     check_labels,
     class_words,
+    counts_classes,
     is_text,
     label_values,
     word_of,
@@ -100,6 +101,9 @@ class Columns:
 
     labels: NDArray[np.float64]
     """(N,) class number or value, in the task's range."""
+
+    counted: bool = False
+    """Whether labels are stored as class numbers, which do not say what they mean."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -186,7 +190,8 @@ def _checked(rows: Rows, schema: Any, task: Task, where: str) -> Columns:
         labels.append(values)
     together = np.concatenate(labels)
     check_are_scores(together, task, where)
-    return Columns(rows=rows, names=task.columns, labels=together)
+    counted = not task.regression and counts_classes(schema, task)
+    return Columns(rows=rows, names=task.columns, labels=together, counted=counted)
 
 
 def _check_schema(schema: Any, task: Task, where: str) -> None:

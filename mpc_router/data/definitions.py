@@ -50,11 +50,12 @@ def _labels(stored: Stored, label: str) -> tuple[str, ...]:
     if words is not None and not is_text(kind):
         return tuple(words)
     names = _distinct(stored, label)
-    if len(names) < 2:
-        label_shown = quoted(names[0]) if names else "missing"
+    if not names:
+        raise SourceError(f"{where} has no rows; give a split with examples")
+    if len(names) == 1:
         raise SourceError(
-            f"{where}: every label is {label_shown}, but a task has at least 2 labels; give rows "
-            "of others, or name another column as `label:`"
+            f"{where}: every label is {quoted(names[0])}, but a task has at least 2 labels; give "
+            "rows of others, or name another column as `label:`"
         )
     if all(NUMERIC.fullmatch(name) for name in names):
         return tuple(sorted(names, key=float))

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
-from mpc_router.data._dataset_rows import split_names, split_rows
+from mpc_router.data._dataset_rows import check_named, split_names, split_rows
 from mpc_router.data._parts import in_order
 from mpc_router.data._rows import Stored, parquet_rows, table_rows
 from mpc_router.data._split_files import absent, is_folder, split_files
 from mpc_router.data.columns import Columns, checked_rows
 from mpc_router.data.dataset import DatasetSpec
-from mpc_router.labels import check_labels_agree, is_glue
+from mpc_router.labels import check_labels_agree, check_written_alike, is_glue
 from mpc_router.messages import quoted
 from mpc_router.source_error import SourceError, shown
 from mpc_router.tasks import TASKS, Task
@@ -93,6 +93,7 @@ class Source:
         if self.dataset is not None:
             return split_names(self.dataset, task.name, task.quoted)
         if self.tables is not None:
+            check_named(list(self.tables), task.name, task.quoted, "the data set in memory")
             return tuple(split for split in task.quoted if split in self.tables)
         if self.folder is None:
             return task.quoted
@@ -179,6 +180,7 @@ def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
     _plan(config, origins)  # refuses what cannot be cut before rows are read
     files = {origin: source.columns(task, origin) for origin in origins}
     if not is_glue(task) and not task.regression:
+        check_written_alike({name: columns.counted for name, columns in files.items()}, task)
         check_labels_agree({name: columns.labels for name, columns in files.items()}, task)
     return files
 
@@ -244,8 +246,8 @@ def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, i
         if config.model.expert_fine_tuned:
             raise SourceError(
                 f"task {config.data.task} has no validation split, and experts that come "
-                "fine-tuned (expert_fine_tuned) may have seen every row of train: none can be cut from it; "
-                "give a validation split, or let the experts be trained here "
+                "fine-tuned (expert_fine_tuned) may have seen every row of train: none can be cut "
+                "from it; give a validation split, or let the experts be trained here "
                 "(expert_fine_tuned: false)"
             )
         quoted_splits.insert(0, ("validation", "train", limit))
