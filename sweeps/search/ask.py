@@ -25,7 +25,7 @@ from sweeps.search._translation import (
     quiet,
     to_optuna,
 )
-from sweeps.search.rule import UNHEARING, Batch, Proposal, SearchError
+from sweeps.search.rule import NON_LEARNING, Batch, Proposal, SearchError
 from sweeps.search.samplers import SAMPLERS
 from sweeps.search.space import Axis
 
@@ -63,7 +63,7 @@ def ask(
         SearchError: the method is `grid`, which proposes no points.
     """
     number = len(before)
-    with_results = 0 if rule.method in UNHEARING else max(0, number + 1 - rule.parallel)
+    with_results = 0 if rule.method in NON_LEARNING else max(0, number + 1 - rule.parallel)
     batches = [
         batch if place < with_results else _without_results(batch)
         for place, batch in enumerate(before)

@@ -13,7 +13,7 @@ from sweeps.search.samplers import SAMPLERS
 
 _METHODS: Final = ("grid", *SAMPLERS)
 
-UNHEARING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
+NON_LEARNING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
 """Methods whose points do not depend on results: none of their batches waits for another."""
 
 _BATCH: Final = 16
@@ -46,7 +46,7 @@ class SearchRule:
 
     parallel: int = 1
     """Batches open at once: batch b is asked when the results of all up to b - parallel are known.
-    Methods that do not learn (`UNHEARING`) have as many open as there are workers for."""
+    Methods that do not learn (`NON_LEARNING`) have as many open as there are workers for."""
 
     fidelity: str = "infeasible"
     """What the sampler is told about a point that was stopped early: its last values as if

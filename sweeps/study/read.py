@@ -113,9 +113,9 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         bracket = None if stopping.method == "none" else stopping.bracket
         search, seed = search_of(part["search"], bracket=bracket)
         space = _space_of(part["space"], trial)
-        budget = Budget.of(part["budget"])
+        budget = Budget.from_tree(part["budget"])
         constraints = constraints_of(part["constraints"])
-        pack = PackSettings.of(part["pack"])
+        pack = PackSettings.from_tree(part["pack"])
     except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
     cost_vector, measured = _costs_of(tree)

@@ -13,7 +13,7 @@ from sweeps.search.ask import ask
 from sweeps.search.rule import (
     _FIDELITIES,
     _METHODS,
-    UNHEARING,
+    NON_LEARNING,
     UNREACHED,
     Batch,
     Proposal,
@@ -169,7 +169,7 @@ def last_batch(method: str, *, sign: float = 1.0, broken: bool = False) -> list[
 def test_the_table_says_what_a_sampler_uses_of_results(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.search.ask.UNHEARING", ())  # results reach all of them
+    monkeypatch.setattr("sweeps.search.ask.NON_LEARNING", ())  # results reach all of them
     plain = last_batch(method)
     assert (last_batch(method, sign=-1.0) != plain) == SAMPLERS[method].learns
     assert (last_batch(method, broken=True) != plain) == SAMPLERS[method].heeds_constraints
@@ -177,7 +177,7 @@ def test_the_table_says_what_a_sampler_uses_of_results(
 
 def test_methods_come_from_the_table_of_samplers() -> None:
     assert _METHODS == ("grid", "random", "qmc", "tpe", "nsga2", "nsga3", "gp")
-    assert UNHEARING == ("random", "qmc")
+    assert NON_LEARNING == ("random", "qmc")
 
 
 def view(tmp_path: Path, rule: SearchRule, *, running: bool) -> Any:

@@ -15,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from analysis.fronts.survey import survey
 from analysis.runs.load import load_run
-from sweeps.driver.queue import Batches, _result_of
+from sweeps.driver._results import result_of
+from sweeps.driver.queue import Batches
 from sweeps.journal.journal import _line_of, read
 from sweeps.journal.state import State, apply, replay
 from sweeps.records import (
@@ -395,9 +396,9 @@ def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
         (["search.method=cmaes"], "allowed are grid, random, qmc"),
         (["seeds=[]"], "seeds is empty"),
         (["budget.epochs=0"], "budget.epochs is 0"),
-        (["budget.gpu_hours=3"], "there is no GPU on this machine, so none are ever spent"),
-        (["budget.gpu_hours=3", "pack.gpus=0"], "pack.gpus is 0, so none are ever spent"),
-        (["budget.gpu_hours=3", "device=cpu"], "device is 'cpu', so none are ever spent"),
+        (["budget.gpu_hours=3"], "there is no GPU on this machine, so no GPU hours are ever spent"),
+        (["budget.gpu_hours=3", "pack.gpus=0"], "pack.gpus is 0, so no GPU hours are ever spent"),
+        (["budget.gpu_hours=3", "device=cpu"], "device is 'cpu', so no GPU hours are ever spent"),
         (["epochs=1"], "a trial has 1 epoch and cannot be stopped"),
         (["alpha={choice: [0.1, .nan]}"], "numbers must be finite"),
     ],
@@ -514,7 +515,7 @@ def test_batches_of_nothing_new_do_not_end_a_search(
     more = ("router_hidden_size=8", "search.points=40", "search.batch=2", "stopping={method: none}")
     assert search(command, *fixed, *more, f"search.method={method}") == 0
     state = state_of(tmp_path / "runs" / "r")
-    assert state.told == len(state.batches) == 20
+    assert state.told_batches == len(state.batches) == 20
     assert len(state.points) == 2
 
 
@@ -549,10 +550,10 @@ def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
     taken = survey(load_run(run), resamples=0)
     judged = dict(zip(taken.points["point"], taken.judged.violation.tolist(), strict=True))
     for point in state.points:
-        result = _result_of(state, point, study)
+        result = result_of(state, point, study)
         assert judged[point] == pytest.approx(list(result.violations.values()))
     front = dict(zip(taken.points["point"], taken.points["on_front"], strict=True))
-    searched = [_result_of(state, point, study) for point in front]
+    searched = [result_of(state, point, study) for point in front]
     chosen = rungs.front(searched, list(front), study.objectives)
     assert set(chosen) == {point for point, there in front.items() if there}
     capsys.readouterr()

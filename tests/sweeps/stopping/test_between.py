@@ -129,7 +129,7 @@ def promotions(run: Path) -> int:
             paused = {
                 key
                 for key, ending in state.endings.items()
-                if ending.status == STOPPED and key not in state.again
+                if ending.status == STOPPED and key not in state.finishing
             }
             found = rungs.promotion(arrived, paused, ranking)
             assert found is not None
