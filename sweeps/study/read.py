@@ -1,4 +1,4 @@
-"""The parts of a study's YAML, each read into its own kind, what it alone can say checked."""
+"""Reads a study from YAML and `key=value` overrides, and checks each part by itself."""
 
 from __future__ import annotations
 
@@ -12,62 +12,63 @@ from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_
 from mpc_router.messages import quoted, shown
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
 from sweeps.search.rule import SearchError, search_of
-from sweeps.search.space import Axis, AxisError, axis
+from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
 from sweeps.stopping.rule import StoppingError, stopping_of
 from sweeps.study.budget import Budget
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
-from sweeps.study.shipped import shipped
+from sweeps.study.shipped import shipped_studies
 from sweeps.study.study import Study
 
 FILE: Final = "file:"
-"""Before a path: the cost vector is one that was measured."""
+"""Begins a `cost_vector` that is the path of a file of measured costs."""
 
 
 def _mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The study's parts that are mappings, empty where they are not given.
+    """Gives the study's parts that are mappings, empty where they are missing.
 
     Raises:
-        ConfigError: one that is none.
+        ConfigError: one is no mapping.
     """
-    found = {}
+    parts = {}
     for name in MAPPINGS:
         part = tree.get(name, {})
         if not isinstance(part, Mapping):
             raise ConfigError(f"{name} is {quoted(part)}, but must be a mapping")
-        found[name] = part
-    return found
+        parts[name] = part
+    return parts
 
 
 def _space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Axis]:
-    """The searched settings by leaf name."""
-    given = flat_settings(space)
+    """Gives the axes of the searched settings by leaf name."""
+    axes = flat_settings(space)
     return {
-        leaf: axis(leaf, each, whole=_whole(leaf, trial, given)) for leaf, each in given.items()
+        leaf: axis_of(leaf, tree, all_values=_all_values(leaf, trial, axes))
+        for leaf, tree in axes.items()
     }
 
 
 def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
-    """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
+    """Gives the name of the cost vector, and the measured costs of a file or of the study."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
-        found = read_measured(Path(name.removeprefix(FILE)))
-        return found.name, found
+        measured = read_measured(Path(name.removeprefix(FILE)))
+        return measured.name, measured
     kept = tree.get("measured")
     return name, None if kept is None else from_json(kept, origin="measured of the study")
 
 
 def _start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The points that are tried first."""
+    """Gives the settings of the points that are tried first."""
     start = tree.get("start", [])
-    if not isinstance(start, list) or not all(isinstance(each, Mapping) for each in start):
+    if not isinstance(start, list) or not all(isinstance(point, Mapping) for point in start):
         raise ConfigError(f"start is {quoted(start)}, but must be a list of mappings")
-    return tuple(flatten(each) for each in start)
+    return tuple(flatten(point) for point in start)
 
 
 def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The seeds that every point is tried with."""
+    """Gives the seeds of the trials."""
     seeds = tree.get("seeds", [0])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
         raise ConfigError(
@@ -76,10 +77,10 @@ def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(seeds)
 
 
-def _whole(
+def _all_values(
     leaf: str, trial: Mapping[str, Any], space: Mapping[str, Any]
 ) -> Callable[[], Sequence[Any]] | None:
-    """What `{grid: all}` of a setting means; None where it means nothing."""
+    """Gives a function for the values of `{grid: all}` of a setting; None where it has none."""
     if leaf != "pool_size":
         return None
 
@@ -98,7 +99,7 @@ def _whole(
 
 
 def from_tree(tree: Mapping[str, Any]) -> Study:
-    """The study that plain data describes.
+    """Reads a study from plain data.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong kind, or a broken rule.
@@ -141,14 +142,14 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
 
 
 def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> Study:
-    """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
+    """Loads a shipped study by its name, or any study by its YAML file, with overrides.
 
     `sample` sets `pool: sample` unless an override gives the pool.
 
     Raises:
-        ConfigError: no such study, an unknown key, or a broken rule.
+        ConfigError: there is no such study, a key is unknown, or a rule is broken.
     """
-    studies = shipped()
+    studies = shipped_studies()
     if name in studies:
         tree = studies[name].tree()
     else:

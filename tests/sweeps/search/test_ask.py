@@ -22,17 +22,17 @@ from sweeps.search.rule import (
     SearchRule,
 )
 from sweeps.search.samplers import SAMPLERS
-from sweeps.search.space import Axis, AxisError, axis
+from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.search.view import write_view
 
 optuna = pytest.importorskip("optuna")
 
 SPACE = {
-    "alpha": axis("alpha", {"loguniform": [1e-3, 1]}),
-    "temperature": axis("temperature", {"uniform": [0.5, 2]}),
-    "router_hidden_size": axis("router_hidden_size", {"choice": [64, 128]}),
-    "expert_costs": axis("expert_costs", {"choice": [[2, 7, 13], [1, 7, 19.5]]}),
-    "pool_size": axis("pool_size", {"int": [2, 5]}),
+    "alpha": axis_of("alpha", {"loguniform": [1e-3, 1]}),
+    "temperature": axis_of("temperature", {"uniform": [0.5, 2]}),
+    "router_hidden_size": axis_of("router_hidden_size", {"choice": [64, 128]}),
+    "expert_costs": axis_of("expert_costs", {"choice": [[2, 7, 13], [1, 7, 19.5]]}),
+    "pool_size": axis_of("pool_size", {"int": [2, 5]}),
 }
 WAYS = ("max", "min")
 QUICK = ("random", "qmc", "tpe", "nsga2", "nsga3")
@@ -239,9 +239,9 @@ def test_a_search_that_cannot_be_is_refused(given: dict[str, Any], said: str) ->
 )
 def test_an_axis_that_cannot_be_is_refused(given: Any, said: str) -> None:
     with pytest.raises(AxisError, match=said):
-        axis("alpha", given)
+        axis_of("alpha", given)
 
 
 @pytest.mark.parametrize("each", SPACE.values(), ids=list(SPACE))
 def test_an_axis_survives_yaml(each: Axis) -> None:
-    assert axis("x", each.plain()) == each
+    assert axis_of("x", each.plain()) == each
