@@ -209,7 +209,7 @@ class Ledger:
             for trial in asked_pack.trials
             if (trial.key, epoch, SELECTION) in reports and self._reached(trial.key, epoch, ranking)
         }
-        return rungs.inside(asked_pack, epoch, rung_reports, ranking)
+        return rungs.decide_inside(asked_pack, epoch, rung_reports, ranking)
 
     def _reached(self, key: str, epoch: int, ranking: Ranking) -> bool:
         """Tells whether no earlier rung has stopped a trial.
@@ -231,7 +231,7 @@ class Ledger:
             if epoch == report.epoch
             and self.state.packs[self.state.pack_of[key]].stopping == BETWEEN
         )
-        return rungs.between(report, earlier, ranking)
+        return rungs.decide_between(report, earlier, ranking)
 
     def breaks_off(self, pack: Pack, message: Message) -> bool:
         """Tells whether a pack ends before its last epoch, because no budget is left."""

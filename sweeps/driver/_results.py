@@ -24,7 +24,7 @@ def result_of(state: State, point: str, study: Study) -> Result:
         return Result(ended="failed", reached=0.0)
     stopped = any(ending.status == STOPPED for ending in ended)
     shared_epochs = min(ending.epochs for ending in ended)
-    means = rungs.means(
+    means = rungs.means_of(
         [_report_of(state, key, shared_epochs, study) for key in keys],
         study.objectives,
         study.cost_vector,

@@ -34,7 +34,7 @@ from sweeps.stopping import rungs
 from sweeps.study.study import Study
 
 _VIEW_PAUSE: Final = 20
-"""The pause between two writes of the view, as a multiple of the time that a write took."""
+"""Gives the pause between two writes of the view as a multiple of the time that a write took."""
 
 
 class Batches:

@@ -85,7 +85,7 @@ def arrival(
     The first arrival always goes on. A repeated arrival is judged against the others alone, so a
     report that is received twice changes no verdict.
     """
-    arrived = [*(other for other in earlier if other.name != entry.name), entry]
+    arrived = [*(past_entry for past_entry in earlier if past_entry.name != entry.name), entry]
     rank = int(_ranks_of(arrived, rule, seed=seed)[-1])
     return _verdict(entry, rank, places(len(arrived), rule.eta), arrived, epoch)
 

@@ -69,7 +69,7 @@ class Means:
     """Gives the distance to the bound by constraint; at 0 or below the constraint is kept."""
 
 
-def means(
+def means_of(
     replicates: Sequence[Report],
     objectives: Iterable[str],
     cost_vector: str,
@@ -87,7 +87,7 @@ def means(
     )
 
 
-def inside(
+def decide_inside(
     pack: Pack, epoch: int, reports: Mapping[str, Report], ranking: Ranking
 ) -> tuple[Decision, ...]:
     """Decides which trials go on in a pack that is a bracket; gives a decision for each report.
@@ -125,7 +125,7 @@ def inside(
     )
 
 
-def between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Decision | None:
+def decide_between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Decision | None:
     """Decides whether a trial that arrives at a rung goes on; None where its bracket has no rung.
 
     Args:
@@ -139,9 +139,9 @@ def between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Deci
     verdict = arrival(
         _entry(report.key, [report], ranking),
         [
-            _entry(other.key, [other], ranking)
-            for other in earlier
-            if other.epoch == report.epoch and _bracket(other.key, ranking) == bracket
+            _entry(past_report.key, [past_report], ranking)
+            for past_report in earlier
+            if past_report.epoch == report.epoch and _bracket(past_report.key, ranking) == bracket
         ],
         ranking.rule,
         seed=ranking.seed,
@@ -214,7 +214,7 @@ def _entry(name: str, replicates: Sequence[Report | None], ranking: Ranking) -> 
     reports = [report for report in replicates if report is not None]
     if len(reports) < len(replicates):
         return Entry(name=name, losses=(math.nan,) * len(ranking.objectives))
-    point = means(reports, ranking.objectives, ranking.cost_vector, ranking.constraints)
+    point = means_of(reports, ranking.objectives, ranking.cost_vector, ranking.constraints)
     return Entry(
         name=name,
         losses=tuple(

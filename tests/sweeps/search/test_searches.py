@@ -103,7 +103,7 @@ def test_every_decision_and_its_reason_is_in_the_journal_and_recomputes_from_it(
                 if when == epoch and split == SELECTION
             }
             mine = {trial.key: at[trial.key] for trial in pack.trials if trial.key in at}
-            found = rungs.inside(pack, epoch, mine, ranking)
+            found = rungs.decide_inside(pack, epoch, mine, ranking)
             assert [(each.key, each.goes_on, each.reason) for each in found] == [
                 (each["key"], each["goes_on"], each["reason"]) for each in event["decisions"]
             ]
@@ -488,18 +488,18 @@ RANKING = rungs.Ranking(
 
 def test_an_arrival_is_judged_by_those_before_it_in_its_own_bracket_alone() -> None:
     good, bad = report("good", 1, 0.9, 1.0), report("bad", 1, 0.1, 9.0)
-    first = rungs.between(bad, [], RANKING)
+    first = rungs.decide_between(bad, [], RANKING)
     assert first is not None
     assert first.goes_on
-    later = rungs.between(bad, [good], RANKING)
+    later = rungs.decide_between(bad, [good], RANKING)
     assert later is not None
     assert not later.goes_on
-    again = rungs.between(bad, [good, bad], RANKING)
+    again = rungs.decide_between(bad, [good, bad], RANKING)
     assert again == later
-    other_epoch = rungs.between(bad, [report("good", 2, 0.9, 1.0)], RANKING)
+    other_epoch = rungs.decide_between(bad, [report("good", 2, 0.9, 1.0)], RANKING)
     assert other_epoch is not None
     assert other_epoch.goes_on
-    assert rungs.between(report("bad", 3, 0.1, 9.0), [], RANKING) is None
+    assert rungs.decide_between(report("bad", 3, 0.1, 9.0), [], RANKING) is None
 
 
 def test_a_ranking_survives_its_way_to_a_worker() -> None:

@@ -62,7 +62,7 @@ def recomputed(run: Path) -> int:
             assert ranking is not None
             (said,) = event["decisions"]
             assert state.packs[event["pack"]].stopping == BETWEEN
-            found = rungs.between(
+            found = rungs.decide_between(
                 state.reports[said["key"], said["epoch"], SELECTION],
                 [state.reports[key, epoch, SELECTION] for key, epoch in state.decisions],
                 ranking,
