@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mpc_router.messages import quoted
 from sweeps.journal._events import JournalError, OddEvent
+from sweeps.journal._run_state import Event, State
 from sweeps.records import (
     INSIDE,
     INTERRUPTED,
@@ -21,9 +22,6 @@ from sweeps.records import (
     report_from,
 )
 from sweeps.search.rule import Batch, Proposal, Result
-
-if TYPE_CHECKING:
-    from sweeps.journal.state import Event, State
 
 
 def _check_known(names: Iterable[str], introduced: Container[str], kind: str) -> None:
