@@ -385,8 +385,8 @@ def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
 def test_tables_are_there_while_the_run_goes_on(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_LEAST", 0.0)
-    monkeypatch.setattr(tables, "_REST", 0)
+    monkeypatch.setattr(tables, "_LEAST_PAUSE", 0.0)
+    monkeypatch.setattr(tables, "_PAUSE_FACTOR", 0)
     seen: list[Counter[str]] = []
 
     def looks(player: Player, pack: dict[str, Any]) -> bool:

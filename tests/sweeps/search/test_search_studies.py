@@ -237,7 +237,7 @@ def test_fewer_points_than_start_points_are_refused() -> None:
             ["search.method=random", "search.fidelity=complete"],
             "so search.fidelity=complete has no effect",
         ),
-        (["objectives={cost: min, cost_constants: min}"], "which are one thing"),
+        (["objectives={cost: min, cost_constants: min}"], "which are the same"),
         (["expert_costs={choice: [[2,7,13],[1,.nan,20]]}"], "numbers must be finite"),
     ],
 )
