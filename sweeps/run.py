@@ -109,9 +109,9 @@ def _checked_study(args: argparse.Namespace) -> Study:
 
 def _list() -> int:
     from sweeps.study.read import load
-    from sweeps.study.shipped import shipped
+    from sweeps.study.shipped import shipped_studies
 
-    for name in shipped():
+    for name in shipped_studies():
         study = load(name)
         points = study.search.points if study.proposes else len(study.points())
         how = [f"{study.task.name}, {points} points x {len(study.first_seeds)} seeds"]

@@ -14,6 +14,7 @@ ROOMS = [
     "analysis",
     *(f"mpc_router/{room}" for room in ("commands", "config", "data", "frozen", "joint", "model")),
     *(f"mpc_router/{room}" for room in ("prepare", "pricing", "results", "sample")),
+    *(f"sweeps/{room}" for room in ("driver", "journal", "plan", "search", "stopping", "study")),
 ]
 """Rooms whose code is held to these rules: a package, or a folder of one."""
 

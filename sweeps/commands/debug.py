@@ -16,7 +16,7 @@ import pyarrow as pa
 from mpc_router.commands.places import places_of
 from mpc_router.messages import quoted
 from sweeps.journal import bulk_files
-from sweeps.journal.state import LOSS_TOLERANCE, State
+from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
 from sweeps.provenance import places
 from sweeps.records import (
@@ -24,6 +24,7 @@ from sweeps.records import (
     FAILED,
     INTERRUPTED,
     JOURNAL_FILE,
+    LOSS_TOLERANCE,
     PARTS_FOLDER,
     SELECTION,
     STOPPED,
@@ -198,7 +199,9 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     display = make_display(quiet=args.quiet)
     point, config = study.first
     (ready,) = prepare_sets(study, places_of(args), display, only=study.set_of(config).name)
-    trial = trial_of(config, point, study.seeds[0], each=ready.of, prints=ready.prints)
+    trial = trial_of(
+        config, point, study.seeds[0], prepared_set=ready.prepared_set, prints=ready.prints
+    )
     share = share_of(study, None)
     sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus)
     return 0 if sound else 4

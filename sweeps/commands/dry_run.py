@@ -18,10 +18,10 @@ from sweeps.driver.session import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
 from sweeps.records import Pack
-from sweeps.search.rule import UNHEARING
+from sweeps.search.rule import NON_LEARNING
 from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
-from sweeps.study.budget import said
+from sweeps.study.budget import duration_text
 from sweeps.study.study import Study
 
 _MOST_NAMED: Final = 3
@@ -86,9 +86,9 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
     if study.racing:
         print(f"then points of the front train with {len(study.seeds) - study.racing} more seeds")
     steps = ", ".join(
-        f"{measured[each.of.name].step * 1e3:.3f} ms a step and {_what(each)}"
+        f"{measured[each.prepared_set.name].step * 1e3:.3f} ms a step and {_what(each)}"
         for each in ready
-        if each.of.name in measured
+        if each.prepared_set.name in measured
     )
     print(
         f"about {_clock(study, planned, seconds, workers):.0f} s of training, at {steps} (measured)"
@@ -96,7 +96,7 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
     if study.budget:
         ends = study.budget.plain()
         if "time" in ends:
-            ends["time"] = said(ends["time"])
+            ends["time"] = duration_text(ends["time"])
         print(f"or less, if a budget ends it: {', '.join(f'{k} {v}' for k, v in ends.items())}")
 
 
@@ -104,7 +104,7 @@ def _measured(
     packs: Sequence[Pack], ready: Sequence[Ready], share: Share
 ) -> dict[str, Measurement]:
     """How long trials of each set take, by the set's name; some of the first pack's are trained."""
-    inputs = {each.of.name: each.inputs for each in ready}
+    inputs = {each.prepared_set.name: each.inputs for each in ready}
     found: dict[str, Measurement] = {}
     for pack in packs:
         for name in dict.fromkeys(trial.prepared for trial in pack.trials):
@@ -136,7 +136,7 @@ def _whole(study: Study, planned: Plan, share: Share) -> str:
         f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
         f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of "
         f"{'up to ' if rule.points % rule.batch else ''}{rule.batch}"
-        f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers}; "
+        f"{'' if rule.method in NON_LEARNING else f', {rule.parallel} at a time'}, on {workers}; "
         "shown is the first batch"
     )
 
@@ -160,7 +160,7 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
     rounds, at_once = 1.0, workers
     if study.proposes:
         rounds = study.search.points / len(planned.points)
-        if study.search.method not in UNHEARING:
+        if study.search.method not in NON_LEARNING:
             at_once = min(workers, study.search.parallel * len(planned.packs))
     busy = [0.0] * at_once
     last = [each * (rounds % 1) for each in seconds]
@@ -225,8 +225,8 @@ class _Rungs:
 
 
 def _what(each: Ready) -> str:
-    what = "pool" if each.of.joint else "router"
-    return f"{what} of {each.of.label}" if each.of.label else what
+    what = "pool" if each.prepared_set.joint else "router"
+    return f"{what} of {each.prepared_set.label}" if each.prepared_set.label else what
 
 
 def show_plan(args: argparse.Namespace, study: Study) -> int:

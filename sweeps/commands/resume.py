@@ -42,7 +42,7 @@ def _resumable(args: argparse.Namespace) -> RunFolder:
 
 def resume_run(args: argparse.Namespace) -> int:
     """`--resume RUN`: goes on with a run, or mends it; gives the exit code."""
-    from sweeps.journal.forced import said
+    from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance import places as origins
     from sweeps.worker import pack as worker
@@ -77,7 +77,7 @@ def resume_run(args: argparse.Namespace) -> int:
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
         )
         for each in found:
-            display.say(f"--force: {said(each)}", style="yellow")
+            display.say(f"--force: {change_text(each)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
             shared = worker.write_shared_parts(
                 [each.inputs for each in ready], args.resume / PARTS_FOLDER

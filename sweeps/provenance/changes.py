@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config.trial import ConfigError, read_yaml
-from sweeps.journal.forced import NUMERIC, Change, said, study_text
+from sweeps.journal.forced import NUMERIC, Change, change_text, study_text
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
 from sweeps.provenance.facts import code_fingerprint, versions
@@ -35,15 +35,15 @@ def refuse_or_force(run: Path, state: State, *, trains: bool, force: bool) -> tu
     program = _program_changes(state) if trains else ()
     if study and not force:
         raise InputError(
-            f"{run / STUDY_FILE} was edited ({said(study[0])}), but a resume takes the "
+            f"{run / STUDY_FILE} was edited ({change_text(study[0])}), but a resume takes the "
             "run's own study; begin a new run with a copy of it, or give --force, which keeps the "
             "run's study and writes it over the file"
         )
     if program and not force:
         raise InputError(
             f"{run} has trials left to train, and would mix them with those of another program: "
-            f"{'; '.join(map(said, program))}; take the program it began with, start anew, or give "
-            "--force, which records it"
+            f"{'; '.join(map(change_text, program))}; take the program it began with, start anew, "
+            "or give --force, which records it"
         )
     return (*study, *program)
 
@@ -81,7 +81,7 @@ def refuse_other_data(
         ways += ", or --force: nothing is left to train, and tables are made of what is recorded"
     elif force:
         ways += "; --force lets no trials of other data into a run"
-    raise InputError(f"{'; '.join(map(said, found))}: not what the run began with; {ways}")
+    raise InputError(f"{'; '.join(map(change_text, found))}: not what the run began with; {ways}")
 
 
 def _data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
@@ -91,13 +91,13 @@ def _data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
     by_set = {each["name"]: each["fingerprints"] for each in provenance.get("sets", ())}
     found: dict[Change, None] = {}
     for each in ready:
-        then = by_set.get(each.of.name, provenance["fingerprints"])
+        then = by_set.get(each.prepared_set.name, provenance["fingerprints"])
         now = {
             "data": each.inputs.data_fingerprint,
             "experts": each.inputs.experts_id,
             "stem": each.inputs.stem.hash,
         }
-        of = f" of {each.of.label}" if each.of.label else ""
+        of = f" of {each.prepared_set.label}" if each.prepared_set.label else ""
         found |= {
             Change(what=f"{what}{of}", then=then[what], now=now[what]): None
             for what in now

@@ -72,11 +72,11 @@ def _said_of(ready: Ready) -> dict[str, Any]:
     """Makes an entry of `sets`."""
     inputs = ready.inputs
     return {
-        "name": ready.of.name,
-        "points": list(ready.of.points),
-        "joint": ready.of.joint,
+        "name": ready.prepared_set.name,
+        "points": list(ready.prepared_set.points),
+        "joint": ready.prepared_set.joint,
         "experts_id": inputs.experts_id,
-        "pool": ready.of.config.model.pool,
+        "pool": ready.prepared_set.config.model.pool,
         "pool_size": len(inputs.experts),
         "experts": [
             {
@@ -99,13 +99,16 @@ def _said_of(ready: Ready) -> dict[str, Any]:
 
 def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
     """Tells whether the experts were trained for one seed alone."""
-    return not any(each.of.joint for each in ready) and "expert_seed" not in facts["settings"]
+    return (
+        not any(each.prepared_set.joint for each in ready)
+        and "expert_seed" not in facts["settings"]
+    )
 
 
 def _notes(ready: Sequence[Ready]) -> list[str]:
     """What a reader must know of any set, once; of several tokenizers, whose lengths are given."""
     notes = list(dict.fromkeys(note for each in ready for note in each.inputs.notes))
-    names = dict.fromkeys(each.of.config.model.tokenizer_model_name for each in ready)
+    names = dict.fromkeys(each.prepared_set.config.model.tokenizer_model_name for each in ready)
     if len(names) > 1:
         notes.append(
             f"The points' tokenizers differ ({', '.join(names)}); `tokens` of the examples are "

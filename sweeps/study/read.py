@@ -1,4 +1,4 @@
-"""The parts of a study's YAML, each read into its own kind, what it alone can say checked."""
+"""Reads a study from YAML and `key=value` overrides, and checks each part by itself."""
 
 from __future__ import annotations
 
@@ -13,66 +13,67 @@ from mpc_router.messages import quoted, shown
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
 from mpc_router.tasks import task_of
 from sweeps.search.rule import SearchError, search_of
-from sweeps.search.space import Axis, AxisError, axis
+from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
 from sweeps.stopping.rule import StoppingError, stopping_of
 from sweeps.study.budget import Budget
 from sweeps.study.completion import Surroundings, completed
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
-from sweeps.study.shipped import shipped
+from sweeps.study.shipped import shipped_studies
 from sweeps.study.study import Study
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places
 
 FILE: Final = "file:"
-"""Before a path: the cost vector is one that was measured."""
+"""Begins a `cost_vector` that is the path of a file of measured costs."""
 
 
 def _mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The study's parts that are mappings, empty where they are not given.
+    """Gives the study's parts that are mappings, empty where they are missing.
 
     Raises:
-        ConfigError: one that is none.
+        ConfigError: one is no mapping.
     """
-    found = {}
+    parts = {}
     for name in MAPPINGS:
         part = tree.get(name, {})
         if not isinstance(part, Mapping):
             raise ConfigError(f"{name} is {quoted(part)}, but must be a mapping")
-        found[name] = part
-    return found
+        parts[name] = part
+    return parts
 
 
 def _space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Axis]:
-    """The searched settings by leaf name."""
-    given = flat_settings(space)
+    """Gives the axes of the searched settings by leaf name."""
+    axes = flat_settings(space)
     return {
-        leaf: axis(leaf, each, whole=_whole(leaf, trial, given)) for leaf, each in given.items()
+        leaf: axis_of(leaf, tree, all_values=_all_values(leaf, trial, axes))
+        for leaf, tree in axes.items()
     }
 
 
 def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
-    """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
+    """Gives the name of the cost vector, and the measured costs of a file or of the study."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
-        found = read_measured(Path(name.removeprefix(FILE)))
-        return found.name, found
+        measured = read_measured(Path(name.removeprefix(FILE)))
+        return measured.name, measured
     kept = tree.get("measured")
     return name, None if kept is None else from_json(kept, origin="measured of the study")
 
 
 def _start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The points that are tried first."""
+    """Gives the settings of the points that are tried first."""
     start = tree.get("start", [])
-    if not isinstance(start, list) or not all(isinstance(each, Mapping) for each in start):
+    if not isinstance(start, list) or not all(isinstance(point, Mapping) for point in start):
         raise ConfigError(f"start is {quoted(start)}, but must be a list of mappings")
-    return tuple(flatten(each) for each in start)
+    return tuple(flatten(point) for point in start)
 
 
 def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The seeds that every point is tried with."""
+    """Gives the seeds of the trials."""
     seeds = tree.get("seeds", [0])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
         raise ConfigError(
@@ -81,10 +82,10 @@ def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(seeds)
 
 
-def _whole(
+def _all_values(
     leaf: str, trial: Mapping[str, Any], space: Mapping[str, Any]
 ) -> Callable[[], Sequence[Any]] | None:
-    """What `{grid: all}` of a setting means; None where it means nothing."""
+    """Gives a function for the values of `{grid: all}` of a setting; None where it has none."""
     if leaf != "pool_size":
         return None
 
@@ -103,7 +104,7 @@ def _whole(
 
 
 def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None) -> Study:
-    """The study that plain data describes; without surroundings they must be complete.
+    """Reads a study from plain data; without surroundings the data must be complete.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong kind, or a broken rule.
@@ -120,9 +121,9 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
         bracket = None if stopping.method == "none" else stopping.bracket
         search, seed = search_of(part["search"], bracket=bracket)
         space = _space_of(part["space"], trial)
-        budget = Budget.of(part["budget"])
+        budget = Budget.from_tree(part["budget"])
         constraints = constraints_of(part["constraints"])
-        pack = PackSettings.of(part["pack"])
+        pack = PackSettings.from_tree(part["pack"])
     except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
     cost_vector, measured = _costs_of(tree)
@@ -152,7 +153,7 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
 
 
 def _direction(trial: Mapping[str, Any]) -> str:
-    """Which way the score of the trial's task is better."""
+    """Gives the direction in which the score of the trial's task is better."""
     definition = trial.get("task_definition")
     return "max" if definition is None else task_of(definition).direction
 
@@ -164,15 +165,15 @@ def load(
     sample: bool = False,
     places: Callable[[], Places] | None = None,
 ) -> Study:
-    """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
+    """Loads a shipped study by its name, or any study by its YAML file, with overrides.
 
     `sample` sets `pool: sample` unless an override gives the pool. `places` gives data and models,
     for a study that names labels or costs without writing them out.
 
     Raises:
-        ConfigError: no such study, an unknown key, or a broken rule.
+        ConfigError: there is no such study, a key is unknown, or a rule is broken.
     """
-    studies = shipped()
+    studies = shipped_studies()
     base = Path()
     if name in studies:
         tree = studies[name].tree()

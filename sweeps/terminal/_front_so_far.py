@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sweeps.journal.state import State
 from sweeps.records import FAILED, SELECTION, STOPPED, Point
 from sweeps.stopping.constraints import Constraint
-from sweeps.stopping.rungs import means
+from sweeps.stopping.rungs import means_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def front(
         if out or not keys or not all(key in last for key in keys):
             continue
         reports = [last[key] for key in keys]
-        measured = means(reports, objectives, cost_vector, constraints)
+        measured = means_of(reports, objectives, cost_vector, constraints)
         standings.append(
             Standing(
                 point=point,

@@ -101,7 +101,7 @@ class Display:
     def started(self, pack: Pack, state: State) -> None:
         """Shows that a pack runs on a worker."""
 
-    def heard(self, pack: Pack, message: Message, state: State) -> None:
+    def received(self, pack: Pack, message: Message, state: State) -> None:
         """Shows a message of a running pack."""
         failed = [ending for ending in message.endings if ending.status == FAILED]
         whole = failed[: max(0, _WHOLE_FAILURES - self._failures)]
@@ -113,7 +113,7 @@ class Display:
         if message.decisions and not self.quiet:
             self.say(_rung_line(pack, message))
 
-    def left(self, pack: Pack, state: State) -> None:
+    def ended(self, pack: Pack, state: State) -> None:
         """Shows that a pack is over."""
         if self._lost == pack.name:  # and that has been said
             self._lost = ""
@@ -143,7 +143,7 @@ class Display:
             self._best_due = began + _REST * took if took > _SHORT else 0.0
         return self._best
 
-    def unlike(self, pack: Pack, reason: str) -> None:
+    def deviated(self, pack: Pack, reason: str) -> None:
         """Also said with `--quiet`: the run's numbers are those of several machines."""
         self.say(
             f"{pack.name} gives other numbers than before it was interrupted ({reason}); these "
@@ -178,7 +178,7 @@ def tally(state: State) -> Counter[str]:
     """Counts the trials that are `done` and `failed`."""
     counts: Counter[str] = Counter()
     for key, ending in state.endings.items():
-        if key in state.again:
+        if key in state.finishing:
             continue
         counts["done"] += ending.status in (COMPLETED, STOPPED)
         counts["failed"] += ending.status == FAILED

@@ -74,9 +74,9 @@ class LiveDisplay(Display):
         total = sum(_epochs(trial.config) for trial in pack.trials)
         self._tasks[pack.name] = self._bars.add_task(pack.name, total=total)
 
-    def heard(self, pack: Pack, message: Message, state: State) -> None:
+    def received(self, pack: Pack, message: Message, state: State) -> None:
         """Moves the bars, and prints a failure."""
-        super().heard(pack, message, state)
+        super().received(pack, message, state)
         self._state = state
         epochs = sum(report.split == SELECTION for report in message.reports)
         if pack.name in self._tasks:  # else it was lost before it began
@@ -84,7 +84,7 @@ class LiveDisplay(Display):
         if self._whole is not None:
             self._bars.update(self._whole, completed=_finished_epochs(state))
 
-    def left(self, pack: Pack, state: State) -> None:
+    def ended(self, pack: Pack, state: State) -> None:
         """Removes the pack's bar."""
         self._running.pop(pack.name, None)
         if pack.name in self._tasks:
@@ -150,6 +150,6 @@ def _finished_epochs(state: State) -> int:
     """Counts the epochs that all trials have done; an ended trial has done all of its own."""
     reached = {key: report.epoch for (key, _), report in state.latest.items()}
     for key, ending in state.endings.items():
-        if ending.status in (FAILED, STOPPED) and key not in state.again:
+        if ending.status in (FAILED, STOPPED) and key not in state.finishing:
             reached[key] = _epochs(state.trials[key].config)
     return sum(reached.values())

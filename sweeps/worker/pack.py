@@ -80,7 +80,9 @@ def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[
         reports = tuple(report for message in said for report in message.reports)
         at = {report.key: report for report in reports if report.split == SELECTION}
         epoch = max((report.epoch for report in at.values()), default=0)
-        decisions = rungs.inside(run.pack, epoch, at, ranking) if epoch in ranking.rungs() else ()
+        decisions = (
+            rungs.decide_inside(run.pack, epoch, at, ranking) if epoch in ranking.rungs() else ()
+        )
         drop = {each.key: each.reason for each in decisions if not each.goes_on}
         left = [each.leave(drop) for each in training]
         yield run.settled(

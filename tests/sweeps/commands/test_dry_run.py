@@ -58,7 +58,7 @@ def first_batch(study: Study, points: int, packs: int = 1) -> Plan:
     size = points // packs
     trials = [
         [
-            trial_of(config, point, seed, each=study.set_of(config), prints=prints)
+            trial_of(config, point, seed, prepared_set=study.set_of(config), prints=prints)
             for seed in study.seeds
         ]
         for config, point in zip(configs, named, strict=True)
@@ -88,8 +88,8 @@ def said(
     monkeypatch.setattr(module, "_measured", lambda *_, **__: taken)
 
     class Ready:
-        def __init__(self, of: Any) -> None:
-            self.of = of
+        def __init__(self, prepared_set: Any) -> None:
+            self.prepared_set = prepared_set
 
     ready: Any = [Ready(each) for each in study.sets]
     share = Share(pack=study.pack, address=None, gpus=gpus, workers=workers)

@@ -271,7 +271,8 @@ def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Pat
     code, said = sweep({"pack01": hangs}, "pack.timeout=0.3")
     assert code == 0, said
     assert (
-        "pack01 lost its worker (said nothing for 0.3 s, pack.timeout); it is tried again" in said
+        "pack01 lost its worker (sent no message for 0.3 s, pack.timeout); it is tried again"
+        in said
     )
     assert attempts(tmp_path) == {"pack00": 1, "pack01": 2, "pack02": 1, "pack03": 1}
 
@@ -338,7 +339,7 @@ def test_after_a_stop_no_pack_is_given_any_more(
 def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Ledger.heard
+    real = Ledger.received
 
     def suspended(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
         time.sleep(0.7)
@@ -348,7 +349,7 @@ def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs
         player.turn()
         return False
 
-    monkeypatch.setattr(Ledger, "heard", suspended)
+    monkeypatch.setattr(Ledger, "received", suspended)
     monkeypatch.setattr(_supervisor, "PAUSE", 0.5)
     code, said = sweep({"pack00": turns}, "pack.timeout=0.6", "pack.points=5")
     assert (code, "lost its worker" in said) == (0, False)
@@ -384,8 +385,8 @@ def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
 def test_tables_are_there_while_the_run_goes_on(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_LEAST", 0.0)
-    monkeypatch.setattr(tables, "_REST", 0)
+    monkeypatch.setattr(tables, "_LEAST_PAUSE", 0.0)
+    monkeypatch.setattr(tables, "_PAUSE_FACTOR", 0)
     seen: list[Counter[str]] = []
 
     def looks(player: Player, pack: dict[str, Any]) -> bool:

@@ -146,16 +146,16 @@ def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = tmp_path / "runs" / "s"
-    heard = Ledger.heard
+    heard = Ledger.received
 
     def touch(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
         (other / "stop").touch()
         return heard(self, pack, message)
 
-    monkeypatch.setattr(Ledger, "heard", touch)
+    monkeypatch.setattr(Ledger, "received", touch)
     assert command(*FINISHED, "--name", "s", "--no-report", "--quiet") == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
-    monkeypatch.setattr(Ledger, "heard", heard)
+    monkeypatch.setattr(Ledger, "received", heard)
     assert stat.S_IMODE(other.stat().st_mode) == 0o700
     (other / "stop").touch()  # the last session has not seen this one
     assert command("--resume", str(other), "--no-report", "--quiet") == 0
@@ -189,7 +189,7 @@ def test_failed_trials_are_tried_again_when_asked(
     assert command("--resume", str(failed), "--no-report", "--quiet") == 4
     again = ("--resume", str(failed), "--retry-failed", "--no-report", "--quiet")
     assert command(*again) == 0
-    assert "FAILED trials are tried again" in capsys.readouterr().err
+    assert "FAILED trials are retried" in capsys.readouterr().err
     assert {trial["status"] for trial in rows(failed, "trials")} == {COMPLETED, STOPPED}
     assert command(*again) == 0
     assert "no trial FAILED" in capsys.readouterr().err

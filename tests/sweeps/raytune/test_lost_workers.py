@@ -90,7 +90,9 @@ def test_packs_whose_workers_die_or_hang_are_tried_again_and_the_tables_are_the_
     run = tmp_path / "r"
     assert code == 3
     assert "pack00 lost its worker (its worker process has died); it is tried again" in said
-    assert "pack01 lost its worker (said nothing for 5 s, pack.timeout); it is tried again" in said
+    assert (
+        "pack01 lost its worker (sent no message for 5 s, pack.timeout); it is tried again" in said
+    )
     assert said.count("pack02 lost its worker") == 3
     assert "pack02: its worker process has died); go on with python -m sweeps.run --resume" in said
     attempts = Counter(event["pack"] for event in events(run, "started"))

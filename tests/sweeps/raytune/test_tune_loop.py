@@ -38,7 +38,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run und
 folder, sockets = Path(sys.argv[1]), Path(sys.argv[2])
 frozen.prepare = lambda *_: frozen.open_prepared(folder)
 frozen.check_inputs = lambda *_: None
-heard, remove, leaked = ledger.Ledger.heard, private.remove, set()
+heard, remove, leaked = ledger.Ledger.received, private.remove, set()
 def search():
     for path in [*Path(tempfile.gettempdir()).rglob("*"), *Path("/proc").glob("[0-9]*/cmdline")]:
         try:
@@ -101,7 +101,7 @@ def look(self, pack, message):
         could = attack(below[0], below) if os.getuid() == 0 and watched else None
         listing = [os.listdir(used), modes(below), could]
         sockets.write_text(json.dumps([found, names, used, *listing]))
-ledger.Ledger.heard = look
+ledger.Ledger.received = look
 if "WATCH" in os.environ:
     private.remove = last_look
 sys.exit(run.main(sys.argv[3:]))

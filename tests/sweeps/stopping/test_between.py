@@ -63,7 +63,7 @@ def recomputed(run: Path) -> int:
             assert ranking is not None
             (said,) = event["decisions"]
             assert state.packs[event["pack"]].stopping == BETWEEN
-            found = rungs.between(
+            found = rungs.decide_between(
                 state.reports[said["key"], said["epoch"], SELECTION],
                 [state.reports[key, epoch, SELECTION] for key, epoch in state.decisions],
                 ranking,
@@ -130,7 +130,7 @@ def promotions(run: Path) -> int:
             paused = {
                 key
                 for key, ending in state.endings.items()
-                if ending.status == STOPPED and key not in state.again
+                if ending.status == STOPPED and key not in state.finishing
             }
             found = rungs.promotion(arrived, paused, ranking)
             assert found is not None
