@@ -22,8 +22,8 @@ from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
 from sweeps.terminal.signals import EXIT_CODES, Terminated, terminable
 
-_PACKAGES: Final = ("ray", "optuna", "pandas", "moocore", "altair", "jinja2")
-"""What a run needs at its end, so it is looked for at its beginning."""
+_PACKAGES: Final = ("ray", "psutil", "optuna", "pandas", "moocore", "altair", "jinja2")
+"""They are looked for at the beginning, for a run needs some of them only at its end."""
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study

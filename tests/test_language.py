@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = [
     "analysis",
+    "cluster",
     *(f"mpc_router/{room}" for room in ("commands", "config", "data", "frozen", "joint", "model")),
     *(f"mpc_router/{room}" for room in ("prepare", "pricing", "results", "sample")),
 ]
