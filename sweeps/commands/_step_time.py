@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mpc_router.trainer import Inputs
 from sweeps.records import Pack, Trial, config_of
 from sweeps.worker.pack import use_threads
-from sweeps.worker.stack import events, is_joint, stacks
+from sweeps.worker.stack import begin_training, group_trials, is_joint
 
 
 class _Enough(Exception):
@@ -67,10 +67,10 @@ def measured_steps(
     Of a joint trial whose router begins supervised, the steps in which all trains are measured.
     """
     use_threads(threads)
-    trials = [_gated(trial) if is_joint(trial) else trial for trial in stacks(pack)[0]]
+    trials = [_gated(trial) if is_joint(trial) else trial for trial in group_trials(pack)[0]]
     watch = _Stopwatch(seconds)
     try:
-        for _ in events(trials, inputs, watch, gpus=gpus):
+        for _ in begin_training(trials, inputs, watch, gpus=gpus):
             pass
     except _Enough:
         pass
