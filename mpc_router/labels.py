@@ -1,4 +1,4 @@
-"""Labels as files have them: numbers, truth values or the task's words; and what words say.
+"""The module reads labels of files: numbers, truth values or the task's words.
 
 Letters: N rows.
 """
@@ -18,51 +18,53 @@ from mpc_router.source_error import LONGEST_LIST, SourceError, listed
 from mpc_router.tasks import Task
 
 _FEW_VALUES: Final = 20
-"""Rows from which on a regression's labels that are all 0 or 1 are classes of another task."""
+"""It is how many rows of 0 or 1 make a regression's labels the classes of another task."""
 
 _NUMBER: Final = re.compile(r"(?:(?:label|class|category|output|target)_?)?0*([0-9]+)(?:\.0*)?")
 
 
 def word_of(label: object) -> str:
-    """A label as it is compared: without case, with `-` and blanks as `_`."""
+    """Gives a label as it is compared: without case, with `-` and blanks as `_`."""
     return re.sub(r"[\s-]+", "_", str(label).strip().lower())
 
 
 def number_of(label: object) -> int | None:
-    """The number that a label consists of (`1`, `LABEL_1`, `class 1`, `1.0`); None if it has words
-    of its own."""
-    found = _NUMBER.fullmatch(word_of(label))
-    return None if found is None else int(found[1])
+    """Gives the number that a label is (`1`, `LABEL_1`, `class 1`, `1.0`); None for other words."""
+    match = _NUMBER.fullmatch(word_of(label))
+    return None if match is None else int(match[1])
 
 
 def _classes_of(task: Task) -> str:
-    """What a task's labels are, for messages."""
+    """Describes a task's labels, for messages."""
     if task.regression:
         return f"a number in {task.label_range[0]:g}..{task.label_range[1]:g}"
     return ", ".join(f"{number} {word}" for number, word in enumerate(task.label_names))
 
 
 def check_label_type(schema: Any, task: Task, where: str) -> None:
-    """Raises a SourceError unless a file's labels can be the task's by type, and by the words that
-    the hub's own metadata have for them."""
+    """Checks that a file's labels can be the task's, by type and by the hub's names for them.
+
+    Raises:
+        SourceError: they cannot.
+    """
     import pyarrow as pa
 
-    given = schema.field("label").type
-    kind = given.value_type if pa.types.is_dictionary(given) else given
-    of_words = is_text(kind) and not task.regression
+    column_type = schema.field("label").type
+    kind = column_type.value_type if pa.types.is_dictionary(column_type) else column_type
+    is_words = is_text(kind) and not task.regression
     if not (
-        of_words
+        is_words
         or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)
         or (pa.types.is_boolean(kind) and task.outputs == 2)
     ):
         raise SourceError(
-            f"{where}: column 'label' holds {shortened(str(given), LONGEST_LIST)}, but must hold "
-            f"numbers: {_classes_of(task)}"
+            f"{where}: column 'label' holds {shortened(str(column_type), LONGEST_LIST)}, but must "
+            f"hold numbers: {_classes_of(task)}"
         )
     words = _label_names(schema)
-    if words is None or of_words or _say_nothing(words):
+    if words is None or is_words or _are_numbers(words):
         return
     if [word_of(word) for word in words] != list(task.label_names):
         raise SourceError(
@@ -72,7 +74,7 @@ def check_label_type(schema: Any, task: Task, where: str) -> None:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a pyarrow type is one of text, in any of its layouts."""
+    """Tells whether a pyarrow type is one of text, in any of its layouts."""
     import pyarrow as pa
 
     checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
@@ -80,10 +82,10 @@ def is_text(kind: Any) -> bool:
 
 
 def _label_names(schema: Any) -> list[str] | None:
-    """The words that the hub's metadata in a pyarrow schema give for labels; None without any."""
+    """Gives the names of labels in the hub's metadata of a pyarrow schema; None without any."""
     try:
-        stated = json.loads((schema.metadata or {})[b"huggingface"])
-        words = stated["info"]["features"]["label"]["names"]
+        metadata = json.loads((schema.metadata or {})[b"huggingface"])
+        words = metadata["info"]["features"]["label"]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return [str(word) for word in words] if isinstance(words, list) and words else None
@@ -92,10 +94,10 @@ def _label_names(schema: Any) -> list[str] | None:
 def label_values(
     column: Any, task: Task, *, start: int, where: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Labels (N,) as numbers, and where they are null; `start` is the number of the first row.
+    """Gives labels (N,) as numbers, and where they are null; `start` numbers the first row.
 
     Raises:
-        SourceError: a label is a word that is none of the task's.
+        SourceError: a label is a word that the task does not have.
     """
     import pyarrow as pa
 
@@ -111,7 +113,11 @@ def label_values(
 def check_labels(
     labels: NDArray[np.float64], nulls: NDArray[np.bool_], task: Task, *, where: str
 ) -> None:
-    """Raises a SourceError unless the labels (N,) of one file are in the task's range."""
+    """Checks that the labels (N,) of one file are in the task's range.
+
+    Raises:
+        SourceError: one is not.
+    """
     least, most = task.label_range if task.regression else (0.0, len(task.label_names) - 1.0)
     bad = ~((labels >= least) & (labels <= most))
     if not task.regression:
@@ -119,19 +125,23 @@ def check_labels(
     if not bad.any():
         return
     row = int(np.flatnonzero(bad)[0])
-    found = "null" if nulls[row] else f"{labels[row]:g}"
+    label = "null" if nulls[row] else f"{labels[row]:g}"
     allowed = _classes_of(task)
     if not task.regression:
         allowed = f"a class number in {least:g}..{most:g} ({allowed})"
-    hint = " (a test split has no labels)" if found == "-1" else ""
+    hint = " (a test split has no labels)" if label == "-1" else ""
     raise SourceError(
-        f"{where}: the label of row {row} is {found}, but task {task.name} needs {allowed}; "
+        f"{where}: the label of row {row} is {label}, but task {task.name} needs {allowed}; "
         f"{int(bad.sum())} of {len(labels)} rows are wrong, correct the file{hint}"
     )
 
 
 def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> None:
-    """Raises a SourceError where labels (N,) are another task's classes, not values."""
+    """Checks that a regression's labels (N,) are values, not another task's classes.
+
+    Raises:
+        SourceError: they are classes.
+    """
     if task.regression and len(labels) >= _FEW_VALUES and np.isin(labels, (0.0, 1.0)).all():
         raise SourceError(
             f"{where}: every label is 0 or 1, but task {task.name} needs "
@@ -139,15 +149,15 @@ def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> Non
         )
 
 
-def _say_nothing(words: Sequence[str]) -> bool:
-    """Whether each label's name is its own number."""
+def _are_numbers(words: Sequence[str]) -> bool:
+    """Tells whether each label's name is its own number."""
     return [number_of(word) for word in words] == list(range(len(words)))
 
 
 def _numbered(
     column: Any, nulls: NDArray[np.bool_], task: Task, *, start: int, where: str
 ) -> NDArray[np.float64]:
-    """The numbers of labels that are words, NaN where there is none."""
+    """Gives the numbers of labels that are words, NaN where there is none."""
     import pyarrow as pa
 
     kind = column.type

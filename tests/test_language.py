@@ -15,8 +15,7 @@ ROOMS = [
     "cluster",
     *(f"mpc_router/{room}" for room in ("commands", "config", "data", "frozen", "joint", "model")),
     *(f"mpc_router/{room}" for room in ("prepare", "pricing", "results", "sample")),
-    "sweeps/raytune",
-    "sweeps/worker",
+    *(f"sweeps/{room}" for room in ("commands", "provenance", "raytune", "terminal", "worker")),
 ]
 """Rooms whose code is held to these rules: a package, or a folder of one."""
 

@@ -136,7 +136,7 @@ def test_a_run_that_could_not_begin_leaves_its_name_free(
 
 def test_a_repair_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("mrpc_grid", "--repair") == 2
-    assert "--repair goes with --resume RUN" in capsys.readouterr().err
+    assert "--repair needs --resume RUN" in capsys.readouterr().err
 
 
 def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(

@@ -32,7 +32,7 @@ import json, os, signal, sys, tempfile, time
 from pathlib import Path
 from cluster import private
 from mpc_router.prepare import frozen
-from sweeps.driver import ledger
+from sweeps.driver import _ledger as ledger
 from sweeps import run
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may themselves run under nohup
 folder, sockets = Path(sys.argv[1]), Path(sys.argv[2])
