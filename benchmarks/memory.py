@@ -25,6 +25,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mpc_router.tasks import TASKS
+
 TASK: Final = "qqp"
 ROW_GROUP: Final = 10_000
 VALIDATION_ROWS: Final = 1_000
@@ -137,7 +139,7 @@ def _ask(recipe: Any, tokens: Any, fingerprint: str, cache: Path) -> None:
     from mpc_router.progress import Silence
 
     bench = Bench(
-        task=TASK,
+        task=TASKS[TASK],
         splits={"train": Split(tokens=tokens, fingerprint=fingerprint)},
         models=Models(),
         cache=cache,

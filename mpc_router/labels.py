@@ -6,6 +6,7 @@ Letters: N rows.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -37,7 +38,8 @@ def number_of(label: object) -> int | None:
 def _classes_of(task: Task) -> str:
     """Describes a task's labels, for messages."""
     if task.regression:
-        return f"a number in {task.label_range[0]:g}..{task.label_range[1]:g}"
+        low, high = task.bounds
+        return "a number" if math.isinf(low) else f"a number in {low:g}..{high:g}"
     return ", ".join(f"{number} {word}" for number, word in enumerate(task.label_names))
 
 
@@ -118,8 +120,8 @@ def check_labels(
     Raises:
         SourceError: one is not.
     """
-    least, most = task.label_range if task.regression else (0.0, len(task.label_names) - 1.0)
-    bad = ~((labels >= least) & (labels <= most))
+    least, most = task.bounds
+    bad = ~((labels >= least) & (labels <= most) & np.isfinite(labels))
     if not task.regression:
         bad |= labels != np.floor(labels)
     if not bad.any():

@@ -25,7 +25,7 @@ from analysis.runs.untrusted import (
 from mpc_router.costs import CostVector, from_json
 from mpc_router.messages import quoted
 from mpc_router.run_names import SELECTION
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task, TaskError, from_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ class Run:
     @property
     def task(self) -> Task:
         """Gives the task that all trials of the run are of."""
-        return TASKS[self.provenance["task"]]
+        return from_record(self.provenance)
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -249,8 +249,10 @@ def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
         problem = f"not readable as provenance ({type(error).__name__}: {error})"
         raise RunError(f"{path}: {problem}; {anew(path)}") from error
     _refuse_version(path, data["schema"], schema)
-    if data["task"] not in TASKS:
-        raise RunError(f"{path}: task {quoted(data['task'])} is not one of {', '.join(TASKS)}")
+    try:
+        from_record(data)
+    except TaskError as error:
+        raise RunError(f"{path}: {error}") from error
     return dict(data)
 
 

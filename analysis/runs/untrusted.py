@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.shapes import Optional, Tree, fields
-from mpc_router.tasks import TASKS
+from mpc_router.tasks import from_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ _PROVENANCE: Final[Mapping[str, Any]] = {
     "run": str,
     "study": str,
     "task": str,
+    "task_definition": Optional(Tree),
     "pool": Any,
     "cost_vector": str,
     "cost_vectors": _COSTS,
@@ -139,7 +140,7 @@ def columns_of(table: str, provenance: Mapping[str, Any]) -> pa.Schema:
     """Gives the columns of a table, but for settings."""
     from analysis import schema
 
-    task = TASKS[provenance["task"]]
+    task = from_record(provenance)
     if table == "trials":
         vectors = tuple(provenance["cost_vectors"])
         columns = schema.trials({}, metrics=task.metrics, quoted=task.quoted, vectors=vectors)

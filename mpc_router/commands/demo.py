@@ -182,8 +182,8 @@ def _is_text(text: str) -> bool:
 def _said(assembled: Assembled, output: Any) -> tuple[str, float | None]:
     task = assembled.task
     if task.regression:
-        low, high = task.label_range
-        return f"{float(output[0]):.2f} on {low:g} to {high:g}", None
+        bounds = " on {:g} to {:g}".format(*task.label_range) if task.label_range else ""
+        return f"{float(output[0]):.2f}{bounds}", None
     shares = output.softmax(-1)
     best = int(shares.argmax())
     return task.label_names[best].replace("_", " "), float(shares[best])

@@ -196,7 +196,7 @@ def _meaning(assembled: Assembled) -> list[str]:
     """Gives what the snippet's predictions are, and what they need."""
     task = assembled.task
     rows = (
-        f"one value on {task.label_range[0]:g} to {task.label_range[1]:g}"
+        "one value" + (" on {:g} to {:g}".format(*task.label_range) if task.label_range else "")
         if task.regression
         else "logits of "
         + ", ".join(f"{number} {word}" for number, word in enumerate(task.label_names))

@@ -10,6 +10,7 @@ from typing import Any, Final, get_args, get_type_hints
 from mpc_router.config._yaml_text import LARGEST
 from mpc_router.config.sections import SECTIONS, ConfigError
 from mpc_router.messages import quoted
+from mpc_router.tasks import Task, TaskError, task_of
 
 WORDS: Final = {
     str: "a name (in quotes, if it looks like a number or like yes and no)",
@@ -42,11 +43,20 @@ def typed(leaf: str, value: Any) -> Any:
     """
     hint = kinds()[leaf]
     arguments = get_args(hint)
+    if Task in arguments:
+        return value if value is None or isinstance(value, Task) else _task(value)
     if Ellipsis in arguments:
         return _several(leaf, value, arguments[0])
     if type(None) in arguments:
         return None if value is None else _one(leaf, value, arguments[0])
     return _one(leaf, value, hint)
+
+
+def _task(value: Any) -> Task:
+    try:
+        return task_of(value)
+    except TaskError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _several(leaf: str, value: Any, kind: type) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from typing import Final
 from mpc_router.config.pools import CUSTOM, POOLS
 from mpc_router.messages import quoted
 from mpc_router.paths import fault
-from mpc_router.tasks import TASKS
+from mpc_router.tasks import TASKS, Task
 
 _LARGEST: Final = 2**63
 """Whole numbers lie below it."""
@@ -322,7 +322,11 @@ class DataConfig:
     """Holds the task, and how much of its data is used."""
 
     task: str = "mrpc"
-    """One of GLUE's eight: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb."""
+    """One of GLUE's eight: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb; or the name of
+    `task_definition`."""
+
+    task_definition: Task | None = None
+    """A task of one's own: a mapping with `name`, `text`, `label`, ... (see the guide to tasks)."""
 
     max_length: int = 128
     """Tokens kept of an example."""
@@ -334,10 +338,23 @@ class DataConfig:
     """Rows of every quoted split used at most, likewise; 0 is all of them."""
 
     def __post_init__(self) -> None:
-        one_of("task", self.task, TASKS)
+        if self.task_definition is None:
+            one_of("task", self.task, TASKS)
+        elif self.task_definition.name != self.task:
+            raise ConfigError(
+                f"task is {quoted(self.task)}, but task_definition defines "
+                f"{quoted(self.task_definition.name)}; give both the same name"
+            )
+        elif self.task_definition == TASKS.get(self.task):
+            object.__setattr__(self, "task_definition", None)
         _at_least("max_length", self.max_length, 4)
         _at_least("train_rows", self.train_rows, 0)
         _at_least("validation_rows", self.validation_rows, 0)
+
+    @property
+    def definition(self) -> Task:
+        """Gives the task itself: the one that is defined here, or GLUE's."""
+        return self.task_definition or TASKS[self.task]
 
 
 SECTIONS: Final = {

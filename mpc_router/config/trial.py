@@ -31,6 +31,7 @@ from mpc_router.config.sections import (
 from mpc_router.costs import CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
+from mpc_router.tasks import TASKS, Task
 
 __all__ = [
     "ConfigError",
@@ -228,7 +229,13 @@ def settings(config: TrialConfig) -> dict[str, Any]:
 
 def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     """Gives the configuration as plain nested data in the published shape."""
-    return {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
+    tree = {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
+    definition = config.data.task_definition
+    if definition is None:
+        del tree["data"]["task_definition"]  # files of GLUE's tasks stay as they were
+    else:
+        tree["data"]["task_definition"] = definition.to_json()
+    return tree
 
 
 _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
@@ -256,11 +263,15 @@ def applied(config: TrialConfig) -> dict[str, Any]:
     that the cheapest expert takes the place of. Configurations of which this is equal train alike.
     """
     all_settings = settings(config)
-    idle = {"device"}
+    idle = {"device", "task_definition"}
     for names, needs in _ONLY_WHERE:
         if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)
-    return {name: value for name, value in all_settings.items() if name not in idle}
+    counted = {name: value for name, value in all_settings.items() if name not in idle}
+    identity, glue = config.data.definition.identity(), TASKS.get(config.data.task)
+    if glue is None or identity != glue.identity():
+        counted["task_definition"] = identity
+    return counted
 
 
 def canonical(value: Any) -> str:
@@ -293,7 +304,9 @@ def trial_key(config: TrialConfig, seed: int, *, data: str, experts: str) -> str
 
 
 def plain(value: Any) -> Any:
-    """Gives the value with lists for tuples, as YAML and JSON have them."""
+    """Gives the value as YAML and JSON have it: lists for tuples, a mapping for a task."""
+    if isinstance(value, Task):
+        return value.to_json()
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):

@@ -293,7 +293,7 @@ def _renamed_experts(settings: dict[str, Any], task: object) -> bool:
 
 def _check_labels(entry: Layer, config: TrialConfig) -> None:
     """Refuses a `num_labels` that is not what the task decides."""
-    outputs = TASKS[config.data.task].outputs
+    outputs = config.data.definition.outputs
     if entry.num_labels is not None and entry.num_labels != outputs:
         raise ConfigError(
             f"{entry.where}: num_labels is {quoted(entry.num_labels)}, but {config.data.task} has "

@@ -19,7 +19,7 @@ from mpc_router.data._parts import in_order
 from mpc_router.data._split_files import absent, is_folder, split_files
 from mpc_router.data.columns import Columns, checked, read_parquet
 from mpc_router.source_error import SourceError, shown
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task
 
 __all__ = [
     "Examples",
@@ -123,7 +123,7 @@ def data_fingerprint(config: TrialConfig, source: Source) -> str:
 
 def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
     """Reads the rows of every source file of the task, checked, before they are cut."""
-    task = TASKS[config.data.task]
+    task = config.data.definition
     return {origin: source.columns(task, origin) for origin in ("train", *source.quoted(task))}
 
 

@@ -20,7 +20,7 @@ from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter, RouterShape, RouterStem, build_router
 from mpc_router.model.shared_stem import behind_stem, layers_before
-from mpc_router.tasks import TASKS
+from mpc_router.tasks import from_record
 from mpc_router.tensor_files import (
     CheckpointError,
     read_tensors,
@@ -176,8 +176,8 @@ def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
 def _of_pairs(trial: Mapping[str, Any]) -> bool:
     """Tells whether the configuration beside a pool, if there is one, has a task of pairs."""
     try:
-        return len(TASKS[trial["config"]["data"]["task"]].columns) > 1
-    except (KeyError, TypeError):
+        return len(from_record(trial["config"]["data"]).columns) > 1
+    except (KeyError, TypeError, ValueError):
         return False
 
 

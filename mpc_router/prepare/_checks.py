@@ -23,7 +23,6 @@ from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import ModelError, Models, Resolved, whatever_is_raised
 from mpc_router.prepare._rehearsal import rehearse, two_examples
 from mpc_router.prepare.recipes import recipes, weight_files
-from mpc_router.tasks import TASKS
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places
@@ -102,7 +101,7 @@ def _check_cache(cache: Path) -> None:
 
 def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None:
     """Refuses a head that will be kept without the task's outputs, in words told apart."""
-    task = TASKS[config.data.task]
+    task = config.data.definition
     if config.model.expert_fine_tuned and comes_with_head(shape, layers):
         head_order(name, shape, task.outputs, task.label_names)
 

@@ -23,7 +23,7 @@ from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
 from mpc_router.prepare.finetune import fine_tune, predict, resolve_device
 from mpc_router.prepare.recipes import Recipe, Recipes
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task, label_key
 
 VERSION: Final = 1
 """Raised when what passed before must pass again."""
@@ -87,7 +87,7 @@ def rehearse(
     Raises:
         ModelError: one of them cannot: its name, what it said, what to do.
     """
-    task, device = TASKS[config.data.task], resolve_device(config.training.device)
+    task, device = config.data.definition, resolve_device(config.training.device)
     for part in parts_of(config, pool_recipes):
         recipe = part.recipe
         note = (
@@ -110,7 +110,14 @@ def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -
         "rehearsal",
         VERSION,
         [recipe.weights, recipe.layers, recipe.pooling, recipe.keep_head],
-        [part.trains, part.pooled, part.precision, config.data.task, tokenizer, device],
+        [
+            part.trains,
+            part.pooled,
+            part.precision,
+            label_key(config.data.definition),
+            tokenizer,
+            device,
+        ],
         [torch.__version__, transformers.__version__],
     )
 

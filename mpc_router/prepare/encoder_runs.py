@@ -25,7 +25,7 @@ from mpc_router.prepare import _label_order
 from mpc_router.prepare.finetune import fine_tune, predict
 from mpc_router.prepare.recipes import Recipe
 from mpc_router.progress import shown
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task, label_key
 
 if TYPE_CHECKING:
     from mpc_router.progress import Progress
@@ -54,7 +54,7 @@ class Split:
 class Bench:
     """Says where encoders are trained and asked: the same for all of a pool."""
 
-    task: str
+    task: Task
     splits: Mapping[str, Split]
     models: Models
     cache: Path
@@ -91,7 +91,9 @@ class Bench:
         return places
 
     def _place(self, recipe: Recipe, split: Split) -> Path:
-        name = caching.digest(_VERSION, recipe.key, self.task, split.fingerprint, self.tokenizer)
+        name = caching.digest(
+            _VERSION, recipe.key, label_key(self.task), split.fingerprint, self.tokenizer
+        )
         return self.cache / "passes" / name
 
     def _run(self, expert: BertExpert, new_folder: Path, name: str) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
     An expert that comes with its head, where heads are kept, is as it comes; if the head does not
     name its labels, their order is found on train.
     """
-    task = TASKS[bench.task]
+    task = bench.task
     expert = _start(recipe, bench)
     if expert.fine_tuned and not task.regression and not expert.labels_named:
         order = _judged(recipe, bench, who, lambda: expert).taken
@@ -144,7 +146,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
 
 def found_order(recipe: Recipe, bench: Bench, who: str) -> tuple[int, ...] | None:
     """Gives the output for each class where a head does not name its labels; else None."""
-    task = TASKS[bench.task]
+    task = bench.task
     if not recipe.keep_head or recipe.epochs or task.regression or _named(recipe, bench):
         return None
     return _judged(recipe, bench, who, lambda: _start(recipe, bench)).taken
@@ -157,7 +159,7 @@ def head_note(
 
     `outputs` are the expert's of train, where they are known; else it is asked about some rows.
     """
-    task = TASKS[bench.task]
+    task = bench.task
     if not recipe.keep_head or recipe.epochs or task.regression:
         return None
     named = _named(recipe, bench)
@@ -174,7 +176,7 @@ def _named(recipe: Recipe, bench: Bench) -> bool:
 
 def _start(recipe: Recipe, bench: Bench) -> BertExpert:
     """Gives the recipe's expert before it is trained."""
-    task = TASKS[bench.task]
+    task = bench.task
     return BertExpert(
         recipe.name,
         task.outputs,
@@ -194,7 +196,7 @@ def _judged(
     train = bench.splits["train"]
     name = caching.digest(
         _label_order.VERSION,
-        [recipe.weights, recipe.layers, bench.task],
+        [recipe.weights, recipe.layers, label_key(bench.task)],
         train.fingerprint,
         bench.tokenizer,
     )

@@ -30,7 +30,7 @@ from mpc_router.prepare.inputs import (
 )
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.progress import Progress, Silence, shown
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task, from_record, to_record
 
 if TYPE_CHECKING:
     from mpc_router.pricing.counts import Counted
@@ -163,7 +163,7 @@ def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
         for split in description["splits"]
     }
     return Prepared(
-        task=TASKS[description["task"]],
+        task=from_record(description),
         splits=splits,
         feature_mean=caching.load(folder, "feature_mean"),
         feature_deviation=caching.load(folder, "feature_deviation"),
@@ -213,7 +213,7 @@ def _bench(
         progress.advance()
     progress.finish()
     return Bench(
-        task=config.data.task,
+        task=config.data.definition,
         splits=tokenised,
         models=places.models,
         cache=places.cache,
@@ -291,7 +291,7 @@ def _describe(
 ) -> dict[str, Any]:
     notes = split_notes(config, splits)
     return {
-        "task": config.data.task,
+        **to_record(config.data.definition),
         "splits": {
             name: {"note": notes[name], "origin": examples.origin}
             for name, examples in splits.items()

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.sources import Examples, Source
 from mpc_router.model.sources import Models
-from mpc_router.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +110,7 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
         notes["validation"].append("the half of validation that is not selection")
     else:
         notes["selection"].append("a tenth of train, by a hash of the row, seen by no expert")
-    for missing in set(TASKS[data.task].quoted) - set(splits):
+    for missing in set(data.definition.quoted) - set(splits):
         notes["validation"].append(f"the data hold no {missing}")
     for split in splits:
         limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)

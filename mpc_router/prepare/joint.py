@@ -28,7 +28,7 @@ from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.progress import Progress, Silence, shown
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task, from_record, to_record
 
 if TYPE_CHECKING:
     from mpc_router.pricing.counts import Counted
@@ -107,7 +107,7 @@ class JointInputs:
     def bench(self, device: str, progress: Progress | None = None) -> Bench:
         """Says where the experts' starting weights are found."""
         return Bench(
-            task=self.task.name,
+            task=self.task,
             splits={
                 name: Split(tokens=split.content, fingerprint=split.fingerprint)
                 for name, split in self.splits.items()
@@ -340,7 +340,7 @@ def _describe(
         name=pool_recipes.stem.name, stand_in=pool_recipes.stem.stand_in, hash=pool_recipes.stem.key
     )
     return {
-        "task": config.data.task,
+        **to_record(config.data.definition),
         "splits": {
             name: {"note": notes[name], "origin": examples.origin}
             for name, examples in splits.items()
@@ -371,7 +371,7 @@ def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
             fingerprint=facts["fingerprint"],
         )
     return JointInputs(
-        task=TASKS[description["task"]],
+        task=from_record(description),
         splits=splits,
         data_fingerprint=description["data_fingerprint"],
         experts_id=description["experts_id"],

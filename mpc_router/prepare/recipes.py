@@ -30,7 +30,7 @@ from mpc_router.model.sources import (
     unreachable,
     whatever_is_raised,
 )
-from mpc_router.tasks import TASKS
+from mpc_router.tasks import label_key
 
 _VERSION: Final = 1
 """Raised when the same recipe would give other weights."""
@@ -161,8 +161,9 @@ def _trained(
 
         shape = load_config(models.resolve(recipe.name))
         if comes_with_head(shape, recipe.layers):
-            kept = dataclasses.replace(recipe, keep_head=True, task=config.data.task)
-            if TASKS[config.data.task].regression or names_labels(shape.id2label):
+            task = config.data.definition
+            kept = dataclasses.replace(recipe, keep_head=True, task=label_key(task))
+            if task.regression or names_labels(shape.id2label):
                 return kept
             # the order of its labels is found on train, so train decides what it says
             return dataclasses.replace(kept, trained_on=trained_on, tokenizer=tokenizer)
@@ -170,7 +171,7 @@ def _trained(
     trained = dataclasses.replace(
         recipe,
         keep_head=bool(config.model.expert_fine_tuned),
-        task=config.data.task,
+        task=label_key(config.data.definition),
         trained_on=trained_on,
         tokenizer=tokenizer,
         epochs=training.expert_epochs,

@@ -21,7 +21,6 @@ from mpc_router.model.encoders import blank_encoder, cut, depth_of, load_config,
 from mpc_router.model.experts import comes_with_head
 from mpc_router.model.router import build_router
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
-from mpc_router.tasks import TASKS
 
 _MILLION: Final = 1e6
 _GIGA: Final = 1e9
@@ -168,7 +167,7 @@ def _expert(config: TrialConfig, models: Models, name: str, layers: int, *, toke
     if kept and comes_with_head(shape, 0):
         encoder = _encoder(shape, name, tokens=tokens, head=True)
     else:
-        head = _linear(shape.hidden_size, TASKS[config.data.task].outputs)
+        head = _linear(shape.hidden_size, config.data.definition.outputs)
         encoder = _encoder(shape, name, tokens=tokens) + head
     if not (config.model.shared_stem and config.training.experts == "joint"):
         return encoder

@@ -38,7 +38,7 @@ from mpc_router.results.checkpoint import (
     load,
 )
 from mpc_router.results.summary import of_run, read_summary
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task
 
 TOKENIZER_FOLDER: Final = "tokenizer"
 """Of an exported folder."""
@@ -77,7 +77,7 @@ class Assembled:
     @property
     def task(self) -> Task:
         """Gives the task that it was trained for."""
-        return TASKS[self.config.data.task]
+        return self.config.data.definition
 
     @property
     def limit(self) -> int:
@@ -140,7 +140,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
         if isinstance(checkpoint, JointCheckpoint)
         else _lane(checkpoint, places, folder)
     )
-    model.pairs = len(TASKS[checkpoint.config.data.task].columns) > 1
+    model.pairs = len(checkpoint.config.data.definition.columns) > 1
     summary = read_summary(folder) or of_run(folder)
     vectors = checkpoint.config.vectors()
     if summary is not None:
@@ -230,7 +230,7 @@ def _lane(checkpoint: LaneCheckpoint, places: Places, folder: Path) -> GatedBert
         temperature=model.temperature,
         straight_through=model.straight_through,
         mixing=model.mixing,
-        regression=TASKS[config.data.task].regression,
+        regression=config.data.definition.regression,
     ).eval()
 
 
@@ -258,7 +258,7 @@ def _expert(
     recipe: Recipe, named: dict[str, Any], config: TrialConfig, places: Places, folder: Path
 ) -> BertExpert:
     """Loads an expert with the weights of its hash."""
-    task = TASKS[config.data.task]
+    task = config.data.definition
     weights = places.cache / "experts" / str(named["hash"]) / WEIGHTS_FILE
     kept = recipe.keep_head and not recipe.epochs
     if kept and recipe.key != named["hash"]:

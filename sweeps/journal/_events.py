@@ -53,6 +53,7 @@ KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
         "provenance": Optional(Tree),
         "places": Optional(_Places),
         "task": Optional(str),
+        "task_definition": Optional(Tree),
         "pool": Optional(Any),
         "metrics": Optional(tuple[str, ...]),
         "quoted": Optional(tuple[str, ...]),

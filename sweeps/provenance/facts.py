@@ -40,7 +40,7 @@ def provenance(
     return {
         "run": run,
         "study": tree["study"],
-        "task": facts["task"],
+        **{name: facts[name] for name in ("task", "task_definition") if name in facts},
         "pool": facts["pool"],
         "synthetic": inputs.synthetic,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -10,7 +10,15 @@ from mpc_router.config.trial import ConfigError, TrialConfig, canonical, plain, 
 from mpc_router.costs import CostVector
 
 _ONE_VALUE: Final = (
-    *("task", "max_length", "train_rows", "validation_rows", "expert_fine_tuned", "device"),
+    *(
+        "task",
+        "task_definition",
+        "max_length",
+        "train_rows",
+        "validation_rows",
+        "expert_fine_tuned",
+        "device",
+    ),
 )
 """Settings with one value a study: a run has one set of examples, and one kind of device."""
 

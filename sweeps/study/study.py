@@ -23,7 +23,7 @@ from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.pricing.measured_file import Measured
-from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks import Task, to_record
 from sweeps.records import Point
 from sweeps.search.rule import SearchRule
 from sweeps.search.space import Axis
@@ -186,7 +186,7 @@ class Study:
     @property
     def task(self) -> Task:
         """Its task."""
-        return TASKS[self.base.data.task]
+        return self.base.data.definition
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -263,7 +263,7 @@ class Study:
         """What tables and reports need to know of it, as plain data."""
         first = self.first[0].settings
         return {
-            "task": self.task.name,
+            **to_record(self.task),
             "pool": self.base.model.pool,
             "metrics": list(self.task.metrics),
             "quoted": list(self.task.quoted),
@@ -304,7 +304,11 @@ class Study:
         """
         complete = [settings(config) for _, config in self._resolved]
         given = {leaf: self.trial.get(leaf, value) for leaf, value in default_settings().items()}
-        fixed = {leaf: value for leaf, value in complete[0].items() if leaf not in self.searched}
+        fixed = {
+            leaf: value
+            for leaf, value in complete[0].items()
+            if leaf not in self.searched and (leaf != "task_definition" or value is not None)
+        }
         filled = {
             leaf
             for leaf in fixed

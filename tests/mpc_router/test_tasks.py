@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics
 
-from mpc_router.tasks import OF_COUNTS, TASKS, _confusion, evaluate
+from mpc_router.tasks import OF_COUNTS, TASKS, evaluate
+from mpc_router.tasks.metrics import _confusion
 
 LANES, EXAMPLES = 7, 211
 

@@ -36,7 +36,7 @@ def test_a_task_runs_frozen_from_rows_to_scores(name: str, tmp_path: Path) -> No
     assert list(prepared.splits) == ["train", "selection", *task.quoted]
     for split in prepared.splits.values():
         assert split.outputs.shape == (len(split), 2, task.outputs)
-        low, high = task.label_range if task.regression else (0, task.outputs - 1)
+        low, high = task.bounds
         assert low <= split.labels.min() < split.labels.max() <= high
     ended = [
         result

@@ -254,7 +254,7 @@ def test_an_expert_asked_anew_in_another_mode_has_the_same_order(tmp_path: Path)
     tokens = some_split(300, outputs=3)
     found = recipes(config(), Models(tmp_path / "models"), trained_on="rows")
     bench = Bench(
-        task="mnli",
+        task=TASKS["mnli"],
         splits={"train": Split(tokens=tokens, fingerprint="rows")},
         models=Models(tmp_path / "models"),
         cache=tmp_path / "cache",
