@@ -1,4 +1,4 @@
-"""The command as a function, for notebooks and scripts."""
+"""The module offers the command `sweeps.run` as a function, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analysis.runs.load import Run
 
 _TRAINED: Final = (0, 4, 5)
-"""Exit codes of runs that ended by themselves: done, with FAILED trials, a budget spent."""
+"""They are the exit codes of runs that ended by themselves: done, trials FAILED, budget spent."""
 
 
 def run_study(
@@ -40,8 +40,8 @@ def run_study(
 
     Raises:
         InputError: the input is wrong; one message, and nothing was written but caches.
-        SweepError: the surroundings failed, or the run was stopped; what was done is safe, and the
-            message says how to go on.
+        SweepError: the machine failed, or the run was stopped; what was done is safe, and the
+            message tells how to go on.
     """
     from analysis import load_run
     from mpc_router.config.sections import ConfigError
