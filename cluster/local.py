@@ -128,15 +128,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _terminate(number: int, frame: object) -> None:
+    """Handles SIGTERM."""
     raise Terminated
 
 
 def _say(text: str, code: int) -> int:
+    """Prints an error in one line on stderr; gives the exit code back."""
     tell(f"error: {one_line(text)}")
     return code
 
 
 def _up(args: argparse.Namespace) -> int:
+    """Starts the nodes; gives the exit code."""
     if importlib.util.find_spec("ray") is None:
         raise Refused("Ray is not installed; install this project with its extra: [sweep]", 3)
     state.make_private(args.folder)
@@ -180,6 +183,7 @@ def _next_steps(folder: Path, cluster: Cluster) -> str:
 
 
 def _status(args: argparse.Namespace) -> int:
+    """Prints which nodes are up; gives the exit code."""
     cluster = state.read(args.folder)
     if cluster is None:
         raise Refused(f"nothing is up; start it with `{_call('up', args.folder)}`", 2)
@@ -204,6 +208,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _down(args: argparse.Namespace) -> int:
+    """Ends the nodes; gives the exit code."""
     if not args.folder.is_dir():
         print("nothing is up")
         return 0

@@ -19,10 +19,10 @@ def atomic(path: Path, *, durable: bool = True, sync_name: bool = True) -> Itera
     """Yields an empty file beside `path`, to be written; it replaces `path` as the block ends.
 
     An exception leaves `path` as it was. The temporary name begins with a dot and ends in `.tmp`.
-    The content of a `durable` file is on disk before it takes its name, and the folder says who may
-    read it (`take_rights`); a file that can be made again needs neither, and the umask says who may
-    read it. The name of a durable file is on disk too, unless the caller syncs the folder later
-    (`sync_name=False`).
+    The content of a `durable` file is on disk before it takes its name, and its rights come from
+    the folder (`take_rights`); a file that can be made again needs neither, and its rights come
+    from the umask. The name of a durable file is on disk too, unless the caller syncs the folder
+    later (`sync_name=False`).
 
     Raises:
         OSError: the disk refuses, or the folder is gone.

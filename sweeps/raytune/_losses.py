@@ -1,4 +1,4 @@
-"""The module reads from Ray's errors why a pack's worker was lost, and says it in a sentence."""
+"""The module reads from Ray's errors why a pack's worker was lost, and puts it into a sentence."""
 
 from __future__ import annotations
 

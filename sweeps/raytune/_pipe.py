@@ -50,7 +50,9 @@ class PipeEnd:
         self._connection.close()
 
     def _send(self, data: Any) -> None:
+        """Sends a message as JSON."""
         self._connection.send_bytes(json.dumps(data).encode())
 
     def _receive(self) -> Any:
+        """Waits for a message and reads it."""
         return json.loads(self._connection.recv_bytes())

@@ -27,7 +27,7 @@ from sweeps.records import SweepError
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _BLOCKED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-_OUTPUT: Final = "said"
+_OUTPUT: Final = "output"
 _LEAVING: Final = 3.0
 """It is the time that Ray has for leaving a cluster, in seconds."""
 

@@ -110,6 +110,7 @@ class LiveDisplay(Display):
         self._live.stop()
 
     def _draw(self) -> Group:
+        """Draws counts, bars and the front so far."""
         state = self._state
         if state is None and self._objectives:
             waited = time.monotonic() - self._began

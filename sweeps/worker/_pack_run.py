@@ -30,10 +30,10 @@ class PackRun:
     experts: list[pa.Table] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
     stop_reasons: dict[str, str] = field(default_factory=dict)
-    """It says why trials were stopped, by key."""
+    """They are the reasons why trials were stopped, by key."""
 
     notes: dict[str, str] = field(default_factory=dict)
-    """It says what else is to be known of how trials came about, by key."""
+    """They are notes on how trials were trained, by key."""
 
     written: int = 0
     """It counts the messages whose bulk files are written."""

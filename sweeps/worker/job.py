@@ -33,7 +33,7 @@ class Job:
     """It is a pack's share of GPUs; a pack without trains on the processor."""
 
     ranking: Ranking | None = None
-    """It says how packs that are brackets rank their points."""
+    """It defines how packs that are brackets rank their points."""
 
     def to_json(self) -> dict[str, Any]:
         """Gives the job as plain data, for the way to Ray's workers."""
