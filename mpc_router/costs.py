@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 CONSTANTS: Final = "constants"
 PARAMETERS: Final = "parameters"
+COSTS_FILE: Final = "file:"
+"""Before the path of a file of measured costs."""
+
 FLOPS: Final = "flops"
 """It is counted from the models by `mpc_router.pricing.counts`, as `PARAMETERS` is."""
 
@@ -142,3 +145,8 @@ def from_json(data: dict[str, dict[str, Any]]) -> dict[str, CostVector]:
         )
         for name, value in data.items()
     }
+
+
+def names_costs(value: object) -> bool:
+    """Says whether a word stands for training costs: `flops`, `parameters` or a file."""
+    return isinstance(value, str) and (value in (FLOPS, PARAMETERS) or value.startswith(COSTS_FILE))

@@ -10,13 +10,14 @@ from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import Final
 
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.data.sources import SourceError
 from mpc_router.frozen import train as frozen_training
 from mpc_router.frozen.train import Lane, stack_key
 from mpc_router.joint import train as joint_training
 from mpc_router.model.sources import ModelError
-from mpc_router.prepare import frozen, joint
+from mpc_router.prepare import frozen, given_outputs, joint
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import JointInputs
@@ -54,6 +55,9 @@ def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ())
     Raises:
         ConfigError, SourceError, ModelError: the input is wrong.
     """
+    if config.model.pool == OUTPUTS:
+        given_outputs.check_given(config, places, vectors)
+        return
     if config.training.joint:
         joint.check_joint(config, places)
     else:
@@ -68,6 +72,8 @@ def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
     Raises:
         ConfigError, SourceError, ModelError: the input is wrong.
     """
+    if config.model.pool == OUTPUTS:
+        return given_outputs.prepare_given(config, places)
     if config.training.joint:
         return joint.prepare_joint(config, places, progress)
     return frozen.prepare(config, places, progress)

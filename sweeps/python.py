@@ -31,12 +31,17 @@ def run_study(
     name: str | None = None,
     address: str | None = None,
     report: bool = True,
+    dataset: Mapping[str, Any] | str | None = None,
 ) -> Run:
     """Runs a study as `python -m sweeps.run` does, and gives the run that it leaves.
 
     `study` is a shipped study's name or a YAML file, `overrides` settings by name or path, as
     plain data (`{"alpha": {"grid": [0, 0.1]}, "seeds": [0, 1]}`). The other arguments are the
     command's flags. The front is printed, and the report written unless `report` is false.
+
+    `dataset` is what a study's `dataset:` says, or rows in memory by split: DataFrames, Datasets or
+    Arrow tables, `{"train": frame, "validation": frame}`. Rows in memory are kept in the cache, so
+    that the run can be resumed.
 
     Raises:
         InputError: the input is wrong; one message, and nothing was written but caches.
@@ -47,7 +52,10 @@ def run_study(
     from mpc_router.config.sections import ConfigError
 
     args = parser().parse_args([])
-    words = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    settings = dict(overrides or {})
+    if dataset is not None:
+        settings["dataset"] = _kept(dataset, cache)
+    words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     args.words = [str(study), *words]
     args.sample, args.name, args.address = sample, name, address
     args.no_report, args.quiet = not report, True
@@ -67,3 +75,21 @@ def run_study(
         raise SweepError(f"stopped; go on with python -m sweeps.run --resume {folder}")
     run: Run = load_run(folder)
     return run
+
+
+def _kept(dataset: Mapping[str, Any] | str, cache: Path | str | None) -> dict[str, Any]:
+    """Gives a data set as a study names it; rows in memory are written to the cache before."""
+    if isinstance(dataset, str):
+        return {"path": dataset}
+    if isinstance(dataset.get("path"), str):
+        return dict(dataset)
+    import platformdirs
+
+    from mpc_router.data.dataset import keep, tables_of
+    from mpc_router.data.sources import SourceError
+
+    folder = Path(cache) if cache is not None else platformdirs.user_cache_path("mpc-router")
+    try:
+        return {"path": str(keep(tables_of(dataset), folder.absolute() / "frames"))}
+    except SourceError as error:
+        raise InputError(str(error)) from error

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.messages import quoted
+from mpc_router.messages import quoted, shown
 from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
 from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
-from sweeps.terminal.signals import EXIT_CODES, Terminated, terminable
+from sweeps.terminal.signals import EXIT_CODES, Terminated, tell, terminable
 
 _PACKAGES: Final = ("ray", "psutil", "optuna", "pandas", "moocore", "altair", "jinja2")
 """They are looked for at the beginning, although a run needs some of them only at its end."""
@@ -142,6 +142,7 @@ def study_of(args: argparse.Namespace) -> Study:
         InputError: the words name no study, or several.
         ConfigError: the study or a setting is wrong.
     """
+    from mpc_router.commands.places import places_of
     from sweeps.study.read import load
 
     names = [word for word in args.words if "=" not in word]
@@ -151,7 +152,16 @@ def study_of(args: argparse.Namespace) -> Study:
             "settings are key=value, without blanks"
         )
     overrides = [word for word in args.words if "=" in word]
-    return load(names[0], overrides, sample=args.sample)
+    study = load(names[0], overrides, sample=args.sample, places=lambda: places_of(args))
+    if study.dataset is not None and (args.sample or args.data is not None):
+        flag = "--sample" if args.sample else f"--data {shown(args.data)}"
+        raise InputError(
+            f"{flag} and the study's dataset ({quoted(study.dataset['path'])}) are two sources of "
+            "examples; leave one of them out"
+        )
+    for note in study.notes:
+        tell(f"note: {note}")
+    return study
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Letters: N rows.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from mpc_router.labels import (
     check_are_scores,
     check_label_type,
     check_labels,
+    class_words,
     is_text,
     label_values,
+    word_of,
 )
 from mpc_router.messages import printable, shortened
 from mpc_router.source_error import LONGEST_LIST, SourceError, listed, shown
@@ -213,8 +216,9 @@ def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
     for path in paths:
         check_is_file(path)
         with _whole(path), _open(path) as file:
-            _check_schema(file.schema_arrow, task, shown(path))
-    return _checked(Files(tuple(paths)), task, shown(paths[0]))
+            schema = file.schema_arrow
+            _check_schema(schema, task, shown(path))
+    return _checked(Files(tuple(paths)), schema, task, shown(paths[0]))
 
 
 def checked(table: Any, task: Task, where: str) -> Columns:
@@ -225,18 +229,19 @@ def checked(table: Any, task: Task, where: str) -> Columns:
             range, or there is no row; `where` is named.
     """
     _check_schema(table.schema, task, where)
-    return _checked(Table(table, where), task, where)
+    return _checked(Table(table, where), table.schema, task, where)
 
 
-def _checked(rows: Rows, task: Task, where: str) -> Columns:
+def _checked(rows: Rows, schema: Any, task: Task, where: str) -> Columns:
     """Looks at every row once; keeps only labels."""
+    words = class_words(schema, task.label)
     labels_by_file: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
-    for place, batch in rows.batches([*task.columns, "label"]):
+    for place, batch in rows.batches([*task.columns, task.label]):
         seen = labels_by_file.setdefault(place, [])
         start = sum(len(values) for values, _ in seen)
         for name in task.columns:
             _check_texts(batch.column(name), name, start=start, where=place)
-        seen.append(label_values(batch.column("label"), task, start=start, where=place))
+        seen.append(label_values(batch.column(task.label), task, words, start=start, where=place))
     if not labels_by_file:
         raise SourceError(f"{where} has no rows; give a split with examples")
     labels = []
@@ -254,12 +259,12 @@ def _check_schema(schema: Any, task: Task, where: str) -> None:
     import pyarrow as pa
 
     names = schema.names
-    for name in (*task.columns, "label"):
+    for name in (*task.columns, task.label):
         if name not in names:
-            needed = ", ".join((*task.columns, "label"))
+            needed = ", ".join((*task.columns, task.label))
             raise SourceError(
                 f"{where} has no column {name!r} (it has {listed(names)}); "
-                f"task {task.name} needs {needed}"
+                f"task {task.name} needs {needed}{_nearest(name, names)}"
             )
         if list(names).count(name) > 1:
             raise SourceError(f"{where} has several columns {name!r}; keep one of them")
@@ -271,6 +276,13 @@ def _check_schema(schema: Any, task: Task, where: str) -> None:
             kind = shortened(str(column_type), LONGEST_LIST)
             raise SourceError(f"{where}: column {name!r} holds {kind}, but must hold text")
     check_label_type(schema, task, where)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """Offers the columns whose names are like one that is missing."""
+    by_word = {word_of(name): name for name in reversed(names)}
+    alike = difflib.get_close_matches(word_of(name), by_word, n=3, cutoff=0.6)
+    return f"; did you mean {listed([by_word[word] for word in alike])}?" if alike else ""
 
 
 def _check_texts(column: Any, name: str, *, start: int, where: str) -> None:

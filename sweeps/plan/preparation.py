@@ -11,6 +11,7 @@ from mpc_router.costs import CostVector, to_json
 from sweeps.plan.plan import Fingerprints
 from sweeps.records import InputError
 from sweeps.study.prepared_sets import PreparedSet
+from sweeps.study.sources import places_of_study
 from sweeps.study.study import Study
 from sweeps.terminal.signals import tell
 
@@ -55,6 +56,7 @@ def prepare_sets(
     from mpc_router.sample.examples import NOTICE
     from mpc_router.trainer import INPUT_ERRORS, check, prepare
 
+    places = places_of_study(study, places)
     wanted = [each for each in study.sets if only in (None, each.name)]
     try:
         for each in wanted:

@@ -12,6 +12,7 @@ from mpc_router.messages import quoted
 KEYS: Final = (
     *("study", "trial", "space", "start", "seeds", "racing", "objectives", "cost_vector"),
     *("measured", "search", "stopping", "budget", "constraints", "pack"),
+    *("dataset", "task_definition", "outputs", "features"),
 )
 """What a study's YAML may say at the top."""
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import ModelConfig, SpaceError, unknown
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
+from mpc_router.tasks import task_of
 from sweeps.search.rule import SearchError, search_of
 from sweeps.search.space import Axis, AxisError, axis
 from sweeps.stopping.constraints import constraints_of
 from sweeps.stopping.rule import StoppingError, stopping_of
 from sweeps.study.budget import Budget
+from sweeps.study.completion import Surroundings, completed
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.shipped import shipped
 from sweeps.study.study import Study
+
+if TYPE_CHECKING:
+    from mpc_router.prepare.inputs import Places
 
 FILE: Final = "file:"
 """Before a path: the cost vector is one that was measured."""
@@ -97,8 +102,8 @@ def _whole(
     return sizes
 
 
-def from_tree(tree: Mapping[str, Any]) -> Study:
-    """The study that plain data describes.
+def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None) -> Study:
+    """The study that plain data describes; without surroundings they must be complete.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong kind, or a broken rule.
@@ -106,6 +111,8 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     for name in tree:
         if name not in KEYS:
             raise ConfigError(unknown("key of a study", name, KEYS))
+    _mappings(tree)
+    tree, notes = completed(tree, surroundings or Surroundings())
     part = _mappings(tree)
     trial = flatten(part["trial"])
     try:
@@ -128,9 +135,13 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         racing=tree.get("racing", 0),
         objectives={str(name): way for name, way in part["objectives"].items()}
         if "objectives" in tree
-        else {"score": "max", "cost": "min"},
+        else {"score": _direction(trial), "cost": "min"},
         cost_vector=cost_vector,
         measured=measured,
+        dataset=tree.get("dataset"),
+        outputs=tuple(tree.get("outputs", ())),
+        features=tree.get("features"),
+        notes=notes,
         search=search,
         seed=seed,
         stopping=stopping,
@@ -140,19 +151,34 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     )
 
 
-def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> Study:
+def _direction(trial: Mapping[str, Any]) -> str:
+    """Which way the score of the trial's task is better."""
+    definition = trial.get("task_definition")
+    return "max" if definition is None else task_of(definition).direction
+
+
+def load(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    sample: bool = False,
+    places: Callable[[], Places] | None = None,
+) -> Study:
     """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
 
-    `sample` sets `pool: sample` unless an override gives the pool.
+    `sample` sets `pool: sample` unless an override gives the pool. `places` gives data and models,
+    for a study that names labels or costs without writing them out.
 
     Raises:
         ConfigError: no such study, an unknown key, or a broken rule.
     """
     studies = shipped()
+    base = Path()
     if name in studies:
         tree = studies[name].tree()
     else:
         path = Path(name)
+        base = path.parent
         if path.suffix not in (".yaml", ".yml"):
             raise ConfigError(f"{unknown('study', name, studies)} (or give a YAML file's path)")
         tree = read_yaml(path)
@@ -160,9 +186,10 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     settings = parse_overrides(overrides)
     try:
         tree = with_overrides(tree, settings)
-        if sample and not any(setting.rpartition(".")[2] == "pool" for setting in settings):
+        names_pool = any(setting.rpartition(".")[2] == "pool" for setting in settings)
+        if sample and not names_pool and "outputs" not in tree:
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
-        return from_tree(tree)
+        return from_tree(tree, Surroundings(base=base.absolute(), places=places))
     except ConfigError as error:
         if name in studies or settings:  # the cause may be an override
             raise

@@ -82,6 +82,19 @@ class Study:
     measured: Measured | None = None
     """Costs that were measured: one more cost vector, whose name they hold."""
 
+    dataset: Mapping[str, Any] | None = None
+    """A data set of one's own, as `mpc_router.data.dataset.dataset_of` reads it; paths are
+    absolute."""
+
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    """Tables of experts that were run elsewhere (`mpc_router.data.output_tables.table_of`)."""
+
+    features: Mapping[str, Any] | None = None
+    """The table that routers over such experts look at: `path`, `id`."""
+
+    notes: tuple[str, ...] = ()
+    """Sentences on what the study's text left to data and models."""
+
     search: SearchRule = field(default_factory=SearchRule)
     seed: int = 0
     """Of the search's proposals, and of what lots a rung draws; the trials' are `seeds`."""
@@ -120,7 +133,8 @@ class Study:
 
     def vector_names(self, each: PreparedSet) -> list[str]:
         """The cost vectors that a set's trials will be reported under."""
-        return [*each.config.vectors(), *_COUNTED, *self.measured_vectors(each)]
+        counted = () if self.outputs else _COUNTED
+        return [*each.config.vectors(), *counted, *self.measured_vectors(each)]
 
     @property
     def reported_vectors(self) -> set[str]:
@@ -289,6 +303,12 @@ class Study:
             "constraints": {each.name: each.plain() for each in self.constraints},
             "pack": dataclasses.asdict(self.pack),
         }
+        if self.dataset is not None:
+            tree["dataset"] = dict(self.dataset)
+        if self.outputs:
+            tree["outputs"] = [dict(table) for table in self.outputs]
+        if self.features is not None:
+            tree["features"] = dict(self.features)
         return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
 
     def _search(self) -> dict[str, Any]:
