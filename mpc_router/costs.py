@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 CONSTANTS: Final = "constants"
 PARAMETERS: Final = "parameters"
 COSTS_FILE: Final = "file:"
-"""Before the path of a file of measured costs."""
+"""It stands before the path of a file of measured costs."""
 
 FLOPS: Final = "flops"
 """It is counted from the models by `mpc_router.pricing.counts`, as `PARAMETERS` is."""
@@ -148,5 +148,5 @@ def from_json(data: dict[str, dict[str, Any]]) -> dict[str, CostVector]:
 
 
 def names_costs(value: object) -> bool:
-    """Says whether a word stands for training costs: `flops`, `parameters` or a file."""
+    """Tells whether a word names training costs: `flops`, `parameters` or a file."""
     return isinstance(value, str) and (value in (FLOPS, PARAMETERS) or value.startswith(COSTS_FILE))

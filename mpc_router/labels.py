@@ -299,4 +299,5 @@ def _numbered(
 
 
 def _value_of(text: str) -> float | None:
+    """Gives the number that a text is; None where it is none."""
     return float(text) if NUMERIC.fullmatch(text.strip()) else None

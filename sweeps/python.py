@@ -39,7 +39,7 @@ def run_study(
     plain data (`{"alpha": {"grid": [0, 0.1]}, "seeds": [0, 1]}`). The other arguments are the
     command's flags. The front is printed, and the report written unless `report` is false.
 
-    `dataset` is what a study's `dataset:` says, or rows in memory by split: DataFrames, Datasets or
+    `dataset` is as `dataset:` in a study, or rows in memory by split: DataFrames, Datasets or
     Arrow tables, `{"train": frame, "validation": frame}`. Rows in memory are kept in the cache, so
     that the run can be resumed.
 
@@ -54,7 +54,7 @@ def run_study(
     args = parser().parse_args([])
     settings = dict(overrides or {})
     if dataset is not None:
-        settings["dataset"] = _kept(dataset, cache)
+        settings["dataset"] = _named_dataset(dataset, cache)
     words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     args.words = [str(study), *words]
     args.sample, args.name, args.address = sample, name, address
@@ -77,7 +77,7 @@ def run_study(
     return run
 
 
-def _kept(dataset: Mapping[str, Any] | str, cache: Path | str | None) -> dict[str, Any]:
+def _named_dataset(dataset: Mapping[str, Any] | str, cache: Path | str | None) -> dict[str, Any]:
     """Gives a data set as a study names it; rows in memory are written to the cache before."""
     if isinstance(dataset, str):
         return {"path": dataset}
