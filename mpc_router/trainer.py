@@ -1,4 +1,4 @@
-"""The trainer's door: check, prepare, open, train. Frozen or joint is decided here, nowhere else.
+"""The module is the entry to training: check, prepare, open and train, frozen or joint.
 
 With frozen experts a stack of routers trains on cached outputs (`prepare.frozen`, `frozen.train`);
 with joint experts all of one trial trains together (`prepare.joint`, `joint.train`).
@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 INPUT_ERRORS: Final = (ConfigError, SourceError, ModelError)
-"""The errors which say that the user's configuration, data or models are wrong."""
+"""They are the errors about the user's configuration, data or models."""
 
 Inputs = Prepared | JointInputs
-"""What trials train on: outputs of frozen experts, or what joint training starts from."""
+"""They are what trials train on: outputs of frozen experts, or the start of joint training."""
 
 Events = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
-"""A training: yields results; an answer to an `EpochResult` names the lanes to end now."""
+"""It yields results of a training; an answer to an `EpochResult` names lanes to end now."""
 
 
 def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ()) -> None:

@@ -21,7 +21,7 @@ from sweeps.driver import _supervisor
 from sweeps.driver._ledger import Ledger
 from sweeps.journal import tables
 from sweeps.journal.journal import read
-from sweeps.raytune._pipe import Line
+from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune.process import RayProcess
 from sweeps.records import Message, Pack, pack_from
 from sweeps.terminal import live as display
@@ -40,7 +40,7 @@ Fault = Callable[["Player", dict[str, Any]], bool]
 class Player:
     """Does what the driver does, a pack after the other and without Ray."""
 
-    def __init__(self, line: Line, faults: Mapping[str, Fault]) -> None:
+    def __init__(self, line: PipeEnd, faults: Mapping[str, Fault]) -> None:
         self.line, self._faults = line, faults
         self.attempts: Counter[str] = Counter()
         self.killed: list[str] = []
@@ -151,10 +151,10 @@ def sweep(
         @contextlib.contextmanager
         def ray_process(address: str | None) -> Iterator[RayProcess]:
             ours, theirs = Pipe()
-            player = threading.Thread(target=Player(Line(theirs), faults).play)
+            player = threading.Thread(target=Player(PipeEnd(theirs), faults).play)
             player.start()
             try:
-                yield RayProcess(line=Line(ours), folder=tmp_path, process=cast(Any, None))
+                yield RayProcess(pipe=PipeEnd(ours), folder=tmp_path, process=cast(Any, None))
             finally:
                 ours.close()
                 player.join()
@@ -282,7 +282,7 @@ def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Pat
     [
         (silent, {"SILENCE": 0.4}, "Ray on this machine has not answered for"),
         (deaf, {"SILENCE": 0.4}, "pack00 hangs, and Ray cannot end its worker"),
-        (gone, {}, "Ray is gone: it said nothing"),
+        (gone, {}, "Ray is gone: it printed nothing"),
         (gives_up, {}, "Ray gave up: enough"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_run_that_could_not_begin_leaves_its_name_free(
 
 def test_a_repair_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("mrpc_grid", "--repair") == 2
-    assert "--repair goes with --resume RUN" in capsys.readouterr().err
+    assert "--repair needs --resume RUN" in capsys.readouterr().err
 
 
 def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
@@ -166,7 +166,7 @@ def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
 def test_failed_trials_are_tried_again_when_asked(
     run: Path, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    real = stack.events
+    real = stack.begin_training
 
     def out_of_memory(trials: Sequence[Trial], *more: Any, **named: Any) -> Made:
         """The stacks of the second bracket fail after their first epoch."""
@@ -180,7 +180,7 @@ def test_failed_trials_are_tried_again_when_asked(
                 return
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "events", out_of_memory)
+        patch.setattr(stack, "begin_training", out_of_memory)
         assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 4
     failed = tmp_path / "runs" / "f"
     reasons = {trial["reason"] for trial in rows(failed, "trials") if trial["status"] == FAILED}
@@ -199,7 +199,7 @@ def test_a_bracket_of_which_a_trial_failed_is_ranked_anew_though_some_of_it_were
     run: Path, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The front of the retried run is complete, and every decision is that of its reports."""
-    real = stack.events
+    real = stack.begin_training
 
     def loses_one(trials: Sequence[Trial], *more: Any, **named: Any) -> Made:
         """The last stack of the first bracket fails before it has said anything."""
@@ -208,7 +208,7 @@ def test_a_bracket_of_which_a_trial_failed_is_ranked_anew_though_some_of_it_were
         yield from real(trials, *more, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "events", loses_one)
+        patch.setattr(stack, "begin_training", loses_one)
         assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 4
     failed = tmp_path / "runs" / "f"
     before = replay(read(failed / "journal.jsonl"))
