@@ -177,9 +177,7 @@ def _label(
     numbers = [column for column in usable if column.kind == "other"]
     if not few and len(numbers) == 1:
         return numbers[0], [f"whether {numbers[0].name} is the label: no other holds numbers"]
-    why = (
-        f"{len(few)} columns have few distinct values" if few else "none has few distinct values"
-    )
+    why = f"{len(few)} columns have few distinct values" if few else "none has few distinct values"
     raise InputError(
         f"{where}: no label column found; none is called {', '.join(_LABEL_WORDS[:7])} or the "
         f"like, and {why}; its columns are {_listed(columns)}; name the label: --label COLUMN"
@@ -199,9 +197,7 @@ def _named(columns: Sequence[Column]) -> list[Column]:
     return [column for _, _, column in sorted(ranked, key=lambda entry: entry[:2])]
 
 
-def _texts(
-    columns: Sequence[Column], where: str, label: str
-) -> tuple[tuple[str, ...], list[str]]:
+def _texts(columns: Sequence[Column], where: str, label: str) -> tuple[tuple[str, ...], list[str]]:
     """Gives the column of the longest texts, or the pair that it is part of."""
     texts = [column for column in columns if column.kind == "text" and column.name != label]
     texts.sort(key=lambda column: -column.length)
@@ -220,11 +216,12 @@ def _texts(
         for column in texts
         if column.name not in chosen and 4 * column.length > texts[0].length
     ]
-    doubts = [
+    if not others or len(chosen) == 2:
+        return chosen, []
+    return chosen, [
         f"whether {others[0]} should be read too: --text {chosen[0]} {others[0]} reads both as a "
         "pair"
     ]
-    return chosen, doubts if others and len(chosen) == 1 else []
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:

