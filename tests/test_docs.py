@@ -22,7 +22,7 @@ import analysis.report.__main__
 import cluster.local
 import mpc_router
 from analysis import schema
-from mpc_router.commands import demo, export, train
+from mpc_router.commands import demo, export, init, train
 from mpc_router.commands import eval as evaluate
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
@@ -73,6 +73,7 @@ def test_the_published_snippet_runs_as_printed(
 
 COMMANDS = {
     "python -m sweeps.run": parser,
+    "mpc-router-init": init.parser,
     "mpc-router-train": train.parser,
     "mpc-router-eval": evaluate.parser,
     "mpc-router-demo": demo.parser,
@@ -132,7 +133,7 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
         assert words == [] or words[0] in ("source", "python", "tensorboard", "pip")
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "demo", "export", "tune"])
+@pytest.mark.parametrize("name", ["init", "train", "eval", "demo", "export", "tune"])
 def test_every_console_script_is_installed_and_in_the_reference(name: str) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f"mpc-router-{name} = " in text
