@@ -249,7 +249,7 @@ def _column(source: Source, name: str) -> Column:
     if pa.types.is_nested(kind) or pa.types.is_temporal(kind) or pa.types.is_binary(kind):
         return Column(name=name, kind="none", rows=0, distinct=0)
     distinct: set[Any] = set()
-    rows, characters, low, high, whole = 0, 0, float("inf"), float("-inf"), True
+    rows, characters, low, high, all_whole = 0, 0, float("inf"), float("-inf"), True
     for _, batch in stored.rows.batches([name]):
         column = batch.column(0)
         if pa.types.is_dictionary(column.type):
@@ -262,10 +262,10 @@ def _column(source: Source, name: str) -> Column:
         elif not pa.types.is_boolean(kind) and len(column) > column.null_count:
             numbers = column.cast(pa.float64()).drop_null()
             low, high = min(low, pc.min(numbers).as_py()), max(high, pc.max(numbers).as_py())
-            whole = whole and bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
+            all_whole = all_whole and bool(pc.all(pc.equal(numbers, pc.floor(numbers))).as_py())
     return Column(
         name=name,
-        kind=_kind(kind, whole=whole),
+        kind=_kind(kind, whole=all_whole),
         rows=rows,
         distinct=len(distinct),
         length=characters / max(1, rows),

@@ -97,7 +97,7 @@ def _of_folder(folder: Path) -> DataFiles:
     saved = saved_splits(folder)
     if saved is not None:
         names = {split: [name for name in saved if _is(split, name)] for split in _SPLITS}
-        return _named(folder, {split: found for split, found in names.items() if found})
+        return _named(folder, {split: entries for split, entries in names.items() if entries})
     if is_saved(folder):
         return DataFiles(path=folder, has_validation=False)
     by_split, entries = _by_split(folder), _data(folder)
@@ -154,7 +154,7 @@ def _data(folder: Path) -> list[str]:
 def _by_split(folder: Path) -> dict[str, list[str]]:
     entries = _data(folder)
     names = {split: [name for name in entries if _is(split, _stem(name))] for split in _SPLITS}
-    return {split: found for split, found in names.items() if found}
+    return {split: entries for split, entries in names.items() if entries}
 
 
 def _is(split: str, name: str) -> bool:

@@ -33,7 +33,7 @@ from mpc_router.commands._model_folders import (
     pool_of,
     reader_of,
 )
-from mpc_router.commands._study_text import Found, classes_words, study_text
+from mpc_router.commands._study_text import Findings, classes_words, study_text
 from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import read_yaml, trial_config
 from mpc_router.data.columns import Columns
@@ -98,7 +98,7 @@ class _Data:
     doubts: tuple[str, ...]
 
 
-def found_by(look: Look) -> Found:
+def found_by(look: Look) -> Findings:
     """Looks at everything, makes a study of it, checks that it runs, and times a step.
 
     Raises:
@@ -120,7 +120,7 @@ def found_by(look: Look) -> Found:
     sample = sample_of(data.splits["train"])
     readers = [reader_of(folder) for folder in folders]
     lengths, pool = _pool(data, sample, readers)
-    found = Found(
+    findings = Findings(
         name=look.name,
         out=look.out,
         data=data.files,
@@ -134,9 +134,9 @@ def found_by(look: Look) -> Found:
         doubts=(*data.doubts, *pool.doubts),
     )
     look.step("trying each model on two examples")
-    _check(study_text(found), look)
+    _check(study_text(findings), look)
     look.step("timing a step of the smallest and the largest")
-    return dataclasses.replace(found, cost=_cost(found, sample))
+    return dataclasses.replace(findings, cost=_cost(findings, sample))
 
 
 def _data(look: Look) -> _Data:
@@ -282,46 +282,48 @@ def _check(text: str, look: Look) -> None:
     check_inputs(trial_config(settings), places)
 
 
-def _cost(found: Found, sample: Sample) -> str:
+def _cost(findings: Findings, sample: Sample) -> str:
     """Estimates what training and asking the experts takes on this machine, in words."""
-    experts = found.pool.experts
-    tuned = [found.pool.fine_tuned and expert.head == "fits" for expert in experts]
+    experts = findings.pool.experts
+    tuned = [findings.pool.fine_tuned and expert.head == "fits" for expert in experts]
     trains = not all(tuned)
     ends = [
         seconds_an_example(
             str(expert.folder),
             expert.layers,
             expert.tokenizer,
-            found.task,
+            findings.task,
             sample,
-            max_length=found.lengths.max_length,
+            max_length=findings.lengths.max_length,
             trains=trains,
         )
         for expert in (experts[0], experts[-1])
     ]
     steps = spread_seconds([expert.cost for expert in experts], *ends)
-    everything = sum(found.rows.values())
+    everything = sum(findings.rows.values())
     asking = sum(steps) * everything * (_ASKING if trains else 1)
     if not trains:
         return (
-            f"asking the experts about all rows takes about {_duration(asking)}, once (an "
-            "estimate from one step of the smallest and the largest on this machine)"
+            f"asking the experts about all rows takes {_duration(asking)}, once (an estimate from "
+            "one step of the smallest and the largest on this machine)"
         )
-    train = found.rows["train"] * _TRAINED
+    train = findings.rows["train"] * _TRAINED
     epochs = [step * train for step in steps]
     total = asking + _EPOCHS * sum(
         seconds for seconds, kept in zip(epochs, tuned, strict=True) if not kept
     )
     return (
-        f"an epoch takes the smallest about {_duration(epochs[0])} and the largest "
-        f"{_duration(epochs[-1])}, all experts together {_duration(total)}, once (an estimate from "
-        "one step of both on this machine)"
+        f"an epoch takes the smallest expert {_duration(epochs[0])} and the largest "
+        f"{_duration(epochs[-1])}; {_EPOCHS} epochs of each and their outputs take "
+        f"{_duration(total)}, once (an estimate from one step of both on this machine)"
     )
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than 1 s"
     if seconds < 100:
-        return f"{max(1, round(seconds))} s"
+        return f"{round(seconds)} s"
     if seconds < 6000:
         return f"{round(seconds / 60)} min"
     return f"{seconds / 3600:.2g} h"

@@ -33,7 +33,7 @@ _WORDS: Final = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "n
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Findings:
     """Holds everything that a study is written from."""
 
     name: str
@@ -62,22 +62,22 @@ class Found:
     doubts: tuple[str, ...] = ()
 
 
-def study_text(found: Found) -> str:
+def study_text(findings: Findings) -> str:
     """Gives the study's file."""
-    blocks = (_head(found), _data(found), _task(found), _trial(found), _space(found))
+    blocks = (_head(findings), _data(findings), _task(findings), _trial(findings), _space(findings))
     return "\n".join("\n".join(_aligned(block)) + "\n" for block in blocks)
 
 
-def summary(found: Found) -> str:
+def summary(findings: Findings) -> str:
     """Gives what a person wants to know now, for the terminal."""
-    lengths, pool = found.lengths, found.pool
-    rows = ", ".join(f"{split} {count:,}" for split, count in found.rows.items())
+    lengths, pool = findings.lengths, findings.pool
+    rows = ", ".join(f"{split} {count:,}" for split, count in findings.rows.items())
     cut = f"cuts {100 * lengths.cut:.2g} % of examples" if lengths.cut else "cuts none"
     facts = [
-        ("data", f"{shown(found.data.path)}: {rows} rows"),
-        ("text", " and ".join(found.task.columns)),
-        ("label", f"{found.task.label}, {found.labels}"),
-        ("score", f"{found.task.score}: {found.reason}"),
+        ("data", f"{shown(findings.data.path)}: {rows} rows"),
+        ("text", " and ".join(findings.task.columns)),
+        ("label", f"{findings.task.label}, {findings.labels}"),
+        ("score", f"{findings.task.score}: {findings.reason}"),
         (
             "tokens",
             f"half of the texts have up to {lengths.median}, the longest {lengths.most} (of "
@@ -85,7 +85,7 @@ def summary(found: Found) -> str:
         ),
         ("experts", f"cheapest first; {_tuned_words(pool)}"),
     ]
-    lines = [f"{found.out} is written", ""]
+    lines = [f"{findings.out} is written", ""]
     for key, text in facts:
         lines += _wrapped(f"  {key:<9}", text)
     width = max(len(expert.short) for expert in pool.experts)
@@ -94,12 +94,12 @@ def summary(found: Found) -> str:
         f"{expert.cost:.3g}"
         for expert in pool.experts
     ]
-    lines += _wrapped(f"  {'time':<9}", found.cost)
-    if found.doubts:
+    lines += _wrapped(f"  {'time':<9}", findings.cost)
+    if findings.doubts:
         lines += ["", "not known"]
-        for text in found.doubts:
+        for text in findings.doubts:
             lines += _wrapped("  - ", text)
-    call = f"  python -m sweeps.run {_shell(found.out)}"
+    call = f"  python -m sweeps.run {_shell(findings.out)}"
     lines += ["", "next", f"{call} --dry-run    # the plan, nothing is trained", call]
     return "\n".join(map(printable, lines))
 
@@ -110,13 +110,13 @@ def _tuned_words(pool: PoolFound) -> str:
     return "they are trained here, once"
 
 
-def _wrapped(head: str, text: str) -> list[str]:
+def _wrapped(head: str, text: str, below: str | None = None) -> list[str]:
     """Breaks a text into lines, the first behind a head, the others below it."""
     return textwrap.wrap(
         printable(text),
         _WIDTH,
         initial_indent=head,
-        subsequent_indent=" " * len(head),
+        subsequent_indent=" " * len(head) if below is None else below,
         break_long_words=False,
         break_on_hyphens=False,
     )
@@ -142,59 +142,61 @@ def beta_values(costs: Sequence[float]) -> list[float]:
     return [float(f"{pressure / (span or 10.0):.1g}") for pressure in _PRESSURES]
 
 
-def _head(found: Found) -> list[str]:
+def _head(findings: Findings) -> list[str]:
     lines = [
         "# This study was written by mpc-router-init. Each line can be changed.",
-        f"# The plan:  python -m sweeps.run {_shell(found.out)} --dry-run",
-        f"# The run:   python -m sweeps.run {_shell(found.out)}",
+        f"# The plan:  python -m sweeps.run {_shell(findings.out)} --dry-run",
+        f"# The run:   python -m sweeps.run {_shell(findings.out)}",
     ]
-    if found.doubts:
-        lines += ["#", "# What could not be known:", *(f"# - {text}" for text in found.doubts)]
-    return [*map(printable, lines), f"study: {_yaml(found.name)}"]
+    if findings.doubts:
+        lines += ["#", "# What could not be known:"]
+        for text in findings.doubts:
+            lines += _wrapped("# - ", text, "#   ")
+    return [*map(printable, lines), f"study: {_yaml(findings.name)}"]
 
 
-def _data(found: Found) -> list[str]:
-    base = found.out.parent.absolute()
-    path = found.data.path.absolute()
+def _data(findings: Findings) -> list[str]:
+    base = findings.out.parent.absolute()
+    path = findings.data.path.absolute()
     inside = path == base or base in path.parents
     written = os.path.relpath(path, base) if inside else str(path)
-    rows = ", ".join(f"{split} {count:,} rows" for split, count in found.rows.items())
+    rows = ", ".join(f"{split} {count:,} rows" for split, count in findings.rows.items())
     lines = [
         "dataset:",
         f"  path: {_yaml(written)}  # relative to this file, or a whole path; {rows}",
     ]
-    if found.data.splits:
-        pairs = ", ".join(f"{key}: {_yaml(name)}" for key, name in found.data.splits.items())
+    if findings.data.splits:
+        pairs = ", ".join(f"{key}: {_yaml(name)}" for key, name in findings.data.splits.items())
         lines.append(f"  splits: {{{pairs}}}  # what is called otherwise there")
-    if "validation" not in found.rows:
+    if "validation" not in findings.rows:
         lines.append(
             "  # without a validation file, a tenth of train is cut off for it by a hash of the row"
         )
     return lines
 
 
-def _task(found: Found) -> list[str]:
-    task = found.task
+def _task(findings: Findings) -> list[str]:
+    task = findings.task
     texts = task.columns
     text = _yaml(texts[0]) if len(texts) == 1 else f"[{', '.join(map(_yaml, texts))}]"
     lines = [
         "task_definition:",
         f"  name: {_yaml(task.name)}",
         f"  text: {text}  # the column of texts; a pair of texts is [one, other]",
-        f"  label: {_yaml(task.label)}  # {found.labels}",
+        f"  label: {_yaml(task.label)}  # {findings.labels}",
     ]
     if task.regression:
         lines.append("  kind: regression  # labels are values, not classes")
     return [
         *lines,
         f"  metrics: [{', '.join(task.metrics)}]",
-        f"  score: {task.score}  # {found.reason}",
+        f"  score: {task.score}  # {findings.reason}",
     ]
 
 
-def _trial(found: Found) -> list[str]:
-    pool, lengths = found.pool, found.lengths
-    if found.named_pool:
+def _trial(findings: Findings) -> list[str]:
+    pool, lengths = findings.pool, findings.lengths
+    if findings.named_pool:
         lines = [
             "trial:",
             "  pool: minilm  # one encoder that pip installs, cut at 2, 4 and 6 layers",
@@ -216,10 +218,9 @@ def _trial(found: Found) -> list[str]:
             f"  expert_costs: {pool.costs}  # that is {costs}; parameters, or a list, also works",
             f"  expert_fine_tuned: {_yaml(pool.fine_tuned)}  # {tuned}",
         ]
+    lines += _wrapped("  # ", findings.cost, "  # ")
     if not pool.fine_tuned:
-        lines.append(f"  expert_epochs: 3  # passes over train of each expert; {found.cost}")
-    else:
-        lines.append(f"  # {found.cost}")
+        lines.append("  expert_epochs: 3  # passes over train of each expert")
     cut = f"cuts {100 * lengths.cut:.2g} % of examples" if lengths.cut else "cuts none"
     lines += [
         f"  max_length: {lengths.max_length}  # tokens; {cut} (half have up to {lengths.median}, "
@@ -229,8 +230,8 @@ def _trial(found: Found) -> list[str]:
     return lines
 
 
-def _space(found: Found) -> list[str]:
-    betas = beta_values([expert.cost for expert in found.pool.experts])
+def _space(findings: Findings) -> list[str]:
+    betas = beta_values([expert.cost for expert in findings.pool.experts])
     return [
         "space:  # one router for each pair of values and each seed",
         "  alpha: {grid: [0, 0.01, 0.1]}  # how evenly the experts are used",

@@ -68,6 +68,8 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(f"{folder} {missing}; give a folder with labelled texts and models")
     name = _name(args.name, folder)
     out: Path = args.out or folder / f"{name}.yaml"
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out is {quoted(str(out))}, but a study's file ends in .yaml")
     if os.path.lexists(out):
         raise InputError(f"{out} is there already; give another --name or --out, or remove it")
     if (why := cannot_be_made("--out", out.parent)) is not None:
@@ -78,7 +80,7 @@ def _command(args: argparse.Namespace) -> int:
     from mpc_router.commands._study_text import study_text, summary
 
     cache: Path = args.cache or platformdirs.user_cache_path("mpc-router")
-    found = found_by(
+    findings = found_by(
         Look(
             folder=folder,
             out=out,
@@ -93,8 +95,8 @@ def _command(args: argparse.Namespace) -> int:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("x", encoding="utf-8") as file:
-        file.write(study_text(found))
-    print(summary(found))
+        file.write(study_text(findings))
+    print(summary(findings))
     return DONE
 
 

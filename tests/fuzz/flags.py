@@ -16,6 +16,7 @@ CONFIG: Final = str(Path(__file__).parents[2] / "configs" / "task_mrpc.yaml")
 COMMANDS: Final = {
     "sweeps.run": ("mrpc_grid", "--sample"),
     "sweeps.tune": ("--config", CONFIG, "--sample", "--debug"),
+    "mpc_router.commands.init": ("gone",),
     "mpc_router.commands.train": ("--config", CONFIG, "--sample"),
     "mpc_router.commands.eval": ("--checkpoint", "gone", "--sample"),
     "mpc_router.commands.demo": ("--checkpoint", "gone", "--sample", "a", "b"),
