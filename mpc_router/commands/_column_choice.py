@@ -165,7 +165,8 @@ def _label(
     if label is not None:
         return next(column for column in columns if column.name == label), []
     usable = [column for column in columns if column.kind != "none" and column.name not in texts]
-    named = _named(usable)
+    # a label that is a list is none of a task, which is said when the task is defined
+    named = _named(usable) or _named([column for column in columns if column.name not in texts])
     if named:
         others = [f"{column.name} could be the label too" for column in named[1:] if column.few]
         return named[0], [f"{text}: write --label to take it" for text in others[:1]]

@@ -288,8 +288,8 @@ def _cuts(reader: Reader) -> list[int]:
     cuts = sorted({max(1, round(depth * part / _CUTS)) for part in range(1, _CUTS + 1)})
     if len(cuts) < 2:
         raise InputError(
-            f"{shown(reader.folder)} is the only model and has {depth} layers, so that it "
-            "cannot be cut into experts; give another one: --models PATH PATH"
+            f"{shown(reader.folder)} is the only model and too shallow (layers: {depth}) to "
+            "be cut into experts; give another one: --models PATH PATH"
         )
     return cuts
 

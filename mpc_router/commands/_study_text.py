@@ -248,7 +248,7 @@ def _head_words(head: str) -> str:
 
 def _aligned(lines: Sequence[str]) -> list[str]:
     """Puts comments below each other where lines are short."""
-    parts = [re.split(r"  (?=# )", line, maxsplit=1) for line in lines]
+    parts = [re.split(r"(?<=\S)  (?=# )", line, maxsplit=1) for line in lines]
     width = max((len(part[0]) for part in parts if len(part) == 2 and len(part[0]) < 50), default=0)
     return [part[0] if len(part) == 1 else f"{part[0]:<{width}}  {part[1]}" for part in parts]
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.flags import Parser, place
-from mpc_router.messages import quoted
+from mpc_router.messages import quoted, shown
 from mpc_router.paths import cannot_be_made
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.streams import command, tell
@@ -64,14 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> int:
     folder: Path = args.folder
     if not folder.is_dir():
-        missing = "is a file" if folder.exists() else "is not there"
-        raise InputError(f"{folder} {missing}; give a folder with labelled texts and models")
+        missing = "is no folder" if folder.exists() else "is not there"
+        raise InputError(
+            f"{shown(folder)} {missing}; give a folder, which the study is written into, and name "
+            "a file of data elsewhere by --data FILE"
+        )
     name = _name(args.name, folder)
     out: Path = args.out or folder / f"{name}.yaml"
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out is {quoted(str(out))}, but a study's file ends in .yaml")
     if os.path.lexists(out):
-        raise InputError(f"{out} is there already; give another --name or --out, or remove it")
+        raise InputError(
+            f"{shown(out)} is there already; give another --name or --out, or remove it"
+        )
     if (why := cannot_be_made("--out", out.parent)) is not None:
         raise InputError(why)
     import platformdirs

@@ -127,6 +127,9 @@ def test_the_study_of_a_csv_and_two_models_runs_to_a_front(
     assert tree["trial"]["expert_costs"] == "flops"
     assert tree["trial"]["expert_fine_tuned"] is False
     assert tree["dataset"] == {"path": "."}
+    lines = study.read_text(encoding="utf-8").splitlines()
+    assert max(map(len, lines)) <= 100 + len(str(tickets))
+    assert sum("# " in line for line in lines) > len(lines) / 2
     assert tree["task_definition"] | {"metrics": [], "score": ""} == {
         "name": "tickets",
         "text": "body",
@@ -232,6 +235,12 @@ def no_label(folder: Path) -> None:
     write_csv(folder / "train.csv", [{"a": f"text {n}", "b": f"other {n}"} for n in range(40)])
 
 
+def several_labels(folder: Path) -> None:
+    (folder / "train.csv").unlink()
+    rows = [{"body": row["body"], "label": [row["queue"]]} for row in rows_of(20)]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
 def empty(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
@@ -259,6 +268,7 @@ def no_weights(folder: Path) -> None:
         (spoil_json, [], ["train.json", "mend it"]),
         (one_class, [], ["every label is 'sales'"]),
         (no_label, [], ["no label column found", "a (text, 40 distinct)", "--label COLUMN"]),
+        (several_labels, [], ["a task has one label a row"]),
         (empty, [], ["holds no labelled texts", "--data PATH"]),
         (two_files, [], ["a.csv, b.csv", "none is called train", "--data FILE"]),
         (damaged_model, [], ["large/model.safetensors", "not a whole file of weights"]),
