@@ -24,10 +24,9 @@ class _QuoteError(SourceError):
 
 
 def csv_table(path: Path, texts: Sequence[str], label: str, *, delimiter: str) -> Any:
-    """Gives a pyarrow table of these text columns and the labels, which have the type that all of
-    them fit; an empty label is null.
+    """Gives a pyarrow table of these text columns and the labels.
 
-    Where one of the columns is missing or there twice, it is a table of the header's columns
+    Labels have the type that all of them fit; an empty one is null. Where one of the columns is missing or there twice, it is a table of the header's columns
     without rows. A tsv file whose quotes are no csv quotes is read again with quotes as letters.
 
     Raises:

@@ -91,8 +91,9 @@ def in_batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def typed(texts: Any) -> Any:
-    """Gives a column of labels as what all of its texts are: truth values, whole numbers, numbers,
-    else texts as they stand.
+    """Gives a column of labels as what all of its texts are, else the texts as they stand.
+
+    That is truth values, whole numbers, or numbers.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
