@@ -53,7 +53,7 @@ def encoding_of(path: Path) -> str:
                 f"{shown(path)} is {kind} by its first bytes, not what its name says; rename or "
                 "unpack it"
             )
-    if b"\0" in head:
+    if head.count(0) > len(head) // 4:
         raise SourceError(
             f"{shown(path)} holds null bytes: it is no text, or UTF-16 without a mark; save it as "
             "UTF-8"
