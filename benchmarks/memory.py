@@ -2,13 +2,14 @@
 
     python -m benchmarks.memory [--rows 50000 400000] [--asked 50000] [--doors parquet csv jsonl]
 
-For each size a set of generated pairs is written as Parquet files into a temporary folder; `parquet`
-is that folder as `--data` takes it, the other doors are files of that format as `dataset:` takes
-them. A process of its own reads and cuts it, tokenises it and asks the sample's smallest expert (untrained)
-for its outputs and features of the first `--asked` examples and all others of train if there are
-no more. Peak memory is the anonymous memory of that process (RssAnon, sampled): what lies in
-mapped files is the page cache's, which gives it back under pressure. `tokens` is before the expert
-is asked, `begun` before anything is read: Python, torch and transformers themselves.
+For each size a set of generated pairs is written as Parquet files into a temporary folder;
+`parquet` is that folder as `--data` takes it, the other doors are files of that format as
+`dataset:` takes them. A process of its own reads and cuts the set, tokenises it and asks the
+sample's smallest expert (untrained) for its outputs and features of the first `--asked` examples
+and all others of train if there are no more. Peak memory is the anonymous memory of that process
+(RssAnon, sampled): what lies in mapped files is the page cache's, which gives it back under
+pressure. `read` is when every row is checked, `tokens` before the expert is asked, `begun` before
+anything is read: Python, torch and transformers themselves.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def _ask(recipe: Any, tokens: Any, fingerprint: str, cache: Path) -> None:
     bench.features(recipe, "stem")
 
 
-def measured(rows: int, *, door: str, asked: int) -> dict[str, float]:
+def measured(rows: int, *, asked: int, door: str = "parquet") -> dict[str, float]:
     """What preparing so many rows of train takes in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -205,16 +206,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.prepare is not None:
         print(json.dumps(prepare(args.prepare, args.cache, door=args.doors[0], asked=args.asked)))
         return
-    print(
-        "rows of train     door   begun    read   tokens    peak (MB, anonymous)  read s  tokens s  all s"
-    )
+    print("rows of train     door   begun    read  tokens    peak (MB)   read s  tokens s    all s")
     for rows, door in itertools.product(args.rows, args.doors):
         found = measured(rows, door=door, asked=args.asked)
         megabytes = [found[name] / MEGABYTE for name in ("begun", "read", "tokens", "peak")]
         sizes = "".join(f"{value:8.1f}" for value in megabytes)
         seconds = [found[name] for name in ("read_seconds", "tokens_seconds", "seconds")]
         times = "".join(f"{value:9.1f}" for value in seconds)
-        print(f"{rows:13,}{door:>9}{sizes}{'':15}{times}", flush=True)
+        print(f"{rows:13,}{door:>9}{sizes}{times}", flush=True)
 
 
 if __name__ == "__main__":

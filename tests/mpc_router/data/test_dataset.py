@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,15 @@ def test_files_that_cannot_be_read_are_named(
         split(source_of(tmp_path, files, **keys))
 
 
+def test_a_pipe_and_a_folder_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train.csv")
+    assert "train.csv is a named pipe, no file" in refused(source_of(tmp_path))
+    with pytest.raises(SourceError, match=r"train\.csv is a named pipe"):
+        dataset_of({"path": "train.csv"}, tmp_path)
+    (tmp_path / "b" / "train.csv").mkdir(parents=True)
+    assert "train.csv is a folder, no file" in refused(source_of(tmp_path / "b"))
+
+
 def test_a_set_of_the_hub_is_asked_for_by_name_and_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +174,7 @@ def test_a_set_of_the_hub_that_cannot_be_got_is_one_message(
     message = refused(source)
     assert "cannot get data set org/gone from the hub" in message
     assert str(error) in message
-    assert "check its name and the network" in message
+    assert "check its name (no folder of that name is here either) and the network" in message
 
 
 def test_files_that_need_no_datasets_are_read_without_it(
