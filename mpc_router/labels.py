@@ -1,4 +1,4 @@
-"""Labels as files have them: numbers, truth values or the task's words; and what words say.
+"""The module reads labels of files: numbers, truth values or the task's words.
 
 Letters: N rows.
 """
@@ -19,34 +19,33 @@ from mpc_router.source_error import LONGEST_LIST, SourceError, listed
 from mpc_router.tasks import TASKS, Task
 
 _FEW_VALUES: Final = 20
-"""Rows from which on a regression's labels that are all 0 or 1 are classes of another task."""
+"""It is how many rows of 0 or 1 make a regression's labels the classes of another task."""
 
 _NUMBER: Final = re.compile(r"(?:(?:label|class|category|output|target)_?)?0*([0-9]+)(?:\.0*)?")
 
 
 NUMERIC: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-"""A text that is a finite number."""
+"""It matches a text that is a finite number."""
 
 
 def word_of(label: object) -> str:
-    """A label as it is compared: without case, with `-` and blanks as `_`."""
+    """Gives a label as it is compared: without case, with `-` and blanks as `_`."""
     return re.sub(r"[\s-]+", "_", str(label).strip().lower())
 
 
 def number_of(label: object) -> int | None:
-    """The number that a label consists of (`1`, `LABEL_1`, `class 1`, `1.0`); None if it has words
-    of its own."""
-    found = _NUMBER.fullmatch(word_of(label))
-    return None if found is None else int(found[1])
+    """Gives the number that a label is (`1`, `LABEL_1`, `class 1`, `1.0`); None for other words."""
+    match = _NUMBER.fullmatch(word_of(label))
+    return None if match is None else int(match[1])
 
 
 def is_glue(task: Task) -> bool:
-    """Whether a task is one of GLUE's, whose files are held to the hub's form."""
+    """Tells whether a task is one of GLUE's, whose files must have the hub's form."""
     return task == TASKS.get(task.name)
 
 
 def _classes_of(task: Task) -> str:
-    """What a task's labels are, for messages."""
+    """Describes a task's labels, for messages."""
     if task.regression:
         low, high = task.bounds
         return "a number" if math.isinf(low) else f"a number in {low:g}..{high:g}"
@@ -56,27 +55,30 @@ def _classes_of(task: Task) -> str:
 
 
 def check_label_type(schema: Any, task: Task, where: str) -> None:
-    """Raises a SourceError unless a file's labels can be the task's by type, and by the words that
-    the hub's own metadata have for them."""
+    """Checks that a file's labels can be the task's, by type and by the hub's names for them.
+
+    Raises:
+        SourceError: they cannot.
+    """
     import pyarrow as pa
 
     kind = label_type(schema, task.label)
     check_one_label(kind, task.label, where)
-    of_words = is_text(kind) and not (task.regression and is_glue(task))
+    is_words = is_text(kind) and not (task.regression and is_glue(task))
     if not (
-        of_words
+        is_words
         or pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)
         or (pa.types.is_boolean(kind) and task.outputs == 2)
     ):
-        given = schema.field(task.label).type
+        column_type = schema.field(task.label).type
         raise SourceError(
-            f"{where}: column {task.label!r} holds {shortened(str(given), LONGEST_LIST)}, but must "
-            f"hold numbers: {_classes_of(task)}"
+            f"{where}: column {task.label!r} holds {shortened(str(column_type), LONGEST_LIST)}, "
+            f"but must hold numbers: {_classes_of(task)}"
         )
     words = class_words(schema, task.label)
-    if words is None or of_words or not is_glue(task):
+    if words is None or is_words or not is_glue(task):
         return
     if [word_of(word) for word in words] != list(task.label_names):
         raise SourceError(
@@ -86,15 +88,19 @@ def check_label_type(schema: Any, task: Task, where: str) -> None:
 
 
 def label_type(schema: Any, name: str) -> Any:
-    """The pyarrow type of the labels in a schema, whether they are stored once each or not."""
+    """Gives the pyarrow type of a schema's labels, also where each is stored once (dictionary)."""
     import pyarrow as pa
 
-    given = schema.field(name).type
-    return given.value_type if pa.types.is_dictionary(given) else given
+    column_type = schema.field(name).type
+    return column_type.value_type if pa.types.is_dictionary(column_type) else column_type
 
 
 def check_one_label(kind: Any, name: str, where: str) -> None:
-    """Raises a SourceError where a row has several labels."""
+    """Checks that a row has one label.
+
+    Raises:
+        SourceError: it has several.
+    """
     import pyarrow as pa
 
     if pa.types.is_nested(kind):
@@ -105,7 +111,7 @@ def check_one_label(kind: Any, name: str, where: str) -> None:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a pyarrow type is one of text, in any of its layouts."""
+    """Tells whether a pyarrow type is one of text, in any of its layouts."""
     import pyarrow as pa
 
     checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
@@ -113,11 +119,13 @@ def is_text(kind: Any) -> bool:
 
 
 def class_words(schema: Any, name: str) -> list[str] | None:
-    """The words that the hub's metadata in a pyarrow schema give for the numbers of a column of
-    labels; None without any, or where each word is its own number."""
+    """Gives the words for a column's labels in the hub's metadata of a pyarrow schema.
+
+    None without any, or where each word is its own number.
+    """
     try:
-        stated = json.loads((schema.metadata or {})[b"huggingface"])
-        words = stated["info"]["features"][name]["names"]
+        metadata = json.loads((schema.metadata or {})[b"huggingface"])
+        words = metadata["info"]["features"][name]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     if not isinstance(words, list) or not words:
@@ -129,12 +137,12 @@ def class_words(schema: Any, name: str) -> list[str] | None:
 def label_values(
     column: Any, task: Task, words: Sequence[str] | None, *, start: int, where: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Labels (N,) as numbers, and where they are null; `start` is the number of the first row.
+    """Gives labels (N,) as numbers, and where they are null; `start` numbers the first row.
 
     `words` are what the file's own metadata have for its numbers.
 
     Raises:
-        SourceError: a label is a word that is none of the task's.
+        SourceError: a label is a word that the task does not have.
     """
     import pyarrow as pa
 
@@ -149,15 +157,15 @@ def label_values(
     by_value = None if task.regression or is_glue(task) else _by_value(column.type, task, words)
     if by_value is None:
         return values, nulls
-    known = np.array(sorted(by_value) or [np.nan], np.float64)
-    places = np.searchsorted(known, values).clip(max=len(known) - 1)
-    strange = (known[places] != values) & ~nulls
+    task_values = np.array(sorted(by_value) or [np.nan], np.float64)
+    places = np.searchsorted(task_values, values).clip(max=len(task_values) - 1)
+    strange = (task_values[places] != values) & ~nulls
     if strange.any():
         row = int(np.flatnonzero(strange)[0])
         number = f"{values[row]:.17g}"
         label = dict(zip(map(str, range(len(words))), words, strict=True)) if words else {}
         raise _unknown_label(label.get(number, number), start + row, task, where)
-    numbers_by_place = np.array([by_value.get(value, np.nan) for value in known], np.float64)
+    numbers_by_place = np.array([by_value.get(value, np.nan) for value in task_values], np.float64)
     return np.where(nulls, np.nan, numbers_by_place[places]), nulls
 
 
@@ -169,8 +177,10 @@ def counts_classes(schema: Any, task: Task) -> bool:
 
 
 def _by_value(kind: Any, task: Task, words: Sequence[str] | None) -> dict[float, float] | None:
-    """The class number of each value of a column of numbers or truth values; None where the values
-    are class numbers themselves."""
+    """Gives the class number of each value in a column of numbers or truth values.
+
+    None where the values are class numbers themselves.
+    """
     import pyarrow as pa
 
     if pa.types.is_boolean(kind):
@@ -192,7 +202,11 @@ def _by_value(kind: Any, task: Task, words: Sequence[str] | None) -> dict[float,
 def check_labels(
     labels: NDArray[np.float64], nulls: NDArray[np.bool_], task: Task, *, where: str
 ) -> None:
-    """Raises a SourceError unless the labels (N,) of one file are in the task's range."""
+    """Checks that the labels (N,) of one file are in the task's range.
+
+    Raises:
+        SourceError: one is not.
+    """
     least, most = task.bounds
     bad = ~((labels >= least) & (labels <= most) & np.isfinite(labels))
     if not task.regression:
@@ -200,13 +214,13 @@ def check_labels(
     if not bad.any():
         return
     row = int(np.flatnonzero(bad)[0])
-    found = "null" if nulls[row] else f"{labels[row]:g}"
+    label = "null" if nulls[row] else f"{labels[row]:g}"
     allowed = _classes_of(task)
     if not task.regression:
         allowed = f"a class number in {least:g}..{most:g} ({allowed})"
-    hint = " (a test split has no labels)" if found == "-1" else ""
+    hint = " (a test split has no labels)" if label == "-1" else ""
     raise SourceError(
-        f"{where}: the label of row {row} is {found}, but task {task.name} needs {allowed}; "
+        f"{where}: the label of row {row} is {label}, but task {task.name} needs {allowed}; "
         f"{int(bad.sum())} of {len(labels)} rows are wrong, correct the file{hint}"
     )
 
@@ -248,7 +262,11 @@ def check_labels_agree(labels: Mapping[str, NDArray[np.float64]], task: Task) ->
 
 
 def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> None:
-    """Raises a SourceError where labels (N,) are another task's classes, not values."""
+    """Checks that a regression's labels (N,) are values, not another task's classes.
+
+    Raises:
+        SourceError: they are classes.
+    """
     if (
         is_glue(task)
         and task.regression
@@ -262,7 +280,7 @@ def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> Non
 
 
 def _unknown_label(label: object, row: int, task: Task, where: str) -> SourceError:
-    """The message about a label that is none of the labels of a task of one's own."""
+    """Makes the error about a label that the user's own task does not have."""
     if task.regression:
         return SourceError(
             f"{where}: the label of row {row} is {quoted(label)}, but task {task.name} needs "
@@ -276,8 +294,10 @@ def _unknown_label(label: object, row: int, task: Task, where: str) -> SourceErr
 
 
 def _finder(task: Task) -> Callable[[str], float | None]:
-    """What gives the number of a word: of the label that it is, else of the only label that it is
-    but for case, blanks and hyphens."""
+    """Makes the function that gives a word's label number.
+
+    Without an equal label, the only one that differs in case, blanks and hyphens counts.
+    """
     exact = {name: float(number) for number, name in enumerate(task.label_names)}
     alike: dict[str, list[float]] = {}
     for name, number in exact.items():
@@ -291,7 +311,7 @@ def _finder(task: Task) -> Callable[[str], float | None]:
 
 
 def _decoded(column: Any, task: Task, where: str) -> Any:
-    """A column of text with each of its texts once, all of them decoded."""
+    """Decodes a column of text into a dictionary, which has each text once."""
     import pyarrow as pa
 
     try:
@@ -307,7 +327,7 @@ def _decoded(column: Any, task: Task, where: str) -> Any:
 def _numbered(
     coded: Any, nulls: NDArray[np.bool_], task: Task, kind: Any, *, start: int, where: str
 ) -> NDArray[np.float64]:
-    """The numbers of labels that are texts, NaN where there is none."""
+    """Gives the numbers of labels that are texts, NaN where there is none."""
     find = _value_of if task.regression else _finder(task)
     values = [find(text) for text in coded.dictionary.to_pylist()]
     codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
@@ -327,4 +347,5 @@ def _numbered(
 
 
 def _value_of(text: str) -> float | None:
+    """Gives the number that a text is; None where it is none."""
     return float(text) if NUMERIC.fullmatch(text.strip()) else None

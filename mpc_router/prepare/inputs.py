@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import TrialConfig
+from mpc_router.data.output_tables import GivenOutputs
 from mpc_router.data.sources import Examples, Source
 from mpc_router.model.sources import Models
 from mpc_router.source_error import listed
@@ -22,6 +23,8 @@ class Places:
     source: Source
     models: Models
     cache: Path
+    outputs: GivenOutputs | None = None
+    """Experts that were run elsewhere, where the study names some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +89,15 @@ def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
 
     `headless` names the experts that were to come fine-tuned and came without a head.
     """
+    notes = []
+    if config.model.stem == "expert" and not config.model.router_model_name:
+        notes.append(
+            f"The pool names no stem, so that the router looks through its cheapest expert, "
+            f"{config.model.expert_model_names[0]} (stem: expert)."
+        )
     if not config.model.expert_fine_tuned:
-        return []
-    notes = [
+        return notes
+    notes += [
         "The experts come fine-tuned and have seen all of train, where they look better than "
         "they are: selection is a fixed half of validation, the other half is quoted."
     ]

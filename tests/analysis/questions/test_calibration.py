@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions._calibration import calibration, calibration_error, temperature
+from analysis.questions.calibration import calibration, calibration_error, temperature
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun
 
