@@ -76,8 +76,7 @@ def _records(path: Path, delimiter: str, quoting: _Quoting) -> Iterator[list[str
     """Gives the values of each line that is not empty, the header's first."""
     row, width = -1, 0
     with path.open(encoding=encoding_of(path), newline="") as file:
-        # how quotes are read is one of the constants of csv, which typeshed spells out
-        reader = csv.reader(file, delimiter=delimiter, strict=True, quoting=quoting)  # type: ignore[arg-type]
+        reader = csv.reader(file, delimiter=delimiter, strict=True, quoting=quoting)
         try:
             for record in reader:
                 if not record:
