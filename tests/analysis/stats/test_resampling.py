@@ -6,6 +6,7 @@ from scipy.stats import rankdata, spearmanr
 
 from analysis.stats import resampling
 from mpc_router.tasks import TASKS, evaluate
+from mpc_router.tasks.values import weighted_ranks
 
 ALL_TASKS = ("cola", "sst2", "mrpc", "mnli", "stsb")
 
@@ -76,7 +77,7 @@ def test_a_mix_that_always_takes_one_is_that_one(name: str) -> None:
 
 def test_weighted_ranks_of_equal_weights_are_mean_ranks_less_a_half() -> None:
     values = np.array([3.0, 1.0, 3.0, 2.0, 1.0, 1.0])
-    ranks = resampling._weighted_ranks(values, np.ones((1, 6)))
+    ranks = weighted_ranks(values, np.ones((1, 6)))
     assert ranks[0] == pytest.approx(rankdata(values) - 0.5)
 
 
@@ -109,7 +110,7 @@ def test_spearman_of_a_resample_ranks_the_resample_anew() -> None:
     weights = resampling.example_weights(40, 1, np.random.default_rng(8))
     drawn = np.repeat(np.arange(40), weights[1].astype(int))
     ranks = [
-        resampling._weighted_ranks(v, weights.astype(float))[1] for v in (predictions[0], labels)
+        weighted_ranks(v, weights.astype(float))[1] for v in (predictions[0], labels)
     ]
     found = np.corrcoef(ranks[0][drawn], ranks[1][drawn])[0, 1]
     assert found == pytest.approx(spearmanr(predictions[0][drawn], labels[drawn]).statistic)
