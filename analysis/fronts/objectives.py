@@ -31,7 +31,6 @@ _COINS: Final = 20
 """Steps of a coin from one expert to the next."""
 
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
-_USUAL: Final = {SCORE: "max", COST: "min"}
 _UP: Final = "max"
 
 
@@ -41,7 +40,7 @@ def own_objectives(run: Run) -> dict[str, str]:
     It is empty where that is score and cost.
     """
     objectives = dict(run.provenance.get("objectives") or {})
-    return {} if objectives == _USUAL else objectives
+    return {} if objectives == {SCORE: run.task.direction, COST: "min"} else objectives
 
 
 def objective_front(
@@ -151,7 +150,7 @@ def _is_metric(run: Run, name: str) -> bool:
 
 def _task_of(run: Run, name: str) -> Task:
     """Gives the task, scored by this metric alone."""
-    return replace(run.task, metrics=run.task.metrics if name == SCORE else (name,))
+    return run.task if name == SCORE else replace(run.task, metrics=(name,), score=name)
 
 
 def _refuse_unknown(run: Run, wanted: dict[str, str]) -> None:

@@ -1,8 +1,9 @@
 """Scores predictions under example weights: the bootstrap and the mix of experts use this.
 
-Letters: R rows of predictions, N examples, B weightings, S seeds, K classes. Row 0 of the weights made here is
-always the sample as it is; the others are resamples. A weighting counts an example as often as its
-weight says, fractions allowed, so the score of a weighting is the score of that resampled split.
+Letters: R rows of predictions, N examples, B weightings, S seeds, K classes. Row 0 of the weights
+made here is always the sample as it is; the others are resamples. A weighting counts an example as
+often as its weight says, fractions allowed, so the score of a weighting is that of the resampled
+split.
 
 Seeds and examples are crossed: every seed sees every example. Resampling both at once counts the
 chance that belongs to neither alone, such as whom a router asks when it draws lots, up to three

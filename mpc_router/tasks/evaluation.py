@@ -70,9 +70,7 @@ def merit(task: Task, score: Score) -> Score:
     return score if task.direction == "max" else 0.0 - score
 
 
-def _checked(
-    task: Task, predictions: NDArray[Any], labels: NDArray[Any]
-) -> tuple[Values, Values]:
+def _checked(task: Task, predictions: NDArray[Any], labels: NDArray[Any]) -> tuple[Values, Values]:
     stack = np.asarray(predictions, dtype=np.float64)
     truth = np.asarray(labels, dtype=np.float64)
     if stack.ndim != 2 or truth.shape != stack.shape[1:]:

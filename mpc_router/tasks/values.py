@@ -54,9 +54,7 @@ def weighted_spearman(predictions: Values, labels: Values, weights: Values) -> V
     Every weighting is ranked anew.
     """
     label_ranks = weighted_ranks(labels, weights)
-    rows = [
-        _correlation(weighted_ranks(row, weights), label_ranks, weights) for row in predictions
-    ]
+    rows = [_correlation(weighted_ranks(row, weights), label_ranks, weights) for row in predictions]
     return np.asarray(rows, np.float64).reshape(len(predictions), len(weights))
 
 
