@@ -216,8 +216,12 @@ def least_room(task: Task, constant: float) -> float:
 
     It is `LEAST_ROOM`; of a score without bounds that share of what the best constant scores.
     """
-    bounded = all(np.isfinite(task.metric(name).range).all() for name in task.score_metrics)
-    return LEAST_ROOM if bounded else LEAST_ROOM * abs(constant)
+    return LEAST_ROOM if has_bounds(task) else LEAST_ROOM * abs(constant)
+
+
+def has_bounds(task: Task) -> bool:
+    """Says whether the score has a least and a greatest value."""
+    return all(np.isfinite(task.metric(name).range).all() for name in task.score_metrics)
 
 
 def captured_headroom(

@@ -123,11 +123,8 @@ def compare_runs(
     agreed = match(runs, split, vector, force=force)
     names = agreed.names
     surveys = [survey(run, split=split, vector=vector) for run in runs]
-    task = runs[0].task
-    worst = (
-        min(merit(task, taken.reference[0]) for taken in surveys),
-        max(taken.reference[1] for taken in surveys),
-    )
+    task, references = runs[0].task, [taken.reference for taken in surveys]
+    worst = min(merit(task, score) for score, _ in references), max(cost for _, cost in references)
     reference = merit(task, worst[0]), worst[1]
     seen = [
         _Seen.of(run, taken, stream=0 if agreed.paired else number)
@@ -339,10 +336,7 @@ def _merged(task: Task, names: Sequence[str], surveys: Sequence[Survey]) -> pd.D
 def _held(
     task: Task, merged: pd.DataFrame, names: Sequence[str], reference: tuple[float, float]
 ) -> dict[str, float]:
-    """Gives what the merged front's quoted hypervolume would lose without each run's points.
-
-    `reference` is (merit, cost).
-    """
+    """Gives what the merged front's quoted hypervolume would lose without each run's points."""
     merits = merit(task, merged["score"].to_numpy(np.float64))
     cost = merged["cost"].to_numpy(np.float64)
     total = hypervolume(merits, cost, reference=reference)

@@ -20,9 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.tasks import Task
-from mpc_router.tasks.counts import Counts, class_numbers
-from mpc_router.tasks.metrics import Metric
+from mpc_router.tasks import Counts, Metric, Task, class_numbers
 
 Values = NDArray[np.float64]
 Weights = NDArray[np.float32]
