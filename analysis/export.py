@@ -105,7 +105,7 @@ def to_optuna(run: Run, file: Path) -> Path:
         study = optuna.create_study(
             study_name=run.name,
             storage=storage,
-            directions=[f"{run.task.direction}imize", "minimize"],
+            directions=["maximize" if run.task.direction == "max" else "minimize", "minimize"],
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an experimental feature, chosen with open eyes

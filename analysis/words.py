@@ -56,7 +56,7 @@ def metric_words(name: str) -> str:
 
 
 def score_words(task: Task) -> str:
-    """Gives what the score is: `the mean of accuracy and F1`, `mean absolute error (low is better)`."""
+    """Gives what the score is: `the mean of accuracy and F1`, or a metric `(low is better)`."""
     names = " and ".join(map(metric_words, task.score_metrics))
     mean = "the mean of " if len(task.score_metrics) > 1 else ""
     return f"{mean}{names}{low_words(task)}"

@@ -27,7 +27,8 @@ def pearson(predictions: Values, labels: Values) -> Values:
     spread = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
     varies = (spread != 0) & (np.ptp(predictions, axis=-1) > 0) & (np.ptp(labels) > 0)
     above = (x * y).sum(axis=-1)
-    return np.divide(above, spread, out=np.zeros_like(above), where=varies)
+    correlation: Values = np.divide(above, spread, out=np.zeros_like(above), where=varies)
+    return correlation
 
 
 def spearman(predictions: Values, labels: Values) -> Values:
