@@ -149,7 +149,7 @@ def as_appended(event: dict[str, Any], journal: Journal) -> dict[str, Any]:
     if event["event"] == "decided":
         event["decisions"] = [Decision(**each) for each in event["decisions"]]
     if event["event"] == "told":
-        event["batch"] = journal.state.told
+        event["batch"] = journal.state.told_batches
     return event
 
 

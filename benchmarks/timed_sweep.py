@@ -80,9 +80,17 @@ def watched() -> Stopwatch:
     watch.wrap(os, "fsync", FSYNC, within=APPEND)
     watch.wrap(tables, "write", TABLES)
     watch.wrap(Batches, "show", VIEW)
-    for name in ("take", "tell", "again"):
+    for name in ("take", "tell", "requeue"):
         watch.wrap(Batches, name, BATCHES)
-    for name in ("started", "heard", "breaks_off", "finished", "interrupted", "failed", "used_up"):
+    for name in (
+        "started",
+        "received",
+        "breaks_off",
+        "finished",
+        "interrupted",
+        "failed",
+        "used_up",
+    ):
         watch.wrap(Ledger, name, LEDGER)
     return watch
 

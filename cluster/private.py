@@ -1,8 +1,7 @@
-"""What is its owner's alone: folders that no other user may enter, files that are believed, and
-words of the environment that go no further.
+"""The module opens folders and files only where no other user may change them, and hides secrets.
 
-A folder is looked at when it is open, and its files are opened in it: what another user makes of
-its name meanwhile changes nothing.
+A folder is checked when it is open, and its files are opened relative to it: a change of its name
+by another user meanwhile has no effect.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-_MOST: Final = 1 << 20
-"""Bytes of a file that is read whole."""
+_MOST_BYTES: Final = 1 << 20
+"""It limits the size of a file that is read."""
 
 _SECRET: Final = re.compile(
     r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN(?!IZE)|PRIVATE|BEARER|COOKIE|AUTH(?!OR)"
     r"|AUTHORIZATION|(KEY|PASS|PWD|CREDS?|JWT|DSN)S?\d*(?![A-Z0-9])|(?<![A-Z])PAT(?![A-Z])"
 )
-_WITHIN: Final = re.compile(r"://[^/\s@]*:[^/\s@]+@")
-"""A password in a URL."""
+_IN_URL: Final = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+"""It finds a password in a URL."""
 
-_PLAIN: Final = frozenset({"PWD", "OLDPWD"})
+_NO_SECRETS: Final = frozenset({"PWD", "OLDPWD"})
 
 
 class NotPrivate(PermissionError):
@@ -36,10 +35,12 @@ class NotPrivate(PermissionError):
 
 @contextlib.contextmanager
 def entered(path: Path, *, link: bool = False) -> Iterator[int]:
-    """The number of an open folder that only we may enter; with `link`, also through a link.
+    """Opens a folder that only this user may enter; with `link`, also through a link.
+
+    Gives the number of the open folder for the time of the block.
 
     Raises:
-        NotPrivate: it is another user's, or open to others.
+        NotPrivate: the folder is another user's, or open to others.
         OSError: there is no such folder.
     """
     number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if link else os.O_NOFOLLOW))
@@ -52,13 +53,15 @@ def entered(path: Path, *, link: bool = False) -> Iterator[int]:
 
 @contextlib.contextmanager
 def opened(folder: int, name: str) -> Iterator[int]:
-    """The number of an open file in such a folder: ours, no link, and only we may write to it.
+    """Opens a file in such a folder: this user's, no link, and closed to the writing of others.
+
+    Gives the number of the open file for the time of the block.
 
     Raises:
-        NotPrivate: it is another user's, or others may write to it, or it is no file.
-        OSError: there is none, or a link.
+        NotPrivate: the file is another user's, or others may write to it, or it is no file.
+        OSError: there is no such file, or it is a link.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY  # a pipe would be waited for
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY  # opening a pipe would wait
     number = os.open(name, flags, dir_fd=folder)
     try:
         if not stat.S_ISREG(_check(number, name, 0o022)):
@@ -68,11 +71,12 @@ def opened(folder: int, name: str) -> Iterator[int]:
         os.close(number)
 
 
-def _check(number: int, name: object, open_to_others: int) -> int:
-    found = os.fstat(number)
-    if found.st_uid != os.geteuid() or found.st_mode & open_to_others:
+def _check(number: int, name: object, forbidden_mode: int) -> int:
+    """Checks the owner and the rights of an open file; gives its mode."""
+    status = os.fstat(number)
+    if status.st_uid != os.geteuid() or status.st_mode & forbidden_mode:
         raise NotPrivate(f"{name} belongs to another user, or others may change it")
-    return found.st_mode
+    return status.st_mode
 
 
 def read(folder: int, name: str) -> str:
@@ -80,12 +84,12 @@ def read(folder: int, name: str) -> str:
 
     Raises:
         NotPrivate, OSError: as `opened`.
-        ValueError: it is not text, or too long.
+        ValueError: the file is not text, or too long.
     """
     with opened(folder, name) as number, open(number, "rb", closefd=False) as file:
-        content = file.read(_MOST + 1)
-    if len(content) > _MOST:
-        raise ValueError(f"{name} has more than {_MOST} bytes")
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"{name} has more than {_MOST_BYTES} bytes")
     return content.decode()
 
 
@@ -97,8 +101,10 @@ def write(path: Path, text: str) -> None:
 
 
 def remove(folder: int, path: Path) -> None:
-    """Removes what lies in an open folder, then the folder if it still has its name; nothing at the
-    other end of a link."""
+    """Removes the content of an open folder, then the folder if it still has its name.
+
+    Links are removed, not what they point to.
+    """
     for name in os.listdir(folder):
         try:
             os.unlink(name, dir_fd=folder)
@@ -109,23 +115,23 @@ def remove(folder: int, path: Path) -> None:
 
 
 def temporary_parent(most: int) -> Path:
-    """Where temporary folders are made whose sockets need a path of at most so many characters.
+    """Gives a folder for temporary folders, with a path of at most so many characters.
 
-    A folder in which other users may rename what is ours is not taken.
+    A folder in which other users may rename this user's files is not taken.
     """
-    wanted = Path(tempfile.gettempdir())
+    usual = Path(tempfile.gettempdir())
     with contextlib.suppress(OSError):
-        mode = wanted.stat().st_mode
-        shared = mode & 0o022 and not mode & stat.S_ISVTX
-        if len(str(wanted)) <= most and not shared:
-            return wanted
+        mode = usual.stat().st_mode
+        others_may_rename = mode & 0o022 and not mode & stat.S_ISVTX
+        if len(str(usual)) <= most and not others_may_rename:
+            return usual
     return Path("/tmp")
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Gives the variables that do not look like a secret (by name, or a URL with a password).
 
-    What Ray needs to be let in (`RAY_AUTH_...`) stays.
+    What Ray needs to join a cluster (`RAY_AUTH_...`) stays.
     """
     return {
         name: value
@@ -135,6 +141,7 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _looks_secret(name: str, value: str) -> bool:
-    if _WITHIN.search(value):
+    """Tells whether a variable looks like a secret, by its name or a URL with a password."""
+    if _IN_URL.search(value):
         return True
-    return name not in _PLAIN and _SECRET.search(name.upper()) is not None
+    return name not in _NO_SECRETS and _SECRET.search(name.upper()) is not None

@@ -1,4 +1,4 @@
-"""What is known of a cluster that was started on this machine: a file, beside it its token."""
+"""The module keeps the state of a cluster of this machine in a file, with its token beside it."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Holds a `ray start --block`, which leads the session of all its processes."""
+    """Holds a node: a `ray start --block`, which leads the session of all its processes."""
 
     name: str
     pid: int
     start: int
-    """When it began, in ticks since the machine did: tells it from a later one of this number."""
+    """It is the start of the process, as in `Process`: a later one of this number has another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Holds what was started, and where."""
+    """Holds the nodes that were started, with their address and folder."""
 
     address: str
     temporary: str
-    """Ray's own folder, with sockets and logs."""
+    """It is Ray's own folder, with sockets and logs."""
 
     boot: str
-    """Of the machine: after another, no process is ours."""
+    """It names the boot of the machine: after another boot, no process is the cluster's."""
 
     nodes: tuple[Node, ...] = ()
-    """The head first."""
+    """They begin with the head."""
 
     def processes(self) -> list[Process]:
         """Lists the processes of the cluster that still run."""
@@ -62,7 +62,7 @@ class Cluster:
 
     def living(self) -> list[Node]:
         """Lists the nodes whose `ray start` runs."""
-        running = {(each.pid, each.start) for each in self.processes()}
+        running = {(process.pid, process.start) for process in self.processes()}
         return [node for node in self.nodes if (node.pid, node.start) in running]
 
 
@@ -75,21 +75,21 @@ def token_of(address: str) -> Path | None:
     """Gives the token's file, if this is the address of the cluster in the default folder."""
     host, _, port = address.rpartition(":")
     with contextlib.suppress(Refused, OSError):
-        found = read(default_folder())
-        same = found is not None and found.address == f"{LOOPBACK}:{port}"
-        if same and host in (LOOPBACK, "localhost"):
+        cluster = read(default_folder())
+        is_same = cluster is not None and cluster.address == f"{LOOPBACK}:{port}"
+        if is_same and host in (LOOPBACK, "localhost"):
             return default_folder() / TOKEN
     return None
 
 
 def read(folder: Path) -> Cluster | None:
-    """Reads what was started there; None if nothing was.
+    """Reads the cluster that was started with a folder; None if there is none.
 
-    It names processes to be ended: it is believed only if folder and file are ours, and no other
-    user may change them.
+    The file names processes to be ended, so it is read only if folder and file are this user's, and
+    no other user may change them.
 
     Raises:
-        Refused: they are not, or the file says nothing that can be understood.
+        Refused: another user may change them, or the file is damaged.
     """
     try:
         with private.entered(folder, link=True) as number:
@@ -98,8 +98,8 @@ def read(folder: Path) -> Cluster | None:
         return None
     except OSError as error:
         raise Refused(
-            f"{folder / _STATE} is not to be believed ({error.strerror or error}); its "
-            "folder must be yours, of mode 700, and so must the file, of mode 600",
+            f"{folder / _STATE} is not safe to read ({error.strerror or error}); make its folder "
+            "yours, of mode 700, and the file too, of mode 600",
             3,
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -109,20 +109,23 @@ def read(folder: Path) -> Cluster | None:
 
 
 def _cluster(tree: Any) -> Cluster:
+    """Makes the cluster of a state file's content."""
     nodes = tuple(Node(**node) for node in tree.pop("nodes"))
-    made = Cluster(**tree, nodes=nodes)
-    words = (made.address, made.temporary, made.boot, *(node.name for node in nodes))
+    cluster = Cluster(**tree, nodes=nodes)
+    words = (cluster.address, cluster.temporary, cluster.boot, *(node.name for node in nodes))
     numbers = [number for node in nodes for number in (node.pid, node.start)]
-    if not all(type(word) is str for word in words) or not all(type(n) is int for n in numbers):
+    if not all(type(word) is str for word in words) or not all(
+        type(number) is int for number in numbers
+    ):
         raise TypeError("a word where a number is meant, or the other way round")
-    return made
+    return cluster
 
 
 def write(folder: Path, cluster: Cluster) -> None:
     """Writes the state to its file, by an atomic write."""
-    fresh = folder / f"{_STATE}.new"
-    private.write(fresh, json.dumps(dataclasses.asdict(cluster), indent=1))
-    fresh.replace(folder / _STATE)
+    temporary = folder / f"{_STATE}.new"
+    private.write(temporary, json.dumps(dataclasses.asdict(cluster), indent=1))
+    temporary.replace(folder / _STATE)
 
 
 def remove(folder: Path) -> None:
@@ -132,10 +135,10 @@ def remove(folder: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder that only its owner may look into.
+    """Makes a folder that only its owner may enter.
 
     Raises:
-        Refused: it cannot be made, or is open to others.
+        Refused: the folder cannot be made, or is open to others.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,7 +146,7 @@ def make_private(folder: Path) -> None:
             pass
     except private.NotPrivate as error:
         raise Refused(
-            f"--folder {folder} is open to others; give one that is yours alone", 2
+            f"--folder {folder} is open to others; give a folder that is yours alone", 2
         ) from error
     except OSError as error:
         raise Refused(f"--folder {folder} cannot be used: {error.strerror}", 2) from error
@@ -156,14 +159,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Locks the folder, so that one `up` or `down` runs at a time.
 
     Raises:
-        Refused: another is at work.
+        Refused: another `up` or `down` runs.
     """
     number = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Refused(f"another up or down is at work in {folder}; wait for it", 3) from error
+            raise Refused(f"another up or down runs in {folder}; wait for it", 3) from error
         yield
     finally:
         os.close(number)

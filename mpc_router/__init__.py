@@ -1,12 +1,12 @@
-"""Routers over pools of encoder experts: the trainer.
+"""The package trains and serves routers over pools of encoder experts.
 
-The published names are given lazily, so that `import mpc_router` loads no torch.
+The published names are loaded lazily, so that `import mpc_router` loads no torch.
 """
 
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
+_MODULES = {
     "GatedBertPool": "model.gated_pool",
     "RouterStem": "model.router",
     "MLPRouter": "model.router",
@@ -19,14 +19,14 @@ _HOMES = {
     "GLUEDataLoader": "data.tokens",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"mpc_router.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"mpc_router.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'mpc_router' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

@@ -1,4 +1,4 @@
-"""A console of rich that outlasts its reader."""
+"""The module holds a console of rich that goes on after its reader has gone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from mpc_router.streams import fall_silent
 
 
 class LastingConsole(Console):
-    """A console that goes on where its reader has gone; rich's own would end with exit code 1."""
+    """Prints as rich's console does, but goes on where rich's would end without a reader."""
 
     def on_broken_pipe(self) -> None:
-        """Says nothing more."""
+        """Drops all further output."""
         fall_silent(self.file)

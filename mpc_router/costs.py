@@ -1,4 +1,4 @@
-"""Cost vectors: what an expert and the router cost an example, and what a routing then costs.
+"""The module defines cost vectors: what experts, the router, and then a routing cost an example.
 
 Training costs (`expert_costs` of a configuration) are what a router is trained with; a cost vector
 is what is reported. Letters: L lanes, N examples, K experts.
@@ -15,26 +15,31 @@ from numpy.typing import NDArray
 
 CONSTANTS: Final = "constants"
 PARAMETERS: Final = "parameters"
+COSTS_FILE: Final = "file:"
+"""It stands before the path of a file of measured costs."""
+
 FLOPS: Final = "flops"
-"""The last two are counted from the models by `mpc_router.pricing.counts`."""
+"""It is counted from the models by `mpc_router.pricing.counts`, as `PARAMETERS` is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostVector:
-    """What one example costs: the router's share, and each expert's, cheapest expert first."""
+    """Holds what one example costs: in the router, and in each expert, cheapest expert first."""
 
     name: str
     unit: str
     router: float
-    """Paid by every routed example, whatever its route."""
+    """It is the cost that every routed example pays, whatever its route."""
 
     experts: tuple[float, ...]
     as_if: bool = False
-    """Published numbers of other encoders, put on this pool: a stand-in, labelled as such."""
+    """It is true for published numbers of other encoders, which stand in for this pool's."""
 
     stem_is_expert: bool = False
-    """The router looks through the cheapest expert: it costs what that expert costs, and a route to
-    that expert costs nothing more."""
+    """It is true where the router looks through the cheapest expert.
+
+    The router then costs what that expert costs, and a route to that expert costs nothing more.
+    """
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -48,25 +53,27 @@ class CostVector:
 
     @property
     def routed(self) -> tuple[float, ...]:
-        """What a route to each expert adds once the router is paid, (K,)."""
+        """Gives what a route to each expert adds to the router's cost, (K,)."""
         return (0.0, *self.experts[1:]) if self.stem_is_expert else self.experts
 
     def of_routes(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Cost of every routed example, the router paid; same shape as `routes`."""
+        """Gives the cost of every routed example with the router's; same shape as `routes`."""
         routed = np.asarray(self.routed, np.float64)
         return np.asarray(self.router + routed[routes], np.float64)
 
     def mean(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """T = router + sum_k share_k * cost_k over the last axis (K): the projection."""
+        """Gives the mean cost T = router + sum_k share_k * cost_k over the last axis (K)."""
         return self.router + np.asarray(share, np.float64) @ np.asarray(self.routed, np.float64)
 
     def speed_up(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """max(experts) / T: against sending everything to the dearest expert without a router."""
+        """Gives max(experts) / T, the speed-up over the dearest expert for all without a router."""
         return max(self.experts) / self.mean(share)
 
 
 @dataclass(frozen=True, slots=True)
 class _Published:
+    """Holds published costs of the router, and of experts by size."""
+
     unit: str
     router: float
     by_size: dict[str, float]
@@ -76,7 +83,7 @@ PUBLISHED: Final = {
     "mpc_seconds": _Published("s", 4.17, {"tiny": 4.11, "base": 69.71, "large": 199.78}),
     "mpc_gb": _Published("GB sent", 1.86, {"tiny": 1.86, "base": 58.50, "large": 156.31}),
 }
-"""One example under two-party computation: arXiv 2604.15499, table 4."""
+"""They are the costs of one example under two-party computation: arXiv 2604.15499, table 4."""
 
 _THREE_SIZES: Final = ("tiny", "base", "large")
 
@@ -84,7 +91,7 @@ _THREE_SIZES: Final = ("tiny", "base", "large")
 def cost_vectors(
     *, constants: Sequence[float], router: float, sizes: Sequence[str | None]
 ) -> dict[str, CostVector]:
-    """Every vector of a pool by name: its constants first, then the published measurements.
+    """Gives every cost vector of a pool by name: constants first, then published measurements.
 
     `sizes` names the published size (tiny, base, large) that each expert is, or None. A measured
     vector exists only where every expert has one; a pool of three without sizes gets the published
@@ -98,21 +105,21 @@ def cost_vectors(
     measured = all(size in _THREE_SIZES for size in sizes)
     as_if = not measured and len(sizes) == len(_THREE_SIZES)
     if measured or as_if:
-        named = [size for size in sizes if size is not None] if measured else _THREE_SIZES
+        pool_sizes = [size for size in sizes if size is not None] if measured else _THREE_SIZES
         for name, published in PUBLISHED.items():
-            full = f"{name}_as_if" if as_if else name
-            vectors[full] = CostVector(
-                name=full,
+            full_name = f"{name}_as_if" if as_if else name
+            vectors[full_name] = CostVector(
+                name=full_name,
                 unit=published.unit,
                 router=published.router,
-                experts=tuple(published.by_size[size] for size in named),
+                experts=tuple(published.by_size[size] for size in pool_sizes),
                 as_if=as_if,
             )
     return vectors
 
 
 def to_json(vectors: dict[str, CostVector]) -> dict[str, dict[str, Any]]:
-    """`cost_vectors` of provenance.json."""
+    """Gives the vectors as `cost_vectors` of provenance.json."""
     return {
         name: {
             "unit": vector.unit,
@@ -126,7 +133,7 @@ def to_json(vectors: dict[str, CostVector]) -> dict[str, dict[str, Any]]:
 
 
 def from_json(data: dict[str, dict[str, Any]]) -> dict[str, CostVector]:
-    """The vectors that `to_json` wrote."""
+    """Makes the vectors of the data that `to_json` gave."""
     return {
         name: CostVector(
             name=name,
@@ -138,3 +145,8 @@ def from_json(data: dict[str, dict[str, Any]]) -> dict[str, CostVector]:
         )
         for name, value in data.items()
     }
+
+
+def names_costs(value: object) -> bool:
+    """Tells whether a word names training costs: `flops`, `parameters` or a file."""
+    return isinstance(value, str) and (value in (FLOPS, PARAMETERS) or value.startswith(COSTS_FILE))

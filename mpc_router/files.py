@@ -1,4 +1,4 @@
-"""Atomic writes: a file is complete or not there, also after a power cut; and who may read it."""
+"""The module writes files atomically, complete or not at all, and sets their rights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 _FILE_MODE: Final = 0o644
-"""A file's rights at most: nobody but its owner writes, and nobody runs it."""
+"""It limits a file's rights: only its owner writes it, and it cannot be run."""
 
 
 @contextlib.contextmanager
@@ -19,17 +19,17 @@ def atomic(path: Path, *, durable: bool = True, sync_name: bool = True) -> Itera
     """Yields an empty file beside `path`, to be written; it replaces `path` as the block ends.
 
     An exception leaves `path` as it was. The temporary name begins with a dot and ends in `.tmp`.
-    The content of a `durable` file is on disk before it takes its name, and the folder says who may
-    read it (`take_rights`); a file that can be made again needs neither, and the umask says who may
-    read it. The name of a durable file is on disk too, unless the caller syncs the folder later
-    (`sync_name=False`).
+    The content of a `durable` file is on disk before it takes its name, and its rights come from
+    the folder (`take_rights`); a file that can be made again needs neither, and its rights come
+    from the umask. The name of a durable file is on disk too, unless the caller syncs the folder
+    later (`sync_name=False`).
 
     Raises:
         OSError: the disk refuses, or the folder is gone.
     """
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}.tmp")
     mode = 0o600 if durable else 0o666
-    # a new file, never one that lies there: a link would be followed
+    # always a new file: an existing link would be followed
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
         yield temporary
@@ -51,29 +51,31 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def make_run(path: Path, *, mode: int) -> None:
-    """A run's folder with these rights, whatever the process' umask; its group is as ever.
+    """Makes a run's folder with these rights, whatever the process' umask; keeps the group.
 
     Raises:
-        FileExistsError: it is there.
+        FileExistsError: the folder exists.
     """
     path.mkdir(parents=True, mode=0o700)
     path.chmod(mode | path.stat().st_mode & stat.S_ISGID)
 
 
 def take_rights(path: Path) -> None:
-    """Gives a file or folder the rights of the folder it lies in; a file is read by whoever may
-    read that folder, and written by its owner alone."""
+    """Gives a file or folder the rights of the folder above it.
+
+    Users who may read that folder may read the file; only its owner may write it.
+    """
     allowed = stat.S_IMODE(path.parent.stat().st_mode)
     path.chmod(allowed if path.is_dir() else allowed & _FILE_MODE)
 
 
 def make_folder(path: Path) -> None:
-    """A folder with the rights of the one it lies in; one that is there is left as it is.
+    """Makes a folder with the rights of the folder above it; leaves an existing one as it is.
 
-    The one it lies in is never made: a run that was renamed or removed does not come back.
+    The folder above is never made, so that a run that was renamed or removed does not come back.
 
     Raises:
-        FileNotFoundError: the one it lies in is gone.
+        FileNotFoundError: the folder above is gone.
     """
     try:
         path.mkdir(mode=0o700)

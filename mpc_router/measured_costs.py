@@ -1,7 +1,7 @@
-"""Measured costs: what each expert and the router cost on some machine, read from JSON and checked.
+"""The module reads and checks measured costs: what experts and the router cost on some machine.
 
-`mpc-router-eval --measure-latency FILE` writes one, and a study takes it as
-`cost_vector=file:FILE`. It is JSON, so that numbers measured elsewhere can be put into one by hand:
+`mpc-router-eval --measure-latency FILE` writes a file of them, and a study takes it as
+`cost_vector=file:FILE`. It is JSON, so that numbers from elsewhere can be written by hand:
 
     {"format": "mpc-router costs 1",
      "name": "latency", "unit": "s", "task": "mrpc", "shared_stem": false,
@@ -10,9 +10,9 @@
                 "cost": 0.001},
      "about": {"device": "cpu", "threads": 1, ...}}
 
-`layers` is what the configuration says, 0 for all. `task` and `hidden_size` may be null: then the
-costs hold for any. An entry may say more (`quartiles`, `memory_bytes`), and `about` says how it was
-measured: both are for people.
+`layers` is as in the configuration, 0 for all. `task` and `hidden_size` may be null: then the
+costs hold for any. An entry may have more fields (`quartiles`, `memory_bytes`), and `about` tells
+how it was measured: both are for people.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mpc_router.messages import quoted
 FORMAT: Final = "mpc-router costs 1"
 
 HOW: Final = "write one with mpc-router-eval --measure-latency FILE"
-"""What to do about a file that cannot be read."""
+"""It is the remedy in messages about a file that cannot be read."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _TAKEN: Final = (
@@ -39,7 +39,7 @@ _TAKEN: Final = (
 
 
 class CostsFileError(ValueError):
-    """JSON data that are no measured costs: what was found, what is allowed, what to do."""
+    """Reports JSON data that are no measured costs: the value, what is allowed, what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ class ExpertCost:
 
     name: str
     layers: int
-    """As in the configuration; 0 is all of them."""
+    """They are counted as in the configuration; 0 is all of them."""
 
     cost: float
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What else the file says: quartiles, memory."""
+    """It holds the other fields of the file: quartiles, memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class RouterCost:
     """Holds what stem and MLP cost an example."""
 
     stem: str
-    """`model`, or `expert`: the cheapest expert, which is paid once."""
+    """It is `model`, or `expert` for the cheapest expert, which is paid once."""
 
     name: str
     layers: int
@@ -74,15 +74,15 @@ class MeasuredCosts:
     """Holds the costs of a file, with what they were measured on."""
 
     origin: str
-    """Where it was read, for messages."""
+    """It names the file in messages."""
 
     name: str
     unit: str
     task: str | None
-    """Whose examples it was measured on: their lengths decide; None holds for any."""
+    """It is the task of the measured examples, whose lengths count; None holds for any."""
 
     shared_stem: bool
-    """Experts are the layers after the stem's."""
+    """It is true where experts are the layers after the stem's."""
 
     experts: tuple[ExpertCost, ...]
     router: RouterCost
@@ -145,11 +145,12 @@ class MeasuredCosts:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Takes values out of JSON data and refuses what they cannot be."""
+    """Takes values out of JSON data and refuses wrong ones."""
 
     origin: str
 
     def expert(self, entry: object, place: str) -> ExpertCost:
+        """Reads the costs of an expert."""
         fields = self._mapping(entry, place)
         return ExpertCost(
             name=self.text(fields, "name", place),
@@ -159,6 +160,7 @@ class _Reader:
         )
 
     def router(self, entry: object) -> RouterCost:
+        """Reads the costs of the router."""
         fields = self._mapping(entry, "router")
         stem = self.text(fields, "stem", "router")
         if stem not in ("model", "expert"):
@@ -174,28 +176,33 @@ class _Reader:
         )
 
     def text(self, entry: Mapping[str, Any], key: str, place: str = "") -> str:
+        """Reads a text that is not empty."""
         value = entry.get(key)
         if not isinstance(value, str) or not value:
             raise self.refusal(f"{place}.{key}".lstrip("."), value, "a name")
         return value
 
     def refusal(self, place: str, value: object, allowed: str) -> CostsFileError:
+        """Makes the error about a wrong value."""
         return CostsFileError(
             f"{self.origin}: {place} is {quoted(value)}, but must be {allowed}; {HOW}"
         )
 
     def _mapping(self, entry: object, place: str) -> Mapping[str, Any]:
+        """Reads a mapping."""
         if not isinstance(entry, Mapping):
             raise self.refusal(place, entry, "an entry with name, layers and cost")
         return entry
 
     def _count(self, entry: Mapping[str, Any], key: str, place: str) -> int:
+        """Reads a whole number from 0."""
         value = entry.get(key)
         if type(value) is not int or value < 0:
             raise self.refusal(f"{place}.{key}", value, "a whole number from 0")
         return value
 
     def _cost(self, entry: Mapping[str, Any], place: str) -> float:
+        """Reads a finite number from 0."""
         value: Any = entry.get("cost")
         if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
             raise self.refusal(f"{place}.cost", value, "a finite number from 0")
@@ -203,6 +210,7 @@ class _Reader:
 
 
 def _besides(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Gives the fields of an entry without those of these names."""
     return {str(key): value for key, value in entry.items() if key not in names}
 
 

@@ -1,4 +1,4 @@
-"""Names of files and folders that users give: which cannot be, and where nothing can be made."""
+"""The module checks paths that users give: whether they can exist, and can be written to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 from mpc_router.messages import shown
 
 _LONGEST_NAME: Final = 255
-"""Bytes of a file's or folder's name."""
+"""It limits the bytes of a file's or folder's name."""
 
 _LONGEST_PATH: Final = 4000
-"""Bytes of a path, with room for what is made below it."""
+"""It limits the bytes of a path, with room for what is made below it."""
 
 
 def fault(text: str) -> str | None:
-    """What makes a text no path that can be used; None if nothing does."""
+    """Tells why a text cannot be used as a path; None if it can."""
     try:
         raw = text.encode()
     except UnicodeEncodeError:
@@ -35,9 +35,9 @@ def fault(text: str) -> str | None:
 
 
 def _unmakeable(folder: Path) -> str | None:
-    """Why nothing can be made in a folder, or the folder itself; None if it can.
+    """Tells why nothing can be made in a folder, or the folder itself; None if it can.
 
-    Nothing is left behind: what is tried is an empty folder in the nearest one that exists.
+    The test makes and removes an empty folder in the nearest folder that exists.
     """
     above = folder.absolute()
     while not os.path.lexists(above):
@@ -54,10 +54,10 @@ def _unmakeable(folder: Path) -> str | None:
 
 
 def cannot_be_made(flag: str, folder: Path) -> str | None:
-    """The message for a folder in which nothing can be made; None if something can."""
+    """Gives the message for a folder in which nothing can be made; None if something can."""
     try:
         why = _unmakeable(folder)
-    except OSError as error:  # the name, or a folder above that may not be looked into
+    except OSError as error:  # a wrong name, or a folder above that may not be read
         why = error.strerror or str(error)
     if why is None:
         return None

@@ -1,4 +1,4 @@
-"""How the work of preparing tells how far it is."""
+"""The module defines how long steps report their progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 @contextlib.contextmanager
 def shown(progress: Progress, label: str) -> Iterator[None]:
-    """A step without parts: said when it begins, over when the block is left."""
+    """Reports a step without parts: it begins and ends with the block."""
     progress.start(label, 1)
     try:
         yield
@@ -19,26 +19,26 @@ def shown(progress: Progress, label: str) -> Iterator[None]:
 
 
 class Progress(Protocol):
-    """Hears how far a long step is; the caller shows it."""
+    """Shows how far a long step is; callers implement it."""
 
     def start(self, label: str, total: int) -> None:
-        """A step of `total` parts begins."""
+        """Shows that a step of `total` parts begins."""
 
     def advance(self, n: int = 1) -> None:
-        """`n` more parts are done."""
+        """Shows that `n` more parts are done."""
 
     def finish(self) -> None:
-        """The step is over."""
+        """Shows that the step is over."""
 
 
 class Silence:
-    """A `Progress` that shows nothing."""
+    """Shows nothing, as a `Progress`."""
 
     def start(self, label: str, total: int) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def advance(self, n: int = 1) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def finish(self) -> None:
-        """Nothing."""
+        """Does nothing."""

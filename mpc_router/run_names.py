@@ -1,6 +1,6 @@
-"""The words that a run's folder is written and read with: files, statuses, splits, tables.
+"""The module names what is in a run's folder: files, statuses, splits, tables.
 
-Writers (`sweeps`) and readers (`analysis`) import them from here. Nothing is loaded with them.
+Writers (`sweeps`) and readers (`analysis`) import the names from here. It imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ INTERRUPTED: Final = "INTERRUPTED"
 STATUSES: Final = (COMPLETED, STOPPED, FAILED, INTERRUPTED)
 
 SELECTION: Final = "selection"
-"""The split that stopping, search and the display see; it is cut off what training reads."""
+"""It is the split that stopping, search and the display see; it is held out of training."""
 
 VALIDATION: Final = "validation"

@@ -1,4 +1,4 @@
-"""Standard output and error of a command: they may be closed, and a reader may go away."""
+"""The module lets commands run with closed streams, and with readers that go away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OURS: Final = ("mpc_router", "sweeps", "analysis", "cluster")
 
 
 class Main(Protocol):
-    """The function that a command is: words in, exit code out."""
+    """Describes the main function of a command: it takes words and gives an exit code."""
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
         """Runs the command."""
@@ -25,10 +25,10 @@ class Main(Protocol):
 
 
 def command(extra: str) -> Callable[[Main], Main]:
-    """Makes a `main` fit for streams that are closed, and for an environment that lacks a package.
+    """Lets a `main` run with closed streams, and report a missing package.
 
-    A reader that goes away (`head`) ends it quietly. A missing package is one message with exit
-    code 2; `extra` is the optional part of this project that brings it, or empty.
+    A reader that goes away (`head`) ends the command quietly. A missing package is one message with
+    exit code 2; `extra` is the optional part of this project that brings it, or empty.
     """
 
     def guard(main: Main) -> Main:
@@ -41,7 +41,9 @@ def command(extra: str) -> Callable[[Main], Main]:
                 return 0
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
-                if not package or package in _OURS:  # a fault of ours, not of the environment
+                if (
+                    not package or package in _OURS
+                ):  # a fault of this project, not of the environment
                     raise
                 return _say_missing(package, extra)
             finally:
@@ -56,7 +58,7 @@ def require(*packages: str) -> None:
     """Makes sure that packages can be imported, without importing them.
 
     Raises:
-        ModuleNotFoundError: one cannot.
+        ModuleNotFoundError: a package cannot be imported.
     """
     for name in packages:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
@@ -64,6 +66,7 @@ def require(*packages: str) -> None:
 
 
 def _say_missing(package: str, extra: str) -> int:
+    """Prints that a package is missing and how to install it; gives the exit code."""
     text = (
         f"the package {package!r} is not installed for {shown(sys.executable)}; in the checkout of "
         f"mpc-router call `pip install -e '.{f'[{extra}]' if extra else ''}'`, or `make "
@@ -73,23 +76,22 @@ def _say_missing(package: str, extra: str) -> int:
 
 
 def _open_closed() -> None:
-    """Opens what is closed of the three streams: the next file would take its number, and get what
-    is said."""
+    """Opens closed streams to nowhere, for the next file would take their number and output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+            null_device = os.open(os.devnull, os.O_RDWR)
+            if null_device != number:
+                os.dup2(null_device, number)
+                os.close(null_device)
         if getattr(sys, name) is None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _flush() -> None:
-    """Writes what is left; what has no reader any more, or no room, is dropped."""
+    """Writes buffered output; drops it where its reader, or the room on the disk, is gone."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -109,14 +111,14 @@ def tell(text: str, file: TextIO | None = None) -> None:
 
 
 def say_error(text: str, code: int) -> int:
-    """Says an error in one line on stderr; gives its exit code back."""
+    """Prints an error in one line on stderr; gives the exit code back."""
     tell(f"error: {one_line(text)}")
     return code
 
 
 def fall_silent(file: IO[str]) -> None:
-    """Sends what is written on the file nowhere from now on."""
+    """Drops what is written to the file from now on."""
     with contextlib.suppress(io.UnsupportedOperation):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, file.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, file.fileno())
+        os.close(null_device)

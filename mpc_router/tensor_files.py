@@ -1,8 +1,8 @@
-"""The two kinds of file that a checkpoint is made of: tensors as safetensors, the rest as JSON.
+"""The module writes and reads a checkpoint's files: tensors as safetensors, the others as JSON.
 
-Each is written under a temporary name and renamed, and durable once its folder is synced; who may
-read the folder may read it. The JSON names the hash of every file of tensors, so that a crash
-between two renames is seen on reading.
+Each is written under a temporary name and renamed, and durable once its folder is synced; users
+who may read the folder may read it. The JSON names the hash of every file of tensors, so that a
+crash between two renames is seen on reading.
 """
 
 from __future__ import annotations
@@ -21,37 +21,43 @@ from mpc_router.messages import quoted
 
 TRIAL_FILE: Final = "trial.json"
 _CHECK: Final = "sha256"
-"""In it: the checksum of everything else that it says."""
+"""It names the field with the checksum of all other fields."""
 
 _PICKLES: Final = (b"\x80", b"PK")
-"""How a pickle begins, and a zip file, which is what torch makes of one."""
+"""They begin a pickle, and a zip file, which is what torch makes of one."""
 
 HEAD: Final = 9
-"""Bytes of a file that tell a pickle from safetensors."""
+"""It is how many bytes of a file tell a pickle from safetensors."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read: which file, why, what to do."""
+    """Reports a checkpoint that cannot be read: which file, why, what to do."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, form: str) -> str:
-    """Write tensors under their names; the file's sha256 in hex. They may be views of others."""
+    """Writes tensors under their names; gives the file's sha256 in hex.
+
+    Tensors may be views of others.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic(path, sync_name=False) as temporary:
         try:
-            save_file(_own(tensors), temporary, metadata={"format": form})
-        except SafetensorError as error:  # the disk refuses: the surroundings, and no trial's fault
+            save_file(_unshared(tensors), temporary, metadata={"format": form})
+        except SafetensorError as error:  # the disk refuses: the machine's fault, and no trial's
             raise OSError(f"{path} cannot be written: {error}") from error
         with temporary.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return sha256
 
 
-def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU and contiguous; a copy where memory is shared, which safetensors would refuse."""
-    own: dict[str, Tensor] = {}
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the tensors on the CPU, contiguous, and copied where they share memory.
+
+    Safetensors refuses shared memory.
+    """
+    unshared: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, value in tensors.items():
         plain = value.detach().cpu().contiguous()
@@ -59,15 +65,15 @@ def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if storage.data_ptr() in seen or storage.nbytes() != plain.nbytes:
             plain = plain.clone(memory_format=torch.contiguous_format)
         seen.add(plain.untyped_storage().data_ptr())
-        own[name] = plain
-    return own
+        unshared[name] = plain
+    return unshared
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a file with this hash.
+    """Reads the tensors of a file with this hash.
 
     Raises:
-        CheckpointError: it is missing, another file, no safetensors, or a pickle.
+        CheckpointError: the file is missing, another file, no safetensors, or a pickle.
     """
     from safetensors.torch import load as from_bytes
 
@@ -88,15 +94,15 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def is_pickle(head: bytes) -> bool:
-    """Whether a file's first `HEAD` bytes are a pickle's.
+    """Tells whether a file's first `HEAD` bytes are a pickle's.
 
-    Safetensors begin with eight bytes that say how long their JSON is, which may look like one.
+    Safetensors begin with eight bytes for the length of their JSON, which may look like a pickle.
     """
     return head.startswith(_PICKLES) and head[HEAD - 1 : HEAD] != b"{"
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin so, without that beginning."""
+    """Gives the tensors whose names begin with a prefix, without it."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()
@@ -105,16 +111,16 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 
 def write_trial(folder: Path, trial: Mapping[str, Any]) -> None:
-    """Write the JSON file of a checkpoint, and make all renames in `folder` durable."""
-    checked = {**trial, _CHECK: _check_of(trial)}
-    write_text(folder / TRIAL_FILE, json.dumps(checked, indent=1, allow_nan=False))
+    """Writes the JSON file of a checkpoint, and makes all renames in `folder` durable."""
+    with_checksum = {**trial, _CHECK: _check_of(trial)}
+    write_text(folder / TRIAL_FILE, json.dumps(with_checksum, indent=1, allow_nan=False))
 
 
 def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
-    """The JSON file of a checkpoint of one of these formats.
+    """Reads the JSON file of a checkpoint of one of these formats.
 
     Raises:
-        CheckpointError: it is missing, damaged, or of another format.
+        CheckpointError: the file is missing, damaged, or of another format.
     """
     path = folder / TRIAL_FILE
     try:
@@ -126,10 +132,10 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
             f"{path} is not JSON ({quoted(error)}); it is damaged, take another checkpoint"
         ) from error
     if not isinstance(trial, dict) or trial.get("format") not in formats:
-        known = " or ".join(map(repr, formats))
-        raise CheckpointError(f"{path} is no checkpoint of a lane or of a joint trial: {known}")
+        allowed = " or ".join(map(repr, formats))
+        raise CheckpointError(f"{path} is no checkpoint of a lane or of a joint trial: {allowed}")
     check = trial.pop(_CHECK, None)
-    if check is not None and check != _check_of(trial):  # files of others have none
+    if check is not None and check != _check_of(trial):  # other programs' files have none
         raise CheckpointError(
             f"{path} is not what was written (its checksum differs); it is damaged, take another "
             "checkpoint or train the trial again"
@@ -140,27 +146,32 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
 
 
 def _no_number(name: str) -> None:
+    """Refuses NaN and infinities, which are not JSON.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_of(trial: Mapping[str, Any]) -> str:
-    """Of everything that the file says."""
-    said = json.dumps(trial, sort_keys=True, allow_nan=False).encode()
-    return hashlib.sha256(said).hexdigest()
+    """Gives the checksum of all fields of a checkpoint's JSON file."""
+    canonical = json.dumps(trial, sort_keys=True, allow_nan=False).encode()
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def _bytes_of(path: Path) -> bytes:
-    """A file's content.
+    """Reads a file's content.
 
     Raises:
-        CheckpointError: it cannot be read, or what should be its folder is a file.
+        CheckpointError: the file cannot be read, or what should be its folder is a file.
     """
     if path.parent.is_file():
         raise CheckpointError(
             f"{path.parent} is a file; a checkpoint is a folder with weights (safetensors) and "
             f"{TRIAL_FILE} (files that torch.save wrote are pickles and are not read)"
         )
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # reading a pipe would wait
         raise CheckpointError(f"{path} is no file; take another checkpoint")
     try:
         return path.read_bytes()

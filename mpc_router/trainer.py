@@ -1,4 +1,4 @@
-"""The trainer's door: check, prepare, open, train. Frozen or joint is decided here, nowhere else.
+"""The module is the entry to training: check, prepare, open and train, frozen or joint.
 
 With frozen experts a stack of routers trains on cached outputs (`prepare.frozen`, `frozen.train`);
 with joint experts all of one trial trains together (`prepare.joint`, `joint.train`).
@@ -10,13 +10,14 @@ from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import Final
 
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.data.sources import SourceError
 from mpc_router.frozen import train as frozen_training
 from mpc_router.frozen.train import Lane, stack_key
 from mpc_router.joint import train as joint_training
 from mpc_router.model.sources import ModelError
-from mpc_router.prepare import frozen, joint
+from mpc_router.prepare import frozen, given_outputs, joint
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import JointInputs
@@ -37,13 +38,13 @@ __all__ = [
 ]
 
 INPUT_ERRORS: Final = (ConfigError, SourceError, ModelError)
-"""The errors which say that the user's configuration, data or models are wrong."""
+"""They are the errors about the user's configuration, data or models."""
 
 Inputs = Prepared | JointInputs
-"""What trials train on: outputs of frozen experts, or what joint training starts from."""
+"""They are what trials train on: outputs of frozen experts, or the start of joint training."""
 
 Events = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
-"""A training: yields results; an answer to an `EpochResult` names the lanes to end now."""
+"""It yields results of a training; an answer to an `EpochResult` names lanes to end now."""
 
 
 def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ()) -> None:
@@ -54,6 +55,9 @@ def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ())
     Raises:
         ConfigError, SourceError, ModelError: the input is wrong.
     """
+    if config.model.pool == OUTPUTS:
+        given_outputs.check_given(config, places, vectors)
+        return
     if config.training.joint:
         joint.check_joint(config, places)
     else:
@@ -68,6 +72,8 @@ def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
     Raises:
         ConfigError, SourceError, ModelError: the input is wrong.
     """
+    if config.model.pool == OUTPUTS:
+        return given_outputs.prepare_given(config, places)
     if config.training.joint:
         return joint.prepare_joint(config, places, progress)
     return frozen.prepare(config, places, progress)

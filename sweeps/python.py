@@ -1,4 +1,4 @@
-"""The command as a function, for notebooks and scripts."""
+"""The module offers the command `sweeps.run` as a function, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analysis.runs.load import Run
 
 _TRAINED: Final = (0, 4, 5)
-"""Exit codes of runs that ended by themselves: done, with FAILED trials, a budget spent."""
+"""They are the exit codes of runs that ended by themselves: done, trials FAILED, budget spent."""
 
 
 def run_study(
@@ -31,6 +31,7 @@ def run_study(
     name: str | None = None,
     address: str | None = None,
     report: bool = True,
+    dataset: Mapping[str, Any] | str | None = None,
 ) -> Run:
     """Runs a study as `python -m sweeps.run` does, and gives the run that it leaves.
 
@@ -38,16 +39,23 @@ def run_study(
     plain data (`{"alpha": {"grid": [0, 0.1]}, "seeds": [0, 1]}`). The other arguments are the
     command's flags. The front is printed, and the report written unless `report` is false.
 
+    `dataset` is as `dataset:` in a study, or rows in memory by split: DataFrames, Datasets or
+    Arrow tables, `{"train": frame, "validation": frame}`. Rows in memory are kept in the cache, so
+    that the run can be resumed.
+
     Raises:
         InputError: the input is wrong; one message, and nothing was written but caches.
-        SweepError: the surroundings failed, or the run was stopped; what was done is safe, and the
-            message says how to go on.
+        SweepError: the machine failed, or the run was stopped; what was done is safe, and the
+            message tells how to go on.
     """
     from analysis import load_run
     from mpc_router.config.sections import ConfigError
 
     args = parser().parse_args([])
-    words = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    settings = dict(overrides or {})
+    if dataset is not None:
+        settings["dataset"] = _named_dataset(dataset, cache)
+    words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     args.words = [str(study), *words]
     args.sample, args.name, args.address = sample, name, address
     args.no_report, args.quiet = not report, True
@@ -67,3 +75,22 @@ def run_study(
         raise SweepError(f"stopped; go on with python -m sweeps.run --resume {folder}")
     run: Run = load_run(folder)
     return run
+
+
+def _named_dataset(dataset: Mapping[str, Any] | str, cache: Path | str | None) -> dict[str, Any]:
+    """Gives a data set as a study names it; rows in memory are written to the cache before."""
+    if isinstance(dataset, str):
+        return {"path": dataset}
+    if isinstance(dataset.get("path"), str):
+        return dict(dataset)
+    import platformdirs
+
+    from mpc_router.data.frames import tables_of
+    from mpc_router.data.kept_tables import keep
+    from mpc_router.data.sources import SourceError
+
+    folder = Path(cache) if cache is not None else platformdirs.user_cache_path("mpc-router")
+    try:
+        return {"path": str(keep(tables_of(dataset), folder.absolute() / "frames"))}
+    except SourceError as error:
+        raise InputError(str(error)) from error

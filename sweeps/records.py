@@ -1,10 +1,11 @@
-"""The frozen nouns that every other file of this package speaks. No library is loaded."""
+"""Defines the frozen records that all of this package exchanges; loads no library."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -26,16 +27,21 @@ if TYPE_CHECKING:
 
 
 BUDGET: Final = "budget"
-"""Reason of a trial that the budget has interrupted."""
+"""Names the reason of a trial that the budget has interrupted."""
 
+LOSS_TOLERANCE: Final = 1e-5
+"""Bounds how far losses of a repeated report may differ; scores and costs may not differ."""
 
 FIRST_SET: Final = "set00"
-"""Of what is prepared for a study; most studies have no other."""
+"""Names the first prepared set of a study; most studies have no other."""
 
 INSIDE: Final = "inside"
 BETWEEN: Final = "between"
-"""Where a pack's points are ranked: against each other at rungs that all of them reach together, or
-against those of other packs as they arrive."""
+"""Say where a pack's points are ranked.
+
+Inside a pack, points are ranked against each other at rungs that all of them reach together.
+Between packs, a point is ranked as it arrives, against those that arrived before.
+"""
 
 
 class InputError(Exception):
@@ -43,7 +49,7 @@ class InputError(Exception):
 
 
 class SweepError(Exception):
-    """Says that the surroundings failed; what was done is safe, and how to go on."""
+    """Says that the surroundings of a run failed, and how to resume it; its results are safe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +57,10 @@ class Point:
     """Holds one configuration without its seed."""
 
     name: PlainName
-    """Names it in its run: `p00`, in the order of asking."""
+    """Names the point in its run, such as `p00`, in the order of asking."""
 
     settings: Mapping[str, Any]
-    """Its searched settings by leaf name."""
+    """Holds the searched settings by leaf name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,33 +68,33 @@ class Trial:
     """Holds a point with a seed."""
 
     key: PlainName
-    """The same on every machine and in every run."""
+    """Identifies the trial on every machine and in every run."""
 
     point: PlainName
     seed: int
     config: str
-    """The complete configuration as JSON in the published shape."""
+    """Holds the complete configuration as JSON in the published shape."""
 
     prepared: PlainName = FIRST_SET
-    """Name of the prepared set that it trains on, or begins with."""
+    """Names the prepared set that the trial trains on, or begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """What Ray schedules as one: some points with all their replicates, grouped by stack."""
+    """Holds trials that one worker trains together: points with all replicates, of one stack."""
 
     name: PlainName
     trials: tuple[Trial, ...]
     attempt: int = 1
-    """1, and one more for every start after an interruption."""
+    """Counts the starts of the pack, from 1."""
 
     stopping: str = ""
-    """`INSIDE` or `BETWEEN`: where its points are ranked; empty where nothing is stopped early."""
+    """Says where points are ranked: `INSIDE` or `BETWEEN`; empty where nothing is stopped early."""
 
     def file(self, number: int = 0) -> str:
-        """Name of a bulk file in `parts/`, of which a pack writes one each time that trials end.
+        """Gives the name of a bulk file in `parts/`; a pack writes one each time that trials end.
 
-        An attempt never overwrites an earlier one's.
+        No attempt overwrites a file of an earlier one.
         """
         return f"{self._stem(number)}.parquet"
 
@@ -97,6 +103,7 @@ class Pack:
         return f"{self._stem(number)}.experts.parquet"
 
     def _stem(self, number: int) -> str:
+        """Gives the beginning of a bulk file's name: pack, attempt and number."""
         attempt = f".{self.attempt}" if self.attempt > 1 else ""
         return f"{self.name}{attempt}" + (f"-{number}" if number else "")
 
@@ -107,33 +114,33 @@ class Report:
 
     key: str
     epoch: int
-    """From 1."""
+    """Counts from 1."""
 
     split: str
     metrics: Mapping[str, float]
-    """`score` and the task's own metrics, of the hard gate."""
+    """Holds `score` and the task's own metrics, of the hard gate."""
 
     cost: Mapping[str, float]
-    """By cost vector: the mean over examples, the router paid."""
+    """Holds the mean cost of an example by cost vector, the router included."""
 
     losses: Mapping[str, float]
-    """`loss` of the soft gate, and its terms `loss_task`, `loss_balance`, `loss_cost`."""
+    """Holds `loss` of the soft gate, and its terms `loss_task`, `loss_balance`, `loss_cost`."""
 
     share: tuple[float, ...]
-    """Hard routes' share by expert."""
+    """Holds the share of hard routes by expert."""
 
     gate: tuple[float, ...]
-    """Mean soft gate by expert."""
+    """Holds the mean soft gate by expert."""
 
     gate_entropy: float
-    """Mean entropy of a gate in nats."""
+    """Gives the mean entropy of a gate in nats."""
 
     seconds: float
-    """Since the trial's pack started."""
+    """Counts from the start of the trial's pack."""
 
     @property
     def place(self) -> tuple[str, int, str]:
-        """(key, epoch, split): unique in a run."""
+        """Gives the report's identity in its run: (key, epoch, split)."""
         return self.key, self.epoch, self.split
 
     def value(self, name: str, cost_vector: str) -> float:
@@ -144,15 +151,32 @@ class Report:
             return self.cost[name.removeprefix("cost_")]
         return self.metrics[name]
 
+    def difference(self, repeat: Report) -> str | None:
+        """Says in words how a repeat of this report differs; None where it does not."""
+        for values, repeated in ((self.metrics, repeat.metrics), (self.cost, repeat.cost)):
+            for name, value in values.items():
+                if repeated.get(name) != value:
+                    return f"its {name} was {value} and is {repeated.get(name)}"
+        for name, value in self.losses.items():
+            loss = repeat.losses.get(name, math.nan)
+            if not math.isclose(value, loss, rel_tol=0, abs_tol=LOSS_TOLERANCE):
+                return f"its {name} was {value} and is {loss}"
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """At an epoch, a trial goes on or leaves its pack."""
+    """Says whether a trial goes on or stops after an epoch."""
 
     key: str
     epoch: int
     goes_on: bool
     reason: str
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Gives the decision's identity in its run: (key, epoch)."""
+        return self.key, self.epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,31 +186,32 @@ class Ending:
     key: PlainName
     status: str
     epochs: int
-    """Epochs it finished."""
+    """Counts the epochs that the trial finished."""
 
     seconds: float
     attempt: int
     epoch: int = 0
-    """Epoch whose results are the trial's; 0 where there are none."""
+    """Says which epoch's results are the trial's; 0 where there are none."""
 
     reason: str | None = None
     part: PlainName | None = None
-    """File in `parts/` with its routes."""
+    """Names the file in `parts/` with the trial's routes."""
 
     experts: PlainName | None = None
-    """File in `parts/` with what its own experts say; None where they were frozen."""
+    """Names the file in `parts/` with its experts' outputs; None where they were frozen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a worker says while it trains a pack. `parts` are files in `parts/` with their hash."""
+    """Holds what a worker reports of a pack while it trains it."""
 
     reports: tuple[Report, ...] = ()
     decisions: tuple[Decision, ...] = ()
-    """Of a rung inside the pack, which these reports reach."""
+    """Holds the decisions of a rung inside the pack, which these reports reach."""
 
     endings: tuple[Ending, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
+    """Gives the hash by name of a file in `parts/`."""
 
     def to_json(self) -> dict[str, Any]:
         """Gives plain data, the way the journal and Ray carry it."""
@@ -201,9 +226,9 @@ class Message:
     def from_json(data: Mapping[str, Any]) -> Message:
         """Reads the message that `to_json` gave."""
         return Message(
-            reports=tuple(report_from(each) for each in data["reports"]),
-            decisions=tuple(Decision(**each) for each in data["decisions"]),
-            endings=tuple(Ending(**each) for each in data["endings"]),
+            reports=tuple(report_from(report) for report in data["reports"]),
+            decisions=tuple(Decision(**decision) for decision in data["decisions"]),
+            endings=tuple(Ending(**ending) for ending in data["endings"]),
             parts=data["parts"],
         )
 
@@ -215,7 +240,7 @@ def report_from(data: Mapping[str, Any]) -> Report:
 
 def pack_from(data: Mapping[str, Any]) -> Pack:
     """Reads a pack from its plain data."""
-    return Pack(**{**data, "trials": tuple(Trial(**each) for each in data["trials"])})
+    return Pack(**{**data, "trials": tuple(Trial(**trial) for trial in data["trials"])})
 
 
 def config_of(trial: Trial) -> TrialConfig:
@@ -224,8 +249,8 @@ def config_of(trial: Trial) -> TrialConfig:
 
 
 @functools.lru_cache(maxsize=4096)
-def _config(said: str) -> TrialConfig:
-    """Reading it takes some hundredths of a second, more than some trials train."""
+def _config(config_json: str) -> TrialConfig:
+    """Reads a configuration once: that takes longer than some trials train."""
     from mpc_router.config.trial import trial_config
 
-    return trial_config(json.loads(said))
+    return trial_config(json.loads(config_json))

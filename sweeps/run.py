@@ -1,4 +1,4 @@
-"""`python -m sweeps.run STUDY [key=value ...]`: from a study to a Pareto front.
+"""The command `python -m sweeps.run STUDY [key=value ...]` goes from a study to a Pareto front.
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
 5 a budget was spent before everything was trained, whether trials failed or not; --resume goes on;
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.messages import quoted
+from mpc_router.messages import quoted, shown
 from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
@@ -22,8 +22,8 @@ from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
 from sweeps.terminal.signals import EXIT_CODES, Terminated, terminable
 
-_PACKAGES: Final = ("ray", "optuna", "pandas", "moocore", "altair", "jinja2")
-"""What a run needs at its end, so it is looked for at its beginning."""
+_PACKAGES: Final = ("ray", "psutil", "optuna", "pandas", "moocore", "altair", "jinja2")
+"""They are looked for at the beginning, although a run needs some of them only at its end."""
 
 if TYPE_CHECKING:
     from sweeps.study.study import Study
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     sleep_while_waiting()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    args = parser().parse_intermixed_args(given)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_intermixed_args(words)
     try:
         with terminable():
-            return _command(args, given)
+            return _command(args, words)
     except InputError as error:
         return say_error(str(error), 2)
     except SweepError as error:
         return say_error(str(error), 3)
     except BrokenPipeError:
-        raise  # a reader is gone, which is no error
+        raise  # a closed reader is no error
     except OSError as error:
         return say_error(f"{error}; what is cached or journaled is safe", 3)
     except KeyboardInterrupt as error:
@@ -51,7 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
 
 
-def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
+def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Runs what the flags ask for; gives the exit code.
+
+    Raises:
+        InputError: the input is wrong.
+        SweepError: the machine failed later; what was done is safe.
+    """
     from mpc_router.config.trial import ConfigError
 
     check_flags(args)
@@ -69,7 +75,7 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
 
             return replay_trial(args)
         if not (args.debug or args.dry_run):
-            return begin(args, given)[1]
+            return begin(args, words)[1]
         study = _checked_study(args)
     except ConfigError as error:
         raise InputError(str(error)) from error
@@ -82,22 +88,26 @@ def _command(args: argparse.Namespace, given: Sequence[str]) -> int:
     return show_plan(args, study)
 
 
-def begin(args: argparse.Namespace, given: Sequence[str]) -> tuple[Path, int]:
-    """Begins a new run and trains it: its folder, and the exit code of the command.
+def begin(args: argparse.Namespace, words: Sequence[str]) -> tuple[Path, int]:
+    """Begins a new run and trains it; gives its folder and the exit code of the command.
 
     Raises:
         InputError, ConfigError: the input is wrong; nothing was written but caches.
-        SweepError: the surroundings failed later; what was done is safe.
+        SweepError: the machine failed later; what was done is safe.
     """
     from sweeps.commands.new import new_folder, new_run
 
     study = _checked_study(args)
     run = new_folder(args, study)
-    return run, new_run(args, given, study, run)
+    return run, new_run(args, words, study, run)
 
 
 def _checked_study(args: argparse.Namespace) -> Study:
-    """Reads the study that is named, and checks this machine and the cache's folder."""
+    """Reads the study, and checks this machine's GPUs and the cache's folder.
+
+    Raises:
+        InputError, ConfigError: the study, the GPUs or the folder are wrong.
+    """
     from sweeps.commands.sweep import check_gpus
 
     study = study_of(args)
@@ -108,19 +118,20 @@ def _checked_study(args: argparse.Namespace) -> Study:
 
 
 def _list() -> int:
+    """Prints the shipped studies, each with its size and method; gives exit code 0."""
     from sweeps.study.read import load
-    from sweeps.study.shipped import shipped
+    from sweeps.study.shipped import shipped_studies
 
-    for name in shipped():
+    for name in shipped_studies():
         study = load(name)
         points = study.search.points if study.proposes else len(study.points())
-        how = [f"{study.task.name}, {points} points x {len(study.first_seeds)} seeds"]
+        facts = [f"{study.task.name}, {points} points x {len(study.first_seeds)} seeds"]
         if study.proposes:
-            how.append(f"proposed by {study.search.method}")
+            facts.append(f"proposed by {study.search.method}")
         if study.stopping.method != "none":
             epochs = study.base.training.epochs
-            how.append(f"stopped early by {study.stopping.method} over {epochs} epochs")
-        print(f"{name}: {', '.join(how)}")
+            facts.append(f"stopped early by {study.stopping.method} over {epochs} epochs")
+        print(f"{name}: {', '.join(facts)}")
     return 0
 
 
@@ -128,9 +139,10 @@ def study_of(args: argparse.Namespace) -> Study:
     """Reads the study that the words name, with their settings.
 
     Raises:
-        InputError: not one study is named.
-        ConfigError: it cannot be.
+        InputError: the words name no study, or several.
+        ConfigError: the study or a setting is wrong.
     """
+    from mpc_router.commands.places import places_of
     from sweeps.study.read import load
 
     names = [word for word in args.words if "=" not in word]
@@ -140,7 +152,14 @@ def study_of(args: argparse.Namespace) -> Study:
             "settings are key=value, without blanks"
         )
     overrides = [word for word in args.words if "=" in word]
-    return load(names[0], overrides, sample=args.sample)
+    study = load(names[0], overrides, sample=args.sample, places=lambda: places_of(args))
+    if study.dataset is not None and (args.sample or args.data is not None):
+        flag = "--sample" if args.sample else f"--data {shown(args.data)}"
+        raise InputError(
+            f"{flag} and the study's dataset ({quoted(study.dataset['path'])}) are two sources of "
+            "examples; leave one of them out"
+        )
+    return study
 
 
 if __name__ == "__main__":

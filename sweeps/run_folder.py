@@ -1,7 +1,7 @@
-"""The layout of a run's folder: every file and folder name, and what of it is never followed.
+"""Lays out a run's folder, and refuses links in it.
 
-A run folder may come from somebody else. Names in it that come from its journal are plain names;
-what is written, appended to or deleted is a file or folder of the run itself, and no link.
+A run folder may come from an untrusted source. Names in it that come from its journal must be plain
+names. Only files and folders of the run itself are written, appended to or deleted, never links.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from mpc_router.run_names import (
 from sweeps.records import InputError, SweepError
 
 VIEW_FILE: Final = "optuna.journal"
-"""The search for Optuna's own tools; rebuilt at any time."""
+"""Names the file with the search for Optuna's own tools, which can be rebuilt at any time."""
 
 STOP_FILE: Final = "stop"
-"""This file, made in a run's folder, ends the run cleanly as SIGTERM does; for users who cannot
-send signals to its process."""
+"""Names the file that ends a run cleanly when a user makes it in the run's folder.
+
+It is for users who cannot send SIGTERM to the run's process.
+"""
 
 _LARGEST_JOURNAL: Final = 2**32
-"""Bytes that are read; those of ten thousand trials have a hundredth of it."""
+"""Limits the bytes that are read; a journal of ten thousand trials has a hundredth of it."""
 
 
 class RunMoved(SweepError):
@@ -49,42 +51,42 @@ class RunFolder:
 
     @property
     def journal(self) -> Path:
-        """The journal is the truth of a run, a line an event."""
+        """Gives the file of the journal, from which all other files can be rebuilt."""
         return self.path / JOURNAL_FILE
 
     @property
     def study(self) -> Path:
-        """The file holds the resolved study, for readers."""
+        """Gives the file of the resolved study, for readers."""
         return self.path / STUDY_FILE
 
     @property
     def provenance(self) -> Path:
-        """The file says where the numbers come from, for readers."""
+        """Gives the file that says where the numbers come from, for readers."""
         return self.path / PROVENANCE_FILE
 
     @property
     def report(self) -> Path:
-        """The file holds the page of the report."""
+        """Gives the file of the report's page."""
         return self.path / REPORT_FILE
 
     @property
     def view(self) -> Path:
-        """The file holds the search as Optuna's journal."""
+        """Gives the file of the search as Optuna's journal."""
         return self.path / VIEW_FILE
 
     @property
     def stop(self) -> Path:
-        """The file ends the run cleanly while it is there."""
+        """Gives the file that ends the run cleanly when it is made."""
         return self.path / STOP_FILE
 
     @property
     def parts(self) -> Path:
-        """The folder holds bulk files, which the journal names with their hashes."""
+        """Gives the folder of bulk files, which the journal names with their hashes."""
         return self.path / PARTS_FOLDER
 
     @property
     def checkpoints(self) -> Path:
-        """The folder holds checkpoints, a folder a trial."""
+        """Gives the folder of checkpoints, which has a folder for each trial."""
         return self.path / CHECKPOINTS_FOLDER
 
     def table(self, name: str) -> Path:
@@ -108,11 +110,11 @@ class RunFolder:
         return self.checkpoints / _plain(key)
 
     def check(self) -> None:
-        """Holds everything that a session writes, appends to or deletes to what it has to be.
+        """Checks the type of every file and folder that a session writes or deletes.
 
         Raises:
-            InputError: a link, a pipe or a device is there, a file where a folder belongs or the
-                other way round, or a journal that has another name elsewhere.
+            InputError: one is a link, a pipe, a device, a file in place of a folder or the other
+                way round, or the journal has a second name (a hard link).
         """
         files = [self.journal, self.study, self.provenance, self.report, self.view, self.stop]
         for path in (*files, *map(self.table, TABLES)):
@@ -121,18 +123,23 @@ class RunFolder:
             for path, is_folder in _below(folder):
                 if not is_folder:
                     _check_file(path)
-        if (facts := _mode_of(self.journal)) is not None and facts.st_nlink > 1:
+        if (facts := _facts_of(self.journal)) is not None and facts.st_nlink > 1:
             raise InputError(_linked_journal(self.journal))
 
 
 def _plain(name: str) -> str:
+    """Gives a name if it is plain.
+
+    Raises:
+        InputError: it is not.
+    """
     if not is_plain(name):
         raise InputError(f"{quoted(name)} is no name in a run's folder, which is {PLAIN}")
     return name
 
 
-def _mode_of(path: Path) -> os.stat_result | None:
-    """Gives a path's own facts, without following a link; None where nothing is there."""
+def _facts_of(path: Path) -> os.stat_result | None:
+    """Gives the facts of a path without following a link; None where it does not exist."""
     try:
         return path.lstat()
     except FileNotFoundError:
@@ -140,9 +147,14 @@ def _mode_of(path: Path) -> os.stat_result | None:
 
 
 def _check_file(path: Path) -> None:
-    facts = _mode_of(path)
+    """Refuses a path that is neither a file nor free.
+
+    Raises:
+        InputError: it is something else.
+    """
+    facts = _facts_of(path)
     if facts is not None and not stat.S_ISREG(facts.st_mode):
-        raise InputError(_stranger(path, facts.st_mode, "file"))
+        raise InputError(_type_error(path, facts.st_mode, "file"))
 
 
 def _below(folder: Path) -> Iterator[tuple[Path, bool]]:
@@ -151,11 +163,11 @@ def _below(folder: Path) -> Iterator[tuple[Path, bool]]:
     Raises:
         InputError: the folder, or one below it, is a link or no folder.
     """
-    facts = _mode_of(folder)
+    facts = _facts_of(folder)
     if facts is None:
         return
     if not stat.S_ISDIR(facts.st_mode):
-        raise InputError(_stranger(folder, facts.st_mode, "folder"))
+        raise InputError(_type_error(folder, facts.st_mode, "folder"))
     waiting = [folder]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
@@ -174,22 +186,24 @@ _KINDS: Final = (
 )
 
 
-def _stranger(path: Path, mode: int, wanted: str) -> str:
-    what = next((words for is_it, words in _KINDS if is_it(mode)), "a device")
+def _type_error(path: Path, mode: int, wanted: str) -> str:
+    """Says that a path is no file or folder as a run needs it there."""
+    kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "a device")
     return (
-        f"{path} is {what}, and a run keeps a {wanted} of its own there, which is written and "
-        "deleted; take it away or put a copy in its place"
+        f"{path} is {kind}, but a run writes and deletes a {wanted} of its own there; remove it, "
+        "or put a copy in its place"
     )
 
 
 def _linked_journal(path: Path) -> str:
+    """Says that a journal has a second name."""
     return (
-        f"{path} is a file that has another name elsewhere (a hard link), where it would grow too; "
+        f"{path} has another name elsewhere (a hard link), and the file there would grow too; "
         "go on with a copy of the run's folder (cp -r)"
     )
 
 
-def open_own(path: Path) -> IO[bytes]:
+def open_journal(path: Path) -> IO[bytes]:
     """Opens a journal for reading and appending, unbuffered; makes it if it is not there.
 
     Raises:
@@ -202,19 +216,21 @@ def open_own(path: Path) -> IO[bytes]:
     if os.fstat(handle).st_nlink > 1:
         os.close(handle)
         raise InputError(_linked_journal(path))
-    return os.fdopen(handle, "a+b", buffering=0)  # nothing is left to be written later
+    return os.fdopen(handle, "a+b", buffering=0)  # every write reaches the file at once
 
 
-def read_own(path: Path) -> bytes:
+def read_journal(path: Path) -> bytes:
     """Reads all bytes of a journal.
 
     Raises:
-        InputError: it is no file of the run's own, or larger than any of ours.
+        InputError: it is no file of the run's own, or too large.
         OSError: it cannot be read.
     """
     _check_file(path)
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _LARGEST_JOURNAL:
-            raise InputError(f"{path} has {size} bytes, and no journal has {_LARGEST_JOURNAL}")
+            raise InputError(
+                f"{path} has {size} bytes, and the limit of a journal is {_LARGEST_JOURNAL}"
+            )
         return file.read()

@@ -1,6 +1,6 @@
-"""`mpc-router-tune --config FILE`: the published grid over alpha and beta, as a sweep.
+"""The command `mpc-router-tune --config FILE` sweeps the published grid over alpha and beta.
 
-A thin door: it turns its flags into those of `python -m sweeps.run` and calls it. The study is
+It turns its flags into those of `python -m sweeps.run` and calls it. The study is
 `<task>_grid`; the configuration's settings are fixed in it, and all flags and `key=value` words of
 `sweeps.run` may follow.
 """
@@ -35,20 +35,22 @@ Everything else is passed on: python -m sweeps.run --help
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
-    made = Parser(
+    command_line = Parser(
         "mpc-router-tune",
         "Train the grid of alpha and beta for a task, and show its front.",
         _EXAMPLES,
     )
-    made.add_argument("--config", type=place, required=True, metavar="FILE", help="a YAML file")
+    add = command_line.add_argument
+    add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     for name in _SEARCHED:
-        made.add_argument(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
-    return made
+        add(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
+    return command_line
 
 
 def _numbers(text: str) -> list[float]:
+    """Reads a flag of numbers with commas between."""
     try:
-        return [number(float)(each.strip()) for each in text.split(",")]
+        return [number(float)(part.strip()) for part in text.split(",")]
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}; write numbers: 0.01,0.1") from error
 
@@ -56,17 +58,17 @@ def _numbers(text: str) -> list[float]:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code of the sweep."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    made = parser()
-    made.check_flags(given, also=sweep_parser().flags())
-    args, rest = made.parse_known_args(given)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command_line = parser()
+    command_line.check_flags(words, also=sweep_parser().flags())
+    args, sweep_words = command_line.parse_known_args(words)
     from mpc_router.config.trial import ConfigError
     from mpc_router.config.yaml_files import settle
 
     try:
-        settled = settle(args.config, {}, sample="--sample" in rest)
-        passed_on = words(settled, args, rest)
-        run.study_of(sweep_parser().parse_intermixed_args(passed_on))  # before any note is said
+        settled = settle(args.config, {}, sample="--sample" in sweep_words)
+        passed_on = sweep_arguments(settled, args, sweep_words)
+        run.study_of(sweep_parser().parse_intermixed_args(passed_on))  # errors come before notes
     except (ConfigError, InputError) as error:
         return say_error(str(error), BAD_INPUT)
     for note in settled.notes:
@@ -74,23 +76,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run.main(passed_on)
 
 
-def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> list[str]:
+def sweep_arguments(
+    settled: Settled, args: argparse.Namespace, sweep_words: Sequence[str]
+) -> list[str]:
     """Turns the configuration files into the arguments of `sweeps.run`.
 
     Raises:
-        ConfigError: a setting is given twice, or no value.
+        ConfigError: a setting is given twice, or has no value.
     """
     from mpc_router.config.trial import ConfigError, parse_overrides, settings, trial_config
 
-    own = [word for word in rest if "=" in word and not word.startswith("-")]
+    overrides = [word for word in sweep_words if "=" in word and not word.startswith("-")]
     config = settled.config
-    plain = settings(trial_config({"task": config.data.task, "pool": config.model.pool}))
+    defaults = settings(trial_config({"task": config.data.task, "pool": config.model.pool}))
     fixed = {"pool": config.model.pool} | {
         name: value
         for name, value in settings(config).items()
-        if value != plain[name] and name not in _SEARCHED
+        if value != defaults[name] and name not in _SEARCHED
     }
-    taken = {name.rpartition(".")[2] for name in parse_overrides(own)}
+    taken = {name.rpartition(".")[2] for name in parse_overrides(overrides)}
     for name in _SEARCHED:
         if name in taken and getattr(args, f"{name}s"):
             raise ConfigError(f"{name} is given twice, by --{name}s and {name}=; leave out one")
@@ -98,7 +102,7 @@ def words(settled: Settled, args: argparse.Namespace, rest: Sequence[str]) -> li
     return [
         f"{config.data.task}_grid",
         *(f"{name}={_yaml(value)}" for name, value in (fixed | axes).items() if name not in taken),
-        *rest,
+        *sweep_words,
     ]
 
 

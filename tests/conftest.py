@@ -45,3 +45,17 @@ def own_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture
+def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports whose questions permute less and whose pictures are not held against Vega-Lite's
+    schema: `analysis/report/test_report.py` makes one with everything."""
+    import altair
+
+    from analysis.questions import information, leakage
+
+    for question in (information.route_information, leakage.leakage):
+        fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}
+        monkeypatch.setattr(question, "__kwdefaults__", fewer)
+    monkeypatch.setattr(altair.SchemaBase, "validate", lambda *_, **__: None)

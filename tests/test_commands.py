@@ -137,7 +137,7 @@ def test_a_command_called_from_a_thread_works_without_its_signal_handlers() -> N
     assert "mrpc_grid: " in told.getvalue()
 
 
-@pytest.mark.parametrize("package", ["ray", "optuna", "pandas"])
+@pytest.mark.parametrize("package", ["ray", "psutil", "optuna", "pandas"])
 def test_a_package_that_is_not_installed_is_said_before_anything_is_prepared(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:

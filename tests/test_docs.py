@@ -28,7 +28,7 @@ from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
 from sweeps import tune
 from sweeps.commands.arguments import parser
-from sweeps.study.shipped import shipped
+from sweeps.study.shipped import shipped_studies
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +117,7 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
     if words[:3] == ["python", "-m", "sweeps.run"]:
         args = parser().parse_intermixed_args(words[3:])
         studies = [word for word in args.words if "=" not in word]
-        assert all(name in shipped() or name.endswith(".yaml") for name in studies)
+        assert all(name in shipped_studies() or name.endswith(".yaml") for name in studies)
     elif words and words[0] == "mpc-router-tune":
         tune.parser().parse_known_args(words[1:])
     elif " ".join(words[:3]) in COMMANDS:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from analysis.baselines.bias_curves import Operating
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import Survey
-from analysis.questions import _agreement, _information, _leakage, _operating_points, _progress
+from analysis.questions import agreement, information, leakage, operating_points, progress
 from analysis.questions import importance as parameters
-from analysis.questions._calibration import calibration
-from analysis.questions._headroom import Rival, against_cascades, headroom
+from analysis.questions.calibration import calibration
+from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.runs.load import Run, RunError
 from analysis.stats.choice import best_within
 from analysis.stats.indicators import Surface
@@ -57,7 +57,7 @@ class Answers:
     offers: tuple[Offer, ...] | None = None
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
-    quality: _progress.Quality | None = None
+    quality: progress.Quality | None = None
     objectives: pd.DataFrame | None = None
     """Of a study that optimises more, or other, than score and cost; see `objective_front`."""
 
@@ -95,15 +95,15 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
             f"{run.task.name} is a regression, whose experts do not say how sure they are"
         )
     curves = ask("cost-bias curves", lambda: _curves(run, survey))
-    epochs = ask("from which epoch ranks can be trusted", lambda: _agreement.epoch_agreement(run))
+    epochs = ask("from which epoch ranks can be trusted", lambda: agreement.epoch_agreement(run))
     asked: dict[str, Any] = {
-        "history": ask("how the front came to be", lambda: _progress.history(run, survey)),
-        "surfaces": ask("what seeds attain", lambda: _progress.surfaces(run, survey)),
-        "quality": ask("indicators", lambda: _progress.quality(survey)),
+        "history": ask("how the front came to be", lambda: progress.history(run, survey)),
+        "surfaces": ask("what seeds attain", lambda: progress.surfaces(run, survey)),
+        "quality": ask("indicators", lambda: progress.quality(survey)),
         "settings": ask("settings", lambda: parameters.settings_table(run)),
-        "seeds": ask("agreement of seeds", lambda: _agreement.seed_agreement(run, survey)),
+        "seeds": ask("agreement of seeds", lambda: agreement.seed_agreement(run, survey)),
         "calibration": ask("calibration", lambda: calibration(run, survey)),
-        "moving": ask("who moves along the front", lambda: _agreement.moving_examples(run, survey)),
+        "moving": ask("who moves along the front", lambda: agreement.moving_examples(run, survey)),
     }
     if own_objectives(run):
         asked["objectives"] = ask(
@@ -118,9 +118,9 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         asked |= {
             "importance": ask("which setting mattered", lambda: parameters.importance(run)),
             "information": ask(
-                "what routes depend on", lambda: _information.route_information(run, survey)
+                "what routes depend on", lambda: information.route_information(run, survey)
             ),
-            "leakage": ask("what times leak", lambda: _leakage.leakage(run, survey)),
+            "leakage": ask("what times leak", lambda: leakage.leakage(run, survey)),
         }
     return Answers(
         headroom=table,
@@ -129,7 +129,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         barred=curves[1] if curves else None,
         offers=curves[2] if curves else None,
         epochs=epochs,
-        trusted=None if epochs is None else _agreement.trusted_epoch(epochs),
+        trusted=None if epochs is None else agreement.trusted_epoch(epochs),
         **asked,
         unanswered=why,
     )
@@ -142,7 +142,7 @@ def _curves(
 
     What to run is given for some wanted costs: nothing that breaks a constraint.
     """
-    curves = _operating_points.bias_curves(run, split=survey.split, vector=survey.vector.name)
+    curves = operating_points.bias_curves(run, split=survey.split, vector=survey.vector.name)
     operating = curves.front()
     if any(operating_point.breaks for operating_point in operating):
         return operating, (), ()

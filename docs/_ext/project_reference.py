@@ -1,4 +1,4 @@
-"""Directives that write the reference from what runs: commands, settings, tables.
+"""The module holds directives that write the reference from code: commands, settings, tables.
 
 `command-help` gives a command's own help, `settings-table` the settings of a frozen dataclass with
 defaults and the docstrings that follow them, `columns-table` the columns of a run's table.
@@ -19,10 +19,10 @@ from docutils.statemachine import StringList
 
 
 def attribute_docs(owner: type) -> dict[str, str]:
-    """The docstring that follows each attribute of a class, by its name."""
+    """Gives the docstring that follows each attribute of a class, by its name."""
     (definition,) = ast.parse(inspect.getsource(owner)).body
     assert isinstance(definition, ast.ClassDef)
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for statement, after in zip(definition.body, definition.body[1:], strict=False):
         if (
             isinstance(statement, ast.AnnAssign)
@@ -30,43 +30,43 @@ def attribute_docs(owner: type) -> dict[str, str]:
             and isinstance(after, ast.Expr)
             and isinstance(after.value, ast.Constant)
         ):
-            found[statement.target.id] = " ".join(str(after.value.value).split())
-    return found
+            texts[statement.target.id] = " ".join(str(after.value.value).split())
+    return texts
 
 
-def named(path: str) -> Any:
-    """What `package.module:name` names."""
+def load_object(path: str) -> Any:
+    """Imports the object that `package.module:name` names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 class CommandHelp(Directive):
-    """The help of a command, as it prints it: `package.module:parser` makes the parser."""
+    """Shows a command's own help; the argument `package.module:parser` makes the parser."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """A literal block."""
-        text = named(self.arguments[0])().format_help()
+        """Gives the help as a literal block."""
+        text = load_object(self.arguments[0])().format_help()
         return [nodes.literal_block(text, text, language="text")]
 
 
 class Table(Directive):
-    """A table whose rows a subclass gives; cells are Markdown."""
+    """Draws a table whose rows a subclass gives; cells are Markdown."""
 
     required_arguments = 1
     option_spec = {"prefix": directives.unchanged}  # noqa: RUF012  docutils' own form
     headings: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """The cells of each row."""
+        """Gives the cells of each row."""
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        """The table, parsed as the page around it is."""
+        """Gives the table, parsed as the page around it is."""
         lines = ["| " + " | ".join(self.headings) + " |", "|" + " -- |" * len(self.headings)]
         lines += [
-            "| " + " | ".join(each.replace("|", "\\|") for each in row) + " |"
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
             for row in self.rows()
         ]
         holder = nodes.container()
@@ -75,26 +75,26 @@ class Table(Directive):
 
 
 class SettingsTable(Table):
-    """The settings of a frozen dataclass."""
+    """Draws the settings of a frozen dataclass."""
 
     headings = ("setting", "default", "what it is")
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Name, default and docstring of every field."""
-        owner = named(self.arguments[0])
+        """Gives name, default and docstring of every field."""
+        owner = load_object(self.arguments[0])
         texts = attribute_docs(owner)
-        for each in dataclasses.fields(owner):
-            default = each.default
+        for field in dataclasses.fields(owner):
+            default = field.default
             if default is dataclasses.MISSING:
-                made = each.default_factory
-                default = made() if made is not dataclasses.MISSING else "needed"
+                factory = field.default_factory
+                default = factory() if factory is not dataclasses.MISSING else "needed"
             shown = default if default == "needed" else f"`{shown_value(default)}`"
             prefix = self.options.get("prefix", "")
-            yield f"`{prefix}{each.name}`", str(shown), texts.get(each.name, "")
+            yield f"`{prefix}{field.name}`", str(shown), texts.get(field.name, "")
 
 
 def shown_value(value: Any) -> str:
-    """A default as one would write it in YAML."""
+    """Writes a default as in YAML."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -102,27 +102,27 @@ def shown_value(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(shown_value, value)) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {shown_value(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {shown_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if value != "" else "''"
 
 
 class ColumnsTable(Table):
-    """The columns of a run's table."""
+    """Draws the columns of a run's table."""
 
     headings = ("column", "type", "may be null")
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Name, Arrow type and whether it may be null."""
-        found = named(self.arguments[0])
-        schema = found(("accuracy", "f1")) if callable(found) else found
+        """Gives name, Arrow type and whether the column may be null."""
+        table = load_object(self.arguments[0])
+        schema = table(("accuracy", "f1")) if callable(table) else table
         for field in schema:
             yield f"`{field.name}`", f"`{field.type}`", "yes" if field.nullable else ""
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Tells Sphinx of the directives."""
+    """Adds the directives to Sphinx."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("settings-table", SettingsTable)
     app.add_directive("columns-table", ColumnsTable)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpc_router.commands._folders import Folders
     from mpc_router.commands._progress import Lines
     from mpc_router.commands._training_log import Record
-    from mpc_router.config.yaml_files import Settled
+    from mpc_router.config.yaml_files import Completion, Settled
     from mpc_router.prepare.inputs import Places
     from mpc_router.trainer import Events, Inputs
 
@@ -207,7 +207,21 @@ def _settled(args: argparse.Namespace) -> Settled:
         if any(setting.rpartition(".")[2] == name for setting in overrides):
             raise InputError(f"{name} is given twice, as --{name} and as {name}=; keep one")
         overrides[name] = value
-    return settle(args.config, overrides, sample=args.sample)
+    return settle(args.config, overrides, sample=args.sample, complete=_completion(args))
+
+
+def _completion(args: argparse.Namespace) -> Completion:
+    """Gives the step that fills in named costs, which looks at the models."""
+
+    def complete(settings: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        if not isinstance(settings.get("expert_costs"), str):
+            return settings, None
+        from mpc_router.model.sources import Models
+        from mpc_router.pricing.named_costs import with_costs
+
+        return with_costs(settings, Models(args.models), base=args.config.parent)
+
+    return complete
 
 
 def _seed(args: argparse.Namespace, settled: Settled) -> int:

@@ -114,9 +114,13 @@ def _spelled_out(
     model: ModelConfig, training: TrainingConfig
 ) -> tuple[ModelConfig, TrainingConfig]:
     """Refuses a pool without a name that leaves out what has no default."""
-    for name in ("expert_model_names", "expert_costs", "router_model_name"):
+    for name in ("expert_model_names", "expert_costs"):
         if not getattr(model, name):
-            raise ConfigError(f"pool=custom needs {name}; give it, or name one of {list(POOLS)}")
+            raise ConfigError(
+                f"pool={model.pool} needs {name}; give it, or name one of {list(POOLS)}"
+            )
+    if not model.router_model_name:
+        model = dataclasses.replace(model, stem="expert")  # the cheapest; `notes_of` says so
     if model.router_cost < 0 and model.stem == "model":
         raise ConfigError("pool=custom needs router_cost, what stem and router cost; 0 is free")
     _size(model, len(model.expert_model_names))
@@ -126,7 +130,9 @@ def _spelled_out(
         expert_layers=model.expert_layers or (0,) * len(model.expert_model_names),
         expert_pooling=model.expert_pooling or "cls",
         expert_fine_tuned=bool(model.expert_fine_tuned),
-        tokenizer_model_name=model.tokenizer_model_name or model.router_model_name,
+        tokenizer_model_name=(
+            model.tokenizer_model_name or model.router_model_name or model.expert_model_names[0]
+        ),
         router_stem_layers=max(0, model.router_stem_layers),
         stem_pooling=model.stem_pooling or "cls",
         router_cost=max(0.0, model.router_cost),

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_router.config.pools import CUSTOM, POOLS
+from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS
 from mpc_router.messages import quoted
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS, Task
@@ -65,7 +65,8 @@ class ModelConfig:
     """Holds the settings of pool, stem and gate."""
 
     pool: str = "bert"
-    """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out."""
+    """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out, or `outputs`
+    of experts that were run elsewhere."""
 
     pool_size: int = 0
     """Experts K of a named pool, as the pool has them at that size; 0 takes its usual ones."""
@@ -132,7 +133,7 @@ class ModelConfig:
     """What the gate mixes while training: `logits` or `probabilities`."""
 
     def __post_init__(self) -> None:
-        one_of("pool", self.pool, [*POOLS, CUSTOM])
+        one_of("pool", self.pool, [*POOLS, CUSTOM, OUTPUTS])
         one_of("stem", self.stem, ["model", "expert"])
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])

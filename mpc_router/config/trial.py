@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
-from mpc_router.config.pools import POOLS
+from mpc_router.config.pools import OUTPUTS, POOLS
 from mpc_router.config.sections import (
     SECTIONS,
     ConfigError,
@@ -28,7 +28,7 @@ from mpc_router.config.sections import (
     TrainingConfig,
     nearest,
 )
-from mpc_router.costs import CostVector, cost_vectors
+from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS, Task
@@ -109,6 +109,8 @@ class TrialConfig:
         if pool is None or not has_stem(model, pool):
             sizes = [None] * len(sizes)  # the published numbers are another router's
         vectors = cost_vectors(constants=constants, router=model.router_cost, sizes=sizes)
+        if model.pool == OUTPUTS:  # published numbers are of encoders
+            vectors = {CONSTANTS: vectors[CONSTANTS]}
         if model.stem == "model":
             return vectors
         return {
@@ -280,6 +282,8 @@ def canonical(value: Any) -> str:
 
 
 def _typed(value: Any) -> Any:
+    if isinstance(value, Task):
+        return _typed(value.to_json())
     if isinstance(value, Mapping):
         return {str(name): _typed(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

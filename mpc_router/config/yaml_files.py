@@ -8,7 +8,7 @@ layers say of experts and stem gives way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from mpc_router.config.trial import (
     read_yaml,
     trial_config,
 )
+from mpc_router.costs import names_costs
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
 from mpc_router.tasks import TASKS
@@ -67,6 +68,13 @@ class Layer:
     num_labels: Any = None
 
 
+_DEFINITION: Final = "task_definition"
+"""The one setting whose value is a mapping."""
+
+Completion = Callable[[dict[str, Any]], tuple[dict[str, Any], str | None]]
+"""Fills in settings by leaf name; gives them, and a sentence about what was filled in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settled:
     """Holds what all layers come to."""
@@ -79,10 +87,17 @@ class Settled:
     """Sentences for the user: keys with another place, settings that gave way."""
 
 
-def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Settled:
+def settle(
+    path: Path,
+    given: Mapping[str, Any],
+    *,
+    sample: bool = False,
+    complete: Completion | None = None,
+) -> Settled:
     """Gives the configuration of a file and what it inherits, with `given` laid over both.
 
-    `sample` sets `pool: sample` unless `given` names the pool.
+    `sample` sets `pool: sample` unless `given` names the pool. `complete` fills in what takes a
+    look at models or data, such as named costs.
 
     Raises:
         ConfigError: a file that is missing, a loop, an unknown key, or a broken rule.
@@ -108,6 +123,9 @@ def settle(path: Path, given: Mapping[str, Any], *, sample: bool = False) -> Set
             "together; expert_start=checkpoint leaves that out"
         )
     try:
+        if complete is not None:
+            settings, note = complete(settings)
+            notes += [] if note is None else [note]
         config = trial_config(settings)
     except ConfigError as error:
         raise error if given else ConfigError(f"{shown(path)}: {error}") from error
@@ -214,7 +232,7 @@ def layer(where: str, tree: Mapping[str, Any]) -> Layer:
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key != _DEFINITION:
             yield from _leaves(value, f"{name}.")
         elif value is not None or name not in SECTIONS:
             yield name, value
@@ -232,6 +250,8 @@ def _check_known(where: str, name: str, value: Any) -> None:
 
 def _check_kind(where: str, leaf: str, value: Any) -> None:
     """Refuses a value of another kind than the setting's, before layers are laid together."""
+    if leaf == "expert_costs" and names_costs(value):
+        return  # numbers stand for it once the models are looked at
     try:
         typed(leaf, value)
     except ConfigError as error:

@@ -65,7 +65,7 @@ def split_files(folder: Path, names: Sequence[str]) -> list[Path]:
 
 def absent(folder: Path, split: str) -> SourceError:
     """Gives the message about a split of which `split_files` gave nothing."""
-    kind, entries = _kind(folder), _entries(folder)
+    kind, entries = path_kind(folder), _entries(folder)
     target = f"{split}{PARQUET}"
     if kind != "folder":
         above = listed([name for name in _entries(folder.parent) if _visible(name)])
@@ -88,7 +88,7 @@ def absent(folder: Path, split: str) -> SourceError:
 
 def check_is_file(path: Path) -> None:
     """Raises a SourceError unless a path names a regular file of which bytes may be asked."""
-    kind = _kind(path)
+    kind = path_kind(path)
     if kind == "missing":
         raise SourceError(
             f"{shown(path)} does not exist; put the task's split there, or use --sample"
@@ -103,13 +103,18 @@ def check_is_file(path: Path) -> None:
         ) from error
 
 
+def listing(folder: Path) -> str:
+    """Gives what a folder shows, for messages; `none` where it shows nothing."""
+    return listed([name for name in _entries(folder) if _visible(name)])
+
+
 def is_folder(path: Path) -> bool:
     """Says whether a path names a folder.
 
     Raises:
         SourceError: it may not be looked at.
     """
-    return _kind(path) == "folder"
+    return path_kind(path) == "folder"
 
 
 def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path]]:
@@ -117,12 +122,12 @@ def _sets(folder: Path, entries: Sequence[str], name: str) -> Iterator[list[Path
     single = folder / f"{name}{PARQUET}"
     if single.name in entries:
         if is_folder(single):
-            yield _folder_of_parts(single)
+            yield folder_of_parts(single)
         else:
             check_is_file(single)
             yield [single]
     if name in entries and is_folder(folder / name) and any(map(_visible, _entries(folder / name))):
-        yield _folder_of_parts(folder / name)
+        yield folder_of_parts(folder / name)
     beside = [folder / entry for entry in entries if _is_part_of(entry, name)]
     if beside:
         odd = [entry for entry in entries if entry.startswith(name) and f"{PARQUET}." in entry]
@@ -149,7 +154,7 @@ def _is_part_of(entry: str, split: str) -> bool:
     )
 
 
-def _folder_of_parts(folder: Path) -> list[Path]:
+def folder_of_parts(folder: Path) -> list[Path]:
     """Gives the Parquet files of a folder that holds one split, in order."""
     entries = _entries(folder)
     for name, why in _UNFINISHED.items():
@@ -225,7 +230,7 @@ def _entries(folder: Path) -> list[str]:
     Raises:
         SourceError: it may not be read.
     """
-    if _kind(folder) != "folder":
+    if path_kind(folder) != "folder":
         return []
     try:
         return sorted(os.listdir(folder))
@@ -235,7 +240,7 @@ def _entries(folder: Path) -> list[str]:
         ) from error
 
 
-def _kind(path: Path) -> str:
+def path_kind(path: Path) -> str:
     """Says what a path names: `file`, `folder`, `missing`, or something else.
 
     Raises:

@@ -6,81 +6,49 @@ Letters: N rows.
 
 from __future__ import annotations
 
-import contextlib
+import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, overload
+from typing import Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.data._split_files import check_is_file
+from mpc_router.data._rows import Files, Rows, Stored, Table, parquet_rows, table_rows
 from mpc_router.labels import (
     check_are_scores,
     check_label_type,
     check_labels,
+    class_words,
+    counts_classes,
     is_text,
     label_values,
+    word_of,
 )
-from mpc_router.messages import printable, shortened
-from mpc_router.source_error import LONGEST_LIST, SourceError, listed, shown
+from mpc_router.messages import shortened
+from mpc_router.source_error import LONGEST_LIST, SourceError, listed
 from mpc_router.tasks import Task
 
-__all__ = ["Columns", "Files", "Rows", "SourceError", "Table", "Texts", "checked", "read_parquet"]
+__all__ = [
+    "Columns",
+    "Files",
+    "Rows",
+    "SourceError",
+    "Stored",
+    "Table",
+    "Texts",
+    "check_column",
+    "checked",
+    "checked_rows",
+    "parquet_rows",
+    "read_parquet",
+    "table_rows",
+]
 
 _SEPARATOR: Final = "\x1f"
 """Between the texts of a row when it is hashed: the ASCII unit separator."""
-
-_BATCH: Final = 4096
-"""Rows read at a time."""
-
-_LONGEST_REASON: Final = 300
-"""Characters of what pyarrow says of a file that it cannot read."""
-
-
-class Rows(Protocol):
-    """Gives rows that can be gone through again and again."""
-
-    def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """Gives these columns' rows in order: (where they come from, pyarrow RecordBatch)."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Holds rows of a pyarrow table in memory."""
-
-    table: Any
-    where: str
-
-    def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """See `Rows`."""
-        for batch in self.table.select(list(names)).to_batches(max_chunksize=_BATCH):
-            if len(batch):
-                yield self.where, batch
-
-
-@dataclass(frozen=True)
-class Files:
-    """Holds rows of Parquet files, one after the other."""
-
-    paths: tuple[Path, ...]
-
-    def batches(self, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """See `Rows`; other columns are not read, and a file is never held as a whole."""
-        import pyarrow as pa
-
-        for path in self.paths:
-            count = 0
-            with _whole(path), _open(path) as file:
-                for batch in file.iter_batches(_BATCH, columns=list(names), use_threads=False):
-                    count += len(batch)
-                    if len(batch):
-                        yield shown(path), batch
-                if count != file.metadata.num_rows:
-                    raise ValueError(f"{count} of its {file.metadata.num_rows} rows are there")
-        pa.default_memory_pool().release_unused()
 
 
 class Texts(Sequence[str]):
@@ -134,6 +102,9 @@ class Columns:
     labels: NDArray[np.float64]
     """(N,) class number or value, in the task's range."""
 
+    counted: bool = False
+    """Whether labels are stored as class numbers, which do not say what they mean."""
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -169,74 +140,47 @@ class Columns:
         return hashes
 
 
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Turns what reading a file raises into one sentence."""
-    try:
-        yield
-    except SourceError:
-        raise
-    except Exception as error:
-        # whatever is raised: damaged bytes end in errors of any type, also in ones of Python's own
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> SourceError:
-    """Gives the message about a file that cannot be read, for whatever reason."""
-    if isinstance(error, OSError) and error.errno:
-        return SourceError(f"{shown(path)} cannot be read ({error.strerror}); mend that")
-    text = " ".join(str(error).split()) or type(error).__name__
-    reason = shortened(printable(text), _LONGEST_REASON).rstrip(". ")
-    if "encrypted" in reason.lower():
-        return SourceError(f"{shown(path)} is encrypted ({reason}); give it without encryption")
-    return SourceError(
-        f"{shown(path)} is not a whole Parquet file, or one that pyarrow cannot read ({reason}); "
-        "copy or download it again"
-    )
-
-
-def _open(path: Path) -> Any:
-    import pyarrow.parquet as pq
-
-    # in pieces, else a row group's bytes are held as a whole
-    return pq.ParquetFile(
-        path, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True
-    )
-
-
 def read_parquet(paths: Sequence[Path], task: Task) -> Columns:
     """Reads texts and labels of the rows of these files, in order; other columns are not read.
 
     Raises:
         SourceError: a file is missing, is no whole Parquet file, or holds what the task forbids.
     """
-    for path in paths:
-        check_is_file(path)
-        with _whole(path), _open(path) as file:
-            _check_schema(file.schema_arrow, task, shown(path))
-    return _checked(Files(tuple(paths)), task, shown(paths[0]))
+    return checked_rows(parquet_rows(paths), task)
 
 
 def checked(table: Any, task: Task, where: str) -> Columns:
-    """Gives the columns of a pyarrow table in the hub's GLUE schema.
+    """Gives the columns of a pyarrow table.
+
+    Raises:
+        SourceError: see `checked_rows`; `where` is named.
+    """
+    return checked_rows(table_rows(table, where), task)
+
+
+def checked_rows(stored: Stored, task: Task) -> Columns:
+    """Gives a task's columns of the rows of a split.
 
     Raises:
         SourceError: a column is missing or of another type, a value is null, a label is out of
-            range, or there is no row; `where` is named.
+            range, or there is no row.
     """
-    _check_schema(table.schema, task, where)
-    return _checked(Table(table, where), task, where)
+    for where, schema in stored.schemas:
+        _check_schema(schema, task, where)
+    where, schema = stored.schemas[0]
+    return _checked(stored.rows, schema, task, where)
 
 
-def _checked(rows: Rows, task: Task, where: str) -> Columns:
+def _checked(rows: Rows, schema: Any, task: Task, where: str) -> Columns:
     """Looks at every row once; keeps only labels."""
+    words = class_words(schema, task.label)
     labels_by_file: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = {}
-    for place, batch in rows.batches([*task.columns, "label"]):
+    for place, batch in rows.batches([*task.columns, task.label]):
         seen = labels_by_file.setdefault(place, [])
         start = sum(len(values) for values, _ in seen)
         for name in task.columns:
             _check_texts(batch.column(name), name, start=start, where=place)
-        seen.append(label_values(batch.column("label"), task, start=start, where=place))
+        seen.append(label_values(batch.column(task.label), task, words, start=start, where=place))
     if not labels_by_file:
         raise SourceError(f"{where} has no rows; give a split with examples")
     labels = []
@@ -246,23 +190,17 @@ def _checked(rows: Rows, task: Task, where: str) -> Columns:
         labels.append(values)
     together = np.concatenate(labels)
     check_are_scores(together, task, where)
-    return Columns(rows=rows, names=task.columns, labels=together)
+    counted = not task.regression and counts_classes(schema, task)
+    return Columns(rows=rows, names=task.columns, labels=together, counted=counted)
 
 
 def _check_schema(schema: Any, task: Task, where: str) -> None:
     """Refuses columns that are missing, doubled, of a wrong type, or not of the task's labels."""
     import pyarrow as pa
 
-    names = schema.names
-    for name in (*task.columns, "label"):
-        if name not in names:
-            needed = ", ".join((*task.columns, "label"))
-            raise SourceError(
-                f"{where} has no column {name!r} (it has {listed(names)}); "
-                f"task {task.name} needs {needed}"
-            )
-        if list(names).count(name) > 1:
-            raise SourceError(f"{where} has several columns {name!r}; keep one of them")
+    for name in (*task.columns, task.label):
+        needed = ", ".join((*task.columns, task.label))
+        check_column(schema, name, where, f"task {task.name} needs {needed}")
     for name in task.columns:
         column_type = schema.field(name).type
         if not is_text(
@@ -271,6 +209,25 @@ def _check_schema(schema: Any, task: Task, where: str) -> None:
             kind = shortened(str(column_type), LONGEST_LIST)
             raise SourceError(f"{where}: column {name!r} holds {kind}, but must hold text")
     check_label_type(schema, task, where)
+
+
+def check_column(schema: Any, name: str, where: str, need: str) -> None:
+    """Raises a SourceError unless a pyarrow schema has a column once; `need` says why."""
+    names = schema.names
+    if name not in names:
+        raise SourceError(
+            f"{where} has no column {name!r} (it has {listed(names)}); {need}"
+            f"{_nearest(name, names)}"
+        )
+    if list(names).count(name) > 1:
+        raise SourceError(f"{where} has several columns {name!r}; keep one of them")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """Offers the columns whose names are like one that is missing."""
+    by_word = {word_of(name): name for name in reversed(names)}
+    alike = difflib.get_close_matches(word_of(name), by_word, n=3, cutoff=0.6)
+    return f"; did you mean {listed([by_word[word] for word in alike])}?" if alike else ""
 
 
 def _check_texts(column: Any, name: str, *, start: int, where: str) -> None:

@@ -15,11 +15,16 @@ from numpy.typing import NDArray
 
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
+from mpc_router.data._dataset_rows import check_named, split_names, split_rows
 from mpc_router.data._parts import in_order
+from mpc_router.data._rows import Stored, parquet_rows, table_rows
 from mpc_router.data._split_files import absent, is_folder, split_files
-from mpc_router.data.columns import Columns, checked, read_parquet
+from mpc_router.data.columns import Columns, checked_rows
+from mpc_router.data.dataset import DatasetSpec
+from mpc_router.labels import check_labels_agree, check_written_alike, is_glue
+from mpc_router.messages import quoted
 from mpc_router.source_error import SourceError, shown
-from mpc_router.tasks import Task
+from mpc_router.tasks import TASKS, Task
 
 __all__ = [
     "Examples",
@@ -34,6 +39,9 @@ __all__ = [
 
 _HUB: Final = "nyu-mll/glue"
 
+_CUT_PARTS: Final = 10
+"""One part of so many of train is validation where there is none."""
+
 _VERSION: Final = 1
 """Raised when the same files would be cut into other splits."""
 
@@ -42,19 +50,39 @@ _VERSION: Final = 1
 class Source:
     """Says where the data of all tasks lies."""
 
-    kind: Literal["sample", "folder", "hub"]
+    kind: Literal["sample", "folder", "hub", "dataset", "memory"]
+    """`folder` and `hub` hold GLUE's files, or others in their form; `dataset` and `memory` hold
+    one data set of any form."""
+
     folder: Path | None = None
     """Of kind `folder`: holds `<task>/<split>.parquet`, or a split's parts
     (`mpc_router.data._parts`)."""
 
+    dataset: DatasetSpec | None = None
+    """Of kind `dataset`."""
+
+    tables: Mapping[str, Any] | None = None
+    """Of kind `memory`: pyarrow tables by split (`mpc_router.data.frames.tables_of`)."""
+
     def __post_init__(self) -> None:
-        if (self.kind == "folder") != (self.folder is not None):
-            raise SourceError(f"a source of kind {self.kind!r} with folder {self.folder}")
+        for kind in ("folder", "dataset"):
+            if (self.kind == kind) != (getattr(self, kind) is not None):
+                raise SourceError(f"a source of kind {self.kind!r} with {kind} {self._of(kind)}")
+        if (self.kind == "memory") != (self.tables is not None):
+            raise SourceError(f"a source of kind {self.kind!r} with tables of {self._of('tables')}")
+
+    def _of(self, name: str) -> str:
+        value = getattr(self, name)
+        return ", ".join(value) if isinstance(value, Mapping) else str(value)
 
     def describe(self) -> str:
         """Gives a few words for plans, reports and messages."""
         if self.kind == "sample":
             return "the embedded sample (synthetic)"
+        if self.tables is not None:
+            return f"tables in memory ({', '.join(self.tables)})"
+        if self.dataset is not None:
+            return self.dataset.describe()
         return f"the hub's {_HUB}" if self.folder is None else str(self.folder)
 
     def quoted(self, task: Task) -> tuple[str, ...]:
@@ -62,10 +90,17 @@ class Source:
 
         A folder need not have the others: MNLI runs without its mismatched validation set.
         """
+        if self.dataset is not None:
+            return split_names(self.dataset, task.name, task.quoted)
+        if self.tables is not None:
+            check_named(list(self.tables), task.name, task.quoted, "the data set in memory")
+            return tuple(split for split in task.quoted if split in self.tables)
         if self.folder is None:
             return task.quoted
-        first, *more = task.quoted
-        return (first, *(split for split in more if _stored(self.folder, task.name, split)))
+        folder, (first, *more) = self.folder, task.quoted
+        if not is_glue(task) and not _stored(folder, task.name, first):
+            return tuple(split for split in more if _stored(folder, task.name, split))
+        return (first, *(split for split in more if _stored(folder, task.name, split)))
 
     def columns(self, task: Task, split: str) -> Columns:
         """Gives the checked rows of one source file: `train` or one of the task's quoted splits.
@@ -73,11 +108,28 @@ class Source:
         Raises:
             SourceError: it is not there, cannot be read, or holds what the task forbids.
         """
-        if self.kind == "sample":
-            return checked(_sample(task.name, split), task, f"the sample's {task.name}/{split}")
+        return checked_rows(self.rows(task.name, split, task.columns, task.label), task)
+
+    def rows(self, task: str, split: str, texts: Sequence[str], label: str) -> Stored:
+        """Gives the rows of one source file as they are stored: these text columns and the labels.
+
+        Raises:
+            SourceError: it is not there or cannot be read.
+        """
+        if self.dataset is not None:
+            return split_rows(self.dataset, task, split, texts, label)
+        if self.tables is not None:
+            return table_rows(self.tables[split], f"split {split} in memory")
         if self.folder is not None:
-            return read_parquet(_files(self.folder, task.name, split), task)
-        return read_parquet(_hub_files(task.name, split), task)
+            return parquet_rows(_files(self.folder, task, split))
+        if task not in TASKS:
+            raise SourceError(
+                f"{self.describe()} has no task {quoted(task)}; name its data by `dataset:`, or "
+                f"give --data DIR with DIR/{task}/train.parquet"
+            )
+        if self.kind == "sample":
+            return table_rows(_sample(task, split), f"the sample's {task}/{split}")
+        return parquet_rows(_hub_files(task, split))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +176,22 @@ def data_fingerprint(config: TrialConfig, source: Source) -> str:
 def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
     """Reads the rows of every source file of the task, checked, before they are cut."""
     task = config.data.definition
-    return {origin: source.columns(task, origin) for origin in ("train", *source.quoted(task))}
+    origins = ("train", *source.quoted(task))
+    _plan(config, origins)  # refuses what cannot be cut before rows are read
+    files = {origin: source.columns(task, origin) for origin in origins}
+    if not is_glue(task) and not task.regression:
+        check_written_alike({name: columns.counted for name, columns in files.items()}, task)
+        check_labels_agree({name: columns.labels for name, columns in files.items()}, task)
+    return files
 
 
 def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, str]:
     """Gives hex digits of each split's content, known before rows are hashed and chosen."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     fingerprints = {origin: columns.fingerprint() for origin, columns in files.items()}
+    cuts = () if "validation" in files else ("validation cut from train",)
     chosen = {
-        split: digest(_VERSION, fingerprints[origin], tuned, limit)
+        split: digest(_VERSION, fingerprints[origin], tuned, limit, *cuts)
         for split, origin, limit in _plan(config, list(files))
     }
     return {split: digest(data.task, split, content) for split, content in chosen.items()}
@@ -144,10 +203,12 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
     Selection is the tenth of train with the lowest hashes; with experts that come fine-tuned (they
     have seen train) the half of validation with the lowest, and train stays whole. Then limits on
     rows keep those with the lowest hashes of what is left, so that more rows only add rows and
-    selection is the same under every limit.
+    selection is the same under every limit. Without a validation file, validation is cut first:
+    the tenth of train with the lowest second hashes.
 
     Raises:
-        SourceError: a split comes out empty.
+        SourceError: a split comes out empty, or there is no validation that such experts have not
+            seen.
     """
     tuned = bool(config.model.expert_fine_tuned)
     parts = 2 if tuned else 10
@@ -155,10 +216,15 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
     splits: dict[str, Examples] = {}
     for split, origin, limit in _plan(config, list(files)):
         low = _lowest(hashes[origin], parts)
+        quoted_rows = np.zeros(len(low), np.bool_)
+        if origin == "train" and "validation" not in files:
+            quoted_rows = _lowest(_second(hashes[origin]), _CUT_PARTS)
         if split == "selection":
-            rows = np.flatnonzero(low)
+            rows = np.flatnonzero(low & ~quoted_rows)
+        elif split != "train" and origin == "train":
+            rows = np.flatnonzero(quoted_rows)
         elif origin == ("validation" if tuned else "train"):
-            rows = np.flatnonzero(~low)
+            rows = np.flatnonzero(~low & ~quoted_rows)
         else:
             rows = np.arange(len(low))
         rows = _limited(rows, hashes[origin], limit)
@@ -174,13 +240,34 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
 def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, int]]:
     """Gives the split, source file and limit on rows, in the order in which splits are given."""
     held_out = "validation" if config.model.expert_fine_tuned else "train"
-    quoted = [(name, name, config.data.validation_rows) for name in origins if name != "train"]
-    return [("train", "train", config.data.train_rows), ("selection", held_out, 0), *quoted]
+    limit = config.data.validation_rows
+    quoted_splits = [(name, name, limit) for name in origins if name != "train"]
+    if "validation" not in origins:
+        if config.model.expert_fine_tuned:
+            raise SourceError(
+                f"task {config.data.task} has no validation split, and experts that come "
+                "fine-tuned (expert_fine_tuned) may have seen every row of train: none can be cut "
+                "from it; give a validation split, or let the experts be trained here "
+                "(expert_fine_tuned: false)"
+            )
+        quoted_splits.insert(0, ("validation", "train", limit))
+    return [("train", "train", config.data.train_rows), ("selection", held_out, 0), *quoted_splits]
 
 
 def _lowest(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.bool_]:
     """Says whether each row's hash is in the lowest of so many equal parts of its range, (N,)."""
     return np.asarray(hashes < np.uint64(2**64 // parts))
+
+
+def _second(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Gives another hash of rows, of their first hash alone and independent of it, (N,).
+
+    The finaliser of splitmix64 (Steele et al. 2014), one to one on 64 bits.
+    """
+    mixed = hashes + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def _limited(rows: NDArray[np.int64], hashes: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:

@@ -7,9 +7,9 @@ arbitrary weights, and a state dict fills them. An exported folder holds both, a
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import nn
@@ -17,7 +17,6 @@ from torch import nn
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
-from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter, RouterShape, RouterStem, build_router
 from mpc_router.model.shared_stem import behind_stem, layers_before
 from mpc_router.tasks import from_record
@@ -28,6 +27,8 @@ from mpc_router.tensor_files import (
     write_tensors,
     write_trial,
 )
+
+Pool = TypeVar("Pool", bound=nn.Module)
 
 POOL_FILE: Final = "model.safetensors"
 _EXPORT_FORMAT: Final = "mpc-router export 1"
@@ -41,8 +42,8 @@ _COUNTS: Final = frozenset({"layers", "num_hidden_layers", "n_layers", "num_hidd
 """What a description or a configuration calls a number of layers, each with a tensor or more."""
 
 
-def describe(pool: GatedBertPool) -> dict[str, Any]:
-    """Describes the shape of a pool as plain JSON: everything that its state dict does not say.
+def describe(pool: Any) -> dict[str, Any]:
+    """Describes a `GatedBertPool` as plain JSON: everything that its state dict does not say.
 
     Raises:
         TypeError: a part of it is a module of another kind than this package makes.
@@ -65,8 +66,10 @@ def describe(pool: GatedBertPool) -> dict[str, Any]:
     }
 
 
-def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
+def rebuild(description: Mapping[str, Any], build: Callable[..., Pool]) -> Pool:
     """Builds a pool of this shape with arbitrary weights, in evaluation mode, without model files.
+
+    `build` makes it of its parts: `GatedBertPool.from_parts`.
 
     Raises:
         CheckpointError: the description is not one that `describe` gave.
@@ -88,7 +91,7 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
                 ),
                 shape["features"],
             )
-            pool = GatedBertPool.from_parts(
+            pool = build(
                 stem,
                 router,
                 experts,
@@ -106,14 +109,18 @@ def rebuild(description: Mapping[str, Any]) -> GatedBertPool:
     return pool.eval()
 
 
-def filled(description: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> GatedBertPool:
-    """Builds the pool of this shape with these weights, in evaluation mode.
+def filled(
+    description: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    build: Callable[..., Pool],
+) -> Pool:
+    """Builds the pool of this shape with these weights, in evaluation mode; see `rebuild`.
 
     Raises:
         CheckpointError: the weights are not those of this shape.
     """
     _refuse_deeper(description, len(weights))
-    pool = rebuild(description)
+    pool = rebuild(description, build)
     try:
         pool.load_state_dict(dict(weights))
     except (RuntimeError, TypeError, ValueError) as error:
@@ -144,7 +151,7 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
                 )
 
 
-def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> None:
+def write_pool(folder: Path, pool: nn.Module, more: Mapping[str, Any]) -> None:
     """Writes a pool into a folder that exists, and `more` (plain JSON) beside it."""
     sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=_EXPORT_FORMAT)
     write_trial(
@@ -158,8 +165,8 @@ def write_pool(folder: Path, pool: GatedBertPool, more: Mapping[str, Any]) -> No
     )
 
 
-def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
-    """Reads the pool that `write_pool` left in a folder, and the JSON beside it.
+def read_pool(folder: Path, build: Callable[..., Pool]) -> tuple[Pool, dict[str, Any]]:
+    """Reads the pool that `write_pool` left in a folder, and the JSON beside it; see `rebuild`.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
@@ -168,8 +175,8 @@ def read_pool(folder: Path) -> tuple[GatedBertPool, dict[str, Any]]:
     weights = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
     if not isinstance(trial.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")
-    pool = filled(trial["description"], weights)
-    pool.pairs = _of_pairs(trial)
+    pool = filled(trial["description"], weights, build)
+    setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010  which types of modules do not declare
     return pool, trial
 
 
@@ -179,11 +186,6 @@ def _of_pairs(trial: Mapping[str, Any]) -> bool:
         return len(from_record(trial["config"]["data"]).columns) > 1
     except (KeyError, TypeError, ValueError):
         return False
-
-
-def load_pool(folder: Path) -> GatedBertPool:
-    """Loads the model of an exported folder, for `GatedBertPool.from_pretrained`."""
-    return read_pool(folder)[0]
 
 
 def _shape(encoder: nn.Module) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.losses import mix
@@ -163,11 +163,7 @@ class GatedBertPool(nn.Module):
         Raises:
             CheckpointError: the folder holds no such model, or a damaged one.
         """
-        # by name: what is saved is described in terms of this class, and no module imports in turn
-        loaded: GatedBertPool = import_module("mpc_router.model.description").load_pool(
-            Path(folder)
-        )
-        return loaded
+        return read_pool(Path(folder), cls.from_parts)[0]
 
     def _assemble(
         self,

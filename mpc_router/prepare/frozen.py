@@ -244,12 +244,7 @@ def _write(new_folder: Path, bench: Bench, pool_recipes: Recipes) -> None:
         lengths: NDArray[Any] = split.tokens.lengths
         arrays = {"labels": labels, "example": example, "tokens": lengths}
         caching.save(new_folder, {f"{name}.{kind}": array for kind, array in arrays.items()})
-    mean, deviation = moments(features["train"])
-    deviation[deviation < LEAST_DEVIATION] = 1.0
-    found_moments = {"feature_mean": mean, "feature_deviation": deviation}
-    caching.save(
-        new_folder, {name: value.astype(np.float32) for name, value in found_moments.items()}
-    )
+    caching.save(new_folder, standardised(features["train"]))
 
 
 def _called(pool_recipes: Recipes) -> list[tuple[Recipe, str]]:
@@ -269,6 +264,16 @@ def _head_notes(bench: Bench, pool_recipes: Recipes) -> list[str]:
         if recipe.keep_head
     ]
     return list(dict.fromkeys(note for note in notes if note))
+
+
+def standardised(features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Gives `feature_mean` and `feature_deviation` (F,) of train's features (N, F)."""
+    mean, deviation = moments(features)
+    deviation[deviation < LEAST_DEVIATION] = 1.0
+    return {
+        "feature_mean": mean.astype(np.float32),
+        "feature_deviation": deviation.astype(np.float32),
+    }
 
 
 def moments(

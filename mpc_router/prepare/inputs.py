@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import TrialConfig
+from mpc_router.data.output_tables import GivenOutputs
 from mpc_router.data.sources import Examples, Source
 from mpc_router.model.sources import Models
+from mpc_router.source_error import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class Places:
     source: Source
     models: Models
     cache: Path
+    outputs: GivenOutputs | None = None
+    """Experts that were run elsewhere, where the study names some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +89,15 @@ def notes_of(config: TrialConfig, *, headless: Sequence[str] = ()) -> list[str]:
 
     `headless` names the experts that were to come fine-tuned and came without a head.
     """
+    notes = []
+    if config.model.stem == "expert" and not config.model.router_model_name:
+        notes.append(
+            f"The pool names no stem, so that the router looks through its cheapest expert, "
+            f"{config.model.expert_model_names[0]} (stem: expert)."
+        )
     if not config.model.expert_fine_tuned:
-        return []
-    notes = [
+        return notes
+    notes += [
         "The experts come fine-tuned and have seen all of train, where they look better than "
         "they are: selection is a fixed half of validation, the other half is quoted."
     ]
@@ -105,6 +115,11 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     notes: dict[str, list[str]] = {split: [] for split in splits}
     notes["train"].append("experts were trained on these rows and look better here than on others")
+    if splits["validation"].origin == "train":
+        notes["validation"].append(
+            "a tenth of train, by a second hash of the row, seen by no expert: the data hold no "
+            "validation"
+        )
     if tuned:
         notes["selection"].append("a fixed half of validation, by a hash of the row")
         notes["validation"].append("the half of validation that is not selection")
@@ -112,8 +127,28 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
         notes["selection"].append("a tenth of train, by a hash of the row, seen by no expert")
     for missing in set(data.definition.quoted) - set(splits):
         notes["validation"].append(f"the data hold no {missing}")
+    for split, labels in _labels_that_lack(config, splits).items():
+        notes[split].append(f"no row has the label {labels} of train")
     for split in splits:
         limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)
         if limit and limit == len(splits[split]):
             notes[split].append(f"limited to {limit} rows, chosen by a hash of the row")
     return {split: "; ".join(sentences) or None for split, sentences in notes.items()}
+
+
+def _labels_that_lack(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str, str]:
+    """Gives the labels of train that a quoted split lacks, of a task that is none of GLUE's."""
+    task = config.data.definition
+    if config.data.task_definition is None or task.regression:
+        return {}
+    learned = np.unique(splits["train"].labels)
+    lacks = {
+        split: np.setdiff1d(learned, examples.labels)
+        for split, examples in splits.items()
+        if split not in ("train", "selection")
+    }
+    return {
+        split: listed([task.label_names[int(number)] for number in numbers])
+        for split, numbers in lacks.items()
+        if len(numbers)
+    }

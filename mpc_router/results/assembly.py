@@ -14,6 +14,7 @@ from typing import Any, Final
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_config
 from mpc_router.costs import CostVector, from_json
 from mpc_router.data.columns import SourceError
@@ -134,9 +135,15 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     if (folder / POOL_FILE).is_file():
         return _exported(folder, note)
     checkpoint = load(folder)
+    if checkpoint.config.model.pool == OUTPUTS:
+        raise CheckpointError(
+            f"the experts of {folder} were run elsewhere and handed in as outputs, so that there "
+            "is no model to run on a text or to export; the router's own weights are in its "
+            "weights file"
+        )
     joint = isinstance(checkpoint, JointCheckpoint)
     model = (
-        filled(checkpoint.description, checkpoint.weights)
+        filled(checkpoint.description, checkpoint.weights, GatedBertPool.from_parts)
         if isinstance(checkpoint, JointCheckpoint)
         else _lane(checkpoint, places, folder)
     )
@@ -165,7 +172,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
 def _exported(folder: Path, note: str | None) -> Assembled:
     from transformers import AutoTokenizer
 
-    model, trial = read_pool(folder)
+    model, trial = read_pool(folder, GatedBertPool.from_parts)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder / TOKENIZER_FOLDER, trust_remote_code=False

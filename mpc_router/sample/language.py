@@ -262,7 +262,7 @@ def words() -> list[str]:
             for item in value:
                 collect(item)
 
-    for name, value in sorted(globals().items()):
-        if name.isupper():
-            collect(value)
+    named = {name.lstrip("_"): value for name, value in globals().items() if name.isupper()}
+    for _, value in sorted(named.items()):  # an underscore changes nobody's number
+        collect(value)
     return list(ordered)

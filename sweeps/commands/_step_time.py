@@ -1,4 +1,4 @@
-"""How long a trial takes: some of its steps, measured. Free of Ray."""
+"""The module measures some steps of a trial, without Ray, to tell how long it takes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from mpc_router.trainer import Inputs
 from sweeps.records import Pack, Trial, config_of
 from sweeps.worker.pack import use_threads
-from sweeps.worker.stack import events, is_joint, stacks
+from sweeps.worker.stack import begin_training, group_trials, is_joint
 
 
 class _Enough(Exception):
-    """Says that enough steps have been measured."""
+    """Ends the training when enough steps have been measured."""
 
 
 class _Stopwatch:
@@ -24,7 +24,7 @@ class _Stopwatch:
         self.limit = seconds
         self.total = 0
         self.steps = -1
-        """Counts a step, but for the first one with its warming up."""
+        """It counts steps without the first one, which includes the warm-up."""
 
         self.began = 0.0
         self.spent = 0.0
@@ -53,24 +53,24 @@ class Measurement:
     """Tells how long a trial takes."""
 
     step: float
-    """Seconds of one step of one trial, its share of its stack's."""
+    """It is the time of one step of one trial in seconds: a share of its stack's step."""
 
     epoch: float
-    """Of all steps of an epoch."""
+    """It is the time of all steps of an epoch, in seconds."""
 
 
 def measured_steps(
     pack: Pack, inputs: Inputs, *, threads: int, gpus: float = 0.0, seconds: float = 1.0
 ) -> Measurement:
-    """The first stack of the pack trains for some seconds; nothing is written.
+    """Measures the first stack of the pack in training for some seconds; writes nothing.
 
-    Of a joint trial whose router begins supervised, the steps in which all trains are measured.
+    A joint trial whose router begins supervised is measured in the steps in which all trains.
     """
     use_threads(threads)
-    trials = [_gated(trial) if is_joint(trial) else trial for trial in stacks(pack)[0]]
+    trials = [_gated(trial) if is_joint(trial) else trial for trial in group_trials(pack)[0]]
     watch = _Stopwatch(seconds)
     try:
-        for _ in events(trials, inputs, watch, gpus=gpus):
+        for _ in begin_training(trials, inputs, watch, gpus=gpus):
             pass
     except _Enough:
         pass
@@ -80,7 +80,7 @@ def measured_steps(
 
 
 def _gated(trial: Trial) -> Trial:
-    """Gives the trial without the phases before all of it trains."""
+    """Gives a trial without the phases in which only a part of it trains."""
     tree = json.loads(trial.config)
     tree["training"]["router"] = "gated"
     return dataclasses.replace(trial, config=json.dumps(tree))

@@ -1,4 +1,4 @@
-"""The command line of `python -m sweeps.run`; a test freezes it."""
+"""The module defines the command line of `python -m sweeps.run`; a test freezes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpc_router.messages import quoted
 from sweeps.records import InputError
 
 _UMASK: Final = "077"
-"""A new run's folder is its owner's alone."""
+"""It leaves a new run's folder to its owner alone."""
 
 _EXAMPLES: Final = """\
   python -m sweeps.run mrpc_grid --sample
@@ -25,14 +25,14 @@ _EXAMPLES: Final = """\
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
-    made = Parser(
+    command_line = Parser(
         "python -m sweeps.run",
         "Train every router of a study, and say which are worth having.",
         _EXAMPLES,
     )
-    add = made.add_argument
+    add = command_line.add_argument
     add("words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file")
-    add_place_flags(made)
+    add_place_flags(command_line)
     add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
     umask = f"what others may not do in the new run's folder ({_UMASK}: anything)"
@@ -49,21 +49,21 @@ def parser() -> Parser:
     add("--no-report", action="store_true", help="tables only")
     add("--quiet", action="store_true", help="a line a pack and the front, no more")
     add("--list", action="store_true", help="the studies that ship")
-    return made
+    return command_line
 
 
 def check_flags(args: argparse.Namespace) -> None:
     """Refuses flags that do not go together.
 
     Raises:
-        InputError: which, and why.
+        InputError: it names the flags and the reason.
     """
     _check_address(args.address)
     if args.debug and args.dry_run:
         raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
     if args.debug or args.dry_run:
-        for flag, given in (("--name", args.name), ("--umask", args.umask)):
-            if given is not None:
+        for flag, value in (("--name", args.name), ("--umask", args.umask)):
+            if value is not None:
                 raise InputError(
                     f"{flag} is for a run's folder, and --debug and --dry-run make none"
                 )
@@ -73,9 +73,9 @@ def check_flags(args: argparse.Namespace) -> None:
         "--force": args.force,
     }
     if args.resume is None:
-        for flag, there in resuming.items():
-            if there:
-                raise InputError(f"{flag} goes with --resume RUN")
+        for flag, is_given in resuming.items():
+            if is_given:
+                raise InputError(f"{flag} needs --resume RUN; give both")
         mode(args)
         return
     idle = {
@@ -87,8 +87,8 @@ def check_flags(args: argparse.Namespace) -> None:
         "--run": args.run is not None,
     }
     if any(idle.values()):
-        named = ", ".join(flag for flag, there in idle.items() if there)
-        raise InputError(f"--resume goes on with its run; leave out {named}")
+        flags = ", ".join(flag for flag, is_given in idle.items() if is_given)
+        raise InputError(f"--resume goes on with its run; leave out {flags}")
 
 
 def _check_address(address: str | None) -> None:
@@ -96,8 +96,10 @@ def _check_address(address: str | None) -> None:
     if address is None:
         return
     host, _, port = address.rpartition(":")
-    sound = re.fullmatch(r"[A-Za-z0-9._:\[\]-]{1,255}", host) and re.fullmatch("[0-9]{1,5}", port)
-    if not (sound and 0 < int(port) < 2**16) and address != "auto":
+    is_plain = re.fullmatch(r"[A-Za-z0-9._:\[\]-]{1,255}", host) and re.fullmatch(
+        "[0-9]{1,5}", port
+    )
+    if not (is_plain and 0 < int(port) < 2**16) and address != "auto":
         raise InputError(
             f"--address is {quoted(address)}, but must be HOST:PORT of a running Ray cluster, such "
             "as 127.0.0.1:6379"
@@ -108,13 +110,12 @@ def mode(args: argparse.Namespace) -> int:
     """Gives the rights of a new run's folder.
 
     Raises:
-        InputError: --umask is none, or takes rights from the owner.
+        InputError: --umask is no mask, or takes rights from the owner.
     """
-    given = _UMASK if args.umask is None else args.umask
-    if not re.fullmatch("0[0-7]{2}", given):
+    umask = _UMASK if args.umask is None else args.umask
+    if not re.fullmatch("0[0-7]{2}", umask):
         raise InputError(
-            f"--umask is {quoted(given)}; give three octal digits of which the first "
-            "is 0, for the owner "
-            "keeps all rights, such as 077, 027 or 022"
+            f"--umask is {quoted(umask)}; give three octal digits, the first of them 0 for the "
+            "owner's rights, such as 077, 027 or 022"
         )
-    return 0o777 & ~int(given, 8)
+    return 0o777 & ~int(umask, 8)

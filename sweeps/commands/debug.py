@@ -1,4 +1,4 @@
-"""One trial in this process, without Ray: breakpoints work, every epoch is printed."""
+"""The module trains one trial in this process, without Ray, so that breakpoints work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from mpc_router.commands.places import places_of
 from mpc_router.messages import quoted
 from sweeps.journal import bulk_files
-from sweeps.journal.state import LOSS_TOLERANCE, State
+from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
 from sweeps.provenance import places
 from sweeps.records import (
@@ -24,6 +24,7 @@ from sweeps.records import (
     FAILED,
     INTERRUPTED,
     JOURNAL_FILE,
+    LOSS_TOLERANCE,
     PARTS_FOLDER,
     SELECTION,
     STOPPED,
@@ -43,40 +44,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Before:
-    """Holds a trial as its run has it, which a replay must equal."""
+class Recorded:
+    """Holds what a run has recorded of a trial, which a replay must equal."""
 
     reports: Mapping[tuple[str, int, str], Report]
-    """By (key, epoch, split)."""
+    """They are the trial's reports by (key, epoch, split)."""
 
     routes: pa.Table | None
-    """Its rows of the routing table; None where it left none."""
+    """They are the trial's rows of the routing table; None where it left none."""
 
-    whole: bool
-    """Whether it ended, and was not interrupted."""
+    ended: bool
+    """It is true where the trial ended, and was not interrupted."""
 
     stopped_after: int = 0
-    """The epoch after which it was stopped; 0 if it was not."""
+    """It is the epoch after which the trial was stopped; 0 if it was not."""
 
     @staticmethod
-    def of(state: State, key: str, run: Path) -> Before:
+    def read(state: State, key: str, run: Path) -> Recorded:
         """Reads the trial from the run's journal and bulk files."""
         ending = state.endings.get(key)
         part = ending.part if ending else None
-        return Before(
+        return Recorded(
             reports={
-                place: each
-                for place, each in state.reports.items()
-                if place[0] == key and _lasts(each, ending)
+                place: report
+                for place, report in state.reports.items()
+                if place[0] == key and _is_final(report, ending)
             },
             routes=bulk_files.routes_of(run / PARTS_FOLDER / part, key) if part else None,
-            whole=ending is not None and ending.status != INTERRUPTED,
+            ended=ending is not None and ending.status != INTERRUPTED,
             stopped_after=ending.epochs if ending and ending.status == STOPPED else 0,
         )
 
 
-def _lasts(report: Report, ending: Ending | None) -> bool:
-    """Not so what a trial quoted where it was stopped, if it was finished later."""
+def _is_final(report: Report, ending: Ending | None) -> bool:
+    """Tells whether a report still counts: not where a stopped trial was finished later."""
     return report.split == SELECTION or ending is None or report.epoch == ending.epoch
 
 
@@ -87,15 +88,15 @@ def debug(
     *,
     threads: int,
     gpus: float = 0.0,
-    before: Before | None = None,
+    recorded: Recorded | None = None,
 ) -> bool:
-    """Trains the trial alone and prints its reports; False if it failed, or differs from `before`.
+    """Trains the trial alone and prints its reports; False if it failed or differs.
 
-    Nothing is left on disk.
+    It leaves nothing on disk.
     """
     print(f"trial {trial.key}: point {trial.point}, seed {trial.seed}")
-    sound = True
-    seen: list[Report] = []
+    succeeded = True
+    reports: list[Report] = []
     with tempfile.TemporaryDirectory(prefix="mpc-debug-") as folder:
         job = Job(
             prepared={trial.prepared: ready.inputs.folder},
@@ -107,22 +108,23 @@ def debug(
         )
         pack = Pack(name="debug", trials=(trial,))
         with display:
-            for message in _said(pack, job, display, before.stopped_after if before else 0):
-                seen += message.reports
+            stopped_after = recorded.stopped_after if recorded else 0
+            for message in _messages(pack, job, display, stopped_after):
+                reports += message.reports
                 for ending in message.endings:
                     if ending.status == FAILED:
-                        sound = False
+                        succeeded = False
                         print(f"FAILED: {ending.reason}")
         path = job.parts / pack.file()
         routes = bulk_files.routes_of(path, trial.key) if path.exists() else None
-    for report in seen:
+    for report in reports:
         print(_line(report))
-    if before is None or not sound:
-        return sound
-    return _compare(seen, routes, before)
+    if recorded is None or not succeeded:
+        return succeeded
+    return _compare(reports, routes, recorded)
 
 
-def _said(pack: Pack, job: Job, display: Display, stopped_after: int) -> Iterator[Message]:
+def _messages(pack: Pack, job: Job, display: Display, stopped_after: int) -> Iterator[Message]:
     """Gives all messages of the pack, whose trial is stopped as it was in its run."""
     messages = run_pack(pack, job, progress=display)
     drop: dict[str, str] | None = None
@@ -130,38 +132,39 @@ def _said(pack: Pack, job: Job, display: Display, stopped_after: int) -> Iterato
         while True:
             message = messages.send(drop)
             reached = max((report.epoch for report in message.reports), default=0)
-            here = bool(stopped_after) and reached == stopped_after
-            drop = {trial.key: "as in its run" for trial in pack.trials} if here else None
+            stops = bool(stopped_after) and reached == stopped_after
+            drop = {trial.key: "as in its run" for trial in pack.trials} if stops else None
             yield message
 
 
-def _compare(seen: Sequence[Report], routes: pa.Table | None, before: Before) -> bool:
+def _compare(reports: Sequence[Report], routes: pa.Table | None, recorded: Recorded) -> bool:
     """Prints how far the replay is from the run; gives whether they are equal."""
-    now = {report.place: report for report in seen}
-    places = before.reports.keys() | (now.keys() if before.whole else set())
-    differing = sorted(
-        place for place in places if not _equal(now.get(place), before.reports.get(place))
-    )
+    now = {report.place: report for report in reports}
+    then = recorded.reports
+    places = then.keys() | (now.keys() if recorded.ended else set())
+    differing = sorted(place for place in places if not _equal(now.get(place), then.get(place)))
     if differing:
         print(f"differs from the run: {differing}")
         return False
-    losses = max((_distance(now[place], before.reports[place]) for place in places), default=0.0)
-    said = f"equal to the run's numbers: {len(places)} reports, losses within {losses:.1e}"
-    if before.routes is not None and routes is not None:
-        if not routes.drop(["logits"]).equals(before.routes.drop(["logits"])):
+    losses = max((_distance(now[place], then[place]) for place in places), default=0.0)
+    verdict = f"equal to the run's numbers: {len(places)} reports, losses within {losses:.1e}"
+    if recorded.routes is not None and routes is not None:
+        if not routes.drop(["logits"]).equals(recorded.routes.drop(["logits"])):
             print("differs from the run: the routes")
             return False
-        far = np.abs(_logits(routes) - _logits(before.routes)).max(initial=0.0)
-        said += f"; {len(routes)} routes, the router's logits within {far:.1e}"
-    print(said)
+        distance = np.abs(_logits(routes) - _logits(recorded.routes)).max(initial=0.0)
+        verdict += f"; {len(routes)} routes, the router's logits within {distance:.1e}"
+    print(verdict)
     return True
 
 
-def _distance(report: Report, other: Report) -> float:
-    return max(abs(value - other.losses[name]) for name, value in report.losses.items())
+def _distance(report: Report, recorded: Report) -> float:
+    """Gives the largest difference of two reports' losses."""
+    return max(abs(value - recorded.losses[name]) for name, value in report.losses.items())
 
 
 def _logits(routes: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Gives the logits of all rows of a routing table, one after the other."""
     return np.asarray(routes["logits"].combine_chunks().flatten().to_numpy(), np.float64)
 
 
@@ -176,20 +179,23 @@ def _line(report: Report) -> str:
     )
 
 
-def _equal(report: Report | None, other: Report | None) -> bool:
-    """Tells whether scores, costs and shares equal, and losses within `LOSS_TOLERANCE`."""
+def _equal(report: Report | None, recorded: Report | None) -> bool:
+    """Tells whether scores, costs and shares are equal, and losses within `LOSS_TOLERANCE`."""
     return (
         report is not None
-        and other is not None
-        and dict(report.metrics) == dict(other.metrics)
-        and dict(report.cost) == dict(other.cost)
-        and report.share == other.share
-        and _distance(report, other) <= LOSS_TOLERANCE
+        and recorded is not None
+        and dict(report.metrics) == dict(recorded.metrics)
+        and dict(report.cost) == dict(recorded.cost)
+        and report.share == recorded.share
+        and _distance(report, recorded) <= LOSS_TOLERANCE
     )
 
 
 def first_trial(args: argparse.Namespace, study: Study) -> int:
-    """`--debug`: the study's first point with its first seed; 0, or 4 where it failed."""
+    """Runs `--debug`: trains the study's first point with its first seed.
+
+    Gives 0, or 4 where the trial failed.
+    """
     from sweeps.driver.session import share_of
     from sweeps.plan.plan import trial_of
     from sweeps.plan.preparation import prepare_sets
@@ -198,17 +204,21 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     display = make_display(quiet=args.quiet)
     point, config = study.first
     (ready,) = prepare_sets(study, places_of(args), display, only=study.set_of(config).name)
-    trial = trial_of(config, point, study.seeds[0], each=ready.of, prints=ready.prints)
+    trial = trial_of(
+        config, point, study.seeds[0], prepared_set=ready.prepared_set, prints=ready.prints
+    )
     share = share_of(study, None)
-    sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus)
-    return 0 if sound else 4
+    succeeded = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus)
+    return 0 if succeeded else 4
 
 
 def replay_trial(args: argparse.Namespace) -> int:
-    """`--debug --key KEY --run RUN`: 0, or 4 where it failed or differs from the run.
+    """Runs `--debug --key KEY --run RUN`: trains a trial of a run again.
+
+    Gives 0, or 4 where the trial failed or differs from the run.
 
     Raises:
-        InputError: flags that do not go together, or no such trial.
+        InputError: the flags do not go together, or the run has no such trial.
     """
     from sweeps.driver.session import share_of
     from sweeps.journal.journal import check_opened, state_of
@@ -218,7 +228,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     from sweeps.terminal.live import make_display
 
     if not (args.debug and args.key and args.run):
-        raise InputError("--key and --run go together, and with --debug")
+        raise InputError("--debug, --key and --run go together for a replay; give all three")
     if args.words:
         raise InputError(f"a replay takes the run's own study; leave out {' '.join(args.words)}")
     if not (args.run / JOURNAL_FILE).is_file():
@@ -231,11 +241,12 @@ def replay_trial(args: argparse.Namespace) -> int:
     check_opened(args.run / JOURNAL_FILE, state)
     study = from_tree(state.opened["study"])
     display = make_display(quiet=args.quiet)
-    if taken := places.restore(args, state):
-        display.say(taken)
-    trial, before = state.trials[args.key], Before.of(state, args.key, args.run)
+    if note := places.restore(args, state):
+        display.say(note)
+    trial, recorded = state.trials[args.key], Recorded.read(state, args.key, args.run)
     (ready,) = prepare_sets(study, places_of(args), display, only=trial.prepared)
     refuse_other_data(state, (ready,))
     share = share_of(study, None)
-    sound = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus, before=before)
-    return 0 if sound else 4
+    threads, gpus = share.pack.threads, share.gpus
+    succeeded = debug(trial, ready, display, threads=threads, gpus=gpus, recorded=recorded)
+    return 0 if succeeded else 4

@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: the packs, what stopping saves, and how long it will take."""
+"""The module prints the plan of `--dry-run`: packs, what stopping saves, and the time they take."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from sweeps.driver.session import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
 from sweeps.records import Pack
-from sweeps.search.rule import UNHEARING
+from sweeps.search.rule import NON_LEARNING
 from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
-from sweeps.study.budget import said
+from sweeps.study.budget import duration_text
 from sweeps.study.study import Study
 
 _MOST_NAMED: Final = 3
-"""Start points that a plan names one by one."""
+"""It is how many start points a plan names one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Leg:
-    """Holds the way from one rung to the next: how many points train, and how long."""
+class _Stage:
+    """Holds a stage from one rung to the next: how many points train, and for how long."""
 
     points: int
     begin: int
-    """Epochs that are done."""
+    """It counts the epochs that are done at the start of the stage."""
 
     end: int
 
     @property
     def epochs(self) -> int:
-        """Gives its cost in epochs of points."""
+        """Gives the cost of the stage in epochs of points."""
         return self.points * (self.end - self.begin)
 
 
-def _legs(points: int, rule: Rule, epochs: int) -> tuple[_Leg, ...]:
+def _stages(points: int, rule: Rule, epochs: int) -> tuple[_Stage, ...]:
     """Gives the stages of a bracket of `points`, from its first rung to the last epoch.
 
-    Exact where a pack is ranked within itself. Between packs that arrive one by one some more go
-    on, for the first to arrive are judged against few.
+    It is exact where a pack is ranked within itself. Between packs that end one by one some more
+    points go on, for the first packs are compared with few.
     """
-    found, begin = [], 0
+    stages, begin = [], 0
     for end in (*rule.rungs(epochs), epochs):
-        found.append(_Leg(points=points, begin=begin, end=end))
+        stages.append(_Stage(points=points, begin=begin, end=end))
         points, begin = places(points, rule.eta), end
-    return tuple(found)
+    return tuple(stages)
 
 
 def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share) -> None:
     """Measures steps of every set and prints the plan with an estimate.
 
-    Of a search `planned` is its first batch: the others are taken to be like it.
+    For a search `planned` is its first batch, and the other batches count as equal to it.
     """
     workers = share.workers
     measured = _measured(planned.packs, ready, share)
@@ -68,27 +68,27 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
         points = dict.fromkeys(trial.point for trial in pack.trials)
         trials = f"{len(pack.trials)} trial{'' if len(pack.trials) == 1 else 's'}"
         print(f"{pack.name}: {trials}, points {' '.join(points)}")
-    print(_whole(study, planned, share))
+    print(_totals(study, planned, share))
     for line in _start_lines(study):
         print(line)
     rungs = _Rungs.of(study, planned)
-    spent = {name: each.epoch for name, each in measured.items()}
+    epoch_seconds = {name: measurement.epoch for name, measurement in measured.items()}
     seconds = [
         estimate(
             (pack,),
             workers=1,
-            epoch_seconds=lambda trial: spent[trial.prepared] * rungs.share[trial.point],
+            epoch_seconds=lambda trial: epoch_seconds[trial.prepared] * rungs.share[trial.point],
         )
         for pack in planned.packs
     ]
-    for line in rungs.lines(study, fmean(spent.values())):
+    for line in rungs.lines(study, fmean(epoch_seconds.values())):
         print(line)
     if study.racing:
         print(f"then points of the front train with {len(study.seeds) - study.racing} more seeds")
     steps = ", ".join(
-        f"{measured[each.of.name].step * 1e3:.3f} ms a step and {_what(each)}"
-        for each in ready
-        if each.of.name in measured
+        f"{measured[name].step * 1e3:.3f} ms a step and {_trained_part(prepared)}"
+        for prepared in ready
+        if (name := prepared.prepared_set.name) in measured
     )
     print(
         f"about {_clock(study, planned, seconds, workers):.0f} s of training, at {steps} (measured)"
@@ -96,29 +96,30 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
     if study.budget:
         ends = study.budget.plain()
         if "time" in ends:
-            ends["time"] = said(ends["time"])
-        print(f"or less, if a budget ends it: {', '.join(f'{k} {v}' for k, v in ends.items())}")
+            ends["time"] = duration_text(ends["time"])
+        limits = ", ".join(f"{name} {limit}" for name, limit in ends.items())
+        print(f"or less, if a budget ends it: {limits}")
 
 
 def _measured(
     packs: Sequence[Pack], ready: Sequence[Ready], share: Share
 ) -> dict[str, Measurement]:
-    """How long trials of each set take, by the set's name; some of the first pack's are trained."""
-    inputs = {each.of.name: each.inputs for each in ready}
-    found: dict[str, Measurement] = {}
+    """Measures trials of each set, from the first pack with some; gives times by the set's name."""
+    inputs = {prepared.prepared_set.name: prepared.inputs for prepared in ready}
+    measured: dict[str, Measurement] = {}
     for pack in packs:
         for name in dict.fromkeys(trial.prepared for trial in pack.trials):
-            if name in found:
+            if name in measured:
                 continue
-            mine = tuple(trial for trial in pack.trials if trial.prepared == name)
-            alone = dataclasses.replace(pack, trials=mine)
-            found[name] = measured_steps(
-                alone, inputs[name], threads=share.pack.threads, gpus=share.gpus
+            trials = tuple(trial for trial in pack.trials if trial.prepared == name)
+            pack_of_set = dataclasses.replace(pack, trials=trials)
+            measured[name] = measured_steps(
+                pack_of_set, inputs[name], threads=share.pack.threads, gpus=share.gpus
             )
-    return found
+    return measured
 
 
-def _whole(study: Study, planned: Plan, share: Share) -> str:
+def _totals(study: Study, planned: Plan, share: Share) -> str:
     """Counts points, seeds, trials and packs of all batches, and the workers."""
     workers = f"{share.workers} workers"
     if share.gpus:
@@ -136,36 +137,39 @@ def _whole(study: Study, planned: Plan, share: Share) -> str:
         f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
         f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of "
         f"{'up to ' if rule.points % rule.batch else ''}{rule.batch}"
-        f"{'' if rule.method in UNHEARING else f', {rule.parallel} at a time'}, on {workers}; "
+        f"{'' if rule.method in NON_LEARNING else f', {rule.parallel} at a time'}, on {workers}; "
         "shown is the first batch"
     )
 
 
 def _start_lines(study: Study) -> list[str]:
-    """The points of the study's `start`: they come along whatever values a word gives to search."""
-    named = [
-        ", ".join(f"{leaf}={plain(value)}" for leaf, value in each.items()) or "all defaults"
-        for each in study.start
+    """Names the points of the study's `start`, which are trained besides the searched ones."""
+    points = [
+        ", ".join(f"{name}={plain(value)}" for name, value in point.items()) or "all defaults"
+        for point in study.start
     ]
-    more = [f"and {len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
-    points = "; ".join(named[:_MOST_NAMED] + more)
-    return [f"from start of the study: {points} (start=[] leaves out what it names)"] * bool(named)
+    if not points:
+        return []
+    hidden = len(points) - _MOST_NAMED
+    shown = points[:_MOST_NAMED] + ([f"and {hidden} more"] if hidden > 0 else [])
+    return [f"from start of the study: {'; '.join(shown)} (start=[] leaves these points out)"]
 
 
 def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) -> float:
-    """Seconds by the clock of packs that take so long, each worker taking the next when it is free.
+    """Gives the seconds until packs that take so long are trained by the workers.
 
-    Of a search all batches, as many at a time as may be open.
+    Each worker takes the next pack when it is free. For a search all batches count, as many at a
+    time as may be open.
     """
     rounds, at_once = 1.0, workers
     if study.proposes:
         rounds = study.search.points / len(planned.points)
-        if study.search.method not in UNHEARING:
+        if study.search.method not in NON_LEARNING:
             at_once = min(workers, study.search.parallel * len(planned.packs))
     busy = [0.0] * at_once
-    last = [each * (rounds % 1) for each in seconds]
-    for each in [*[*seconds] * int(rounds), *last]:
-        busy[busy.index(min(busy))] += each
+    last_round = [duration * (rounds % 1) for duration in seconds]
+    for duration in [*[*seconds] * int(rounds), *last_round]:
+        busy[busy.index(min(busy))] += duration
     return max(busy)
 
 
@@ -173,11 +177,11 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
 class _Rungs:
     """Tells how stopping changes a plan."""
 
-    brackets: tuple[tuple[_Leg, ...], ...]
-    """Of each pack that is ranked within itself; of all joint trials together."""
+    brackets: tuple[tuple[_Stage, ...], ...]
+    """They are the stages of each pack that is ranked within itself, and of all joint trials."""
 
     share: Mapping[str, float]
-    """Of its epochs that a point trains on average, by its name."""
+    """It is the share of its epochs that a point trains on average, by the point's name."""
 
     @staticmethod
     def of(study: Study, planned: Plan) -> _Rungs:
@@ -185,18 +189,20 @@ class _Rungs:
         if study.stopping.method == "none":
             return _Rungs(brackets=(), share={point.name: 1.0 for point in planned.points})
         epochs = study.base.training.epochs
-        joint = {each.name for each in study.sets if each.joint}
+        joint = {prepared.name for prepared in study.sets if prepared.joint}
         groups = [
-            list(dict.fromkeys(t.point for t in pack.trials if t.prepared not in joint))
+            list(dict.fromkeys(trial.point for trial in pack.trials if trial.prepared not in joint))
             for pack in planned.packs
         ]
-        groups.append(list(dict.fromkeys(t.point for t in planned.trials if t.prepared in joint)))
-        brackets: list[tuple[_Leg, ...]] = []
+        joint_trials = [trial for trial in planned.trials if trial.prepared in joint]
+        groups.append(list(dict.fromkeys(trial.point for trial in joint_trials)))
+        brackets: list[tuple[_Stage, ...]] = []
         share: dict[str, float] = {}
         for points in filter(None, groups):
-            found = _legs(len(points), study.stopping, epochs)
-            brackets.append(found)
-            share |= dict.fromkeys(points, sum(leg.epochs for leg in found) / len(points) / epochs)
+            stages = _stages(len(points), study.stopping, epochs)
+            brackets.append(stages)
+            trained = sum(stage.epochs for stage in stages)
+            share |= dict.fromkeys(points, trained / len(points) / epochs)
         return _Rungs(brackets=tuple(brackets), share=share)
 
     def lines(self, study: Study, seconds: float) -> list[str]:
@@ -204,33 +210,34 @@ class _Rungs:
         if not self.brackets:
             return []
         seeds = len(study.first_seeds)
-        said_of = [
-            f"{leg.points} points to epoch {leg.end} ({leg.epochs * seeds} epochs of trials, about "
-            f"{leg.epochs * seeds * seconds:.2g} s)"
-            for leg in self.brackets[0]
+        stages = [
+            f"{stage.points} points to epoch {stage.end} ({stage.epochs * seeds} epochs of trials, "
+            f"about {stage.epochs * seeds * seconds:.2g} s)"
+            for stage in self.brackets[0]
         ]
         saved = 1 - fmean(self.share.values())
         points = study.search.points if study.proposes else len(self.share)
         total = points * seeds * study.base.training.epochs
-        frozen = "with frozen experts " if any(each.joint for each in study.sets) else ""
+        frozen = "with frozen experts " if any(prepared.joint for prepared in study.sets) else ""
         return [
-            f"a bracket: {', '.join(said_of)}",
+            f"a bracket: {', '.join(stages)}",
             f"stopping is expected to save {saved:.0%} of {total} epochs of trials",
             *(
                 [f"then stopped points {frozen}that lie on the front train to the end"]
-                if study.stopping.finish and not all(each.joint for each in study.sets)
+                if study.stopping.finish and not all(prepared.joint for prepared in study.sets)
                 else []
             ),
         ]
 
 
-def _what(each: Ready) -> str:
-    what = "pool" if each.of.joint else "router"
-    return f"{what} of {each.of.label}" if each.of.label else what
+def _trained_part(prepared: Ready) -> str:
+    """Names what a set's trials train: a router, or a whole pool."""
+    part = "pool" if prepared.prepared_set.joint else "router"
+    return f"{part} of {prepared.prepared_set.label}" if prepared.prepared_set.label else part
 
 
 def show_plan(args: argparse.Namespace, study: Study) -> int:
-    """`--dry-run`: prints the plan and an estimate; 0."""
+    """Runs `--dry-run`: prints the plan and an estimate; gives exit code 0."""
     from sweeps.driver.queue import first_plan
     from sweeps.plan.preparation import prepare_sets
     from sweeps.terminal.live import make_display

@@ -1,4 +1,4 @@
-"""A new run: its folder, its first line in the journal, its sweep."""
+"""The module begins a new run: its folder, its first line in the journal, its sweep."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def new_folder(args: argparse.Namespace, study: Study) -> Path:
-    """Gives the folder of a new run, which is not there yet and can be made."""
+    """Gives the folder of a new run, which does not exist yet and can be made.
+
+    Raises:
+        InputError: the folder exists, or cannot be made.
+    """
     from sweeps.study.study import check_name
 
     now = datetime.datetime.now(datetime.UTC)
@@ -35,7 +39,7 @@ def new_folder(args: argparse.Namespace, study: Study) -> Path:
     return run
 
 
-def new_run(args: argparse.Namespace, given: Sequence[str], study: Study, run: Path) -> int:
+def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: Path) -> int:
     """Begins a run: prepares its sets, opens its journal, trains; gives the exit code."""
     from mpc_router.files import make_run
     from sweeps.driver.queue import first_plan
@@ -52,7 +56,7 @@ def new_run(args: argparse.Namespace, given: Sequence[str], study: Study, run: P
     ready = prepare_sets(study, places, display)
     share = pack_share(args, study)
     planner = planner_of(study, ready, share)
-    first_plan(planner)  # what cannot be is refused before the folder exists
+    first_plan(planner)  # an impossible plan is refused before the folder exists
     tree, facts = study.to_tree(), study.facts()
     try:
         make_run(run, mode=mode(args))
@@ -61,17 +65,19 @@ def new_run(args: argparse.Namespace, given: Sequence[str], study: Study, run: P
     with contextlib.ExitStack() as stack:
         try:
             journal = stack.enter_context(Journal(run / JOURNAL_FILE))
-            shared = worker.write_shared_parts([each.inputs for each in ready], run / PARTS_FOLDER)
+            shared = worker.write_shared_parts(
+                [prepared.inputs for prepared in ready], run / PARTS_FOLDER
+            )
             journal.append(
                 "opened",
                 run=run.name,
                 study=tree,
                 **facts,
-                provenance=provenance(run.name, tree, facts, ready, arguments=given),
+                provenance=provenance(run.name, tree, facts, ready, arguments=words),
                 parts=shared,
-                places=origins.said(args, cache=places.cache),
+                places=origins.record(args, cache=places.cache),
             )
         except BaseException:
-            shutil.rmtree(run, ignore_errors=True)  # it is not begun, and its name is free
+            shutil.rmtree(run, ignore_errors=True)  # the run has not begun, and its name stays free
             raise
         return run_sweep(args, run, journal, display, planner, ready, share)

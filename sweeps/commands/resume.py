@@ -1,4 +1,4 @@
-"""A run that goes on: what changed is refused or forced, what is damaged is mended."""
+"""The module goes on with a run: it refuses or forces changes, and repairs damage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def _resumable(args: argparse.Namespace) -> RunFolder:
-    """Gives the folder of --resume after checking it; nothing is changed in it."""
+    """Checks the folder of --resume and gives it; changes nothing in it.
+
+    Raises:
+        InputError: the folder holds no run, or the words do not fit it.
+    """
     from sweeps.run_folder import RunFolder
 
     folder = RunFolder(args.resume)
@@ -36,13 +40,13 @@ def _resumable(args: argparse.Namespace) -> RunFolder:
         )
     if args.repair and (sound := sound_part(path)).opened is not None:
         check_opened(path, sound)
-        _resumed_study(args, sound)  # what is wrong with the words is said before anything is cut
+        _resumed_study(args, sound)  # wrong words are refused before the journal is cut
     return folder
 
 
 def resume_run(args: argparse.Namespace) -> int:
-    """`--resume RUN`: goes on with a run, or mends it; gives the exit code."""
-    from sweeps.journal.forced import said
+    """Runs `--resume RUN`: goes on with a run, or repairs it; gives the exit code."""
+    from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance import places as origins
     from sweeps.worker import pack as worker
@@ -69,43 +73,49 @@ def resume_run(args: argparse.Namespace) -> int:
             repair=args.repair,
             retry=args.retry_failed,
         )
-        found = changes.refuse_or_force(args.resume, journal.state, trains=trains, force=args.force)
-        if taken := origins.restore(args, journal.state):
-            display.say(taken)
+        forced = changes.refuse_or_force(
+            args.resume, journal.state, trains=trains, force=args.force
+        )
+        if note := origins.restore(args, journal.state):
+            display.say(note)
         ready = prepare_sets(study, places_of(args), display)
-        found += changes.refuse_other_data(
+        forced += changes.refuse_other_data(
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
         )
-        for each in found:
-            display.say(f"--force: {said(each)}", style="yellow")
+        for change in forced:
+            display.say(f"--force: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
             shared = worker.write_shared_parts(
-                [each.inputs for each in ready], args.resume / PARTS_FOLDER
+                [prepared.inputs for prepared in ready], args.resume / PARTS_FOLDER
             )
             display.say(repair.reopen(journal, damaged, shared), style="yellow")
         if args.retry_failed:
             display.say(repair.retry_failed(journal))
         share = pack_share(args, study)
         planner = planner_of(study, ready, share)
-        journal.append("resumed", budget=study.budget.plain(), forced=found)
+        journal.append("resumed", budget=study.budget.plain(), forced=forced)
         return run_sweep(args, args.resume, journal, display, planner, ready, share)
 
 
 def _resumed_study(args: argparse.Namespace, state: State) -> Study:
-    """Gives the run's own study, with the budget of its last session or of the command."""
+    """Gives the run's own study, with the budget of its last session or of the command.
+
+    Raises:
+        InputError: the journal's study is damaged, or the words do not fit it.
+    """
     from mpc_router.config.trial import ConfigError, parse_overrides
     from sweeps.study.overrides import with_overrides
     from sweeps.study.read import from_tree
 
     try:
-        kept = from_tree(state.study)
+        study = from_tree(state.study)
     except Exception as error:
         # Whatever is raised: the journal may come from elsewhere, and its study can be of any shape
         raise InputError(
-            f"{args.resume / JOURNAL_FILE}:1: the run's own study cannot be ({error}); start anew"
+            f"{args.resume / JOURNAL_FILE}:1: the run's own study is damaged ({error}); start anew"
         ) from error
     if not args.words:
-        return kept
+        return study
     try:
         return from_tree(with_overrides(state.study, parse_overrides(args.words)))
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Trains what a run has left, writes its tables, and shows its front."""
+"""The module trains what a run has left, writes its tables, and shows its front."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 
 _FAILED, _SPENT = 4, 5
-"""Exit codes of a run that is done, and of one whose budget was spent before that."""
+"""They are the exit codes of a run with FAILED trials, and of a run whose budget was spent."""
 
 
 def check_gpus(args: argparse.Namespace, study: Study) -> None:
-    """Refuses before anything is prepared what this machine's GPUs cannot do; a cluster's are asked
-    for later."""
+    """Refuses a study that this machine's GPUs cannot train, before anything is prepared.
+
+    The GPUs of a cluster are checked later.
+    """
     from sweeps.driver.session import check_without_gpus
 
     if args.address is None:
@@ -40,19 +42,19 @@ def end_orphans(display: Display) -> None:
     """Removes what killed runs have left on this machine, and says so."""
     from sweeps.raytune.folders import remove_orphans
 
-    if (found := remove_orphans()).folders:
-        display.say(str(found), style="yellow")
+    if (orphans := remove_orphans()).folders:
+        display.say(str(orphans), style="yellow")
 
 
 def pack_share(args: argparse.Namespace, study: Study) -> Share:
-    """Gives the share that a pack gets."""
+    """Gives the share of the workers' machine that a pack gets."""
     from sweeps.driver.session import share_of
 
     return share_of(study, args.address)
 
 
 def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
-    """The planner of a study whose sets are prepared."""
+    """Makes the planner of a study whose sets are prepared."""
     from mpc_router.trainer import stack_key
     from sweeps.plan.plan import Planner
     from sweeps.plan.preparation import prints_of
@@ -91,10 +93,10 @@ def run_sweep(
         failure = error
     try:
         tables.write(run, journal.state)
-    except (SweepError, OSError) as error:  # of what broke off the run is said what came first
+    except (SweepError, OSError) as error:  # the first failure is the one to report
         failure = failure or error
     if failure is not None or outcome is None:
-        journal.check_place()  # else the line to go on with would name a folder that is gone
+        journal.check_place()  # the run's folder may have been removed
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None and outcome.left:
         tell(
@@ -108,9 +110,10 @@ def run_sweep(
         tell(_spent(outcome, run))
     elif outcome.unended or outcome.unasked:
         reasons = "; ".join(f"{pack}: {reason}" for pack, reason in outcome.lost.items())
-        asked = f", {outcome.unasked} points were not asked" if outcome.unasked else ""
+        unasked = f", {outcome.unasked} points were not tried" if outcome.unasked else ""
         raise SweepError(
-            f"{outcome.unended} trials have not ended{asked} ({reasons}); go on with {_again(run)}"
+            f"{outcome.unended} trials have not ended{unasked} ({reasons}); go on with "
+            f"{_again(run)}"
         )
     if outcome.failed:
         tell(f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why")
@@ -118,7 +121,7 @@ def run_sweep(
 
 
 def _spent(outcome: Outcome, run: Path) -> str:
-    """Says what a budget that is used up has left undone."""
+    """Names what is left undone when a budget is used up."""
     open_ends = []
     if outcome.unended:
         open_ends.append(f"{outcome.unended} trials were interrupted")
@@ -135,6 +138,7 @@ def _spent(outcome: Outcome, run: Path) -> str:
 
 
 def _again(run: Path) -> str:
+    """Writes the command that goes on with a run."""
     return f"python -m sweeps.run --resume {run}"
 
 

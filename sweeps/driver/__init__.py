@@ -1,1 +1,1 @@
-"""One session of a sweep: queue, ledger, supervisor."""
+"""Runs one session of a sweep: queue, ledger, supervisor."""

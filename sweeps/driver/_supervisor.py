@@ -1,4 +1,4 @@
-"""Keeps the journal while Ray works in a process of its own, and watches it from outside."""
+"""Keeps the journal while Ray works in a separate process, and watches that process."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, Message, Pack, SweepError
-from sweeps.study.budget import said
+from sweeps.study.budget import duration_text
 from sweeps.worker.job import Job
 
 TURN: Final = 0.2
-"""Seconds between two looks at the surroundings, where nobody says anything."""
+"""Limits the wait for a question of Ray's process, in seconds, before the clock is looked at."""
 
 PAUSE: Final = 5.0
-"""Seconds between two looks beyond which they do not count as silence of packs."""
+"""Limits the seconds between two turns; longer ones do not count as silence of packs."""
 
 SILENCE: Final = 60.0
-"""Seconds without a turn of Ray's loop after which it is taken to hang."""
+"""Limits the seconds without a turn of Ray's loop; then it counts as hanging."""
 
 STARTING: Final = 600.0
-"""Seconds that Ray has to start or be joined, and workers to start where none runs."""
+"""Limits the seconds until Ray has started or joined, and until a first worker has started."""
 
 STOPPING: Final = 5.0
-"""Seconds that Ray has to end its workers when the run is stopped."""
+"""Limits the seconds in which Ray ends its workers when the run is stopped."""
 
 FAILURES: Final = 3
-"""Workers in a row that did not start, or whose surroundings failed, end the run."""
+"""Counts the workers in a row that fail to start, or in their surroundings, that end the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Says where packs run: how many at once, each one's share, and how often one is retried."""
+    """Says where packs run, how many at once, with which share, and how often one is retried."""
 
     count: int
     cpus: float
     gpus: float = 0.0
     retries: int = 0
-    """Times that a pack is tried again whose worker or node died."""
+    """Counts how often a pack is retried whose worker or node died."""
 
     timeout: float = float("inf")
-    """Seconds without a word of a pack after which it is taken to hang."""
+    """Limits the seconds without a message of a pack; then it counts as hanging."""
 
     address: str | None = None
-    """A running Ray cluster; None starts one on this machine for the time of the run."""
+    """Names a running Ray cluster; None starts one on this machine for the time of the run."""
 
     @property
     def place(self) -> str:
@@ -64,18 +64,18 @@ def drive(
     workers: Workers,
     stopped: Callable[[], bool],
 ) -> None:
-    """Trains the packs as they become due; returns when all are over, when no budget is left, or
-    soon after `stopped()` turns true.
+    """Trains the packs by Ray as they become due.
 
-    A pack whose worker is lost is tried again; one that is given up is noted in `ledger.lost`, and
-    the others go on.
+    It returns when all packs are over, when no budget is left, or soon after `stopped()` turns
+    true. A pack whose worker is lost is retried. One that is given up is noted in `ledger.lost`,
+    and the others go on.
 
     Raises:
         SweepError: Ray could not be started or joined, gave up, or is gone.
         OSError: the journal cannot be written.
     """
     with ray_process(workers.address) as ray:
-        wanted = {
+        settings = {
             "what": "drive",
             "address": workers.address,
             "count": workers.count,
@@ -84,28 +84,28 @@ def drive(
             "folder": str(ray.folder),
             "job": job.to_json(),
         }
-        _Supervisor(ray, wanted, batches, ledger, workers, stopped).run()
+        _Supervisor(ray, settings, batches, ledger, workers, stopped).run()
 
 
 def resources_of(address: str) -> Mapping[str, float]:
-    """What a running cluster has, by Ray's names: `CPU`, `GPU`, ...
+    """Gives the resources of a running cluster by Ray's names: `CPU`, `GPU`, ...
 
     Raises:
         SweepError: there is no such cluster.
     """
-    found: Mapping[str, float] = {}
+    resources: Mapping[str, float] = {}
     with ray_process(address) as ray:
         while True:
-            asked = ray.question(STARTING)
-            if asked is None:
+            question = ray.question(STARTING)
+            if question is None:
                 raise SweepError(f"Ray on the cluster at {address} has not answered")
-            word, data = asked
+            word, data = question
             if word == "failed":
                 raise SweepError(data["reason"])
-            found = data.get("found", found)
+            resources = data.get("found", resources)
             ray.answer({"what": "room", "address": address})
             if word == "done":
-                return found
+                return resources
 
 
 class _Supervisor:
@@ -114,39 +114,42 @@ class _Supervisor:
     def __init__(
         self,
         ray: RayProcess,
-        wanted: dict[str, Any],
+        settings: dict[str, Any],
         batches: Batches,
         ledger: Ledger,
         workers: Workers,
         stopped: Callable[[], bool],
     ) -> None:
-        self._ray, self._wanted, self._workers = ray, wanted, workers
+        self._ray, self._settings, self._workers = ray, settings, workers
         self._batches, self._ledger, self._stopped = batches, ledger, stopped
         self._out: dict[str, Pack] = {}
         """Holds the packs that Ray was given, until they are over."""
 
-        self._spoke: dict[str, float] = {}
-        """When each that runs said something last, by the monotonic clock."""
+        self._last_message: dict[str, float] = {}
+        """Gives the time of its last message by running pack, by the monotonic clock."""
 
-        self._condemned: dict[str, float] = {}
-        """Packs that hang, and since when they are to be ended."""
+        self._hanging: dict[str, float] = {}
+        """Gives the time since which its worker is to be ended by pack that hangs."""
 
         self._losses: dict[str, int] = {}
+        """Counts the lost workers by pack."""
+
         self._cancelled: set[str] = set()
-        """Packs whose last actor was cancelled before it had started."""
+        """Holds the packs whose last actor was cancelled before it had started."""
 
         self._unstarted = 0
-        """Workers in a row that did not start."""
+        """Counts the workers in a row that did not start."""
 
         self._failed = 0
-        """Packs in a row whose surroundings failed."""
+        """Counts the packs in a row whose surroundings failed."""
 
-        self._turned = self._moved = self._looked = time.monotonic()
+        self._last_turn = self._last_progress = self._last_look = time.monotonic()
         self._begun = False
         self._stopping: float | None = None
+        """Gives the time at which the run was stopped; None while it was not."""
 
     def run(self) -> None:
-        """Until Ray has nothing left to do, or is to be left alone.
+        """Answers questions until Ray has no packs left, or the run is stopped.
 
         Raises:
             SweepError: Ray gave up, hangs or is gone.
@@ -155,140 +158,157 @@ class _Supervisor:
             self._answer()
         except RayGone:
             if self._stopping is None and not self._stopped():
-                raise  # else it may have been ended by who has stopped this run
+                raise  # else the signal that has stopped this run may have ended Ray too
 
     def _answer(self) -> None:
+        """Answers one question after the other, and watches the clock between them."""
         answers: dict[str, Callable[..., Any]] = {
-            "begun": lambda: self._wanted,
+            "begun": lambda: self._settings,
             "turn": self._turn,
             "next": self._next,
             "started": self._started,
-            "heard": self._heard,
+            "heard": self._received,
             "over": self._over,
             "lost": self._lost,
         }
         while not self._stopped_long_ago():
             self._allow_for_pauses()
-            asked = self._ray.question(TURN)
-            if asked is None:
+            question = self._ray.question(TURN)
+            if question is None:
                 self._watch_ray()
                 continue
-            self._turned = time.monotonic()
-            word, data = asked
+            self._last_turn = time.monotonic()
+            word, data = question
             if word == "failed":
                 raise RayGone(data["reason"])
             answer = answers[word](**data) if word in answers else None
             self._ray.answer(answer)
-            self._turned = time.monotonic()  # what we took to answer is no silence of Ray's
+            self._last_turn = time.monotonic()  # the time of the answer is no silence of Ray's
             if word == "done":
                 return
 
     def _stopped_long_ago(self) -> bool:
+        """Tells whether the run was stopped, and Ray has had its time to end the workers."""
         if self._stopping is None and self._stopped():
             self._stopping = time.monotonic()
-            return not self._begun  # nobody works yet, and Ray would have to start first
+            return not self._begun  # no worker runs yet, and Ray would have to start first
         return self._stopping is not None and time.monotonic() - self._stopping > STOPPING
 
     def _turn(self) -> dict[str, Any]:
-        """Notes that Ray's loop turns, though no worker has a message."""
+        """Notes that Ray's loop turns while no worker has a message; gives the packs to end."""
         self._begun = True
-        self._watch_packs(self._turned)
-        return {"end": self._stopping is not None, "kill": list(self._condemned)}
+        self._watch_packs(self._last_turn)
+        return {"end": self._stopping is not None, "kill": list(self._hanging)}
 
     def _next(self) -> dict[str, Any]:
-        """Gives the next pack; None where there is none now, or for good."""
+        """Gives the next pack, or None, and whether the run is over."""
         batches, ledger = self._batches, self._ledger
         done = self._stopping is not None or ledger.used_up() is not None
         pack = None if done else batches.take()
         if pack is not None:
             ledger.over.discard(pack.name)
             self._out[pack.name] = pack
-            if pack.name not in self._cancelled:  # else nothing has moved since then
-                self._moved = time.monotonic()
+            if pack.name not in self._cancelled:  # else there was no progress since then
+                self._last_progress = time.monotonic()
             return {"pack": dataclasses.asdict(pack), "over": False}
-        return {"pack": None, "over": not self._out}  # whoever is out may be lost, and due again
+        return {"pack": None, "over": not self._out}  # a pack that is out may be lost, and retried
 
     def _started(self, pack: str, node: str, pid: int, gpus: Sequence[str] = ()) -> None:
-        self._spoke[pack] = self._moved = time.monotonic()
+        """Notes that a worker has started a pack."""
+        self._last_message[pack] = self._last_progress = time.monotonic()
         self._unstarted = 0
         self._cancelled.clear()
         self._ledger.started(self._out[pack], node=node, gpus=gpus)
 
-    def _heard(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._condemned.pop(pack, None)
-        self._spoke[pack] = self._moved = time.monotonic()
-        whole, news = self._out[pack], Message.from_json(message)
-        drop = self._ledger.heard(whole, news)
-        end = self._ledger.breaks_off(whole, news)
+    def _received(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Journals a worker's message; says whether the pack ends, and which trials it drops."""
+        self._hanging.pop(pack, None)
+        self._last_message[pack] = self._last_progress = time.monotonic()
+        running_pack, worker_message = self._out[pack], Message.from_json(message)
+        drop = self._ledger.received(running_pack, worker_message)
+        end = self._ledger.breaks_off(running_pack, worker_message)
         if end:
-            self._ledger.interrupted(whole, BUDGET)
+            self._ledger.interrupted(running_pack, BUDGET)
             self._forget(pack)
-        return {"end": end, "drop": drop if whole.stopping == BETWEEN else {}}
+        return {"end": end, "drop": drop if running_pack.stopping == BETWEEN else {}}
 
     def _over(self, pack: str) -> None:
+        """Notes that a worker has sent all messages of a pack."""
         if pack in self._out:
             self._failed = 0
             self._ledger.finished(self._out[pack])
             self._forget(pack)
 
     def _lost(self, pack: str, reason: str, how: str) -> None:
-        """A worker died, its surroundings failed, or the machine's memory ran out; or there never
-        was one, which is no loss."""
-        whole, started = self._out[pack], pack in self._spoke
+        """Retries, fails or gives up a pack whose worker is lost.
+
+        `how` says why it is lost: the worker died, its surroundings failed, or the machine's memory
+        ran out. A worker that was cancelled before it started is no loss.
+
+        Raises:
+            SweepError: too many workers in a row were lost.
+        """
+        lost_pack, started = self._out[pack], pack in self._last_message
         if how == "cancelled" and not started:
             self._forget(pack)
             self._cancelled.add(pack)
-            self._batches.again(whole)
+            self._batches.requeue(lost_pack)
             return
-        if pack in self._condemned:
-            reason, how = f"said nothing for {said(self._workers.timeout)}, pack.timeout", "died"
+        if pack in self._hanging:
+            timeout = duration_text(self._workers.timeout)
+            reason, how = f"sent no message for {timeout}, pack.timeout", "died"
         self._forget(pack)
         if how == "memory":
-            self._ledger.failed(whole, f"out of memory on the host: {reason}")
+            self._ledger.failed(lost_pack, f"out of memory on the host: {reason}")
             return
         self._losses[pack] = self._losses.get(pack, 0) + 1
-        again = how == "died" and self._losses[pack] <= self._workers.retries
-        self._ledger.interrupted(whole, reason, lost=True, again=again)
-        if again:
-            self._batches.again(whole)
+        retry = how == "died" and self._losses[pack] <= self._workers.retries
+        self._ledger.interrupted(lost_pack, reason, lost=True, again=retry)
+        if retry:
+            self._batches.requeue(lost_pack)
         self._unstarted += not started
         self._failed += how == "failed"
         if max(self._unstarted, self._failed) >= FAILURES:
-            what = "did not start" if self._unstarted >= FAILURES else "failed"
+            failure = "did not start" if self._unstarted >= FAILURES else "failed"
             place = self._workers.place
-            raise SweepError(f"{FAILURES} workers in a row {what} on {place}: {reason}")
+            raise SweepError(f"{FAILURES} workers in a row {failure} on {place}: {reason}")
 
     def _forget(self, pack: str) -> None:
+        """Removes a pack that is over from everything that is watched."""
         self._out.pop(pack, None)
-        self._spoke.pop(pack, None)
-        self._condemned.pop(pack, None)
+        self._last_message.pop(pack, None)
+        self._hanging.pop(pack, None)
 
     def _allow_for_pauses(self) -> None:
         """Leaves time in which this process was busy or suspended out of all packs' silence."""
         now = time.monotonic()
-        if (gone := now - self._looked) > PAUSE:
-            self._moved += gone
-            self._spoke = {pack: then + gone for pack, then in self._spoke.items()}
-            self._condemned = {pack: then + gone for pack, then in self._condemned.items()}
-        self._looked = now
+        if (pause := now - self._last_look) > PAUSE:
+            self._last_progress += pause
+            self._last_message = {pack: at + pause for pack, at in self._last_message.items()}
+            self._hanging = {pack: since + pause for pack, since in self._hanging.items()}
+        self._last_look = now
 
     def _watch_ray(self) -> None:
-        silent = time.monotonic() - self._turned
-        if silent > (SILENCE if self._begun else STARTING):
-            raise SweepError(f"Ray on {self._workers.place} has not answered for {silent:.0f} s")
+        """Checks that Ray's process still asks questions.
+
+        Raises:
+            SweepError: it has not for too long.
+        """
+        silence = time.monotonic() - self._last_turn
+        if silence > (SILENCE if self._begun else STARTING):
+            raise SweepError(f"Ray on {self._workers.place} has not answered for {silence:.0f} s")
 
     def _watch_packs(self, now: float) -> None:
-        """Looks for packs that hang.
+        """Notes packs that hang.
 
         Raises:
             SweepError: no worker starts, or a worker cannot be ended.
         """
-        if (self._out or self._cancelled) and not self._spoke and now - self._moved > STARTING:
-            raise SweepError(
-                f"no worker has started on {self._workers.place} for {now - self._moved:.0f} s"
-            )
-        for pack, spoke in self._spoke.items():
-            if now - spoke > self._workers.timeout:
-                since = self._condemned.setdefault(pack, now)
+        waiting = (self._out or self._cancelled) and not self._last_message
+        if waiting and (waited := now - self._last_progress) > STARTING:
+            raise SweepError(f"no worker has started on {self._workers.place} for {waited:.0f} s")
+        for pack, last_message in self._last_message.items():
+            if now - last_message > self._workers.timeout:
+                since = self._hanging.setdefault(pack, now)
                 if now - since > SILENCE:
                     raise SweepError(f"{pack} hangs, and Ray cannot end its worker")

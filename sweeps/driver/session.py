@@ -1,4 +1,4 @@
-"""A run from its first event to its tables: new or resumed, on Ray or, for tests, in process."""
+"""Trains what a new or resumed run has left to train: by Ray or, for tests, in this process."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Share:
     pack: PackSettings
     address: str | None
     gpus: float
-    """Its share of a GPU: `pack.gpus`, where `auto` is decided."""
+    """Gives a pack's share of a GPU: `pack.gpus`, where `auto` is decided."""
 
     workers: int
-    """Packs at once: on this machine, or on the cluster that is joined."""
+    """Counts the packs at once, on this machine or on the cluster that is joined."""
 
 
 def share_of(study: Study, address: str | None) -> Share:
     """Gives the share of this machine, or of a cluster, that packs of the study get.
 
     Raises:
-        InputError: they would wait for a GPU for ever, or are to have one and none.
+        InputError: the packs would wait for a GPU for ever, or settings ask for a GPU and for none.
         SweepError: there is no such cluster, or it has no room.
     """
     if address is None:
@@ -83,7 +83,7 @@ def share_of(study: Study, address: str | None) -> Share:
 
 
 def _why_none(study: Study, place: str) -> str:
-    """Says why `auto` gives packs no GPU there."""
+    """Says why `auto` gives packs no GPU at a place."""
     if study.base.training.device == "cpu":
         return "device is 'cpu'"
     return f"there is no GPU on {place}"
@@ -93,7 +93,7 @@ def check_without_gpus(study: Study, why: str) -> None:
     """Checks that packs can do without GPUs.
 
     Raises:
-        InputError: they are to use them.
+        InputError: the study is to use GPUs, or limits their hours.
     """
     if study.base.training.device == "cuda":
         raise InputError(
@@ -102,43 +102,45 @@ def check_without_gpus(study: Study, why: str) -> None:
         )
     if study.budget.gpu_hours is not None:
         raise InputError(
-            f"budget.gpu_hours is {study.budget.gpu_hours:g}, but {why}, so none are ever spent; "
-            "limit budget.time or budget.epochs"
+            f"budget.gpu_hours is {study.budget.gpu_hours:g}, but {why}, so no GPU hours are ever "
+            "spent; limit budget.time or budget.epochs"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Says how a run, or a part of it, went."""
+    """Says how a session of a run has ended."""
 
     failed: int
     unended: int
     unasked: int
-    """Points of a search that were never asked."""
+    """Counts the points of a search that were never asked."""
 
     unfinished: bool
-    """Whether points of the front are still to be followed up."""
+    """Tells whether points of the front are still to be followed up."""
 
     signal: int | None
+    """Gives the number of the signal that has stopped the run."""
+
     lost: dict[str, str]
-    """Packs whose worker was lost, with the reason."""
+    """Gives the reason by pack that was given up because its worker was lost."""
 
     used_up: str | None
-    """The budget of which nothing is left."""
+    """Names the budget that is used up."""
 
     @property
     def left(self) -> bool:
-        """Tells whether something is left to do."""
+        """Tells whether the run has trials left to train."""
         return bool(self.unended or self.unasked or self.unfinished)
 
 
 def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
-    """Gives the job, which all packs of a run share."""
+    """Gives the job that all packs of a run share."""
     return Job(
-        prepared={each.of.name: each.inputs.folder.resolve() for each in ready},
+        prepared={item.prepared_set.name: item.inputs.folder.resolve() for item in ready},
         parts=(run / PARTS_FOLDER).resolve(),
         checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
-        measured={each.of.name: each.measured for each in ready},
+        measured={item.prepared_set.name: item.measured for item in ready},
         threads=share.pack.threads,
         gpus=share.gpus,
         ranking=study.ranking,
@@ -153,9 +155,9 @@ def train(
     share: Share,
     refresh: Callable[[], None],
 ) -> Outcome:
-    """Trains what has not ended, by Ray; closes the journal's run.
+    """Trains the unended trials of a run by Ray, and journals that the session is closed.
 
-    `refresh` is called whenever a pack is over, for what is to be seen of the run meanwhile.
+    `refresh` is called whenever a pack is over, to keep the run's tables up to date.
     """
     from sweeps.driver._supervisor import Workers, drive
 
@@ -180,15 +182,15 @@ def train_in_process(
     common: Job,
     refresh: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Trains what has not ended without Ray, a pack after the other in this process."""
+    """Trains the unended trials of a run in this process, a pack after the other, without Ray."""
 
-    def here(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
+    def in_process(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
             ledger.started(pack)
             messages = run_pack(pack, common)
             drop: Mapping[str, str] = {}
             while (message := _next(messages, drop)) is not None:
-                drop = ledger.heard(pack, message)
+                drop = ledger.received(pack, message)
                 if stopped():
                     return
                 if ledger.breaks_off(pack, message):
@@ -197,7 +199,7 @@ def train_in_process(
             else:
                 ledger.finished(pack)
 
-    return _train(journal, display, planner, here, common, refresh)
+    return _train(journal, display, planner, in_process, common, refresh)
 
 
 def _next(
@@ -218,6 +220,7 @@ def _train(
     common: Job,
     refresh: Callable[[], None],
 ) -> Outcome:
+    """Trains the unended trials of a run by `drive`, and journals how that has ended."""
     study = planner.study
     batches = Batches(journal, planner)
     ledger = Ledger(
@@ -230,12 +233,12 @@ def _train(
     )
     reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
-        wish = journal.path.with_name(STOP_FILE)
+        stop_file = journal.path.with_name(STOP_FILE)
 
         def stopped() -> bool:
-            if wish.exists():
-                with contextlib.suppress(OSError):  # a folder of that name is a wish too
-                    wish.unlink(missing_ok=True)  # heard: it does not stop the run that goes on
+            if stop_file.exists():
+                with contextlib.suppress(OSError):  # a folder of that name stops the run too
+                    stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
                 stop.number = stop.number or signal.SIGTERM
             if stop.asked():
                 display.stopping()
@@ -256,15 +259,15 @@ def _train(
             batches.conclude()
             batches.show(running=False)
             unended = len(journal.state.unended())
-            whole = not unended and batches.complete
-            journal.append("closed", outcome="done" if whole else reason)
-            if whole:
+            done = not unended and batches.complete
+            journal.append("closed", outcome="done" if done else reason)
+            if done:
                 forget(journal.state.trials, common)  # of those that waited at a rung
     return Outcome(
-        failed=sum(each.status == FAILED for each in journal.state.endings.values()),
+        failed=sum(ending.status == FAILED for ending in journal.state.endings.values()),
         unended=unended,
-        unasked=batches.left,
-        unfinished=not batches.complete and not batches.left and not unended,
+        unasked=batches.unasked,
+        unfinished=not batches.complete and not batches.unasked and not unended,
         signal=stop.number,
         lost=ledger.lost,
         used_up=ledger.used_up(),

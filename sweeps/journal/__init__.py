@@ -1,1 +1,1 @@
-"""The journal of a run, the state it folds to, bulk files, repair and tables."""
+"""Keeps the journal of a run, the state that its events add up to, bulk files and tables."""

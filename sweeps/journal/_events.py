@@ -1,7 +1,26 @@
-"""What the events of a journal may hold: the type of each field, by kind of event.
+"""Describes the events of a journal, and checks the type of each field.
 
-A journal may come from elsewhere, and a checksum is no signature: whatever a line says is held to
-these types before it is believed. The nouns of `sweeps.records` and `sweeps.search.ask` say theirs.
+Events:
+
+- `opened`: study, what the tables need to know of it, provenance, and the bulk files with hashes
+- `reopened`: trials that had ended are to be trained again, and why; `anew` if to other results
+- `resumed`: another session of the run begins, with the budget of all sessions; `forced` lists
+  what differed from before and was let through by --force (`what`, `then`, `now`), if anything
+- `asked`: a batch of points with their trials and packs; of a search also its proposals; at its
+  end which points are to be followed up, and in which packs
+- `started`: a pack on a worker, its attempt and its trials' keys; on Ray also its `node`, and the
+  `gpus` that it has of it, if any
+- `reported`: reports of a pack's trials
+- `unlike`: from an epoch on a pack gives other numbers than an interrupted attempt of it gave; the
+  reports, decisions and endings of that attempt from there on no longer count
+- `decided`: which trials go on at a rung
+- `ended`: endings of trials, and the bulk files that they name with their hashes
+- `told`: the results of a batch, as the search was told them
+- `closed`: the run is over or interrupted
+
+A journal may come from elsewhere, and a checksum is no signature. So every line is checked against
+these types before it is used. The records of `sweeps.records` and `sweeps.search.rule` define the
+types of their fields.
 """
 
 from __future__ import annotations
@@ -12,15 +31,23 @@ from typing import Any, Final
 
 from mpc_router.messages import quoted
 from mpc_router.shapes import Optional, PlainName, Tree, fields
-from sweeps.records import Decision, Ending, Pack, Point, Report
+from sweeps.records import Decision, Ending, InputError, Pack, Point, Report, SweepError
 from sweeps.search.rule import Proposal, Result
 
 _TEXTS: Final = Mapping[str, str]
 
 
+class JournalError(SweepError):
+    """Says why a journal cannot be read or written, with file and line."""
+
+
+class OddEvent(JournalError, InputError):
+    """Says why this program cannot have written an event, though its checksum is right."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Places:
-    """Where data and models came from; see `sweeps.provenance.places`."""
+    """Says where data and models came from; see `sweeps.provenance.places`."""
 
     sample: bool
     data: str | None
@@ -30,7 +57,7 @@ class _Places:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Forced:
-    """What --force let through; see `sweeps.provenance.changes`."""
+    """Holds a change that --force let through; see `sweeps.provenance.changes`."""
 
     what: str
     then: Any
@@ -101,7 +128,7 @@ BEGUN: Final[Mapping[str, Any]] = {
     "quoted": tuple[str, ...],
     "settings": _TEXTS,
 }
-"""What `opened` says of a run that can be gone on with."""
+"""Gives the fields of `opened` that a resume needs."""
 
 STUDY: Final[Mapping[str, Any]] = {"budget": Tree, "cost_vector": str}
 PROVENANCE: Final[Mapping[str, Any]] = {
@@ -118,22 +145,28 @@ SET: Final[Mapping[str, Any]] = {
     "cost_vectors": Tree,
     "fingerprints": _TEXTS,
 }
-"""What sessions after the first take of study, provenance and its sets."""
+"""Give the fields of study, provenance and its sets that a resume needs."""
 
 
-def odd(event: Mapping[str, Any]) -> str | None:
-    """What an event holds that none of its kind can hold, in words; None where nothing is odd."""
+def oddity(event: Mapping[str, Any]) -> str | None:
+    """Says in words which field no event of its kind can have; None where there is none."""
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in KINDS:
         return f"it is of unknown kind {quoted(kind)}"
-    said = fields(HEAD)(event, "") or fields(KINDS[kind])(event, "")
-    return None if said is None else f"{kind}: {said}"
+    problem = fields(HEAD)(event, "") or fields(KINDS[kind])(event, "")
+    return None if problem is None else f"{kind}: {problem}"
 
 
-def unbegun(opened: Mapping[str, Any]) -> str | None:
-    """What keeps a run from being gone on with that was opened so; None where nothing does."""
-    said = fields(BEGUN)(opened, "") or fields(STUDY)(opened["study"], "study.")
-    said = said or fields(PROVENANCE)(opened["provenance"], "provenance.")
-    for place, each in enumerate(opened["provenance"].get("sets") or () if said is None else ()):
-        said = said or fields(SET)(each, f"provenance.sets[{place}].")
-    return said
+def missing_in(opened: Mapping[str, Any]) -> str | None:
+    """Says in words what a resume needs and `opened` lacks; None where it lacks nothing."""
+    problem = (
+        fields(BEGUN)(opened, "")
+        or fields(STUDY)(opened["study"], "study.")
+        or fields(PROVENANCE)(opened["provenance"], "provenance.")
+    )
+    if problem is not None:
+        return problem
+    for place, prepared_set in enumerate(opened["provenance"].get("sets") or ()):
+        if (problem := fields(SET)(prepared_set, f"provenance.sets[{place}].")) is not None:
+            return problem
+    return None

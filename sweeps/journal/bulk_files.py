@@ -1,4 +1,4 @@
-"""Bulk files of a run, `parts/`: written by workers, named with their hash in the journal."""
+"""Makes, writes and reads a run's bulk files, `parts/`, which the journal names with their hash."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ class Labelled(Protocol):
 
     @property
     def split(self) -> str:
-        """Its name."""
+        """Names the split."""
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """(N,)"""
+        """Gives the labels, (N,)."""
 
     @property
     def example(self) -> NDArray[np.int64]:
-        """(N,) row numbers in the source file."""
+        """Gives the row numbers in the source file, (N,)."""
 
     @property
     def tokens(self) -> NDArray[np.int64]:
-        """(N,) lengths."""
+        """Gives the lengths in tokens, (N,)."""
 
 
 class Outputs(Labelled, Protocol):
-    """Holds a split with the outputs of K experts too, C outputs each."""
+    """Holds a split also with the outputs of K experts, C outputs each."""
 
     @property
     def outputs(self) -> NDArray[np.float32]:
-        """(N, K, C)"""
+        """Gives the experts' outputs, (N, K, C)."""
 
 
 def write(path: Path, tables: Iterable[pa.Table]) -> str:
-    """Writes one Parquet file, whole or not at all; gives its sha256. Zstd.
+    """Writes one Parquet file atomically, compressed with zstd; gives its sha256.
 
     Raises:
-        FileNotFoundError: the run's folder was renamed or removed; it is not made anew.
+        FileNotFoundError: the run's folder was renamed or removed.
     """
     make_folder(path.parent)
     with atomic(path) as temporary:
@@ -70,14 +70,14 @@ def read(path: Path, kind: pa.Schema) -> pa.Table:
     """Reads a bulk file as a table of this kind.
 
     Raises:
-        ValueError: it is no Parquet file, or holds other columns or values; in a sentence.
+        ValueError: it is no Parquet file, or holds other columns or values.
     """
     try:
-        found = pq.read_table(path, columns=kind.names)
-        return found.select(kind.names).cast(kind)
+        table = pq.read_table(path, columns=kind.names)
+        return table.select(kind.names).cast(kind)
     except (pa.ArrowException, ValueError, OSError, KeyError) as error:
         raise ValueError(
-            f"{path} holds no {', '.join(kind.names)} as a run's bulk file does ({quoted(error)})"
+            f"{path} is no bulk file with the columns {', '.join(kind.names)} ({quoted(error)})"
         ) from error
 
 
@@ -94,7 +94,15 @@ def routing(
     routes: NDArray[np.uint8],
     logits: NDArray[np.float32],
 ) -> pa.Table:
-    """Makes the table of one trial's routes on one split. Shapes (N,), (N,), (N, K)."""
+    """Makes the table of one trial's routes on one split.
+
+    Args:
+        key: the trial's.
+        split: its name.
+        example: (N,) row numbers in the source file.
+        routes: (N,) the chosen experts.
+        logits: (N, K) of the gate.
+    """
     return pa.table(
         {
             "key": _repeated(key, len(example)),
@@ -120,10 +128,10 @@ def examples(split: Labelled) -> pa.Table:
 
 def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:
     """Makes the table of each expert's outputs on a split's examples."""
-    said = np.asarray(split.outputs, np.float64)
+    outputs = np.asarray(split.outputs, np.float64)
     labels = np.asarray(split.labels, np.float64)
-    predictions, losses, right = _judged(said, labels, regression=regression)
-    for expert in range(said.shape[1]):
+    predictions, losses, right = _judged(outputs, labels, regression=regression)
+    for expert in range(outputs.shape[1]):
         yield pa.table(
             {
                 "experts_id": _repeated(experts_id, len(labels)),
@@ -143,8 +151,9 @@ def _judged(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Gives predictions, losses and hits, each (N, K), of outputs (N, K, C) and labels (N,).
 
-    Cross-entropy and the label's class; for a regression the squared error, and right is whoever
-    has the least absolute error of the pool.
+    A classifier is right if it predicts the label's class, and its loss is the cross-entropy. In a
+    regression the expert with the least absolute error of the pool is right, and the loss is the
+    squared error.
     """
     if regression:
         predictions = outputs[:, :, 0]
@@ -163,7 +172,7 @@ def _repeated(text: str, count: int) -> pa.Array:
 
 
 def _lists(values: NDArray[np.float32]) -> pa.Array:
-    """Makes a list column of the rows of (N, C)."""
+    """Makes a list column of the rows of values, (N, C)."""
     count, width = values.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
     flat = np.ascontiguousarray(values, np.float32).ravel()

@@ -1,4 +1,4 @@
-"""What changed between two sessions of a run, in the journal's words."""
+"""Describes the changes between two sessions of a run that --force lets through."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from mpc_router.messages import LONGEST_VALUE, printable, shortened
 from sweeps.records import STUDY_FILE
 
 NUMERIC: Final = ("torch", "transformers", "tokenizers", "numpy")
-"""Libraries whose other versions give other numbers."""
+"""Names the libraries of which another version may give other numbers."""
 
 _SHOWN: Final = 3
-"""Settings of an edited study that are named."""
+"""Limits the settings of an edited study that are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Holds a fact that is not what it was when the run began."""
+    """Holds a fact that has changed since the run began."""
 
     what: str
-    """`code`, a library's name, `data`, `experts` or `stem` (`... of SET`), or `study.yaml`."""
+    """Names the fact: `code`, a library, `data`, `experts` or `stem` (`... of SET`), `study.yaml`.
+    """
 
     then: Any
     now: Any
-    """Of the study the settings that differ, by their path."""
+    """Hold the fact then and now; of a study, the settings that differ by their path."""
 
 
 def study_text(tree: Mapping[str, Any]) -> str:
-    """Gives a study as the run's `study.yaml` has it."""
+    """Gives a study as the text of a run's `study.yaml`."""
     return yaml.safe_dump(dict(tree), sort_keys=False, default_flow_style=None)
 
 
-def said(change: Change) -> str:
-    """Says the change in words."""
+def change_text(change: Change) -> str:
+    """Describes a change in words."""
     if change.what != STUDY_FILE:
         then, now = _brief(change.then), _brief(change.now or "not installed")
         return f"{change.what} was {then} and is {now}"
@@ -51,20 +52,22 @@ def said(change: Change) -> str:
 
 
 def _brief(value: object) -> str:
+    """Gives a value as a short printable text."""
     return shortened(printable(str(value)), LONGEST_VALUE)
 
 
 def notes(forced: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence for each change that was forced: what a reader of the results must know."""
-    found = []
-    for each in forced:
-        change = Change(what=each["what"], then=each["then"], now=each["now"])
-        when = f"{each['time'][:16].replace('T', ' ')} UTC"
+    """Gives a sentence for each forced change, for readers of the results."""
+    sentences = []
+    for event in forced:
+        change = Change(what=event["what"], then=event["then"], now=event["now"])
+        text = change_text(change)
+        when = f"{event['time'][:16].replace('T', ' ')} UTC"
         if change.what == STUDY_FILE:
-            text = f"{STUDY_FILE} had been edited ({said(change)}); the run kept its own study"
+            note = f"{STUDY_FILE} had been edited ({text}); the run kept its own study"
         elif change.what in ("code", *NUMERIC):
-            text = f"{said(change)}; trials that ended since may differ from the others for that"
+            note = f"{text}; trials that ended since may differ from the others for that"
         else:
-            text = f"{said(change)}; nothing was trained on it"
-        found.append(f"Resumed with --force on {when}: {text}.")
-    return found
+            note = f"{text}; nothing was trained on it"
+        sentences.append(f"Resumed with --force on {when}: {note}.")
+    return sentences

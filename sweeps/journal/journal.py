@@ -1,10 +1,9 @@
-"""The journal: one JSON event a line, appended by one writer; `sweeps.journal.state` says what they
-mean.
+"""Reads and writes a run's journal: one JSON event a line, appended by one writer.
 
 A line is `{"v": schema version, "n": number, "time": UTC, "mono": seconds of the writer's monotonic
-clock, "event": kind, ..., "check": CRC-32 of all before}`. A last line without its end is what a
-crash leaves, and is cut off; any other line that is not as it was written is named, and nobody
-guesses what it said.
+clock, "event": kind, ..., "check": CRC-32 of all before}`. A crash leaves a last line without its
+end, which is cut off. Any other damaged line is an error that names it; its content is never
+guessed. `sweeps.journal._events` describes the events.
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ from mpc_router.files import atomic, sync_folder, take_rights
 from mpc_router.messages import quoted, shortened
 from sweeps.journal import _events
 from sweeps.journal.state import Event, JournalError, OddEvent, State, apply
-from sweeps.run_folder import RunMoved, open_own, read_own
+from sweeps.run_folder import RunMoved, open_journal, read_journal
 
 _VERSION: Final = 1
-"""Of the events; another one is refused."""
+"""Numbers the format of the events; events of another one are refused."""
 
 _LONGEST_LINE: Final = 2**28
-"""Bytes; a line that asks for ten thousand trials has a tenth of it."""
+"""Limits the bytes of a line; one that asks for ten thousand trials has a tenth of it."""
 
 _CHECK: Final = b',"check":"'
 _DURABLE: Final = frozenset(
     {"opened", "resumed", "reopened", "unlike", "asked", "decided", "ended", "told", "closed"}
 )
+"""Names the kinds of events that are synced to the disk before `append` returns."""
 
 
 class _JournalBusy(JournalError):
@@ -50,24 +50,24 @@ class _Repaired:
     """Tells what a repair has taken out of a journal."""
 
     line: int
-    """The first that was not sound."""
+    """Numbers the first line that was not sound."""
 
     gone: int
-    """Lines from there on."""
+    """Counts the lines from there on."""
 
     reason: str
     saved: Path
-    """The journal as it was."""
+    """Names the file with the journal as it was."""
 
 
 def read(path: Path) -> Iterator[Event]:
     """Reads the events in order, without a torn last line (a crash while writing).
 
     Raises:
-        JournalError: no such file, or a line other than the last that is not as it was written.
+        JournalError: there is no such file, or a line other than the last is damaged.
     """
     try:
-        lines = read_own(path).split(b"\n")[:-1]
+        lines = read_journal(path).split(b"\n")[:-1]
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}; name a run's folder") from error
     for number, line in enumerate(lines, 1):
@@ -81,8 +81,8 @@ def state_of(path: Path) -> State:
     """Reads a whole journal as the state of its run.
 
     Raises:
-        JournalError: a line is not as it was written, or cannot follow the ones before it.
-        OddEvent: no writer of ours has written it.
+        JournalError: a line is damaged, or cannot follow the ones before it.
+        OddEvent: this program cannot have written it.
     """
     state = State()
     for number, event in enumerate(read(path), 1):
@@ -94,18 +94,18 @@ def state_of(path: Path) -> State:
 
 
 def check_opened(path: Path, state: State) -> None:
-    """Holds what a run says of itself as it is opened to what later sessions take of it.
+    """Checks that a run's first event has everything that a resume needs.
 
     Raises:
-        OddEvent: it says less, or something else.
+        OddEvent: a field is missing, or of another type.
     """
     assert state.opened is not None
-    if (said := _events.unbegun(state.opened)) is not None:
-        raise _unsound(path, 1, OddEvent(f"opened: {said}"))
+    if (problem := _events.missing_in(state.opened)) is not None:
+        raise _unsound(path, 1, OddEvent(f"opened: {problem}"))
 
 
 def sound_part(path: Path) -> State:
-    """What the lines before the first that is not sound amount to; nothing is changed."""
+    """Reads the state from the lines before the first damaged one; changes no file."""
     state = State()
     with contextlib.suppress(JournalError):
         for event in read(path):
@@ -124,37 +124,38 @@ def _fold(state: State, event: Event) -> None:
     except JournalError:
         raise
     except Exception as error:
-        # Whatever is raised: types are checked by then, but events that contradict each other can
-        # break a fold in more ways than could be listed, and all mean that no writer of ours was
-        # here.
+        # Any error means that the events contradict each other, in more ways than could be listed:
+        # their types are checked by then, and this program writes no such events.
         raise OddEvent(
-            f"{event['event']} contradicts what is before it ({quoted(error)})"
+            f"{event['event']} contradicts the events before it ({quoted(error)})"
         ) from error
 
 
 def _unsound(path: Path, number: int, error: Exception) -> JournalError:
+    """Gives the error about a line, with what can be done."""
     if number == 1:
-        rest = "it says what the run is, so that nothing can be kept; start anew"
+        remedy = "it says what the run is, so that nothing can be kept; start anew"
     else:
-        rest = f"lines 1 to {number - 1} are sound, --repair keeps them"
+        remedy = f"lines 1 to {number - 1} are sound, --repair keeps them"
     kind = OddEvent if isinstance(error, OddEvent) else JournalError
-    return kind(f"{path}:{number}: {error}; {rest}")
+    return kind(f"{path}:{number}: {error}; {remedy}")
 
 
 def _event(line: bytes) -> Event:
     """Reads the event of a line.
 
     Raises:
-        ValueError: it is not as it was written, or written by another version.
+        ValueError: it is damaged, or written by another version.
+        OddEvent: this program cannot have written it.
     """
     if len(line) > _LONGEST_LINE:
-        raise ValueError(f"the line has {len(line)} bytes, and none of ours has {_LONGEST_LINE}")
-    body, found, check = line.rpartition(_CHECK)
-    if not found or check != b'%08x"}' % zlib.crc32(body):
-        raise ValueError("the line is damaged (its checksum is not that of what it says)")
+        raise ValueError(f"the line has {len(line)} bytes, more than the limit of {_LONGEST_LINE}")
+    body, separator, check = line.rpartition(_CHECK)
+    if not separator or check != b'%08x"}' % zlib.crc32(body):
+        raise ValueError("the line is damaged (its checksum does not match its content)")
     try:
         event: dict[str, Any] = json.loads(body + b"}", parse_constant=_no_number)
-        if b"\\ud" in body:  # half of a pair, which no file takes
+        if b"\\ud" in body:  # half of a surrogate pair cannot be written to a file
             json.dumps(event, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise OddEvent(f"the line cannot be read ({shortened(str(error), 100)})") from error
@@ -167,6 +168,11 @@ def _event(line: bytes) -> Event:
 
 
 def _no_number(name: str) -> None:
+    """Refuses NaN and infinities.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(f"{name} is no number of JSON")
 
 
@@ -178,24 +184,24 @@ def _line_of(event: Event) -> bytes:
 
 
 class Journal:
-    """The one writer of a journal, and the state of the run; use as a context manager.
+    """Is the one writer of a journal and holds the run's state; use it as a context manager.
 
-    What `append` has written is durable when it returns, but for `started` and `reported`, which
-    are flushed: a crash of the machine may lose them, a crash of the process does not.
+    Events are durable when `append` returns. Only `started` and `reported` are not synced: a crash
+    of the machine may lose them, a crash of the process does not.
     """
 
     def __init__(self, path: Path, *, repair: bool = False) -> None:
         """Opens a journal for appending: locks it, cuts a torn last line off, reads its state.
 
-        `repair` keeps the sound part of a damaged journal; what it was is kept beside it.
+        `repair` keeps the sound lines of a damaged journal, and saves a copy of it beside it.
 
         Raises:
-            JournalBusy: another process writes it.
-            JournalError: it cannot be read, or its first line is not sound.
+            JournalError: another process writes it, it cannot be read, or its first line is not
+                sound.
         """
         self.path = path
         new = not path.exists()
-        self._file = open_own(path)
+        self._file = open_journal(path)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -215,20 +221,20 @@ class Journal:
             raise
 
     def _cut_torn_line(self) -> int:
-        """Counts the bytes of a torn last line, which were cut off."""
+        """Cuts a torn last line off; gives the number of its bytes."""
         self._file.seek(0)
-        whole = self._file.read()
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):
+        content = self._file.read()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
             self._file.truncate(end)
             os.fsync(self._file.fileno())
-        return len(whole) - end
+        return len(content) - end
 
     def _repair(self) -> _Repaired | None:
-        """Cuts the journal off before its first line that is not sound."""
+        """Cuts the journal off before its first line that is not sound; None where all are."""
         state, kept = State(), 0
-        whole = read_own(self.path)
-        lines = whole.split(b"\n")[:-1]
+        content = read_journal(self.path)
+        lines = content.split(b"\n")[:-1]
         for number, line in enumerate(lines, 1):
             try:
                 _fold(state, _event(line))
@@ -239,35 +245,35 @@ class Journal:
                     line=number,
                     gone=len(lines) - number + 1,
                     reason=str(error),
-                    saved=self._cut_off(whole, kept),
+                    saved=self._cut_off(content, kept),
                 )
             kept += len(line) + 1
         return None
 
-    def _cut_off(self, whole: bytes, kept: int) -> Path:
-        """Leaves the first bytes; gives the file that has all of them."""
+    def _cut_off(self, content: bytes, kept: int) -> Path:
+        """Saves a copy of the journal, and keeps its first bytes; gives the copy's path."""
         now = datetime.datetime.now(datetime.UTC)
         saved = self.path.with_name(f"{self.path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
         with atomic(saved) as temporary:
-            temporary.write_bytes(whole)
+            temporary.write_bytes(content)
         self._file.truncate(kept)
         os.fsync(self._file.fileno())
         return saved
 
     def append(self, event: str, **data: Any) -> None:
-        """Writes the event and takes it into the state; one that cannot be is not written.
+        """Applies the event to the state and writes it; an event that cannot follow is not written.
 
         Raises:
             JournalError: the event cannot follow, or the journal is closed.
             RunMoved: the run's folder is not where it was.
-            OSError: the disk refuses. File and state are as they were before; where not even that
-                can be had, the journal is closed, and a torn line is cut off as it is opened again.
+            OSError: the disk refuses. File and state are put back to what they were before. If that
+                fails too, the journal is closed, and the next opening cuts the torn line off.
         """
         if self._file.closed:
-            raise JournalError(f"{self.path} could not be written to; what it holds is sound")
+            raise JournalError(f"{self.path} could not be written to; the events in it are sound")
         self.check_place()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        whole = {
+        complete_event = {
             "v": _VERSION,
             "n": self.state.events + 1,
             "time": now,
@@ -275,7 +281,7 @@ class Journal:
             "event": event,
             **data,
         }
-        line = _line_of(whole)
+        line = _line_of(complete_event)
         apply(self.state, _event(line[:-1]))
         end = os.fstat(self._file.fileno()).st_size
         try:
@@ -290,15 +296,15 @@ class Journal:
         Raises:
             RunMoved: it was renamed or removed, or another journal lies in its place.
         """
-        mine = os.fstat(self._file.fileno())
+        opened = os.fstat(self._file.fileno())
         try:
-            there = os.lstat(self.path)
+            named = os.lstat(self.path)
         except OSError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            named = None
+        if named is None or (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
             raise RunMoved(
-                f"{self.path.parent} was renamed or removed while the run went on; what was done "
-                "before is safe there: python -m sweeps.run --resume with its new name goes on"
+                f"{self.path.parent} was renamed or removed while the run went on; its results are "
+                "safe under its new name: python -m sweeps.run --resume with that name goes on"
             )
 
     def _take_back(self, end: int) -> None:
@@ -310,9 +316,10 @@ class Journal:
             self._file.close()
 
     def _write(self, line: bytes, *, durable: bool) -> None:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[self._file.write(rest) or 0 :]
+        """Appends all bytes of a line; syncs them to the disk if they are to be durable."""
+        unwritten = memoryview(line)
+        while unwritten:
+            unwritten = unwritten[self._file.write(unwritten) or 0 :]
         if durable:
             os.fsync(self._file.fileno())
 
@@ -333,6 +340,7 @@ class Journal:
 
 
 def _plain(value: Any) -> Any:
+    """Gives a dataclass as a mapping, for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
     raise TypeError(f"{value!r} is no JSON")

@@ -1,5 +1,7 @@
-"""What a killed or damaged run needs before it goes on: litter cleared, bulk files checked, trials
-trained again."""
+"""Prepares a killed or damaged run for a resume.
+
+It removes temporary files, checks bulk files, and reopens the trials that are to be trained again.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from sweeps.run_folder import RunFolder
 
 
 def clear(run: Path) -> None:
-    """Removes what killed sessions were writing; for the one writer, who holds the journal's lock.
+    """Removes the temporary files of killed sessions; the caller holds the journal's lock.
 
-    Files get their names when they are whole: what still has a temporary one never will be.
+    A file is written under a temporary name and renamed when it is complete, so a temporary file
+    without a writer is never completed.
     """
     for folder in (run, run / PARTS_FOLDER, *_folders_in(run / CHECKPOINTS_FOLDER)):
         for path in () if folder != run and folder.is_symlink() else folder.glob(".*.tmp"):
@@ -29,28 +32,28 @@ def clear(run: Path) -> None:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Gives the temporary files of a folder that is no link."""
+    """Gives the paths in a folder; none if it is a link."""
     return [] if folder.is_symlink() else list(folder.glob("*"))
 
 
 def damaged_parts(run: Path, state: State) -> dict[str, str]:
-    """Names the bulk files that are damaged or missing, each with the reason."""
+    """Gives the reason by name of a bulk file that is damaged or missing."""
     needed = {bulk_files.EXAMPLES, bulk_files.EXPERTS} & state.parts.keys()
     for ending in state.endings.values():
         if ending.status != FAILED:
             needed |= {name for name in (ending.part, ending.experts) if name}
-    found = {}
+    reasons = {}
     for name in sorted(needed):
         try:
             if bulk_files.digest(RunFolder(run).part(name)) != state.parts[name]:
-                found[name] = "is damaged"
+                reasons[name] = "is damaged"
         except OSError as error:
-            found[name] = error.strerror or "cannot be read"
-    return found
+            reasons[name] = error.strerror or "cannot be read"
+    return reasons
 
 
 def _trials_of(names: set[str], state: State) -> list[str]:
-    """Trials whose bulk files these are; of a bracket all trials, for they were ranked together."""
+    """Gives the keys of the trials with these bulk files, and of all trials of their brackets."""
     return _with_brackets(
         {key for key, ending in state.endings.items() if {ending.part, ending.experts} & names},
         state,
@@ -58,8 +61,10 @@ def _trials_of(names: set[str], state: State) -> list[str]:
 
 
 def _with_brackets(keys: set[str], state: State) -> list[str]:
-    """These trials, and those that were ranked with them inside their packs; of these not the ones
-    that belong to a later pack by now, which finished them."""
+    """Gives the keys of these trials and of those that were ranked with them inside their packs.
+
+    Trials that a later pack has finished are left out.
+    """
     brackets = {
         name
         for name in (state.pack_of[key] for key in keys)
@@ -69,29 +74,28 @@ def _with_brackets(keys: set[str], state: State) -> list[str]:
 
 
 def retry_failed(journal: Journal) -> str:
-    """Removes the endings of FAILED trials; says so in a sentence.
+    """Reopens the FAILED trials, and gives a sentence about them.
 
-    Of a bracket all trials begin anew and are ranked anew: the place of one that failed may have
-    gone to another, and the front may move.
+    All trials of their brackets begin anew and are ranked anew: a trial may have gone on in place
+    of the failed one, and the front may move.
     """
     state = journal.state
     failed = {key for key, ending in state.endings.items() if ending.status == FAILED}
     if not failed:
-        return "no trial FAILED; nothing is tried again"
+        return "no trial FAILED, so none is retried"
     keys = _with_brackets(failed, state)
     journal.append("reopened", keys=keys, reason="--retry-failed", anew=True)
     mates = len(keys) - len(failed)
     more = f", and with them {mates} of their brackets" if mates else ""
-    return f"{len(failed)} FAILED trials are tried again{more}"
+    return f"{len(failed)} FAILED trials are retried{more}"
 
 
 def trains(
     run: Path, state: State, *, budget: Mapping[str, Any], repair: bool, retry: bool
 ) -> bool:
-    """Whether a resume with this budget, and with or without --repair and --retry-failed, has
-    something to train."""
+    """Tells whether a resume with this budget and these flags has trials to train."""
     if state.closed == BUDGET and budget == state.study["budget"]:
-        return False  # nothing is left of it
+        return False  # the budget is used up
     if not state.done:
         return True
     failed = any(ending.status == FAILED for ending in state.endings.values())
@@ -101,29 +105,29 @@ def trains(
 
 
 def refuse_damage(run: Path, state: State) -> None:
-    """Says which bulk files are damaged, before anything is trained.
+    """Refuses a run with damaged bulk files before any trial is trained.
 
     Raises:
         InputError: there are some.
     """
-    found = damaged_parts(run, state)
-    if found:
-        first, why = next(iter(found.items()))
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        again = len(_trials_of(set(found), state))
+    damaged = damaged_parts(run, state)
+    if damaged:
+        first, reason = next(iter(damaged.items()))
+        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+        count = len(_trials_of(set(damaged), state))
         raise InputError(
-            f"{run / PARTS_FOLDER / first} {why}{more}; --resume {run} --repair trains "
-            f"{again} trials again"
+            f"{run / PARTS_FOLDER / first} {reason}{more}; --resume {run} --repair trains "
+            f"{count} trials again"
         )
 
 
 def reopen(journal: Journal, damaged: Mapping[str, str], shared: Mapping[str, str]) -> str:
-    """Removes the endings whose bulk files are damaged; says so in a sentence.
+    """Reopens the trials whose bulk files are damaged, and gives a sentence about them.
 
-    `damaged` says of each why, `shared` gives the hashes of the shared ones, written again: another
-    version of the library may have written the same content otherwise.
+    `damaged` gives the reason by file. `shared` gives the hashes of the shared files, which were
+    written again: another version of the library may write the same content in other bytes.
     """
     keys = _trials_of(set(damaged), journal.state)
-    reason = "; ".join(f"{name} {why}" for name, why in damaged.items())
+    reason = "; ".join(f"{name} {cause}" for name, cause in damaged.items())
     journal.append("reopened", keys=keys, reason=reason, parts=shared)
     return f"repair: {reason}; {len(keys)} trials are trained again"

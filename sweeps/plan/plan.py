@@ -1,4 +1,4 @@
-"""Points x seeds -> trials -> packs, and how long they will take."""
+"""Makes trials of points and seeds, cuts them into packs, and estimates how long they take."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sweeps.study.prepared_sets import PreparedSet
 from sweeps.study.study import Study
 
 _PACKS_A_WORKER: Final = 2
-"""At least so many, where there are points enough: the last worker idles half a pack at most."""
+"""Counts the packs of a worker at least, so that the last one idles half a pack at most."""
 
 _LANES_A_PACK: Final = 64
-"""At most so many (a single point's replicates excepted): larger stacks leave the cache."""
+"""Limits the lanes of a pack of several points: larger stacks do not fit the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +30,17 @@ class Plan:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All of them, pack after pack."""
+        """Gives all trials, pack after pack."""
         return tuple(trial for pack in self.packs for trial in pack.trials)
 
 
 Asked = tuple[Point, TrialConfig]
-"""A point with its complete configuration."""
+"""Pairs a point with its complete configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprints:
-    """Of a prepared set: what its trials' keys hold besides their settings."""
+    """Holds what the keys of a set's trials contain besides their settings."""
 
     data: str
     models: str
@@ -52,37 +52,37 @@ class Planner:
 
     study: Study
     prints: Mapping[str, Fingerprints]
-    """By set, of what the study's sets are made of."""
+    """Gives the fingerprints by name of a set."""
 
     workers: int
     stack_key: Callable[[TrialConfig], str]
+    """Gives what configurations that may train in one stack have in common."""
 
     def config(self, proposed: Mapping[str, Any]) -> TrialConfig:
-        """The complete configuration of a proposed point.
+        """Gives the complete configuration of a proposed point.
 
         Raises:
-            InputError: it cannot be, though the ends and the middle of the space can.
+            InputError: it is not valid, though the ends and the middle of the space are.
         """
         try:
             return self.study.config(proposed)
         except ConfigError as error:
             raise InputError(
-                f"space has points inside that cannot be, such as {dict(proposed)}: {error}; "
-                "search a narrower one"
+                f"space has points that are not valid, such as {dict(proposed)}: {error}; "
+                "search a narrower space"
             ) from error
 
     def key(self, config: TrialConfig) -> str:
-        """Of a point's first trial: equal for points that are the same trials."""
-        each = self.study.set_of(config)
-        prints = self.prints[each.name]
+        """Gives the key of a point's first trial, equal for points that are the same trials."""
+        prints = self.prints[self.study.set_of(config).name]
         return trial_key(config, self.study.seeds[0], data=prints.data, experts=prints.models)
 
     def plan(self, points: Sequence[Asked], *, packs: int = 0) -> Plan:
-        """Some points in packs: as even as can be, replicates never apart.
+        """Cuts points into packs of even size, the replicates of a point together.
 
-        Without stopping a pack is one stack. With it, it is a bracket of all kinds of points with
-        frozen experts, in the order given. A trial whose experts train too is a pack of its own.
-        `packs` are there already.
+        Without stopping, a pack is one stack. With stopping, it is a bracket of all points with
+        frozen experts, in the order given. A trial whose experts train too is a separate pack.
+        Packs are numbered from `packs`.
 
         Raises:
             InputError: two points are the same trials.
@@ -91,77 +91,88 @@ class Planner:
         trials = {point.name: self.replicates(point, config, seeds) for point, config in points}
         stopped = self.study.stopping.method != "none"
         chunks: list[tuple[str, list[Trial]]] = []
-        for each, names in self._groups(points):
-            if each is not None and each.joint:
-                where = BETWEEN if stopped else ""
-                chunks += [(where, [trial]) for name in names for trial in trials[name]]
+        for prepared_set, names in self._groups(points):
+            if prepared_set is not None and prepared_set.joint:
+                stopping = BETWEEN if stopped else ""
+                chunks += [(stopping, [trial]) for name in names for trial in trials[name]]
                 continue
             chunks += [
                 (INSIDE if stopped else "", [trial for name in chunk for trial in trials[name]])
-                for chunk in _even(names, self._count(len(names), of=len(points)))
+                for chunk in _even(names, self._count(len(names), all_points=len(points)))
             ]
         _check_keys(chunk for _, chunk in chunks)
         return Plan(
             points=tuple(point for point, _ in points),
             packs=tuple(
-                Pack(name=f"pack{number:02d}", trials=tuple(chunk), stopping=where)
-                for number, (where, chunk) in enumerate(chunks, packs)
+                Pack(name=f"pack{number:02d}", trials=tuple(chunk), stopping=stopping)
+                for number, (stopping, chunk) in enumerate(chunks, packs)
             ),
         )
 
     def finishing(self, trials: Sequence[Trial], *, packs: int) -> tuple[Pack, ...]:
-        """Trials of points that are followed up, in packs where nobody is stopped: replicates stay
-        together, but for joint trials, each of which is a pack of its own."""
-        joint = {each.name for each in self.study.sets if each.joint}
-        points: dict[str, list[Trial]] = {}
-        for trial in (each for each in trials if each.prepared not in joint):
-            points.setdefault(trial.point, []).append(trial)
+        """Cuts trials of points that are followed up into packs in which no trial is stopped.
+
+        The replicates of a point stay together. Each joint trial is a separate pack.
+        """
+        joint_sets = {item.name for item in self.study.sets if item.joint}
+        trials_by_point: dict[str, list[Trial]] = {}
+        for trial in trials:
+            if trial.prepared not in joint_sets:
+                trials_by_point.setdefault(trial.point, []).append(trial)
         stacks: dict[str, list[str]] = {}
-        for name, mine in points.items():
-            key = f"{mine[0].prepared} {self.stack_key(config_of(mine[0]))}"
+        for name, (first, *_) in trials_by_point.items():
+            key = f"{first.prepared} {self.stack_key(config_of(first))}"
             stacks.setdefault(key, []).append(name)
-        found: list[list[Trial]] = [[each] for each in trials if each.prepared in joint]
+        chunks: list[list[Trial]] = [[trial] for trial in trials if trial.prepared in joint_sets]
         for names in stacks.values():
             count = _pack_count(
-                len(names), len(self.study.seeds), workers=self.workers, of=len(points)
+                len(names),
+                len(self.study.seeds),
+                workers=self.workers,
+                all_points=len(trials_by_point),
             )
-            found += [
-                [trial for name in chunk for trial in points[name]] for chunk in _even(names, count)
+            chunks += [
+                [trial for name in chunk for trial in trials_by_point[name]]
+                for chunk in _even(names, count)
             ]
         return tuple(
             Pack(name=f"pack{number:02d}", trials=tuple(chunk))
-            for number, chunk in enumerate(found, packs)
+            for number, chunk in enumerate(chunks, packs)
         )
 
     def replicates(self, point: Point, config: TrialConfig, seeds: Sequence[int]) -> list[Trial]:
-        """A point with these seeds."""
-        each = self.study.set_of(config)
+        """Gives the trials of a point with these seeds."""
+        prepared_set = self.study.set_of(config)
+        prints = self.prints[prepared_set.name]
         return [
-            trial_of(config, point, seed, each=each, prints=self.prints[each.name])
+            trial_of(config, point, seed, prepared_set=prepared_set, prints=prints)
             for seed in seeds
         ]
 
     def _groups(self, points: Sequence[Asked]) -> Iterator[tuple[PreparedSet | None, list[str]]]:
-        """Points that may share packs: those of one set and one stack; with stopping all that are
-        ranked against each other."""
-        by_set: dict[str, list[Asked]] = {each.name: [] for each in self.study.sets}
+        """Gives the names of points that may share packs, with their set.
+
+        They are those of one set and one stack. With stopping, all points with frozen experts are
+        one group without a set, because they are ranked against each other.
+        """
+        by_set: dict[str, list[Asked]] = {item.name: [] for item in self.study.sets}
         for point, config in points:
             by_set[self.study.set_of(config).name].append((point, config))
-        frozen: list[str] = []
-        for each in self.study.sets:
+        ranked: set[str] = set()
+        for prepared_set in self.study.sets:
             stacks: dict[str, list[str]] = {}
-            for point, config in by_set[each.name]:
+            for point, config in by_set[prepared_set.name]:
                 stacks.setdefault(self.stack_key(config), []).append(point.name)
-            if self.study.stopping.method != "none" and not each.joint:
-                frozen += [name for names in stacks.values() for name in names]
+            if self.study.stopping.method != "none" and not prepared_set.joint:
+                ranked.update(point.name for point, _ in by_set[prepared_set.name])
                 continue
             for names in stacks.values():
-                yield each, names
-        if frozen:
-            known = set(frozen)
-            yield None, [point.name for point, _ in points if point.name in known]
+                yield prepared_set, names
+        if ranked:
+            yield None, [point.name for point, _ in points if point.name in ranked]
 
-    def _count(self, points: int, *, of: int) -> int:
+    def _count(self, points: int, *, all_points: int) -> int:
+        """Gives the number of packs of a group of points."""
         if self.study.stopping.method != "none":
             return math.ceil(points / self.study.stopping.bracket)
         return _pack_count(
@@ -169,24 +180,28 @@ class Planner:
             len(self.study.first_seeds),
             workers=self.workers,
             points_a_pack=self.study.pack.points,
-            of=of,
+            all_points=all_points,
         )
 
 
 def _check_keys(chunks: Iterable[Sequence[Trial]]) -> None:
-    """Refuses points that are one and the same: models of several names may be the same files."""
-    seen: dict[str, str] = {}
+    """Refuses two points that are the same trial: models of several names may be the same files.
+
+    Raises:
+        InputError: there are two.
+    """
+    point_by_key: dict[str, str] = {}
     for trial in (trial for chunk in chunks for trial in chunk):
-        other = seen.setdefault(trial.key, trial.point)
-        if other != trial.point:
+        first_point = point_by_key.setdefault(trial.key, trial.point)
+        if first_point != trial.point:
             raise InputError(
-                f"points {other} and {trial.point} are the same trial: the models that they name "
-                "are the same files; search one of them"
+                f"points {first_point} and {trial.point} are the same trial: the models that they "
+                "name are the same files; search one of them"
             )
 
 
 def trial_of(
-    config: TrialConfig, point: Point, seed: int, *, each: PreparedSet, prints: Fingerprints
+    config: TrialConfig, point: Point, seed: int, *, prepared_set: PreparedSet, prints: Fingerprints
 ) -> Trial:
     """Gives the trial of a point of a set with a seed."""
     return Trial(
@@ -194,22 +209,22 @@ def trial_of(
         point=point.name,
         seed=seed,
         config=json.dumps(to_tree(config), sort_keys=True),
-        prepared=each.name,
+        prepared=prepared_set.name,
     )
 
 
 def _pack_count(
-    points: int, seeds: int, *, workers: int, points_a_pack: int = 0, of: int = 0
+    points: int, seeds: int, *, workers: int, points_a_pack: int = 0, all_points: int = 0
 ) -> int:
-    """How many packs: two a worker, more where a pack would pass `_LANES_A_PACK` lanes.
+    """Gives the number of packs: two a worker, or more to keep to `_LANES_A_PACK`.
 
-    Where the points are some `of` so many, they get their share of the workers' packs.
-    `points_a_pack` above 0 decides instead. Never more packs than points.
+    Points that are some of `all_points` get their share of the workers' packs. `points_a_pack`
+    above 0 decides instead. There are never more packs than points.
     """
     if points_a_pack:
         return math.ceil(points / points_a_pack)
     most = max(1, _LANES_A_PACK // seeds)
-    share = round(_PACKS_A_WORKER * workers * points / max(points, of))
+    share = round(_PACKS_A_WORKER * workers * points / max(points, all_points))
     return min(points, max(1, share, math.ceil(points / most)))
 
 
@@ -219,10 +234,10 @@ def remaining(
     attempts: Mapping[str, int],
     pack_of: Mapping[str, str],
 ) -> tuple[Pack, ...]:
-    """Packs of the trials that have yet to end, each at its next attempt.
+    """Gives the packs that still have unended trials, with these alone, at their next attempt.
 
-    A bracket begins anew with all of its trials: those that failed or stopped were ranked too.
-    `pack_of` names the pack of a key: of a trial that is being finished it is the later one.
+    A bracket begins anew with all of its trials, because those that failed or stopped were ranked
+    too. `pack_of` gives the pack by key; for a trial that is being finished that is the later one.
     """
     keys = {trial.key for trial in unended}
     left = []
@@ -241,9 +256,9 @@ def remaining(
 def estimate(
     packs: Sequence[Pack], *, workers: int, epoch_seconds: Callable[[Trial], float]
 ) -> float:
-    """Seconds of all packs on the workers, each taking the next pack when it is free.
+    """Estimates the seconds of all packs on workers that take the next pack when they are free.
 
-    `epoch_seconds` is one epoch of a trial, its share of a stack's, as measured.
+    `epoch_seconds` gives the measured time of an epoch of a trial, as its share of a stack's.
     """
     busy = [0.0] * workers
     for pack in packs:
@@ -255,7 +270,7 @@ def estimate(
 
 
 def _even(points: Sequence[str], count: int) -> list[Sequence[str]]:
-    """Consecutive chunks whose sizes differ by one at most, the larger first."""
+    """Cuts names into consecutive chunks whose sizes differ by one at most, the larger first."""
     size, extra = divmod(len(points), count)
     chunks, start = [], 0
     for number in range(count):

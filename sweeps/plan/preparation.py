@@ -1,4 +1,4 @@
-"""Prepares what a study's trials train on: every set is checked before the first is prepared."""
+"""Prepares the data and models of a study; all of its sets are checked before any is prepared."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mpc_router.costs import CostVector, to_json
 from sweeps.plan.plan import Fingerprints
 from sweeps.records import InputError
 from sweeps.study.prepared_sets import PreparedSet
+from sweeps.study.sources import places_of_study
 from sweeps.study.study import Study
 from sweeps.terminal.signals import tell
 
@@ -24,58 +25,61 @@ if TYPE_CHECKING:
 class Ready:
     """Holds a prepared set of a study."""
 
-    of: PreparedSet
+    prepared_set: PreparedSet
     inputs: Inputs
     measured: Mapping[str, CostVector]
-    """Costs that the study brings along, by their name."""
+    """Holds the measured costs that the study names, by name of their vector."""
 
     @property
     def vectors(self) -> dict[str, CostVector]:
-        """Everything that the set's trials are reported under, by name."""
-        return {**self.inputs.vectors, **self.of.config.vectors(), **self.measured}
+        """Gives all cost vectors that the set's trials are reported under, by name."""
+        return {**self.inputs.vectors, **self.prepared_set.config.vectors(), **self.measured}
 
     def costs(self) -> dict[str, dict[str, Any]]:
-        """The vectors as plain data."""
+        """Gives the cost vectors as plain data."""
         return to_json(self.vectors)
 
     @property
     def prints(self) -> Fingerprints:
-        """What its trials' keys hold."""
+        """Gives the fingerprints that the keys of the set's trials contain."""
         return Fingerprints(data=self.inputs.data_fingerprint, models=self.inputs.models_id)
 
 
 def prepare_sets(
     study: Study, places: Places, display: Display, *, only: str | None = None
 ) -> tuple[Ready, ...]:
-    """The study's sets, prepared one after the other; `only` names a single one.
+    """Prepares the study's sets one after the other; `only` names a single one.
 
     Raises:
-        InputError: data or models that are missing or bad, of whichever set.
+        InputError: data or models of a set are missing or bad.
     """
     from mpc_router.sample.examples import NOTICE
     from mpc_router.trainer import INPUT_ERRORS, check, prepare
 
-    wanted = [each for each in study.sets if only in (None, each.name)]
+    places = places_of_study(study, places)
+    sets = [item for item in study.sets if only in (None, item.name)]
     try:
-        for each in wanted:
-            check(each.config, places, vectors=study.reported_vectors)
+        for item in sets:
+            check(item.config, places, vectors=study.reported_vectors)
+        for note in study.notes:
+            tell(f"note: {note}")
         if places.source.kind == "sample":
             tell(f"data: {NOTICE}", sys.stdout)
         with display:
             return tuple(
                 Ready(
-                    of=each,
-                    inputs=prepare(each.config, places, _Named(display, each.label)),
-                    measured=study.measured_vectors(each),
+                    prepared_set=item,
+                    inputs=prepare(item.config, places, _Labelled(display, item.label)),
+                    measured=study.measured_vectors(item),
                 )
-                for each in wanted
+                for item in sets
             )
     except INPUT_ERRORS as error:
         raise InputError(str(error)) from error
 
 
-class _Named:
-    """A display that says which set is being prepared."""
+class _Labelled:
+    """Shows the steps of preparation with the label of the set that is prepared."""
 
     def __init__(self, display: Display, label: str) -> None:
         self._display = display
@@ -95,5 +99,5 @@ class _Named:
 
 
 def prints_of(ready: Sequence[Ready]) -> dict[str, Fingerprints]:
-    """The fingerprints of prepared sets by name."""
-    return {each.of.name: each.prints for each in ready}
+    """Gives the fingerprints of prepared sets by name."""
+    return {item.prepared_set.name: item.prints for item in ready}

@@ -1,1 +1,1 @@
-"""Where numbers come from, and whether a resume may go on."""
+"""The package records where numbers come from, and refuses a resume that would mix others in."""

@@ -1,8 +1,7 @@
-"""What changed between two sessions of a run: named and refused, or let through by `--force`, which
-records it.
+"""The module refuses a resume after changes, unless `--force` allows and records them.
 
-Code and libraries are compared with what --force let through last, so that a change is forced
-once; data and models with the run's beginning, for none are ever let in to train.
+Code and libraries are compared with what --force allowed last, so that a change is forced once;
+data and models with the run's beginning, for other data never train in a run.
 """
 
 from __future__ import annotations
@@ -12,38 +11,38 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config.trial import ConfigError, read_yaml
-from sweeps.journal.forced import NUMERIC, Change, said, study_text
+from sweeps.journal.forced import NUMERIC, Change, change_text, study_text
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
 from sweeps.provenance.facts import code_fingerprint, versions
 from sweeps.records import STUDY_FILE, InputError
 
 _MOST_SETTINGS: Final = 10_000
-"""That a study can have."""
+"""It is the most settings that a study can have."""
 
 
 def refuse_or_force(run: Path, state: State, *, trains: bool, force: bool) -> tuple[Change, ...]:
     """Compares two sessions of a run; gives the changes that were forced.
 
-    An edited study would be written over, so it counts always; code and libraries count where the
-    session `trains` something.
+    An edited study always counts, because it would be overwritten; code and libraries count where
+    the session `trains` something.
 
     Raises:
-        InputError: something changed, and nobody forces it.
+        InputError: something changed, and `force` is not set.
     """
     study = _study_changes(run, state)
     program = _program_changes(state) if trains else ()
     if study and not force:
         raise InputError(
-            f"{run / STUDY_FILE} was edited ({said(study[0])}), but a resume takes the "
+            f"{run / STUDY_FILE} was edited ({change_text(study[0])}), but a resume takes the "
             "run's own study; begin a new run with a copy of it, or give --force, which keeps the "
             "run's study and writes it over the file"
         )
     if program and not force:
         raise InputError(
             f"{run} has trials left to train, and would mix them with those of another program: "
-            f"{'; '.join(map(said, program))}; take the program it began with, start anew, or give "
-            "--force, which records it"
+            f"{'; '.join(map(change_text, program))}; take the program it began with, start anew, "
+            "or give --force, which records it"
         )
     return (*study, *program)
 
@@ -53,7 +52,7 @@ def _program_changes(state: State) -> tuple[Change, ...]:
     assert state.opened is not None
     provenance = state.opened["provenance"]
     then = {"code": provenance["fingerprints"].get("code"), **provenance["versions"]}
-    then |= {each["what"]: each["now"] for each in state.forced}
+    then |= {change["what"]: change["now"] for change in state.forced}
     now = {"code": code_fingerprint(), **versions()}
     return tuple(
         Change(what=what, then=then[what], now=now.get(what))
@@ -67,69 +66,72 @@ def refuse_other_data(
 ) -> tuple[Change, ...]:
     """Compares data, experts and stem; gives the changes that were forced.
 
-    That is only where the session `rebuilds` tables of what the run has recorded. Trials of other
-    data would share examples and yardsticks with the run's, and no table could tell them apart.
+    Other data can be forced only where the session `rebuilds` tables of recorded results. Trials of
+    other data would share examples and baselines with the run's, and tables could not tell them
+    apart.
 
     Raises:
         InputError: the fingerprints differ.
     """
-    found = _data_changes(state, ready)
-    if not found or (rebuilds and force):
-        return found
+    differing = _data_changes(state, ready)
+    if not differing or (rebuilds and force):
+        return differing
     ways = "give the same --data, --models and --cache, or start anew"
     if rebuilds:
-        ways += ", or --force: nothing is left to train, and tables are made of what is recorded"
+        ways += ", or give --force: nothing is left to train, and tables come from the journal"
     elif force:
-        ways += "; --force lets no trials of other data into a run"
-    raise InputError(f"{'; '.join(map(said, found))}: not what the run began with; {ways}")
+        ways += "; --force does not allow trials of other data"
+    raise InputError(
+        f"{'; '.join(map(change_text, differing))}: not what the run began with; {ways}"
+    )
 
 
 def _data_changes(state: State, ready: Sequence[Ready]) -> tuple[Change, ...]:
     """Lists changes of data, experts and stem by their fingerprints, each once."""
     assert state.opened is not None
     provenance = state.opened["provenance"]
-    by_set = {each["name"]: each["fingerprints"] for each in provenance.get("sets", ())}
-    found: dict[Change, None] = {}
-    for each in ready:
-        then = by_set.get(each.of.name, provenance["fingerprints"])
+    by_set = {entry["name"]: entry["fingerprints"] for entry in provenance.get("sets", ())}
+    changes: dict[Change, None] = {}
+    for prepared in ready:
+        then = by_set.get(prepared.prepared_set.name, provenance["fingerprints"])
         now = {
-            "data": each.inputs.data_fingerprint,
-            "experts": each.inputs.experts_id,
-            "stem": each.inputs.stem.hash,
+            "data": prepared.inputs.data_fingerprint,
+            "experts": prepared.inputs.experts_id,
+            "stem": prepared.inputs.stem.hash,
         }
-        of = f" of {each.of.label}" if each.of.label else ""
-        found |= {
-            Change(what=f"{what}{of}", then=then[what], now=now[what]): None
+        suffix = f" of {prepared.prepared_set.label}" if prepared.prepared_set.label else ""
+        changes |= {
+            Change(what=f"{what}{suffix}", then=then[what], now=now[what]): None
             for what in now
             if then[what] != now[what]
         }
-    return tuple(found)
+    return tuple(changes)
 
 
 def _study_changes(run: Path, state: State) -> tuple[Change, ...]:
-    """One, if the run's `study.yaml` was edited; none of a file that is missing or damaged, which
-    is written anew.
+    """Gives a change if the run's `study.yaml` was edited.
 
-    Its budget may be that of any session: the last one may have been killed before it wrote.
+    A missing or damaged file counts as no change, for it is written again. Its budget may be that
+    of any session: the last session may have been killed before it wrote the file.
     """
     assert state.opened is not None
-    path, own = run / STUDY_FILE, state.study
-    given = [state.opened["study"]["budget"], *state.budgets]
+    path, study = run / STUDY_FILE, state.study
+    budgets = [state.opened["study"]["budget"], *state.budgets]
     try:
         text = path.read_text(encoding="utf-8")
-        for budget in given:
-            whole = study_text({**own, "budget": budget})
-            if text == whole or (whole.startswith(text) and not text.endswith("\n")):
+        for budget in budgets:
+            expected = study_text({**study, "budget": budget})
+            if text == expected or (expected.startswith(text) and not text.endswith("\n")):
                 return ()  # as it was written, or cut short
-        found = read_yaml(path)
-        theirs = _flat(found)
+        tree = read_yaml(path)
+        edited = _flat(tree)
     except (OSError, ConfigError, ArithmeticError, RecursionError, TypeError, ValueError):
         return ()
-    mine = _flat(own)
-    if found.get("budget") in given:
-        mine |= _flat({"budget": found["budget"]})
-    then = {name: value for name, value in mine.items() if theirs.get(name) != value}
-    now = {name: value for name, value in theirs.items() if mine.get(name) != value}
+    original = _flat(study)
+    if tree.get("budget") in budgets:
+        original |= _flat({"budget": tree["budget"]})
+    then = {name: value for name, value in original.items() if edited.get(name) != value}
+    now = {name: value for name, value in edited.items() if original.get(name) != value}
     if not then and not now:
         return ()
     return (Change(what=STUDY_FILE, then=then, now=now),)
@@ -139,12 +141,12 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Gives a study's settings by their dotted paths.
 
     Raises:
-        ValueError: more than any study has; a few lines of YAML can stand for a thousand million.
+        ValueError: it has more settings than any study; some lines of YAML can mean a billion.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in tree.items():
         path = f"{above}{name}"
-        found |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-        if len(found) > _MOST_SETTINGS:
+        settings |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        if len(settings) > _MOST_SETTINGS:
             raise ValueError(f"more than {_MOST_SETTINGS} settings")
-    return found
+    return settings

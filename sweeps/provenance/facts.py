@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: versions, commit, machine, data, experts and code."""
+"""The module gathers where a run's numbers come from: versions, commit, machine, data and code."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def provenance(
 ) -> dict[str, Any]:
     """Gathers what `provenance.json` holds (see `analysis.schema`), without its version.
 
-    `tree` is the resolved study, `facts` what the study says of itself. Experts, stem, splits and
-    cost vectors are those of the first set; `sets` has them all.
+    `tree` is the resolved study, `facts` are the study's facts of itself. Experts, stem, splits and
+    cost vectors are the first set's; `sets` has all sets'.
     """
-    sets = [_said_of(each) for each in ready]
+    sets = [_set_entry(prepared) for prepared in ready]
     inputs = ready[0].inputs
     return {
         "run": run,
@@ -68,15 +68,15 @@ def provenance(
     }
 
 
-def _said_of(ready: Ready) -> dict[str, Any]:
-    """Makes an entry of `sets`."""
+def _set_entry(ready: Ready) -> dict[str, Any]:
+    """Makes the entry of a prepared set in `sets`."""
     inputs = ready.inputs
     return {
-        "name": ready.of.name,
-        "points": list(ready.of.points),
-        "joint": ready.of.joint,
+        "name": ready.prepared_set.name,
+        "points": list(ready.prepared_set.points),
+        "joint": ready.prepared_set.joint,
         "experts_id": inputs.experts_id,
-        "pool": ready.of.config.model.pool,
+        "pool": ready.prepared_set.config.model.pool,
         "pool_size": len(inputs.experts),
         "experts": [
             {
@@ -99,13 +99,18 @@ def _said_of(ready: Ready) -> dict[str, Any]:
 
 def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
     """Tells whether the experts were trained for one seed alone."""
-    return not any(each.of.joint for each in ready) and "expert_seed" not in facts["settings"]
+    return (
+        not any(prepared.prepared_set.joint for prepared in ready)
+        and "expert_seed" not in facts["settings"]
+    )
 
 
 def _notes(ready: Sequence[Ready]) -> list[str]:
-    """What a reader must know of any set, once; of several tokenizers, whose lengths are given."""
-    notes = list(dict.fromkeys(note for each in ready for note in each.inputs.notes))
-    names = dict.fromkeys(each.of.config.model.tokenizer_model_name for each in ready)
+    """Gives the sets' notes for readers, each once, and whose token counts are given."""
+    notes = list(dict.fromkeys(note for prepared in ready for note in prepared.inputs.notes))
+    names = dict.fromkeys(
+        prepared.prepared_set.config.model.tokenizer_model_name for prepared in ready
+    )
     if len(names) > 1:
         notes.append(
             f"The points' tokenizers differ ({', '.join(names)}); `tokens` of the examples are "
@@ -116,13 +121,13 @@ def _notes(ready: Sequence[Ready]) -> list[str]:
 
 def versions() -> dict[str, str]:
     """Gives installed versions of the libraries that the numbers depend on."""
-    found = {}
+    versions_by_name = {}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions_by_name[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 def machine() -> dict[str, str]:
@@ -138,6 +143,7 @@ def machine() -> dict[str, str]:
 
 
 def _processor() -> str:
+    """Names the model of the processor, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,1 +1,1 @@
-"""All of Ray: its process, the loop of Ray Tune, the pipe to it, and its folders."""
+"""The package holds all of Ray: its process, Ray Tune's loop, the pipe to it, and its folders."""

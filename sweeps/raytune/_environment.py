@@ -1,4 +1,4 @@
-"""The environment variables that Ray gets, each with its reason."""
+"""The module makes the environment variables that Ray gets, each with its reason."""
 
 from __future__ import annotations
 
@@ -13,72 +13,74 @@ from cluster.state import token_of
 
 QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_AIR_NEW_OUTPUT": "0",  # our display is the only one
+    "RAY_AIR_NEW_OUTPUT": "0",  # this command has its own display
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # today's default warns of tomorrow's
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files a trial: the journal has everything
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # this command handles signals
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a lost pack is one line, not a traceback
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # nobody restores from it
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # runs resume without it
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the same
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they meant
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "30",  # a head that is dead for so long stays so
-    "RAY_NUM_REDIS_GET_RETRIES": "3",  # who is refused once is refused twenty times
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "30",  # a head does not come back later
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # a wrong token stays wrong
 }
 
 UV: Final = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
-"""Whether Ray, under `uv run`, packs up the current folder and starts workers from that."""
+"""It sets whether Ray, under `uv run`, packs the current folder and starts workers from that."""
 
 TUNE: Final = ("TUNE_", "RAY_TUNE_", "RAY_TRAIN_", "RAY_AIR_")
-"""What somebody else's sweep, or a worker that this command runs in, tells Tune: ours is none of
-its business."""
+"""Settings of Tune begin with them. They are meant for another sweep, or for a worker around this
+command, and are not handed on."""
 
 MASKS: Final = "RAY_EXPERIMENTAL_NOSET_"
-"""Of a machine: that Ray is not to choose the visible devices."""
+"""Variables of a machine begin with it that keep Ray from choosing the visible devices."""
 
 LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
-def environment(address: str | None, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Makes the environment of a process that Ray will live in.
+def environment(address: str | None, caller: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Makes the environment of the process that Ray runs in, from the caller's.
 
     An embedded Ray (no `address`) keeps to 127.0.0.1 and asks for a token that only its own
-    processes know, which is never written to disk. A cluster that is joined decides both itself.
-    The mode is said in any case: Ray's own default depends on how it was started.
+    processes have, which is never written to disk. A cluster that is joined decides both itself.
+    The authentication mode is always set, for Ray's default depends on how it was started.
 
     An embedded Ray runs on this machine with this interpreter, wherever the command was called: in
-    a job, a task or an actor of another Ray, whose runtime environment and hooks are not its, or
-    under `uv run`. One that is joined hears what a job says of itself; `uv run` only if the user
-    sets Ray's variable, for its nodes have environments of their own.
+    a job, a task or an actor of another Ray, whose runtime environment and hooks it does not take,
+    or under `uv run`. A joined cluster gets the settings of a job; `uv run` is heeded only if the
+    user sets Ray's variable, for nodes have environments of their own.
 
-    Secrets stay in the process that prepares; Tune would hand some to its workers, by way of logs.
+    Secrets stay in the process that prepares; Tune would write some of them to its workers' logs.
     """
-    told = without_secrets(given)
-    ours = {name: value for name, value in told.items() if not name.startswith(TUNE)}
+    public = without_secrets(caller)
+    kept = {name: value for name, value in public.items() if not name.startswith(TUNE)}
     if address is None:
-        ours = {name: value for name, value in ours.items() if not _of_another_ray(name)}
-    environ = {UV: "0", **ours, **QUIET}
+        kept = {name: value for name, value in kept.items() if not _belongs_to_another_ray(name)}
+    environ = {UV: "0", **kept, **QUIET}
     if address is None:
         environ[LOOPBACK] = "0"  # with clusters "disabled", every part binds to 127.0.0.1
         environ["RAY_AUTH_MODE"] = "token"
         environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         return environ
-    known = _find_token(address, environ)
-    environ.setdefault("RAY_AUTH_MODE", "token" if known else "disabled")
+    has_token = _find_token(address, environ)
+    environ.setdefault("RAY_AUTH_MODE", "token" if has_token else "disabled")
     if keeps_to_loopback(address):
-        environ[LOOPBACK] = "0"  # else Ray puts this machine's outer address for 127.0.0.1
+        environ[LOOPBACK] = "0"  # else Ray replaces 127.0.0.1 by the outer address
     return environ
 
 
-def _of_another_ray(name: str) -> bool:
-    """Whether a variable tells a process of a Ray that it belongs to (`RAY_ADDRESS`, a job's
-    configuration, a hook): those that set up Ray's core are written in small letters."""
+def _belongs_to_another_ray(name: str) -> bool:
+    """Tells whether a variable binds a process to another Ray: an address, job settings, a hook.
+
+    Variables that set up Ray's core are written in small letters.
+    """
     return name.startswith("RAY_") and name[4:5].isupper() and not name.startswith(MASKS)
 
 
 def _find_token(address: str, environ: dict[str, str]) -> bool:
-    """Tells whether there is a token to show, and points Ray to its file.
+    """Tells whether there is a token for the cluster, and points Ray to its file.
 
-    That of `cluster.local` is found by the address, any other where Ray looks for it.
+    The token of `cluster.local` is found by the address, any other where Ray looks for it.
     """
     if environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH"):
         return True
@@ -111,5 +113,5 @@ def _outer_address() -> str:
         try:
             probe.connect(("192.0.2.1", 9))  # a documentation address: only the route is looked up
         except OSError:
-            return "0.0.0.1"  # no way out: nothing answers there
+            return "0.0.0.1"  # no route: nothing answers at this address
         return str(probe.getsockname()[0])

@@ -1,4 +1,4 @@
-"""Why a pack's worker was lost, read from Ray's errors and said in a sentence."""
+"""The module reads from Ray's errors why a pack's worker was lost, and puts it into a sentence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ray.exceptions import ActorUnschedulableError, RayActorError
 
 _LOW_ON_MEMORY: Final = "the node running low on memory"
 _NEVER_RAN: Final = "The actor never ran"
-"""Ray's last line about an actor that had not started yet, whatever became of it."""
+"""It is Ray's last line about an actor that had not started yet."""
 
 _REMOVED: Final = "associated placement group was removed"
-"""Ray's words about an actor that had not even got its place."""
+"""They are Ray's words about an actor that had no place on a node yet."""
 
 _DEAD: Final = re.compile(r"node has died|node was terminated|exit type: (?!INTENDED)")
 
@@ -20,8 +20,8 @@ _DEAD: Final = re.compile(r"node has died|node was terminated|exit type: (?!INTE
 def how(error: Exception | None) -> str:
     """Tells how a worker was lost: `died`, `failed`, `memory` or `cancelled`.
 
-    It `failed` by an exception, and was ended for its `memory` by Ray. It is `cancelled` where
-    there was none yet: Tune found another actor, or Ray had no job for the worker.
+    A worker `failed` by an exception, and Ray ended it for its `memory`. It was `cancelled` before
+    it started: Tune found another actor, or Ray had no job for the worker.
     """
     text = str(error)
     if _LOW_ON_MEMORY in text:

@@ -1,7 +1,7 @@
-"""Patches of Ray's private parts, all of them, for the process that Ray lives in.
+"""The module holds all patches of Ray's private methods, for the process that Ray runs in.
 
 A patch replaces a method that Ray does not promise to keep, so each says why it is needed, and
-looks first whether the method still is there and takes what it took (Ray 2.52 to 2.60).
+checks first that the method exists and takes the same parameters (Ray 2.52 to 2.60).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _patched_class(module_name: str, class_name: str, method_name: str, paramete
     """Gives the class whose method is patched, where the method takes so many parameters.
 
     Raises:
-        SweepError: the module, the class or the method is not there, or takes others.
+        SweepError: the module, class or method does not exist, or takes other parameters.
     """
     try:
         patched_class = getattr(importlib.import_module(module_name), class_name)
@@ -59,8 +59,8 @@ def _patched_class(module_name: str, class_name: str, method_name: str, paramete
 def _patch_errors(trial_class: Any) -> None:
     """Patches Tune's trials so that they keep their errors in memory.
 
-    Tune pickles an error into a file and unpickles it later; on a cluster, others may put a file of
-    theirs there.
+    Tune pickles an error into a file and unpickles it later; on a cluster, other users may put a
+    file in its place.
     """
 
     def handle_error(trial: Any, error: Exception | None = None) -> None:
@@ -73,7 +73,7 @@ def _patch_errors(trial_class: Any) -> None:
 def _patch_state(analysis_class: Any) -> None:
     """Patches Tune's analysis so that it reads no state from disk.
 
-    Tune unpickles its own state where there was no trial, from the same places as errors.
+    Tune unpickles its own state where there was no trial, from the same folders as errors.
     """
     analysis_class._load_trials = lambda analysis: []
 
@@ -81,7 +81,7 @@ def _patch_state(analysis_class: Any) -> None:
 def _patch_lost_actors(manager_class: Any) -> None:
     """Patches Ray's actor manager so that a worker killed for memory counts as lost.
 
-    Tune takes that, and an actor that Ray has no place for any more, for an error of its own and
+    Tune counts that, and an actor that Ray has no place for any more, as an error of its own and
     gives up.
     """
     report_failure = manager_class._actor_task_failed

@@ -1,7 +1,7 @@
-"""The pipe between the process that keeps the journal and the one that Ray lives in.
+"""The module is the pipe between the process with the journal and the process with Ray.
 
-The process with Ray asks, a question at a time, and the other one answers; both in JSON. When one
-of them is gone, the other reads the end of the pipe.
+The process with Ray asks, a question at a time, and the process with the journal answers; both in
+JSON. When one of them has ended, the other reads the end of the pipe.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
-class Line:
+class PipeEnd:
     """Holds one end of the pipe."""
 
     def __init__(self, connection: Connection[bytes, bytes]) -> None:
@@ -21,36 +21,38 @@ class Line:
         """Sends a question and waits for the answer.
 
         Raises:
-            EOFError, OSError: the other process is gone.
+            EOFError, OSError: the other process has ended.
         """
-        self._say([word, data])
-        return self._hear()
+        self._send([word, data])
+        return self._receive()
 
     def question(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
         """Gives the next question and its data; None if none comes within so many seconds.
 
         Raises:
-            EOFError, OSError: the other process is gone.
+            EOFError, OSError: the other process has ended.
         """
         if not self._connection.poll(seconds):
             return None
-        word, data = self._hear()
+        word, data = self._receive()
         return word, data
 
     def answer(self, data: Any) -> None:
         """Sends the answer to the last question.
 
         Raises:
-            OSError: the other process is gone.
+            OSError: the other process has ended.
         """
-        self._say(data)
+        self._send(data)
 
     def close(self) -> None:
         """Closes this end of the pipe."""
         self._connection.close()
 
-    def _say(self, data: Any) -> None:
+    def _send(self, data: Any) -> None:
+        """Sends a message as JSON."""
         self._connection.send_bytes(json.dumps(data).encode())
 
-    def _hear(self) -> Any:
+    def _receive(self) -> Any:
+        """Waits for a message and reads it."""
         return json.loads(self._connection.recv_bytes())

@@ -1,7 +1,7 @@
-"""What the nodes of a joined cluster see of this machine's folders, and what is done for those that
-do not: what they need is sent to them once, and what they write is sent back.
+"""The module sends folders to nodes of a cluster that do not see them, and gets new files back.
 
-Ray must have been joined; tasks and actors here take no share of a node.
+It asks every node which folders it sees, and sends each folder once. Ray must have been joined;
+tasks and actors here take no share of a node.
 """
 
 from __future__ import annotations
@@ -25,39 +25,41 @@ from mpc_router.files import atomic, take_rights
 
 PREFIX: Final = "mpcr-node-"
 LOCK: Final = ".mpc-router-node"
-"""Both are ours alone: of a folder that has the one and not the other we let be."""
+"""A sent folder has the name and the file; a folder with only one of them is let be."""
 
 CHUNK: Final = 8 * 2**20
-"""Bytes that travel at a time: object stores may be small."""
+"""It is how many bytes are sent at a time: object stores may be small."""
 
-PATIENCE: Final = 120.0
-"""Seconds that a node has for an answer: it may have to start a process first."""
+ANSWER_TIMEOUT: Final = 120.0
+"""It is the time for a node's answer, in seconds: it may have to start a process first."""
 
 Listing = Mapping[str, tuple[int, int]]
-"""Size and time of a folder's files by their path in it: what a node has prepared itself may have
-other numbers in files of the same size."""
+"""It gives size and time of a folder's files by their path in it.
+
+The time counts because a node may have prepared other numbers in files of the same size.
+"""
 
 
 class ReachError(Exception):
-    """Says in a sentence that a node does not answer, or that a file did not arrive whole."""
+    """Reports in a sentence that a node does not answer, or that a file was damaged on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class NodeView:
     """Tells which of this machine's folders a node sees."""
 
     node: str
-    """Its number in Ray."""
+    """It is the node's number in Ray."""
 
     name: str
     missing: tuple[str, ...]
-    """Folders that it does not see, or sees with other files."""
+    """They are folders that the node does not see, or sees with other files."""
 
     shares: bool
-    """Whether the folder to be written to is the very same."""
+    """It is true where the node sees the folder to be written to."""
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Tells whether nothing has to be sent to the node, or back from it."""
         return self.shares and not self.missing
 
@@ -66,13 +68,13 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     """Gives size and time of a folder's files; empty where there is no such folder."""
     stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): (facts.st_size, int(facts.st_mtime))
-        for path, facts in stats.items()
+        path.relative_to(folder).as_posix(): (stat.st_size, int(stat.st_mtime))
+        for path, stat in stats.items()
     }
 
 
-def look(folders: Sequence[Path], writable: Path) -> list[Sight]:
-    """Asks every node which of the folders to be read, and to be written to, it sees.
+def view_nodes(folders: Sequence[Path], writable: Path) -> list[NodeView]:
+    """Asks every node which of the folders it sees: those to read, and the one to write to.
 
     Raises:
         ReachError: a node does not answer.
@@ -81,24 +83,24 @@ def look(folders: Sequence[Path], writable: Path) -> list[Sight]:
     token = secrets.token_hex(16)
     probe = writable / f".probe-{token}.tmp"
     probe.write_text(token)
-    nodes = {each["NodeID"]: each["NodeName"] for each in ray.nodes() if each["Alive"]}
+    nodes = {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
     try:
-        said = _each(
+        views = _answers(
             nodes,
             {
-                node: ray.remote(_seen).options(**_on(node)).remote(wanted, str(probe), token)
+                node: ray.remote(_view).options(**_on(node)).remote(wanted, str(probe), token)
                 for node in nodes
             },
         )
     finally:
         probe.unlink(missing_ok=True)
     return [
-        Sight(node=node, name=nodes[node], missing=tuple(missing), shares=shares)
-        for node, (missing, shares) in said.items()
+        NodeView(node=node, name=nodes[node], missing=tuple(missing), shares=shares)
+        for node, (missing, shares) in views.items()
     ]
 
 
-def _seen(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[str], bool]:
+def _view(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[str], bool]:
     """Tells, on a node, which folders are missing and whether the probe is there."""
     missing = [folder for folder, files in wanted.items() if listing(Path(folder)) != files]
     try:
@@ -111,31 +113,36 @@ def _seen(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[s
 
 
 def _on(node: str) -> dict[str, Any]:
+    """Gives Ray's options for a task or actor on a node."""
     return {
         "num_cpus": 0,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
     }
 
 
-def _each(nodes: Mapping[str, str], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives the nodes' answers, by node."""
-    found = {}
-    for node, answer in asked.items():
+def _answers(nodes: Mapping[str, str], promises: Mapping[str, Any]) -> dict[str, Any]:
+    """Waits for the nodes' answers; gives them by node.
+
+    Raises:
+        ReachError: a node fails or does not answer.
+    """
+    answers = {}
+    for node, promise in promises.items():
         try:
-            found[node] = ray.get(answer, timeout=PATIENCE)
+            answers[node] = ray.get(promise, timeout=ANSWER_TIMEOUT)
         except ray.exceptions.RayTaskError as error:
             raise ReachError(f"node {nodes[node]} failed: {error.cause}") from error
         except ray.exceptions.RayError as error:
             raise ReachError(
                 f"node {nodes[node]} does not answer: {type(error).__name__}"
             ) from error
-    return found
+    return answers
 
 
-class Outpost:
-    """An actor on a node that sees too little: it keeps a folder there, which goes with it.
+class FolderActor:
+    """Holds a folder on a node that lacks some, as an actor of Ray; the folder is removed with it.
 
-    What a killed one leaves behind goes when the next comes to the node.
+    The folder of a killed actor is removed when the next actor starts on the node.
     """
 
     def __init__(self) -> None:
@@ -148,11 +155,11 @@ class Outpost:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 private.remove(folder, path)
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        fresh = self._folder / f"{LOCK}.new"
-        self._lock = fresh.open("wb")
+        new_lock = self._folder / f"{LOCK}.new"
+        self._lock = new_lock.open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        fresh.chmod(0o600)
-        fresh.rename(self._folder / LOCK)  # seen by others only when it is held
+        new_lock.chmod(0o600)
+        new_lock.rename(self._folder / LOCK)  # others see it only when it is locked
 
     def folder(self) -> str:
         """Gives the path of the folder."""
@@ -170,110 +177,119 @@ class Outpost:
         with _inside(self._folder, name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         """Removes the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Away:
-    """Says where a node that sees too little reads, and where it writes."""
+class SentFolders:
+    """Tells where a node that lacks folders reads, and where it writes."""
 
     folders: Mapping[str, str]
-    """Copies by the folder that they are of."""
+    """They are the node's copies, by the folder that was copied."""
 
     writable: str | None
-    """Of its own, instead of the one to be written to; None where it sees that."""
+    """It replaces the folder to be written to; None where the node sees that."""
 
 
 @contextlib.contextmanager
-def supplied(sights: Sequence[Sight], beat: Callable[[], None]) -> Iterator[dict[str, Away]]:
-    """Sends every node what it lacks, for the time of the block; gives its folders by node.
+def supplied(
+    views: Sequence[NodeView], report_progress: Callable[[], None]
+) -> Iterator[dict[str, SentFolders]]:
+    """Sends every node the folders it lacks, for the time of the block; gives them by node.
 
-    `beat` is called whenever some more was sent.
+    `report_progress` is called after every chunk that was sent.
 
     Raises:
-        ReachError: a node does not answer, or got something else than was sent.
+        ReachError: a node does not answer, or a file was damaged on the way.
     """
-    names = {each.node: each.name for each in sights if not each.whole}
-    posts = {node: ray.remote(Outpost).options(**_on(node)).remote() for node in names}
+    names = {view.node: view.name for view in views if not view.complete}
+    actors = {node: ray.remote(FolderActor).options(**_on(node)).remote() for node in names}
     try:
-        homes = _each(names, {node: post.folder.remote() for node, post in posts.items()})
-        folders = sorted({folder for each in sights for folder in each.missing})
+        homes = _answers(names, {node: actor.folder.remote() for node, actor in actors.items()})
+        folders = sorted({folder for view in views for folder in view.missing})
         for number, folder in enumerate(folders):
-            lacking = [each.node for each in sights if folder in each.missing]
-            _send(Path(folder), str(number), names, {node: posts[node] for node in lacking}, beat)
+            lacking = {view.node: actors[view.node] for view in views if folder in view.missing}
+            _send(Path(folder), str(number), names, lacking, report_progress)
         yield {
-            each.node: Away(
+            view.node: SentFolders(
                 folders={
-                    folder: f"{homes[each.node]}/{folders.index(folder)}" for folder in each.missing
+                    folder: f"{homes[view.node]}/{folders.index(folder)}" for folder in view.missing
                 },
-                writable=None if each.shares else f"{homes[each.node]}/run",
+                writable=None if view.shares else f"{homes[view.node]}/run",
             )
-            for each in sights
-            if not each.whole
+            for view in views
+            if not view.complete
         }
     finally:
         with contextlib.suppress(ReachError):
-            _each(names, {node: post.leave.remote() for node, post in posts.items()})
+            _answers(names, {node: actor.remove.remote() for node, actor in actors.items()})
 
 
 def _send(
     folder: Path,
-    to: str,
+    name_there: str,
     names: Mapping[str, str],
-    posts: Mapping[str, Any],
-    beat: Callable[[], None],
+    actors: Mapping[str, Any],
+    report_progress: Callable[[], None],
 ) -> None:
-    """Sends a folder to some nodes: reads it once, file by file, and compares the copies."""
+    """Sends a folder to the actors of some nodes, file by file, and compares the copies."""
     for relative in listing(folder):
-        name, sha256 = f"{to}/{relative}", hashlib.sha256()
+        name, sha256 = f"{name_there}/{relative}", hashlib.sha256()
         with (folder / relative).open("rb") as file:
             chunk = file.read(CHUNK)
             while True:  # an empty file is a chunk too
                 sha256.update(chunk)
                 sent = ray.put(chunk)
-                _each(names, {node: each.take.remote(name, sent) for node, each in posts.items()})
-                beat()
+                _answers(names, {node: to.take.remote(name, sent) for node, to in actors.items()})
+                report_progress()
                 if not (chunk := file.read(CHUNK)):
                     break
-        digests = _each(names, {node: each.digest.remote(name) for node, each in posts.items()})
+        digests = _answers(names, {node: to.digest.remote(name) for node, to in actors.items()})
         for node, digest in digests.items():
             if digest != sha256.hexdigest():
-                raise ReachError(f"{folder / relative} did not arrive whole on node {names[node]}")
+                raise ReachError(
+                    f"{folder / relative} was damaged on its way to node {names[node]}"
+                )
 
 
 def gather(folder: Path, *, but: str) -> list[tuple[str, bytes]]:
-    """Takes every whole file below a folder of a node, with its path in it, and deletes it.
+    """Reads and deletes every complete file below a folder of a node; gives path and content.
 
-    Names that begin with a dot are still being written; folders of the name `but` stay.
+    Files whose names begin with a dot are still being written; folders of the name `but` stay.
     """
-    found = []
+    files = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if path.is_file() and but not in parts and not any(part[0] == "." for part in parts):
-            found.append((PurePosixPath(*parts).as_posix(), path.read_bytes()))
+            files.append((PurePosixPath(*parts).as_posix(), path.read_bytes()))
             path.unlink()
-    return found
+    return files
 
 
 def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
     """Writes files that were gathered below a folder, each by an atomic write.
 
     Raises:
-        ReachError: a name that leaves the folder.
+        ReachError: a name points out of the folder.
         OSError: the disk refuses.
     """
     for path, content in [(_inside(folder, name), content) for name, content in files]:
-        for each in reversed(path.relative_to(folder).parents[:-1]):
+        for parent in reversed(path.relative_to(folder).parents[:-1]):
             with contextlib.suppress(FileExistsError):
-                (folder / each).mkdir()
-                take_rights(folder / each)
+                (folder / parent).mkdir()
+                take_rights(folder / parent)
         with atomic(path) as temporary:
             temporary.write_bytes(content)
 
 
 def _inside(folder: Path, name: str) -> Path:
+    """Gives the path of a file in a folder.
+
+    Raises:
+        ReachError: the name points out of the folder.
+    """
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or PurePosixPath(name).is_absolute():
         raise ReachError(f"{name!r} is no name of a file in {folder}")

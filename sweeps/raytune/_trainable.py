@@ -1,4 +1,4 @@
-"""Trains a pack on a Ray actor, which is all that Ray Tune knows of it."""
+"""The module trains a pack on a Ray actor; Ray Tune sees no more than this of a pack."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from sweeps.worker.job import EPOCHS, Job
 
 HIDE_GPUS: Final = {
     "CUDA_VISIBLE_DEVICES": "",
-    "HIP_VISIBLE_DEVICES": "-1",  # of AMD's; to them an empty list is none at all
+    "HIP_VISIBLE_DEVICES": "-1",  # AMD's: an empty list would not count
     "ROCR_VISIBLE_DEVICES": "-1",
 }
 
 
 def own_gpus() -> list[str]:
-    """The GPUs that Ray gives this worker, by their names on its node. Where it gives none, torch
-    sees none from now on: Ray lets who asks for none see all, and all would take the first."""
+    """Gives the GPUs that Ray gives this worker, by their names on its node.
+
+    Where Ray gives none, torch sees none from now on: Ray shows all GPUs to a worker that asks for
+    none, and all such workers would take the first.
+    """
     gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
     if not gpus:
         os.environ.update(HIDE_GPUS)
@@ -44,9 +47,9 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
         self._home: Path | None = None
         node = ray.get_runtime_context().get_node_id()
-        if (away := json.loads(config["away"]).get(node)) is not None:
-            job = self._away(job, away["folders"], away["writable"], pack.name)
-        elif not job.parts.parent.is_dir():  # it came after all nodes had been asked
+        if (sent := json.loads(config["away"]).get(node)) is not None:
+            job = self._with_sent_folders(job, sent["folders"], sent["writable"], pack.name)
+        elif not job.parts.parent.is_dir():  # a node that joined after all were asked
             raise FileNotFoundError(f"{platform.node()} does not see {job.parts.parent}")
         self._messages = run_pack(pack, job)
         self._drop: dict[str, str] | None = None
@@ -59,10 +62,10 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """First where it runs, then a message at a time; JSON, so that Tune neither flattens nor
-        copies it in parts.
+        """Gives where the pack runs, then one message a call.
 
-        Whoever is to be stopped ends in here, with routes and checkpoint, and not by Tune's hand.
+        Messages are JSON text, so that Tune neither flattens nor copies them in parts. Trials that
+        are to be stopped end in here, with routes and checkpoint, and not by Tune.
         """
         if not self._begun:
             self._begun = True
@@ -77,11 +80,12 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         files = gather(self._home, but=EPOCHS) if self._home is not None else []
         return {"message": json.dumps(message.to_json()), "files": files, "done": False}
 
-    def _away(self, job: Job, folders: Mapping[str, str], writable: str | None, pack: str) -> Job:
-        """Gives the job for a node that does not see the folders of this machine's user.
+    def _with_sent_folders(
+        self, job: Job, folders: Mapping[str, str], writable: str | None, pack: str
+    ) -> Job:
+        """Gives the job for a node that does not see the folders of the sweep's machine.
 
-        What a pack writes lies apart from what others write at the same time, for each sends its
-        own.
+        Each pack writes below a folder of its own, for each sends only its own files.
         """
         prepared = {
             name: Path(folders.get(str(folder), folder)) for name, folder in job.prepared.items()
@@ -97,11 +101,13 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             checkpoints=self._home / CHECKPOINTS_FOLDER,
         )
 
-    def hear(self, drop: dict[str, str]) -> None:
-        """Trials to end before the next epoch, each with the reason; an actor does what it is told
-        in order, so this comes before the step that Tune asks for next."""
+    def drop_trials(self, drop: dict[str, str]) -> None:
+        """Sets the trials to end before the next epoch, each with the reason.
+
+        An actor works off its calls in order, so this comes before Tune's next step.
+        """
         self._drop = drop
 
     def cleanup(self) -> None:
-        """Ends the pack where it stands."""
+        """Ends the pack's training at once."""
         self._messages.close()

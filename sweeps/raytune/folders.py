@@ -1,4 +1,4 @@
-"""Temporary folders for Ray's sessions, removed with its processes: short and private."""
+"""The module makes short, private folders for Ray's sessions, and removes them."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from cluster.processes import boot, kill, members, processes
 
 _PREFIX: Final = "mpcr-ray-"
 _LOCK: Final = ".mpc-router-session"
-"""Both are ours alone: a folder that has the one and not the other is somebody else's."""
+"""A session's folder has the name and the file; a folder with only one of them is let be."""
 
 _LEADER: Final = "leader"
-"""In the folder: number and start of the process that leads the session, and of which boot."""
+"""The file names the process that leads the session: its number, its start and the boot."""
 
 RAY: Final = "r"
-"""Below it, Ray's own: Ray opens its folder, and every one in it, to all users of the machine."""
+"""It is Ray's folder below the session's: Ray opens it to all users of the machine."""
 
 _DYING: Final = 10.0
-"""Seconds that killed processes have to be gone: one that waits for a disk may never be."""
+"""It is the time for killed processes to end, in seconds; one that waits for a disk may never."""
 
 _SHORT: Final = 20
-"""Sockets lie in the folder, and a socket's path has at most 107 characters."""
+"""It limits the parent folder's path, for a socket's path has at most 107 characters."""
 
 
 @contextlib.contextmanager
 def session_folder() -> Iterator[Path]:
     """Gives a folder that only this user may enter, for Ray's session and Tune's files.
 
-    It goes with the block. What a killed process had to leave behind goes when the next one comes:
-    a folder of ours whose lock nobody holds.
+    It is removed at the end of the block. The folder of a killed process, whose lock is free, is
+    removed by the next session.
     """
     parent = private.temporary_parent(_SHORT)
     remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    fresh = folder / f"{_LOCK}.new"
-    with private.entered(folder) as number, fresh.open("wb") as lock:
+    new_lock = folder / f"{_LOCK}.new"
+    with private.entered(folder) as number, new_lock.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fresh.chmod(0o600)
-        fresh.rename(folder / _LOCK)  # seen by others only when it is held
+        new_lock.chmod(0o600)
+        new_lock.rename(folder / _LOCK)  # others see it only when it is locked
         try:
             yield folder
         finally:
@@ -60,24 +60,23 @@ class Orphans:
     folders: int
     processes: int
     undying: tuple[int, ...] = ()
-    """Processes that cannot be ended: they wait for a disk or a driver."""
+    """They are processes that cannot be ended, because they wait for a disk or a driver."""
 
     def __str__(self) -> str:
-        rest = f" and {self.processes} processes" if self.processes else ""
-        where = "a temporary folder" if self.folders == 1 else f"{self.folders} temporary folders"
-        gone = f"runs that were killed had left {where}{rest} of Ray's"
+        folders = "a temporary folder" if self.folders == 1 else f"{self.folders} temporary folders"
+        processes = f" and {self.processes} processes" if self.processes else ""
+        cause = f"killed runs had left {folders}{processes} of Ray's"
         if not self.undying:
-            return f"{gone}; that is gone now"
+            return f"{cause}; they are removed now"
         pids = ", ".join(map(str, self.undying))
-        return f"{gone}; not even kill -9 ends process {pids}"
+        return f"{cause}; not even kill -9 ends process {pids}"
 
 
 def remove_orphans() -> Orphans:
-    """Ends and removes what killed processes have left: folders of ours whose lock nobody holds,
-    and who was at work there.
+    """Ends the processes of killed sessions, and removes their folders, whose locks are free.
 
-    On a shared machine anybody may give anything our names: of what others own, may enter or have
-    put a link to, we let be.
+    On a shared machine another user may make a folder of such a name: what other users own, may
+    enter or have linked is let be.
     """
     folders = ended = 0
     undying: list[int] = []
@@ -88,9 +87,9 @@ def remove_orphans() -> Orphans:
             private.opened(folder, _LOCK) as lock,
         ):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            count, left = end_session(path)
-            folders, ended, undying = folders + 1, ended + count, undying + left
-            if not left:
+            count, survivors = end_session(path)
+            folders, ended, undying = folders + 1, ended + count, undying + survivors
+            if not survivors:
                 private.remove(folder, path)
     return Orphans(folders=folders, processes=ended, undying=tuple(undying))
 
@@ -102,24 +101,24 @@ def lead(folder: Path, pid: int) -> None:
 
 
 def end_session(folder: Path) -> tuple[int, list[int]]:
-    """Kills everybody of a folder's session and waits until all are gone; how many there were, and
-    who is still there after some seconds.
+    """Kills all processes of a folder's session, and waits some seconds until they have ended.
 
-    Who leads it is believed only if folder and file are ours, and no other user may change them.
+    Gives how many processes there were, and the numbers of those that still run. The file with the
+    leader is read only if folder and file are this user's, and no other user may change them.
     """
     try:
         with private.entered(folder) as number:
-            pid, start, when = json.loads(private.read(number, _LEADER))
+            pid, start, boot_name = json.loads(private.read(number, _LEADER))
     except (OSError, ValueError, TypeError):
         return 0, []
-    if when != boot() or not (type(pid) is type(start) is int):
+    if boot_name != boot() or not (type(pid) is type(start) is int):
         return 0, []
-    found = members({pid: start}, processes())
-    left = {(each.pid, each.start): each for each in found}
+    session = members({pid: start}, processes())
+    survivors = {(process.pid, process.start): process for process in session}
     end = time.monotonic() + _DYING
-    while left and time.monotonic() < end:
-        kill(left.values())
+    while survivors and time.monotonic() < end:
+        kill(survivors.values())
         time.sleep(0.02)
-        running = {(each.pid, each.start) for each in processes().values()}
-        left = {name: each for name, each in left.items() if name in running}
-    return len(found), [pid for pid, _ in left]
+        running = {(process.pid, process.start) for process in processes().values()}
+        survivors = {name: process for name, process in survivors.items() if name in running}
+    return len(session), [pid for pid, _ in survivors]

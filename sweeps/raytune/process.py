@@ -1,8 +1,8 @@
-"""The process that Ray lives in: started, asked over a pipe, and ended with all of Ray's.
+"""The module starts the process that Ray runs in, talks to it over a pipe, and ends it.
 
-It is the leader of a session of its own, and deaf to SIGTERM and SIGHUP as everything is that it
-starts: a signal to the whole group, or from a batch system to every process there is, stops the run
-through the one that keeps the journal, and Ray does not fall before it.
+The process leads a session of its own, and all of Ray's processes end with it. They block SIGINT,
+SIGTERM and SIGHUP: a signal to the process group, or from a batch system to every process, stops
+the run through the process with the journal, and Ray does not end before it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from sweeps.raytune._environment import answers, environment
-from sweeps.raytune._pipe import Line
+from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune.folders import end_session, lead, session_folder
 from sweeps.records import SweepError
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_DEAF_TO: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-_OUTPUT: Final = "said"
-_LINUX: Final = sys.platform == "linux"
+_BLOCKED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_OUTPUT: Final = "output"
 _LEAVING: Final = 3.0
-"""Seconds that Ray has for leaving a cluster, or where nobody can tell which processes are its."""
-
+"""It is the time that Ray has for leaving a cluster, in seconds."""
 
 _STUCK: Final = 60
-"""Seconds that a word may take to get through."""
+"""It is the time that a message may take through the pipe, in seconds."""
 
 
 class RayGone(SweepError):
@@ -43,11 +41,11 @@ class RayGone(SweepError):
 
 @dataclass(frozen=True, kw_only=True)
 class RayProcess:
-    """Holds the running process that Ray lives in, and the pipe to it."""
+    """Holds the running process that Ray runs in, and the pipe to it."""
 
-    line: Line
+    pipe: PipeEnd
     folder: Path
-    """Of Ray's session; gone when the process is."""
+    """It is the folder of Ray's session, removed with the process."""
 
     process: subprocess.Popen[bytes]
 
@@ -58,18 +56,18 @@ class RayProcess:
             RayGone: the process has ended.
         """
         try:
-            return self.line.question(seconds)
+            return self.pipe.question(seconds)
         except (EOFError, OSError) as error:
             raise RayGone(f"Ray is gone: {self.last_words()}") from error
 
-    def answer(self, said: Any) -> None:
+    def answer(self, data: Any) -> None:
         """Sends the answer to its last question.
 
         Raises:
             RayGone: the process has ended.
         """
         try:
-            self.line.answer(said)
+            self.pipe.answer(data)
         except OSError as error:
             raise RayGone(f"Ray is gone: {self.last_words()}") from error
 
@@ -81,7 +79,7 @@ class RayProcess:
                 return "its head does not answer"
             if lines := [line.strip() for line in output if line.strip()]:
                 return lines[-1]
-        return "it said nothing"
+        return "it printed nothing"
 
 
 @contextlib.contextmanager
@@ -95,29 +93,30 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
     if host and port.isdigit() and "/" not in host and not answers(host, int(port)):
         raise SweepError(f"nothing answers at {address}; start the cluster, or leave out --address")
     with session_folder() as folder, contextlib.ExitStack() as stack:
-        ours, theirs = socket.socketpair()
-        for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # who stops amid a word is gone
-            ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", _STUCK, 0))
-        lifeline, kept = os.pipe()  # at its end when this process is, whatever ends it
-        stack.callback(os.close, kept)
-        line = Line(Connection(ours.detach()))
-        stack.callback(line.close)
-        with theirs, (folder / _OUTPUT).open("wb") as output:
-            process = _start(theirs.fileno(), lifeline, environment(address), output.fileno())
+        near_end, far_end = socket.socketpair()
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # a half message counts as the end
+            near_end.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STUCK, 0))
+        lifeline, held_end = os.pipe()  # it ends with this process, however that ends
+        stack.callback(os.close, held_end)
+        pipe = PipeEnd(Connection(near_end.detach()))
+        stack.callback(pipe.close)
+        with far_end, (folder / _OUTPUT).open("wb") as output:
+            process = _start(far_end.fileno(), lifeline, environment(address), output.fileno())
         os.close(lifeline)
         lead(folder, process.pid)
         try:
-            yield RayProcess(line=line, folder=folder, process=process)
+            yield RayProcess(pipe=pipe, folder=folder, process=process)
         finally:
-            line.close()  # whoever waits for an answer waits no longer
-            _end(process, folder, seconds=_LEAVING if address is not None or not _LINUX else 0.0)
+            pipe.close()  # a wait for an answer ends
+            _end(process, folder, seconds=_LEAVING if address is not None else 0.0)
 
 
 def _start(
     connection: int, lifeline: int, environ: dict[str, str], output: int
 ) -> subprocess.Popen[bytes]:
+    """Starts the process that Ray runs in; the numbers are of open files."""
     paths = [str(_ROOT), *filter(None, [environ.get("PYTHONPATH")])]
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)  # inherited, by Ray's processes too
+    mask_before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # Ray's processes inherit it
     try:
         return subprocess.Popen(
             [sys.executable, "-m", "sweeps.raytune.tune_loop", str(connection), str(lifeline)],
@@ -129,11 +128,11 @@ def _start(
             start_new_session=True,
         )
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask_before)
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path, *, seconds: float) -> None:
-    """Ends the process and all of Ray's, at once or after some seconds for leaving a cluster."""
+    """Ends the process and all of Ray's processes, after some seconds for leaving a cluster."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     end_session(folder)

@@ -1,8 +1,8 @@
-"""Ray Tune drives: packs on reused actors. A process of its own, which knows no journal.
+"""The module runs Ray Tune, with packs on reused actors, in a process that keeps no journal.
 
-`sweeps.driver._supervisor` starts it, tells it over a line what there is to do, hears every word of
-the workers, and ends it with all that Ray has started. So nothing that Ray does, or leaves undone,
-can keep the journal's process from its work.
+`sweeps.driver._supervisor` starts the process, sends it the packs over a pipe, gets every message
+of the workers, and ends it with all of Ray's processes. So a hanging or failing Ray cannot block
+the process with the journal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ray.tune.search import Searcher
 from cluster.processes import descendants, kill
 from sweeps.raytune import _losses, _ship
 from sweeps.raytune._patches import error_of, patch_ray
-from sweeps.raytune._pipe import Line
+from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._trainable import PackTrainable
 from sweeps.raytune.folders import RAY
 from sweeps.records import SweepError
@@ -40,28 +40,28 @@ _LOOPBACK: Final = "127.0.0.1"
 
 
 def main(connection: int, lifeline: int) -> None:
-    """Runs what the first answer asks for, with Ray; both numbers are of open files."""
-    threading.Thread(target=_fall_with, args=(lifeline,), daemon=True).start()
-    line = Line(Connection(connection))
+    """Runs with Ray what the first answer asks for; both numbers are of open files."""
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    pipe = PipeEnd(Connection(connection))
     try:
-        wanted = line.ask("begun")
+        wanted = pipe.ask("begun")
         begin(wanted)
         if wanted["what"] == "room":
-            line.ask("room", found=ray.cluster_resources())
+            pipe.ask("room", found=ray.cluster_resources())
         else:
-            drive(line, wanted)
-        line.ask("done")
+            drive(pipe, wanted)
+        pipe.ask("done")
     except EOFError:
         return
     except SweepError as error:
-        line.ask("failed", reason=str(error))
+        pipe.ask("failed", reason=str(error))
     except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
-        line.ask("failed", reason=f"Ray gave up: {_losses.last_line(error.__cause__ or error)}")
+        pipe.ask("failed", reason=f"Ray gave up: {_losses.last_line(error.__cause__ or error)}")
     ray.shutdown()
 
 
-def _fall_with(lifeline: int) -> None:
-    """Ends this process, and all of Ray's, as soon as the process with the journal is gone."""
+def _end_with(lifeline: int) -> None:
+    """Ends this process, and all of Ray's, as soon as the process with the journal has ended."""
     os.read(lifeline, 1)
     kill(descendants(os.getpid()))
     os._exit(1)
@@ -80,7 +80,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
             ray.init(address=address, **common)
             return
         ray.init(
-            address="local",  # what else runs on this machine is not ours
+            address="local",  # never a Ray that runs here already
             num_cpus=max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
             num_gpus=_gpus(wanted["count"], wanted["gpus"]),
             object_store_memory=100 * 2**20,
@@ -94,12 +94,12 @@ def begin(wanted: Mapping[str, Any]) -> None:
                 f"Ray could not be started here: {_losses.last_line(error)}"
             ) from error
         raise SweepError(
-            f"{address} does not let us in ({_losses.last_line(error)}); say its token with "
-            f"RAY_AUTH_TOKEN_PATH=FILE, and look whether its Ray is of version {ray.__version__}"
+            f"the cluster at {address} cannot be joined ({_losses.last_line(error)}); name its "
+            f"token's file with RAY_AUTH_TOKEN_PATH=FILE, and use Ray {ray.__version__} on it"
         ) from error
-    found = ray.util.get_node_ip_address()
-    if found != _LOOPBACK:
-        raise SweepError(f"Ray listens on {found} instead of {_LOOPBACK}; it was stopped")
+    ip_address = ray.util.get_node_ip_address()
+    if ip_address != _LOOPBACK:
+        raise SweepError(f"Ray listens on {ip_address} instead of {_LOOPBACK}; it was stopped")
 
 
 def _gpus(count: int, gpus: float) -> int:
@@ -107,25 +107,26 @@ def _gpus(count: int, gpus: float) -> int:
     return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
 
 
-def drive(line: Line, wanted: Mapping[str, Any]) -> None:
-    """Trains the packs that the other process gives, as many at a time as are wanted.
+def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
+    """Trains the packs that the process with the journal gives, as many at a time as are wanted.
 
     Raises:
         SweepError: this version of Ray cannot be patched, or a node cannot be reached.
     """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost pack is the other's to say
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the other process reports lost packs
     patch_ray()
     run = Path(wanted["job"]["parts"]).parent
-    with _supplied(wanted, run, lambda: line.ask("sending")) as away:
-        _tuner(line, wanted, run, away).fit()
+    with _supplied(wanted, run, lambda: pipe.ask("sending")) as sent:
+        _tuner(pipe, wanted, run, sent).fit()
 
 
 @contextlib.contextmanager
 def _supplied(
-    wanted: Mapping[str, Any], run: Path, beat: Callable[[], None]
-) -> Iterator[Mapping[str, _ship.Away]]:
-    """Every node has what packs train on; which of them are sent what they need, and how they see
-    it.
+    wanted: Mapping[str, Any], run: Path, report_progress: Callable[[], None]
+) -> Iterator[Mapping[str, _ship.SentFolders]]:
+    """Sends nodes the prepared folders that they lack, for the time of the block.
+
+    Gives the folders of these nodes, by node.
 
     Raises:
         SweepError: a node cannot be reached.
@@ -135,21 +136,22 @@ def _supplied(
         return
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
     try:
-        with _ship.supplied(_ship.look(prepared, run), beat) as away:
-            yield away
+        with _ship.supplied(_ship.view_nodes(prepared, run), report_progress) as sent:
+            yield sent
     except _ship.ReachError as error:
         raise SweepError(str(error)) from error
 
 
 def _tuner(
-    line: Line, wanted: Mapping[str, Any], run: Path, away: Mapping[str, _ship.Away]
+    pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, sent: Mapping[str, _ship.SentFolders]
 ) -> tune.Tuner:
+    """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=_PackQueue(line, wanted["job"], away),
-            scheduler=_Reporter(line, run),
+            search_alg=_PackQueue(pipe, wanted["job"], sent),
+            scheduler=_Reporter(pipe, run),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
             reuse_actors=True,
@@ -160,7 +162,7 @@ def _tuner(
             name="tune",
             storage_path=f"{wanted['folder']}/storage",
             stop=_StopAll(end),
-            callbacks=[_News(line, end)],
+            callbacks=[_Watcher(pipe, end)],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -168,31 +170,33 @@ def _tuner(
     )
 
 
-class _Here:
+class _NeverCopied:
     """Stays one object of this process where Tune copies and pickles its settings."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Here:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _NeverCopied:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class _PackQueue(_Here, Searcher):  # type: ignore[misc]
+class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(self, line: Line, job: Mapping[str, Any], away: Mapping[str, _ship.Away]) -> None:
+    def __init__(
+        self, pipe: PipeEnd, job: Mapping[str, Any], sent: Mapping[str, _ship.SentFolders]
+    ) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._line = line
-        said = {node: dataclasses.asdict(each) for node, each in away.items()}
-        self._shared = {"job": json.dumps(job), "away": json.dumps(said)}
+        self._pipe = pipe
+        sent_json = {node: dataclasses.asdict(folders) for node, folders in sent.items()}
+        self._shared = {"job": json.dumps(job), "away": json.dumps(sent_json)}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Gives Tune the next pack; None while it is not yet known whether there is one."""
-        found = self._line.ask("next")
-        if found["pack"] is None:
-            return str(Searcher.FINISHED) if found["over"] else None
-        return {"pack": json.dumps(found["pack"]), **self._shared}
+        """Gives Tune the next pack; None while it is open whether there will be one."""
+        answer = self._pipe.ask("next")
+        if answer["pack"] is None:
+            return str(Searcher.FINISHED) if answer["over"] else None
+        return {"pack": json.dumps(answer["pack"]), **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -206,7 +210,7 @@ class _PackQueue(_Here, Searcher):  # type: ignore[misc]
         """Restores nothing."""
 
 
-class _StopAll(_Here, tune.Stopper):  # type: ignore[misc]
+class _StopAll(_NeverCopied, tune.Stopper):  # type: ignore[misc]
     """Ends all trials when asked from outside."""
 
     def __init__(self, end: threading.Event) -> None:
@@ -221,53 +225,57 @@ class _StopAll(_Here, tune.Stopper):  # type: ignore[misc]
         return self._end.is_set()
 
 
-class _Reporter(_Here, FIFOScheduler):  # type: ignore[misc]
-    """Carries every word of the packs to the journal, and decisions between packs to their
-    workers, before Tune lets a pack go on."""
+class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
+    """Passes every message of the packs to the journal, and decisions to the packs' workers.
 
-    def __init__(self, line: Line, run: Path) -> None:
+    Both happen before Tune lets a pack go on.
+    """
+
+    def __init__(self, pipe: PipeEnd, run: Path) -> None:
         super().__init__()
-        self._line, self._run = line, run
+        self._pipe, self._run = pipe, run
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Passes on a worker's message; its pack goes on, unless the budget is used up.
 
-        Tune is never told to stop a pack whose trials are to be stopped: their worker ends them.
+        Tune never stops a pack whose trials are to be stopped: their worker ends them.
         """
         pack = _pack_name(trial)
         if "begun" in result:
             place = json.loads(result["begun"])
             node = self._name(place["node"], place["host"])
-            self._line.ask("started", pack=pack, node=node, pid=place["pid"], gpus=place["gpus"])
+            self._pipe.ask("started", pack=pack, node=node, pid=place["pid"], gpus=place["gpus"])
             return str(FIFOScheduler.CONTINUE)
         _ship.spread(self._run, result["files"])  # before the journal names them
-        answer = self._line.ask("heard", pack=pack, message=json.loads(result["message"]))
+        answer = self._pipe.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
         if answer["drop"]:
-            trial.temporary_state.ray_actor.hear.remote(answer["drop"])
+            trial.temporary_state.ray_actor.drop_trials.remote(answer["drop"])
         return str(FIFOScheduler.CONTINUE)
 
     def _name(self, node: str, host: str) -> str:
-        """Gives a node's name if it was given one, else its machine's."""
+        """Gives the name that a node was started with, else its machine's."""
         if node not in self._names:
-            for each in ray.nodes():
-                named = each["NodeName"] != each["NodeManagerAddress"]
-                self._names[each["NodeID"]] = each["NodeName"] if named else host
+            for facts in ray.nodes():
+                is_named = facts["NodeName"] != facts["NodeManagerAddress"]
+                self._names[facts["NodeID"]] = facts["NodeName"] if is_named else host
         return self._names.get(node, host)
 
 
-class _News(_Here, tune.Callback):  # type: ignore[misc]
-    """Carries Tune's news to the journal, and the wish to end to Tune. Runs in this process, one
-    call after the other."""
+class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
+    """Reports Tune's events to the journal, and ends Tune when the answer says so.
 
-    def __init__(self, line: Line, end: threading.Event) -> None:
-        self._line, self._end = line, end
+    It runs in this process, one call after the other.
+    """
+
+    def __init__(self, pipe: PipeEnd, end: threading.Event) -> None:
+        self._pipe, self._end = pipe, end
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """At every turn of Tune's loop: whether to end, and which packs hang."""
-        answer = self._line.ask("turn")
+        """Asks at every turn of Tune's loop whether to end; kills workers of packs that hang."""
+        answer = self._pipe.ask("turn")
         if answer["end"]:
             self._end.set()
         for trial in trials if answer["kill"] else ():
@@ -282,21 +290,22 @@ class _News(_Here, tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """What was said does not stay in Tune's memory; a pack that has said everything is over."""
+        """Reports a pack that is done, and removes the message from Tune's memory."""
         for name in ("message", "files"):
             result.pop(name, None)
         if result.get("done"):
-            self._line.ask("over", pack=_pack_name(trial))
+            self._pipe.ask("over", pack=_pack_name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Reports a worker that is lost, or whose surroundings failed."""
+        """Reports a worker that is lost, or whose machine failed."""
         error = error_of(trial)
-        self._line.ask(
+        self._pipe.ask(
             "lost", pack=_pack_name(trial), reason=_losses.reason(error), how=_losses.how(error)
         )
 
 
 def _pack_name(trial: Any) -> str:
+    """Gives the name of a trial's pack."""
     return str(json.loads(trial.config["pack"])["name"])
 
 

@@ -1,1 +1,1 @@
-"""How points are proposed: the space, the rule, asking Optuna, its view."""
+"""Proposes points: the space, the rule, asking Optuna, a view for its tools."""

@@ -23,7 +23,7 @@ DIRECTIONS: Final[Mapping[str, Literal["maximize", "minimize"]]] = {
     "max": "maximize",
     "min": "minimize",
 }
-"""Optuna's word for each of ours."""
+"""Gives Optuna's name by direction of an objective."""
 
 
 def distribution(axis: Axis) -> BaseDistribution:
@@ -42,12 +42,12 @@ def distribution(axis: Axis) -> BaseDistribution:
 
 
 def to_optuna(value: Any) -> Any:
-    """Gives a value as Optuna takes it: a sequence becomes its JSON."""
+    """Gives a value as Optuna takes it; a sequence becomes JSON text."""
     return json.dumps(value) if isinstance(value, tuple | list) else value
 
 
 def from_optuna(axis: Axis, value: Any) -> Any:
-    """Gives a value of Optuna's as the axis has it."""
+    """Gives Optuna's value as the axis has it."""
     if not axis.listed:
         return value
     return next(listed for listed in axis.values if to_optuna(listed) == value)
@@ -58,7 +58,7 @@ def frozen_trial(
 ) -> FrozenTrial:
     """Gives the point at `place` of a batch, with its result, as a trial of Optuna's.
 
-    A point that is still to come is RUNNING if `running`, else WAITING.
+    A point without a result is RUNNING if `running`, else WAITING.
     """
     from optuna.trial import create_trial
 
@@ -79,6 +79,7 @@ def frozen_trial(
 
 
 def _state(result: Result, rule: SearchRule, *, running: bool) -> TrialState:
+    """Gives Optuna's state of a point with this result."""
     from optuna.trial import TrialState
 
     if result.ended == "complete":
@@ -92,8 +93,10 @@ def _state(result: Result, rule: SearchRule, *, running: bool) -> TrialState:
 
 
 def _constraints(result: Result, rule: SearchRule) -> dict[str, float]:
-    """Gives the violations by constraint: samplers rank feasible points first, then by their sum
-    (Deb's rule)."""
+    """Gives the violations by constraint.
+
+    Samplers rank feasible points first, and the others by the sum of their violations (Deb's rule).
+    """
     amounts = {name: float(value) for name, value in result.violations.items()}
     if rule.fidelity == "infeasible":
         amounts[UNREACHED] = 1.0 - result.reached if result.ended == "stopped" else 0.0

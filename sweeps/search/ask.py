@@ -1,10 +1,10 @@
 """Asks Optuna for a batch of points.
 
-Exactly resumable: batch b is asked of a study that is rebuilt in memory from what the journal says
-of the batches before it, by a new sampler seeded with (seed, b). So the same journal gives the
-same points, however often the run was interrupted and in whatever order results arrived. What a
-sampler writes into Optuna's own attributes (NSGA-II its generations, QMC its place in the sequence)
-is part of what was asked, and is journaled with it.
+A search is exactly resumable. Batch b is asked of a study that is rebuilt in memory from the
+journal's earlier batches, by a new sampler seeded with (seed, b). So the same journal gives the
+same points, however often the run was interrupted and in whatever order results arrived. Samplers
+write notes into Optuna's own attributes (NSGA-II its generations, QMC its place in the sequence),
+which are journaled with the batch.
 
 Only this folder imports Optuna (and an export of analysis), when a function is called.
 """
@@ -25,7 +25,7 @@ from sweeps.search._translation import (
     quiet,
     to_optuna,
 )
-from sweeps.search.rule import UNHEARING, Batch, Proposal, SearchError
+from sweeps.search.rule import NON_LEARNING, Batch, Proposal, SearchError
 from sweeps.search.samplers import SAMPLERS
 from sweeps.search.space import Axis
 
@@ -45,11 +45,11 @@ def ask(
     seed: int,
     start: Sequence[Mapping[str, Any]] = (),
 ) -> Batch:
-    """Gives the next batch, of points that depend on nothing but the arguments.
+    """Gives the next batch, whose points depend on the arguments alone.
 
-    `before` are all batches asked so far. Only the results of the first
-    `len(before) + 1 - rule.parallel` are used: which others have arrived by now is chance. A method
-    that does not learn from results sees that a point was asked, and no more.
+    `before` holds all batches asked so far. Only the results of the first
+    `len(before) + 1 - rule.parallel` are used, because which others have arrived is chance. A
+    method that does not learn sees that a point was asked, but not its results.
 
     Args:
         space: by leaf name.
@@ -63,7 +63,7 @@ def ask(
         SearchError: the method is `grid`, which proposes no points.
     """
     number = len(before)
-    with_results = 0 if rule.method in UNHEARING else max(0, number + 1 - rule.parallel)
+    with_results = 0 if rule.method in NON_LEARNING else max(0, number + 1 - rule.parallel)
     batches = [
         batch if place < with_results else _without_results(batch)
         for place, batch in enumerate(before)
@@ -89,6 +89,7 @@ def ask(
 
 
 def _without_results(batch: Batch) -> Batch:
+    """Gives a batch as it was before its results were known."""
     return Batch(proposals=batch.proposals, attributes=batch.attributes)
 
 
@@ -128,10 +129,11 @@ def _sampler(rule: SearchRule, seed: int, batch: int) -> BaseSampler:
 
 
 def _seed(seed: int, batch: int) -> int:
+    """Gives the seed of a batch's sampler."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{batch}".encode()).digest()[:4], "big")
 
 
 def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives attributes as JSON gives them back, so that live and resumed searches see the same."""
+    """Gives attributes as the journal's JSON does, so that live and resumed searches are equal."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(attributes)))
     return plain

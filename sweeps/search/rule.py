@@ -1,4 +1,4 @@
-"""Says how points are proposed, what was asked, and what the results were."""
+"""Defines the rule by which points are proposed, and batches of points with their results."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from sweeps.search.samplers import SAMPLERS
 
 _METHODS: Final = ("grid", *SAMPLERS)
 
-UNHEARING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
-"""Methods whose points do not depend on results: none of their batches waits for another."""
+NON_LEARNING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
+"""Names the methods whose points do not depend on results; their batches wait for no other."""
 
 _BATCH: Final = 16
-"""Points asked at once where no bracket says how many."""
+"""Counts the points of a batch where no bracket sets their number."""
 
 _FIDELITIES: Final = ("complete", "left_out", "infeasible")
 
 UNREACHED: Final = "unreached"
-"""Constraint of a stopped point under `infeasible`: the share of its epochs not reached."""
+"""Names the constraint of a stopped point under `infeasible`: its share of epochs not reached."""
 
 _ENDED: Final = ("complete", "stopped", "failed", "open")
-"""States of a point: all epochs; stopped early; a replicate FAILED; still to come, or interrupted.
-"""
+"""Names the states of a point: all epochs; stopped early; a replicate FAILED; not ended yet."""
 
 
 class SearchError(ValueError):
-    """Says in one sentence why a search cannot be."""
+    """Says in one sentence why a search is not valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +38,23 @@ class SearchRule:
 
     method: str = "grid"
     points: int = 0
-    """Points of the whole search, start points included."""
+    """Counts the points of the whole search, start points included."""
 
     batch: int = 1
-    """Points asked at once."""
+    """Counts the points that are asked at once."""
 
     parallel: int = 1
-    """Batches open at once: batch b is asked when the results of all up to b - parallel are known.
-    Methods that do not learn (`UNHEARING`) have as many open as there are workers for."""
+    """Counts the batches that may be open at once.
+
+    Batch b is asked when the results of all batches up to b - parallel are known. Methods that do
+    not learn (`NON_LEARNING`) have as many open as there are workers for.
+    """
 
     fidelity: str = "infeasible"
-    """What the sampler is told about a point that was stopped early: its last values as if
-    `complete`, nothing (`left_out`), or that it is `infeasible` by the share of epochs not reached.
+    """Says what the sampler is told about a point that was stopped early.
+
+    It is told the last values as if they were `complete`, nothing (`left_out`), or that the point
+    is `infeasible` by the share of epochs not reached.
     """
 
     def __post_init__(self) -> None:
@@ -81,10 +85,10 @@ class Proposal:
     """Holds a point that was asked."""
 
     settings: Mapping[str, Any]
-    """By leaf name, a value for every axis of the space."""
+    """Holds a value for every axis of the space by leaf name."""
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """What the sampler noted about it: Optuna's system attributes."""
+    """Holds the sampler's notes about the point: Optuna's system attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,20 +96,20 @@ class Result:
     """Holds a point's result: means over its replicates."""
 
     ended: str
-    """One of `_ENDED`."""
+    """Names the point's state, one of `_ENDED`."""
 
     values: tuple[float, ...] = ()
-    """(M,) in the order and the directions of the objectives; empty where there are none."""
+    """Holds the objectives' values, (M,), in their order and directions; empty without any."""
 
     violations: Mapping[str, float] = field(default_factory=dict)
-    """By constraint: how far it is broken; 0 or below is kept."""
+    """Gives the distance to the bound by constraint; at 0 or below the constraint is kept."""
 
     reached: float = 1.0
-    """Share of a trial's epochs."""
+    """Gives the share of a trial's epochs that was trained."""
 
 
 OPEN: Final = Result(ended="open")
-"""The result of a point that has none yet."""
+"""Stands for the result of a point that has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,20 +118,20 @@ class Batch:
 
     proposals: tuple[Proposal, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """The study's system attributes after asking."""
+    """Holds the search's system attributes of Optuna after asking."""
 
     results: tuple[Result, ...] = ()
-    """One for each proposal once all are known; empty before."""
+    """Holds a result for each proposal once all are known; empty before."""
 
 
 def search_of(tree: Mapping[str, Any], *, bracket: int | None = None) -> tuple[SearchRule, int]:
     """Reads from plain data how points are proposed, and the seed of the search.
 
-    Where `tree` gives no batch, a batch is as large as a bracket of the study (None where it has
-    none), so that one is ranked while the next is asked.
+    Without a batch size in `tree`, a batch is as large as a bracket of the study (None where it has
+    none), so that one batch is ranked while the next is asked.
 
     Raises:
-        SearchError: an unknown key, or a value out of its range.
+        SearchError: a key is unknown, or a value out of its range.
     """
     method = tree.get("method", "grid")
     keys = [*(part.name for part in dataclasses.fields(SearchRule)), "seed"]

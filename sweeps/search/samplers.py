@@ -1,4 +1,4 @@
-"""The samplers that propose points, in one table: a line here is a method that a study may name."""
+"""Lists the samplers that propose points, by the method that a study names."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class _Sampler:
     """Describes a way to propose points: how it is made, and what it uses of results."""
 
     make: Callable[[Any, int, int], BaseSampler]
-    """Gives the sampler from the module `optuna.samplers`, a seed, and the size of a population."""
+    """Makes the sampler from the module `optuna.samplers`, a seed, and the size of a population."""
 
     learns: bool = True
-    """Whether its points depend on results."""
+    """Tells whether its points depend on results."""
 
     heeds_constraints: bool = True
-    """Whether it prefers points that keep the constraints."""
+    """Tells whether it prefers points that keep the constraints."""
 
     one_sequence: bool = False
-    """Whether all batches continue one sequence, so that every batch needs the same seed."""
+    """Tells whether all batches continue one sequence, so that every batch needs the same seed."""
 
 
 SAMPLERS: Final[Mapping[str, _Sampler]] = {
@@ -58,4 +58,4 @@ SAMPLERS: Final[Mapping[str, _Sampler]] = {
         )
     ),
 }
-"""Every method but `grid`, which proposes nothing: it tries each point of its space once."""
+"""Gives the sampler by method; `grid` has none, because it tries each point of its space once."""

@@ -1,4 +1,4 @@
-"""The typed space of a study: one axis a searched setting, from YAML. Standard library only."""
+"""Defines the axes of a study's space, one for each searched setting, and reads them from YAML."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mpc_router.config.sections import is_number
 from mpc_router.messages import quoted
 
 _KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
-"""Ways to search a setting that a study may name."""
+"""Names the kinds of axes."""
 
 _LISTED: Final = ("grid", "choice")
-"""Those of them whose values are counted off: two words for one thing."""
+"""Names the kinds that list their values; the two mean the same."""
 
 
 class AxisError(ValueError):
-    """Says in one sentence why an axis cannot be."""
+    """Says in one sentence why an axis is not valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,41 +26,42 @@ class Axis:
     """Holds the values that a setting may take."""
 
     kind: str
-    """`grid` and `choice` list them; `uniform`, `loguniform`, `int` are ranges, ends included."""
+    """Is `grid` or `choice` for lists; `uniform`, `loguniform`, `int` for ranges, ends included."""
 
     values: tuple[Any, ...] = ()
-    """Of `grid` and `choice`; sequences are tuples."""
+    """Holds the values of `grid` and `choice`; sequences are tuples."""
 
     low: float = 0.0
     high: float = 0.0
 
     @property
     def listed(self) -> bool:
-        """Whether its values can be counted off, as a grid needs."""
+        """Tells whether the axis lists its values, as a grid needs."""
         return bool(self.values)
 
     def holds(self, value: Any) -> bool:
-        """Says whether a value lies on the axis."""
+        """Tells whether a value lies on the axis."""
         if self.listed:
             return value in self.values
-        whole = self.kind != "int" or (is_number(value) and float(value).is_integer())
-        return is_number(value) and whole and self.low <= value <= self.high
+        fits = self.kind != "int" or (is_number(value) and float(value).is_integer())
+        return is_number(value) and fits and self.low <= value <= self.high
 
-    def on(self, value: Any) -> Any:
-        """A value that lies on it, the way the axis itself has it: `1.0` as `1` where that is
-        listed."""
+    def normalised(self, value: Any) -> Any:
+        """Gives a value of the axis in the axis's own type, such as `1.0` as a listed `1`."""
         if self.listed:
-            return next(each for each in self.values if each == value)
+            return next(listed for listed in self.values if listed == value)
         return int(value) if self.kind == "int" else float(value)
 
     @property
     def corners(self) -> tuple[Any, ...]:
         """Gives all values of the axis, or both ends of a range."""
-        return self.values if self.listed else (self.on(self.low), self.on(self.high))
+        return (
+            self.values if self.listed else (self.normalised(self.low), self.normalised(self.high))
+        )
 
     @property
     def middle(self) -> Any:
-        """The first of its values, or the middle of a range on its own scale."""
+        """Gives the first of the listed values, or the middle of a range on its own scale."""
         if self.listed:
             return self.values[0]
         if self.kind == "loguniform":
@@ -76,28 +77,30 @@ class Axis:
         return {self.kind: list(ends)}
 
 
-def axis(name: object, given: Any, *, whole: Callable[[], Sequence[Any]] | None = None) -> Axis:
-    """The axis that YAML describes: `{grid: [...]}`, `{loguniform: [a, b]}` and the like.
+def axis_of(
+    name: object, tree: Any, *, all_values: Callable[[], Sequence[Any]] | None = None
+) -> Axis:
+    """Reads the axis that YAML describes: `{grid: [...]}`, `{loguniform: [a, b]}` and the like.
 
-    `whole` gives the values of `{grid: all}` and `{choice: all}`, where that means something.
+    `all_values` gives the values of `{grid: all}` and `{choice: all}`, if the setting has them.
 
     Raises:
-        AxisError: no such kind, or ends or values that make no axis.
+        AxisError: the kind is unknown, or the ends or values make no axis.
     """
-    if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in _KINDS:
+    if not isinstance(tree, Mapping) or len(tree) != 1 or next(iter(tree)) not in _KINDS:
         raise AxisError(
-            f"space.{name} is {quoted(given)}; write one of "
+            f"space.{name} is {quoted(tree)}; write one of "
             "{grid: [value, ...]}, {choice: [value, ...]}, {uniform: [a, b]}, "
             "{loguniform: [a, b]}, {int: [a, b]}"
         )
-    kind, values = next(iter(given.items()))
-    if values == "all" and kind in _LISTED and whole is not None:
-        values = whole()
+    kind, values = next(iter(tree.items()))
+    if values == "all" and kind in _LISTED and all_values is not None:
+        values = all_values()
     if not isinstance(values, list | tuple) or not values:
         raise AxisError(f"space.{name}.{kind} is {quoted(values)}, but must be a list of values")
     if kind in _LISTED:
-        listed = tuple(tuple(each) if isinstance(each, list) else each for each in values)
-        if not all(_finite(each) for each in listed):
+        listed = tuple(tuple(value) if isinstance(value, list) else value for value in values)
+        if not all(_finite(value) for value in listed):
             raise AxisError(
                 f"space.{name}.{kind} is {quoted(list(listed))}, but numbers must be finite"
             )
@@ -106,18 +109,23 @@ def axis(name: object, given: Any, *, whole: Callable[[], Sequence[Any]] | None 
 
 
 def _finite(value: Any) -> bool:
+    """Tells whether all numbers in a value are finite."""
     if isinstance(value, list | tuple):
-        return all(_finite(each) for each in value)
+        return all(_finite(item) for item in value)
     return not isinstance(value, float) or math.isfinite(value)
 
 
 def _range(name: object, kind: str, ends: Sequence[Any]) -> Axis:
-    numbers = [each for each in ends if is_number(each) and math.isfinite(each)]
+    """Makes the axis of a range.
+
+    Raises:
+        AxisError: the ends make no range.
+    """
+    numbers = [end for end in ends if is_number(end) and math.isfinite(end)]
     if len(ends) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
         raise AxisError(
-            f"space.{name}.{kind} is {quoted(list(ends))}, but must be two finite "
-            "numbers [low, high], "
-            "low below high"
+            f"space.{name}.{kind} is {quoted(list(ends))}, but must be two finite numbers "
+            "[low, high], low below high"
         )
     low, high = map(float, numbers)
     if kind == "loguniform" and low <= 0:

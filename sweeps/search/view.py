@@ -27,22 +27,22 @@ def write_view(
 ) -> None:
     """Writes the search as Optuna's journal, for optuna-dashboard and Optuna; replaces the file.
 
-    A point that is still to come is RUNNING while the run goes on (`running`) and WAITING after it;
-    failed points are FAIL; stopped ones PRUNED, or COMPLETE with a constraint, as the rule tells.
+    A point without a result is RUNNING while the run goes on (`running`) and WAITING after it.
+    Failed points are FAIL. The rule makes stopped points PRUNED, or COMPLETE with a constraint.
     """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     with (
-        # a folder of its own: Optuna's lock beside the file would outlive a process that is killed
+        # in a temporary folder: Optuna's lock beside the file would outlive a killed process
         tempfile.TemporaryDirectory(
             prefix=f".{path.name}-", suffix=".tmp", dir=path.parent, ignore_cleanup_errors=True
         ) as folder,
         quiet(),
     ):
-        written = Path(folder) / path.name
-        storage = JournalStorage(JournalFileBackend(str(written)))
+        temporary_file = Path(folder) / path.name
+        storage = JournalStorage(JournalFileBackend(str(temporary_file)))
         study = optuna.create_study(
             study_name=name,
             storage=storage,
@@ -54,5 +54,5 @@ def write_view(
             for batch in batches
             for place in range(len(batch.proposals))
         )
-        written.replace(path)
+        temporary_file.replace(path)
         take_rights(path)

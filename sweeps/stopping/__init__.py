@@ -1,1 +1,1 @@
-"""How points are stopped early: rule, ranks, rungs, constraints."""
+"""Stops points early: rule, ranks, rungs, constraints."""

@@ -1,4 +1,4 @@
-"""What a study file says of constraints: caps and floors of what is reported, no dead expert."""
+"""Reads a study's constraints: upper and lower bounds of reported values, and no dead expert."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from mpc_router.config.sections import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
 
 
-def constraints_of(given: Mapping[Any, Any]) -> tuple[Constraint, ...]:
-    """The constraints that YAML describes: `{cost: {max: 8}, score: {min: 0.8}}`.
+def constraints_of(tree: Mapping[Any, Any]) -> tuple[Constraint, ...]:
+    """Reads the constraints that YAML describes: `{cost: {max: 8}, score: {min: 0.8}}`.
 
     Raises:
-        SpaceError: no bounds, or bounds that nothing can keep.
+        SpaceError: a constraint has no bounds, or bounds that no value keeps.
     """
-    return tuple(_constraint(str(name), bounds) for name, bounds in given.items())
+    return tuple(_constraint(str(name), bounds) for name, bounds in tree.items())
 
 
 def _constraint(name: str, bounds: Any) -> Constraint:
+    """Makes the constraint of these bounds.
+
+    Raises:
+        SpaceError: there are none, or no value keeps them.
+    """
     if not isinstance(bounds, Mapping) or not bounds:
         raise SpaceError(
             f"constraints.{name} is {quoted(bounds)}; write {{max: number}} or {{min: number}}"
@@ -39,7 +44,9 @@ def _constraint(name: str, bounds: Any) -> Constraint:
             raise SpaceError(f"constraints.{name}.{bound} is {quoted(value)}, but must be a number")
     low, high = bounds.get("min"), bounds.get("max")
     if low is not None and high is not None and low > high:
-        raise SpaceError(f"constraints.{name} has min {low:g} above max {high:g}; nothing keeps it")
+        raise SpaceError(
+            f"constraints.{name} has min {low:g} above max {high:g}; no value keeps it"
+        )
     return Constraint(
         name=name,
         low=None if low is None else float(low),

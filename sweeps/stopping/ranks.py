@@ -1,12 +1,12 @@
-"""Rungs and decisions: who goes on at a rung, for any number of objectives. Pure functions.
+"""Ranks points at a rung and decides which go on, for any number of objectives; pure functions.
 
 Successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943) in its asynchronous form (ASHA,
 Li et al. 2020, arXiv:1810.05934), with points ranked by non-dominated sorting as in MO-ASHA
 (Schmucker et al. 2021, arXiv:2106.12639): of n points at a rung the best ceil(n / eta) go on. One
-objective is the same code, for there every front is one value.
+objective needs no code of its own, because every front is one value then.
 
-Everything here is minimised: `losses` turn their sign where an objective is maximised. Letters:
-N points, M objectives.
+All losses are minimised: those of a maximised objective have the other sign. N stands for points
+and M for objectives.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Entry:
     """Holds a point at a rung: means over its replicates."""
 
     name: str
-    """Of the point, unique at the rung; for joint packs the trial's key."""
+    """Names the point, uniquely at the rung; of a joint pack it is the trial's key."""
 
     losses: tuple[float, ...]
-    """(M,) to be minimised; NaN where a replicate failed."""
+    """Holds the losses to be minimised, (M,); NaN where a replicate failed."""
 
     violation: float = 0.0
-    """How far constraints are broken; 0 is feasible."""
+    """Sums up by how much constraints are broken; 0 is feasible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,24 +50,24 @@ class Verdict:
     name: str
     goes_on: bool
     rank: int
-    """From 0, the best."""
+    """Counts from 0, the best."""
 
     reason: str
 
 
 def places(points: int, eta: int) -> int:
-    """Gives how many of `points` at a rung go on: a share of 1 / eta, rounded up.
+    """Gives the number of points at a rung that go on: a share of 1 / eta, rounded up.
 
-    Rounded up, an arrival is judged as by Ray's ASHA wherever that does not interpolate between two
-    earlier results (`tests/sweeps/stopping/test_ranks.py`).
+    Rounding up decides about an arrival as Ray's ASHA does wherever that does not interpolate
+    between two earlier results (`tests/sweeps/stopping/test_ranks.py`).
     """
     return math.ceil(points / eta)
 
 
 def cut(entries: Sequence[Entry], rule: Rule, *, seed: int, epoch: int) -> tuple[Verdict, ...]:
-    """The synchronous rung: all of a bracket are there, and the best of them go on.
+    """Decides at a synchronous rung, which all points of a bracket reach together: the best go on.
 
-    The verdicts come in the order of the entries and do not depend on it.
+    The verdicts are in the order of the entries, but do not depend on it.
     """
     ranks = _ranks_of(entries, rule, seed=seed)
     limit = places(len(entries), rule.eta)
@@ -80,22 +80,23 @@ def cut(entries: Sequence[Entry], rule: Rule, *, seed: int, epoch: int) -> tuple
 def arrival(
     entry: Entry, earlier: Sequence[Entry], rule: Rule, *, seed: int, epoch: int
 ) -> Verdict:
-    """The asynchronous rung: an arrival goes on if it is among the best of those there so far.
+    """Decides at an asynchronous rung: an arrival goes on if it is among the best so far.
 
-    The first at a rung always goes on. One that has arrived before is judged against the others
-    alone, so a report that is heard twice changes nothing.
+    The first arrival always goes on. A repeated arrival is judged against the others alone, so a
+    report that is received twice changes no verdict.
     """
-    there = [*(each for each in earlier if each.name != entry.name), entry]
-    rank = int(_ranks_of(there, rule, seed=seed)[-1])
-    return _verdict(entry, rank, places(len(there), rule.eta), there, epoch)
+    arrived = [*(past_entry for past_entry in earlier if past_entry.name != entry.name), entry]
+    rank = int(_ranks_of(arrived, rule, seed=seed)[-1])
+    return _verdict(entry, rank, places(len(arrived), rule.eta), arrived, epoch)
 
 
 def promotable(
     entries: Sequence[Entry], waiting: Collection[str], rule: Rule, *, seed: int, epoch: int
 ) -> Verdict | None:
-    """Of those that wait at a rung the best one, if it is among the best of all that came there.
+    """Gives the best point that waits at a rung, if it is among the best of all arrivals.
 
-    The promoting variant of asynchronous halving (Li et al. 2020, arXiv:1810.05934, algorithm 2).
+    This is the promoting variant of asynchronous halving (Li et al. 2020, arXiv:1810.05934,
+    algorithm 2).
     """
     best = [
         verdict
@@ -105,20 +106,21 @@ def promotable(
     return min(best, key=lambda verdict: verdict.rank, default=None)
 
 
-def _verdict(entry: Entry, rank: int, limit: int, there: Sequence[Entry], epoch: int) -> Verdict:
+def _verdict(entry: Entry, rank: int, limit: int, entries: Sequence[Entry], epoch: int) -> Verdict:
+    """Gives the verdict about an entry of this rank, with its reason."""
     failed = not all(map(math.isfinite, entry.losses))
     goes_on = rank < limit and not failed
     if failed:
-        why = "a replicate has no finite value"
+        reason = "a replicate has no finite value"
     else:
-        why = f"rank {rank + 1} of {len(there)} after epoch {epoch}, the best {limit} go on"
+        reason = f"rank {rank + 1} of {len(entries)} after epoch {epoch}, the best {limit} go on"
         if entry.violation > 0:
-            why += f"; breaks a constraint by {entry.violation:.3g}"
-    return Verdict(name=entry.name, goes_on=goes_on, rank=rank, reason=why)
+            reason += f"; breaks a constraint by {entry.violation:.3g}"
+    return Verdict(name=entry.name, goes_on=goes_on, rank=rank, reason=reason)
 
 
 def bracket_of(name: str, rule: Rule, *, seed: int) -> int:
-    """The bracket of a point: drawn by its name, number s with weight eta^-s.
+    """Draws the bracket of a point by its name: number s with weight eta^-s.
 
     A bracket with a later first rung holds its points longer, so it gets fewer of them.
     """
@@ -128,13 +130,17 @@ def bracket_of(name: str, rule: Rule, *, seed: int) -> int:
 
 
 def _lot(name: str, *, seed: int) -> float:
-    """A number in [0, 1) that a name draws: the same in every run, whatever came before."""
+    """Draws a number in [0, 1) for a name, which is the same in every run."""
     raw = hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]
     return int.from_bytes(raw, "big") / 2**64
 
 
 def _ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> _Order:
-    """(N,) each entry's rank from 0, the best; a permutation."""
+    """Gives the rank of each entry from 0, the best, (N,); a permutation.
+
+    Raises:
+        ValueError: entries differ in their number of objectives, or two have one name.
+    """
     if not entries:
         return np.empty(0, np.int64)
     widths = {len(entry.losses) for entry in entries}
@@ -151,26 +157,26 @@ def _ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> _Order:
 
 
 def ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _Order:
-    """(N,) ranks from 0, the best: a permutation that does not depend on the order of the input.
+    """Gives ranks from 0, the best, (N,): a permutation that does not depend on the input's order.
 
     Feasible points come first, front by front (non-dominated sorting), within a front by `ties`.
-    Points that break constraints follow by how far they do (Deb 2000), then points without a finite
-    value. `lots` (N,), different numbers, settle what is equal in everything.
+    Points that break constraints follow by the amount (Deb 2000), then points without a finite
+    value. The lots decide between points that are equal in everything else.
 
     Args:
         losses: (N, M), minimised.
-        violations: (N,), 0 is feasible; NaN counts as infinitely far.
-        lots: (N,)
+        violations: (N,), 0 is feasible; NaN counts as infinite.
+        lots: (N,) different numbers.
         ties: `crowding` or `epsilon_net`.
     """
     order = np.lexsort((lots, *_keys(losses, violations, lots, ties)))
-    found = np.empty(len(order), np.int64)
-    found[order] = np.arange(len(order))
-    return found
+    places_by_point = np.empty(len(order), np.int64)
+    places_by_point[order] = np.arange(len(order))
+    return places_by_point
 
 
 def _keys(losses: Values, violations: Values, lots: Values, ties: str) -> tuple[Values, ...]:
-    """Sorting keys, the last one first: class, violation, front, place within the front."""
+    """Gives the sort keys, the last one first: class, violation, front, place within the front."""
     count = len(losses)
     far = np.where(np.isnan(violations), np.inf, violations)
     finite = np.isfinite(losses).all(axis=1)
@@ -182,58 +188,59 @@ def _keys(losses: Values, violations: Values, lots: Values, ties: str) -> tuple[
             continue
         fronts[members] = moocore.pareto_rank(losses[members])
         for front in np.unique(fronts[members]):
-            mine = members[fronts[members] == front]
-            within[mine] = _WITHIN[ties](losses[mine], lots[mine])
+            in_front = members[fronts[members] == front]
+            within[in_front] = _WITHIN[ties](losses[in_front], lots[in_front])
     return within, fronts, np.where(feasible, 0.0, far), kind
 
 
 def crowding(losses: Values, lots: Values) -> Values:
-    """(N,) places of a front's points from 0: the loneliest first (NSGA-II's crowding distance).
+    """Gives places of a front's points from 0 by NSGA-II's crowding distance, largest first, (N,).
 
-    Deb et al. 2002: the sum over objectives of the distance between both neighbours, objectives
-    scaled to the front's range; ends are infinitely lonely. Points that are equal in all objectives
-    count once: neighbours are looked for among different values, so duplicates share a distance.
+    The distance is the sum over objectives of the distance between both neighbours, with objectives
+    scaled to the front's range (Deb et al. 2002); it is infinite at the ends. Points that are equal
+    in all objectives count once: neighbours have other values, so duplicates share a distance.
     """
-    different, which = np.unique(losses, axis=0, return_inverse=True)
+    different, point_of = np.unique(losses, axis=0, return_inverse=True)
     scaled = _normalised(different)
-    lonely = np.zeros(len(different))
+    distances = np.zeros(len(different))
     for column in scaled.T:
         order = np.argsort(column, kind="stable")
-        lonely[order[[0, -1]]] = np.inf
-        lonely[order[1:-1]] += column[order[2:]] - column[order[:-2]]
-    return _places_by(-lonely[which.ravel()], lots)
+        distances[order[[0, -1]]] = np.inf
+        distances[order[1:-1]] += column[order[2:]] - column[order[:-2]]
+    return _places_by(-distances[point_of.ravel()], lots)
 
 
 def epsilon_net(losses: Values, lots: Values) -> Values:
-    """(N,) places of a front's points from 0: each time the one farthest from those taken.
+    """Gives places of a front's points from 0, (N,): next is the point farthest from those taken.
 
     It begins with the least first objective; objectives are scaled to the front's range (Salinas et
     al. 2021, arXiv:2106.12639, section 3.2). The lots settle equal distances.
     """
     scaled = _normalised(losses)
-    found = np.empty(len(losses))
+    places_by_point = np.empty(len(losses))
     taken = int(np.lexsort((lots, *scaled.T[::-1]))[0])
     nearest = np.full(len(losses), np.inf)
     for place in range(len(losses)):
-        found[taken] = place
+        places_by_point[taken] = place
         nearest = np.minimum(nearest, np.linalg.norm(scaled - scaled[taken], axis=1))
         nearest[taken] = -1.0
         taken = int(np.lexsort((lots, -nearest))[0])
-    return found
+    return places_by_point
 
 
 def _normalised(losses: Values) -> Values:
-    """(N, M) each objective scaled to 0..1 over the points; one that never varies is 0."""
+    """Scales each objective to 0..1 over the points, (N, M); one that never varies becomes 0."""
     low = losses.min(axis=0)
     span = losses.max(axis=0) - low
     return np.asarray((losses - low) / np.where(span > 0, span, 1.0), np.float64)
 
 
 def _places_by(keys: Values, lots: Values) -> Values:
+    """Gives places from 0 by rising keys, (N,); the lots decide between equal ones."""
     order = np.lexsort((lots, keys))
-    found = np.empty(len(order))
-    found[order] = np.arange(len(order))
-    return found
+    places_by_point = np.empty(len(order))
+    places_by_point[order] = np.arange(len(order))
+    return places_by_point
 
 
 _WITHIN: Final = {"crowding": crowding, "epsilon_net": epsilon_net}

@@ -1,4 +1,4 @@
-"""Says when points are stopped early."""
+"""Defines the rule by which a study stops points early."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIES: Final = ("crowding", "epsilon_net")
 
 
 class StoppingError(ValueError):
-    """Says in one sentence why a rule of stopping cannot be."""
+    """Says in one sentence why a rule of stopping is not valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,31 +27,35 @@ class Rule:
     """Says how a study stops its points early."""
 
     method: str = "none"
-    """`asha` for one objective, `mo_asha` for any number."""
+    """Is `asha` for one objective, `mo_asha` for any number, `none` to stop no point."""
 
     eta: int = 3
-    """Of every `eta` points at a rung the best one goes on."""
+    """Divides the points at a rung: the best of every `eta` goes on."""
 
     grace: int = 1
-    """Epochs of the first rung: no point is stopped before."""
+    """Gives the epochs before the first rung; no point is stopped earlier."""
 
     bracket: int = 27
-    """Points of a pack, ranked against each other (frozen experts)."""
+    """Counts the points of a pack that are ranked against each other (frozen experts)."""
 
     brackets: int = 1
-    """Brackets between packs (joint training): number s has its first rung at grace x eta^s."""
+    """Counts the brackets between packs (joint training): number s begins at grace x eta^s."""
 
     variant: str = "stop"
-    """Between packs (joint training), what becomes of a trial that is not among the best as it
-    arrives at a rung: it is stopped for good (`stop`), or waits there, and goes on once enough
-    worse ones have arrived (`promote`)."""
+    """Says what happens to a joint trial that is not among the best as it arrives at a rung.
+
+    It is stopped for good (`stop`), or waits and goes on once enough worse ones have arrived
+    (`promote`).
+    """
 
     ties: str = "crowding"
-    """Order within a front: `crowding` distance, or `epsilon_net`."""
+    """Orders the points of a front: by `crowding` distance, or by `epsilon_net`."""
 
     finish: bool = True
-    """Whether stopped points that lie on the front of all reports train to the end when the rest is
-    done (frozen experts): a rung keeps a share of its points, and the front may hold more."""
+    """Tells whether stopped points on the front of all reports train to the end (frozen experts).
+
+    A rung keeps a fixed share of its points, and the front may hold more.
+    """
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
@@ -80,11 +84,11 @@ class Rule:
     def rungs(self, epochs: int, bracket: int = 0) -> tuple[int, ...]:
         """Gives the epochs after which points are stopped: grace x eta^k below `epochs`, rising.
 
-        `bracket` leaves out as many of the first. A trial's last epoch is no rung: there is nothing
-        left to save.
+        `bracket` leaves out as many of the first. A trial's last epoch is no rung, because no
+        epochs would be saved.
 
         Raises:
-            StoppingError: the grace period is a trial's whole length.
+            StoppingError: no rung lies before a trial's last epoch.
         """
         if self.method == "none":
             return ()
@@ -98,24 +102,28 @@ class Rule:
                 f"stopping.grace is {self.grace}, but a trial has {epochs} epochs; "
                 f"set it to {epochs - 1} or less, or give more epochs"
             )
-        found = []
+        rungs = []
         epoch = self.grace * self.eta**bracket
         while epoch < epochs:
-            found.append(epoch)
+            rungs.append(epoch)
             epoch *= self.eta
-        return tuple(found)
+        return tuple(rungs)
 
 
-def stopping_of(given: Mapping[str, Any]) -> Rule:
-    """Reads from plain data how points are stopped early."""
-    known = [each.name for each in dataclasses.fields(Rule)]
-    for name in given:
-        if name not in known:
-            raise ConfigError(unknown("key of stopping", name, known))
-        if given.get("method", "none") == "none" and name != "method":
+def stopping_of(tree: Mapping[str, Any]) -> Rule:
+    """Reads from plain data how points are stopped early.
+
+    Raises:
+        ConfigError: a key is unknown, or has no effect.
+        StoppingError: a value is not allowed.
+    """
+    names = [setting.name for setting in dataclasses.fields(Rule)]
+    for name in tree:
+        if name not in names:
+            raise ConfigError(unknown("key of stopping", name, names))
+        if tree.get("method", "none") == "none" and name != "method":
             raise ConfigError(
-                f"stopping.method 'none' stops nothing and has no setting "
-                f"{quoted(name)}; leave it out, "
-                "or set stopping.method=mo_asha"
+                f"stopping.method 'none' stops nothing and has no setting {quoted(name)}; leave it "
+                "out, or set stopping.method=mo_asha"
             )
-    return Rule(**given)
+    return Rule(**tree)

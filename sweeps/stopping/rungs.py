@@ -1,6 +1,6 @@
-"""What a rung decides of trials, from their reports alone. Pure functions.
+"""Decides at rungs which trials go on, from their reports alone; pure functions.
 
-The worker applies it, the ledger recomputes it from the journal, tests call it: one and the same.
+The worker applies the decisions, and the ledger recomputes them from the journal.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from sweeps.stopping.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Says what points of a study are ranked by, and when."""
+    """Says by what points of a study are ranked, and when."""
 
     rule: Rule
     objectives: Mapping[str, str]
-    """`max` or `min` by name."""
+    """Gives the direction by name of an objective: `max` or `min`."""
 
     cost_vector: str
     epochs: int
-    """Of a whole trial."""
+    """Counts the epochs of a complete trial."""
 
     constraints: tuple[Constraint, ...] = ()
     seed: int = 0
-    """Of the lots that settle ties, and of the brackets that trials draw."""
+    """Seeds the lots that decide between equal points, and the draw of brackets."""
 
     def rungs(self, bracket: int = 0) -> tuple[int, ...]:
-        """Epochs after which points are stopped."""
+        """Gives the epochs after which points of a bracket are stopped."""
         return self.rule.rungs(self.epochs, bracket)
 
     def to_json(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Ranking:
             **{
                 **data,
                 "rule": Rule(**data["rule"]),
-                "constraints": tuple(Constraint(**each) for each in data["constraints"]),
+                "constraints": tuple(Constraint(**bound) for bound in data["constraints"]),
             }
         )
 
@@ -63,13 +63,13 @@ class Means:
     """Holds the means over a point's replicates, at one epoch."""
 
     values: Mapping[str, float]
-    """By objective."""
+    """Gives the mean by objective."""
 
     violations: Mapping[str, float]
-    """By constraint; 0 or below is kept."""
+    """Gives the distance to the bound by constraint; at 0 or below the constraint is kept."""
 
 
-def means(
+def means_of(
     replicates: Sequence[Report],
     objectives: Iterable[str],
     cost_vector: str,
@@ -87,13 +87,13 @@ def means(
     )
 
 
-def inside(
+def decide_inside(
     pack: Pack, epoch: int, reports: Mapping[str, Report], ranking: Ranking
 ) -> tuple[Decision, ...]:
-    """Decides which trials go on in a pack that is a bracket: one decision for each that reported.
+    """Decides which trials go on in a pack that is a bracket; gives a decision for each report.
 
-    Points without any report at this epoch have left before. One that lacks a replicate's report,
-    which therefore failed, has no value and comes last.
+    Points without any report at this epoch have left before. A point that lacks the report of a
+    replicate, which has failed then, has no value and comes last.
 
     Args:
         pack: all of its trials, those that have ended too.
@@ -104,9 +104,9 @@ def inside(
     points: dict[str, list[str]] = {}
     for trial in pack.trials:
         points.setdefault(trial.point, []).append(trial.key)
-    there = {name: keys for name, keys in points.items() if any(key in reports for key in keys)}
+    reached = {name: keys for name, keys in points.items() if any(key in reports for key in keys)}
     entries = [
-        _entry(name, [reports.get(key) for key in keys], ranking) for name, keys in there.items()
+        _entry(name, [reports.get(key) for key in keys], ranking) for name, keys in reached.items()
     ]
     verdicts = {
         verdict.name: verdict
@@ -119,29 +119,29 @@ def inside(
             goes_on=verdicts[name].goes_on,
             reason=verdicts[name].reason,
         )
-        for name, keys in there.items()
+        for name, keys in reached.items()
         for key in keys
         if key in reports
     )
 
 
-def between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Decision | None:
-    """Whether a trial that arrives at a rung goes on; None where its bracket has none there.
+def decide_between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Decision | None:
+    """Decides whether a trial that arrives at a rung goes on; None where its bracket has no rung.
 
     Args:
-        report: of selection, the trial's own.
-        earlier: those that were decided of at this epoch before, of all brackets.
+        report: the trial's, on the selection split.
+        earlier: the reports about which was decided at this epoch before, of all brackets.
         ranking: the study's.
     """
-    mine = _bracket(report.key, ranking)
-    if report.epoch not in ranking.rungs(mine):
+    bracket = _bracket(report.key, ranking)
+    if report.epoch not in ranking.rungs(bracket):
         return None
     verdict = arrival(
         _entry(report.key, [report], ranking),
         [
-            _entry(each.key, [each], ranking)
-            for each in earlier
-            if each.epoch == report.epoch and _bracket(each.key, ranking) == mine
+            _entry(past_report.key, [past_report], ranking)
+            for past_report in earlier
+            if past_report.epoch == report.epoch and _bracket(past_report.key, ranking) == bracket
         ],
         ranking.rule,
         seed=ranking.seed,
@@ -155,11 +155,12 @@ def between(report: Report, earlier: Iterable[Report], ranking: Ranking) -> Deci
 def promotion(
     arrived: Sequence[Report], paused: Collection[str], ranking: Ranking
 ) -> Decision | None:
-    """The waiting trial that goes on next: of the highest rung where one is among the best by now,
-    the best one; None where there is none.
+    """Decides which waiting trial goes on next; None where none may.
+
+    It is the best one at the highest rung where a waiting trial is among the best by now.
 
     Args:
-        arrived: of selection, of every trial at every rung that was decided of.
+        arrived: the reports on the selection split about which rungs have decided, of all trials.
         paused: keys of the trials that wait at their last rung.
         ranking: the study's.
     """
@@ -183,41 +184,42 @@ def promotion(
 def front(
     results: Sequence[Result], names: Sequence[str], objectives: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """The names of the results that none beats, whatever their epochs; feasible ones, if any are.
+    """Gives the names of the results that no other dominates, whatever their epochs.
 
-    Of results that are equal in all objectives the first stands for all.
-
-    `results` have values, in the order of the objectives.
+    If any results are feasible, the others are left out. The first of results that are equal in all
+    objectives stands for all. Every result has values, in the order of the objectives.
     """
     signs = [-1.0 if way == "max" else 1.0 for way in objectives.values()]
     losses = np.array(
-        [[s * v for s, v in zip(signs, each.values, strict=True)] for each in results]
+        [[s * v for s, v in zip(signs, result.values, strict=True)] for result in results]
     ).reshape(len(results), len(signs))
-    broken = np.array([total(each.violations) for each in results])
+    broken = np.array([total(result.violations) for result in results])
     if (broken <= 0).any():
         losses[broken > 0] = np.inf
-    found = moocore.is_nondominated(losses) if len(results) else []
+    nondominated = moocore.is_nondominated(losses) if len(results) else []
     return tuple(
         name
-        for name, kept, loss in zip(names, found, losses, strict=True)
+        for name, kept, loss in zip(names, nondominated, losses, strict=True)
         if kept and np.isfinite(loss).all()
     )
 
 
 def _bracket(key: str, ranking: Ranking) -> int:
+    """Gives the bracket that a trial draws."""
     return bracket_of(key, ranking.rule, seed=ranking.seed)
 
 
 def _entry(name: str, replicates: Sequence[Report | None], ranking: Ranking) -> Entry:
-    whole = [report for report in replicates if report is not None]
-    if len(whole) < len(replicates):
+    """Gives a point's entry at a rung: its means as losses, or NaN if a replicate has no report."""
+    reports = [report for report in replicates if report is not None]
+    if len(reports) < len(replicates):
         return Entry(name=name, losses=(math.nan,) * len(ranking.objectives))
-    found = means(whole, ranking.objectives, ranking.cost_vector, ranking.constraints)
+    point = means_of(reports, ranking.objectives, ranking.cost_vector, ranking.constraints)
     return Entry(
         name=name,
         losses=tuple(
-            -found.values[each] if way == "max" else found.values[each]
-            for each, way in ranking.objectives.items()
+            -point.values[objective] if direction == "max" else point.values[objective]
+            for objective, direction in ranking.objectives.items()
         ),
-        violation=total(found.violations),
+        violation=total(point.violations),
     )

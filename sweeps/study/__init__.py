@@ -1,1 +1,1 @@
-"""A study: how it is read, its rules, its budget, and the sets it prepares."""
+"""Reads and checks a study: its rules, its budget, and the sets that it prepares."""

@@ -1,4 +1,4 @@
-"""Points that stand for a search before it proposes any: what can go wrong goes wrong on them."""
+"""Checks a search's space on example points, before the search proposes any."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from sweeps.search.space import Axis
 from sweeps.study.prepared_sets import DECIDING
 
 MOST_PAIRS: Final = 300
-"""Of listed values that are tried together: each takes a hundredth of a second."""
+"""Limits the pairs of listed values that are tried; each takes a hundredth of a second."""
 
 MOST_SETS: Final = 100
-"""Combinations of what is prepared that a search may have: each is checked and priced."""
+"""Limits the prepared sets of a search; each is checked and priced before the first trial."""
 
 
 def check_space(space: Mapping[str, Axis]) -> None:
-    """Refuses axes over settings that cannot have such values, whatever the method.
+    """Refuses axes over settings that cannot have such values.
 
     Raises:
-        ConfigError: a range of something that is no number, parts of what is whole, or a range of
-            what is prepared before the first trial.
+        ConfigError: a range of a setting that is no number, a range of fractions of a whole number,
+            or a range of a setting that decides what is prepared before the first trial.
     """
     defaults = default_settings()
     for leaf, axis in space.items():
@@ -58,58 +58,67 @@ def check_space(space: Mapping[str, Axis]) -> None:
 def starts(
     space: Mapping[str, Axis], trial: Mapping[str, Any], start: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
-    """The start points of a search, complete over its space: the rest is at its default.
+    """Gives the start points of a search, complete over its space with defaults.
 
     Raises:
-        ConfigError: one that lies outside.
+        ConfigError: one lies outside of the space.
     """
-    found = []
-    for number, given in enumerate(start, 1):
-        for leaf in given:
+    points = []
+    for number, start_settings in enumerate(start, 1):
+        for leaf in start_settings:
             if leaf not in space:
                 raise ConfigError(
                     f"start point {number} sets {leaf}, which is not in space; fix it for all "
                     "points in trial, or search it"
                 )
-        complete = settings(trial_config({**trial, **given}))
+        complete = settings(trial_config({**trial, **start_settings}))
         for leaf, axis in space.items():
             if not axis.holds(complete[leaf]):
-                how = "is" if leaf in given else "does not set it, and its default is"
-                raise ConfigError(
-                    f"start point {number} lies outside of space: {leaf} {how} "
-                    f"{plain(complete[leaf])}, searched is {axis.plain()}; change one of the two"
+                problem = (
+                    f"{leaf} is"
+                    if leaf in start_settings
+                    else f"it does not set {leaf}, whose default is"
                 )
-        found.append({leaf: axis.on(complete[leaf]) for leaf, axis in space.items()})
-    return tuple(found)
+                raise ConfigError(
+                    f"start point {number} lies outside of space: {problem} "
+                    f"{plain(complete[leaf])}, but space.{leaf} is {axis.plain()}; change one of "
+                    "the two"
+                )
+        points.append({leaf: axis.normalised(complete[leaf]) for leaf, axis in space.items()})
+    return tuple(points)
 
 
 def examples(
     space: Mapping[str, Axis], trial: Mapping[str, Any], first: Sequence[Mapping[str, Any]]
-) -> tuple[tuple[dict[str, Any], TrialConfig], ...]:
-    """Points of a search with their configurations; the first is the one to show or to try.
+) -> tuple[TrialConfig, ...]:
+    """Gives the configurations of examples of a search's points; the first is the one to show.
 
-    They are `first` and the middle of the space; that with every combination of what is prepared;
-    with every value and every end of a range, one axis at a time; and with all pairs of listed
-    values (of their ends where those are very many), since rules on two settings are broken by
-    pairs.
+    They are `first` and the middle of the space. The other ones change the middle: to every
+    combination of settings that decide what is prepared; to every value or end of one axis; and to
+    every pair of listed values (or of their ends, if there are very many), because some rules are
+    about two settings.
 
     Raises:
-        ConfigError: one of them cannot be.
+        ConfigError: a point is not valid.
     """
     middle = {leaf: axis.middle for leaf, axis in space.items()}
-    found: dict[str, tuple[dict[str, Any], TrialConfig]] = {}
-    for given in (*first, middle):
-        found.setdefault(canonical(plain(given)), (dict(given), _config(trial, given, space)))
+    configs: dict[str, TrialConfig] = {}
+    for point in (*first, middle):
+        configs.setdefault(canonical(plain(point)), _config(trial, point, space))
     for change in _changes(space):
-        given = {**middle, **change}
-        name = canonical(plain(given))
-        if name not in found:
-            found[name] = (given, _config(trial, given, change))
-    return tuple(found.values())
+        point = {**middle, **change}
+        name = canonical(plain(point))
+        if name not in configs:
+            configs[name] = _config(trial, point, change)
+    return tuple(configs.values())
 
 
 def _changes(space: Mapping[str, Axis]) -> Iterator[dict[str, Any]]:
-    """What to change of the middle."""
+    """Gives the changes of the middle, each by leaf name.
+
+    Raises:
+        ConfigError: too many sets would be prepared.
+    """
     prepared = {leaf: axis.values for leaf, axis in space.items() if leaf in DECIDING}
     count = math.prod(map(len, prepared.values()))
     if count > MOST_SETS:
@@ -122,13 +131,13 @@ def _changes(space: Mapping[str, Axis]) -> Iterator[dict[str, Any]]:
     for leaf, axis in space.items():
         yield from ({leaf: value} for value in axis.corners)
     listed = [(leaf, axis.values) for leaf, axis in space.items() if axis.listed]
-    for (one, ones), (other, others) in itertools.combinations(_few(listed), 2):
-        for pair in itertools.product(ones, others):
-            yield dict(zip((one, other), pair, strict=True))
+    for (first, first_values), (second, second_values) in itertools.combinations(_few(listed), 2):
+        for pair in itertools.product(first_values, second_values):
+            yield dict(zip((first, second), pair, strict=True))
 
 
 def _few(listed: list[tuple[str, tuple[Any, ...]]]) -> list[tuple[str, tuple[Any, ...]]]:
-    """The listed settings; of many values only the first and the last, if pairs were too many."""
+    """Gives listed settings with all values, or with the first and the last of too many."""
     pairs = sum(len(a) * len(b) for (_, a), (_, b) in itertools.combinations(listed, 2))
     if pairs <= MOST_PAIRS:
         return listed
@@ -136,18 +145,22 @@ def _few(listed: list[tuple[str, tuple[Any, ...]]]) -> list[tuple[str, tuple[Any
 
 
 def _config(
-    trial: Mapping[str, Any], given: Mapping[str, Any], named: Mapping[str, Any]
+    trial: Mapping[str, Any], point: Mapping[str, Any], named: Mapping[str, Any]
 ) -> TrialConfig:
-    """The configuration of a point; a refusal says at which of its settings."""
+    """Gives the configuration of a point.
+
+    Raises:
+        ConfigError: it is not valid; the message quotes the settings in `named`.
+    """
     try:
-        return trial_config({**trial, **given})
+        return trial_config({**trial, **point})
     except ConfigError as error:
-        at = ", ".join(f"{leaf}={plain(given[leaf])}" for leaf in named)
+        at = ", ".join(f"{leaf}={plain(point[leaf])}" for leaf in named)
         raise ConfigError(f"{error} (in space, at {at})" if at else str(error)) from error
 
 
 def default_settings() -> dict[str, Any]:
-    """Every setting as it is before the pool fills it in, by leaf name."""
+    """Gives every setting by leaf name as it is before the pool fills it in."""
     return {
         leaf.name: leaf.default
         for section in SECTIONS.values()

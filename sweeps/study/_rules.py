@@ -1,4 +1,4 @@
-"""Checks rules between the parts of a study: what it asks for is possible, and has an effect."""
+"""Checks rules between the parts of a study: they are possible together, and each has an effect."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sweeps.stopping.constraints import DEAD_EXPERTS, Constraint, reported
 from sweeps.stopping.rule import Rule, StoppingError
 
 MOST_POINTS: Final = 10_000
-"""Points of a study at most: a run could not hold more, and more are a typing error."""
+"""Limits the points of a study: a run cannot hold more, and more are most likely a typing error."""
 
 
 def check_search(rule: SearchRule, *, space: Mapping[str, Axis], starts: int) -> None:
-    """Refuses a search that its method cannot do; the study has so many `starts`.
+    """Refuses a search that its method cannot do; `starts` counts the study's start points.
 
     Raises:
-        ConfigError: what the method cannot do, or has no use for.
+        ConfigError: a setting is impossible with the method, or has no effect.
     """
     if rule.method == "grid":
         _check_grid(space)
@@ -45,7 +45,11 @@ def check_search(rule: SearchRule, *, space: Mapping[str, Axis], starts: int) ->
 
 
 def _check_effect(rule: SearchRule) -> None:
-    """Refuses settings that the method has no use for."""
+    """Refuses settings that have no effect with the method.
+
+    Raises:
+        ConfigError: there is one.
+    """
     sampler = SAMPLERS[rule.method]
     defaults = {part.name: part.default for part in dataclasses.fields(rule)}
     for name in ("parallel", "fidelity") if not sampler.learns else ():
@@ -63,6 +67,11 @@ def _check_effect(rule: SearchRule) -> None:
 
 
 def _check_grid(space: Mapping[str, Axis]) -> None:
+    """Refuses a grid over a range.
+
+    Raises:
+        ConfigError: an axis is a range.
+    """
     for leaf, axis in space.items():
         if not axis.listed:
             raise ConfigError(
@@ -80,12 +89,12 @@ def check_objectives(
     task: Task,
     vectors_by_set: Sequence[tuple[str, Sequence[str]]],
 ) -> None:
-    """Refuses objectives, constraints and a cost vector that not every report will carry.
+    """Refuses objectives, constraints and a cost vector that some reports lack.
 
-    `vectors_by_set` are each prepared set's label and the names of its cost vectors.
+    `vectors_by_set` holds the label of each prepared set and the names of its cost vectors.
 
     Raises:
-        ConfigError: one of them.
+        ConfigError: there is one.
     """
     by_set = [names for _, names in vectors_by_set]
     vectors = [name for name in by_set[0] if all(name in names for names in by_set)]
@@ -105,6 +114,11 @@ def check_objectives(
 
 
 def _check_names(objectives: Mapping[str, str], cost_vector: str, allowed: set[str]) -> None:
+    """Refuses objectives of unknown names or directions, and two that are the same.
+
+    Raises:
+        ConfigError: there is one.
+    """
     if not objectives:
         raise ConfigError("objectives is empty; name at least one, such as {score: max}")
     for name, direction in objectives.items():
@@ -114,7 +128,7 @@ def _check_names(objectives: Mapping[str, str], cost_vector: str, allowed: set[s
             raise ConfigError(f"objectives.{name} is {quoted(direction)}, allowed are max and min")
     if {"cost", f"cost_{cost_vector}"} <= objectives.keys():
         raise ConfigError(
-            f"objectives has cost and cost_{cost_vector}, which are one thing where "
+            f"objectives has cost and cost_{cost_vector}, which are the same because "
             f"cost_vector is {cost_vector}; keep one"
         )
 
@@ -125,7 +139,7 @@ def check_stopping(
     """Refuses stopping of points that cannot be stopped early, or not as the rule says.
 
     Raises:
-        ConfigError: they cannot, or a setting would be passed over.
+        ConfigError: they cannot, or a setting has no effect.
     """
     if rule.method == "none":
         return
@@ -153,13 +167,13 @@ def check_stopping(
 def check_brackets(
     rule: Rule, search: SearchRule, *, joint: Sequence[bool], pack_points: int
 ) -> None:
-    """Refuses brackets that packs cannot be: those of frozen experts are brackets, while every
-    joint trial is a pack of its own.
+    """Refuses settings of brackets that do not fit the study's packs.
 
-    `joint` says of each prepared set whether its experts train too; `pack_points` is `pack.points`.
+    A pack with frozen experts is a bracket, while every joint trial is a separate pack. `joint`
+    says of each prepared set whether its experts train too; `pack_points` is `pack.points`.
 
     Raises:
-        ConfigError: a setting that would be passed over, or a bracket that is never full.
+        ConfigError: a setting has no effect, or a bracket is never full.
     """
     if rule.method == "none" or all(joint):
         return
@@ -183,6 +197,11 @@ def check_brackets(
 
 
 def _check_batches(rule: Rule, search: SearchRule) -> None:
+    """Refuses batches in which a bracket lacks points to be ranked.
+
+    Raises:
+        ConfigError: there is one.
+    """
     if search.batch < min(rule.bracket, search.points):
         raise ConfigError(
             f"search.batch is {search.batch}, but stopping ranks {rule.bracket} points of a batch "
@@ -202,8 +221,11 @@ def _check_batches(rule: Rule, search: SearchRule) -> None:
 
 
 def check_seeds(seeds: tuple[Any, ...], racing: Any) -> None:
-    """Refuses seeds that are none, no integers, or given twice, and a race that leaves no seed for
-    later."""
+    """Refuses seeds that are no integers or given twice, and a race that leaves no further seed.
+
+    Raises:
+        ConfigError: they are refused.
+    """
     if not seeds:
         raise ConfigError("seeds is empty; give at least one, such as seeds=[0]")
     for seed in seeds:
@@ -215,7 +237,6 @@ def check_seeds(seeds: tuple[Any, ...], racing: Any) -> None:
         raise ConfigError(f"seeds is {quoted(list(seeds))}; give each seed once")
     if isinstance(racing, bool) or not isinstance(racing, int) or not 0 <= racing < len(seeds):
         raise ConfigError(
-            f"racing is {quoted(racing)}, but must be a number of seeds below all "
-            f"{len(seeds)} (the "
-            "others are for points of the front), or 0 to try every point with all of them"
+            f"racing is {quoted(racing)}, but must be a number of seeds below all {len(seeds)} "
+            "(the others are for points of the front), or 0 to try every point with all of them"
         )

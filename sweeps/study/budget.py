@@ -1,4 +1,4 @@
-"""What a run may spend in all, over every session of it."""
+"""Limits what a run may spend, over all of its sessions together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpc_router.config.sections import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-"""Of the units that a length of time may be given in."""
+"""Gives the seconds of each unit of time."""
 
 _TIME: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{1,18})?[smhd])+")
 
@@ -25,32 +25,32 @@ class Budget:
     """Limits the totals of a run; None sets no limit."""
 
     time: float | None = None
-    """Seconds by the clock, of all sessions together."""
+    """Limits the seconds by the clock, of all sessions together."""
 
     epochs: int | None = None
-    """Epochs that trials have finished, all trials together."""
+    """Limits the epochs that trials have finished, of all trials together."""
 
     gpu_hours: float | None = None
-    """Hours of GPUs: each pack's share of GPUs times how long it trained."""
+    """Limits the hours of GPUs: each pack's share of GPUs times how long it trained."""
 
     def __post_init__(self) -> None:
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
-            whole = each.name != "epochs" or isinstance(value, int)
+        for limit in dataclasses.fields(self):
+            value = getattr(self, limit.name)
+            countable = limit.name != "epochs" or isinstance(value, int)
             if value is not None and not (
-                is_number(value) and whole and math.isfinite(value) and value > 0
+                is_number(value) and countable and math.isfinite(value) and value > 0
             ):
-                kind = "a whole number" if each.name == "epochs" else "a number"
+                kind = "a whole number" if limit.name == "epochs" else "a number"
                 raise SpaceError(
-                    f"budget.{each.name} is {quoted(value)}, but must be {kind} above 0"
+                    f"budget.{limit.name} is {quoted(value)}, but must be {kind} above 0"
                 )
 
     def __bool__(self) -> bool:
-        """Says whether anything is limited."""
+        """Tells whether anything is limited."""
         return any(value is not None for value in dataclasses.astuple(self))
 
     def used_up(self, *, time: float, epochs: int, gpu_hours: float) -> str | None:
-        """Which limit has been reached, as a person says it; None where none has.
+        """Names the limit that has been reached, in words; None where none has.
 
         Args:
             time: seconds of all sessions.
@@ -58,7 +58,7 @@ class Budget:
             gpu_hours: of all packs.
         """
         if self.time is not None and time >= self.time:
-            return f"budget.time of {said(self.time)}"
+            return f"budget.time of {duration_text(self.time)}"
         if self.epochs is not None and epochs >= self.epochs:
             return f"budget.epochs of {self.epochs}"
         if self.gpu_hours is not None and gpu_hours >= self.gpu_hours:
@@ -66,45 +66,45 @@ class Budget:
         return None
 
     def plain(self) -> dict[str, Any]:
-        """The way YAML has it; what has no end is left out."""
-        return {name: each for name, each in dataclasses.asdict(self).items() if each is not None}
+        """Gives the limits as YAML has them; unlimited totals are left out."""
+        limits = dataclasses.asdict(self)
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @staticmethod
-    def of(given: Mapping[Any, Any]) -> Budget:
-        """The budget that YAML describes: `{time: 2h, epochs: 5000, gpu_hours: 3}`.
+    def from_tree(tree: Mapping[Any, Any]) -> Budget:
+        """Reads the budget that YAML describes: `{time: 2h, epochs: 5000, gpu_hours: 3}`.
 
         Raises:
             SpaceError: an unknown key, or a value that is no budget.
         """
-        known = [each.name for each in dataclasses.fields(Budget)]
-        for name in given:
-            if name not in known:
-                raise SpaceError(unknown("key of budget", name, known))
-        values = {str(name): value for name, value in given.items()}
+        names = [limit.name for limit in dataclasses.fields(Budget)]
+        for name in tree:
+            if name not in names:
+                raise SpaceError(unknown("key of budget", name, names))
+        values = {str(name): value for name, value in tree.items()}
         return Budget(**values | {"time": seconds("budget.time", values.get("time"))})
 
 
-def said(length: float) -> str:
-    """A length of time in the unit that fits."""
+def duration_text(length: float) -> str:
+    """Writes a length of time, in seconds, in the unit that fits."""
     for unit in ("d", "h", "m"):
         if length >= _SECONDS[unit]:
             return f"{length / _SECONDS[unit]:.3g} {unit}"
     return f"{length:.3g} s"
 
 
-def seconds(name: str, given: Any) -> Any:
-    """`2h`, `90m`, `1h30m`, `45s`, `2d` as seconds; what is no text stays, a number is seconds.
+def seconds(name: str, length: Any) -> Any:
+    """Turns `2h`, `90m`, `1h30m`, `45s` or `2d` into seconds; a value that is no text stays.
 
     Raises:
         SpaceError: a text that is no length of time.
     """
-    if not isinstance(given, str):
-        return given
-    if not _TIME.fullmatch(given):
+    if not isinstance(length, str):
+        return length
+    if not _TIME.fullmatch(length):
         raise SpaceError(
-            f"{name} is {quoted(given)}, but must be a length of time such as 2h, "
-            "90m, 1h30m or 3600 "
-            "(seconds)"
+            f"{name} is {quoted(length)}, but must be a length of time such as 2h, 90m, 1h30m or "
+            "3600 (seconds)"
         )
-    parts = _PART.findall(given)
+    parts = _PART.findall(length)
     return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)

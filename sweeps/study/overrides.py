@@ -1,4 +1,4 @@
-"""`key=value` over a study: its own settings replaced, a trial's fixed or searched."""
+"""Applies `key=value` overrides to a study's plain data."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from mpc_router.messages import quoted
 KEYS: Final = (
     *("study", "trial", "space", "start", "seeds", "racing", "objectives", "cost_vector"),
     *("measured", "search", "stopping", "budget", "constraints", "pack"),
+    *("dataset", "task_definition", "outputs", "features"),
 )
-"""What a study's YAML may say at the top."""
+"""Names the keys that a study's YAML may have at the top."""
 
 MAPPINGS: Final = (
     *("trial", "space", "objectives", "search", "stopping", "budget", "constraints", "pack"),
 )
-"""The keys that hold mappings."""
+"""Names the keys that hold mappings."""
 
 _PLAIN_METHODS: Final = {"search": "grid", "stopping": "none"}
-"""Methods without settings: whoever chooses one lets go of those that the study had."""
+"""Names the methods without settings; an override to one removes the settings that were there."""
 
 
-def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with study settings replaced, and trial settings fixed or searched."""
+def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the tree with study settings replaced, and trial settings fixed or searched.
+
+    Raises:
+        ConfigError: a part is no mapping, or a setting is unknown.
+    """
     result = {**tree}
     for name in MAPPINGS:
         if not isinstance(result.setdefault(name, {}), Mapping):
@@ -33,33 +38,36 @@ def with_overrides(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
         result[name] = dict(result[name])
     if not result["objectives"]:
         del result["objectives"]
-    for name, value in given.items():
-        head, _, rest = name.partition(".")
+    for name, value in overrides.items():
+        head, _, key = name.partition(".")
         if name in KEYS and name != "trial":
             result[name] = value
-        elif rest and head in MAPPINGS and head not in ("trial", "space"):
-            before = result.get(head, {})
-            if not isinstance(before, Mapping):
-                raise ConfigError(f"{head} is {quoted(before)}, but must be a mapping")
-            if rest == "method" and _PLAIN_METHODS.get(head) == value:
-                before = {each: before[each] for each in before if f"{head}.{each}" in given}
-            result[head] = {**before, **_bound(head, rest, value, before)}
+        elif key and head in MAPPINGS and head not in ("trial", "space"):
+            part = result.get(head, {})
+            if not isinstance(part, Mapping):
+                raise ConfigError(f"{head} is {quoted(part)}, but must be a mapping")
+            if key == "method" and _PLAIN_METHODS.get(head) == value:
+                part = {name: part[name] for name in part if f"{head}.{name}" in overrides}
+            result[head] = {**part, **_bound(head, key, value, part)}
         else:
-            _set(result, _leaf(rest if head in ("trial", "space") and rest else name), value)
+            _set(result, _leaf(key if head in ("trial", "space") and key else name), value)
     return result
 
 
-def _bound(head: str, rest: str, value: Any, before: Mapping[str, Any]) -> dict[str, Any]:
-    """`constraints.cost.max=8` beside the bound that cost may have already; else key and value."""
-    name, dot, bound = rest.rpartition(".")
+def _bound(head: str, key: str, value: Any, part: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the key and the value to set in a part of the study.
+
+    `constraints.cost.max=8` keeps the other bound that cost may have.
+    """
+    name, dot, bound = key.rpartition(".")
     if head != "constraints" or not dot:
-        return {rest: value}
-    known = before.get(name, {})
-    return {name: {**(known if isinstance(known, Mapping) else {}), bound: value}}
+        return {key: value}
+    bounds = part.get(name, {})
+    return {name: {**(bounds if isinstance(bounds, Mapping) else {}), bound: value}}
 
 
 def _set(tree: dict[str, Any], leaf: str, value: Any) -> None:
-    """Searches the setting if the value is an axis, else fixes it everywhere."""
+    """Makes the setting an axis of the space if the value is one, else fixes it for all points."""
     space, trial = flat_settings(tree["space"]), flat_settings(tree["trial"])
     space.pop(leaf, None)
     trial.pop(leaf, None)
@@ -68,14 +76,18 @@ def _set(tree: dict[str, Any], leaf: str, value: Any) -> None:
     else:
         trial[leaf] = value
         start = tree.get("start", [])
-        if isinstance(start, list) and all(isinstance(each, Mapping) for each in start):
-            left = [{k: v for k, v in flatten(each).items() if k != leaf} for each in start]
-            tree["start"] = [new for new, old in zip(left, start, strict=True) if new or not old]
+        if isinstance(start, list) and all(isinstance(point, Mapping) for point in start):
+            others = [{k: v for k, v in flatten(point).items() if k != leaf} for point in start]
+            tree["start"] = [new for new, old in zip(others, start, strict=True) if new or not old]
     tree["space"], tree["trial"] = space, trial
 
 
 def flat_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """By leaf name, the axes of a space not taken apart."""
+    """Gives settings or axes by leaf name.
+
+    Raises:
+        ConfigError: a setting is given twice, or unknown.
+    """
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         inner = flatten({name: value}) if name in SECTIONS else {leaf_of(str(name)): value}
@@ -86,7 +98,11 @@ def flat_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaf(name: str) -> str:
-    """The leaf that an override names; among the near names are the study's own keys."""
+    """Gives the leaf name of the setting that an override names.
+
+    Raises:
+        ConfigError: there is none; the message names near settings and keys of a study.
+    """
     try:
         return leaf_of(name)
     except ConfigError:

@@ -1,5 +1,4 @@
-"""What of a study needs no trainer: a pack's share, plain data, lengths of time, and names that are
-near."""
+"""Says what share of a machine a pack gets, and how large a pack is."""
 
 from __future__ import annotations
 
@@ -14,10 +13,10 @@ from mpc_router.messages import quoted
 from sweeps.study.budget import seconds
 
 _AUTO: Final = "auto"
-"""Of `pack.gpus`: one where there are any, and the device is not the processor."""
+"""Sets `pack.gpus` to 1 where there is a GPU and the device is not the processor."""
 
 _SMALLEST_SHARE: Final = 1e-4
-"""Of a GPU: Ray counts in these."""
+"""Gives the smallest share of a GPU that Ray can count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +24,21 @@ class PackSettings:
     """Says what share of the machine a pack gets, and how large it is."""
 
     points: int = 0
-    """Points a pack holds at most, each with all replicates; 0: two packs a worker."""
+    """Limits the points of a pack, each with all replicates; 0 makes two packs a worker."""
 
     cpus: float = 1.0
     gpus: float | str = _AUTO
-    """Its share of a GPU, 0 for none, or `auto`; a pack trains on one GPU at most."""
+    """Gives a pack's share of a GPU, 0 for none, or `auto`; a pack trains on one GPU at most."""
 
     retries: int = 2
-    """Times that a pack is tried again whose worker or node died."""
+    """Counts how often a pack is retried whose worker or node died."""
 
     timeout: float = 6 * 3600.0
-    """Seconds without a word of a pack, which speaks after every epoch, until it is taken to hang
-    and its worker is ended. Long, for the epoch of a large joint trial must fit."""
+    """Limits the seconds without a message of a pack, which sends one after every epoch.
+
+    After them the pack counts as hanging, and its worker is ended. An epoch of a large joint trial
+    must fit into them.
+    """
 
     def __post_init__(self) -> None:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
@@ -61,38 +63,41 @@ class PackSettings:
 
     @property
     def threads(self) -> int:
-        """Torch's, for a pack."""
+        """Gives the number of PyTorch's threads for a pack."""
         return max(1, int(self.cpus))
 
     def gpus_of(self, available: float, device: str) -> float:
-        """GPUs of a pack that trains on `device`, where so many are available."""
+        """Gives the GPUs of a pack that trains on `device`, where so many are available."""
         if isinstance(self.gpus, str):
             return 1.0 if available >= 1 and device != "cpu" else 0.0
         return self.gpus
 
     @staticmethod
-    def of(given: Mapping[str, Any]) -> PackSettings:
-        """The settings that plain data describes.
+    def from_tree(tree: Mapping[str, Any]) -> PackSettings:
+        """Reads the settings from plain data.
 
         Raises:
             SpaceError: an unknown key, or a value out of its range.
         """
-        known = [each.name for each in dataclasses.fields(PackSettings)]
-        for name in given:
-            if name not in known:
-                raise SpaceError(unknown("key of pack", name, known))
-        if "timeout" in given:
-            given = {**given, "timeout": seconds("pack.timeout", given["timeout"])}
-        return PackSettings(**given)
+        names = [setting.name for setting in dataclasses.fields(PackSettings)]
+        for name in tree:
+            if name not in names:
+                raise SpaceError(unknown("key of pack", name, names))
+        if "timeout" in tree:
+            tree = {**tree, "timeout": seconds("pack.timeout", tree["timeout"])}
+        return PackSettings(**tree)
 
 
 def packs_a_gpu(gpus: float) -> int:
-    """Packs that share a GPU where each has `gpus` of it: Ray gives no pack parts of two."""
+    """Gives the number of packs that share a GPU if each has `gpus` of it.
+
+    Ray gives no pack parts of two GPUs.
+    """
     return math.floor(1 / gpus + 1e-9)
 
 
 def _is_share(value: object) -> bool:
-    """Whether it is 0, or a share of a GPU that Ray can count."""
+    """Tells whether a value is 0, or a share of a GPU that Ray can count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return value == 0 or _SMALLEST_SHARE <= value <= 1

@@ -1,4 +1,4 @@
-"""What a study prepares before it sweeps: its points, grouped by what they train on."""
+"""Groups a study's points by the data, experts and stem that are prepared for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ONE_VALUE: Final = (
         "device",
     ),
 )
-"""Settings with one value a study: a run has one set of examples, and one kind of device."""
+"""Names the settings that have one value in a study: a run has one data set and kind of device."""
 
 _PREPARED: Final = (
     *("pool", "pool_size", "expert_model_names", "expert_layers", "expert_pooling"),
@@ -28,43 +28,43 @@ _PREPARED: Final = (
     *("experts", "expert_seed", "expert_epochs", "expert_learning_rate", "expert_batch_size"),
     *("precision", "shared_stem"),
 )
-"""Settings that decide what is prepared: points that differ in one train on different sets."""
+"""Names the settings that decide what is prepared; points that differ in one have other sets."""
 
 _COSTED: Final = ("router_hidden_size",)
-"""Settings that decide what a router costs beyond those: part of a set, which has one price."""
+"""Names the further settings that decide a router's cost; all points of a set have one cost."""
 
 _JOINT: Final = ("expert_start", "router")
-"""Settings that decide what is prepared where experts train too."""
+"""Names the further settings that decide what is prepared where experts train too."""
 
 DECIDING: Final = (*_PREPARED, *_COSTED, *_JOINT)
-"""All of these: a search lists their values, so that every set is known before its first point."""
+"""Names all settings that decide a set; a search lists their values, so that all sets are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedSet:
-    """Points of a study that train on the same experts and stem, or begin with them."""
+    """Holds the points of a study that train on the same experts and stem, or begin with them."""
 
     name: str
     points: tuple[str, ...]
-    """Of a grid; empty where points are still to be proposed (`Study.set_of` finds theirs)."""
+    """Names the points of a grid; empty for a search, whose points `Study.set_of` assigns."""
 
     config: TrialConfig
-    """Of its first point."""
+    """Holds the configuration of the first point."""
 
     label: str
-    """What tells it from the study's other sets, for people; empty where it is the only one."""
+    """Describes how the set differs from the study's others; empty where it is the only one."""
 
     @property
     def joint(self) -> bool:
-        """Whether its experts train too, each trial's its own."""
+        """Tells whether each trial trains its own experts too."""
         return self.config.training.joint
 
 
 def sets_of(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> tuple[PreparedSet, ...]:
-    """The sets of these configurations by point, in the order of their first points.
+    """Gives the sets of configurations by point, in the order of their first points.
 
     Raises:
-        ConfigError: points that cannot be in one study, or that differ in their costs alone.
+        ConfigError: points cannot be in one study, or points of one set differ in their costs.
     """
     _check_one_value(configs, searched)
     groups: dict[str, list[str]] = {}
@@ -84,23 +84,29 @@ def sets_of(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> tupl
 
 
 def _deciding(config: TrialConfig) -> dict[str, Any]:
-    """The settings that make it part of its set."""
+    """Gives the settings of a configuration that decide its set."""
     joint = config.training.joint
     complete = settings(config)
     return {leaf: complete[leaf] for leaf in (*_PREPARED, *_COSTED, *(_JOINT if joint else ()))}
 
 
 def set_key(config: TrialConfig) -> str:
-    """Equal for configurations of one set."""
+    """Gives a key that is equal for configurations of one set."""
     return canonical(plain(_deciding(config)))
 
 
 def _label(config: TrialConfig, searched: Sequence[str]) -> str:
+    """Describes a set by its searched settings."""
     deciding = _deciding(config)
     return ", ".join(f"{leaf} {plain(deciding[leaf])}" for leaf in searched if leaf in deciding)
 
 
 def _check_one_value(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> None:
+    """Refuses points that differ in a setting of which a study has one value.
+
+    Raises:
+        ConfigError: they do.
+    """
     reason = {leaf: "a run has one set of examples" for leaf in _ONE_VALUE}
     reason["device"] = "a run trains on one kind of device"
     for leaf in _ONE_VALUE:
@@ -109,15 +115,20 @@ def _check_one_value(configs: Mapping[str, TrialConfig], searched: Sequence[str]
                 f"{leaf} is searched, but {reason[leaf]}; fix it ({leaf}=VALUE) and run a study "
                 "for each value"
             )
-        found = {canonical(settings(config)[leaf]) for config in configs.values()}
-        if len(found) > 1:
+        values = sorted({canonical(settings(config)[leaf]) for config in configs.values()})
+        if len(values) > 1:
             raise ConfigError(
-                f"the points differ in {leaf} ({' and '.join(sorted(found))}), but {reason[leaf]}; "
+                f"the points differ in {leaf} ({' and '.join(values)}), but {reason[leaf]}; "
                 f"fix it ({leaf}=VALUE), or search pools that agree on it"
             )
 
 
 def _check_costs(configs: Sequence[TrialConfig]) -> None:
+    """Refuses points of one set that differ in their cost vectors.
+
+    Raises:
+        ConfigError: they do.
+    """
     first: dict[str, CostVector] = configs[0].vectors()
     if any(config.vectors() != first for config in configs):
         raise ConfigError(

@@ -1,73 +1,79 @@
-"""The parts of a study's YAML, each read into its own kind, what it alone can say checked."""
+"""Reads a study from YAML and `key=value` overrides, and checks each part by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import ModelConfig, SpaceError, unknown
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
+from mpc_router.tasks import task_of
 from sweeps.search.rule import SearchError, search_of
-from sweeps.search.space import Axis, AxisError, axis
+from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
 from sweeps.stopping.rule import StoppingError, stopping_of
 from sweeps.study.budget import Budget
+from sweeps.study.completion import Surroundings, completed
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
-from sweeps.study.shipped import shipped
+from sweeps.study.shipped import shipped_studies
 from sweeps.study.study import Study
 
+if TYPE_CHECKING:
+    from mpc_router.prepare.inputs import Places
+
 FILE: Final = "file:"
-"""Before a path: the cost vector is one that was measured."""
+"""Begins a `cost_vector` that is the path of a file of measured costs."""
 
 
 def _mappings(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The study's parts that are mappings, empty where they are not given.
+    """Gives the study's parts that are mappings, empty where they are missing.
 
     Raises:
-        ConfigError: one that is none.
+        ConfigError: one is no mapping.
     """
-    found = {}
+    parts = {}
     for name in MAPPINGS:
         part = tree.get(name, {})
         if not isinstance(part, Mapping):
             raise ConfigError(f"{name} is {quoted(part)}, but must be a mapping")
-        found[name] = part
-    return found
+        parts[name] = part
+    return parts
 
 
 def _space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Axis]:
-    """The searched settings by leaf name."""
-    given = flat_settings(space)
+    """Gives the axes of the searched settings by leaf name."""
+    axes = flat_settings(space)
     return {
-        leaf: axis(leaf, each, whole=_whole(leaf, trial, given)) for leaf, each in given.items()
+        leaf: axis_of(leaf, tree, all_values=_all_values(leaf, trial, axes))
+        for leaf, tree in axes.items()
     }
 
 
 def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
-    """The name of the cost vector, and the measured costs: of a file, or kept in the study."""
+    """Gives the name of the cost vector, and the measured costs of a file or of the study."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
-        found = read_measured(Path(name.removeprefix(FILE)))
-        return found.name, found
+        measured = read_measured(Path(name.removeprefix(FILE)))
+        return measured.name, measured
     kept = tree.get("measured")
     return name, None if kept is None else from_json(kept, origin="measured of the study")
 
 
 def _start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The points that are tried first."""
+    """Gives the settings of the points that are tried first."""
     start = tree.get("start", [])
-    if not isinstance(start, list) or not all(isinstance(each, Mapping) for each in start):
+    if not isinstance(start, list) or not all(isinstance(point, Mapping) for point in start):
         raise ConfigError(f"start is {quoted(start)}, but must be a list of mappings")
-    return tuple(flatten(each) for each in start)
+    return tuple(flatten(point) for point in start)
 
 
 def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The seeds that every point is tried with."""
+    """Gives the seeds of the trials."""
     seeds = tree.get("seeds", [0])
     if not isinstance(seeds, Sequence) or isinstance(seeds, str):
         raise ConfigError(
@@ -76,10 +82,10 @@ def _seeds_of(tree: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(seeds)
 
 
-def _whole(
+def _all_values(
     leaf: str, trial: Mapping[str, Any], space: Mapping[str, Any]
 ) -> Callable[[], Sequence[Any]] | None:
-    """What `{grid: all}` of a setting means; None where it means nothing."""
+    """Gives a function for the values of `{grid: all}` of a setting; None where it has none."""
     if leaf != "pool_size":
         return None
 
@@ -97,8 +103,8 @@ def _whole(
     return sizes
 
 
-def from_tree(tree: Mapping[str, Any]) -> Study:
-    """The study that plain data describes.
+def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None) -> Study:
+    """Reads a study from plain data; without surroundings the data must be complete.
 
     Raises:
         ConfigError: an unknown key, a value of the wrong kind, or a broken rule.
@@ -106,6 +112,8 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     for name in tree:
         if name not in KEYS:
             raise ConfigError(unknown("key of a study", name, KEYS))
+    _mappings(tree)
+    tree, notes = completed(tree, surroundings or Surroundings())
     part = _mappings(tree)
     trial = flatten(part["trial"])
     try:
@@ -113,9 +121,9 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         bracket = None if stopping.method == "none" else stopping.bracket
         search, seed = search_of(part["search"], bracket=bracket)
         space = _space_of(part["space"], trial)
-        budget = Budget.of(part["budget"])
+        budget = Budget.from_tree(part["budget"])
         constraints = constraints_of(part["constraints"])
-        pack = PackSettings.of(part["pack"])
+        pack = PackSettings.from_tree(part["pack"])
     except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
     cost_vector, measured = _costs_of(tree)
@@ -128,9 +136,13 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
         racing=tree.get("racing", 0),
         objectives={str(name): way for name, way in part["objectives"].items()}
         if "objectives" in tree
-        else {"score": "max", "cost": "min"},
+        else {"score": _direction(trial), "cost": "min"},
         cost_vector=cost_vector,
         measured=measured,
+        dataset=tree.get("dataset"),
+        outputs=tuple(tree.get("outputs", ())),
+        features=tree.get("features"),
+        notes=notes,
         search=search,
         seed=seed,
         stopping=stopping,
@@ -140,19 +152,34 @@ def from_tree(tree: Mapping[str, Any]) -> Study:
     )
 
 
-def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> Study:
-    """A shipped study by name, or one's own by its YAML file, with `key=value` overrides.
+def _direction(trial: Mapping[str, Any]) -> str:
+    """Gives the direction in which the score of the trial's task is better."""
+    definition = trial.get("task_definition")
+    return "max" if definition is None else task_of(definition).direction
 
-    `sample` sets `pool: sample` unless an override gives the pool.
+
+def load(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    sample: bool = False,
+    places: Callable[[], Places] | None = None,
+) -> Study:
+    """Loads a shipped study by its name, or any study by its YAML file, with overrides.
+
+    `sample` sets `pool: sample` unless an override gives the pool. `places` gives data and models,
+    for a study that names labels or costs without writing them out.
 
     Raises:
-        ConfigError: no such study, an unknown key, or a broken rule.
+        ConfigError: there is no such study, a key is unknown, or a rule is broken.
     """
-    studies = shipped()
+    studies = shipped_studies()
+    base = Path()
     if name in studies:
         tree = studies[name].tree()
     else:
         path = Path(name)
+        base = path.parent
         if path.suffix not in (".yaml", ".yml"):
             raise ConfigError(f"{unknown('study', name, studies)} (or give a YAML file's path)")
         tree = read_yaml(path)
@@ -160,9 +187,10 @@ def load(name: str, overrides: Sequence[str] = (), *, sample: bool = False) -> S
     settings = parse_overrides(overrides)
     try:
         tree = with_overrides(tree, settings)
-        if sample and not any(setting.rpartition(".")[2] == "pool" for setting in settings):
+        names_pool = any(setting.rpartition(".")[2] == "pool" for setting in settings)
+        if sample and not names_pool and "outputs" not in tree:
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
-        return from_tree(tree)
+        return from_tree(tree, Surroundings(base=base.absolute(), places=places))
     except ConfigError as error:
         if name in studies or settings:  # the cause may be an override
             raise

@@ -13,17 +13,17 @@ from mpc_router.tasks import TASKS
 _FOLDER: Final = Path(__file__).parents[1] / "studies"
 
 _TEMPLATE: Final = "TASK_"
-"""Prefix of a file that is a study for every task, such as `TASK_grid.yaml` for `mrpc_grid`."""
+"""Begins the name of a template, which is a study for every task: `TASK_grid` for `mrpc_grid`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shipped:
+class ShippedStudy:
     """Names a study that comes with the package."""
 
     name: str
     path: Path
     task: str | None = None
-    """The task that is set in a template; None where the file names its own."""
+    """Names the task that is set in a template; None where the file names its own."""
 
     def tree(self) -> dict[str, Any]:
         """Reads the study as plain data."""
@@ -33,16 +33,17 @@ class Shipped:
         return {**tree, "study": self.name, "trial": {**tree["trial"], "task": self.task}}
 
 
-def shipped() -> dict[str, Shipped]:
+def shipped_studies() -> dict[str, ShippedStudy]:
     """Gives the studies that come with the package by name, in alphabetical order."""
     studies = {study.name: study for path in _FOLDER.glob("*.yaml") for study in _studies(path)}
     return dict(sorted(studies.items()))
 
 
-def _studies(path: Path) -> Iterator[Shipped]:
+def _studies(path: Path) -> Iterator[ShippedStudy]:
+    """Gives the studies of a file: one, or one for each task."""
     if not path.stem.startswith(_TEMPLATE):
-        yield Shipped(name=path.stem, path=path)
+        yield ShippedStudy(name=path.stem, path=path)
         return
     kind = path.stem.removeprefix(_TEMPLATE)
     for task in TASKS:
-        yield Shipped(name=f"{task}_{kind}", path=path, task=task)
+        yield ShippedStudy(name=f"{task}_{kind}", path=path, task=task)

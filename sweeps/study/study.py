@@ -1,4 +1,4 @@
-"""A study: what is searched, how, and when to stop; from YAML and `key=value`."""
+"""Defines a study: which settings are searched, how, and when trials stop."""
 
 from __future__ import annotations
 
@@ -44,47 +44,59 @@ from sweeps.study.pack_share import PackSettings
 from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
 
 _COUNTED: Final = (PARAMETERS, FLOPS)
-"""Cost vectors that every set has, counted from its models as it is prepared."""
+"""Names the cost vectors that every set has, counted from its models as it is prepared."""
 
 
-def check_name(what: str, name: object) -> str:
-    """The name, if it is one file name that cannot leave its folder.
+def check_name(subject: str, name: object) -> str:
+    """Gives a name if it is one file name that cannot leave its folder.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not; the message calls it `subject`.
     """
     if not isinstance(name, str) or not is_plain(name):
-        raise ConfigError(f"{what} is {quoted(name)}, but must be {PLAIN}")
+        raise ConfigError(f"{subject} is {quoted(name)}, but must be {PLAIN}")
     return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A valid study. Downstream everything is asked of its points."""
+    """Holds a valid study: its settings, its space, and the rules for its points."""
 
     study: str
     trial: Mapping[str, Any] = field(default_factory=dict)
-    """Fixed settings by leaf name."""
+    """Holds the fixed settings by leaf name."""
 
     space: Mapping[str, Axis] = field(default_factory=dict)
-    """Searched settings by leaf name."""
+    """Holds the searched settings by leaf name."""
 
     start: tuple[Mapping[str, Any], ...] = ()
-    """Points tried first."""
+    """Holds the settings of the points that are tried first."""
 
     seeds: tuple[int, ...] = (0,)
     racing: int = 0
-    """Seeds that every point is tried with first; only points of the front get the others. 0: all
-    points get all."""
+    """Counts the seeds of every point; only points of the front get the others. 0 means all."""
 
     objectives: Mapping[str, str] = field(default_factory=lambda: {"score": "max", "cost": "min"})
     cost_vector: str = "constants"
     measured: Measured | None = None
-    """Costs that were measured: one more cost vector, whose name they hold."""
+    """Holds measured costs, which are one more cost vector."""
+
+    dataset: Mapping[str, Any] | None = None
+    """A data set of one's own, as `mpc_router.data.dataset.dataset_of` reads it; paths are
+    absolute."""
+
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    """Tables of experts that were run elsewhere (`mpc_router.data.output_tables.table_of`)."""
+
+    features: Mapping[str, Any] | None = None
+    """The table that routers over such experts look at: `path`, `id`."""
+
+    notes: tuple[str, ...] = ()
+    """Sentences on what the study's text left to data and models."""
 
     search: SearchRule = field(default_factory=SearchRule)
     seed: int = 0
-    """Of the search's proposals, and of what lots a rung draws; the trials' are `seeds`."""
+    """Seeds the search's proposals and the lots of rungs; `seeds` are those of the trials."""
 
     stopping: Rule = field(default_factory=Rule)
     budget: Budget = field(default_factory=Budget)
@@ -103,7 +115,7 @@ class Study:
             constraints=self.constraints,
             cost_vector=self.cost_vector,
             task=self.task,
-            vectors_by_set=[(each.label, self.vector_names(each)) for each in self.sets],
+            vectors_by_set=[(item.label, self.vector_names(item)) for item in self.sets],
         )
         check_stopping(
             self.stopping,
@@ -114,39 +126,42 @@ class Study:
         check_brackets(
             self.stopping,
             self.search,
-            joint=[each.joint for each in self.sets],
+            joint=[item.joint for item in self.sets],
             pack_points=self.pack.points,
         )
 
-    def vector_names(self, each: PreparedSet) -> list[str]:
-        """The cost vectors that a set's trials will be reported under."""
-        return [*each.config.vectors(), *_COUNTED, *self.measured_vectors(each)]
+    def vector_names(self, prepared_set: PreparedSet) -> list[str]:
+        """Gives the names of the cost vectors that a set's trials are reported under."""
+        return [
+            *prepared_set.config.vectors(),
+            *(() if self.outputs else _COUNTED),
+            *self.measured_vectors(prepared_set),
+        ]
 
     @property
     def reported_vectors(self) -> set[str]:
-        """The cost vectors that it cannot do without: its own, and those that it searches or
-        bounds by."""
-        named = (*self.objectives, *reported(self.constraints))
-        return {self.cost_vector, *(name.removeprefix("cost_") for name in named)}
+        """Gives the names of the cost vectors that objectives and constraints need."""
+        names = (*self.objectives, *reported(self.constraints))
+        return {self.cost_vector, *(name.removeprefix("cost_") for name in names)}
 
-    def measured_vectors(self, each: PreparedSet) -> dict[str, CostVector]:
-        """The vector of the measured costs for a set, by its name; empty where none were given.
+    def measured_vectors(self, prepared_set: PreparedSet) -> dict[str, CostVector]:
+        """Gives the vector of the measured costs for a set by its name; empty without such costs.
 
         Raises:
             ConfigError: they lack one of the set's experts, or are of another router.
         """
         if self.measured is None:
             return {}
-        return {self.measured.name: self.measured.vector(each.config)}
+        return {self.measured.name: self.measured.vector(prepared_set.config)}
 
     @property
     def proposes(self) -> bool:
-        """Whether points are proposed as results come in, instead of being known before."""
+        """Tells whether a search proposes points as results come in, instead of a grid."""
         return self.search.method != "grid"
 
     @property
     def ranking(self) -> Ranking | None:
-        """What its points are ranked by at rungs; None where nothing is stopped early."""
+        """Gives the rule by which points are ranked at rungs; None where none is stopped early."""
         if self.stopping.method == "none":
             return None
         return Ranking(
@@ -160,88 +175,90 @@ class Study:
 
     @functools.cached_property
     def sets(self) -> tuple[PreparedSet, ...]:
-        """What is prepared before the sweep, each with the points that train on it.
+        """Gives the sets that are prepared before the sweep, each with the points that train on it.
 
-        Where points are proposed: every combination of the listed settings that decide it, for all
-        points to come.
+        For a search there is a set for every combination of the listed settings that decide what is
+        prepared, and no set has points yet.
         """
-        found = sets_of({point.name: config for point, config in self._resolved}, self.searched)
+        sets = sets_of({point.name: config for point, config in self._resolved}, self.searched)
         if not self.proposes:
-            return found
-        return tuple(dataclasses.replace(each, points=()) for each in found)
+            return sets
+        return tuple(dataclasses.replace(item, points=()) for item in sets)
 
     def set_of(self, config: TrialConfig) -> PreparedSet:
-        """The set that a point of this configuration trains on."""
+        """Gives the set that a point of this configuration trains on."""
         return self._sets_by_key[set_key(config)]
 
     @functools.cached_property
     def _sets_by_key(self) -> dict[str, PreparedSet]:
-        return {set_key(each.config): each for each in self.sets}
+        """Gives the sets by the key that their configurations share."""
+        return {set_key(item.config): item for item in self.sets}
 
     @property
     def first_seeds(self) -> tuple[int, ...]:
-        """Those that every point is tried with."""
+        """Gives the seeds that every point is tried with."""
         return self.seeds[: self.racing or None]
 
     @property
     def task(self) -> Task:
-        """Its task."""
+        """Gives the task of all trials."""
         return self.base.data.definition
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """Leaf names of everything that differs between points, in the order of the study."""
-        return tuple(dict.fromkeys([*self.space, *(leaf for each in self.start for leaf in each)]))
+        """Gives the leaf names of the settings that differ between points, in the study's order."""
+        start_leaves = (leaf for point in self.start for leaf in point)
+        return tuple(dict.fromkeys([*self.space, *start_leaves]))
 
     @property
     def first(self) -> tuple[Point, TrialConfig]:
-        """A point to show or to try: the grid's first; of a search its first start point, or the
-        middle of its space."""
+        """Gives a point to show or to try.
+
+        It is the first of a grid; of a search the first start point, or the middle of the space.
+        """
         return self._resolved[0]
 
     @property
     def base(self) -> TrialConfig:
-        """The configuration of `first`."""
+        """Gives the configuration of `first`."""
         return self.first[1]
 
     @functools.cached_property
     def start_points(self) -> tuple[Mapping[str, Any], ...]:
-        """`start` as a search proposes it: complete over the space."""
+        """Gives the start points as a search proposes them, complete over the space."""
         return starts(self.space, self.trial, self.start)
 
     def points(self) -> tuple[Point, ...]:
-        """`start`, then the grid; a point that stands twice is tried once.
+        """Gives the start points and then the grid; none for a search.
 
-        So is one that differs from an earlier one in nothing that applies to it. There are none
-        where points are still to be proposed.
+        Points that differ in no setting that applies to them are one point.
         """
         return () if self.proposes else tuple(point for point, _ in self._resolved)
 
     def configs(self) -> dict[str, TrialConfig]:
-        """The complete configuration of every point of the grid, by the point's name."""
+        """Gives the complete configuration of every point of the grid, by the point's name."""
         return {} if self.proposes else {point.name: config for point, config in self._resolved}
 
-    def config(self, given: Mapping[str, Any]) -> TrialConfig:
-        """The complete configuration of a point with these searched settings.
+    def config(self, searched_settings: Mapping[str, Any]) -> TrialConfig:
+        """Gives the complete configuration of a point with these searched settings.
 
         Raises:
-            ConfigError: they cannot be together.
+            ConfigError: the settings contradict each other.
         """
-        return trial_config({**self.trial, **given})
+        return trial_config({**self.trial, **searched_settings})
 
     def point(self, name: str, config: TrialConfig) -> Point:
-        """The point that has this configuration."""
+        """Gives the point of this configuration."""
         complete = settings(config)
         return Point(name=name, settings={leaf: complete[leaf] for leaf in self.searched})
 
     @functools.cached_property
     def _resolved(self) -> tuple[tuple[Point, TrialConfig], ...]:
-        """The grid's points, or those that stand for a search."""
+        """Gives the grid's points, or examples of a search's points, with their configurations."""
         if self.proposes:
-            stand = examples(self.space, self.trial, self.start_points)
+            configs = examples(self.space, self.trial, self.start_points)
             return tuple(
-                (self.point(f"x{number}", config), config)
-                for number, (_, config) in enumerate(stand)
+                (self.point(f"x{number}", config), config) for number, config in enumerate(configs)
             )
         axes = [axis.values for axis in self.space.values()]
         size = math.prod(map(len, axes))
@@ -249,18 +266,18 @@ class Study:
             raise ConfigError(
                 f"space has {size} points, more than {MOST_POINTS}; search fewer values"
             )
-        whole = [dict(zip(self.space, values, strict=True)) for values in itertools.product(*axes)]
+        grid = [dict(zip(self.space, values, strict=True)) for values in itertools.product(*axes)]
         if self.start and not self.space:
-            whole = []
-        found: dict[str, tuple[Point, TrialConfig]] = {}
-        for given in (*self.start, *whole):
-            config = self.config(given)
-            point = self.point(f"p{len(found):02d}", config)
-            found.setdefault(canonical(plain(applied(config))), (point, config))
-        return tuple(found.values())
+            grid = []
+        points: dict[str, tuple[Point, TrialConfig]] = {}
+        for searched_settings in (*self.start, *grid):
+            config = self.config(searched_settings)
+            point = self.point(f"p{len(points):02d}", config)
+            points.setdefault(canonical(plain(applied(config))), (point, config))
+        return tuple(points.values())
 
     def facts(self) -> dict[str, Any]:
-        """What tables and reports need to know of it, as plain data."""
+        """Gives the facts about the study that tables and reports need, as plain data."""
         first = self.first[0].settings
         return {
             **to_record(self.task),
@@ -271,12 +288,12 @@ class Study:
         }
 
     def to_tree(self) -> dict[str, Any]:
-        """The resolved study as plain data, which `from_tree` reads; it needs no other file."""
+        """Gives the resolved study as plain data, which `from_tree` reads without other files."""
         tree = {
             "study": self.study,
             "trial": plain(self._fixed()),
             "space": {leaf: axis.plain() for leaf, axis in self.space.items()},
-            "start": [plain(each) for each in self.start],
+            "start": [plain(point) for point in self.start],
             "seeds": list(self.seeds),
             "racing": self.racing,
             "objectives": dict(self.objectives),
@@ -286,24 +303,30 @@ class Study:
             if self.stopping.method == "none"
             else dataclasses.asdict(self.stopping),
             "budget": self.budget.plain(),
-            "constraints": {each.name: each.plain() for each in self.constraints},
+            "constraints": {bound.name: bound.plain() for bound in self.constraints},
             "pack": dataclasses.asdict(self.pack),
         }
+        if self.dataset is not None:
+            tree["dataset"] = dict(self.dataset)
+        if self.outputs:
+            tree["outputs"] = [dict(table) for table in self.outputs]
+        if self.features is not None:
+            tree["features"] = dict(self.features)
         return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
 
     def _search(self) -> dict[str, Any]:
-        """The way YAML has it."""
+        """Gives the search as YAML has it."""
         rule = dataclasses.asdict(self.search) if self.proposes else {"method": "grid"}
         return {**rule, "seed": self.seed}
 
     def _fixed(self) -> dict[str, Any]:
-        """Everything that is not searched, complete.
+        """Gives all settings that are not searched, complete.
 
-        What the pool fills in is left to it where points differ in that: a searched `pool_size`
-        brings each point its own experts, layers and costs.
+        Settings that the pool fills in are left out if points differ in them: a searched
+        `pool_size` gives each point its own experts, layers and costs.
         """
         complete = [settings(config) for _, config in self._resolved]
-        given = {leaf: self.trial.get(leaf, value) for leaf, value in default_settings().items()}
+        unfilled = {leaf: self.trial.get(leaf, value) for leaf, value in default_settings().items()}
         fixed = {
             leaf: value
             for leaf, value in complete[0].items()
@@ -312,16 +335,16 @@ class Study:
         filled = {
             leaf
             for leaf in fixed
-            if any(canonical(each[leaf]) != canonical(given[leaf]) for each in complete)
+            if any(canonical(point[leaf]) != canonical(unfilled[leaf]) for point in complete)
         }
-        if all(each[leaf] == fixed[leaf] for each in complete for leaf in filled):
+        if all(point[leaf] == fixed[leaf] for point in complete for leaf in filled):
             return fixed
         kept = {leaf: self.trial[leaf] for leaf in filled if leaf in self.trial}
         return {leaf: value for leaf, value in fixed.items() if leaf not in filled} | kept
 
 
 def kind(value: Any) -> str:
-    """The kind of a setting: bool, int, float, str, or the plural of one for a list."""
+    """Names the kind of a setting: bool, int, float, str, or the plural of one for a list."""
     if isinstance(value, tuple):
         return f"{kind(value[0]) if value else 'str'}s"
     return type(value).__name__

@@ -1,1 +1,1 @@
-"""What the terminal shows of a run."""
+"""The package shows a run in the terminal, and handles signals."""

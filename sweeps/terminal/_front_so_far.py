@@ -1,4 +1,4 @@
-"""The front so far: what a run in progress shows. Selection only; no intervals."""
+"""The module finds the front so far of a run in progress, on selection and without intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sweeps.journal.state import State
 from sweeps.records import FAILED, SELECTION, STOPPED, Point
 from sweeps.stopping.constraints import Constraint
-from sweeps.stopping.rungs import means
+from sweeps.stopping.rungs import means_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +17,14 @@ class Standing:
 
     point: Point
     values: Mapping[str, float]
-    """By objective, in the study's order."""
+    """They are the means by objective, in the study's order."""
 
     replicates: int
     epoch: int
-    """The least of its replicates'."""
+    """It is the least epoch of the point's replicates."""
 
     breaks: tuple[str, ...] = ()
-    """The names of the study's constraints that it breaks."""
+    """They name the study's constraints that the point breaks."""
 
 
 def front(
@@ -35,9 +35,9 @@ def front(
 ) -> list[Standing]:
     """Gives the points that no other point dominates.
 
-    Sorted by the last objective. Points with a failed replicate, one that was stopped early, or one
-    that has reported nothing yet, are left out; and those that break a constraint, as long as
-    others keep all.
+    They are sorted by the last objective. Points with a replicate that failed, was stopped early or
+    has reported nothing yet are left out; so are points that break a constraint, as long as other
+    points keep all.
     """
     last = {key: report for (key, split), report in state.latest.items() if split == SELECTION}
     replicates: dict[str, list[str]] = {}
@@ -46,45 +46,49 @@ def front(
     standings = []
     for point in state.points.values():
         keys = replicates.get(point.name, [])
-        out = any(
+        has_ended_early = any(
             key in state.endings and state.endings[key].status in (FAILED, STOPPED) for key in keys
         )
-        if out or not keys or not all(key in last for key in keys):
+        if has_ended_early or not keys or not all(key in last for key in keys):
             continue
         reports = [last[key] for key in keys]
-        measured = means(reports, objectives, cost_vector, constraints)
+        measured = means_of(reports, objectives, cost_vector, constraints)
         standings.append(
             Standing(
                 point=point,
                 values=measured.values,
                 replicates=len(reports),
                 epoch=min(report.epoch for report in reports),
-                breaks=tuple(name for name, far in measured.violations.items() if not far <= 0),
+                breaks=tuple(
+                    name for name, excess in measured.violations.items() if not excess <= 0
+                ),
             )
         )
-    if any(not each.breaks for each in standings):
-        standings = [each for each in standings if not each.breaks]
-    return _unbeaten(standings, objectives)
+    if any(not standing.breaks for standing in standings):
+        standings = [standing for standing in standings if not standing.breaks]
+    return _not_dominated(standings, objectives)
 
 
-def _unbeaten(standings: list[Standing], objectives: Mapping[str, str]) -> list[Standing]:
+def _not_dominated(standings: list[Standing], objectives: Mapping[str, str]) -> list[Standing]:
+    """Gives the points that no other point dominates, sorted by the last objective."""
     kept: list[tuple[tuple[float, ...], Standing]] = []
-    for losses, each in sorted(
-        ((_losses(each, objectives), each) for each in standings), key=lambda pair: pair[0]
-    ):  # what beats a point comes before it
-        if not any(_beats(other, losses) for other, _ in kept):
-            kept.append((losses, each))
-    final = list(objectives)[-1]
-    return sorted((each for _, each in kept), key=lambda each: each.values[final])
+    with_losses = [(_losses(standing, objectives), standing) for standing in standings]
+    for losses, standing in sorted(with_losses, key=lambda pair: pair[0]):
+        # a point that dominates this one comes before it
+        if not any(_dominates(kept_losses, losses) for kept_losses, _ in kept):
+            kept.append((losses, standing))
+    last = list(objectives)[-1]
+    return sorted((standing for _, standing in kept), key=lambda standing: standing.values[last])
 
 
 def _losses(standing: Standing, objectives: Mapping[str, str]) -> tuple[float, ...]:
-    """Gives a point's values, all to be minimised."""
+    """Gives a point's values with signs such that all are minimised."""
     return tuple(
-        -standing.values[name] if way == "max" else standing.values[name]
-        for name, way in objectives.items()
+        -standing.values[name] if direction == "max" else standing.values[name]
+        for name, direction in objectives.items()
     )
 
 
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _dominates(losses: tuple[float, ...], than: tuple[float, ...]) -> bool:
+    """Tells whether losses are nowhere larger than others, and somewhere smaller."""
+    return losses != than and all(a <= b for a, b in zip(losses, than, strict=True))

@@ -1,4 +1,4 @@
-"""What the terminal shows: live where there is a terminal, else a plain line a pack."""
+"""The module prints a run's events as plain lines; where there is a terminal, `live` adds to it."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from sweeps.terminal.signals import tell
 
 _FRONT_ROWS = 12
 
-_SHORT = 0.01
-"""Seconds that finding the front may take every time."""
+_SHORT_TIME = 0.01
+"""It is the time that finding the front may take every time, in seconds."""
 
-_REST = 20
-"""Times as long as finding the front took passes before it is found anew."""
+_PAUSE_FACTOR = 20
+"""It is how many times its own time passes until a slow front is found again."""
 
-_WHOLE_FAILURES = 5
-"""Failed trials that are said in full; of later ones only how many."""
+_FAILURES_IN_FULL = 5
+"""It is how many failed trials are printed in full; later ones are counted."""
 
 
 class Display:
-    """Says what happens, a line an event; also where there is no terminal, and with `--quiet`.
+    """Prints a line for each event; also where there is no terminal, and with `--quiet`.
 
-    It hears preparation (`start`, `advance`, `finish`) and packs (`started`, `heard`, `left`).
+    It is told of preparation (`start`, `advance`, `finish`) and packs (`started`, `heard`, `left`).
     """
 
     def __init__(self, *, file: TextIO | None = None, quiet: bool = False) -> None:
@@ -74,14 +74,14 @@ class Display:
         self._began = time.monotonic()
 
     def opened(self, journal: Journal) -> None:
-        """Prints how much of a torn line was cut off the journal."""
+        """Prints how much was cut off the journal as it was opened."""
         if journal.torn:
             self.say(f"{journal.path}: a torn last line of {journal.torn} bytes was cut off")
         if journal.repaired is not None:
-            gone = journal.repaired
+            cut = journal.repaired
             self.say(
-                f"repair: line {gone.line} of {journal.path} {gone.reason}; {gone.gone} lines from "
-                f"there on are gone, the journal as it was is {gone.saved}",
+                f"repair: line {cut.line} of {journal.path} {cut.reason}; {cut.gone} lines from "
+                f"there on are gone, the journal as it was is {cut.saved}",
                 style="yellow",
             )
 
@@ -101,21 +101,21 @@ class Display:
     def started(self, pack: Pack, state: State) -> None:
         """Shows that a pack runs on a worker."""
 
-    def heard(self, pack: Pack, message: Message, state: State) -> None:
+    def received(self, pack: Pack, message: Message, state: State) -> None:
         """Shows a message of a running pack."""
         failed = [ending for ending in message.endings if ending.status == FAILED]
-        whole = failed[: max(0, _WHOLE_FAILURES - self._failures)]
+        in_full = failed[: max(0, _FAILURES_IN_FULL - self._failures)]
         self._failures += len(failed)
-        for ending in whole:
+        for ending in in_full:
             self.say(_failure_line(ending.key, ending.reason, state), style="red")
-        if more := len(failed) - len(whole):
-            self.say(f"{pack.name}: {more} more FAILED, each with its reason in trials.parquet")
+        if others := len(failed) - len(in_full):
+            self.say(f"{pack.name}: {others} more FAILED, each with its reason in trials.parquet")
         if message.decisions and not self.quiet:
             self.say(_rung_line(pack, message))
 
-    def left(self, pack: Pack, state: State) -> None:
+    def ended(self, pack: Pack, state: State) -> None:
         """Shows that a pack is over."""
-        if self._lost == pack.name:  # and that has been said
+        if self._lost == pack.name:  # `lost` has reported it
             self._lost = ""
             return
         counts = tally(state)
@@ -128,26 +128,25 @@ class Display:
         )
 
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
-        """A worker is gone; also said with `--quiet`, for somebody may want to look after it."""
+        """Prints that a worker is lost; also with `--quiet`, for it may need the user's help."""
         self._lost = pack.name
-        what = "it is tried again" if again else "it is left to --resume"
-        self.say(f"{pack.name} lost its worker ({reason}); {what}", style="yellow")
+        outcome = "it is tried again" if again else "it is left to --resume"
+        self.say(f"{pack.name} lost its worker ({reason}); {outcome}", style="yellow")
 
     def _front(self, state: State) -> list[Standing]:
-        """The front; of thousands of trials, where it takes its time, anew so seldom that it costs
-        a twentieth of the run's."""
+        """Gives the front; a slow one is found again after `_PAUSE_FACTOR` times its own time."""
         began = time.monotonic()
         if began >= self._best_due:
             self._best = front(state, self._objectives, self._vector, self._constraints)
             took = time.monotonic() - began
-            self._best_due = began + _REST * took if took > _SHORT else 0.0
+            self._best_due = began + _PAUSE_FACTOR * took if took > _SHORT_TIME else 0.0
         return self._best
 
-    def unlike(self, pack: Pack, reason: str) -> None:
-        """Also said with `--quiet`: the run's numbers are those of several machines."""
+    def deviated(self, pack: Pack, reason: str) -> None:
+        """Prints that a pack gives other numbers than before; also with `--quiet`."""
         self.say(
-            f"{pack.name} gives other numbers than before it was interrupted ({reason}); these "
-            "take their place",
+            f"{pack.name} gives other numbers than before it was interrupted ({reason}); the new "
+            "numbers replace the old",
             style="yellow",
         )
 
@@ -158,7 +157,7 @@ class Display:
             self.say("stopping; what is done is kept (Ctrl-C again ends at once)", style="yellow")
 
     def abandon(self) -> None:
-        """Prints the last line before the process ends; called from a signal's handler."""
+        """Prints the last line before the process ends, from a signal's handler."""
         tell("\nended at once; what is journaled is safe, --resume goes on")
         sys.stderr.flush()
 
@@ -178,7 +177,7 @@ def tally(state: State) -> Counter[str]:
     """Counts the trials that are `done` and `failed`."""
     counts: Counter[str] = Counter()
     for key, ending in state.endings.items():
-        if key in state.again:
+        if key in state.finishing:
             continue
         counts["done"] += ending.status in (COMPLETED, STOPPED)
         counts["failed"] += ending.status == FAILED
@@ -200,12 +199,12 @@ def front_table(standings: list[Standing]) -> Table:
     first = standings[0]
     for name in (*first.values, *first.point.settings, "epoch", *(["breaks"] if broken else [])):
         table.add_column(Text(printable(name)), justify="right")
-    for each in standings[:_FRONT_ROWS]:
+    for standing in standings[:_FRONT_ROWS]:
         table.add_row(
-            *(f"{value:.4f}" for value in each.values.values()),
-            *(Text(printable(_short(value))) for value in each.point.settings.values()),
-            str(each.epoch),
-            *([Text(", ".join(each.breaks))] if broken else []),
+            *(f"{value:.4f}" for value in standing.values.values()),
+            *(Text(printable(_short(value))) for value in standing.point.settings.values()),
+            str(standing.epoch),
+            *([Text(", ".join(standing.breaks))] if broken else []),
         )
     if len(standings) > _FRONT_ROWS:
         table.caption = f"and {len(standings) - _FRONT_ROWS} more"
@@ -216,17 +215,17 @@ def _failure_line(key: str, reason: str | None, state: State) -> str:
     """Names a failed trial by its settings and seed."""
     trial = state.trials[key]
     settings = state.points[trial.point].settings
-    named = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
-    return f"FAILED {key} ({named or trial.point}, seed {trial.seed}): {reason}"
+    shown = ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+    return f"FAILED {key} ({shown or trial.point}, seed {trial.seed}): {reason}"
 
 
 def _rung_line(pack: Pack, message: Message) -> str:
-    """Says which trials go on at a rung; for a pack of one trial, why."""
+    """Names which points go on at a rung; for a pack of one trial, the reason."""
     first = message.decisions[0]
     if len(message.decisions) == 1:
         verb = "goes on" if first.goes_on else "is stopped"
         return f"{pack.name} {verb}: {first.reason}"
-    going = {each.key: each.goes_on for each in message.decisions}
+    going = {decision.key: decision.goes_on for decision in message.decisions}
     points: dict[str, bool] = {}
     for trial in pack.trials:
         if trial.key in going:
@@ -238,6 +237,7 @@ def _rung_line(pack: Pack, message: Message) -> str:
 
 
 def _short(value: object) -> str:
+    """Writes a setting's value in few characters."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -247,7 +247,8 @@ def _ends(standings: list[Standing]) -> str:
         return ""
     broken = " (no point keeps the constraints)" if standings[0].breaks else ""
     ends = [standings[0], standings[-1]] if len(standings) > 1 else standings
-    said = [
-        ", ".join(f"{name} {value:.4f}" for name, value in each.values.items()) for each in ends
+    texts = [
+        ", ".join(f"{name} {value:.4f}" for name, value in standing.values.items())
+        for standing in ends
     ]
-    return f"{broken}: {' to '.join(said)}"
+    return f"{broken}: {' to '.join(texts)}"

@@ -1,4 +1,4 @@
-"""The display that moves, where the terminal is one."""
+"""The module draws a run live where the output is a terminal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LiveDisplay(Display):
         )
         self._state: State | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._whole: TaskID | None = None
+        self._whole_run: TaskID | None = None
         self._running: dict[str, Pack] = {}
         self._current: TaskID | None = None
         self._live = Live(get_renderable=self._draw, console=self.console, transient=True)
@@ -65,26 +65,28 @@ class LiveDisplay(Display):
     def started(self, pack: Pack, state: State) -> None:
         """Adds a bar for the pack, and one for the whole run."""
         self._state = state
-        if self._whole is None:
-            self._whole = self._bars.add_task("all trials, epochs", total=None)
+        if self._whole_run is None:
+            self._whole_run = self._bars.add_task("all trials, epochs", total=None)
         self._bars.update(
-            self._whole, total=_all_epochs(state, self._trials), completed=_finished_epochs(state)
+            self._whole_run,
+            total=_all_epochs(state, self._trials),
+            completed=_finished_epochs(state),
         )
         self._running[pack.name] = pack
         total = sum(_epochs(trial.config) for trial in pack.trials)
         self._tasks[pack.name] = self._bars.add_task(pack.name, total=total)
 
-    def heard(self, pack: Pack, message: Message, state: State) -> None:
+    def received(self, pack: Pack, message: Message, state: State) -> None:
         """Moves the bars, and prints a failure."""
-        super().heard(pack, message, state)
+        super().received(pack, message, state)
         self._state = state
         epochs = sum(report.split == SELECTION for report in message.reports)
-        if pack.name in self._tasks:  # else it was lost before it began
+        if pack.name in self._tasks:  # a pack that was lost before it began has none
             self._bars.advance(self._tasks[pack.name], epochs)
-        if self._whole is not None:
-            self._bars.update(self._whole, completed=_finished_epochs(state))
+        if self._whole_run is not None:
+            self._bars.update(self._whole_run, completed=_finished_epochs(state))
 
-    def left(self, pack: Pack, state: State) -> None:
+    def ended(self, pack: Pack, state: State) -> None:
         """Removes the pack's bar."""
         self._running.pop(pack.name, None)
         if pack.name in self._tasks:
@@ -108,6 +110,7 @@ class LiveDisplay(Display):
         self._live.stop()
 
     def _draw(self) -> Group:
+        """Draws counts, bars and the front so far."""
         state = self._state
         if state is None and self._objectives:
             waited = time.monotonic() - self._began
@@ -137,19 +140,20 @@ def make_display(*, quiet: bool) -> Display:
 
 
 def _epochs(config: str) -> int:
+    """Gives the epochs of a trial's configuration."""
     return int(json.loads(config)["training"]["epochs"])
 
 
 def _all_epochs(state: State, trials: int) -> int:
-    """Counts the epochs of all trials, also of those that are still to be asked."""
-    known = [_epochs(trial.config) for trial in state.trials.values()]
-    return sum(known) + max(0, trials - len(known)) * (known[-1] if known else 0)
+    """Counts the epochs of all trials, also of those that the search has not proposed yet."""
+    epochs = [_epochs(trial.config) for trial in state.trials.values()]
+    return sum(epochs) + max(0, trials - len(epochs)) * (epochs[-1] if epochs else 0)
 
 
 def _finished_epochs(state: State) -> int:
     """Counts the epochs that all trials have done; an ended trial has done all of its own."""
     reached = {key: report.epoch for (key, _), report in state.latest.items()}
     for key, ending in state.endings.items():
-        if ending.status in (FAILED, STOPPED) and key not in state.again:
+        if ending.status in (FAILED, STOPPED) and key not in state.finishing:
             reached[key] = _epochs(state.trials[key].config)
     return sum(reached.values())

@@ -1,5 +1,8 @@
-"""Ctrl-C, SIGTERM and a terminal that goes: the first asks for a clean stop, another Ctrl-C ends at
-once. And what is said when nobody listens any more."""
+"""The module handles Ctrl-C, SIGTERM and SIGHUP.
+
+The first signal asks for a clean stop, another Ctrl-C ends the process at once. It also handles
+output whose reader is gone.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """While its block runs, SIGTERM and SIGHUP interrupt as Ctrl-C does."""
+    """Makes SIGTERM and SIGHUP interrupt as Ctrl-C does, while its block runs."""
 
     def terminate(number: signal.Signals) -> None:
         raise Terminated(number)
@@ -40,16 +43,16 @@ def terminable() -> Iterator[None]:
 
 
 class CleanStop:
-    """While its block runs, a signal sets `number` instead of interrupting.
+    """Turns a signal into a wish to stop, in `number`, while its block runs.
 
     A SIGINT after that ends the process at once, after `last_words`, and with it every process that
-    it has started (Ray's agents would outlive it by some seconds): what the journal holds is safe.
+    it has started (Ray's agents would outlive it by some seconds). What the journal holds is safe.
     """
 
     def __init__(self, last_words: Callable[[], None]) -> None:
         self._last_words = last_words
         self.number: signal.Signals | None = None
-        self._block = _handled(self._hear, *EXIT_CODES)
+        self._block = _handled(self._handle, *EXIT_CODES)
 
     def asked(self) -> bool:
         """Tells whether a signal came."""
@@ -67,7 +70,8 @@ class CleanStop:
     ) -> None:
         self._block.__exit__(kind, error, trace)
 
-    def _hear(self, number: signal.Signals) -> None:
+    def _handle(self, number: signal.Signals) -> None:
+        """Keeps the first signal; ends the process at a SIGINT after it."""
         if self.number is not None and number == signal.SIGINT:
             try:
                 self._last_words()
@@ -79,9 +83,9 @@ class CleanStop:
 
 @contextlib.contextmanager
 def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals) -> Iterator[None]:
-    """The handler for the time of the block; a SIGHUP that is ignored (`nohup`) stays ignored."""
+    """Sets the handler for the time of the block; an ignored SIGHUP (`nohup`) stays ignored."""
 
-    def hear(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         if number == signal.SIGHUP:
             _leave_terminal()
         handler(signal.Signals(number))
@@ -89,22 +93,22 @@ def _handled(handler: Callable[[signal.Signals], None], *numbers: signal.Signals
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets the main thread alone handle signals
         return
-    before = {
-        number: signal.signal(number, hear)
+    handlers_before = {
+        number: signal.signal(number, handle)
         for number in numbers
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield
     finally:
-        for number, other in before.items():
-            signal.signal(number, other)
+        for number, earlier in handlers_before.items():
+            signal.signal(number, earlier)
 
 
 def _leave_terminal() -> None:
-    """What is said goes nowhere from now on: writing to a terminal that is gone would fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Drops all output from now on, for writing to a closed terminal would fail."""
+    null_device = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         if stat.S_ISCHR(os.fstat(number).st_mode):
-            os.dup2(nowhere, number)
-    os.close(nowhere)
+            os.dup2(null_device, number)
+    os.close(null_device)

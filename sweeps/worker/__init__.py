@@ -1,1 +1,1 @@
-"""Trains a pack, without Ray."""
+"""The package trains a pack, without Ray."""

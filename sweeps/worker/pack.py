@@ -1,4 +1,4 @@
-"""Trains a pack. Free of Ray: `--debug` and tests call it in process."""
+"""The module trains a pack without Ray, so that `--debug` and tests call it in process."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from sweeps.journal import bulk_files
 from sweeps.records import INSIDE, SELECTION, Message, Pack
 from sweeps.stopping import rungs
 from sweeps.stopping.rungs import Ranking
+from sweeps.worker._pack_run import PackRun
 from sweeps.worker.job import EPOCHS, Job
-from sweeps.worker.stack import Drop, PackRun, Stack, stacks
+from sweeps.worker.stack import Drop, Stack, group_trials
 
 
 def run_pack(
     pack: Pack, job: Job, *, progress: Progress | None = None
 ) -> Generator[Message, Drop | None, None]:
-    """Trains the pack; says after every epoch what was measured.
+    """Trains the pack; gives a message after every epoch with what was measured.
 
-    A bracket trains all its stacks side by side and ranks its points at the rungs; what it decided
-    is said with the reports. Any other pack trains one stack after the other, and the answer to a
+    A bracket trains all its stacks side by side and ranks its points at the rungs; its decisions
+    come with the reports. Any other pack trains one stack after the other, and the answer to a
     message (`drop = yield message`) names trials to end now.
 
-    A lane that fails is said to have ended at once, with its reason; the others go on. Those that
-    leave or finish are said to have ended when their routes and checkpoints are on disk. A trial
-    whose experts train too goes on from the newest epoch that an interrupted attempt has left. An
-    exception means that the surroundings failed (the disk, the prepared outputs).
+    A lane that fails is reported as ended at once, with its reason; the others go on. A lane that
+    leaves or finishes is reported as ended when its routes and checkpoint are on disk. A trial
+    whose experts train too goes on from the newest epoch that an interrupted attempt has left.
+
+    Raises:
+        OSError: the machine failed (the disk, the prepared outputs), and no trial.
     """
     use_threads(job.threads)
     run = PackRun(pack=pack, job=job)
-    training = [Stack(run, trials, progress) for trials in stacks(pack)]
+    training = [Stack(run, trials, progress) for trials in group_trials(pack)]
     if pack.stopping == INSIDE and job.ranking is not None:
         yield from _bracket(run, training, job.ranking)
     else:
@@ -46,14 +49,16 @@ def run_pack(
                 break
             drop: Drop | None = None
             while not training[place].over:
-                drop = yield run.settled(_advance(training, place, drop or {}))
-    if not (run.reasons and job.ranking is not None and job.ranking.rule.variant == "promote"):
+                drop = yield run.settle(_advance(training, place, drop or {}))
+    if not (run.stop_reasons and job.ranking is not None and job.ranking.rule.variant == "promote"):
         forget((trial.key for trial in pack.trials), job)
 
 
 def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
-    """Takes one of the stacks an epoch further. Where it breaks down others take its place, and the
-    first of them is taken further."""
+    """Trains one of the stacks an epoch further.
+
+    Where it fails and divides, others take its place, and the first of them trains.
+    """
     message = training[place].advance(drop)
     if not training[place].divides:
         return message
@@ -62,52 +67,63 @@ def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
 
 
 def forget(keys: Iterable[str], job: Job) -> None:
-    """Removes what trials would go on from: the journal has their endings, and nobody will."""
+    """Removes the epochs that trials would go on from: the journal has their endings."""
     for key in keys:
         shutil.rmtree(job.checkpoints / key / EPOCHS, ignore_errors=True)
 
 
 def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[Message]:
-    """All stacks epoch by epoch; at a rung the worst points leave with all their lanes, before
-    anybody trains on."""
-    while any(not each.over for each in training):
-        said = []
+    """Trains all stacks epoch by epoch.
+
+    At a rung the worst points leave with all their lanes, before the others train on.
+    """
+    while any(not stack.over for stack in training):
+        advanced = []
         for place in itertools.count():
-            if place == len(training):  # which may have grown
+            if place == len(training):  # a list that may have grown
                 break
             if not training[place].over:
-                said.append(_advance(training, place, {}))
-        reports = tuple(report for message in said for report in message.reports)
-        at = {report.key: report for report in reports if report.split == SELECTION}
-        epoch = max((report.epoch for report in at.values()), default=0)
-        decisions = rungs.inside(run.pack, epoch, at, ranking) if epoch in ranking.rungs() else ()
-        drop = {each.key: each.reason for each in decisions if not each.goes_on}
-        left = [each.leave(drop) for each in training]
-        yield run.settled(
+                advanced.append(_advance(training, place, {}))
+        reports = tuple(report for message in advanced for report in message.reports)
+        selection = {report.key: report for report in reports if report.split == SELECTION}
+        epoch = max((report.epoch for report in selection.values()), default=0)
+        decisions = (
+            rungs.decide_inside(run.pack, epoch, selection, ranking)
+            if epoch in ranking.rungs()
+            else ()
+        )
+        drop = {decision.key: decision.reason for decision in decisions if not decision.goes_on}
+        dropped = [stack.leave(drop) for stack in training]
+        yield run.settle(
             Message(
-                reports=(*reports, *(report for message in left for report in message.reports)),
+                reports=(*reports, *(report for message in dropped for report in message.reports)),
                 decisions=decisions,
-                endings=tuple(ending for message in said + left for ending in message.endings),
+                endings=tuple(
+                    ending for message in advanced + dropped for ending in message.endings
+                ),
             )
         )
 
 
 def use_threads(count: int) -> None:
-    """Torch's, from now on."""
+    """Sets how many threads torch uses from now on."""
     torch.set_num_threads(count)
 
 
 def gpus() -> int:
-    """GPUs that torch sees on this machine."""
+    """Counts the GPUs that torch sees on this machine."""
     return torch.cuda.device_count()
 
 
 def write_shared_parts(sets: Sequence[Inputs], folder: Path) -> dict[str, str]:
-    """Frozen experts' outputs, and examples of every split but train, as bulk files; their hashes.
+    """Writes frozen experts' outputs and examples as bulk files; gives the files' hashes.
 
-    Experts that several sets have in common are written once. The examples are those of the first.
+    Every split but train is written.
+
+    Experts that several sets have in common are written once. The examples are the
+    first set's.
     """
-    frozen = {each.experts_id: each for each in sets if isinstance(each, Prepared)}
+    frozen = {inputs.experts_id: inputs for inputs in sets if isinstance(inputs, Prepared)}
     experts = [
         table
         for prepared in frozen.values()
@@ -124,4 +140,5 @@ def write_shared_parts(sets: Sequence[Inputs], folder: Path) -> dict[str, str]:
 
 
 def _all_but_train(inputs: Inputs) -> list[Any]:
+    """Gives the splits of a set that are not trained on."""
     return [split for name, split in inputs.splits.items() if name != "train"]

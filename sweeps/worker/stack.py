@@ -1,124 +1,37 @@
-"""The stacks of a pack in training, and what their lanes leave behind.
-
-Letters: L lanes, N examples, K experts, C outputs of an expert.
-"""
+"""The module trains the stacks of a pack: trials that train together, each in a lane."""
 
 from __future__ import annotations
 
-import dataclasses
 import gc
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
 import torch
 
 from mpc_router import trainer
 from mpc_router.files import make_folder
 from mpc_router.progress import Progress
-from mpc_router.results.checkpoint import save
-from mpc_router.results.records import EpochResult, LanesEnded, SplitReport
+from mpc_router.results.records import EpochResult, LanesEnded
 from mpc_router.trainer import Events, Inputs, Lane, stack_key
-from sweeps.journal import bulk_files
-from sweeps.records import (
-    COMPLETED,
-    FAILED,
-    STOPPED,
-    Ending,
-    Message,
-    Pack,
-    Report,
-    Trial,
-    config_of,
-)
-from sweeps.worker.job import EPOCHS, Job
+from sweeps.records import Ending, Message, Pack, Report, Trial, config_of
+from sweeps.worker._pack_run import PackRun
+from sweeps.worker.job import EPOCHS
 
 _PIECES: Final = 2
-"""Of each batch of a joint trial whose GPU's memory ran out."""
+"""It is how many pieces a batch is cut into, for a joint trial that was out of GPU memory."""
 
 Drop = Mapping[str, str]
-"""Trials to end now, each with the reason, by key."""
-
-
-@dataclass(kw_only=True)
-class PackRun:
-    """A pack in training: what its trials that end leave behind, until it is written."""
-
-    pack: Pack
-    job: Job
-    began: float = field(default_factory=time.monotonic)
-    routing: list[pa.Table] = field(default_factory=list)
-    experts: list[pa.Table] = field(default_factory=list)
-    endings: list[Ending] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
-    """Why trials were stopped, by key."""
-
-    notes: dict[str, str] = field(default_factory=dict)
-    """What else is to be known of how trials came about, by key."""
-
-    written: int = 0
-    """Bulk files."""
-
-    def settled(self, message: Message) -> Message:
-        """The message, with the trials that have ended since the last: what they leave is on disk.
-
-        So whoever has left the pack has ended, whatever becomes of the others.
-        """
-        if not self.endings:
-            return message
-        files = {
-            self.pack.file(self.written): self.routing,
-            self.pack.experts_file(self.written): self.experts,
-        }
-        said = dataclasses.replace(
-            message,
-            endings=(*message.endings, *self.endings),
-            parts={
-                name: bulk_files.write(self.job.parts / name, tables)
-                for name, tables in files.items()
-                if tables
-            },
-        )
-        self.endings, self.routing, self.experts = [], [], []
-        self.written += 1
-        return said
-
-    def failed(self, trial: Trial, *, epochs: int, reason: str) -> Ending:
-        """The ending of a trial by its own fault."""
-        return Ending(
-            key=trial.key,
-            status=FAILED,
-            epochs=epochs,
-            seconds=self.seconds(),
-            attempt=self.pack.attempt,
-            reason=reason,
-        )
-
-    def seconds(self) -> float:
-        """Since the pack began."""
-        return time.monotonic() - self.began
-
-    def reports(
-        self, split: SplitReport, epoch: int, trials: Sequence[Trial], *, only: int | None = None
-    ) -> tuple[Report, ...]:
-        """Reports of a split, under the study's measured costs too."""
-        measured = self.job.measured.get(trials[0].prepared, {})
-        costs = {name: vector.mean(split.share) for name, vector in measured.items()}
-        whole = dataclasses.replace(split, cost={**split.cost, **costs})
-        return reports(whole, epoch, trials, self.seconds(), only=only)
+"""It holds trials to end now, each with the reason, by key."""
 
 
 class Stack:
-    """Lanes in training together, an epoch at a time."""
+    """Trains lanes together, an epoch at a time."""
 
     def __init__(
         self, run: PackRun, trials: list[Trial], progress: Progress | None, *, saving: str = ""
     ) -> None:
-        """`saving` memory, because it ran out before: how that is said of the trials."""
+        """Opens the trials' inputs; `saving` notes how memory is saved that ran out before."""
         self._run, self._trials, self._progress, self._saving = run, trials, progress, saving
         run.notes |= {trial.key: saving for trial in trials if saving}
         first = trials[0]
@@ -128,7 +41,7 @@ class Stack:
             for folder in (run.job.checkpoints, epochs.parent, epochs):
                 make_folder(folder)
         pieces = _PIECES if saving else 1
-        self._training = events(
+        self._training = begin_training(
             trials,
             self._inputs,
             progress,
@@ -136,81 +49,83 @@ class Stack:
             checkpoints=epochs,
             pieces=pieces,
         )
-        self._live = set(range(len(trials)))
+        self._running_lanes = set(range(len(trials)))
         self._epochs = 0
         self._error: str | None = None
         self.over = False
         self._ran_out = False
         self.divides = False
-        """Whether it has broken down, and others are to take its place (`divided`)."""
+        """It is true after a failure where other stacks are to take its place (see `divided`)."""
 
     def advance(self, drop: Drop) -> Message:
         """Ends the trials to drop and trains the others an epoch, or ends them after their last.
 
         Gives the reports of the new epoch, and those of the quoted splits of trials that ended.
         """
-        left = self.leave(drop)
-        quoted, endings = list(left.reports), list(left.endings)
+        dropped = self.leave(drop)
+        reports, endings = list(dropped.reports), list(dropped.endings)
         for event in self._events():
             if isinstance(event, EpochResult):
-                message = self._reported(event)
-                quoted += message.reports
+                message = self._epoch_message(event)
+                reports += message.reports
                 endings += message.endings
                 break
-            quoted += self._ended(event)
-        return Message(reports=tuple(quoted), endings=(*endings, *self._broken()))
+            reports += self._finish(event)
+        return Message(reports=tuple(reports), endings=(*endings, *self._failed_endings()))
 
     def leave(self, drop: Drop) -> Message:
-        """Ends the trials to drop; gives their reports of the quoted splits. Nothing is trained."""
-        leaving = {lane for lane in self._live if self._trials[lane].key in drop}
+        """Ends the trials to drop without training; gives their reports of the quoted splits."""
+        leaving = {lane for lane in self._running_lanes if self._trials[lane].key in drop}
         if not leaving or self.over or not self._epochs:
             return Message()
         for lane in leaving:
-            self._run.reasons[self._trials[lane].key] = drop[self._trials[lane].key]
-        quoted: list[Report] = []
+            self._run.stop_reasons[self._trials[lane].key] = drop[self._trials[lane].key]
+        reports: list[Report] = []
         for event in self._events(leaving):
-            assert not isinstance(event, EpochResult)  # lanes that leave are told of first
-            quoted += self._ended(event)
-            if not leaving & self._live:
+            assert not isinstance(event, EpochResult)  # the events of leaving lanes come first
+            reports += self._finish(event)
+            if not leaving & self._running_lanes:
                 break
-        if not self._live:
+        if not self._running_lanes:
             self.over = True
             self._training.close()
-        return Message(reports=tuple(quoted), endings=self._broken())
+        return Message(reports=tuple(reports), endings=self._failed_endings())
 
-    def _events(self, answer: set[int] | None = None) -> Iterator[EpochResult | LanesEnded]:
-        """What the training yields from here; it is over where that ends."""
+    def _events(self, leaving: set[int] | None = None) -> Iterator[EpochResult | LanesEnded]:
+        """Gives the next events of the training, from which lanes may leave, until it is over."""
         while not self.over:
             try:
-                event = self._training.send(answer)
+                event = self._training.send(leaving)
             except StopIteration:
                 self.over = True
             except OSError:
-                raise  # the surroundings, and no trial's fault
-            except Exception as error:
+                raise  # the machine's fault, and no trial's
+            except Exception as error:  # whatever a trial raises is its own ending
                 self.over = True
                 self._ran_out = isinstance(error, torch.OutOfMemoryError)
                 self.divides = self._may_divide(error)
                 self._error = None if self.divides else _reason_of(error)
             else:
                 yield event
-            answer = None
+            leaving = None
 
     def _may_divide(self, error: Exception) -> bool:
-        """Whether others may fare better: where the GPU's memory ran out it is tried once, and
-        nothing was said that would be said again."""
-        if (self._ran_out and self._saving) or _of_the_host(error):
+        """Tells whether smaller stacks may succeed: tried once where the GPU's memory ran out.
+
+        Routers are divided only before their first reports, which would come again.
+        """
+        if (self._ran_out and self._saving) or _is_host_memory(error):
             return False
         if is_joint(self._trials[0]):
             return self._ran_out
         return not self._epochs and len(self._trials) > 1
 
     def divided(self) -> list[Stack]:
-        """Those that take the place of one that has broken down.
+        """Gives the stacks that take the place of this one, which has failed.
 
-        Routers in two stacks of half the lanes, which gives the same numbers, for no lane depends
-        on the others: they need less memory, and whoever breaks a stack is alone in the end. A
-        joint trial from its newest whole epoch, every batch in `_PIECES`.
+        Routers go into two stacks of half the lanes, with the same numbers, for no lane depends on
+        the others: each needs less memory, and a lane that fails its stack is alone in the end. A
+        joint trial goes on from its newest complete epoch, with every batch in `_PIECES`.
         """
         self._training.close()
         del self._training
@@ -221,34 +136,33 @@ class Stack:
         if is_joint(self._trials[0]):
             saving = f"{ran_out}: batches were accumulated from {_PIECES} pieces each"
             return [Stack(self._run, self._trials, self._progress, saving=saving)]
-        half = (len(self._trials) + 1) // 2
-        halves = self._trials[:half], self._trials[half:]
+        middle = (len(self._trials) + 1) // 2
+        halves = self._trials[:middle], self._trials[middle:]
         saving = f"{ran_out}: trained in two stacks" if self._ran_out else self._saving
-        return [Stack(self._run, each, self._progress, saving=saving) for each in halves]
+        return [Stack(self._run, half, self._progress, saving=saving) for half in halves]
 
-    def _broken(self) -> tuple[Ending, ...]:
-        """Endings of the trials that an exception has ended."""
+    def _failed_endings(self) -> tuple[Ending, ...]:
+        """Makes the endings of the trials that an exception has ended."""
         if self._error is None:
             return ()
         reason, self._error = self._error, None
-        lanes, self._live = sorted(self._live), set()
+        lanes, self._running_lanes = sorted(self._running_lanes), set()
         return tuple(
-            self._run.failed(self._trials[lane], epochs=self._epochs, reason=reason)
-            for lane in lanes
+            self._run.fail(self._trials[lane], epochs=self._epochs, reason=reason) for lane in lanes
         )
 
-    def _ended(self, event: LanesEnded) -> tuple[Report, ...]:
+    def _finish(self, event: LanesEnded) -> tuple[Report, ...]:
+        """Keeps what ended lanes leave behind; gives their reports of the quoted splits."""
         if event.reason == "failed":
             return ()
-        self._live -= {int(lane) for lane in event.lanes}
-        return _finish(self._run, event, self._trials, self._inputs)
+        self._running_lanes -= {int(lane) for lane in event.lanes}
+        return self._run.finish(event, self._trials, self._inputs)
 
-    def _reported(self, event: EpochResult) -> Message:
-        self._live -= {failure.lane for failure in event.failures}
+    def _epoch_message(self, event: EpochResult) -> Message:
+        """Makes the message of an epoch: its reports, and the endings of lanes that failed."""
+        self._running_lanes -= {failure.lane for failure in event.failures}
         endings = tuple(
-            self._run.failed(
-                self._trials[failure.lane], epochs=self._epochs, reason=failure.message
-            )
+            self._run.fail(self._trials[failure.lane], epochs=self._epochs, reason=failure.message)
             for failure in event.failures
         )
         self._epochs = event.epoch
@@ -257,40 +171,43 @@ class Stack:
 
 
 def _reason_of(error: Exception) -> str:
-    """Why a trial FAILED by its own fault, in a sentence."""
+    """Gives the reason of a trial that FAILED by its own fault, in a sentence."""
     if isinstance(error, torch.OutOfMemoryError):
         advice = "take a smaller batch_size, or fewer packs a GPU (pack.gpus)"
-        return f"out of GPU memory: {_said_of(error)}; {advice}"
-    if _of_the_host(error):
-        return f"out of memory on the host: {_said_of(error)}; take a smaller batch_size"
+        return f"out of GPU memory: {_first_line(error)}; {advice}"
+    if _is_host_memory(error):
+        return f"out of memory on the host: {_first_line(error)}; take a smaller batch_size"
     return f"{type(error).__name__}: {error}"
 
 
-def _of_the_host(error: Exception) -> bool:
-    """Whether the host's memory ran out."""
+def _is_host_memory(error: Exception) -> bool:
+    """Tells whether the host's memory ran out."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _said_of(error: Exception) -> str:
-    """What it says in its first line."""
+def _first_line(error: Exception) -> str:
+    """Gives the first line of an error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def is_joint(trial: Trial) -> bool:
-    """Whether its experts train too."""
+    """Tells whether a trial's experts train too."""
     return config_of(trial).training.joint
 
 
-def stacks(pack: Pack) -> list[list[Trial]]:
-    """The pack's trials by set and stack, in the order of their first trials; joint ones alone."""
+def group_trials(pack: Pack) -> list[list[Trial]]:
+    """Groups a pack's trials by set and stack, in the order of their first trials.
+
+    A joint trial is a group of its own.
+    """
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in pack.trials:
-        together = trial.key if is_joint(trial) else stack_key(config_of(trial))
-        groups.setdefault((trial.prepared, together), []).append(trial)
+        stack = trial.key if is_joint(trial) else stack_key(config_of(trial))
+        groups.setdefault((trial.prepared, stack), []).append(trial)
     return list(groups.values())
 
 
-def events(
+def begin_training(
     trials: Sequence[Trial],
     inputs: Inputs,
     progress: Progress | None,
@@ -299,8 +216,10 @@ def events(
     checkpoints: Path | None = None,
     pieces: int = 1,
 ) -> Events:
-    """Trains a stack; a joint trial with its epochs in the folder, and with every batch in so many
-    pieces."""
+    """Begins the training of a stack and gives its events.
+
+    A joint trial keeps its epochs in `checkpoints`, and cuts every batch into `pieces`.
+    """
     lanes = [Lane(config=config_of(trial), seed=trial.seed) for trial in trials]
     return trainer.train(
         lanes,
@@ -313,83 +232,9 @@ def events(
     )
 
 
-def _finish(
-    run: PackRun, event: LanesEnded, trials: Sequence[Trial], inputs: Inputs
-) -> tuple[Report, ...]:
-    """Keeps what the lanes leave behind; gives their reports of the quoted splits."""
-    quoted: list[Report] = []
-    for place, lane in enumerate(event.lanes):
-        trial, checkpoint = trials[int(lane)], event.checkpoints[place]
-        folder = run.job.checkpoints / trial.key
-        make_folder(run.job.checkpoints)
-        make_folder(folder)
-        save(checkpoint, folder)
-        for split in event.reports:
-            quoted += run.reports(split, checkpoint.epoch, trials, only=int(lane))
-        run.routing += [
-            bulk_files.routing(
-                trial.key,
-                split.split,
-                example=np.asarray(split.example),
-                routes=split.routes[place],
-                logits=split.logits[place],
-            )
-            for split in event.routing
-        ]
-        for said in event.experts:  # of a joint trial: nobody else has these experts
-            run.experts += bulk_files.experts(trial.key, said, regression=inputs.task.regression)
-        run.endings.append(
-            Ending(
-                key=trial.key,
-                status=COMPLETED if event.reason == "completed" else STOPPED,
-                epochs=event.epoch,
-                epoch=checkpoint.epoch,
-                seconds=run.seconds(),
-                attempt=run.pack.attempt,
-                reason="; ".join(
-                    filter(None, [run.reasons.get(trial.key), run.notes.get(trial.key)])
-                )
-                or None,
-                part=run.pack.file(run.written),
-                experts=run.pack.experts_file(run.written) if event.experts else None,
-            )
-        )
-    return tuple(quoted)
-
-
-def reports(
-    split: SplitReport,
-    epoch: int,
-    trials: Sequence[Trial],
-    seconds: float,
-    *,
-    only: int | None = None,
-) -> tuple[Report, ...]:
-    """A report for each lane of arrays over lanes; `only` that one if given."""
-    return tuple(
-        Report(
-            key=trials[int(lane)].key,
-            epoch=epoch,
-            split=split.split,
-            metrics={name: float(values[row]) for name, values in split.metrics.items()},
-            cost={name: float(values[row]) for name, values in split.cost.items()},
-            losses={
-                name: float(getattr(split, name)[row])
-                for name in ("loss", "loss_task", "loss_balance", "loss_cost")
-            },
-            share=tuple(map(float, split.share[row])),
-            gate=tuple(map(float, split.gate[row])),
-            gate_entropy=float(split.gate_entropy[row]),
-            seconds=seconds,
-        )
-        for row, lane in enumerate(split.lanes)
-        if only is None or int(lane) == only
-    )
-
-
 def _device(lane: Lane, gpus: float) -> str:
-    """Of a pack that has so many GPUs: one without takes none, whatever torch sees."""
-    asked = lane.config.training.device
-    if asked != "auto":
-        return str(asked)
+    """Gives the device of a pack with so many GPUs: a pack without trains on the processor."""
+    setting = lane.config.training.device
+    if setting != "auto":
+        return str(setting)
     return "cuda" if gpus and torch.cuda.is_available() else "cpu"

@@ -129,10 +129,10 @@ def _decided(
         }
         mine = (trial.key for trial in state.packs[pack].trials)
         there = {key: at[key] for key in mine if key in at and key not in out}
-        return list(rungs.inside(state.packs[pack], epoch, there, ranking))
+        return list(rungs.decide_inside(state.packs[pack], epoch, there, ranking))
     assert state.packs[pack].stopping == BETWEEN
     earlier = [at[key] for key, when in state.decisions if when == epoch]
-    return [rungs.between(at[each.key], earlier, ranking) for each in said]
+    return [rungs.decide_between(at[each.key], earlier, ranking) for each in said]
 
 
 def _keys(tables: dict[str, pa.Table], undisturbed: Path, found: Findings) -> None:

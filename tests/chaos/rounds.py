@@ -162,7 +162,7 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
     (folder / "runs").mkdir(parents=True)
     found = Round(number=number, variant=variant.name, folder=folder)
     temporary = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
-    module = NO_RAY if setting.short and variant.searches else RAY  # a Ray is enough for a test
+    module = NO_RAY if setting.short and variant.searches else RAY
     place = Place(run=folder / "runs" / "r", temporary=temporary, log=folder, module=module)
     if variant.cluster:
         nodes = Nodes(folder / "cluster", place.environment(), cwd=ROOT)
@@ -171,7 +171,9 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
         if place.nodes is not None:
             with found.spending("cluster"):
                 place.nodes.up()
-        _sessions(found, planned, place, _new(variant, setting, place.run), generator)
+        again = dataclasses.replace(place, module=NO_RAY) if setting.short else place
+        first = _new(variant, setting, place.run)
+        _sessions(found, planned, (place, again), first, generator)  # a Ray is enough for a test
         if not found.broken:
             with found.spending("check"):
                 found.findings = promises.check(place.run, other.run, variant, other.alone)
@@ -188,14 +190,16 @@ def play(variant: Variant, number: int, setting: Setting, other: Undisturbed) ->
 def _sessions(
     found: Round,
     planned: Sequence[Blow],
-    place: Place,
+    places: tuple[Place, Place],
     first: Sequence[str],
     generator: random.Random,
 ) -> None:
-    """Until one that nobody disturbs ends well, or too many have been held."""
+    """Until one that nobody disturbs ends well, or too many have been held; `places` are those of
+    the first and of all that resume."""
     waiting = list(planned)
     lingering = False
     for number in range(len(planned) + SPARE):
+        place = places[number > 0]
         blow = waiting.pop(0) if waiting else None
         begun = (place.run / "journal.jsonl").exists()
         if not begun:

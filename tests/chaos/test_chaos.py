@@ -33,11 +33,11 @@ def test_a_killed_grid_and_a_killed_search_end_as_if_nobody_had_disturbed_them(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "round 0 grid: kills 1 driver; 2 sessions" in done.stdout
-    assert "round 1 rungs: kills 1 machine, 1 driver; 3 sessions" in done.stdout
+    assert "round 1 rungs: kills 1 machine; 2 sessions" in done.stdout
     assert "2 rounds, every one kept the promise" in done.stdout
 
 

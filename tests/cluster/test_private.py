@@ -80,7 +80,7 @@ def test_a_link_to_a_folder_is_followed_only_where_that_is_meant(folder: Path) -
 def test_a_file_without_end_is_not_read_to_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private, "_MOST", 3)
+    monkeypatch.setattr(private, "_MOST_BYTES", 3)
     with pytest.raises(ValueError, match="more than 3 bytes"):
         said(folder)
 
@@ -112,7 +112,7 @@ def test_a_cluster_that_another_user_may_have_written_down_is_refused(
     else:
         (tmp_path / state._STATE).rename(tmp_path / "theirs")
         (tmp_path / state._STATE).symlink_to(tmp_path / "theirs")
-    with pytest.raises(Refused, match="is not to be believed"):
+    with pytest.raises(Refused, match="is not safe to read"):
         state.read(tmp_path)
 
 

@@ -23,7 +23,11 @@ from unittest import mock
 
 LONGEST: Final = 1000
 REFUSED: Final = 2
-PREPARES: Final = ("mpc_router.prepare.frozen.prepare", "mpc_router.prepare.joint.prepare_joint")
+PREPARES: Final = (
+    "mpc_router.prepare.frozen.prepare",
+    "mpc_router.prepare.joint.prepare_joint",
+    "mpc_router.prepare.given_outputs.prepare_given",
+)
 """Where a command begins to work; what gets there was taken."""
 
 ESCAPES: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")

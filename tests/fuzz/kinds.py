@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz import data_files, flags, model_folders, run_folders, study_files, words
+from tests.fuzz import data_files, flags, model_folders, own_tasks, run_folders, study_files, words
 from tests.fuzz.harness import Case
 
 Cases = Callable[[int, int, Path], Iterator[Case]]
@@ -18,5 +18,6 @@ KINDS: Final[dict[str, Cases]] = {
     "flags": flags.cases,
     "model_folders": model_folders.cases,
     "data_files": data_files.cases,
+    "own_tasks": own_tasks.cases,
     "run_folders": run_folders.cases,
 }

@@ -92,9 +92,9 @@ def test_of_two_processes_one_makes_and_both_have_it(tmp_path: Path) -> None:
     ]
     for worker in workers:
         worker.start()
-    found = [answers.get(timeout=60) for _ in workers]
+    found = [answers.get(timeout=300) for _ in workers]
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert sorted(makes for makes, _, _ in found) == [0, 1]
     assert found[0][1:] == found[1][1:] == ({"a": [2], "b": 1}, list(range(10)))
 

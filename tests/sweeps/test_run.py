@@ -319,7 +319,7 @@ def test_help_comes_in_half_a_second_and_loads_no_framework() -> None:
         (["mrpc_grid", "--sample", "--umask", "777"], "--umask is '777'"),
         (["mrpc_grid", "--sample", "--umask", "27"], "--umask is '27'"),
         (["mrpc_grid", "--sample", "--umask", "u=rwx"], "--umask is 'u=rwx'"),
-        (["mrpc_grid", "--sample", "--force"], "--force goes with --resume RUN"),
+        (["mrpc_grid", "--sample", "--force"], "--force needs --resume RUN"),
         (["mrpc_grid", "--sample", "--debug", "--dry-run"], "--debug"),
         (["alpha=7", "--debug", "--key", "k", "--run", "runs/r"], "alpha=7"),
         (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64, but must be auto, 0, or a"),

@@ -30,7 +30,7 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
 def words(*arguments: str) -> list[str]:
     args, rest = tune.parser().parse_known_args(arguments)
     settled = settle(args.config, {}, sample="--sample" in rest)
-    return tune.words(settled, args, rest)
+    return tune.sweep_arguments(settled, args, rest)
 
 
 def fixed(found: list[str]) -> dict[str, object]:

@@ -27,6 +27,8 @@ from analysis.report.page import write_report
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 Constrained = Callable[..., Run]
 
 

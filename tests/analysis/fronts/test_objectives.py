@@ -20,6 +20,8 @@ from analysis.report.page import _render
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 ENDS = ("", "_low", "_high")
 
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions import _operating_points
-from analysis.questions._calibration import calibration
-from analysis.questions._headroom import against_cascades, headroom
+from analysis.questions import operating_points
 from analysis.questions.answers import answers
+from analysis.questions.calibration import calibration
+from analysis.questions.headroom import against_cascades, headroom
 from analysis.report._rows import calibration_sentence
 from analysis.report.page import _render
 from analysis.runs.load import Run, RunError
 from tests.analysis.several_sets import a_set_a_trial, two_sets
+
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def joint(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_set_has_its_cascades_under_its_name(mixed: Run) -> None:
     taken = survey(mixed, resamples=30)
     table = headroom(mixed, taken)
-    fronts = _operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
+    fronts = operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
     mine = table[table["kind"] == "cascade"]
     assert set(mine["pool"]) == {"pool of 3", "pool of 2"}
     for name, pool in (("e0", "pool of 3"), ("e1", "pool of 2")):
@@ -80,7 +82,7 @@ def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(joint: R
     assert len(table) == len(taken.front)
     with pytest.raises(RunError, match="experts train with each trial"):
         against_cascades(joint, taken)
-    assert len(_operating_points.cascades(joint, levels=2)) == len(joint.trials)
+    assert len(operating_points.cascades(joint, levels=2)) == len(joint.trials)
     found = answers(joint, taken, deep=False)
     assert set(found.unanswered) == {"gates beside cascades"}
     page = _render(joint)

@@ -112,7 +112,7 @@ def said(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     text = re.search(r'<pre id="said">(.*?)</pre>', found.stdout, re.S)

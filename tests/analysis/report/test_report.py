@@ -13,7 +13,7 @@ from analysis.report import page as report
 from analysis.report.__main__ import main
 from analysis.report.page import write_report
 from analysis.runs.load import RunError, load_run
-from tests.analysis.conftest import WriteRun
+from tests.analysis.conftest import POINTS, WriteRun
 
 NASTY = "<script>alert('x')</script>&\"</textarea>"
 
@@ -46,6 +46,7 @@ def page(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(run_folder, out).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_the_report_lies_in_its_run_unless_told(written: WriteRun) -> None:
     folder = written("reported")
     assert write_report(folder) == folder / "report.html"
@@ -136,6 +137,7 @@ def _specs(page: str) -> dict[str, str]:
     return {name: json.dumps(spec, separators=(",", ":")) for name, spec in specs.items()}
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_names_from_a_run_cannot_become_markup(written: WriteRun, tmp_path: Path) -> None:
     folder = written(
         "nasty",
@@ -153,6 +155,7 @@ def test_names_from_a_run_cannot_become_markup(written: WriteRun, tmp_path: Path
     assert "<img src=x>a" in _specs(page)["front"]
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_failed_and_interrupted_trials_are_announced(written: WriteRun, tmp_path: Path) -> None:
     folder = written(
         "broken",
@@ -165,12 +168,14 @@ def test_failed_and_interrupted_trials_are_announced(written: WriteRun, tmp_path
     assert "2 points left out of the front" in text
 
 
+@pytest.mark.usefixtures("quick_reports")
 @pytest.mark.parametrize("task", ["stsb", "mnli", "cola"])
 def test_every_kind_of_task_has_a_report(task: str, written: WriteRun, tmp_path: Path) -> None:
     page = write_report(written(task, task=task), tmp_path / "r.html").read_text()
     assert task.upper() in _Page(page).text
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_costs_as_if_are_marked_as_such(run_folder: Path, tmp_path: Path) -> None:
     out = write_report(run_folder, tmp_path / "r.html", vector="mpc_seconds_as_if")
     assert "Costs are as if" in _Page(out.read_text()).text
@@ -184,6 +189,7 @@ def test_a_run_of_failed_trials_only_has_no_report(written: WriteRun, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_the_command_prints_where_the_report_lies(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +199,7 @@ def test_the_command_prints_where_the_report_lies(
     assert out.is_file()
 
 
+@pytest.mark.usefixtures("quick_reports")
 @pytest.mark.parametrize("out", ["missing/own.html"])
 def test_a_place_that_cannot_be_written_is_one_line_and_exit_2(
     out: str, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -228,8 +235,9 @@ def test_pictures_and_tables_are_written_beside_the_report(
 
 
 def test_the_command_writes_every_picture_and_csv_where_it_is_told(
-    run_folder: Path, tmp_path: Path
+    written: WriteRun, tmp_path: Path
 ) -> None:
+    run_folder = written("two-points", points=POINTS[:2], seeds=(0,))  # has few pictures
     out = ["--out", str(tmp_path / "r.html"), "--csv", str(tmp_path / "csv")]
     assert main([str(run_folder), *out, "--figures", str(tmp_path / "figures")]) == 0
     names = {path.stem for path in (tmp_path / "figures").iterdir()}

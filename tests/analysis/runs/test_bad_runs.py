@@ -22,6 +22,8 @@ from analysis.report import __main__ as report
 from analysis.runs.load import RunError, load_run
 from tests.analysis.conftest import WriteRun
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 Change = Callable[[pa.Table], pa.Table]
 Spoil = Callable[[Path], None]
 

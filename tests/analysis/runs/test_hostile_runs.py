@@ -19,6 +19,8 @@ from analysis.report import __main__ as report
 from tests.analysis.runs.test_bad_runs import changed, filled
 from tests.fuzz.harness import ESCAPES, contents
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 MARKUP = "[/x][bold]loud\x1b[31mred\x1b[0m<script>alert(1)</script>\x07\u202e"
 
 

@@ -26,6 +26,8 @@ from analysis.runs.outcomes import roster
 from tests.analysis.conftest import WriteRun
 from tests.analysis.simulated import Kind, Simulated, simulate
 
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
 EVERY = [(point, seed) for point in range(4) for seed in range(3)]
 
 

@@ -448,7 +448,7 @@ def test_reading_in_pieces_changes_nothing(folder: Path, monkeypatch: pytest.Mon
     source = Source(kind="folder", folder=folder)
     whole = load_splits(config(), source)
     prints = split_fingerprints(config(), read(config(), source))
-    monkeypatch.setattr("mpc_router.data.columns._BATCH", 7)
+    monkeypatch.setattr("mpc_router.data._rows._BATCH", 7)
     pieces = load_splits(config(), source)
     assert split_fingerprints(config(), read(config(), source)) == prints
     for split, examples in whole.items():

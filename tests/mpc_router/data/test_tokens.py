@@ -146,9 +146,9 @@ def test_two_processes_at_once_leave_one_sound_entry(tmp_path: Path) -> None:
     ]
     for worker in workers:
         worker.start()
-    found = [answers.get(timeout=120) for _ in workers]
+    found = [answers.get(timeout=300) for _ in workers]
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert found[0] == found[1]
     left = [path.name for path in (tmp_path / "tokens").iterdir() if path.is_dir()]
     assert len(left) == 1

@@ -21,6 +21,7 @@ from mpc_router.joint._loop import JointTraining
 from mpc_router.joint.start import Beginning, empty_pool, examine
 from mpc_router.model.description import rebuild
 from mpc_router.model.encoders import seeded
+from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.sources import Models
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import JointInputs, prepare_joint
@@ -131,7 +132,7 @@ def test_the_checkpoint_says_what_was_reported(
     assert (found.epoch, found.step, found.optimizer) == (3, 9, None)
     assert found.score == checkpoint.score
     assert list(found.history) == json.loads(json.dumps(checkpoint.history))
-    pool = rebuild(found.description)
+    pool = rebuild(found.description, GatedBertPool.from_parts)
     pool.load_state_dict(found.weights)
     again = examine(pool, inputs.splits["validation"].content, 2)
     assert np.allclose(again.logits, ended.routing[1].logits[0], atol=1e-6)
@@ -435,7 +436,7 @@ def test_a_shared_stem_trains_and_its_experts_have_no_embeddings(places: Places)
     _, ended = run(inputs, chosen)
     checkpoint = ended.checkpoints[0]
     assert isinstance(checkpoint, JointCheckpoint)
-    pool = rebuild(checkpoint.description)
+    pool = rebuild(checkpoint.description, GatedBertPool.from_parts)
     pool.load_state_dict(checkpoint.weights)
     again = examine(pool, inputs.splits["validation"].content, 2)
     assert np.allclose(again.outputs, ended.experts[1].outputs, atol=1e-6)

@@ -92,7 +92,7 @@ def same(mine: GatedBertPool, theirs: GatedBertPool) -> None:
 
 def test_a_pool_made_of_its_description_and_weights_says_the_same(pool: GatedBertPool) -> None:
     written = json.loads(json.dumps(describe(pool), allow_nan=False))
-    again = filled(written, pool.state_dict())
+    again = filled(written, pool.state_dict(), GatedBertPool.from_parts)
     assert not again.training
     same(again, pool)
     assert json.loads(json.dumps(describe(again))) == written
@@ -101,7 +101,7 @@ def test_a_pool_made_of_its_description_and_weights_says_the_same(pool: GatedBer
 
 
 def test_a_description_alone_gives_the_shape_and_not_the_weights(pool: GatedBertPool) -> None:
-    bare = rebuild(describe(pool)).state_dict()
+    bare = rebuild(describe(pool), GatedBertPool.from_parts).state_dict()
     shapes = {name: value.shape for name, value in pool.state_dict().items()}
     assert {name: value.shape for name, value in bare.items()} == shapes
     assert not all(torch.equal(bare[name], value) for name, value in pool.state_dict().items())
@@ -111,12 +111,12 @@ def test_rebuilding_draws_nothing_from_the_global_state() -> None:
     description = describe(small_pool())
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    rebuild(description)
+    rebuild(description, GatedBertPool.from_parts)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_rebuilt_pool_drops_out_as_the_first_one_does(pool: GatedBertPool) -> None:
-    again = filled(describe(pool), pool.state_dict())
+    again = filled(describe(pool), pool.state_dict(), GatedBertPool.from_parts)
     found = []
     for each in (pool, again):
         each.train()
@@ -128,7 +128,12 @@ def test_a_rebuilt_pool_drops_out_as_the_first_one_does(pool: GatedBertPool) -> 
 
 def test_the_sample_s_pool_comes_back(router: Trained) -> None:
     model = assemble(router.folder, router.places).model
-    same(filled(json.loads(json.dumps(describe(model))), model.state_dict()), model)
+    same(
+        filled(
+            json.loads(json.dumps(describe(model))), model.state_dict(), GatedBertPool.from_parts
+        ),
+        model,
+    )
 
 
 def test_a_folder_holds_the_pool_and_what_is_said_of_it(
@@ -137,7 +142,7 @@ def test_a_folder_holds_the_pool_and_what_is_said_of_it(
     folder = tmp_path / "written"
     folder.mkdir()
     write_pool(folder, pool, {"note": "mine"})
-    again, about = read_pool(folder)
+    again, about = read_pool(folder, GatedBertPool.from_parts)
     assert about["note"] == "mine"
     same(again, pool)
     same(GatedBertPool.from_pretrained(folder), pool)
@@ -195,7 +200,7 @@ def test_a_description_that_is_damaged_is_refused(change: Callable[[dict[str, An
     description = copy.deepcopy(describe(small_pool(shared=True)))
     change(description)
     with pytest.raises(CheckpointError, match="description of the model cannot be read"):
-        rebuild(description)
+        rebuild(description, GatedBertPool.from_parts)
 
 
 def test_weights_of_another_shape_are_refused() -> None:
@@ -209,7 +214,7 @@ def test_weights_of_another_shape_are_refused() -> None:
         {},
     ):
         with pytest.raises(CheckpointError, match="weights do not fit their description"):
-            filled(describe(pool), wrong)
+            filled(describe(pool), wrong, GatedBertPool.from_parts)
 
 
 def test_modules_of_another_kind_cannot_be_described() -> None:
@@ -229,10 +234,10 @@ def test_a_folder_that_is_damaged_is_named(tmp_path: Path) -> None:
     del plain["sha256"]
     weights.write_bytes(whole[:-8])
     with pytest.raises(CheckpointError, match="truncated"):
-        read_pool(tmp_path)
+        read_pool(tmp_path, GatedBertPool.from_parts)
     weights.write_bytes(b"\x80\x04" + whole)
     with pytest.raises(CheckpointError, match="pickle"):
-        read_pool(tmp_path)
+        read_pool(tmp_path, GatedBertPool.from_parts)
     weights.write_bytes(whole)
     for change, words in (
         (plain | {"description": None}, "does not describe its model"),
@@ -241,6 +246,6 @@ def test_a_folder_that_is_damaged_is_named(tmp_path: Path) -> None:
     ):
         trial.write_text(json.dumps(change), encoding="utf-8")
         with pytest.raises(CheckpointError, match=words):
-            read_pool(tmp_path)
+            read_pool(tmp_path, GatedBertPool.from_parts)
     with pytest.raises(CheckpointError, match=r"trial\.json"):
         GatedBertPool.from_pretrained(tmp_path / "elsewhere")

@@ -574,6 +574,6 @@ def test_two_processes_at_once_prepare_the_same(tmp_path: Path) -> None:
         worker.start()
     found = [answers.get(timeout=200) for _ in workers]
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=300)
     assert found[0] == found[1]
     assert len(list((tmp_path / "experts").glob("*/model.safetensors"))) == 3

@@ -217,6 +217,12 @@ def test_the_notice_says_that_the_sample_is_synthetic() -> None:
     assert examples.NOTICE.startswith("embedded synthetic sample:")
 
 
+def test_every_word_keeps_its_number() -> None:
+    """Another order is another vocabulary, and all that was trained on the sample is other then."""
+    found = hashlib.sha256(" ".join(language.words()).encode()).hexdigest()
+    assert found.startswith("de973bb37e927edd")
+
+
 def test_a_hash_and_not_the_order_of_drawing_decides_a_texts_split() -> None:
     for split, held_out in (("train", False), ("validation", True)):
         for row in texts("mrpc", split, 200):

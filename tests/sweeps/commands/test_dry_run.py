@@ -9,7 +9,7 @@ import pytest
 
 from sweeps.commands import dry_run as module
 from sweeps.commands._step_time import Measurement
-from sweeps.commands.dry_run import _forecast, _Leg, _legs, _start_lines
+from sweeps.commands.dry_run import _forecast, _Stage, _stages, _start_lines
 from sweeps.driver.session import Share
 from sweeps.plan.plan import Fingerprints, Plan, trial_of
 from sweeps.records import Pack
@@ -24,22 +24,22 @@ RULE = Rule(method="mo_asha", eta=3, grace=1, bracket=27)
 
 
 def test_a_bracket_of_27_over_9_epochs_costs_a_quarter() -> None:
-    found = _legs(27, RULE, 9)
+    found = _stages(27, RULE, 9)
     assert found == (
-        _Leg(points=27, begin=0, end=1),
-        _Leg(points=9, begin=1, end=3),
-        _Leg(points=3, begin=3, end=9),
+        _Stage(points=27, begin=0, end=1),
+        _Stage(points=9, begin=1, end=3),
+        _Stage(points=3, begin=3, end=9),
     )
     assert [leg.epochs for leg in found] == [27, 18, 18]
 
 
 def test_without_stopping_all_train_to_the_end() -> None:
-    assert _legs(5, Rule(), 9) == (_Leg(points=5, begin=0, end=9),)
+    assert _stages(5, Rule(), 9) == (_Stage(points=5, begin=0, end=9),)
 
 
 @pytest.mark.parametrize("points", [1, 2, 3, 10, 27, 28])
 @pytest.mark.parametrize("eta", [2, 3, 4])
-def test_legs_are_what_the_rungs_decide(points: int, eta: int) -> None:
+def test_stages_are_what_the_rungs_decide(points: int, eta: int) -> None:
     rule = Rule(method="asha", eta=eta, grace=1)
     there = [Entry(name=str(each), losses=(float(each),)) for each in range(points)]
     spent, begin = 0, 0
@@ -47,7 +47,7 @@ def test_legs_are_what_the_rungs_decide(points: int, eta: int) -> None:
         spent += len(there) * (end - begin)
         kept = {each.name for each in cut(there, rule, seed=0, epoch=end) if each.goes_on}
         there, begin = [each for each in there if each.name in kept], end
-    assert sum(leg.epochs for leg in _legs(points, rule, 20)) == spent
+    assert sum(leg.epochs for leg in _stages(points, rule, 20)) == spent
 
 
 def first_batch(study: Study, points: int, packs: int = 1) -> Plan:
@@ -58,7 +58,7 @@ def first_batch(study: Study, points: int, packs: int = 1) -> Plan:
     size = points // packs
     trials = [
         [
-            trial_of(config, point, seed, each=study.set_of(config), prints=prints)
+            trial_of(config, point, seed, prepared_set=study.set_of(config), prints=prints)
             for seed in study.seeds
         ]
         for config, point in zip(configs, named, strict=True)
@@ -88,8 +88,8 @@ def said(
     monkeypatch.setattr(module, "_measured", lambda *_, **__: taken)
 
     class Ready:
-        def __init__(self, of: Any) -> None:
-            self.of = of
+        def __init__(self, prepared_set: Any) -> None:
+            self.prepared_set = prepared_set
 
     ready: Any = [Ready(each) for each in study.sets]
     share = Share(pack=study.pack, address=None, gpus=gpus, workers=workers)

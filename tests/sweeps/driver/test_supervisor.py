@@ -21,7 +21,7 @@ from sweeps.driver import _supervisor
 from sweeps.driver._ledger import Ledger
 from sweeps.journal import tables
 from sweeps.journal.journal import read
-from sweeps.raytune._pipe import Line
+from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune.process import RayProcess
 from sweeps.records import Message, Pack, pack_from
 from sweeps.terminal import live as display
@@ -40,7 +40,7 @@ Fault = Callable[["Player", dict[str, Any]], bool]
 class Player:
     """Does what the driver does, a pack after the other and without Ray."""
 
-    def __init__(self, line: Line, faults: Mapping[str, Fault]) -> None:
+    def __init__(self, line: PipeEnd, faults: Mapping[str, Fault]) -> None:
         self.line, self._faults = line, faults
         self.attempts: Counter[str] = Counter()
         self.killed: list[str] = []
@@ -151,10 +151,10 @@ def sweep(
         @contextlib.contextmanager
         def ray_process(address: str | None) -> Iterator[RayProcess]:
             ours, theirs = Pipe()
-            player = threading.Thread(target=Player(Line(theirs), faults).play)
+            player = threading.Thread(target=Player(PipeEnd(theirs), faults).play)
             player.start()
             try:
-                yield RayProcess(line=Line(ours), folder=tmp_path, process=cast(Any, None))
+                yield RayProcess(pipe=PipeEnd(ours), folder=tmp_path, process=cast(Any, None))
             finally:
                 ours.close()
                 player.join()
@@ -271,7 +271,8 @@ def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Pat
     code, said = sweep({"pack01": hangs}, "pack.timeout=0.3")
     assert code == 0, said
     assert (
-        "pack01 lost its worker (said nothing for 0.3 s, pack.timeout); it is tried again" in said
+        "pack01 lost its worker (sent no message for 0.3 s, pack.timeout); it is tried again"
+        in said
     )
     assert attempts(tmp_path) == {"pack00": 1, "pack01": 2, "pack02": 1, "pack03": 1}
 
@@ -281,7 +282,7 @@ def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Pat
     [
         (silent, {"SILENCE": 0.4}, "Ray on this machine has not answered for"),
         (deaf, {"SILENCE": 0.4}, "pack00 hangs, and Ray cannot end its worker"),
-        (gone, {}, "Ray is gone: it said nothing"),
+        (gone, {}, "Ray is gone: it printed nothing"),
         (gives_up, {}, "Ray gave up: enough"),
     ],
 )
@@ -338,7 +339,7 @@ def test_after_a_stop_no_pack_is_given_any_more(
 def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Ledger.heard
+    real = Ledger.received
 
     def suspended(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
         time.sleep(0.7)
@@ -348,7 +349,7 @@ def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs
         player.turn()
         return False
 
-    monkeypatch.setattr(Ledger, "heard", suspended)
+    monkeypatch.setattr(Ledger, "received", suspended)
     monkeypatch.setattr(_supervisor, "PAUSE", 0.5)
     code, said = sweep({"pack00": turns}, "pack.timeout=0.6", "pack.points=5")
     assert (code, "lost its worker" in said) == (0, False)
@@ -384,8 +385,8 @@ def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
 def test_tables_are_there_while_the_run_goes_on(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_LEAST", 0.0)
-    monkeypatch.setattr(tables, "_REST", 0)
+    monkeypatch.setattr(tables, "_LEAST_PAUSE", 0.0)
+    monkeypatch.setattr(tables, "_PAUSE_FACTOR", 0)
     seen: list[Counter[str]] = []
 
     def looks(player: Player, pack: dict[str, Any]) -> bool:

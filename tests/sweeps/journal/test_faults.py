@@ -403,7 +403,7 @@ def test_damaged_epochs_of_a_joint_trial_are_trained_again_and_never_gone_on_fro
     files = [path.relative_to(cut) for path in cut.glob("checkpoints/*/epochs/*/*")]
     assert {path.name for path in files} >= {"trial.json", "pool.safetensors"}
 
-    @examples(6)
+    @examples(4)
     @given(st.dictionaries(st.sampled_from(files), damages(), min_size=1, max_size=4))
     def as_if_nothing_had_been(found: dict[Path, Damage]) -> None:
         shutil.rmtree(run, ignore_errors=True)

@@ -341,14 +341,14 @@ def test_a_run_that_is_renamed_while_it_runs_is_not_made_anew(
     run = lab.fresh()
     other = run.with_name("elsewhere")
     shutil.rmtree(other, ignore_errors=True)
-    heard = Ledger.heard
+    heard = Ledger.received
 
     def rename(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
         if run.exists():
             run.rename(other)
         return heard(self, pack, message)
 
-    monkeypatch.setattr(Ledger, "heard", rename)
+    monkeypatch.setattr(Ledger, "received", rename)
     answer = lab.new("grid", "fresh")
     assert answer.code == 3, answer.err
     assert f"{run} was renamed or removed" in answer.sentence

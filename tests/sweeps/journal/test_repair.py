@@ -27,10 +27,9 @@ Made = Generator[Any, Any, None]
 
 
 @pytest.fixture
-def run(command: Command, tmp_path: Path) -> Path:
+def run(made_run: Callable[..., Path], tmp_path: Path) -> Path:
     """A search with brackets and finished points, and its tables kept beside it."""
-    assert command(*FINISHED, "--name", "r", "--no-report", "--quiet") == 0
-    found = tmp_path / "runs" / "r"
+    found = made_run(tmp_path / "runs" / "r", *FINISHED)
     (tmp_path / "wanted").mkdir()
     for file in found.glob("*.parquet"):
         (tmp_path / "wanted" / file.name).write_bytes(file.read_bytes())
@@ -136,7 +135,7 @@ def test_a_run_that_could_not_begin_leaves_its_name_free(
 
 def test_a_repair_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("mrpc_grid", "--repair") == 2
-    assert "--repair goes with --resume RUN" in capsys.readouterr().err
+    assert "--repair needs --resume RUN" in capsys.readouterr().err
 
 
 def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
@@ -147,16 +146,16 @@ def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = tmp_path / "runs" / "s"
-    heard = Ledger.heard
+    heard = Ledger.received
 
     def touch(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
         (other / "stop").touch()
         return heard(self, pack, message)
 
-    monkeypatch.setattr(Ledger, "heard", touch)
+    monkeypatch.setattr(Ledger, "received", touch)
     assert command(*FINISHED, "--name", "s", "--no-report", "--quiet") == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
-    monkeypatch.setattr(Ledger, "heard", heard)
+    monkeypatch.setattr(Ledger, "received", heard)
     assert stat.S_IMODE(other.stat().st_mode) == 0o700
     (other / "stop").touch()  # the last session has not seen this one
     assert command("--resume", str(other), "--no-report", "--quiet") == 0
@@ -167,7 +166,7 @@ def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
 def test_failed_trials_are_tried_again_when_asked(
     run: Path, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    real = stack.events
+    real = stack.begin_training
 
     def out_of_memory(trials: Sequence[Trial], *more: Any, **named: Any) -> Made:
         """The stacks of the second bracket fail after their first epoch."""
@@ -181,7 +180,7 @@ def test_failed_trials_are_tried_again_when_asked(
                 return
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "events", out_of_memory)
+        patch.setattr(stack, "begin_training", out_of_memory)
         assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 4
     failed = tmp_path / "runs" / "f"
     reasons = {trial["reason"] for trial in rows(failed, "trials") if trial["status"] == FAILED}
@@ -190,7 +189,7 @@ def test_failed_trials_are_tried_again_when_asked(
     assert command("--resume", str(failed), "--no-report", "--quiet") == 4
     again = ("--resume", str(failed), "--retry-failed", "--no-report", "--quiet")
     assert command(*again) == 0
-    assert "FAILED trials are tried again" in capsys.readouterr().err
+    assert "FAILED trials are retried" in capsys.readouterr().err
     assert {trial["status"] for trial in rows(failed, "trials")} == {COMPLETED, STOPPED}
     assert command(*again) == 0
     assert "no trial FAILED" in capsys.readouterr().err
@@ -200,7 +199,7 @@ def test_a_bracket_of_which_a_trial_failed_is_ranked_anew_though_some_of_it_were
     run: Path, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The front of the retried run is complete, and every decision is that of its reports."""
-    real = stack.events
+    real = stack.begin_training
 
     def loses_one(trials: Sequence[Trial], *more: Any, **named: Any) -> Made:
         """The last stack of the first bracket fails before it has said anything."""
@@ -209,7 +208,7 @@ def test_a_bracket_of_which_a_trial_failed_is_ranked_anew_though_some_of_it_were
         yield from real(trials, *more, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack, "events", loses_one)
+        patch.setattr(stack, "begin_training", loses_one)
         assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 4
     failed = tmp_path / "runs" / "f"
     before = replay(read(failed / "journal.jsonl"))

@@ -21,7 +21,7 @@ from sweeps.journal.journal import _line_of, read
 from sweeps.journal.state import State, replay
 from sweeps.provenance.facts import versions
 from sweeps.records import COMPLETED, STOPPED, Report
-from sweeps.worker import stack
+from sweeps.worker._pack_run import PackRun
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
 from tests.sweeps.search.test_searches import FINISHED
 
@@ -217,7 +217,7 @@ def test_other_data_are_refused_though_forced_where_something_is_left_to_train(
     assert command("--resume", str(half), MORE, *QUIET) == 2
     assert "is other: not what the run began with" in error(capsys)
     assert command("--resume", str(half), MORE, "--force", *QUIET) == 2
-    assert "--force lets no trials of other data into a run" in error(capsys)
+    assert "--force does not allow trials of other data" in error(capsys)
     assert (half / "journal.jsonl").read_bytes() == before
 
 
@@ -229,7 +229,7 @@ def test_with_other_data_a_done_run_writes_its_tables_anew_when_forced(
     (done / "trials.parquet").unlink()
     capsys.readouterr()
     assert command("--resume", str(done), *QUIET) == 2
-    assert "or --force: nothing is left to train" in error(capsys)
+    assert "or give --force: nothing is left to train" in error(capsys)
     assert command("--resume", str(done), "--force", "--repair", *QUIET) == 2
     assert command("--resume", str(done), "--force", *QUIET) == 0
     assert rows(done, "trials") == before
@@ -257,17 +257,17 @@ SHIFT = 0.0078125
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Once called, trials come out a little otherwise."""
-    real = stack.reports
+    real = PackRun.reports
 
-    def shifted(*given: Any, **named: Any) -> tuple[Report, ...]:
+    def shifted(run: PackRun, *given: Any, **named: Any) -> tuple[Report, ...]:
         return tuple(
             dataclasses.replace(
                 each, metrics={name: value + SHIFT for name, value in each.metrics.items()}
             )
-            for each in real(*given, **named)
+            for each in real(run, *given, **named)
         )
 
-    return lambda: monkeypatch.setattr(stack, "reports", shifted)
+    return lambda: monkeypatch.setattr(PackRun, "reports", shifted)
 
 
 def scores(run: Path) -> dict[tuple[str, int, str], float]:

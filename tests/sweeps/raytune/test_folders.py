@@ -77,7 +77,6 @@ def test_a_folder_of_somebody_else_stays(parent: Path, name: str) -> None:
     assert (theirs / "results.txt").read_text() == "precious"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by /proc")
 def test_processes_of_a_killed_session_are_ended_and_counted(left: Path) -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; " + (
         "print(flush=True); time.sleep(600)'])"
@@ -99,7 +98,6 @@ def test_what_was_left_is_said(left: Path) -> None:
     assert not left.exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by /proc")
 def test_who_cannot_be_ended_is_named_and_holds_nobody_up(
     left: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +124,6 @@ def test_a_leader_that_is_none_is_passed_over(left: Path, leader: str) -> None:
 
 
 @pytest.mark.parametrize("of", ["owner", "mode", "folder", "link", "pipe"])
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by /proc")
 def test_a_leader_that_another_user_may_have_written_ends_no_process(
     left: Path, sleeper: subprocess.Popen[bytes], of: str, tmp_path: Path
 ) -> None:

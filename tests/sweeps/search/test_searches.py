@@ -15,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from analysis.fronts.survey import survey
 from analysis.runs.load import load_run
-from sweeps.driver.queue import Batches, _result_of
+from sweeps.driver._results import result_of
+from sweeps.driver.queue import Batches
 from sweeps.journal.journal import _line_of, read
 from sweeps.journal.state import State, apply, replay
 from sweeps.records import (
@@ -102,7 +103,7 @@ def test_every_decision_and_its_reason_is_in_the_journal_and_recomputes_from_it(
                 if when == epoch and split == SELECTION
             }
             mine = {trial.key: at[trial.key] for trial in pack.trials if trial.key in at}
-            found = rungs.inside(pack, epoch, mine, ranking)
+            found = rungs.decide_inside(pack, epoch, mine, ranking)
             assert [(each.key, each.goes_on, each.reason) for each in found] == [
                 (each["key"], each["goes_on"], each["reason"]) for each in event["decisions"]
             ]
@@ -200,7 +201,9 @@ def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
     wanted.mkdir()
     for file in run.glob("*.parquet"):
         (wanted / file.name).write_bytes(file.read_bytes())
-    for at in range(1, len(kinds), 7):
+    following = [at for at, event in enumerate(read(run / "journal.jsonl")) if "following" in event]
+    begins = following[0] - 1 if following else 1  # before that both runs are the same
+    for at in range(begins, len(kinds), 7):
         (run / "journal.jsonl").write_bytes(whole)
         cut(run, at)
         assert command("--resume", str(run), "--no-report", "--quiet") == 0, kinds[at - 1]
@@ -395,9 +398,9 @@ def test_time_between_two_sessions_is_not_spent(searched: Path) -> None:
         (["search.method=cmaes"], "allowed are grid, random, qmc"),
         (["seeds=[]"], "seeds is empty"),
         (["budget.epochs=0"], "budget.epochs is 0"),
-        (["budget.gpu_hours=3"], "there is no GPU on this machine, so none are ever spent"),
-        (["budget.gpu_hours=3", "pack.gpus=0"], "pack.gpus is 0, so none are ever spent"),
-        (["budget.gpu_hours=3", "device=cpu"], "device is 'cpu', so none are ever spent"),
+        (["budget.gpu_hours=3"], "there is no GPU on this machine, so no GPU hours are ever spent"),
+        (["budget.gpu_hours=3", "pack.gpus=0"], "pack.gpus is 0, so no GPU hours are ever spent"),
+        (["budget.gpu_hours=3", "device=cpu"], "device is 'cpu', so no GPU hours are ever spent"),
         (["epochs=1"], "a trial has 1 epoch and cannot be stopped"),
         (["alpha={choice: [0.1, .nan]}"], "numbers must be finite"),
     ],
@@ -487,18 +490,18 @@ RANKING = rungs.Ranking(
 
 def test_an_arrival_is_judged_by_those_before_it_in_its_own_bracket_alone() -> None:
     good, bad = report("good", 1, 0.9, 1.0), report("bad", 1, 0.1, 9.0)
-    first = rungs.between(bad, [], RANKING)
+    first = rungs.decide_between(bad, [], RANKING)
     assert first is not None
     assert first.goes_on
-    later = rungs.between(bad, [good], RANKING)
+    later = rungs.decide_between(bad, [good], RANKING)
     assert later is not None
     assert not later.goes_on
-    again = rungs.between(bad, [good, bad], RANKING)
+    again = rungs.decide_between(bad, [good, bad], RANKING)
     assert again == later
-    other_epoch = rungs.between(bad, [report("good", 2, 0.9, 1.0)], RANKING)
+    other_epoch = rungs.decide_between(bad, [report("good", 2, 0.9, 1.0)], RANKING)
     assert other_epoch is not None
     assert other_epoch.goes_on
-    assert rungs.between(report("bad", 3, 0.1, 9.0), [], RANKING) is None
+    assert rungs.decide_between(report("bad", 3, 0.1, 9.0), [], RANKING) is None
 
 
 def test_a_ranking_survives_its_way_to_a_worker() -> None:
@@ -514,7 +517,7 @@ def test_batches_of_nothing_new_do_not_end_a_search(
     more = ("router_hidden_size=8", "search.points=40", "search.batch=2", "stopping={method: none}")
     assert search(command, *fixed, *more, f"search.method={method}") == 0
     state = state_of(tmp_path / "runs" / "r")
-    assert state.told == len(state.batches) == 20
+    assert state.told_batches == len(state.batches) == 20
     assert len(state.points) == 2
 
 
@@ -549,10 +552,10 @@ def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
     taken = survey(load_run(run), resamples=0)
     judged = dict(zip(taken.points["point"], taken.judged.violation.tolist(), strict=True))
     for point in state.points:
-        result = _result_of(state, point, study)
+        result = result_of(state, point, study)
         assert judged[point] == pytest.approx(list(result.violations.values()))
     front = dict(zip(taken.points["point"], taken.points["on_front"], strict=True))
-    searched = [_result_of(state, point, study) for point in front]
+    searched = [result_of(state, point, study) for point in front]
     chosen = rungs.front(searched, list(front), study.objectives)
     assert set(chosen) == {point for point, there in front.items() if there}
     capsys.readouterr()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.search.space import Axis, AxisError, axis
+from sweeps.search.space import Axis, AxisError, axis_of
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ from sweeps.search.space import Axis, AxisError, axis
 def test_an_axis_holds_its_values_and_no_others(
     given: dict[str, Any], inside: list[Any], outside: list[Any]
 ) -> None:
-    found = axis("x", given)
+    found = axis_of("x", given)
     assert all(map(found.holds, inside))
     assert not any(map(found.holds, outside))
 
 
 def test_a_value_is_said_the_way_the_axis_has_it() -> None:
-    listed = axis("x", {"choice": [[2, 7], [1, 7]]}).on((1.0, 7.0))
+    listed = axis_of("x", {"choice": [[2, 7], [1, 7]]}).normalised((1.0, 7.0))
     assert [type(each) for each in listed] == [int, int]
-    assert type(axis("x", {"int": [2, 5]}).on(3.0)) is int
-    assert type(axis("x", {"uniform": [0, 1]}).on(1)) is float
+    assert type(axis_of("x", {"int": [2, 5]}).normalised(3.0)) is int
+    assert type(axis_of("x", {"uniform": [0, 1]}).normalised(1)) is float
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_value_is_said_the_way_the_axis_has_it() -> None:
 def test_corners_and_middle_lie_on_the_axis(
     given: dict[str, Any], corners: tuple[Any, ...], middle: Any
 ) -> None:
-    found = axis("x", given)
+    found = axis_of("x", given)
     assert found.corners == corners
     assert found.middle == pytest.approx(middle)
     assert all(map(found.holds, (*found.corners, found.middle)))
@@ -64,6 +64,6 @@ def test_the_middle_of_a_wide_range_is_finite() -> None:
 
 @pytest.mark.parametrize("kind", ["grid", "choice"])
 def test_all_means_what_the_setting_says(kind: str) -> None:
-    assert axis("x", {kind: "all"}, whole=lambda: [2, 3]).values == (2, 3)
+    assert axis_of("x", {kind: "all"}, all_values=lambda: [2, 3]).values == (2, 3)
     with pytest.raises(AxisError, match="must be a list of values"):
-        axis("x", {kind: "all"})
+        axis_of("x", {kind: "all"})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mpc_router.config.sections import SpaceError
-from sweeps.study.budget import Budget, said
+from sweeps.study.budget import Budget, duration_text
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from sweeps.study.budget import Budget, said
     ],
 )
 def test_time_is_read_in_the_units_that_people_write(given: Any, seconds: float) -> None:
-    assert Budget.of({"time": given}).time == seconds
+    assert Budget.from_tree({"time": given}).time == seconds
 
 
 def test_no_budget_is_never_used_up() -> None:
@@ -39,22 +39,22 @@ def test_no_budget_is_never_used_up() -> None:
     ],
 )
 def test_the_limit_that_is_reached_is_named(spent: dict[str, Any], limit: str | None) -> None:
-    budget = Budget.of({"time": "2h", "epochs": 100, "gpu_hours": 1.5})
+    budget = Budget.from_tree({"time": "2h", "epochs": 100, "gpu_hours": 1.5})
     assert budget
     assert budget.used_up(**{"time": 0.0, "epochs": 0, "gpu_hours": 0.0, **spent}) == limit
 
 
 def test_a_budget_survives_yaml() -> None:
-    budget = Budget.of({"time": "90m", "epochs": 7})
+    budget = Budget.from_tree({"time": "90m", "epochs": 7})
     assert budget.plain() == {"time": 5400.0, "epochs": 7}
-    assert Budget.of(budget.plain()) == budget
+    assert Budget.from_tree(budget.plain()) == budget
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(45, "45 s"), (90, "1.5 m"), (7200, "2 h"), (129600, "1.5 d")]
 )
 def test_a_length_of_time_is_said_in_the_unit_that_fits(seconds: float, text: str) -> None:
-    assert said(seconds) == text
+    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_a_length_of_time_is_said_in_the_unit_that_fits(seconds: float, text: st
 )
 def test_a_budget_that_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
-        Budget.of(given)
+        Budget.from_tree(given)

@@ -12,7 +12,7 @@ import pytest
 from mpc_router.config.trial import ConfigError, trial_key
 from mpc_router.tasks import TASKS
 from sweeps.study.read import from_tree, load
-from sweeps.study.shipped import shipped
+from sweeps.study.shipped import shipped_studies
 
 GRID = {(a, b) for a in (0.01, 0.1, 1.0) for b in (0.001, 0.01, 0.1)}
 
@@ -35,13 +35,13 @@ def test_every_task_has_its_grid_the_published_one_and_the_baseline(task: str) -
 
 def test_a_grid_and_a_search_for_every_task_and_the_two_published_ablations_ship() -> None:
     studies = [f"{task}_{kind}" for task in TASKS for kind in ("grid", "pareto")]
-    assert sorted(shipped()) == sorted([*studies, "mrpc_pool_size", "mrpc_cost_profiles"])
+    assert sorted(shipped_studies()) == sorted([*studies, "mrpc_pool_size", "mrpc_cost_profiles"])
 
 
 def test_the_studies_that_ship_and_their_trials_keys_stay_as_they_were() -> None:
     """The hash was recorded when each of them was a file of its own."""
     resolved = {}
-    for name in shipped():
+    for name in shipped_studies():
         for sample in (False, True):
             study = load(name, sample=sample)
             keys = [

@@ -143,7 +143,7 @@ def test_a_pack_without_a_gpu_trains_on_the_processor_whatever_torch_sees(
     given: Any = [Trial()]
     inputs: Any = None
     for gpus in (0.0, 0.25, 1.0):
-        stack.events(given, inputs, None, gpus=gpus)
+        stack.begin_training(given, inputs, None, gpus=gpus)
     assert devices == ["cpu", "cuda", "cuda"]
 
 

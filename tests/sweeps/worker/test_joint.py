@@ -22,7 +22,7 @@ from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.run import main
 from sweeps.worker.job import EPOCHS, Job
 from sweeps.worker.pack import run_pack
-from tests.sweeps.conftest import LITTLE, assert_same_tables, on_ray, rows, without_ray
+from tests.sweeps.conftest import LITTLE, assert_same_tables, rows, without_ray
 
 Command = Callable[..., int]
 
@@ -180,12 +180,3 @@ def test_what_joint_training_cannot_do_is_refused_before_anything_is_prepared(
     assert said.err.startswith("error: stem=expert goes with frozen experts alone")
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_joint_trials_on_ray_equal_those_in_this_process(
-    both: Path, sample_cache: Path, tmp_path: Path
-) -> None:
-    known = ("--cache", str(sample_cache), "--out", str(tmp_path), "--no-report", "--quiet")
-    assert on_ray(*BOTH, "--sample", "--name", "ray", *known) == 0
-    assert_same_tables(tmp_path / "ray", both)
