@@ -7,6 +7,8 @@ have to be those that it was trained with.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +19,8 @@ from safetensors.torch import load_file
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_config
 from mpc_router.costs import CostVector, from_json
 from mpc_router.data.columns import SourceError
-from mpc_router.data.sources import read, split_fingerprints
+from mpc_router.data.sources import Examples, read, split_fingerprints
+from mpc_router.data.tokens import Inputs, Tokens, tokenise
 from mpc_router.messages import quoted
 from mpc_router.model.description import POOL_FILE, filled, read_pool
 from mpc_router.model.encoders import load_tokenizer, places_of
@@ -30,6 +33,7 @@ from mpc_router.plain_names import is_plain
 from mpc_router.prepare.encoder_runs import WEIGHTS_FILE
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.prepare.tokenizers import tokenizers_of
 from mpc_router.results.checkpoint import (
     CheckpointError,
     JointCheckpoint,
@@ -40,12 +44,16 @@ from mpc_router.results.checkpoint import (
 from mpc_router.results.summary import of_run, read_summary
 from mpc_router.tasks import Task
 
-TOKENIZER_FOLDER: Final = "tokenizer"
-"""Of an exported folder."""
+_INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 
 _EXPORTED: Final = "exported"
 _JOINT: Final = "joint"
 _FROZEN: Final = "frozen"
+
+
+def tokenizer_folder(number: int) -> str:
+    """Gives the name, in an exported folder, of the folder with a tokenizer; the stem's is 0."""
+    return f"tokenizer-{number}" if number else "tokenizer"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,8 +63,9 @@ class Assembled:
     model: GatedBertPool
     """In evaluation mode, on the CPU."""
 
-    tokenizer: Any
-    """A fast tokenizer of transformers."""
+    tokenizers: tuple[Any, ...]
+    """Fast tokenizers of transformers: one for all encoders, or several, the stem's first
+    (`model.experts.encodings` says which each expert takes)."""
 
     config: TrialConfig
     vectors: dict[str, CostVector]
@@ -80,15 +89,57 @@ class Assembled:
         return self.config.data.definition
 
     @property
-    def limit(self) -> int:
-        """Gives the tokens that it takes of an example.
+    def limits(self) -> tuple[int, ...]:
+        """Gives, by tokenizer, the tokens that are taken of an example.
 
-        They are no more than was trained on, and than all encoders have positions for.
+        They are no more than was trained on, and than its encoders have positions for.
         """
-        wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
-        modules = [self.model.stem, *self.model.experts.experts]
-        places = [places_of(module) for part in modules for module in part.modules()]
-        return int(min([wanted, *(limit for limit in places if limit is not None)]))
+        limits = [
+            int(min(self.config.data.max_length, tokenizer.model_max_length))
+            for tokenizer in self.tokenizers
+        ]
+        parts = [(0, self.model.stem)]
+        parts += zip(self.model.experts.encodings, self.model.experts.experts, strict=True)
+        for number, part in parts:
+            places = [places_of(module) for module in part.modules()]
+            limits[number] = min([limits[number], *(most for most in places if most is not None)])
+        return tuple(limits)
+
+    def lengths(self, texts: Sequence[str]) -> tuple[int, ...]:
+        """Counts, by tokenizer, all tokens of an example, special ones included."""
+        return tuple(
+            len(tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
+            for tokenizer in self.tokenizers
+        )
+
+    def encode(self, texts: Sequence[str]) -> Inputs:
+        """Gives an example as the model takes it, cut at `limits`."""
+        batches = []
+        for tokenizer, limit in zip(self.tokenizers, self.limits, strict=True):
+            encoding = tokenizer(
+                *texts,
+                truncation=True,
+                max_length=limit,
+                return_tensors="pt",
+                return_token_type_ids=True,
+            )
+            batches.append(tuple(encoding[name] for name in _INPUTS))
+        if len(batches) == 1:
+            (ids, mask, segments) = batches[0]
+            return ids, mask, segments
+        ids, mask, segments = zip(*batches, strict=True)
+        return ids, mask, segments
+
+    def tokenise(self, examples: Examples, *, fingerprint: str, cache: Path) -> Tokens:
+        """Gives a split as the model takes it; the stem's tokens have those of others beside them.
+
+        `fingerprint` stands for the examples' texts and rows.
+        """
+        first, *others = (
+            tokenise(examples, tokenizer, max_length=limit, fingerprint=fingerprint, cache=cache)
+            for tokenizer, limit in zip(self.tokenizers, self.limits, strict=True)
+        )
+        return dataclasses.replace(first, others=tuple(others))
 
 
 def assemble(path: Path, places: Places) -> Assembled:
@@ -134,12 +185,20 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     if (folder / POOL_FILE).is_file():
         return _exported(folder, note)
     checkpoint = load(folder)
+    tokenizers = tokenizers_of(checkpoint.config, places.models)
     joint = isinstance(checkpoint, JointCheckpoint)
     model = (
         filled(checkpoint.description, checkpoint.weights)
         if isinstance(checkpoint, JointCheckpoint)
         else _lane(checkpoint, places, folder)
     )
+    if not joint:
+        model.experts.encodings = tokenizers.experts
+    elif model.experts.encodings != tokenizers.experts:
+        raise CheckpointError(
+            f"{folder} was trained with other tokenizers than its encoders have now; give the "
+            "--models of the training"
+        )
     model.pairs = len(checkpoint.config.data.definition.columns) > 1
     summary = read_summary(folder) or of_run(folder)
     vectors = checkpoint.config.vectors()
@@ -147,7 +206,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
         vectors = from_json(summary["cost_vectors"]) | vectors
     return Assembled(
         model=model,
-        tokenizer=load_tokenizer(checkpoint.config.model.tokenizer_model_name, places.models),
+        tokenizers=tuple(load_tokenizer(name, places.models) for name in tokenizers.names),
         config=checkpoint.config,
         vectors=vectors,
         kind=_JOINT if joint else _FROZEN,
@@ -167,8 +226,11 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 
     model, trial = read_pool(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder / TOKENIZER_FOLDER, trust_remote_code=False
+        tokenizers = tuple(
+            AutoTokenizer.from_pretrained(
+                folder / tokenizer_folder(number), trust_remote_code=False
+            )
+            for number in range(model.tokenizers)
         )
         config = trial_config(flatten(trial["config"]))
         vectors = from_json(trial["cost_vectors"])
@@ -179,7 +241,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
         ) from error
     return Assembled(
         model=model,
-        tokenizer=tokenizer,
+        tokenizers=tokenizers,
         config=config,
         vectors=vectors,
         kind=_EXPORTED,

@@ -38,6 +38,10 @@ class Labelled(Protocol):
     def tokens(self) -> NDArray[np.int64]:
         """(N,) lengths."""
 
+    @property
+    def tokens_by_expert(self) -> NDArray[np.int64] | None:
+        """(N, K) lengths to each expert, where their tokenizers differ."""
+
 
 class Outputs(Labelled, Protocol):
     """Holds a split with the outputs of K experts too, C outputs each."""
@@ -67,12 +71,14 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path, kind: pa.Schema) -> pa.Table:
-    """Reads a bulk file as a table of this kind.
+    """Reads a bulk file as a table of this kind; a column that may be empty may also be missing.
 
     Raises:
         ValueError: it is no Parquet file, or holds other columns or values; in a sentence.
     """
     try:
+        held = pq.read_schema(path).names
+        kind = pa.schema([field for field in kind if field.name in held or not field.nullable])
         found = pq.read_table(path, columns=kind.names)
         return found.select(kind.names).cast(kind)
     except (pa.ArrowException, ValueError, OSError, KeyError) as error:
@@ -108,7 +114,7 @@ def routing(
 
 def examples(split: Labelled) -> pa.Table:
     """Makes the table of a split's labels and lengths."""
-    return pa.table(
+    table = pa.table(
         {
             "split": _repeated(split.split, len(split.labels)),
             "example": np.asarray(split.example),
@@ -116,6 +122,9 @@ def examples(split: Labelled) -> pa.Table:
             "tokens": np.asarray(split.tokens),
         }
     )
+    if split.tokens_by_expert is None:
+        return table
+    return table.append_column("tokens_by_expert", _lists(np.asarray(split.tokens_by_expert)))
 
 
 def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:

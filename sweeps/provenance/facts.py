@@ -105,13 +105,20 @@ def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
 def _notes(ready: Sequence[Ready]) -> list[str]:
     """What a reader must know of any set, once; of several tokenizers, whose lengths are given."""
     notes = list(dict.fromkeys(note for each in ready for note in each.inputs.notes))
-    names = dict.fromkeys(each.of.config.model.tokenizer_model_name for each in ready)
+    names = dict.fromkeys(_tokenizers(each) for each in ready)
     if len(names) > 1:
         notes.append(
             f"The points' tokenizers differ ({', '.join(names)}); `tokens` of the examples are "
             f"counted by {next(iter(names))}."
         )
     return notes
+
+
+def _tokenizers(ready: Ready) -> str:
+    """Names the tokenizers of a set: the one that is set for all, or each encoder's own."""
+    tokenizers = ready.inputs.tokenizers
+    own = " and ".join(tokenizers.names) if tokenizers is not None else ""
+    return ready.of.config.model.tokenizer_model_name or own
 
 
 def versions() -> dict[str, str]:
