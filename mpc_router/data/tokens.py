@@ -39,8 +39,8 @@ the order stays nearly that of the shuffle."""
 _Encoded = Tensor | tuple[Tensor, ...]
 
 Inputs = tuple[_Encoded, _Encoded, _Encoded]
-"""Token numbers, attention mask and segments, each (B, T); of several tokenizers a tuple of such, the
-stem's first."""
+"""Token numbers, attention mask and segments, each (B, T); of several tokenizers a tuple of such,
+the stem's first."""
 
 
 @dataclass(frozen=True, kw_only=True)

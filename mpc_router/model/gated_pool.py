@@ -220,11 +220,12 @@ class GatedBertPool(nn.Module):
         Raises:
             ValueError: the pool has several tokenizers, and the tokens are not one tensor for each.
         """
+        inputs = (input_ids, attention_mask, token_type_ids)
+        for values in inputs:
+            self._check_count(values)
         self._heed_segments(token_type_ids)
         states, mask = input_ids, attention_mask
-        given = [encoded(values, 0) for values in (input_ids, attention_mask, token_type_ids)]
-        for values in (input_ids, attention_mask, token_type_ids):
-            self._check_count(values)
+        given = [encoded(values, 0) for values in inputs]
         if self.shared_stem:
             if given[1] is None:
                 mask = given[1] = torch.ones_like(given[0])  # type: ignore[arg-type]

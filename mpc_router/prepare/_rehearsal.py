@@ -284,7 +284,7 @@ def two_examples(tokenizer: Any, texts: Sequence[str], *, max_length: int, calle
         )
 
     with whatever_is_raised(refusal):
-        rounds = max(1, length // max(1, len(tokenizer(*texts)["input_ids"])) + 1)
+        rounds = max(1, length // max(1, len(tokenizer(*texts, verbose=False)["input_ids"])) + 1)
         encoded = tokenizer(
             *(" ".join([text] * rounds) for text in texts),
             truncation=True,

@@ -124,7 +124,7 @@ def examples(split: Labelled) -> pa.Table:
     )
     if split.tokens_by_expert is None:
         return table
-    return table.append_column("tokens_by_expert", _lists(np.asarray(split.tokens_by_expert)))
+    return table.append_column("tokens_by_expert", _lists(split.tokens_by_expert, np.int64))
 
 
 def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:
@@ -171,9 +171,9 @@ def _repeated(text: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
-def _lists(values: NDArray[np.float32]) -> pa.Array:
+def _lists(values: NDArray[np.generic], kind: type[np.generic] = np.float32) -> pa.Array:
     """Makes a list column of the rows of (N, C)."""
     count, width = values.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
-    flat = np.ascontiguousarray(values, np.float32).ravel()
+    flat = np.ascontiguousarray(values, kind).ravel()
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
