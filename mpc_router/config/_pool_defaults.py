@@ -64,8 +64,8 @@ def _tokenizer(model: ModelConfig, pool: Pool, names: tuple[str, ...], task: str
     encoders = set(names)
     if model.stem == "model" and model.router_model_name:
         encoders.add(model.router_model_name)
-    own = {pool.stem, *(member.model.format(task=task) for member in pool.members)}
-    return pool.tokenizer if encoders <= own else ""
+    of_pool = {pool.stem, *(member.model.format(task=task) for member in pool.members)}
+    return pool.tokenizer if encoders <= of_pool else ""
 
 
 def _router_cost(model: ModelConfig, pool: Pool, task: str) -> float:

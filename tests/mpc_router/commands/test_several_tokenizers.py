@@ -202,11 +202,10 @@ def test_a_command_trains_over_three_families(
     assert done.code == 0, done.err
 
 
+@pytest.mark.parametrize("router", ["joint"], indirect=True)
 def test_a_joint_checkpoint_is_refused_with_other_tokenizers(
     router: Trained, families: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if not router.config.training.joint:
-        pytest.skip("a lane is put together from what its encoders are")
     shutil.copytree(families, tmp_path / "models")
     words = load_tokenizer("org/bert", router.places.models)
     words.save_pretrained(tmp_path / "models" / "org" / "roberta")
