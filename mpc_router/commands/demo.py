@@ -17,7 +17,7 @@ from mpc_router.flags import Parser, place
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/sst2_best_model "a joy from start to end"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpc_router.costs import CostVector
     from mpc_router.data.tokens import Tokens
     from mpc_router.prepare.inputs import Places
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR

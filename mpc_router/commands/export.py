@@ -20,7 +20,7 @@ from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-export --checkpoint outputs/mrpc_best_model exported/mrpc
@@ -73,7 +73,7 @@ def _write(assembled: Assembled, target: Path) -> None:
     from mpc_router.config.trial import to_tree
     from mpc_router.costs import to_json
     from mpc_router.model.description import write_pool
-    from mpc_router.results.assembly import tokenizer_folder
+    from mpc_router.results.assembled import tokenizer_folder
 
     target.parent.mkdir(parents=True, exist_ok=True)
     new_folder = target.with_name(f".{target.name}.{os.getpid()}")
@@ -197,7 +197,7 @@ def _snippet(assembled: Assembled) -> list[str]:
 
 def _snippet_of_several(assembled: Assembled) -> list[str]:
     """Gives Python that asks a model whose encoders have several tokenizers."""
-    from mpc_router.results.assembly import tokenizer_folder
+    from mpc_router.results.assembled import tokenizer_folder
 
     columns = assembled.task.columns
     texts = ['["He bought it."]', '["It was bought by him."]'][: len(columns)]

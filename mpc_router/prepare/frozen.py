@@ -349,6 +349,9 @@ def _describe(
             "stand_in": pool_recipes.stem.stand_in,
             "hash": pool_recipes.stem.key,
         },
-        "notes": notes_of(config, headless=headless(config, places.models)),
+        "notes": [
+            *notes_of(config, headless=headless(config, places.models)),
+            *pool_recipes.tokenizers.notes,
+        ],
         "synthetic": places.source.kind == "sample",
     }

@@ -11,15 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
-from mpc_router.data.tokens import Tokens, open_tokens, tokenise, tokens_folder
-from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
 from mpc_router.prepare._checks import check_device, check_inputs, headless
@@ -27,6 +22,13 @@ from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.prepare.split_tokens import (
+    SplitTokens,
+    encodings,
+    is_whole,
+    opened,
+    tokenised,
+)
 from mpc_router.prepare.tokenizers import Tokenizers, check_one, tokenizers_of
 from mpc_router.progress import Progress, Silence, shown
 from mpc_router.tasks import Task, from_record, to_record
@@ -38,49 +40,6 @@ __all__ = ["JointInputs", "SplitTokens", "check_joint", "open_joint", "prepare_j
 
 _VERSION: Final = 1
 """Raised when the same inputs would be described or stored differently."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitTokens:
-    """Holds a split as encoders in training see it; memory-mapped and read-only."""
-
-    split: str
-    content: Tokens
-    """As the stem's tokenizer gives them; those of further tokenizers are its `others`."""
-
-    fingerprint: str
-    tokenizers: Tokenizers
-
-    @property
-    def labels(self) -> NDArray[np.float64]:
-        """Gives the class number or value of each example, (N,)."""
-        return self.content.labels
-
-    @property
-    def example(self) -> NDArray[np.int64]:
-        """Gives each example's row number in the source file, (N,)."""
-        return self.content.example
-
-    @property
-    def tokens(self) -> NDArray[np.int64]:
-        """Gives the number of tokens of each example, (N,): the most that an expert is given."""
-        by_expert = self.tokens_by_expert
-        if by_expert is None:
-            return self.encodings[self.tokenizers.experts[0]].lengths
-        return np.asarray(by_expert.max(axis=1))
-
-    @property
-    def tokens_by_expert(self) -> NDArray[np.int64] | None:
-        """Gives the number of tokens to each expert, (N, K); None where tokenizers agree."""
-        return self.tokenizers.by_expert([tokens.lengths for tokens in self.encodings])
-
-    @property
-    def encodings(self) -> tuple[Tokens, ...]:
-        """Gives the split as each tokenizer gives it, the stem's first."""
-        return dataclasses.replace(self.content, others=()), *self.content.others
-
-    def __len__(self) -> int:
-        return len(self.content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +172,7 @@ def prepare_joint(
 
     def make(_: Path) -> dict[str, Any]:
         splits = cut(config, files)
-        kept = _tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
+        kept = tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
         described = _describe(config, places, splits, prints, pool_recipes, begin)
         described["splits"] = {
             split: facts | kept[split] for split, facts in described["splits"].items()
@@ -227,21 +186,10 @@ def prepare_joint(
 
     waiting = shown(hears, "waiting for another process that prepares the same")
     found_entry = caching.entry(folder, make, waiting=waiting)
-    if not all(_is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
+    if not all(is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
         splits = cut(config, files)
-        _tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
+        tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
     return _opened(folder, found_entry)
-
-
-def _is_whole(cache: Path, split: dict[str, Any]) -> bool:
-    return all(
-        caching.description(cache / facts["tokens"]) is not None for facts in _encodings(split)
-    )
-
-
-def _encodings(split: dict[str, Any]) -> list[dict[str, Any]]:
-    """Gives what is said of a split's tokens by each tokenizer, the stem's first."""
-    return [split, *split.get("others", ())]
 
 
 def _make_ready(
@@ -307,58 +255,13 @@ def _beginnings(config: TrialConfig, pool_recipes: Recipes) -> tuple[Recipe, ...
     )
 
 
-def _tokenised(
-    config: TrialConfig,
-    places: Places,
-    splits: dict[str, Examples],
-    prints: dict[str, str],
-    progress: Progress,
-    tokenizers: Tokenizers,
-) -> dict[str, dict[str, Any]]:
-    """Says where each split's tokens lie in the cache: the stem's, and `others` of the experts."""
-    kept: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
-    progress.start("tokens", len(splits) * len(tokenizers.names))
-    for name in tokenizers.names:
-        tokenizer = load_tokenizer(name, places.models)
-        length = min(config.data.max_length, tokenizer.model_max_length)
-        for split, examples in splits.items():
-            tokens = tokenise(
-                examples,
-                tokenizer,
-                max_length=length,
-                fingerprint=prints[split],
-                cache=places.cache,
-            )
-            folder = tokens_folder(
-                tokenizer,
-                max_length=length,
-                fingerprint=prints[split],
-                split=split,
-                cache=places.cache,
-            )
-            kept[split].append(
-                {
-                    "tokens": str(folder.relative_to(places.cache)),
-                    "pad": tokens.pad,
-                    "fingerprint": prints[split],
-                    "mean_tokens": float(tokens.lengths.mean()),
-                }
-            )
-            progress.advance()
-    progress.finish()
-    return {
-        split: facts[0] | ({"others": facts[1:]} if facts[1:] else {})
-        for split, facts in kept.items()
-    }
-
-
 def _counted(
     config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]], tokenizers: Tokenizers
 ) -> Counted:
     """Gives the cost vectors that are counted from its models."""
     from mpc_router.pricing.counts import counted
 
-    means = [facts["mean_tokens"] for facts in _encodings(kept["train"])]
+    means = [facts["mean_tokens"] for facts in encodings(kept["train"])]
     tokens = [means[number] for number in (0, *tokenizers.experts)]
     return counted(config, places.models, tokens=tokens)
 
@@ -395,7 +298,10 @@ def _describe(
         "stem_recipe": asdict(pool_recipes.stem),
         "tokenizers": pool_recipes.tokenizers.to_json(),
         "models": str(_absolute(places.models)) if places.models.folder else None,
-        "notes": notes_of(config, headless=headless(config, places.models)),
+        "notes": [
+            *notes_of(config, headless=headless(config, places.models)),
+            *pool_recipes.tokenizers.notes,
+        ],
         "synthetic": places.source.kind == "sample",
     }
 
@@ -410,18 +316,9 @@ def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
     cache, tokenizers = folder.parent.parent, Tokenizers.described(description)
     splits = {}
     for split, facts in description["splits"].items():
-        if not _is_whole(cache, facts):
+        if not is_whole(cache, facts):
             raise FileNotFoundError(f"{folder} holds no whole tokens; prepare them again")
-        first, *others = (
-            open_tokens(cache / encoding["tokens"], pad=int(encoding["pad"]))
-            for encoding in _encodings(facts)
-        )
-        splits[split] = SplitTokens(
-            split=split,
-            content=dataclasses.replace(first, others=tuple(others)),
-            fingerprint=facts["fingerprint"],
-            tokenizers=tokenizers,
-        )
+        splits[split] = opened(cache, facts, split=split, tokenizers=tokenizers)
     return JointInputs(
         task=from_record(description),
         splits=splits,

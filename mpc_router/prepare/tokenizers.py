@@ -51,8 +51,11 @@ class Tokenizers:
     experts: tuple[int, ...]
     """(K,) numbers in 0..D-1."""
 
+    notes: tuple[str, ...] = ()
+    """A sentence for each encoder that brings no tokenizer."""
+
     def __post_init__(self) -> None:
-        for name in ("names", "keys", "experts"):
+        for name in ("names", "keys", "experts", "notes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @classmethod
@@ -129,6 +132,11 @@ def tokenizers_of(config: TrialConfig, models: Models) -> Tokenizers:
         names=tuple(names),
         keys=tuple(keys),
         experts=tuple(number_of_key[key_of[lenders[name]]] for name in model.expert_model_names),
+        notes=tuple(
+            f"{name} brings no tokenizer and is read with that of {lender}."
+            for name, lender in lenders.items()
+            if name != lender
+        ),
     )
 
 

@@ -101,6 +101,18 @@ def test_the_stem_has_its_own_tokenizer_too(families: Path, tmp_path: Path) -> N
         assert np.array_equal(split.features, one_for_all.splits[name].features)
 
 
+def test_an_expert_is_trained_on_its_own_tokens(families: Path, tmp_path: Path) -> None:
+    settings = {"expert_fine_tuned": False, "expert_epochs": 1, "expert_learning_rate": 1e-3}
+    several = prepare(pool(**settings), places(families, tmp_path / "several"))
+    for number, name in enumerate(POOL["expert_model_names"]):
+        one = {"expert_model_names": [name] * 2, "expert_costs": [1, 2]}
+        given = settings | one | {"router_model_name": name, "tokenizer_model_name": name}
+        expected = prepare(pool(**given), places(families, tmp_path / "one"))
+        assert several.experts[number].hash == expected.experts[0].hash
+        for split, outputs in several.splits.items():
+            assert np.array_equal(outputs.outputs[:, number], expected.splits[split].outputs[:, 0])
+
+
 def test_lengths_are_by_expert_and_tokens_are_the_longest(prepared: Prepared) -> None:
     for name, split in prepared.splits.items():
         texts = split_of(name).texts
@@ -182,7 +194,9 @@ def test_an_encoder_without_a_tokenizer_takes_that_of_one_with_as_many_tokens(
 ) -> None:
     for path in (models / "org" / "bert").glob("token*"):
         path.unlink()
-    assert tokenizers_of(pool(), Models(models)).experts == (1, 0, 2)
+    found = tokenizers_of(pool(), Models(models))
+    assert found.experts == (1, 0, 2)
+    assert found.notes == ("org/bert brings no tokenizer and is read with that of org/stem.",)
     check(models)
     for path in (models / "org" / "roberta").glob("token*"):
         path.unlink()
