@@ -190,7 +190,8 @@ def tokenizer_state(tokenizer: Any, max_length: int) -> list[Any]:
 def open_tokens(folder: Path, *, pad: int) -> Tokens:
     """Gives the tokens in a whole entry of the cache, memory-mapped."""
     names = ("ids", "segments", "offsets", "labels", "example")
-    return Tokens(**{name: caching.load(folder, name) for name in names}, pad=pad)
+    arrays: dict[str, Any] = {name: caching.load(folder, name) for name in names}
+    return Tokens(**arrays, pad=pad)
 
 
 def _write_tokens(new_folder: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:

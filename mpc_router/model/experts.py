@@ -237,7 +237,9 @@ class ExpertPool(nn.Module):
 
 def encoded(values: Encoded | None, number: int) -> Tensor | None:
     """Gives what tokenizer `number` made of a batch; a single tensor is every tokenizer's."""
-    return values[number] if isinstance(values, tuple | list) else values
+    if values is None or isinstance(values, Tensor):
+        return values
+    return values[number]
 
 
 def _has_head(model: nn.Module) -> bool:

@@ -81,7 +81,11 @@ def save_families(folder: Path, *, layers: int = 1) -> Path:
     )
 
     names = {"id2label": {0: "not_equivalent", 1: "equivalent"}}
-    sizes = {"hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+    }
     sizes |= {"intermediate_size": 16, "initializer_range": 0.3}
     distil = {"dim": 16, "n_layers": layers, "n_heads": 2, "hidden_dim": 16}
     for number, name in enumerate((*FAMILIES, "stem")):
