@@ -12,21 +12,26 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router import GatedBertPool
+from mpc_router import GatedBertPool, trainer
 from mpc_router.commands import demo, export, train
 from mpc_router.commands import eval as evaluation
+from mpc_router.config.trial import trial_config
 from mpc_router.costs import FLOPS
 from mpc_router.data.sources import load_splits
 from mpc_router.data.tokens import gather
 from mpc_router.joint.start import empty_pool
 from mpc_router.model.encoders import load_tokenizer
+from mpc_router.model.sources import Models
 from mpc_router.prepare.frozen import prepare
+from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import prepare_joint
+from mpc_router.progress import Silence
 from mpc_router.results.assembly import assemble
+from mpc_router.results.records import EpochResult
 from tests.mpc_router.commands.asking import asked, refused
 from tests.mpc_router.commands.conftest import CONFIGS
 from tests.mpc_router.vocabularies import POOL, save_families
-from tests.trained import Trained
+from tests.trained import SAMPLE, Trained
 from tests.trained import train as trained_router
 
 PAIR = ("the dog sees the cat", "the cat is seen by the dog")
@@ -146,10 +151,6 @@ def test_long_text_is_cut_by_the_tokenizer_that_loses_most(
 def test_joint_training_begins_with_what_each_expert_says_of_its_own_tokens(
     families: Path, tmp_path: Path
 ) -> None:
-    from mpc_router.config.trial import trial_config
-    from mpc_router.model.sources import Models
-    from mpc_router.prepare.inputs import Places
-    from tests.trained import SAMPLE
 
     places = Places(source=SAMPLE, models=Models(families), cache=tmp_path)
     frozen = prepare(trial_config(SETTINGS), places)
@@ -163,18 +164,13 @@ def test_joint_training_begins_with_what_each_expert_says_of_its_own_tokens(
         expected = torch.tensor(frozen.splits[name].outputs)
         torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-4)
         assert np.array_equal(split.tokens, frozen.splits[name].tokens)
+        by_expert = frozen.splits[name].tokens_by_expert
         assert split.tokens_by_expert is not None
-        assert np.array_equal(split.tokens_by_expert, frozen.splits[name].tokens_by_expert)
+        assert by_expert is not None
+        assert np.array_equal(split.tokens_by_expert, by_expert)
 
 
 def test_joint_training_in_pieces_gives_the_same_router(families: Path, tmp_path: Path) -> None:
-    from mpc_router import trainer
-    from mpc_router.config.trial import trial_config
-    from mpc_router.model.sources import Models
-    from mpc_router.prepare.inputs import Places
-    from mpc_router.progress import Silence
-    from mpc_router.results.records import EpochResult
-    from tests.trained import SAMPLE
 
     places = Places(source=SAMPLE, models=Models(families), cache=tmp_path)
     config = trial_config({**SETTINGS, "experts": "joint", "epochs": 1, "train_rows": 40})

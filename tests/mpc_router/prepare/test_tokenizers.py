@@ -138,7 +138,10 @@ def test_what_was_prepared_is_opened_with_its_lengths(prepared: Prepared) -> Non
     again = open_prepared(prepared.folder)
     assert again.tokenizers == prepared.tokenizers
     for name, split in again.splits.items():
-        assert np.array_equal(split.tokens_by_expert, prepared.splits[name].tokens_by_expert)
+        expected = prepared.splits[name].tokens_by_expert
+        assert split.tokens_by_expert is not None
+        assert expected is not None
+        assert np.array_equal(split.tokens_by_expert, expected)
 
 
 def test_costs_are_counted_by_each_experts_lengths(prepared: Prepared, families: Path) -> None:
