@@ -120,8 +120,8 @@ def _notes(ready: Sequence[Ready]) -> list[str]:
 def _tokenizers(ready: Ready) -> str:
     """Names the tokenizers of a set: the one that is set for all, or each encoder's own."""
     tokenizers = ready.inputs.tokenizers
-    own = " and ".join(tokenizers.names) if tokenizers is not None else ""
-    return ready.prepared_set.config.model.tokenizer_model_name or own
+    names = " and ".join(tokenizers.names) if tokenizers is not None else ""
+    return ready.prepared_set.config.model.tokenizer_model_name or names
 
 
 def versions() -> dict[str, str]:

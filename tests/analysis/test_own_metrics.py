@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,13 @@ from tests.analysis.conftest import Recipe, WriteRun, write_run
 HOSTILE = "</script><b>&\"x'"
 LABELS = ["re_fund", HOSTILE, "v1.2", "other"]
 METRICS = ["accuracy", "macro_f1", *(f"f1:{label}" for label in LABELS[:3]), "log_loss", "ece"]
-OWN = {"name": "tickets", "text": "body", "labels": LABELS, "metrics": METRICS, "score": "macro_f1"}
+OWN: dict[str, Any] = {
+    "name": "tickets",
+    "text": "body",
+    "labels": LABELS,
+    "metrics": METRICS,
+    "score": "macro_f1",
+}
 STUDY = {
     "objectives": {"f1:re_fund": "max", "log_loss": "min", "cost": "min"},
     "constraints": {"f1:re_fund": {"min": 0.1}},
@@ -93,7 +100,8 @@ def test_mlflow_gets_names_that_it_takes_and_no_two_alike() -> None:
 def test_runs_of_one_name_and_other_labels_or_score_are_not_compared(
     own: Run, tmp_path: Path
 ) -> None:
-    for number, change in enumerate(({"score": "accuracy"}, {"labels": [*LABELS[:3], "else"]})):
+    changes: list[dict[str, Any]] = [{"score": "accuracy"}, {"labels": [*LABELS[:3], "else"]}]
+    for number, change in enumerate(changes):
         recipe = Recipe(definition=task_of(OWN | change), examples=80)
         other = load_run(write_run(tmp_path / str(number), recipe))
         with pytest.raises(RunError, match="define task tickets differently"):
