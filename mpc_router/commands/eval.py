@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mpc_router.costs import CostVector
     from mpc_router.data.tokens import Tokens
     from mpc_router.prepare.inputs import Places
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR
@@ -104,8 +104,9 @@ def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tok
         from mpc_router.pricing.counts import check_counted, counted
 
         check_counted(assembled.config, places.models, name)
-        mean = float(tokens.lengths.mean())
-        assembled.vectors.update(counted(assembled.config, places.models, tokens=mean).vectors)
+        means = [float(encoding.lengths.mean()) for encoding in (tokens, *tokens.others)]
+        lengths = [means[number] for number in (0, *assembled.model.experts.encodings)]
+        assembled.vectors.update(counted(assembled.config, places.models, tokens=lengths).vectors)
     if name.startswith("file:"):
         from mpc_router.pricing.measured_file import read_measured
 
@@ -120,7 +121,6 @@ def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tok
 
 def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str, Tokens]:
     from mpc_router.data.sources import cut, read, split_fingerprints
-    from mpc_router.data.tokens import tokenise
 
     files = read(assembled.config, places.source)
     prints = split_fingerprints(assembled.config, files)
@@ -130,12 +130,8 @@ def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str
             f"--split is {quoted(name)}, but {assembled.task.name} has "
             f"{', '.join(prints)}; take one of them"
         )
-    tokens = tokenise(
-        cut(assembled.config, files)[name],
-        assembled.tokenizer,
-        max_length=assembled.limit,
-        fingerprint=prints[name],
-        cache=places.cache,
+    tokens = assembled.tokenise(
+        cut(assembled.config, files)[name], fingerprint=prints[name], cache=places.cache
     )
     return name, tokens
 
@@ -148,7 +144,7 @@ def measured(
 
     from mpc_router import tasks
     from mpc_router.joint.start import examine
-    from mpc_router.results.evaluate import routed_predictions, routes_of
+    from mpc_router.results.evaluate import expert_confidence, routed_predictions, routes_of
 
     task = assembled.task
     shown.start(f"{split}: {len(tokens)} examples", 1)
@@ -167,8 +163,11 @@ def measured(
         ]
     )
     share = np.array([(routes == k).mean() for k in range(count)])
-    scores = {name: float(v[0]) for name, v in tasks.evaluate(task, answers, labels).items()}
-    singles = tasks.evaluate(task, alone, labels)["score"]
+    sure = expert_confidence(task, seen.outputs, labels)
+    routed_sure = None if sure is None else sure.routed(routes[None])
+    values = tasks.evaluate(task, answers, labels, confidence=routed_sure)
+    scores = {name: float(value[0]) for name, value in values.items()}
+    singles = tasks.score_of(task, alone, labels)
     vectors = assembled.vectors | {vector.name: vector}
     model = assembled.config.model
     return {
@@ -204,7 +203,7 @@ def _on(assembled: Assembled, answers: Any, labels: Any, routed: Any) -> float |
 
     if routed.sum() < 2:
         return None
-    return float(tasks.evaluate(assembled.task, answers[None, routed], labels[routed])["score"][0])
+    return float(tasks.score_of(assembled.task, answers[None, routed], labels[routed])[0])
 
 
 def _majority(assembled: Assembled, labels: Any) -> float | None:
@@ -217,7 +216,7 @@ def _majority(assembled: Assembled, labels: Any) -> float | None:
         return None
     names, counts = np.unique(labels, return_counts=True)
     constant = np.full((1, len(labels)), names[counts.argmax()])
-    return float(tasks.evaluate(assembled.task, constant, labels)["score"][0])
+    return float(tasks.score_of(assembled.task, constant, labels)[0])
 
 
 def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def _report_of(state: State, key: str, epochs: int, study: Study) -> Report:
     if study.base.training.epoch != "best_score":
         return state.reports[key, epochs, SELECTION]
     reports = [state.reports[key, epoch, SELECTION] for epoch in range(1, epochs + 1)]
-    return max(reports, key=lambda report: report.metrics["score"])  # of equal ones the first
+    # of equal ones the first
+    return max(reports, key=lambda report: study.merit(report.metrics["score"]))
 
 
 def ranked_inside(state: State, point: str) -> bool:
