@@ -19,10 +19,12 @@ from mpc_router.commands import init
 from mpc_router.commands._column_choice import Column, choose
 from mpc_router.commands._exits import InputError
 from mpc_router.commands._study_text import beta_values
+from mpc_router.sample import examples
 from sweeps.run import main as sweep
 from tests.mpc_router.commands.asking import asked, loaded_for_help, refused
 from tests.mpc_router.commands.conftest import Answer
 from tests.mpc_router.families import save_tiny
+from tests.mpc_router.vocabularies import FAMILIES, save_families
 from tests.sweeps.conftest import without_ray
 
 QUEUES = {"billing": 45, "sales": 30, "technical": 20, "other": 5}
@@ -360,3 +362,24 @@ def test_beta_weighs_the_span_of_costs_alike_in_every_unit(scale: float) -> None
     costs = [1.0 * scale, 3.0 * scale, 11.0 * scale]
     weighed = [beta * (costs[-1] - costs[0]) for beta in beta_values(costs)]
     assert weighed == pytest.approx([0.1, 0.3, 1.0])
+
+
+def test_models_of_three_families_are_each_read_with_their_own_tokenizer(
+    call: Call, tmp_path: Path
+) -> None:
+    save_families(tmp_path / "models")
+    shutil.rmtree(tmp_path / "models" / "org" / "stem")
+    table = examples.table("mrpc", "train").slice(0, 120).to_pylist()
+    rows = [
+        {"a_text": row["sentence1"], "b_text": row["sentence2"], "target": row["label"]}
+        for row in table
+    ]
+    write_csv(tmp_path / "train.tsv", rows[:80], "\t")
+    write_csv(tmp_path / "val.tsv", rows[80:], "\t")
+    answer = call(tmp_path, "--text", "a_text", "b_text", "--name", "pairs")
+    assert answer.code == 0, answer
+    tree = study_of(tmp_path / "pairs.yaml")
+    names = [Path(name).name for name in tree["trial"]["expert_model_names"]]
+    assert sorted(names) == sorted(FAMILIES)
+    assert "tokenizer_model_name" not in tree["trial"]
+    assert tree["task_definition"]["label"] == "target"
