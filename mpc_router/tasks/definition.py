@@ -91,12 +91,24 @@ class Task:
         return "min" if self.metric(self.score_metrics[0]).low_is_better else "max"
 
     def metric(self, name: str) -> Metric:
-        """Gives the metric of this name.
+        """Gives the metric of this name, of the table or of one's own.
 
         Raises:
-            ValueError: there is none, or it does not fit the task.
+            ValueError: there is none, it does not fit the task, or it cannot be loaded.
         """
-        return metric_of(name, regression=self.regression, label_names=self.label_names)
+        try:
+            return metric_of(name, regression=self.regression, label_names=self.label_names)
+        except ValueError:
+            part = part_of(name)
+            if part is None:
+                raise
+        return fitting(part, regression=self.regression)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Gives the metrics of one's own, with the packages they came from."""
+        parts = (part_of(name) for name in self.metrics if self.metric(name).of_user)
+        return tuple(part for part in parts if part is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Gives the definition as `task_of` reads it, as plain data."""

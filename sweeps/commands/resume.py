@@ -105,12 +105,16 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
     """
     from mpc_router.config.trial import ConfigError, parse_overrides
     from sweeps.study.overrides import with_overrides
+    from sweeps.study.parts import part_error, trust_run
     from sweeps.study.read import from_tree
 
+    trust_run(args.resume, state.study, args.trust)
     try:
         study = from_tree(state.study)
     except Exception as error:
         # Whatever is raised: the journal may come from elsewhere, and its study can be of any shape
+        if (fault := part_error(error)) is not None:
+            raise InputError(str(fault)) from error
         raise InputError(
             f"{args.resume / JOURNAL_FILE}:1: the run's own study is damaged ({error}); start anew"
         ) from error

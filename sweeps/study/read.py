@@ -10,8 +10,10 @@ from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import ModelConfig, SpaceError, unknown
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
+from mpc_router.plugins import words_of_user
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
 from mpc_router.tasks import task_of
+from sweeps.search.rehearsal import rehearse
 from sweeps.search.rule import SearchError, search_of
 from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
@@ -127,7 +129,7 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
     except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
     cost_vector, measured = _costs_of(tree)
-    return Study(
+    study = Study(
         study=tree.get("study", ""),
         trial=trial,
         space=space,
@@ -150,6 +152,26 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
         constraints=constraints,
         pack=pack,
     )
+    _rehearse(study)
+    return study
+
+
+def _rehearse(study: Study) -> None:
+    """Tries a sampler of one's own on the study's space.
+
+    Raises:
+        ConfigError: it cannot propose points there.
+    """
+    try:
+        rehearse(
+            study.space,
+            tuple(study.objectives.values()),
+            study.search,
+            seed=study.seed,
+            start=study.start_points,
+        )
+    except SearchError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _direction(trial: Mapping[str, Any]) -> str:
@@ -167,6 +189,7 @@ def load(
 ) -> Study:
     """Loads a shipped study by its name, or any study by its YAML file, with overrides.
 
+    Parts of one's own that the study names are trusted, for the user has named the study.
     `sample` sets `pool: sample` unless an override gives the pool. `places` gives data and models,
     for a study that names labels or costs without writing them out.
 
@@ -190,7 +213,8 @@ def load(
         names_pool = any(setting.rpartition(".")[2] == "pool" for setting in settings)
         if sample and not names_pool and "outputs" not in tree:
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
-        return from_tree(tree, Surroundings(base=base.absolute(), places=places))
+        with words_of_user():
+            return from_tree(tree, Surroundings(base=base.absolute(), places=places))
     except ConfigError as error:
         if name in studies or settings:  # the cause may be an override
             raise

@@ -41,6 +41,7 @@ from sweeps.study._rules import (
 )
 from sweeps.study.budget import Budget
 from sweeps.study.pack_share import PackSettings
+from sweeps.study.parts import parts_of
 from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
 
 _COUNTED: Final = (PARAMETERS, FLOPS)
@@ -312,6 +313,8 @@ class Study:
             tree["outputs"] = [dict(table) for table in self.outputs]
         if self.features is not None:
             tree["features"] = dict(self.features)
+        if parts := parts_of(self.search, self.task):
+            tree["parts"] = [part.record() for part in parts]
         return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
 
     def _search(self) -> dict[str, Any]:

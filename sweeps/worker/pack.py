@@ -39,6 +39,7 @@ def run_pack(
         OSError: the machine failed (the disk, the prepared outputs), and no trial.
     """
     use_threads(job.threads)
+    plugins.trust_pairs(job.trusted)
     run = PackRun(pack=pack, job=job)
     training = [Stack(run, trials, progress) for trials in group_trials(pack)]
     if pack.stopping == INSIDE and job.ranking is not None:

@@ -42,6 +42,7 @@ FLAGS = {
         "--repair",
         "--retry-failed",
         "--force",
+        "--trust",
         "--umask",
         "--no-report",
         "--quiet",
