@@ -59,7 +59,8 @@ class Constraint:
         """Gives the bounds in words: `cost at most 6`, `score at least 0.8`."""
         words = {"min": "at least", "max": "at most"}
         bounds = " and ".join(f"{words[bound]} {value:g}" for bound, value in self.plain().items())
-        return f"{self.name.replace('_', ' ')} {bounds}"
+        before, colon, label = self.name.partition(":")  # a label keeps its own signs
+        return f"{before.replace('_', ' ')}{colon}{label} {bounds}"
 
 
 def violations(

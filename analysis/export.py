@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 import sys
 import time
 import warnings
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from analysis.runs.load import Run
 
 _TARGETS: Final = ("csv", "optuna", "mlflow")
+
+_TAG: Final = 150
+"""Characters of a metric's name that mlflow is given; it takes 250."""
 
 _BATCH: Final = 1000
 """Metrics that mlflow takes at once."""
@@ -98,7 +103,9 @@ def to_optuna(run: Run, file: Path) -> Path:
     try:
         storage = JournalStorage(JournalFileBackend(str(file)))
         study = optuna.create_study(
-            study_name=run.name, storage=storage, directions=["maximize", "minimize"]
+            study_name=run.name,
+            storage=storage,
+            directions=["maximize" if run.task.direction == "max" else "minimize", "minimize"],
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an experimental feature, chosen with open eyes
@@ -164,9 +171,9 @@ def _log_trial(
     facts = ("key", "point", "status", "reason")
     tags = [RunTag(fact, str(row[fact])) for fact in facts if isinstance(row[fact], str)]
     metrics = [
-        Metric(f"{report['split']}.{name}", float(report[name]), now, int(report["epoch"]))
+        Metric(f"{report['split']}.{tag}", float(report[name]), now, int(report["epoch"]))
         for report in reports
-        for name in ("score", *run.task.metrics, "cost", "loss")
+        for name, tag in _tags(("score", *run.task.metrics, "cost", "loss")).items()
         if math.isfinite(report[name])
     ]
     made = client.create_run(experiment, run_name=f"{row['point']} seed {row['seed']}")
@@ -175,6 +182,22 @@ def _log_trial(
         client.log_batch(made.info.run_id, metrics=metrics[first : first + _BATCH])
     done = row["status"] in (COMPLETED, STOPPED)
     client.set_terminated(made.info.run_id, "FINISHED" if done else "FAILED")
+
+
+def _tags(names: Sequence[str]) -> dict[str, str]:
+    """Gives names that mlflow takes: of a label's word only letters, digits and a few signs.
+
+    Words that become alike are told apart by a number.
+    """
+    tags: dict[str, str] = {}
+    for name in names:
+        tag = plain = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:_TAG]
+        for number in itertools.count(2):
+            if tag not in tags.values():
+                break
+            tag = f"{plain}-{number}"
+        tags[name] = tag
+    return tags
 
 
 def _points(run: Run) -> pd.DataFrame:

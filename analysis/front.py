@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,10 +101,13 @@ def _table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Table:
 
 
 def _heading(survey: Survey) -> str:
+    from analysis.words import score_words
+
     over = f" over the {survey.partial} that are there" if survey.partial else ""
+    low = f"; score: {score_words(survey.task)}" if survey.task.direction == "min" else ""
     return (
         f"Front{over}: {len(survey.front)} of {len(survey.points)} points, chosen on selection, "
-        f"quoted on {survey.split} ({survey.examples} examples)"
+        f"quoted on {survey.split} ({survey.examples} examples){low}"
     )
 
 
@@ -178,7 +182,8 @@ def _bounds(row: Any) -> Text:
 
 def _range(row: Any, name: str) -> str:
     """Gives `.658 .762`: short, for a column under a heading that says what it is."""
-    low, high = (f"{row[f'{name}_{end}']:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
+    ends = (f"{row[f'{name}_{end}']:.3f}" for end in ("low", "high"))
+    low, high = (re.sub(r"^(-?)0\.", r"\1.", end) for end in ends)
     return f"{low} {high}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -214,7 +219,8 @@ def _closing(survey: Survey) -> list[str]:
     low, high = survey.hypervolume_interval
     return [
         f"oracle {words.number(score)} at {words.amount(cost)}{unit(survey)}, "
-        f"router paid   majority class {words.number(survey.majority['score'])}",
+        f"router paid   {words.constant_words(survey.task)} "
+        f"{words.number(survey.majority['score'])}",
         f"hypervolume {survey.hypervolume:.3g} ({low:.3g} to {high:.3g}), reference score "
         f"{words.number(survey.reference[0])} at cost {words.amount(survey.reference[1])}",
     ]

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mpc_router.tasks import OF_CLASS, Task
+
 LARGER: Final = 0.05
 """Chance alone gives such differences less often than this."""
 
@@ -39,6 +41,30 @@ def percent(share: float) -> str:
 def interval(row: Any, name: str) -> str:
     """Gives `0.812 to 0.861` of a table's row."""
     return f"{number(row[f'{name}_low'])} to {number(row[f'{name}_high'])}"
+
+
+def constant_words(task: Task) -> str:
+    """Names the answer that is given without looking: the commonest class, or the median."""
+    return "median label" if task.regression else "majority class"
+
+
+def metric_words(name: str) -> str:
+    """Gives a metric in words: `F1`, `macro F1`, `F1 of refund`, `mean absolute error`."""
+    if name.startswith(OF_CLASS):
+        return f"F1 of {name.removeprefix(OF_CLASS)}"  # a label keeps its own signs
+    return name.replace("_", " ").replace("f1", "F1")
+
+
+def score_words(task: Task) -> str:
+    """Gives what the score is: `the mean of accuracy and F1`, or a metric `(low is better)`."""
+    names = " and ".join(map(metric_words, task.score_metrics))
+    mean = "the mean of " if len(task.score_metrics) > 1 else ""
+    return f"{mean}{names}{low_words(task)}"
+
+
+def low_words(task: Task) -> str:
+    """Says that a low score is better, in brackets; empty where a high one is."""
+    return " (low is better)" if task.direction == "min" else ""
 
 
 def count(n: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.stats.choice import best_within
 from mpc_router.costs import CostVector
-from mpc_router.tasks import Task, evaluate
+from mpc_router.tasks import Task, score_of
 
 Values = NDArray[np.float64]
 
@@ -104,12 +104,20 @@ class BiasCurve:
     shares: Values
     """(G, K)."""
 
+    low_is_better: bool = False
+    """Whether a low score is the better one."""
+
+    @property
+    def merits(self) -> Values:
+        """Gives the scores so that high is better, (G,)."""
+        return 0.0 - self.scores if self.low_is_better else self.scores
+
     def within(self, cost: float) -> int | None:
         """Gives the number of the best-scoring bias that costs at most this.
 
         Of equals it is the cheapest.
         """
-        return best_within(self.scores, self.costs, cap=cost)
+        return best_within(self.merits, self.costs, cap=cost)
 
 
 def bias_curve(
@@ -144,8 +152,9 @@ def bias_curve(
     return BiasCurve(
         biases=biases,
         costs=vector.of_routes(routes).mean(axis=1),
-        scores=evaluate(task, routed_predictions, labels)["score"],
+        scores=score_of(task, routed_predictions, labels),
         shares=shares,
+        low_is_better=task.direction == "min",
     )
 
 
@@ -165,6 +174,7 @@ def mean_curve(curves: Sequence[BiasCurve]) -> BiasCurve:
         costs=np.mean([one.costs for one in curves], axis=0),
         scores=np.mean([one.scores for one in curves], axis=0),
         shares=np.mean([one.shares for one in curves], axis=0),
+        low_is_better=curves[0].low_is_better,
     )
 
 
@@ -216,12 +226,12 @@ def curve_front(
         if not np.array_equal(chosen_curve.biases, quoted_curve.biases):
             raise ValueError(f"curve {number} has other biases on the two splits; use the same")
     places = [(c, g) for c, curve in enumerate(chosen) for g in range(len(curve.biases))]
-    scores = np.concatenate([curve.scores for curve in chosen])
+    merits = np.concatenate([curve.merits for curve in chosen])
     costs = np.concatenate([curve.costs for curve in chosen])
     broken = [""] * len(places) if breaks is None else [breaks[c][g] for c, g in places]
     may = np.asarray([not names for names in broken])
     eligible = np.flatnonzero(may if may.any() else ~may)
-    kept = eligible[nondominated(scores[eligible], costs[eligible])]
+    kept = eligible[nondominated(merits[eligible], costs[eligible])]
     ordered = kept[np.argsort(costs[kept])]
     return tuple(_operating(chosen, quoted, places[place], broken[place]) for place in ordered)
 

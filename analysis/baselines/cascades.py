@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.costs import CostVector
-from mpc_router.tasks import Task, evaluate
+from mpc_router.tasks import Task, merit, score_of
 
 Values = NDArray[np.float64]
 
@@ -107,7 +107,7 @@ def run_cascades(
     shares = [(routes == expert).mean(axis=1) for expert in range(len(predictions))]
     return Ran(
         costs=costs.mean(axis=1),
-        scores=evaluate(task, routed_predictions, labels)["score"],
+        scores=score_of(task, routed_predictions, labels),
         shares=np.stack(shares, axis=-1),
     )
 
@@ -187,7 +187,7 @@ def cascade_front(
     from analysis.stats.dominance import nondominated
 
     tried = run_cascades(task, cascades, *chosen_on, vector=vector)
-    kept = np.flatnonzero(nondominated(tried.scores, tried.costs))
+    kept = np.flatnonzero(nondominated(merit(task, tried.scores), tried.costs))
     kept = kept[np.argsort(tried.costs[kept])]
     best = tuple(cascades[int(place)] for place in kept)
     return CascadeFront(

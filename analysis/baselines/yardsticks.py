@@ -6,7 +6,7 @@ Letters: N examples, K experts, B weightings (see `resampling`), G costs of a gr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.stats.resampling import Weights, mixed_scores, weighted_scores
 from mpc_router.costs import CostVector
-from mpc_router.tasks import Task, evaluate
+from mpc_router.tasks import Task, evaluate, merit, score_of
 
 Values = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class Mix:
     """(G,) ascending, the experts' own costs among them."""
 
     scores: Values
-    """(G, B), never falling along the costs."""
+    """(G, B), never getting worse along the costs."""
 
     def at(self, cost: Values) -> Values:
         """Gives the score at costs (P, B) or (P, 1): (P, B); beyond the ends the end's own."""
@@ -78,13 +78,13 @@ def random_mix(
 
     predictions (K, N), labels (N,), weights (B, N). At each cost the best of all pairs of experts
     whose costs enclose it, mixed by `mixed_scores`; for accuracy that is the upper concave hull of
-    the single experts in (cost, score). Money may be left over, so the curve never falls.
+    the single experts in (cost, score). Money may be left over, so the curve never gets worse.
     """
     costs = np.asarray(vector.experts, np.float64)
     steps = _RANKED_GRID if task.regression else _GRID
     grid = np.unique(np.concatenate([np.linspace(costs.min(), costs.max(), steps), costs]))
     best = np.full((len(grid), len(weights)), -np.inf)
-    singles = weighted_scores(task, predictions, labels, weights)
+    singles = merit(task, weighted_scores(task, predictions, labels, weights))
     for expert, cost in enumerate(costs):
         here = np.searchsorted(grid, cost)
         best[here] = np.maximum(best[here], singles[expert])
@@ -100,8 +100,8 @@ def random_mix(
             labels=labels,
             weights=weights,
         )
-        best[between] = np.maximum(best[between], mixed)
-    return Mix(costs=grid, scores=np.maximum.accumulate(best, axis=0))
+        best[between] = np.maximum(best[between], merit(task, mixed))
+    return Mix(costs=grid, scores=merit(task, np.maximum.accumulate(best, axis=0)))
 
 
 def oracle_routes(right: NDArray[np.bool_], vector: CostVector) -> NDArray[np.intp]:
@@ -125,7 +125,7 @@ def oracle(
     routes = oracle_routes(right, vector)
     routed_predictions = np.take_along_axis(predictions, routes[None], axis=0)
     cost = vector.of_routes(routes).mean()
-    return float(evaluate(task, routed_predictions, labels)["score"][0]), float(cost)
+    return float(score_of(task, routed_predictions, labels)[0]), float(cost)
 
 
 def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: CostVector) -> Curve:
@@ -152,9 +152,7 @@ def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: Cos
         costs.append(vector.of_routes(routes).mean())
         done = end
     routed_predictions = np.take_along_axis(predictions, np.asarray(stack), axis=0)
-    return Curve(
-        costs=np.asarray(costs), scores=evaluate(task, routed_predictions, labels)["score"]
-    )
+    return Curve(costs=np.asarray(costs), scores=score_of(task, routed_predictions, labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,29 +197,49 @@ def _cheapest(vector: CostVector) -> int:
 def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict[str, float]]:
     """Predicts the commonest label of `chosen_on` for all: (that label, metrics on `labels`).
 
-    For a regression the mean: a constant, whose correlations count as 0.
+    For a regression the median, of which no constant has a smaller absolute error; correlations of
+    a constant count as 0. Metrics of outputs are left out: a constant has none.
     """
     if task.regression:
-        return float(chosen_on.mean()), dict.fromkeys(("score", *task.metrics), 0.0)
-    names, counts = np.unique(chosen_on, return_counts=True)
-    constant = float(names[counts.argmax()])
-    values = evaluate(task, np.full((1, len(labels)), constant), labels)
+        constant = float(np.median(chosen_on))
+    else:
+        names, counts = np.unique(chosen_on, return_counts=True)
+        constant = float(names[counts.argmax()])
+    kept = tuple(name for name in task.metrics if not task.metric(name).of_outputs)
+    answers = np.full((1, len(labels)), constant)
+    values = evaluate(replace(task, metrics=kept), answers, labels)
     return constant, {name: float(value[0]) for name, value in values.items()}
 
 
+def least_room(task: Task, constant: float) -> float:
+    """Gives how far mix and oracle must lie apart for a captured headroom to be quoted.
+
+    It is `LEAST_ROOM`; of a score without bounds that share of what the best constant scores.
+    """
+    return LEAST_ROOM if has_bounds(task) else LEAST_ROOM * abs(constant)
+
+
+def has_bounds(task: Task) -> bool:
+    """Says whether the score has a least and a greatest value."""
+    return all(np.isfinite(task.metric(name).range).all() for name in task.score_metrics)
+
+
 def captured_headroom(
-    score: Values, mix: Values, best: Values, *, least: float = LEAST_ROOM
+    merits: Values, mix: Values, best: Values, *, least: float = LEAST_ROOM
 ) -> Values:
-    """Gives (score - mix) / (oracle curve - mix) at one cost; NaN where there is less room."""
+    """Gives (merit - mix) / (oracle curve - mix) at one cost; NaN where there is less room.
+
+    All three are merits (`mpc_router.tasks.merit`), of which high is better.
+    """
     room = np.asarray(best, np.float64) - mix
     wide = room >= least
-    return np.where(wide, (np.asarray(score) - mix) / np.where(wide, room, 1.0), np.nan)
+    return np.where(wide, (np.asarray(merits) - mix) / np.where(wide, room, 1.0), np.nan)
 
 
-def regret(score: Values, best: Values) -> Values:
-    """Gives what the oracle curve scores more at the same cost: 0 for a router that is an oracle.
+def regret(merits: Values, best: Values) -> Values:
+    """Gives how much better the oracle curve is at the same cost, both merits; 0 for an oracle.
 
-    For accuracy never under 0: no routing of that cost scores more. For other metrics the curve is
-    that of a greedy oracle, which a routing may beat in principle.
+    For accuracy and absolute errors never under 0: no routing of that cost scores better. For other
+    metrics the curve is that of a greedy oracle, which a routing may beat in principle.
     """
-    return np.asarray(best, np.float64) - score
+    return np.asarray(best, np.float64) - merits

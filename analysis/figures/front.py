@@ -6,6 +6,7 @@ the width. Data are put inline, rounded, so a chart is complete in itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.figures.style import (
@@ -21,11 +22,21 @@ from analysis.figures.style import (
     POINT,
     inline,
     kind_colour,
+    score_scale,
     styled,
 )
 from analysis.fronts.survey import Survey
 from analysis.runs.load import Run
-from analysis.words import amount, number, percent, setting_text, signed
+from analysis.words import (
+    amount,
+    constant_words,
+    low_words,
+    number,
+    percent,
+    setting_text,
+    signed,
+)
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import altair as alt
@@ -113,7 +124,7 @@ def _cost_title(survey: Survey) -> str:
 
 
 def _score_title(survey: Survey) -> str:
-    return f"score on {survey.split}"
+    return f"score on {survey.split}{low_words(survey.task)}"
 
 
 def _cost_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
@@ -127,23 +138,29 @@ def _cost_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
 
 
 def _score_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
-    import altair as alt
-
     ends = [*survey.singles["score"], *survey.oracle_curve.scores]
     ends += [row["score_low"] for row in rows] + [row["score_high"] for row in rows]
-    low, high = float(min(ends)), float(max(ends))
-    if _majority_near(survey, low, high):
-        low = min(low, survey.majority["score"])
-    pad = 0.06 * (high - low) or 0.05
-    return alt.Scale(domain=[low - pad, high + pad / 2], nice=False, zero=False)
+    task = survey.task
+    worst, best = _ends(survey, ends)
+    if _majority_near(survey, worst, best):
+        worst = min(worst, merit(task, survey.majority["score"]))
+    pad = 0.06 * (best - worst) or 0.05
+    domain = sorted([merit(task, worst - pad), merit(task, best + pad / 2)])
+    return score_scale(task, domain=domain, nice=False, zero=False)
 
 
-def _majority_near(survey: Survey, low: float, high: float) -> bool:
-    """Says whether a majority class is near; one far below would squeeze the picture.
+def _ends(survey: Survey, scores: Sequence[float]) -> tuple[float, float]:
+    """Gives the merit of the worst and of the best score."""
+    merits = [merit(survey.task, float(score)) for score in scores]
+    return min(merits), max(merits)
+
+
+def _majority_near(survey: Survey, worst: float, best: float) -> bool:
+    """Says whether a majority class is near these merits; one far below squeezes the picture.
 
     The text names it then.
     """
-    return survey.majority["score"] >= low - 0.35 * (high - low)
+    return merit(survey.task, survey.majority["score"]) >= worst - 0.35 * (best - worst)
 
 
 def _curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
@@ -174,8 +191,10 @@ def _curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.C
         )
         layers.append(chart)
     score = survey.majority["score"]
-    if _majority_near(survey, float(survey.singles["score"].min()), float(survey.oracle[0])):
-        rule = alt.Chart(inline([{"score": round(score, 5), "text": "majority class"}])).encode(y=y)
+    worst, _ = _ends(survey, survey.singles["score"].tolist())
+    if _majority_near(survey, worst, merit(survey.task, float(survey.oracle[0]))):
+        words = constant_words(survey.task)
+        rule = alt.Chart(inline([{"score": round(score, 5), "text": words}])).encode(y=y)
         layers.append(rule.mark_rule(stroke=MUTED, strokeDash=[1, 3], strokeWidth=1.2))
         label = rule.mark_text(align="right", dy=-7, dx=-4, color=MUTED, fontSize=11)
         layers.append(label.encode(x=alt.value("width"), text="text:N"))

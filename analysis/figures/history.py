@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.figures.style import ACCENT, MIX, ORACLE, inline, styled
+from analysis.figures.style import ACCENT, MIX, ORACLE, inline, score_scale, styled
+from analysis.words import low_words
 
 if TYPE_CHECKING:
     import altair as alt
@@ -114,7 +115,8 @@ def attainment_figure(
     ]
     unit = survey.vector.unit
     x = alt.X("cost:Q", title=f"cost per example ({unit})", scale=alt.Scale(zero=False, nice=False))
-    y = alt.Y("score:Q", title=f"score on {survey.split}", scale=alt.Scale(zero=False))
+    title = f"score on {survey.split}{low_words(survey.task)}"
+    y = alt.Y("score:Q", title=title, scale=score_scale(survey.task, zero=False))
     steps = (
         alt.Chart(inline(rows))
         .mark_line(interpolate="step-after", strokeWidth=1.8)

@@ -84,7 +84,7 @@ def _objective_figure(
                 for axis, name in zip("xy", pair, strict=True)
                 for end in ends
             },
-            **{f"says_{name}": _interval(name, row) for name in objectives},
+            **{f"says{n}": _interval(name, row) for n, name in enumerate(objectives)},
         }
         for row in table.to_dict("records")
     ]
@@ -97,7 +97,7 @@ def _objective_figure(
     colour = kind_colour(kinds, legend=alt.Legend(orient="top", title=None, columns=3))
     tooltip = [
         alt.Tooltip("label:N", title="settings"),
-        *(alt.Tooltip(f"says_{name}:N", title=name_words(name)) for name in objectives),
+        *(alt.Tooltip(f"says{n}:N", title=name_words(name)) for n, name in enumerate(objectives)),
         alt.Tooltip("chance:Q", title="on the front", format=".0%"),
     ]
     layers = [] if yards is None else _yard_layers(yards, pair, x, y, colour)
@@ -157,8 +157,9 @@ def _title(run: Run, name: str, way: str, split: str) -> str:
 
 
 def name_words(name: str) -> str:
-    """Gives the name of an objective in words."""
-    return name.replace("_", " ")
+    """Gives the name of an objective in words; a label in it keeps its own signs."""
+    before, colon, label = name.partition(":")
+    return f"{before.replace('_', ' ')}{colon}{label}"
 
 
 def value_words(name: str, value: float) -> str:

@@ -18,8 +18,11 @@ from analysis.figures.style import (
     MUTED,
     inline,
     kind_colour,
+    score_scale,
     styled,
 )
+from analysis.words import low_words
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import altair as alt
@@ -56,7 +59,8 @@ def headroom_figure(
         for row in table.to_dict("records")
     ]
     costs = survey.oracle_curve.costs
-    room = survey.oracle_curve.scores - survey.mix.at(costs[:, None])[:, 0]
+    apart = survey.oracle_curve.scores - survey.mix.at(costs[:, None])[:, 0]
+    room = merit(survey.task, apart)
     best = [
         {"kind": BEST, "cost": round(float(c), 5), "over_mix": round(float(r), 5)}
         for c, r in zip(costs, room, strict=True)
@@ -68,7 +72,8 @@ def headroom_figure(
         title=f"cost per example ({survey.vector.unit}, {survey.vector.name})",
         scale=alt.Scale(zero=False, nice=False, padding=12),
     )
-    title = f"score on {survey.split} above the coin"
+    better = "above" if survey.task.direction == "max" else "better than"
+    title = f"score on {survey.split} {better} the coin"
     zero = alt.Chart(inline([{"over_mix": 0}])).mark_rule(stroke=MIX, strokeDash=[4, 3])
     tooltip = [
         alt.Tooltip("kind:N"),
@@ -147,8 +152,8 @@ def comparison_figure(
         scale=alt.Scale(zero=False, padding=12),
         axis=alt.Axis(tickCount=8),
     )
-    title = f"score on {comparison.split}"
-    y = alt.Y("score:Q", title=title, scale=alt.Scale(zero=False))
+    title = f"score on {comparison.split}{low_words(first.task)}"
+    y = alt.Y("score:Q", title=title, scale=score_scale(first.task, zero=False))
     base = alt.Chart(inline(rows)).encode(x=x, color=colour)
     tooltip = ["run:N", "label:N", alt.Tooltip("score:Q", format=".3f")]
     tooltip += [alt.Tooltip("cost:Q", format=".3~g"), "merged:N"]

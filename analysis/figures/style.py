@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mpc_router.tasks import Task
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -66,6 +68,14 @@ def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.C
         scale=alt.Scale(domain=domain, range=[colours[kind] for kind in domain]),
         legend=shared if legend == "shared" else legend,
     )
+
+
+def score_scale(task: Task, **scale: Any) -> alt.Scale:
+    """Makes the scale of scores upwards; turned over where a low one is better: up is better."""
+    import altair as alt
+
+    turned = {"reverse": True} if task.direction == "min" else {}
+    return alt.Scale(**scale, **turned)
 
 
 def inline(rows: list[dict[str, Any]]) -> alt.InlineData:

@@ -11,12 +11,13 @@ from analysis.figures.style import (
     expert_colours,
     inline,
     kind_colour,
+    score_scale,
     short_label,
     styled,
 )
 from analysis.fronts.survey import Survey
 from analysis.runs.load import Run
-from analysis.words import amount, number
+from analysis.words import amount, low_words, number
 from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
@@ -109,7 +110,13 @@ def training_figure(
             else alt.Axis(format="d", tickMinStep=1, grid=False),
             scale=alt.Scale(domain=[min(ends, default=1), max(ends, default=1)], nice=False),
         ),
-        y=alt.Y("value:Q", title=f"{measure} on selection", scale=alt.Scale(zero=False)),
+        y=alt.Y(
+            "value:Q",
+            title=f"{measure} on selection{low_words(run.task) if measure == 'score' else ''}",
+            scale=score_scale(run.task, zero=False)
+            if measure == "score"
+            else alt.Scale(zero=False),
+        ),
         detail="point:N",
         color=kind_colour([FRONT, POINT], legend=alt.Legend(orient="top", title=None)),
         opacity=alt.condition("datum.kind == 'front'", alt.value(1.0), alt.value(0.55)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.runs.load import Run, RunError
+from mpc_router.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,17 @@ def _refuse_other_task(names: tuple[str, str], first: Run, second: Run) -> None:
             f"{names[0]} is of task {first.task.name} and {names[1]} of {second.task.name}; "
             "runs of one task can be compared"
         )
+    if _judged_by(first.task) != _judged_by(second.task):
+        raise RunError(
+            f"{names[0]} and {names[1]} define task {first.task.name} differently: other labels, "
+            f"or another score ({', '.join(first.task.score_metrics)} and "
+            f"{', '.join(second.task.score_metrics)}); runs of one task can be compared"
+        )
+
+
+def _judged_by(task: Task) -> tuple[object, ...]:
+    """Gives what labels and scores of a task mean."""
+    return task.kind, task.label_names, task.label_range, task.score_metrics
 
 
 def _other_data(names: tuple[str, str], first: Run, second: Run, split: str) -> str:

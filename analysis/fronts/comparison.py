@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from analysis.fronts._match import match
 from analysis.fronts.constraints import bounds
 from analysis.fronts.points import Measured, lone_leans
-from analysis.fronts.survey import Survey, survey
+from analysis.fronts.survey import Survey, cheapest_first, survey
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Roster, outcomes, roster
 from analysis.stats import resampling
 from analysis.stats.dominance import hypervolume, nondominated
 from analysis.stats.resampling import interval
+from mpc_router.tasks import Task, merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,22 +123,21 @@ def compare_runs(
     agreed = match(runs, split, vector, force=force)
     names = agreed.names
     surveys = [survey(run, split=split, vector=vector) for run in runs]
-    reference = (
-        min(taken.reference[0] for taken in surveys),
-        max(taken.reference[1] for taken in surveys),
-    )
+    task, references = runs[0].task, [taken.reference for taken in surveys]
+    worst = min(merit(task, score) for score, _ in references), max(cost for _, cost in references)
+    reference = merit(task, worst[0]), worst[1]
     seen = [
         _Seen.of(run, taken, stream=0 if agreed.paired else number)
         for number, (run, taken) in enumerate(zip(runs, surveys, strict=True))
     ]
-    volumes = [front.volumes(reference) for front in seen]
-    by_seed = [front.by_seed(reference) for front in seen]
-    merged = _merged(names, surveys)
+    volumes = [front.volumes(worst) for front in seen]
+    by_seed = [front.by_seed(worst) for front in seen]
+    merged = _merged(task, names, surveys)
     return Comparison(
         split=surveys[0].split,
         vector=surveys[0].vector.name,
         reference=reference,
-        sides=_sides(names, surveys, volumes, merged, reference),
+        sides=_sides(names, surveys, volumes, merged, worst),
         pairs=tuple(
             _pair(
                 (names[one], names[two]), (volumes[one], volumes[two]), by_seed[one], by_seed[two]
@@ -179,7 +179,7 @@ def _sides(
     merged: pd.DataFrame,
     reference: tuple[float, float],
 ) -> tuple[Side, ...]:
-    held = _held(merged, names, reference)
+    held = _held(surveys[0].task, merged, names, reference)
     sides = []
     for name, taken, volume in zip(names, surveys, volumes, strict=True):
         low, high = interval(volume)
@@ -247,11 +247,11 @@ def _permutation(first: _Values, second: _Values) -> tuple[float, float]:
 class _Seen:
     """Holds the quoted points of a front under weightings that all runs share."""
 
-    score: _Values
+    merit: _Values
     cost: _Values
-    """(F, B) of the front's points, chosen on selection."""
+    """(F, B) of the front's points, chosen on selection; of merits high is better."""
 
-    seed_score: _Values
+    seed_merit: _Values
     seed_cost: _Values
     """(F, S): by seed; NaN where a point lacks one."""
 
@@ -274,28 +274,28 @@ class _Seen:
         kept = taken.points["on_front"].to_numpy(bool)
         alone = _by_seed(run, run_roster, taken.split, measured.lane_cost[:, 0])
         return cls(
-            score=measured.score[kept],
+            merit=merit(run.task, measured.score[kept]),
             cost=measured.cost[kept],
-            seed_score=alone[0, kept],
+            seed_merit=merit(run.task, alone[0, kept]),
             seed_cost=alone[1, kept],
         )
 
     def volumes(self, reference: tuple[float, float]) -> _Values:
         return np.asarray(
             [
-                hypervolume(self.score[:, b], self.cost[:, b], reference=reference)
-                for b in range(self.score.shape[1])
+                hypervolume(self.merit[:, b], self.cost[:, b], reference=reference)
+                for b in range(self.merit.shape[1])
             ]
         )
 
     def by_seed(self, reference: tuple[float, float]) -> _Values:
         """Gives the hypervolume of each seed that all points of the front have."""
-        common = np.isfinite(self.seed_score + self.seed_cost).all(axis=0)
+        common = np.isfinite(self.seed_merit + self.seed_cost).all(axis=0)
         return np.asarray(
             [
-                hypervolume(score, cost, reference=reference)
-                for score, cost in zip(
-                    self.seed_score.T[common], self.seed_cost.T[common], strict=True
+                hypervolume(merits, cost, reference=reference)
+                for merits, cost in zip(
+                    self.seed_merit.T[common], self.seed_cost.T[common], strict=True
                 )
             ]
         )
@@ -313,7 +313,7 @@ def _by_seed(run: Run, run_roster: Roster, split: str, lane_cost: _Values) -> _V
     return table
 
 
-def _merged(names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
+def _merged(task: Task, names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
     """Gives the front of all; of runs whose points are equal both stand on it."""
     import pandas as pd
 
@@ -327,22 +327,22 @@ def _merged(names: Sequence[str], surveys: Sequence[Survey]) -> pd.DataFrame:
     if every["feasible"].any():
         every = every[every["feasible"]].reset_index(drop=True)
     places = every[["selection_score", "selection_cost"]].to_numpy(np.float64)
-    kept = nondominated(places[:, 0], places[:, 1])
+    kept = nondominated(merit(task, places[:, 0]), places[:, 1])
     best = set(map(tuple, places[kept].tolist()))
     equal = [tuple(place) in best for place in places.tolist()]
-    merged: pd.DataFrame = every[equal].sort_values(["cost", "score", "run"], ignore_index=True)
-    return merged
+    return cheapest_first(task, every[equal], last="run")
 
 
 def _held(
-    merged: pd.DataFrame, names: Sequence[str], reference: tuple[float, float]
+    task: Task, merged: pd.DataFrame, names: Sequence[str], reference: tuple[float, float]
 ) -> dict[str, float]:
     """Gives what the merged front's quoted hypervolume would lose without each run's points."""
-    score, cost = merged["score"].to_numpy(np.float64), merged["cost"].to_numpy(np.float64)
-    total = hypervolume(score, cost, reference=reference)
+    merits = merit(task, merged["score"].to_numpy(np.float64))
+    cost = merged["cost"].to_numpy(np.float64)
+    total = hypervolume(merits, cost, reference=reference)
     lost = {}
     for name in names:
         others = (merged["run"] != name).to_numpy(bool)
-        area = hypervolume(score[others], cost[others], reference=reference) if others.any() else 0
+        area = hypervolume(merits[others], cost[others], reference=reference) if others.any() else 0
         lost[name] = (total - area) / total if total > 0 else math.nan
     return lost

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from analysis.fronts.constraints import judge
 from analysis.fronts.points import Measured, by_point, example_draws, seed_draws
 from analysis.runs.load import Run, RunError
-from analysis.runs.outcomes import Outcomes, Roster, outcomes, roster
+from analysis.runs.outcomes import Outcomes, Roster, outcomes, recorded_values, roster
 from analysis.stats import resampling
 from analysis.stats.resampling import interval
 from mpc_router.run_names import SELECTION
@@ -31,7 +31,6 @@ _COINS: Final = 20
 """Steps of a coin from one expert to the next."""
 
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
-_USUAL: Final = {SCORE: "max", COST: "min"}
 _UP: Final = "max"
 
 
@@ -41,7 +40,7 @@ def own_objectives(run: Run) -> dict[str, str]:
     It is empty where that is score and cost.
     """
     objectives = dict(run.provenance.get("objectives") or {})
-    return {} if objectives == _USUAL else objectives
+    return {} if objectives == {SCORE: run.task.direction, COST: "min"} else objectives
 
 
 def objective_front(
@@ -58,7 +57,8 @@ def objective_front(
     row is a point: point, label; each objective on the quoted split with `_low` and `_high`, and
     as `selection_NAME`; `on_front`, decided by the means on selection, of equal points the first;
     `chance`, the share of the resamples in which the point is on it; `feasible` and `breaks`, as
-    `survey.points` has them. Draws are those of `survey`.
+    `survey.points` has them. Draws are those of `survey`; those of a metric of outputs (log loss,
+    calibration error) are over seeds alone, for it is what the trials recorded.
 
     Raises:
         RunError: no point is whole, an objective is not known, or the run has no routing table.
@@ -106,13 +106,16 @@ def objective_yardsticks(run: Run, split: str) -> pd.DataFrame:
     split. Neither pays a router. What a coin scores is `resampling.mixed_scores`.
 
     Raises:
-        RunError: trials have different experts, which no one line stands for.
+        RunError: trials have different experts, which no one line stands for, or an objective is a
+            metric of outputs, which a coin has not.
     """
     import pandas as pd
 
     seen = outcomes(run, roster(run), split, need_routes=False)
     if len(seen.pools) > 1 or len(seen.pools[0].members) < len(run.expert_names):
         raise RunError("trials have different experts, so no one line of them can be drawn")
+    if unknown := [name for name in own_objectives(run) if _of_outputs(run, name)]:
+        raise RunError(f"{unknown[0]} is computed of outputs, and a coin between experts has none")
     order = np.argsort(run.cost_vector().experts, kind="stable")
     predictions = seen.pools[0].prediction[order]
     along = {
@@ -149,9 +152,14 @@ def _is_metric(run: Run, name: str) -> bool:
     return name == SCORE or name in run.task.metrics
 
 
+def _of_outputs(run: Run, name: str) -> bool:
+    """Says whether an objective is a metric of outputs, which predictions do not tell."""
+    return name in run.task.metrics and run.task.metric(name).of_outputs
+
+
 def _task_of(run: Run, name: str) -> Task:
     """Gives the task, scored by this metric alone."""
-    return replace(run.task, metrics=run.task.metrics if name == SCORE else (name,))
+    return run.task if name == SCORE else replace(run.task, metrics=(name,), score=name)
 
 
 def _refuse_unknown(run: Run, wanted: dict[str, str]) -> None:
@@ -175,6 +183,11 @@ def _measured(
     weights: resampling.Weights,
 ) -> _Values:
     """Measures one objective under every weighting, (P, B)."""
+    if _of_outputs(run, name):
+        recorded = recorded_values(run, run_roster, seen.split, name)[:, None]
+        lanes = recorded.repeat(len(weights), axis=1)
+        low, high = run.task.metric(name).range
+        return np.clip(by_point(lanes, run_roster.points, seeds), low, high)
     if _is_metric(run, name):
         task = _task_of(run, name)
         scores = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)

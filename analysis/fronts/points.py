@@ -16,7 +16,7 @@ from analysis.runs.load import Run
 from analysis.runs.outcomes import Outcomes, Point, Roster, recorded_scores, recorded_shares
 from analysis.stats import resampling
 from mpc_router.costs import CostVector
-from mpc_router.tasks import Task, evaluate
+from mpc_router.tasks import Task, score_of
 
 Values = NDArray[np.float64]
 
@@ -174,12 +174,13 @@ class Measured:
 
         What a route costs is what it costs in the trial's own set. Without routes, scores and
         shares are those that the trials recorded, the same under every weighting of examples. No
-        draw scores more than 1, or costs less than the cheapest route or more than the dearest.
+        draw leaves the score's range, or costs less than the cheapest route or more than the
+        dearest.
         """
         task = run.task
         if run.routed:
             score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
-            score[:, 0] = evaluate(task, seen.predictions, seen.labels)["score"]
+            score[:, 0] = score_of(task, seen.predictions, seen.labels)
             shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
         else:
             times = len(weights)

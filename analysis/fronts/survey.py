@@ -31,6 +31,7 @@ from analysis.stats.dominance import default_reference, hypervolume, nondominate
 from analysis.stats.resampling import interval
 from mpc_router.costs import CostVector
 from mpc_router.run_names import SELECTION
+from mpc_router.tasks import Task, merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,9 @@ ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """Holds points, front and yardsticks of a run, quoted on one split under one vector."""
+
+    task: Task
+    """Of which the scores are; `merit(task, score)` turns them so that high is better."""
 
     split: str
     vector: CostVector
@@ -91,16 +95,24 @@ class Survey:
     def front(self) -> pd.DataFrame:
         """Gives the points of the front, cheapest first."""
         chosen: pd.DataFrame = self.points[self.points["on_front"]]
-        return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
+        return cheapest_first(self.task, chosen)
 
     @property
     def barred(self) -> pd.DataFrame:
         """Gives the points that only constraints keep from the front, cheapest first."""
         places = self.points[["selection_score", "selection_cost"]].to_numpy(np.float64)
-        beaten_by_none = nondominated(places[:, 0], places[:, 1])
+        beaten_by_none = nondominated(merit(self.task, places[:, 0]), places[:, 1])
         chosen: pd.DataFrame = self.points[beaten_by_none & ~self.points["on_front"]]
-        chosen = chosen[~chosen["feasible"]]
-        return chosen.sort_values(["cost", "score", "point"], ignore_index=True)
+        return cheapest_first(self.task, chosen[~chosen["feasible"]])
+
+
+def cheapest_first(task: Task, rows: pd.DataFrame, last: str = "point") -> pd.DataFrame:
+    """Sorts rows by cost, of equal ones the worse score first, then by the column `last`."""
+    up = [True, task.direction == "max", True]
+    ordered: pd.DataFrame = rows.sort_values(
+        ["cost", "score", last], ascending=up, ignore_index=True
+    )
+    return ordered
 
 
 def points(
@@ -114,7 +126,8 @@ def points(
     """Gives the points that can be judged (see `roster`), one a row, in the order of settings.
 
     Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
-    `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix`, each
+    `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix` (how
+    much better the score is than that: above 0 is better, also where a low score is), each
     with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
     at that cost), `speed_up`, `share` (a list by expert); `selection_score` and `selection_cost`
     with `_low` and `_high`, `selection_over_mix`; `seed_excess` (how much more
@@ -161,11 +174,12 @@ def survey(
     second = Measured.of(run, run_roster, quoted, costs, seeds, weights)
     yards = Yards.of(task, quoted, costs, weights)
     judged = judge(run, run_roster, chosen)
-    on_front = _front_of(judged, first)
-    reference = default_reference(yards.singles[:, 0], costs)
+    chosen_merit, quoted_merit = merit(task, first.score), merit(task, second.score)
+    on_front = _front_of(judged, chosen_merit[:, 0], first.cost[:, 0])
+    reference = default_reference(merit(task, yards.singles[:, 0]), costs)
     volumes = np.asarray(
         [
-            hypervolume(second.score[on_front, b], second.cost[on_front, b], reference=reference)
+            hypervolume(quoted_merit[on_front, b], second.cost[on_front, b], reference=reference)
             for b in range(1 + count)
         ]
     )
@@ -173,10 +187,12 @@ def survey(
     once = np.ones((1, len(chosen.labels)), np.float32)
     coin, lane_coin = yards.coin(run_roster, second, quoted)
     plain = by_point(second.lane_score, run_roster.points, None)
-    apart = second.lane_score - lane_coin
-    over = by_point(apart, run_roster.points, seeds, plain - coin)
+    apart = merit(task, second.lane_score - lane_coin)
+    over = by_point(apart, run_roster.points, seeds, merit(task, plain - coin))
+    constant = yardsticks.majority(task, chosen.labels, quoted.labels)[1]
     coin = resampling.bounded(task, by_point(lane_coin, run_roster.points, seeds, coin))
     return Survey(
+        task=task,
         split=quoted.split,
         vector=costs,
         examples=len(quoted.labels),
@@ -194,17 +210,18 @@ def survey(
             coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
             best=yards.best(run, run_roster, second, quoted),
             dearest=float(yards.mix.costs[-1]),
+            least=yardsticks.least_room(task, constant["score"]),
         ),
         left_out=run_roster.left_out,
         judged=judged,
         partial=run_roster.partial,
         singles=_singles_table(run, yards.singles, costs),
-        majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
+        majority=constant,
         oracle=yards.oracle,
         mix=yards.mix,
         oracle_curve=yards.curve,
-        reference=reference,
-        optimism=optimism(first.score, second.score, on_front),
+        reference=(merit(task, reference[0]), reference[1]),
+        optimism=optimism(chosen_merit, quoted_merit, on_front),
         hypervolume=float(volumes[0]),
         hypervolume_interval=(float(low), float(high)),
         expert_sets=len(quoted.pools),
@@ -215,23 +232,23 @@ def survey(
     )
 
 
-def _front_of(judged: Judged, first: Measured) -> NDArray[np.bool_]:
+def _front_of(judged: Judged, merits: _Values, costs: _Values) -> NDArray[np.bool_]:
     """Marks the points, (P,), that no other eligible point beats on selection."""
     on_front = judged.eligible.copy()
-    on_front[on_front] = nondominated(first.score[on_front, 0], first.cost[on_front, 0])
+    on_front[on_front] = nondominated(merits[on_front], costs[on_front])
     return on_front
 
 
-def _chances(judged: Judged, first: Measured) -> _Values:
-    """Says how often each point is on the front, (P,).
+def _chances(judged: Judged, merits: _Values, costs: _Values) -> _Values:
+    """Says how often each point is on the front: merits and costs (P, B), chances (P,).
 
     NaN without resamples, 0 where it may not be.
     """
-    if first.score.shape[1] < 2:
-        return np.full(len(first.score), np.nan)
+    if merits.shape[1] < 2:
+        return np.full(len(merits), np.nan)
     eligible = judged.eligible
     chances = np.zeros(len(eligible))
-    chances[eligible] = front_chance(first.score[eligible], first.cost[eligible])
+    chances[eligible] = front_chance(merits[eligible], costs[eligible])
     return chances
 
 
@@ -254,9 +271,12 @@ def _points_table(
     coin_there: _Values,
     best: _Values,
     dearest: float,
+    least: float,
 ) -> pd.DataFrame:
     import pandas as pd
 
+    task = run.task
+    reached, mixed = merit(task, second.score[:, 0]), merit(task, coin[:, 0])
     over_low, over_high = interval(over)
     sure = run.routed  # without routes the chance in the examples is not known
     columns: dict[str, Any] = {
@@ -274,16 +294,16 @@ def _points_table(
         "verdict": np.select(
             [sure & (over_low > 0), sure & (over_high < 0)], [ABOVE, BELOW], EQUAL
         ),
-        "headroom": yardsticks.captured_headroom(second.score[:, 0], coin[:, 0], best),
-        "regret": yardsticks.regret(second.score[:, 0], best),
+        "headroom": yardsticks.captured_headroom(reached, mixed, merit(task, best), least=least),
+        "regret": yardsticks.regret(reached, merit(task, best)),
         "speed_up": dearest / second.cost[:, 0],
         "share": list(second.share.tolist()),
     }
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
-    columns["selection_over_mix"] = first.score[:, 0] - coin_there
+    columns["selection_over_mix"] = merit(task, first.score[:, 0] - coin_there)
     columns["seed_excess"] = excess if sure else np.nan
     columns["on_front"] = on_front
-    columns["chance"] = _chances(judged, first)
+    columns["chance"] = _chances(judged, merit(task, first.score), first.cost)
     columns["feasible"], columns["breaks"] = judged.feasible, judged.breaks
     return pd.DataFrame(columns)
 

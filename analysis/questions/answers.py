@@ -20,6 +20,7 @@ from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.runs.load import Run, RunError
 from analysis.stats.choice import best_within
 from analysis.stats.indicators import Surface
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +152,7 @@ def _curves(
     picked = []
     for step in range(1, _CAPS + 1):
         cap = low + (high - low) * step / (_CAPS + 1)
-        place = best_within(_array(scores), _array(costs), cap=cap)
+        place = best_within(merit(run.task, _array(scores)), _array(costs), cap=cap)
         if place is None:
             continue
         operating_point = operating[place]

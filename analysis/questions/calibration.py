@@ -14,29 +14,16 @@ from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import outcomes, roster
 from analysis.runs.recorded import examples, expert_outputs
 from mpc_router.run_names import SELECTION
+from mpc_router.tasks import calibration_error
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Values = NDArray[np.float64]
 
-_BINS: Final = 15
 _RESAMPLES: Final = 200
 
 _LOG_TEMPERATURES: Final = (-3.0, 3.0)
-
-
-def calibration_error(sure: Values, right: NDArray[np.bool_]) -> float:
-    """Gives the expected calibration error of confidences (N,).
-
-    It is the mean over bins of |accuracy - confidence|.
-
-    The bins have equal width and weigh as their examples (Naeini et al. 2015; Guo et al. 2017).
-    """
-    place = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    count = np.bincount(place, minlength=_BINS)
-    gap = np.bincount(place, weights=right - sure, minlength=_BINS)
-    return float(np.abs(gap).sum() / count.sum())
 
 
 def temperature(outputs: Values, labels: NDArray[np.intp]) -> float:
@@ -163,13 +150,18 @@ def _errors(plain: Values, scaled: Values, right: NDArray[np.bool_]) -> dict[str
     """Measures replicates (S, N): they share examples, so a resample draws the same for all."""
     rng = np.random.default_rng(0)
     draws = rng.integers(0, right.shape[1], (_RESAMPLES, right.shape[1]))
-    spread = [calibration_error(scaled[:, draw].ravel(), right[:, draw].ravel()) for draw in draws]
+    spread = [_error(scaled[:, draw], right[:, draw]) for draw in draws]
     low, high = np.percentile(spread, [2.5, 97.5])
     return {
         "accuracy": float(right.mean()),
         "confidence": float(plain.mean()),
-        "before": calibration_error(plain.ravel(), right.ravel()),
-        "after": calibration_error(scaled.ravel(), right.ravel()),
+        "before": _error(plain, right),
+        "after": _error(scaled, right),
         "low": float(low),
         "high": float(high),
     }
+
+
+def _error(sure: Values, right: NDArray[np.bool_]) -> float:
+    """Gives the calibration error over all replicates together, (S, N)."""
+    return float(calibration_error(sure.reshape(1, -1), right.reshape(1, -1))[0])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.baselines.cascades import CascadeFront, cascade_routes, confidence
-from analysis.baselines.yardsticks import LEAST_ROOM
+from analysis.baselines.yardsticks import least_room
 from analysis.fronts.points import Yards, seed_draws
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
 from analysis.questions import operating_points
@@ -26,6 +26,7 @@ from analysis.stats import resampling
 from analysis.stats.choice import best_within
 from analysis.stats.resampling import interval
 from mpc_router.run_names import SELECTION
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ class Rival:
     cascade_score: float
     cascade_cost: float
     difference: float
-    """Of scores, the gate's less the cascade's, on the quoted split."""
+    """How much better the gate's score is than the cascade's on the quoted split."""
 
     low: float
     high: float
@@ -60,7 +61,7 @@ def headroom(run: Run, survey: Survey) -> pd.DataFrame:
     Columns: kind (`gate`, `cascade`), label, pool (which set of experts a cascade is of, where the
     run has several; else empty), score, cost, over_mix, over_mix_low, over_mix_high,
     selection_over_mix (to choose by: the same on selection), selection_score, selection_cost,
-    headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `LEAST_ROOM`),
+    headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `least_room`),
     verdict.
     Cascades are chosen on selection and quoted on the survey's split, as gates are; coin and oracle
     are those of their own experts. Regressions have no cascades, and where experts train with each
@@ -74,7 +75,7 @@ def headroom(run: Run, survey: Survey) -> pd.DataFrame:
     rows = [_gate(survey, row) for _, row in survey.front.iterrows()]
     if not run.task.regression:
         for cascades in _cascades(run, survey).values():
-            rows += cascades.rows()
+            rows += cascades.rows(survey)
     return pd.DataFrame(rows)
 
 
@@ -110,7 +111,7 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
         chosen = None if rival is None else rival.within(float(row["selection_cost"]))
         if rival is None or chosen is None:
             continue
-        lanes = scores[[place[key] for key in keys]] - rival.scores[chosen]
+        lanes = merit(run.task, scores[[place[key] for key in keys]] - rival.scores[chosen])
         low, high = interval(resampling.over_seeds(lanes, leans[len(lanes)]))
         rivals.append(
             Rival(
@@ -121,7 +122,9 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
                 gate_cost=float(row["cost"]),
                 cascade_score=float(rival.front.quoted.scores[chosen]),
                 cascade_cost=float(rival.front.quoted.costs[chosen]),
-                difference=float(row["score"]) - float(rival.front.quoted.scores[chosen]),
+                difference=merit(
+                    run.task, float(row["score"]) - float(rival.front.quoted.scores[chosen])
+                ),
                 low=float(low),
                 high=float(high),
             )
@@ -131,13 +134,14 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
 
 def _gate(survey: Survey, row: Any) -> dict[str, Any]:
     return _row(
+        survey,
         _GATE,
         str(row["label"]),
         "",
         float(row["score"]),
         float(row["cost"]),
         (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
-        best=float(row["score"]) + float(row["regret"]),
+        best=merit(survey.task, float(row["score"])) + float(row["regret"]),
     ) | {
         name: float(row[name])
         for name in ("selection_over_mix", "selection_score", "selection_cost")
@@ -145,6 +149,7 @@ def _gate(survey: Survey, row: Any) -> dict[str, Any]:
 
 
 def _row(
+    survey: Survey,
     kind: str,
     label: str,
     pool: str,
@@ -153,8 +158,10 @@ def _row(
     over: tuple[float, float, float],
     best: float,
 ) -> dict[str, Any]:
-    left = best - (score - over[0])
-    share = [difference / left if left >= LEAST_ROOM else np.nan for difference in over]
+    """Makes a row; `best` is the merit of the oracle's score at the same cost."""
+    room = best - (merit(survey.task, score) - over[0])
+    wide = room >= least_room(survey.task, survey.majority["score"])
+    share = [difference / room if wide else np.nan for difference in over]
     verdict = ABOVE if over[1] > 0 else BELOW if over[2] < 0 else EQUAL
     return {
         "kind": kind,
@@ -183,17 +190,20 @@ class _Cascades:
     """(T, B) on the quoted split."""
 
     over: Values
-    """(T, B): above a coin between the set's single experts at the cascade's cost."""
+    """(T, B): how much better than a coin between the set's single experts of the same cost."""
 
     chosen_over: Values
     """(T,) the same on selection."""
 
+    merits: Values
+    """(T,) scores on selection, so that high is better."""
+
     best: Values
-    """(T,) what the oracle of the set's experts reaches at the cascade's cost."""
+    """(T,) the merit of what the oracle of the set's experts reaches at the cascade's cost."""
 
     def within(self, cap: float) -> int | None:
         """Gives the cascade that scores best for at most this cost on selection."""
-        return best_within(self.front.chosen.scores, self.front.chosen.costs, cap=cap)
+        return best_within(self.merits, self.front.chosen.costs, cap=cap)
 
     def label(self, place: int) -> str:
         """Gives `2 layers, then 6 layers under .83`, with the set where there are several."""
@@ -203,12 +213,13 @@ class _Cascades:
             steps.append(f"{self.names[expert]} under {threshold:.3g}")
         return ", then ".join(steps) + (f" [{self.pool}]" if self.pool else "")
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self, survey: Survey) -> list[dict[str, Any]]:
         low, high = interval(self.over)
         costs, scores = self.front.quoted.costs, self.front.quoted.scores
         order = np.argsort(costs, kind="stable")
         return [
             _row(
+                survey,
                 _CASCADE,
                 self.label(int(place)),
                 self.pool,
@@ -233,7 +244,7 @@ def _cascades(run: Run, survey: Survey) -> dict[str, _Cascades]:
     )
     if not fronts:
         return {}
-    run_roster = roster(run)
+    task, run_roster = run.task, roster(run)
     quoted = outcomes(run, run_roster, survey.split, need_routes=False)
     chosen = outcomes(run, run_roster, SELECTION, need_routes=False)
     weights = _weights(quoted, survey)
@@ -258,15 +269,18 @@ def _cascades(run: Run, survey: Survey) -> dict[str, _Cascades]:
         scores = resampling.weighted_scores(run.task, answers, quoted.labels, weights)
         scores[:, 0] = front.quoted.scores
         paid = _weighted_means(costs, weights)
+        over = merit(task, scores - np.asarray([mix.at(row[None])[0] for row in paid]))
+        best = yards.curves[int(quoted.pool_of[lane]), members].at(front.quoted.costs)
         coin_there = mix_there.at(front.chosen.costs[:, None])[:, 0]
         cascades[name] = _Cascades(
             front=front,
             names=tuple(run.expert_names[member] for member in members),
             pool=called[name],
             scores=scores,
-            over=scores - np.asarray([mix.at(row[None])[0] for row in paid]),
-            chosen_over=front.chosen.scores - coin_there,
-            best=yards.curves[int(quoted.pool_of[lane]), members].at(front.quoted.costs),
+            over=over,
+            chosen_over=merit(task, front.chosen.scores - coin_there),
+            merits=merit(task, front.chosen.scores),
+            best=merit(task, best),
         )
     return cascades
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
 from analysis.stats.ped_anova import Cells, best, divergence
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,7 @@ def importance(run: Run, *, seed: int = 0) -> pd.DataFrame:
     everyone = np.arange(len(table))
     cells = [_cells(table[name].tolist()) for name in names]
     rows = []
-    for objective, sign in (("score", -1.0), ("cost", 1.0)):
+    for objective, sign in (("score", -merit(run.task, 1.0)), ("cost", 1.0)):
         losses = sign * table[objective].to_numpy(np.float64)
         seen = _moved(cells, everyone, losses, portion)
         shuffled = np.array([_moved(cells, everyone, losses[order], portion) for order in orders])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from analysis.stats.indicators import (
     hypervolume_history,
     igd_plus,
 )
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,9 +83,9 @@ def history(run: Run, survey: Survey) -> pd.DataFrame:
     order = [point for point in by_point.index if point in eligible_points.index]
     chosen = eligible_points.loc[order]
     volumes = hypervolume_history(
-        chosen["selection_score"].to_numpy(np.float64),
+        merit(survey.task, chosen["selection_score"].to_numpy(np.float64)),
         chosen["selection_cost"].to_numpy(np.float64),
-        reference=survey.reference,
+        reference=_reference(survey),
     )
     table = by_point.loc[order].reset_index()
     table["hypervolume"] = volumes
@@ -117,18 +118,23 @@ def surfaces(run: Run, survey: Survey) -> tuple[Surface, ...]:
             f"{run.name}: trials hold no {cost}; seeds are drawn under the run's vectors"
         )
     tables = [trials.loc[trials["seed"] == seed, [score, cost]].to_numpy() for seed in seeds]
-    return attainment([(table[:, 0], table[:, 1]) for table in tables])
+    attained = attainment([(merit(survey.task, table[:, 0]), table[:, 1]) for table in tables])
+    return tuple(
+        replace(surface, scores=merit(survey.task, surface.scores)) for surface in attained
+    )
 
 
 def quality(survey: Survey) -> Quality:
     """Computes the literature's numbers of the survey's front, quoted, the router paid."""
     singles = survey.singles.sort_values("cost")
     costs = singles["cost"].to_numpy(np.float64)
-    scores = singles["score"].to_numpy(np.float64)
+    task = survey.task
+    scores = merit(task, singles["score"].to_numpy(np.float64))
     ends = float(costs[0]), float(costs[-1])
     front = survey.front
-    front_curve = front["cost"].to_numpy(np.float64), front["score"].to_numpy(np.float64)
-    coin = survey.mix.costs, survey.mix.scores[:, 0]
+    reached = merit(task, front["score"].to_numpy(np.float64))
+    front_curve = front["cost"].to_numpy(np.float64), reached
+    coin = survey.mix.costs, merit(task, survey.mix.scores[:, 0])
     if not ends[0] < ends[1]:
         return Quality(**dict.fromkeys(Quality.__slots__, np.nan))
     gap = scores[0] < scores[-1]
@@ -136,7 +142,7 @@ def quality(survey: Survey) -> Quality:
     recovered = (
         pgr(front_curve[1], weak=float(scores[0]), strong=float(scores[-1])) if gap else None
     )
-    best = survey.oracle_curve.scores, survey.oracle_curve.costs
+    best = merit(task, survey.oracle_curve.scores), survey.oracle_curve.costs
     try:
         frame = Frame.of_singles(scores, survey.vector)
         distances = (
@@ -146,8 +152,8 @@ def quality(survey: Survey) -> Quality:
     except ValueError:
         distances = (np.nan, np.nan)
     return Quality(
-        aiq=aiq(*front_curve, ends=ends, floor=float(scores[0])),
-        aiq_coin=aiq(*coin, ends=ends, floor=float(scores[0])),
+        aiq=merit(task, aiq(*front_curve, ends=ends, floor=float(scores[0]))),
+        aiq_coin=merit(task, aiq(*coin, ends=ends, floor=float(scores[0]))),
         apgr=apgr(shares, recovered) if recovered is not None else np.nan,
         cpt50=cpt(shares, recovered, wanted=0.5) if recovered is not None else np.nan,
         cpt80=cpt(shares, recovered, wanted=0.8) if recovered is not None else np.nan,
@@ -163,7 +169,12 @@ def worth(survey: Survey) -> Values:
     """
     front = survey.front
     return contributions(
-        front["score"].to_numpy(np.float64),
+        merit(survey.task, front["score"].to_numpy(np.float64)),
         front["cost"].to_numpy(np.float64),
-        reference=survey.reference,
+        reference=_reference(survey),
     )
+
+
+def _reference(survey: Survey) -> tuple[float, float]:
+    """Gives the reference of hypervolumes as (merit, cost)."""
+    return merit(survey.task, survey.reference[0]), survey.reference[1]

@@ -101,10 +101,11 @@ def _biased(survey: Survey, answered: Answers) -> str:
 
 def _chosen(survey: Survey) -> str:
     optimism = survey.optimism
+    lifted = "lifted" if survey.task.direction == "max" else "bettered"
     sure = survey.points["chance"][survey.points["on_front"]]
     often = int((sure >= 0.5).sum())
     return (
-        f"Being chosen on selection has lifted the front's scores there by "
+        f"Being chosen on selection has {lifted} the front's scores there by "
         f"{signed(optimism.extra)} ({signed(optimism.extra_low)} to {signed(optimism.extra_high)}) "
         f"beyond what all points' differ from {survey.split}; {often} of its "
         f"{count(len(sure), 'point')} {'is' if often == 1 else 'are'} on the front in at least "

@@ -48,10 +48,14 @@ def front_rows(run: Run, survey: Survey) -> list[dict[str, Any]]:
             ],
             "chance": f"{percent(row['chance'])} %",
             "seeds": row["n"],
-            "breaks": row["breaks"].replace("_", " "),
+            "breaks": _broken_words(row["breaks"]),
         }
         for row in shown
     ]
+
+
+def _broken_words(breaks: str) -> str:
+    return ", ".join(name_words(name) for name in breaks.split(", "))
 
 
 def use_rows(run: Run, survey: Survey, use: pd.DataFrame) -> dict[str, Any]:
@@ -383,7 +387,7 @@ def objective_rows(table: pd.DataFrame, objectives: Mapping[str, str]) -> list[d
             "point": row["point"],
             "label": row["label"],
             "chance": f"{percent(row['chance'])} %" if row["chance"] == row["chance"] else "",
-            "breaks": row["breaks"],
+            "breaks": _broken_words(row["breaks"]),
             "cells": [
                 {"value": value_words(name, row[name]), "interval": interval_words(name, row)}
                 for name in objectives

@@ -10,7 +10,17 @@ from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, least_seeds, uni
 from analysis.questions.seed_effects import effects
 from analysis.report._findings import findings
 from analysis.runs.load import Run
-from analysis.words import LARGER, amount, count, interval, number, percent, signed
+from analysis.words import (
+    LARGER,
+    amount,
+    constant_words,
+    count,
+    interval,
+    number,
+    percent,
+    score_words,
+    signed,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,13 +86,12 @@ def _what_was_run(run: Run, survey: Survey) -> str:
     points = run.trials["point"].nunique()
     seeds = sorted({int(seed) for seed in run.trials["seed"]})
     epochs = int(run.trials["epochs"].max())
-    metrics = " and ".join("F1" if name == "f1" else name for name in run.task.metrics)
     return (
         f"The study {run.provenance['study']} trained {count(len(run.trials), 'router')} "
         f"({count(points, 'configuration')}, {count(len(seeds), 'seed')}, up to "
         f"{count(epochs, 'epoch')}) over the {len(run.expert_names)} experts of pool "
         f"{run.provenance['pool']} on {run.task.name.upper()}; the score is "
-        f"{'the mean of ' if len(run.task.metrics) > 1 else ''}{metrics} on {survey.split} "
+        f"{score_words(run.task)} on {survey.split} "
         f"({survey.examples} examples), the cost is in {survey.vector.unit} per example "
         f"(vector {survey.vector.name}, router {survey.vector.router:g} paid)."
     )
@@ -124,6 +133,7 @@ def _best_trade(run: Run, survey: Survey) -> str:
         EQUAL: "not distinguishable from a coin",
         BELOW: "worse than a coin",
     }[row["verdict"]]
+    better = " (above 0 is better)" if survey.task.direction == "min" else ""
     headroom = (
         f" It captures {percent(row['headroom'])} % of the room between that coin and the oracle "
         "curve."
@@ -133,7 +143,7 @@ def _best_trade(run: Run, survey: Survey) -> str:
     return (
         f"The best trade, picked on selection, is {row['label']}: score {number(row['score'])} "
         f"(95 % interval {interval(row, 'score')}) at cost {amount(row['cost'])}{unit(survey)}, "
-        f"{signed(row['over_mix'])} against a random mix of the experts at the same cost "
+        f"{signed(row['over_mix'])}{better} against a random mix of the experts at the same cost "
         f"({signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}: {verdict}), "
         f"a projected speed-up of {row['speed_up']:.2f} over {dearest} alone.{headroom}"
     )
@@ -146,8 +156,9 @@ def _yardsticks(survey: Survey) -> str:
     )
     score, cost = survey.oracle
     return (
-        f"Single experts reach {singles}; the majority class {number(survey.majority['score'])}; "
-        f"an oracle that sends each example to the cheapest expert that is right "
+        f"Single experts reach {singles}; the {constant_words(survey.task)} "
+        f"{number(survey.majority['score'])}; an oracle that sends each example to the cheapest "
+        f"expert that is {'nearest' if survey.task.regression else 'right'} "
         f"{number(score)} at {amount(cost)}{unit(survey)}, router paid."
     )
 
@@ -164,6 +175,6 @@ def _standing(survey: Survey) -> str:
         f"Of all {count(total, 'point')}, {counts[ABOVE]} "
         f"{'beats' if counts[ABOVE] == 1 else 'beat'} the random mix at their own cost by more "
         f"than the interval, {counts[EQUAL]} cannot be told from it, and {counts[BELOW]} "
-        f"{'lies' if counts[BELOW] == 1 else 'lie'} under it. Intervals hold 95 % of "
+        f"{'is' if counts[BELOW] == 1 else 'are'} worse than it. Intervals hold 95 % of "
         f"{survey.resamples} draws of {over}."
     )

@@ -65,6 +65,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     import jinja2
     from markupsafe import Markup
 
+    from analysis.baselines.yardsticks import has_bounds
     from analysis.figures.style import MOST_NAMED
     from analysis.fronts.constraints import bounds
     from analysis.fronts.survey import survey as take
@@ -113,6 +114,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
             "caps": _rows.cap_sentence(survey, answered),
         },
         use=_rows.use_rows(run, survey, use),
+        room_in_points=has_bounds(run.task),
         dead_share=DEAD_SHARE,
         provenance=_rows.provenance_rows(run, survey),
         colours=_colours(run),
@@ -221,7 +223,7 @@ def _vegalite_version() -> str:
 
 def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
     """Gives what the page says of own objectives; None where they are score and cost."""
-    from analysis.figures.objectives import MOST_OBJECTIVES
+    from analysis.figures.objectives import MOST_OBJECTIVES, name_words
     from analysis.fronts.objectives import own_objectives
     from analysis.report._rows import objective_rows, objective_words
 
@@ -229,7 +231,7 @@ def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
         return None
     directions = own_objectives(run)
     return {
-        "names": [name.replace("_", " ") for name in directions],
+        "names": [name_words(name) for name in directions],
         "words": objective_words(directions),
         "points": len(answered.objectives),
         "rows": objective_rows(answered.objectives, directions),

@@ -32,6 +32,12 @@
     return made;
   }
 
+  /* Of the metric f1:LABEL the label keeps its own signs. */
+  function heading(name) {
+    const [before, ...label] = name.split(":");
+    return [before.replaceAll("_", " "), ...label].join(":");
+  }
+
   function draw(more) {
     if (!more) { body.replaceChildren(); drawn = 0; }
     for (const r of order.slice(drawn, drawn + page)) {
@@ -55,7 +61,7 @@
   trials.columns.forEach((name, c) => {
     const cell = element("th", null, head, trials.rows.some((row) => typeof row[c] === "number") ? "num" : "");
     cell.setAttribute("aria-sort", "none");
-    const button = element("button", name.replaceAll("_", " "), cell);
+    const button = element("button", heading(name), cell);
     button.type = "button";
     button.addEventListener("click", () => {
       const ascending = cell.getAttribute("aria-sort") !== "ascending";

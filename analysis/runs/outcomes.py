@@ -230,9 +230,18 @@ def recorded_scores(run: Run, run_roster: Roster, split: str) -> Values:
     Raises:
         RunError: a trial of the roster has none.
     """
-    score_of = run.trials.set_index("key")[f"{split}_score"].astype(float)
-    scores = np.asarray(score_of.reindex(list(run_roster.keys)), np.float64)
-    return _finite(run, "trials", scores, run_roster, "score")
+    return recorded_values(run, run_roster, split, "score")
+
+
+def recorded_values(run: Run, run_roster: Roster, split: str, name: str) -> Values:
+    """Gives each trial's own score, or another metric, on a split, (L,).
+
+    Raises:
+        RunError: a trial of the roster has none.
+    """
+    value_of = run.trials.set_index("key")[f"{split}_{name}"].astype(float)
+    values = np.asarray(value_of.reindex(list(run_roster.keys)), np.float64)
+    return _finite(run, "trials", values, run_roster, name)
 
 
 def recorded_shares(run: Run, run_roster: Roster, split: str) -> Values:

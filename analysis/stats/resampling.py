@@ -1,8 +1,9 @@
 """Scores predictions under example weights: the bootstrap and the mix of experts use this.
 
-Letters: R rows of predictions, N examples, B weightings, S seeds. Row 0 of the weights made here is
-always the sample as it is; the others are resamples. A weighting counts an example as often as its
-weight says, fractions allowed, so the score of a weighting is the score of that resampled split.
+Letters: R rows of predictions, N examples, B weightings, S seeds, K classes. Row 0 of the weights
+made here is always the sample as it is; the others are resamples. A weighting counts an example as
+often as its weight says, fractions allowed, so the score of a weighting is that of the resampled
+split.
 
 Seeds and examples are crossed: every seed sees every example. Resampling both at once counts the
 chance that belongs to neither alone, such as whom a router asks when it draws lots, up to three
@@ -13,30 +14,28 @@ and a bootstrap of S seeds sees (S - 1) / S of their variance. The remedy here i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.tasks import OF_COUNTS, Task
+from mpc_router.tasks import Counts, Metric, Task, class_numbers
 
 Values = NDArray[np.float64]
 Weights = NDArray[np.float32]
-_Counts = tuple[Values, Values, Values, Values]
 
 _RESAMPLES: Final = 1000
 _RANKED_RESAMPLES: Final = 200
 """For regressions: every resample is ranked anew, which costs a hundred times more."""
 
 _LEVEL: Final = 0.95
-_SMALLEST_SPREAD: Final = 1e-12
-"""Of a weighting's sum of squares: less is rounding, so the row does not vary."""
-
 _ROUNDING: Final = 1e-24
 """Of values squared: a variance of less is no variance."""
 
 _CHUNK: Final = 128
-_FROM_NOUGHT: Final = {"accuracy", "f1"}
+_CELLS: Final = 1 << 22
+"""Counts (rows x weightings x classes) that are held at once: bounds memory."""
 
 
 def resamples_for(task: Task) -> int:
@@ -112,13 +111,13 @@ def seed_excess(lanes: Values) -> float:
 
 
 def bounded(task: Task, scores: Values) -> Values:
-    """Cuts draws of a score to what the task's metrics can be.
+    """Cuts draws of a score to what it can be: the mean of its metrics' ranges.
 
-    The range is up to 1, from 0 or, where a metric may be negative, from -1. Draws of
-    seeds that differ much would leave it.
+    Draws of seeds that differ much would leave it.
     """
-    lowest = 0.0 if set(task.metrics) <= _FROM_NOUGHT else -1.0
-    return np.clip(scores, lowest, 1.0)
+    ranges = [metric.range for metric in _score_metrics(task)]
+    lowest, highest = np.mean(ranges, axis=0)
+    return np.clip(scores, lowest, highest)
 
 
 def weighted_shares(routes: NDArray[np.uint8], experts: int, weights: Weights) -> Values:
@@ -143,11 +142,20 @@ def interval(values: Values, level: float = _LEVEL) -> tuple[Values, Values]:
 
 
 def weighted_scores(task: Task, predictions: Values, labels: Values, weights: Weights) -> Values:
-    """Scores each row of predictions under each weighting: (R, N), (N,), (B, N) -> (R, B)."""
-    if not task.regression:
-        return _score_of_counts(task, _counts(task, predictions, labels, weights))
-    wide = weights.astype(np.float64)
-    return _correlation_scores(task, predictions, labels, wide)
+    """Scores each row of predictions under each weighting: (R, N), (N,), (B, N) -> (R, B).
+
+    Raises:
+        ValueError: a prediction or a label is none of the task's classes.
+    """
+    if task.regression:
+        return _score_of_values(task, predictions, labels, weights.astype(np.float64))
+    count = _counter(task, labels, weights)
+    rows = max(1, _CELLS // (len(weights) * _width(task)))
+    scores = [
+        _score_of_counts(task, count(predictions[first : first + rows]))
+        for first in range(0, len(predictions), rows)
+    ]
+    return np.concatenate(scores) if scores else np.empty((0, len(weights)))
 
 
 def mixed_scores(
@@ -161,22 +169,37 @@ def mixed_scores(
     """Scores a coin that takes the first row of `pair` with 1 - portion, else the second: (J, B).
 
     A coin's outcome for many examples is the split in which each example stands twice, once
-    with each prediction, weighted by the coin: for accuracy a line between the two scores, for F1
-    and Matthews the score of mixed confusion counts, for correlations that of mixed moments and
-    ranks, which is what simulated coins tend to.
+    with each prediction, weighted by the coin: for accuracy and absolute errors a line between the
+    two scores, for F1, balanced accuracy and Matthews the score of mixed counts of classes, for
+    correlations that of mixed moments and ranks, which is what simulated coins tend to.
     """
-    if not task.regression:
-        first, second = (_counts(task, row[None], labels, weights) for row in pair)
-        share = portions[:, None]
-        mixed = [(1 - share) * a + share * b for a, b in zip(first, second, strict=True)]
-        return _score_of_counts(task, (mixed[0], mixed[1], mixed[2], mixed[3]))
-    both, twice = np.concatenate(pair)[None], np.concatenate([labels, labels])
-    wide = weights.astype(np.float64)
-    rows = [
-        _correlation_scores(task, both, twice, np.hstack([(1 - p) * wide, p * wide]))[0]
-        for p in portions
+    if task.regression:
+        both, twice = np.concatenate(pair)[None], np.concatenate([labels, labels])
+        wide = weights.astype(np.float64)
+        rows = [
+            _score_of_values(task, both, twice, np.hstack([(1 - p) * wide, p * wide]))[0]
+            for p in portions
+        ]
+        return np.asarray(rows).reshape(len(portions), len(weights))
+    count = _counter(task, labels, weights)
+    first, second = (count(row[None]) for row in pair)
+    step = max(1, _CELLS // (len(weights) * _width(task)))
+    scores = [
+        _score_of_counts(task, _mixed(first, second, portions[start : start + step]))
+        for start in range(0, len(portions), step)
     ]
-    return np.asarray(rows).reshape(len(portions), len(weights))
+    return np.concatenate(scores) if scores else np.empty((0, len(weights)))
+
+
+def _mixed(first: Counts, second: Counts, portions: Values) -> Counts:
+    """Mixes counts (1, B, K) by portions (J,): (J, B, K)."""
+    share = portions[:, None, None]
+    return Counts(
+        *(
+            (1 - share) * getattr(first, name) + share * getattr(second, name)
+            for name in ("hits", "wrong", "missed")
+        )
+    )
 
 
 def _sums(cells: NDArray[np.bool_], weights: Weights) -> Values:
@@ -184,66 +207,83 @@ def _sums(cells: NDArray[np.bool_], weights: Weights) -> Values:
     return (cells.astype(np.float32) @ weights.T).astype(np.float64)
 
 
-def _counts(task: Task, predictions: Values, labels: Values, weights: Weights) -> _Counts:
-    """Counts confusions (tp, fp, fn, tn), each (R, B); of many classes (right, wrong, 0, 0)."""
+def _score_metrics(task: Task) -> list[Metric]:
+    return [task.metric(name) for name in task.score_metrics]
+
+
+def _totals(task: Task) -> bool:
+    """Says whether the score needs only how many predictions are right."""
+    return task.outputs != 2 and all(metric.totals for metric in _score_metrics(task))
+
+
+def _width(task: Task) -> int:
+    return 1 if _totals(task) else task.outputs
+
+
+def _counter(task: Task, labels: Values, weights: Weights) -> Callable[[Values], Counts]:
+    """Gives what counts rows of predictions (R, N) under the weightings: (R, B, K).
+
+    K is 1 where the score needs totals alone.
+    """
     total = weights.sum(axis=1, dtype=np.float64)
-    if task.outputs != 2:
-        right = _sums(predictions == labels, weights)
-        nothing = np.zeros_like(right)
-        return right, total - right, nothing, nothing
-    guessed, true = predictions == 1, np.broadcast_to(labels == 1, predictions.shape)
-    tp = _sums(guessed & true, weights)
-    fp = _sums(guessed & ~true, weights)
-    fn = _sums(~guessed & true, weights)
-    return tp, fp, fn, total - tp - fp - fn
+    if _totals(task):
+
+        def count_right(rows: Values) -> Counts:
+            right = _sums(rows == labels, weights)
+            return Counts.of_totals(right, total - right)
+
+        return count_right
+    if task.outputs == 2:
+        true = labels == 1
+
+        def count_two(rows: Values) -> Counts:
+            guessed = rows == 1
+            tp, fp = _sums(guessed & true, weights), _sums(guessed & ~true, weights)
+            fn = _sums(~guessed & true, weights)
+            return Counts.of_two(tp, fp, fn, total - tp - fp - fn)
+
+        return count_two
+    return _class_counter(labels, weights, task.outputs)
 
 
-def _score_of_counts(task: Task, counts: _Counts) -> Values:
-    return np.asarray(np.mean([OF_COUNTS[name](*counts) for name in task.metrics], axis=0))
+def _class_counter(labels: Values, weights: Weights, classes: int) -> Callable[[Values], Counts]:
+    """Gives what counts many classes: work and memory grow with examples, not with classes."""
+    from scipy import sparse
+
+    columns = np.ascontiguousarray(weights.T)
+    truth = class_numbers(labels, classes)
+
+    def sums(numbers: NDArray[np.intp], kept: NDArray[np.bool_]) -> Values:
+        row, example = np.nonzero(kept)
+        places = row * classes + numbers[row, example]
+        cells = sparse.csr_matrix(
+            (np.ones(len(places), np.float32), (places, example)),
+            shape=(len(numbers) * classes, len(truth)),
+        )
+        counted = np.asarray(cells @ columns, np.float64)
+        return counted.reshape(len(numbers), classes, -1).swapaxes(1, 2)
+
+    everything = np.ones((1, len(truth)), np.bool_)
+    of_labels = sums(truth[None], everything)
+
+    def count_classes(rows: Values) -> Counts:
+        numbers = class_numbers(rows, classes)
+        guessed = sums(numbers, np.broadcast_to(everything, numbers.shape))
+        return Counts.of_margins(sums(numbers, numbers == truth), guessed, of_labels)
+
+    return count_classes
 
 
-def _correlation_scores(task: Task, rows: Values, labels: Values, weights: Values) -> Values:
-    """Gives a regression's mean correlation by weighting: (R, M), (M,), (B, M) -> (R, B)."""
-    ranked = "spearman" in task.metrics
-    label_ranks = _weighted_ranks(labels, weights) if ranked else labels[None]
-    scores = np.zeros((len(rows), len(weights)))
-    for number, row in enumerate(rows):
-        if "pearson" in task.metrics:
-            scores[number] += _weighted_pearson(row[None], labels[None], weights)
-        if ranked:
-            scores[number] += _weighted_pearson(_weighted_ranks(row, weights), label_ranks, weights)
-    return scores / len(task.metrics)
+def _score_of_counts(task: Task, counts: Counts) -> Values:
+    of_counts = [metric.of_counts for metric in _score_metrics(task)]
+    return np.asarray(
+        np.mean([metric(counts) for metric in of_counts if metric is not None], axis=0)
+    )
 
 
-def _weighted_pearson(x: Values, y: Values, weights: Values) -> Values:
-    """Correlates x and y that are (1, M) or (B, M): (B,); 0 where one of them does not vary."""
-    total = weights.sum(axis=1)
-    x = x - x.mean(axis=1, keepdims=True)  # near the weighted mean: nothing cancels below
-    y = y - y.mean(axis=1, keepdims=True)
-    weighted_x, weighted_y = weights * x, weights * y
-    sum_x, sum_y = weighted_x.sum(axis=1), weighted_y.sum(axis=1)
-    square_x, square_y = _dot(weighted_x, x), _dot(weighted_y, y)
-    spread_x = square_x - sum_x * sum_x / total
-    spread_y = square_y - sum_y * sum_y / total
-    varies = (spread_x > _SMALLEST_SPREAD * square_x) & (spread_y > _SMALLEST_SPREAD * square_y)
-    above = _dot(weighted_x, y) - sum_x * sum_y / total
-    below = np.sqrt(np.where(varies, spread_x * spread_y, 1.0))
-    return np.where(varies, above / below, 0.0)
-
-
-def _dot(a: Values, b: Values) -> Values:
-    """Multiplies row by row: (B, M), (B, M) or (1, M) -> (B,)."""
-    return np.asarray(np.einsum("bm,bm->b", a, np.broadcast_to(b, a.shape)))
-
-
-def _weighted_ranks(values: Values, weights: Values) -> Values:
-    """Ranks `values` (M,) as each weighting counts them: mean ranks less a constant, (B, M)."""
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(ranked))))
-    sums = np.add.reduceat(weights[:, order], starts, axis=1)
-    middle = np.cumsum(sums, axis=1) - sums / 2
-    place = np.empty_like(order)
-    place[order] = group
-    return np.asarray(middle[:, place])
+def _score_of_values(task: Task, rows: Values, labels: Values, weights: Values) -> Values:
+    """Gives a regression's score by weighting: (R, M), (M,), (B, M) -> (R, B)."""
+    of_values = [metric.of_weighted_values for metric in _score_metrics(task)]
+    return np.asarray(
+        np.mean([metric(rows, labels, weights) for metric in of_values if metric is not None], 0)
+    )

@@ -8,12 +8,14 @@ from typing import Any, Final
 from mpc_router.costs import CONSTANTS, CostVector
 from mpc_router.results.records import EpochResult, Failure, LanesEnded
 from mpc_router.results.summary import split_summary
+from mpc_router.tasks import Task, merit
 
 
 class Record:
     """Holds the epochs of one lane on selection, its end or its failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
+        self._task = task
         self.history: list[dict[str, Any]] = []
         """`split_summary` of selection with its `epoch`, in order."""
 
@@ -29,7 +31,8 @@ class Record:
             self.failure = event.failures[0]
             return False
         summary = {"epoch": event.epoch, **split_summary(event.report)}
-        best = all(earlier["score"] < summary["score"] for earlier in self.history)
+        score = merit(self._task, float(summary["score"]))
+        best = all(merit(self._task, float(past["score"])) < score for past in self.history)
         self.history.append(summary)
         return best
 

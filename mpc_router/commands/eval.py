@@ -148,7 +148,7 @@ def measured(
 
     from mpc_router import tasks
     from mpc_router.joint.start import examine
-    from mpc_router.results.evaluate import routed_predictions, routes_of
+    from mpc_router.results.evaluate import expert_confidence, routed_predictions, routes_of
 
     task = assembled.task
     shown.start(f"{split}: {len(tokens)} examples", 1)
@@ -167,8 +167,11 @@ def measured(
         ]
     )
     share = np.array([(routes == k).mean() for k in range(count)])
-    scores = {name: float(v[0]) for name, v in tasks.evaluate(task, answers, labels).items()}
-    singles = tasks.evaluate(task, alone, labels)["score"]
+    sure = expert_confidence(task, seen.outputs, labels)
+    routed_sure = None if sure is None else sure.routed(routes[None])
+    values = tasks.evaluate(task, answers, labels, confidence=routed_sure)
+    scores = {name: float(value[0]) for name, value in values.items()}
+    singles = tasks.score_of(task, alone, labels)
     vectors = assembled.vectors | {vector.name: vector}
     model = assembled.config.model
     return {
@@ -204,7 +207,7 @@ def _on(assembled: Assembled, answers: Any, labels: Any, routed: Any) -> float |
 
     if routed.sum() < 2:
         return None
-    return float(tasks.evaluate(assembled.task, answers[None, routed], labels[routed])["score"][0])
+    return float(tasks.score_of(assembled.task, answers[None, routed], labels[routed])[0])
 
 
 def _majority(assembled: Assembled, labels: Any) -> float | None:
@@ -217,7 +220,7 @@ def _majority(assembled: Assembled, labels: Any) -> float | None:
         return None
     names, counts = np.unique(labels, return_counts=True)
     constant = np.full((1, len(labels)), names[counts.argmax()])
-    return float(tasks.evaluate(assembled.task, constant, labels)["score"][0])
+    return float(tasks.score_of(assembled.task, constant, labels)[0])
 
 
 def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:

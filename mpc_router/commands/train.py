@@ -146,7 +146,7 @@ class _Job:
             self.shown.tell(f"note: {note}")
         if self.joint:
             self.target.begin(self.identity, resume=self.resume)
-        record = Record()
+        record = Record(self.config.data.definition)
         try:
             self._train(inputs, record)
         except KeyboardInterrupt:

@@ -24,6 +24,7 @@ from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import LaneCheckpoint
 from mpc_router.results.evaluate import routes_of, split_report
 from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing, SplitReport
+from mpc_router.tasks import merit
 
 
 class Training:
@@ -115,7 +116,7 @@ class Training:
             logits, terms = logits[places], terms[:, :, places]
         report = self._report("selection", self.live, logits, self.temperature)
         if self.best is not None:
-            self.best.see(report.metrics["score"], self)
+            self.best.see(merit(self.prepared.task, report.metrics["score"]), self)
         steps = terms.cpu().numpy()
         return EpochResult(epoch=self.epoch, report=report, failures=failures, steps=steps)
 
@@ -269,7 +270,7 @@ class _Best:
         self.results: dict[int, _Result] = {}
 
     def see(self, scores: NDArray[np.float64], run: Training) -> None:
-        """Keeps the live lanes that have got better; `scores` are theirs in order."""
+        """Keeps the live lanes that have got better; `scores` (high is better) are theirs."""
         better = [place for place, lane in enumerate(run.live) if scores[place] > self.scores[lane]]
         for place, result in zip(better, run.present(better) if better else [], strict=True):
             lane = run.live[place]

@@ -27,6 +27,7 @@ from mpc_router.results.checkpoint import (
     without_optimizer,
 )
 from mpc_router.results.records import SplitReport
+from mpc_router.tasks import Task, merit
 
 PREFIX: Final = "epoch-"
 KEPT: Final = 2
@@ -90,8 +91,9 @@ class History:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         sync_folder(self.folder)
+        task = checkpoint.config.data.definition
         newest = range(max(1, checkpoint.epoch - KEPT + 1), checkpoint.epoch + 1)
-        wanted = {*newest, *(best_epoch(scores[:epoch]) for epoch in newest)}
+        wanted = {*newest, *(best_epoch(task, scores[:epoch]) for epoch in newest)}
         for epoch in self.epochs():
             if epoch not in wanted:
                 shutil.rmtree(self.place(epoch), ignore_errors=True)
@@ -146,7 +148,8 @@ class History:
         return bool(scores)
 
     def _has_best(self, checkpoint: JointCheckpoint) -> bool:
-        best = best_epoch([report["metrics"]["score"][0] for report in checkpoint.history])
+        scores = [report["metrics"]["score"][0] for report in checkpoint.history]
+        best = best_epoch(checkpoint.config.data.definition, scores)
         return best == checkpoint.epoch or self.weights(best) is not None
 
     def _check(
@@ -164,9 +167,9 @@ class History:
             )
 
 
-def best_epoch(scores: Sequence[float]) -> int:
-    """Gives the first epoch, from 1, with the highest score."""
-    return int(np.argmax(scores)) + 1
+def best_epoch(task: Task, scores: Sequence[float]) -> int:
+    """Gives the first epoch, from 1, with the best score."""
+    return int(np.argmax(merit(task, np.asarray(scores, np.float64)))) + 1
 
 
 def report_json(report: SplitReport) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _epochs(
                 return
             if history is not None:
                 history.keep(run.checkpoint(resumable=True), run.scores)
-            elif wants_best and best_epoch(run.scores) == run.epoch:
+            elif wants_best and best_epoch(run.config.data.definition, run.scores) == run.epoch:
                 best = run.checkpoint(resumable=False)
                 best = dataclasses.replace(best, weights=copied(best.weights))
             drop = yield _result(run, run.epoch)
@@ -136,7 +136,7 @@ def _best(
     run: JointTraining, history: History | None, best: JointCheckpoint | None
 ) -> JointCheckpoint:
     """Gives the trial after its best epoch on selection."""
-    epoch = best_epoch(run.scores)
+    epoch = best_epoch(run.config.data.definition, run.scores)
     if epoch == run.epoch:
         return run.checkpoint(resumable=False)
     if history is None:

@@ -27,6 +27,7 @@ from mpc_router.model.router import softmax_gate
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.records import SplitReport
 from mpc_router.tasks import Task
+from mpc_router.tasks.confidence import Confidence
 
 if TYPE_CHECKING:
     from mpc_router.results.records import Values
@@ -49,6 +50,19 @@ def routed_predictions(
     return answers[np.arange(len(answers)), routes].astype(np.float64)
 
 
+def expert_confidence(
+    task: Task, outputs: NDArray[np.float32], labels: NDArray[np.generic]
+) -> Confidence | None:
+    """Gives how sure experts are, (K, N), of outputs (N, K, C); None where no metric asks.
+
+    Raises:
+        ValueError: an output is NaN or infinite, or a label has no output.
+    """
+    if not any(task.metric(name).of_outputs for name in task.metrics):
+        return None
+    return Confidence.of(outputs.swapaxes(0, 1), labels)
+
+
 def split_report(
     split: SplitOutputs,
     *,
@@ -63,6 +77,7 @@ def split_report(
 
     `vectors` are those of what was prepared; a lane's own constants win over theirs.
     """
+    confidence = expert_confidence(task, split.outputs, split.labels)
     parts = [
         _report_block(
             split,
@@ -72,6 +87,7 @@ def split_report(
             logits=logits[start : start + _LANES],
             temperature=temperature[start : start + _LANES],
             vectors=vectors or {},
+            confidence=confidence,
         )
         for start in range(0, max(1, len(lanes)), _LANES)
     ]
@@ -108,8 +124,9 @@ def _report_block(
     logits: NDArray[np.float32],
     temperature: Sequence[float],
     vectors: Mapping[str, CostVector],
+    confidence: Confidence | None,
 ) -> SplitReport:
-    """Reports on a few lanes."""
+    """Reports on a few lanes; `confidence` (K, N) is the experts'."""
     routes = routes_of(logits)
     experts = logits.shape[-1]
     counts = np.stack([(routes == expert).sum(-1) for expert in range(experts)], -1)
@@ -121,7 +138,12 @@ def _report_block(
     return SplitReport(
         split=split.split,
         lanes=np.asarray(lanes, np.int64),
-        metrics=tasks.evaluate(task, predictions, split.labels),
+        metrics=tasks.evaluate(
+            task,
+            predictions,
+            split.labels,
+            confidence=None if confidence is None else confidence.routed(routes),
+        ),
         cost=_costs(configs, share, vectors),
         share=share,
         gate=soft.gate,

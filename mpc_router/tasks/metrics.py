@@ -1,107 +1,106 @@
-"""Metrics over stacks of predictions: each a function of (L, N) predictions and (N,) labels.
+"""Names the metrics, and says of each what it is of, which way it is better, and its range.
 
-Letters: L lanes, N examples. Predictions are class numbers, or values for a regression.
+Letters: L lanes, N examples, B weightings, K classes. A metric of a classification is a function of
+`Counts` or of `Confidence`, one of a regression of values.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.messages import quoted
+from mpc_router.tasks import confidence, counts, values
 
 Values = NDArray[np.float64]
 
 MEAN: Final = "mean"
 """The score that is the mean of all metrics."""
 
+OF_CLASS: Final = "f1:"
+"""Begins the name of the F1 of one class; the label's word follows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """Holds one metric: what it is of, and which way it is better."""
+    """Holds one metric: what it is of, and which way it is better.
+
+    It has `of_counts`, `of_confidence`, or `of_values` with `of_weighted_values`.
+    """
 
     name: str
-    regression: bool
-    """Whether it is of values, not of classes."""
+    low_is_better: bool = False
+    range: tuple[float, float] = (0.0, 1.0)
+    """The least and the greatest that it can be."""
 
-    function: Callable[[Values, Values], Values]
+    of_counts: Callable[[counts.Counts], Values] | None = None
+    """Counts (..., K) to values (...)."""
+
+    totals: bool = False
+    """Whether `of_counts` needs no more than `Counts.of_totals`."""
+
+    of_confidence: Callable[[confidence.Confidence, NDArray[np.bool_]], Values] | None = None
+    """Confidence and what is right, (L, N), to values (L,)."""
+
+    of_values: Callable[[Values, Values], Values] | None = None
     """Predictions (L, N) and labels (N,) to values (L,)."""
 
-    low_is_better: bool = False
-    of_outputs: bool = False
-    """Whether it is computed of outputs (L, N, C), not of predictions."""
+    of_weighted_values: Callable[[Values, Values, Values], Values] | None = None
+    """Predictions (L, N), labels (N,) and weights (B, N) to values (L, B)."""
 
+    @property
+    def regression(self) -> bool:
+        """Says whether it is of values, not of classes."""
+        return self.of_values is not None
 
-def accuracy(predictions: Values, labels: Values) -> Values:
-    """Share of right predictions, (L,)."""
-    return np.asarray(np.mean(predictions == labels, axis=-1), np.float64)
-
-
-def _confusion(predictions: Values, labels: Values) -> tuple[Values, Values, Values, Values]:
-    """Counts (tp, fp, fn, tn) of class 1 against class 0, each (L,)."""
-    guessed, true = predictions == 1, labels == 1
-    cells = (guessed & true, guessed & ~true, ~guessed & true, ~guessed & ~true)
-    tp, fp, fn, tn = (np.asarray(cell.sum(axis=-1), np.float64) for cell in cells)
-    return tp, fp, fn, tn
-
-
-def _accuracy_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
-    """Accuracy from confusion counts, which may be fractions (a mix of experts)."""
-    return (tp + tn) / (tp + fp + fn + tn)
-
-
-def _f1_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
-    """F1 of class 1: 2 tp / (2 tp + fp + fn); 0 where nobody said or was class 1."""
-    return _ratio(2 * tp, 2 * tp + fp + fn)
-
-
-def _matthews_of_counts(tp: Values, fp: Values, fn: Values, tn: Values) -> Values:
-    """Matthews correlation of two classes; 0 where a margin is empty, as scikit-learn has it."""
-    spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-    return _ratio(tp * tn - fp * fn, spread)
-
-
-def f1(predictions: Values, labels: Values) -> Values:
-    """F1 of class 1, (L,)."""
-    return _f1_of_counts(*_confusion(predictions, labels))
-
-
-def matthews(predictions: Values, labels: Values) -> Values:
-    """Matthews correlation, (L,)."""
-    return _matthews_of_counts(*_confusion(predictions, labels))
-
-
-def pearson(predictions: Values, labels: Values) -> Values:
-    """Pearson correlation, (L,); 0 for predictions that never vary (a correlation has no value)."""
-    x = predictions - predictions.mean(axis=-1, keepdims=True)
-    y = labels - labels.mean(axis=-1, keepdims=True)
-    spread = np.sqrt((x * x).sum(axis=-1) * (y * y).sum(axis=-1))
-    return _ratio((x * y).sum(axis=-1), spread)
-
-
-def spearman(predictions: Values, labels: Values) -> Values:
-    """Spearman correlation, (L,): Pearson of the ranks, ties at their mean rank."""
-    from scipy.stats import rankdata  # half a second to import: only where it is needed
-
-    return pearson(rankdata(predictions, axis=-1), rankdata(labels, axis=-1))
-
-
-def _ratio(above: Values, below: Values) -> Values:
-    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+    @property
+    def of_outputs(self) -> bool:
+        """Says whether it is computed of outputs, not of predictions."""
+        return self.of_confidence is not None
 
 
 _METRICS: Final = {
     metric.name: metric
     for metric in (
-        Metric(name="accuracy", regression=False, function=accuracy),
-        Metric(name="f1", regression=False, function=f1),
-        Metric(name="matthews", regression=False, function=matthews),
-        Metric(name="pearson", regression=True, function=pearson),
-        Metric(name="spearman", regression=True, function=spearman),
+        Metric(name="accuracy", of_counts=counts.accuracy, totals=True),
+        Metric(name="balanced_accuracy", of_counts=counts.balanced_accuracy),
+        Metric(name="macro_f1", of_counts=counts.macro_f1),
+        Metric(name="micro_f1", of_counts=counts.micro_f1, totals=True),
+        Metric(name="weighted_f1", of_counts=counts.weighted_f1),
+        Metric(name="f1", of_counts=functools.partial(counts.f1_of_class, number=1)),
+        Metric(name="matthews", of_counts=counts.matthews, range=(-1.0, 1.0)),
+        Metric(
+            name="log_loss",
+            of_confidence=confidence.log_loss,
+            low_is_better=True,
+            range=(0.0, math.inf),
+        ),
+        Metric(name="ece", of_confidence=confidence.ece, low_is_better=True),
+        Metric(
+            name="pearson",
+            of_values=values.pearson,
+            of_weighted_values=values.weighted_pearson,
+            range=(-1.0, 1.0),
+        ),
+        Metric(
+            name="spearman",
+            of_values=values.spearman,
+            of_weighted_values=values.weighted_spearman,
+            range=(-1.0, 1.0),
+        ),
+        Metric(
+            name="mean_absolute_error",
+            of_values=values.mean_absolute_error,
+            of_weighted_values=values.weighted_absolute_error,
+            low_is_better=True,
+            range=(0.0, math.inf),
+        ),
     )
 }
 
@@ -112,9 +111,17 @@ def metric_of(name: str, *, regression: bool, label_names: Sequence[str]) -> Met
     Raises:
         ValueError: there is none of this name, or it does not fit the task.
     """
+    if name.startswith(OF_CLASS) and not regression:
+        return _f1_of(name, label_names)
+    if name == "f1" and not regression and len(label_names) != 2:
+        raise ValueError(
+            f"metric 'f1' is of the second of two labels, and the task has {len(label_names)}; "
+            f"allowed are macro_f1, micro_f1, weighted_f1 and {OF_CLASS}LABEL of one label"
+        )
     metric = _METRICS.get(name)
     if metric is None or metric.regression != regression:
         fitting = [name for name, known in _METRICS.items() if known.regression == regression]
+        fitting += [] if regression else [f"{OF_CLASS}LABEL"]
         kind = "a regression" if regression else "a classification"
         raise ValueError(
             f"metric {quoted(name)} is none of {kind}; allowed are {', '.join(fitting)}"
@@ -122,9 +129,14 @@ def metric_of(name: str, *, regression: bool, label_names: Sequence[str]) -> Met
     return metric
 
 
-OF_COUNTS: Final[dict[str, Callable[[Values, Values, Values, Values], Values]]] = {
-    "accuracy": _accuracy_of_counts,
-    "f1": _f1_of_counts,
-    "matthews": _matthews_of_counts,
-}
-"""Metrics of two classes from confusion counts (tp, fp, fn, tn), fractions allowed."""
+def _f1_of(name: str, label_names: Sequence[str]) -> Metric:
+    """Gives the F1 of the class that the name ends in."""
+    label = name.removeprefix(OF_CLASS)
+    if label not in label_names:
+        labels: Any = list(label_names)
+        raise ValueError(
+            f"metric {quoted(name)} names no label of the task; after {OF_CLASS!r} write one of "
+            f"{quoted(labels)}"
+        )
+    number = list(label_names).index(label)
+    return Metric(name=name, of_counts=functools.partial(counts.f1_of_class, number=number))

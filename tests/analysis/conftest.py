@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from analysis import schema
 from analysis.runs.load import Run, load_run
 from mpc_router.costs import CostVector, to_json
-from mpc_router.tasks import TASKS, evaluate
+from mpc_router.tasks import TASKS, Task, evaluate, merit, to_record
+from mpc_router.tasks.confidence import Confidence
 
 Values = NDArray[np.float64]
 
@@ -47,6 +48,15 @@ class Recipe:
     notes: tuple[str, ...] = ()
     shuffle: bool = False
     points: tuple[tuple[float, float], ...] = POINTS
+    definition: Task | None = None
+    """The task, where it is none of GLUE's."""
+
+    study: dict[str, Any] = field(default_factory=dict)
+    """What the study says beside its usual keys."""
+
+    @property
+    def of_task(self) -> Task:
+        return self.definition or TASKS[self.task]
 
 
 VECTORS = {
@@ -65,9 +75,9 @@ def write_run(folder: Path, recipe: Recipe) -> Path:
     """Write the run of a recipe as `sweeps.journal.tables` would."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)
-    task = TASKS[recipe.task]
+    task = recipe.of_task
     splits = ("selection", *task.quoted)
-    world = {split: _experts(task.name, recipe.examples, rng) for split in splits}
+    world = {split: _experts(task, recipe.examples, rng) for split in splits}
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in schema.TABLES}
     for split, (labels, predictions) in world.items():
         _expert_rows(tables, split, labels, predictions, regression=task.regression)
@@ -82,13 +92,13 @@ def write_run(folder: Path, recipe: Recipe) -> Path:
     return folder
 
 
-def _experts(task: str, examples: int, rng: np.random.Generator) -> tuple[Values, Values]:
+def _experts(task: Task, examples: int, rng: np.random.Generator) -> tuple[Values, Values]:
     """Labels (N,), predictions (K, N): each expert right independently with its ACCURACY."""
-    if TASKS[task].regression:
+    if task.regression:
         labels = rng.uniform(0, 5, examples)
         noise = rng.normal(size=(3, examples)) * np.array([[2.0], [1.0], [0.5]])
         return labels, labels + noise
-    classes = TASKS[task].outputs
+    classes = task.outputs
     labels = rng.integers(0, classes, examples).astype(np.float64)
     right = rng.random((3, examples)) < np.array(ACCURACY)[:, None]
     return labels, np.where(right, labels, (labels + 1) % classes)
@@ -176,7 +186,10 @@ class _Trial:
         self, split: str, labels: Values, predictions: Values, routes: NDArray[np.intp]
     ) -> dict[str, float]:
         said = np.take_along_axis(predictions, routes[None], axis=0)
-        found = evaluate(TASKS[self.recipe.task], said, labels)
+        task = self.recipe.of_task
+        outputs = np.zeros((1, len(labels), task.outputs))
+        sure = None if task.regression else Confidence.of(outputs, labels)
+        found = evaluate(task, said, labels, confidence=sure)
         values = {f"{split}_{name}": float(value[0]) for name, value in found.items()}
         values[f"{split}_cost"] = float(VECTORS["constants"].of_routes(routes).mean())
         for name, vector in VECTORS.items():
@@ -193,12 +206,14 @@ class _Trial:
     ) -> None:
         share = np.bincount(routes, minlength=3) / len(routes)
         last = self.recipe.epochs
-        metrics = ("score", *TASKS[self.recipe.task].metrics)
+        task = self.recipe.of_task
+        metrics = ("score", *task.metrics)
         for epoch in range(1, last + 1) if split == "selection" else (last,):
             short = 0.05 * (last - epoch)
+            worse = merit(task, short)
             tables["reports"].append(
                 {"key": key, "epoch": epoch, "split": split}
-                | {name: row[f"{split}_{name}"] - short for name in metrics}
+                | {name: row[f"{split}_{name}"] - worse for name in metrics}
                 | {
                     "cost": row[f"{split}_cost"] + 10 * short,
                     "loss": 0.5 + short,
@@ -232,7 +247,7 @@ class _Trial:
 
 
 def _write_tables(folder: Path, recipe: Recipe, tables: dict[str, list[dict[str, Any]]]) -> None:
-    task = TASKS[recipe.task]
+    task = recipe.of_task
     schemas = {
         "trials": schema.trials(
             {"alpha": pa.float64(), "beta": pa.float64()},
@@ -256,11 +271,12 @@ def _write_tables(folder: Path, recipe: Recipe, tables: dict[str, list[dict[str,
 def _study(recipe: Recipe) -> dict[str, Any]:
     return {
         "study": "tiny_grid",
-        "trial": {"task": recipe.task, "pool": "sample", "epochs": recipe.epochs},
+        "trial": {"task": recipe.of_task.name, "pool": "sample", "epochs": recipe.epochs},
         "space": {"alpha": {"grid": [0.01]}, "beta": {"grid": [0.001, 0.1]}},
         "start": [{"alpha": 0, "beta": 0}, {"alpha": 1.0, "beta": 0.001}],
         "seeds": list(recipe.seeds),
-        "objectives": {"score": "max", "cost": "min"},
+        "objectives": {"score": recipe.of_task.direction, "cost": "min"},
+        **recipe.study,
     }
 
 
@@ -269,7 +285,7 @@ def _provenance(recipe: Recipe, splits: Sequence[str]) -> dict[str, Any]:
         "schema": schema.VERSION,
         "run": recipe.run,
         "study": "tiny_grid",
-        "task": recipe.task,
+        **to_record(recipe.of_task),
         "pool": "sample",
         "synthetic": recipe.synthetic,
         "started": "2026-11-23T03:00:00Z",
@@ -289,7 +305,8 @@ def _provenance(recipe: Recipe, splits: Sequence[str]) -> dict[str, Any]:
         },
         "cost_vector": "constants",
         "cost_vectors": to_json(VECTORS),
-        "objectives": {"score": "max", "cost": "min"},
+        "objectives": {"score": recipe.of_task.direction, "cost": "min"}
+        | recipe.study.get("objectives", {}),
         "notes": list(recipe.notes),
     }
 

@@ -8,22 +8,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions.calibration import calibration, calibration_error, temperature
+from analysis.questions.calibration import calibration, temperature
 from analysis.runs.load import Run, RunError, load_run
+from mpc_router.tasks import calibration_error
 from tests.analysis.conftest import WriteRun
 
 
 def test_confidence_that_is_accuracy_has_no_error_and_the_rest_its_distance() -> None:
     right = np.repeat([True, False], [75, 25])
-    assert calibration_error(np.full(100, 0.75), right) == pytest.approx(0.0)
-    assert calibration_error(np.full(100, 0.9), right) == pytest.approx(0.15)
+    assert calibration_error(np.full((1, 100), 0.75), right[None]) == pytest.approx(0.0)
+    assert calibration_error(np.full((1, 100), 0.9), right[None]) == pytest.approx(0.15)
     both = np.concatenate([np.full(50, 0.6), np.full(50, 0.95)])
     known = np.concatenate([np.ones(50, bool), np.zeros(50, bool)])
-    assert calibration_error(both, known) == pytest.approx(0.5 * 0.4 + 0.5 * 0.95)
+    assert calibration_error(both[None], known[None]) == pytest.approx(0.5 * 0.4 + 0.5 * 0.95)
 
 
 def test_full_confidence_has_a_bin_too() -> None:
-    assert calibration_error(np.ones(10), np.zeros(10, bool)) == pytest.approx(1.0)
+    assert calibration_error(np.ones((1, 10)), np.zeros((1, 10), bool)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
