@@ -17,7 +17,7 @@ import importlib
 import importlib.metadata
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +100,18 @@ def words_of_user() -> Iterator[None]:
 
 
 def trust_recorded(
-    records: object, folder: object, names: Iterable[str] = (), *, again: bool = False
+    records: object,
+    folder: object,
+    names: Iterable[str] = (),
+    *,
+    groups: Collection[str] = GROUPS,
+    again: bool = False,
 ) -> None:
     """Trusts of the parts that a folder has recorded those that are installed entry points.
 
     Package and version must be the recorded ones. `names` are the parts that the user names again;
-    they are trusted whatever they are. Parts that this process trusts already are let be, unless
-    they are to be checked `again`.
+    they are trusted whatever they are. Parts of other `groups` are left out. Parts that this
+    process trusts already are let be, unless they are to be checked `again`.
 
     Raises:
         PartError: a part is neither, or the record is none.
@@ -115,7 +120,7 @@ def trust_recorded(
     trust(names)
     for record in records if isinstance(records, list | tuple) else ():
         group, name = _group_and_name(record, folder)
-        if name in names or ((group, name) in _trusted and not again):
+        if group not in groups or name in names or ((group, name) in _trusted and not again):
             continue
         point = _entry_point(group, name)
         if point is None:

@@ -126,7 +126,8 @@ def settle(
         if complete is not None:
             settings, note = complete(settings)
             notes += [] if note is None else [note]
-        config = trial_config(settings)
+        with words_of_user():
+            config = trial_config(settings)
     except ConfigError as error:
         raise error if given else ConfigError(f"{shown(path)}: {error}") from error
     if _one_rate_meant(layers[1:], config):

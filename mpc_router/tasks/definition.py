@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
-from mpc_router.tasks.metrics import MEAN, Metric, metric_of
+from mpc_router.plugins import Part
+from mpc_router.tasks.metrics import MEAN, Metric, is_of_table, metric_of
+from mpc_router.tasks.own_metrics import metric_of_part, part_of
 
 CLASSIFICATION: Final = "classification"
 REGRESSION: Final = "regression"
@@ -96,18 +98,15 @@ class Task:
         Raises:
             ValueError: there is none, it does not fit the task, or it cannot be loaded.
         """
-        try:
+        part = None if is_of_table(name) else part_of(name)
+        if part is None:
             return metric_of(name, regression=self.regression, label_names=self.label_names)
-        except ValueError:
-            part = part_of(name)
-            if part is None:
-                raise
-        return fitting(part, regression=self.regression)
+        return metric_of_part(part, regression=self.regression, classes=self.outputs)
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """Gives the metrics of one's own, with the packages they came from."""
-        parts = (part_of(name) for name in self.metrics if self.metric(name).of_user)
+        parts = (part_of(name) for name in self.metrics if not is_of_table(name))
         return tuple(part for part in parts if part is not None)
 
     def to_json(self) -> dict[str, Any]:
