@@ -47,6 +47,7 @@ def ask(
     *,
     seed: int,
     start: Sequence[Mapping[str, Any]] = (),
+    sampler: Sampler | None = None,
 ) -> Batch:
     """Gives the next batch, whose points depend on the arguments alone.
 
@@ -61,12 +62,13 @@ def ask(
         before: batches 0..b-1 in order.
         seed: the study's.
         start: points that are tried first, complete over the space.
+        sampler: is asked in place of that of the rule's method.
 
     Raises:
         SearchError: the method is `grid`, which proposes no points.
         SweepError: a sampler of one's own raises.
     """
-    sampler = sampler_of(rule.method)
+    sampler = sampler or sampler_of(rule.method)
     if sampler is None:
         raise SearchError(f"search.method {rule.method!r} proposes no points")
     if sampler.part is None:
@@ -76,7 +78,7 @@ def ask(
     except Exception as error:
         # Whatever is raised: it is the sampler's own code, which can fail in any way
         raise SweepError(
-            f"sampler {quoted(rule.method)} failed ({type(error).__name__}: {error})"
+            f"sampler {quoted(sampler.part.name)} failed ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -10,7 +10,7 @@ from mpc_router.messages import quoted
 from sweeps.records import SweepError
 from sweeps.search.ask import ask
 from sweeps.search.rule import Batch, Result, SearchError, SearchRule
-from sweeps.search.samplers import sampler_of
+from sweeps.search.samplers import Sampler, sampler_of
 from sweeps.search.space import Axis
 
 _BATCHES: Final = 3
@@ -35,19 +35,41 @@ def rehearse(
     sampler = sampler_of(rule.method)
     if sampler is None or sampler.part is None:
         return
+    try:
+        rehearsed(sampler, space, directions, rule, seed=seed, start=start)
+    except SweepError as error:
+        raise SearchError(
+            f"search.method: {error}; this was found by trying it on the study's space and "
+            f"{len(directions)} objectives"
+        ) from error
+
+
+def rehearsed(
+    sampler: Sampler,
+    space: Mapping[str, Axis],
+    directions: Sequence[str],
+    rule: SearchRule,
+    *,
+    seed: int,
+    start: Sequence[Mapping[str, Any]] = (),
+) -> list[Batch]:
+    """Gives the batches of a rehearsal.
+
+    Raises:
+        SearchError: the sampler leaves the space, or its answers differ.
+        SweepError: it fails.
+    """
     short = dataclasses.replace(rule, points=_BATCHES * _POINTS, batch=_POINTS, parallel=1)
+    name = rule.method if sampler.part is None else sampler.part.name
     batches: list[Batch] = []
     for number in range(_BATCHES):
-        try:
-            first, again = (
-                ask(space, directions, short, batches, seed=seed, start=start) for _ in range(2)
-            )
-        except SweepError as error:
-            raise SearchError(
-                f"search.method: {error}; found by trying it on this study's space and objectives"
-            ) from error
-        _check(rule.method, space, first, again)
+        first, again = (
+            ask(space, directions, short, batches, seed=seed, start=start, sampler=sampler)
+            for _ in range(2)
+        )
+        _check(name, space, first, again)
         batches.append(dataclasses.replace(first, results=_results(first, directions, number)))
+    return batches
 
 
 def _check(method: str, space: Mapping[str, Axis], first: Batch, again: Batch) -> None:
@@ -58,14 +80,14 @@ def _check(method: str, space: Mapping[str, Axis], first: Batch, again: Batch) -
     """
     if first != again:
         raise SearchError(
-            f"search.method {quoted(method)} proposes other points when it is asked again with the "
+            f"sampler {quoted(method)} proposes other points when it is asked again with the "
             "same seed, so a resumed search would be another; take all randomness from its seed"
         )
     for proposal in first.proposals:
         for leaf, value in proposal.settings.items():
             if not space[leaf].holds(value):
                 raise SearchError(
-                    f"search.method {quoted(method)} proposes {leaf}={quoted(value)}, which is "
+                    f"sampler {quoted(method)} proposes {leaf}={quoted(value)}, which is "
                     f"not in the space {quoted(space[leaf].plain())}"
                 )
 

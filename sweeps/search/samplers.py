@@ -83,7 +83,7 @@ def sampler_of(method: str) -> Sampler | None:
         part = _part(method)
         if part is None:
             return None
-        _samplers_of_users[method] = _described(part)
+        _samplers_of_users[method] = described(part)
     return _samplers_of_users[method]
 
 
@@ -134,7 +134,7 @@ def _of_hub(method: str) -> tuple[Any, str]:
     return classes[0], module.__name__
 
 
-def _described(part: Part) -> Sampler:
+def described(part: Part) -> Sampler:
     """Describes a sampler of one's own.
 
     Raises:

@@ -137,7 +137,6 @@ def _task(
     if lists_labels(definition):
         return task_of(definition), None
     from mpc_router.data.definitions import define
-
     from mpc_router.data.sources import SourceError
 
     assert isinstance(definition, Mapping)

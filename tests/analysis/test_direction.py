@@ -17,9 +17,9 @@ from analysis.export import to_optuna
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.objectives import objective_front, own_objectives
 from analysis.fronts.survey import survey
-from analysis.questions.progress import worth
 from analysis.questions.answers import answers
 from analysis.questions.importance import importance
+from analysis.questions.progress import worth
 from analysis.report import abstract
 from analysis.report.page import write_report
 from analysis.runs.load import Run, load_run
