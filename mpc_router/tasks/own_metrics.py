@@ -91,7 +91,7 @@ def check_metric(metric: object, *, classes: int = 2) -> None:
         f"it gives shape {values.shape} for {_LANES} lanes, and must give ({_LANES},)"
     )
     low, high = metric.range
-    assert np.isfinite(values).all() and (low <= values).all() and (values <= high).all(), (
+    assert all(math.isfinite(value) and low <= value <= high for value in values), (
         f"it gives {values.tolist()}, which are not numbers within its range ({low}, {high})"
     )
     assert np.array_equal(values, _values(metric, slice(None), classes)), (

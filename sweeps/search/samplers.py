@@ -144,17 +144,17 @@ def described(part: Part) -> Sampler:
 
     thing = part.thing
     try:
-        parameters = inspect.signature(thing).parameters.values()
+        parameters = list(inspect.signature(thing).parameters.values())
     except (TypeError, ValueError):
-        parameters = ()
-    if not any(each.name == "seed" or each.kind is each.VAR_KEYWORD for each in parameters):
+        parameters = []
+    if not any(item.name == "seed" or item.kind is item.VAR_KEYWORD for item in parameters):
         raise plugins.PartError(
             f"sampler {part.name!r} takes no seed, and a search without one could not be resumed; "
             "name a class or a function that is called with seed=NUMBER and gives an Optuna sampler"
         )
 
     def make(optuna: Any, seed: int, population: int) -> BaseSampler:
-        made = thing(seed=seed)
+        made: BaseSampler = thing(seed=seed)
         if not isinstance(made, optuna.BaseSampler):
             raise TypeError(f"it gives {type(made).__name__}, which is no optuna.samplers sampler")
         return made

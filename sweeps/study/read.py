@@ -162,6 +162,8 @@ def _rehearse(study: Study) -> None:
     Raises:
         ConfigError: it cannot propose points there.
     """
+    if not study.proposes:
+        return
     try:
         rehearse(
             study.space,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mpc_router import plugins
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
 from mpc_router.trainer import Inputs
