@@ -140,9 +140,12 @@ EXAMPLES: Final = pa.schema(
         _required("example", pa.int64()),
         _required("label", pa.float64()),
         _required("tokens", pa.int64()),
+        pa.field("tokens_by_expert", pa.list_(pa.int64())),
     ]
 )
-"""A row is a split x example (its row's number in its source file); `tokens` its length."""
+"""A row is a split x example (its row's number in its source file); `tokens` its length. Where the
+experts' tokenizers differ, `tokens_by_expert` has its K lengths, of which `tokens` is the greatest;
+the column is missing where they do not."""
 
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:

@@ -1,18 +1,21 @@
 """Memory and seconds of preparing a task, by the size of its train set: it should stay flat.
 
-    python -m benchmarks.memory [--rows 50000 400000] [--asked 50000]
+    python -m benchmarks.memory [--rows 50000 400000] [--asked 50000] [--doors parquet csv jsonl]
 
-For each size a set of generated pairs is written as Parquet files into a temporary folder, and a
-process of its own reads and cuts it, tokenises it and asks the sample's smallest expert (untrained)
-for its outputs and features of the first `--asked` examples and all others of train if there are
-no more. Peak memory is the anonymous memory of that process (RssAnon, sampled): what lies in
-mapped files is the page cache's, which gives it back under pressure. `tokens` is before the expert
-is asked, `begun` before anything is read: Python, torch and transformers themselves.
+For each size a set of generated pairs is written as Parquet files into a temporary folder;
+`parquet` is that folder as `--data` takes it, the other doors are files of that format as
+`dataset:` takes them. A process of its own reads and cuts the set, tokenises it and asks the
+sample's smallest expert (untrained) for its outputs and features of the first `--asked` examples
+and all others of train if there are no more. Peak memory is the anonymous memory of that process
+(RssAnon, sampled): what lies in mapped files is the page cache's, which gives it back under
+pressure. `read` is when every row is checked, `tokens` before the expert is asked, `begun` before
+anything is read: Python, torch and transformers themselves.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -30,6 +33,7 @@ from mpc_router.tasks import TASKS
 TASK: Final = "qqp"
 ROW_GROUP: Final = 10_000
 VALIDATION_ROWS: Final = 1_000
+DOORS: Final = ("parquet", "csv", "jsonl")
 INTERVAL: Final = 0.01
 """Seconds between two looks at the memory."""
 
@@ -97,11 +101,27 @@ def anonymous() -> int:
     raise RuntimeError("/proc/self/status says nothing of RssAnon; this benchmark needs Linux")
 
 
-def prepare(data: Path, cache: Path, *, asked: int) -> dict[str, float]:
+def write_as(door: str, data: Path) -> None:
+    """Writes the splits that lie in a folder as Parquet as csv or jsonl beside it."""
+    import pyarrow.parquet as pq
+
+    for path in sorted((data / TASK).glob("*.parquet")):
+        with path.with_suffix(f".{door}").open("w", encoding="utf-8", newline="") as file:
+            for number, batch in enumerate(pq.ParquetFile(path).iter_batches(ROW_GROUP)):
+                frame = batch.to_pandas()
+                if door == "csv":
+                    frame.to_csv(file, index=False, header=not number)
+                else:
+                    frame.to_json(file, orient="records", lines=True)
+        path.unlink()
+
+
+def prepare(data: Path, cache: Path, *, door: str, asked: int) -> dict[str, float]:
     """Peaks (bytes) and seconds of one preparation in this process."""
     import torch
 
     from mpc_router.config.trial import trial_config
+    from mpc_router.data.dataset import dataset_of
     from mpc_router.data.sources import Source, cut, read, split_fingerprints
     from mpc_router.model.encoders import load_tokenizer
     from mpc_router.model.sources import Models
@@ -116,7 +136,11 @@ def prepare(data: Path, cache: Path, *, asked: int) -> dict[str, float]:
     with Peak() as peak:
         from mpc_router.data.tokens import tokenise
 
-        files = read(config, Source(kind="folder", folder=data))
+        source = Source(kind="folder", folder=data)
+        if door != "parquet":
+            source = Source(kind="dataset", dataset=dataset_of({"path": TASK}, data))
+        files = read(config, source)
+        found |= {"read": float(peak.value), "read_seconds": time.perf_counter() - started}
         prints = split_fingerprints(config, files)
         tokens = {
             split: tokenise(
@@ -150,14 +174,19 @@ def _ask(recipe: Any, tokens: Any, fingerprint: str, cache: Path) -> None:
     bench.features(recipe, "stem")
 
 
-def measured(rows: int, *, asked: int) -> dict[str, float]:
+def measured(rows: int, *, asked: int, door: str = "parquet") -> dict[str, float]:
     """What preparing so many rows of train takes in a process of its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_pairs(folder / "data", rows=rows)
+        if door != "parquet":
+            write_as(door, folder / "data")
         command = [sys.executable, "-m", "benchmarks.memory", "--asked", str(asked)]
         said = subprocess.run(
-            [*command, "--prepare", str(folder / "data"), "--cache", str(folder / "cache")],
+            [
+                *(*command, "--doors", door),
+                *("--prepare", str(folder / "data"), "--cache", str(folder / "cache")),
+            ],
             stdout=subprocess.PIPE,
             check=True,
             text=True,
@@ -170,20 +199,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 400_000])
     parser.add_argument("--asked", type=int, default=50_000, help="examples the encoder is asked")
+    parser.add_argument("--doors", nargs="+", default=["parquet", "csv"], choices=DOORS)
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.prepare is not None:
-        print(json.dumps(prepare(args.prepare, args.cache, asked=args.asked)))
+        print(json.dumps(prepare(args.prepare, args.cache, door=args.doors[0], asked=args.asked)))
         return
-    print("rows of train   begun   tokens     peak   (MB, anonymous)   tokens s   seconds")
-    for rows in args.rows:
-        found = measured(rows, asked=args.asked)
-        megabytes = [found[name] / MEGABYTE for name in ("begun", "tokens", "peak")]
-        sizes = "".join(f"{value:9.1f}" for value in megabytes)
-        print(
-            f"{rows:13,}{sizes}{found['tokens_seconds']:28.1f}{found['seconds']:10.1f}", flush=True
-        )
+    print("rows of train     door   begun    read  tokens    peak (MB)   read s  tokens s    all s")
+    for rows, door in itertools.product(args.rows, args.doors):
+        found = measured(rows, door=door, asked=args.asked)
+        megabytes = [found[name] / MEGABYTE for name in ("begun", "read", "tokens", "peak")]
+        sizes = "".join(f"{value:8.1f}" for value in megabytes)
+        seconds = [found[name] for name in ("read_seconds", "tokens_seconds", "seconds")]
+        times = "".join(f"{value:9.1f}" for value in seconds)
+        print(f"{rows:13,}{door:>9}{sizes}{times}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Decides which point to take: chance to be on the front, knee, cap on cost, score to reach.
 
 Everything here takes arrays, so it works on points, on operating points of curves, and under any
-vector. Letters: P points, B weightings (column 0 the estimate, the others resamples, as in
+vector. Of scores high is better; where a low one is, hand in their `mpc_router.tasks.merit`.
+Letters: P points, B weightings (column 0 the estimate, the others resamples, as in
 `resampling`).
 """
 

@@ -18,7 +18,7 @@ from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/sst2_best_model "a joy from start to end"
@@ -138,29 +138,26 @@ def _line(column: str) -> str:
     return sys.stdin.readline()
 
 
-def length(assembled: Assembled, texts: Sequence[str]) -> int:
-    """Counts the tokens of an example, special ones included, as long as it is."""
-    return len(assembled.tokenizer(*texts, truncation=False, verbose=False)["input_ids"])
+def _excess(assembled: Assembled, texts: Sequence[str]) -> tuple[int, int] | None:
+    """Gives the tokens of an example and what the model takes, where that is less; else None.
+
+    Of several tokenizers it is the one that loses most.
+    """
+    pairs = zip(assembled.lengths(texts), assembled.limits, strict=True)
+    tokens, limit = max(pairs, key=lambda pair: pair[0] - pair[1])
+    return (tokens, limit) if tokens > limit else None
 
 
 def _answer(assembled: Assembled, texts: Sequence[str]) -> Answer:
     """Answers an example: stem and router run, and the expert that they choose.
 
-    Text beyond `assembled.limit` tokens is cut.
+    Text beyond `assembled.limits` is cut.
     """
     import torch
 
-    batch = assembled.tokenizer(
-        *texts,
-        truncation=True,
-        max_length=assembled.limit,
-        return_tensors="pt",
-        return_token_type_ids=True,
-    )
-    inputs = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
     model = assembled.model
     with torch.inference_mode():
-        seen = model.look(*inputs)
+        seen = model.look(*assembled.encode(texts))
         scores = model.router(seen.features).softmax(-1)[0]
         chosen = scores.argmax().unsqueeze(0)
         outputs = model.experts.route(chosen, seen.states, seen.attention_mask, seen.token_type_ids)
@@ -209,10 +206,10 @@ def _check(assembled: Assembled, texts: Sequence[str], *, strict: bool) -> None:
     for text in texts:
         if not _is_text(text):
             raise InputError("a sentence holds bytes that are no UTF-8; give text")
-    tokens = length(assembled, texts)
-    if tokens > assembled.limit and strict:
+    excess = _excess(assembled, texts)
+    if excess is not None and strict:
         raise InputError(
-            f"the text has {tokens} tokens, the model takes {assembled.limit}; shorten it, or "
+            f"the text has {excess[0]} tokens, the model takes {excess[1]}; shorten it, or "
             "leave out --strict to have it cut"
         )
 
@@ -221,11 +218,11 @@ def _show(assembled: Assembled, texts: Sequence[str]) -> None:
     """Prints the answer to one example."""
     from mpc_router.costs import CONSTANTS
 
-    tokens = length(assembled, texts)
+    excess = _excess(assembled, texts)
     reply = _answer(assembled, texts)
     print("\n".join(f"  {text}" for text in texts))
-    if tokens > assembled.limit:
-        print(f"  (cut: {tokens} tokens, the model takes {assembled.limit})")
+    if excess is not None:
+        print(f"  (cut: {excess[0]} tokens, the model takes {excess[1]})")
     sure = "" if reply.confidence is None else f"   confidence {100 * reply.confidence:.1f} %"
     names, vector = _experts(assembled), assembled.vectors[CONSTANTS]
     print(f"  answer   {reply.label}{sure}")

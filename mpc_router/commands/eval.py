@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mpc_router.costs import CostVector
     from mpc_router.data.tokens import Tokens
     from mpc_router.prepare.inputs import Places
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-eval --checkpoint outputs/mrpc_best_model --data DIR
@@ -107,8 +107,9 @@ def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tok
         from mpc_router.pricing.counts import check_counted, counted
 
         check_counted(assembled.config, places.models, name)
-        mean = float(tokens.lengths.mean())
-        assembled.vectors.update(counted(assembled.config, places.models, tokens=mean).vectors)
+        means = [float(encoding.lengths.mean()) for encoding in (tokens, *tokens.others)]
+        lengths = [means[number] for number in (0, *assembled.model.experts.encodings)]
+        assembled.vectors.update(counted(assembled.config, places.models, tokens=lengths).vectors)
     if name.startswith("file:"):
         from mpc_router.pricing.measured_file import read_measured
 
@@ -123,7 +124,6 @@ def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tok
 
 def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str, Tokens]:
     from mpc_router.data.sources import cut, read, split_fingerprints
-    from mpc_router.data.tokens import tokenise
 
     files = read(assembled.config, places.source)
     prints = split_fingerprints(assembled.config, files)
@@ -133,12 +133,8 @@ def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str
             f"--split is {quoted(name)}, but {assembled.task.name} has "
             f"{', '.join(prints)}; take one of them"
         )
-    tokens = tokenise(
-        cut(assembled.config, files)[name],
-        assembled.tokenizer,
-        max_length=assembled.limit,
-        fingerprint=prints[name],
-        cache=places.cache,
+    tokens = assembled.tokenise(
+        cut(assembled.config, files)[name], fingerprint=prints[name], cache=places.cache
     )
     return name, tokens
 

@@ -21,7 +21,7 @@ from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
-    from mpc_router.results.assembly import Assembled
+    from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-export --checkpoint outputs/mrpc_best_model exported/mrpc
@@ -76,14 +76,15 @@ def _write(assembled: Assembled, target: Path) -> None:
     from mpc_router.config.trial import to_tree
     from mpc_router.costs import to_json
     from mpc_router.model.description import write_pool
-    from mpc_router.results.assembly import TOKENIZER_FOLDER
+    from mpc_router.results.assembled import tokenizer_folder
 
     target.parent.mkdir(parents=True, exist_ok=True)
     new_folder = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(new_folder, ignore_errors=True)
     new_folder.mkdir()
     try:
-        assembled.tokenizer.save_pretrained(new_folder / TOKENIZER_FOLDER)
+        for number, tokenizer in enumerate(assembled.tokenizers):
+            tokenizer.save_pretrained(new_folder / tokenizer_folder(number))
         (new_folder / _CARD).write_text(_card(assembled), encoding="utf-8")
         write_pool(
             new_folder,
@@ -166,6 +167,8 @@ def _card(assembled: Assembled) -> str:
 def _snippet(assembled: Assembled) -> list[str]:
     """Gives Python that asks the model as it was trained: segments tell a pair's texts apart."""
     columns = assembled.task.columns
+    if len(assembled.tokenizers) > 1:
+        return _snippet_of_several(assembled)
     texts = ['["He bought it."]', '["It was bought by him."]'][: len(columns)]
     return [
         "from transformers import AutoTokenizer",
@@ -182,12 +185,58 @@ def _snippet(assembled: Assembled) -> list[str]:
         *(f"        {column}," for column in columns),
         "        padding=True,",
         "        truncation=True,",
-        f"        max_length={assembled.limit},",
+        f"        max_length={assembled.limits[0]},",
         "        return_token_type_ids=True,",
         '        return_tensors="pt",',
         "    )",
         "    return model.forward_inference(",
         '        tokens["input_ids"], tokens["attention_mask"], tokens["token_type_ids"]',
+        "    )",
+        "",
+        "",
+        f"predictions, chosen_expert = answer({', '.join(texts)})",
+    ]
+
+
+def _snippet_of_several(assembled: Assembled) -> list[str]:
+    """Gives Python that asks a model whose encoders have several tokenizers."""
+    from mpc_router.results.assembled import tokenizer_folder
+
+    columns = assembled.task.columns
+    texts = ['["He bought it."]', '["It was bought by him."]'][: len(columns)]
+    limits = {tokenizer_folder(number): most for number, most in enumerate(assembled.limits)}
+    return [
+        "from transformers import AutoTokenizer",
+        "",
+        "from mpc_router import GatedBertPool",
+        "",
+        'folder = "."  # where this card lies',
+        "model = GatedBertPool.from_pretrained(folder)",
+        "# the tokens that are kept of a text, by tokenizer: the stem's, then those of experts",
+        "limits = {",
+        *(f'    "{name}": {most},' for name, most in limits.items()),
+        "}",
+        "tokenizers = [",
+        '    (AutoTokenizer.from_pretrained(f"{folder}/{name}"), limit)',
+        "    for name, limit in limits.items()",
+        "]",
+        "",
+        "",
+        f"def answer({', '.join(columns)}):",
+        "    encodings = [",
+        "        tokenizer(",
+        *(f"            {column}," for column in columns),
+        "            padding=True,",
+        "            truncation=True,",
+        "            max_length=limit,",
+        "            return_token_type_ids=True,",
+        '            return_tensors="pt",',
+        "        )",
+        "        for tokenizer, limit in tokenizers",
+        "    ]",
+        '    names = ("input_ids", "attention_mask", "token_type_ids")',
+        "    return model.forward_inference(",
+        "        *(tuple(encoding[name] for encoding in encodings) for name in names)",
         "    )",
         "",
         "",

@@ -28,7 +28,7 @@ def with_pool(
         expert_fine_tuned=(
             pool.fine_tuned if model.expert_fine_tuned is None else model.expert_fine_tuned
         ),
-        tokenizer_model_name=model.tokenizer_model_name or pool.tokenizer,
+        tokenizer_model_name=model.tokenizer_model_name or _tokenizer(model, pool, names, task),
         router_model_name=model.router_model_name or pool.stem,
         router_stem_layers=(
             pool.stem_layers if model.router_stem_layers < 0 else model.router_stem_layers
@@ -57,6 +57,15 @@ def with_pool(
 def has_stem(model: ModelConfig, pool: Pool) -> bool:
     """Says whether the router looks through the pool's own stem, whose price is known."""
     return (model.router_model_name, model.router_stem_layers) == (pool.stem, pool.stem_layers)
+
+
+def _tokenizer(model: ModelConfig, pool: Pool, names: tuple[str, ...], task: str) -> str:
+    """Names the pool's tokenizer where all encoders are the pool's own; else each has its own."""
+    encoders = set(names)
+    if model.stem == "model" and model.router_model_name:
+        encoders.add(model.router_model_name)
+    of_pool = {pool.stem, *(member.model.format(task=task) for member in pool.members)}
+    return pool.tokenizer if encoders <= of_pool else ""
 
 
 def _router_cost(model: ModelConfig, pool: Pool, task: str) -> float:
@@ -130,9 +139,6 @@ def _spelled_out(
         expert_layers=model.expert_layers or (0,) * len(model.expert_model_names),
         expert_pooling=model.expert_pooling or "cls",
         expert_fine_tuned=bool(model.expert_fine_tuned),
-        tokenizer_model_name=(
-            model.tokenizer_model_name or model.router_model_name or model.expert_model_names[0]
-        ),
         router_stem_layers=max(0, model.router_stem_layers),
         stem_pooling=model.stem_pooling or "cls",
         router_cost=max(0.0, model.router_cost),

@@ -87,7 +87,8 @@ class ModelConfig:
     """The experts come fine-tuned, so selection is cut from validation; null takes the pool's."""
 
     tokenizer_model_name: str = ""
-    """Empty takes the pool's."""
+    """The model whose tokenizer all encoders are read with; empty takes the pool's, or each
+    encoder's own where one of them is not the pool's."""
 
     stem: str = "model"
     """What the router looks through: `model`, or `expert` (the cheapest expert of the pool)."""

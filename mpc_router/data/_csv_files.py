@@ -8,12 +8,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from mpc_router.data._mapped import mapped
 from mpc_router.data._text_files import encoding_of, in_batches, typed, undecodable
 from mpc_router.messages import quoted
 from mpc_router.source_error import SourceError, shown
+
+_Quoting = Literal[0, 3]
+"""`csv.QUOTE_MINIMAL` or `csv.QUOTE_NONE`."""
 
 _LONGEST_VALUE: Final = 1 << 26
 """Characters of one value; more is a quote that is never closed."""
@@ -24,11 +27,11 @@ class _QuoteError(SourceError):
 
 
 def csv_table(path: Path, texts: Sequence[str], label: str, *, delimiter: str) -> Any:
-    """Gives a pyarrow table of these text columns and the labels, which have the type that all of
-    them fit; an empty label is null.
+    """Gives a pyarrow table of these text columns and the labels.
 
-    Where one of the columns is missing or there twice, it is a table of the header's columns
-    without rows. A tsv file whose quotes are no csv quotes is read again with quotes as letters.
+    Labels have the type that all of them fit; an empty one is null. Where one of the columns is
+    missing or there twice, it is a table of the header's columns without rows. A tsv file whose
+    quotes are no csv quotes is read again with quotes as letters.
 
     Raises:
         SourceError: the file is no text, its quotes are damaged, or a row has too few or too many
@@ -43,7 +46,7 @@ def csv_table(path: Path, texts: Sequence[str], label: str, *, delimiter: str) -
         return _table(path, texts, label, delimiter, csv.QUOTE_NONE)
 
 
-def _table(path: Path, texts: Sequence[str], label: str, delimiter: str, quoting: int) -> Any:
+def _table(path: Path, texts: Sequence[str], label: str, delimiter: str, quoting: _Quoting) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -69,12 +72,11 @@ def _table(path: Path, texts: Sequence[str], label: str, delimiter: str, quoting
     return table.set_column(len(texts), label, labels)
 
 
-def _records(path: Path, delimiter: str, quoting: int) -> Iterator[list[str]]:
+def _records(path: Path, delimiter: str, quoting: _Quoting) -> Iterator[list[str]]:
     """Gives the values of each line that is not empty, the header's first."""
     row, width = -1, 0
     with path.open(encoding=encoding_of(path), newline="") as file:
-        # how quotes are read is one of the constants of csv, which typeshed spells out
-        reader = csv.reader(file, delimiter=delimiter, strict=True, quoting=quoting)  # type: ignore[arg-type]
+        reader = csv.reader(file, delimiter=delimiter, strict=True, quoting=quoting)
         try:
             for record in reader:
                 if not record:

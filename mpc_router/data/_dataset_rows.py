@@ -71,7 +71,7 @@ def split_rows(
 
 def _hub(spec: DatasetSpec) -> Any:
     instead = (
-        "check its name and the network, give `name:` where it has several configurations, or give "
-        "a folder or a file that is there as `path:`"
+        "check its name (no folder of that name is here either) and the network, give `name:` "
+        "where it has several configurations, or give a folder or a file that is there as `path:`"
     )
     return hub_sets(spec.path, spec.name, spec.revision, instead=instead)

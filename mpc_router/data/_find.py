@@ -9,7 +9,7 @@ from typing import Final
 
 from mpc_router.data._hub_sets import is_saved, saved_splits
 from mpc_router.data._parts import PARQUET
-from mpc_router.data._split_files import folder_of_parts, listing, path_kind, split_files
+from mpc_router.data._split_files import folder_of_parts, listing, path_kind, split_files, visible
 from mpc_router.data.dataset import DatasetSpec
 from mpc_router.source_error import SourceError, listed, shown
 
@@ -99,14 +99,14 @@ def _in_folder(root: Path, spec: DatasetSpec, task: str, split: str) -> Place | 
         files = split_files(root, names)
         places = [Place(format="parquet", paths=tuple(files))] if files else []
     places += [
-        Place(format=ENDINGS[path.suffix.lower()], paths=(path,))
-        for path in sorted(root.iterdir())
+        _file(path, root)
+        for path in map(root.joinpath, visible(root))
         if path.stem in names and path.suffix.lower() in ENDINGS
     ]
     if len(places) > 1:
         raise _several(spec, split, [place.paths[0].name for place in places])
     if not places and (given is not None or split == "train"):
-        data = [name for name in sorted(path.name for path in root.iterdir()) if _is_data(name)]
+        data = [name for name in visible(root) if _is_data(name)]
         example = data[0] if len(data) == 1 else "FILE"
         raise SourceError(
             f"{shown(root)} holds no split {names[0]} in a format that is read (it holds "
@@ -133,7 +133,10 @@ def _named(folder: Path, given: str, split: str) -> Place:
 
 
 def _file(path: Path, folder: Path) -> Place:
-    ending = path.suffix.lower()
+    ending, kind = path.suffix.lower(), path_kind(path)
+    if kind != "file":
+        noun = "a folder" if kind == "folder" else kind
+        raise SourceError(f"{shown(path)} is {noun}, no file; put a file with rows there")
     if ending == PARQUET:
         return Place(format="parquet", paths=(path,))
     if ending not in ENDINGS:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.data._mapped import mapped
+from mpc_router.data._split_files import path_kind
 from mpc_router.messages import one_line, shortened
 from mpc_router.source_error import SourceError, shown
 
@@ -23,7 +24,7 @@ _LONGEST_REASON: Final = 300
 
 def is_saved(folder: Path) -> bool:
     """Says whether `Dataset.save_to_disk` wrote this folder."""
-    return all((folder / name).is_file() for name in _ONE)
+    return all(path_kind(folder / name) == "file" for name in _ONE)
 
 
 def saved_splits(folder: Path) -> tuple[str, ...] | None:
@@ -33,7 +34,7 @@ def saved_splits(folder: Path) -> tuple[str, ...] | None:
         SourceError: its list of splits is damaged.
     """
     path = folder / _DICT
-    if not path.is_file():
+    if path_kind(path) != "file":
         return None
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))["splits"]

@@ -105,7 +105,12 @@ def check_is_file(path: Path) -> None:
 
 def listing(folder: Path) -> str:
     """Gives what a folder shows, for messages; `none` where it shows nothing."""
-    return listed([name for name in _entries(folder) if _visible(name)])
+    return listed(visible(folder))
+
+
+def visible(folder: Path) -> list[str]:
+    """Gives the names in a folder that are neither hidden nor a program's mark, sorted."""
+    return [name for name in _entries(folder) if _visible(name)]
 
 
 def is_folder(path: Path) -> bool:

@@ -53,7 +53,7 @@ def encoding_of(path: Path) -> str:
                 f"{shown(path)} is {kind} by its first bytes, not what its name says; rename or "
                 "unpack it"
             )
-    if b"\0" in head:
+    if head.count(0) > len(head) // 4:
         raise SourceError(
             f"{shown(path)} holds null bytes: it is no text, or UTF-16 without a mark; save it as "
             "UTF-8"
@@ -91,8 +91,9 @@ def in_batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def typed(texts: Any) -> Any:
-    """Gives a column of labels as what all of its texts are: truth values, whole numbers, numbers,
-    else texts as they stand.
+    """Gives a column of labels as what all of its texts are, else the texts as they stand.
+
+    That is truth values, whole numbers, or numbers.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

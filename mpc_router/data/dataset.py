@@ -80,7 +80,8 @@ def dataset_of(tree: object, base: Path) -> DatasetSpec:
     options = {key: _text_or_none(key, tree.get(key)) for key in ("name", "revision")}
     splits = _splits(tree.get("splits"))
     path = base.absolute() / _expanded(given)
-    if path_kind(path) in ("file", "folder"):
+    kind = path_kind(path)
+    if kind in ("file", "folder"):
         for key, value in options.items():
             if value is not None:
                 raise SourceError(
@@ -88,9 +89,10 @@ def dataset_of(tree: object, base: Path) -> DatasetSpec:
                     f"hub; leave {key} out"
                 )
         return DatasetSpec(path=str(path), local=True, splits=splits)
-    if _HUB_NAME.fullmatch(given) is None:
+    if kind != "missing" or _HUB_NAME.fullmatch(given) is None:
+        state = "does not exist" if kind == "missing" else f"is {kind}"
         raise SourceError(
-            f"path of dataset is {quoted(given)}, but {shown(path)} does not exist "
+            f"path of dataset is {quoted(given)}, but {shown(path)} {state} "
             f"({shown(path.parent)} holds {listing(path.parent)}); give a folder or a file that "
             "is there, or a set of the hub as org/name"
         )

@@ -15,8 +15,10 @@ __all__ = ["tables_of"]
 
 
 def tables_of(frames: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives pyarrow tables by split: of pandas DataFrames (their index is no column), of
-    `datasets.Dataset`, of pyarrow tables, or of what hands out Arrow streams (polars).
+    """Gives pyarrow tables by split.
+
+    A frame is a pandas DataFrame (its index is no column), a `datasets.Dataset`, a pyarrow table,
+    or what hands out an Arrow stream (polars).
 
     Raises:
         SourceError: there is no train, a split's name cannot be, or a value is no table.

@@ -253,7 +253,7 @@ def _places(
     if len(place) < len(keys):
         twice = next(key for number, key in enumerate(keys) if place[key] != number)
         raise SourceError(f"{shown(table.path)} has {quoted(twice)} twice; keep one row of it")
-    found = {}
+    places = {}
     for split, names in wanted.items():
         missing = [name for name in names if name not in place]
         if missing:
@@ -261,8 +261,8 @@ def _places(
                 f"{shown(table.path)} lacks {len(missing)} of the {len(names)} rows of {split}, "
                 f"the first {quoted(missing[0])}; every example needs an output"
             )
-        found[split] = np.array([place[name] for name in names], np.int64)
-    return found
+        places[split] = np.array([place[name] for name in names], np.int64)
+    return places
 
 
 def _numbered(rows: Any, table: OutputTable) -> list[str]:

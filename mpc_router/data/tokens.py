@@ -36,6 +36,13 @@ _WINDOW: Final = 50
 the order stays nearly that of the shuffle."""
 
 
+_Encoded = Tensor | tuple[Tensor, ...]
+
+Inputs = tuple[_Encoded, _Encoded, _Encoded]
+"""Token numbers, attention mask and segments, each (B, T); of several tokenizers a tuple of such,
+the stem's first."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """Holds a tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped.
@@ -61,6 +68,9 @@ class Tokens:
     pad: int = 0
     """Token number that fills up a batch (its attention mask is 0 there)."""
 
+    others: tuple[Tokens, ...] = ()
+    """The same examples as further tokenizers of a pool give them."""
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -76,6 +86,7 @@ class Tokens:
             offsets=self.offsets[start : stop + 1],
             labels=self.labels[start:stop],
             example=self.example[start:stop],
+            others=tuple(other.part(start, stop) for other in self.others),
         )
 
 
@@ -98,6 +109,32 @@ class Batch:
     rows: Tensor
     """(B,) int64: which examples of the split these are, in 0..N-1."""
 
+    others: tuple[Batch, ...] = ()
+    """The same examples as further tokenizers give them."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """Gives token numbers, attention mask and segments, as a pool takes them."""
+        if not self.others:
+            return self.input_ids, self.attention_mask, self.token_type_ids
+        encodings = (self, *self.others)
+        return (
+            tuple(batch.input_ids for batch in encodings),
+            tuple(batch.attention_mask for batch in encodings),
+            tuple(batch.token_type_ids for batch in encodings),
+        )
+
+    def take(self, rows: Tensor) -> Batch:
+        """Gives these rows of the batch, as wide as it is."""
+        return Batch(
+            self.input_ids[rows],
+            self.attention_mask[rows],
+            self.token_type_ids[rows],
+            self.labels[rows],
+            self.rows[rows],
+            tuple(other.take(rows) for other in self.others),
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """Gives the same batch on a device; `rows` stays where it is."""
         return Batch(
@@ -106,6 +143,7 @@ class Batch:
             self.token_type_ids.to(device),
             self.labels.to(device),
             self.rows,
+            tuple(other.to(device) for other in self.others),
         )
 
 
@@ -136,17 +174,24 @@ def tokens_folder(
     tokenizer: Any, *, max_length: int, fingerprint: str, split: str, cache: Path
 ) -> Path:
     """Says where the tokens of a split are kept."""
+    state = tokenizer_state(tokenizer, max_length)
+    return cache / "tokens" / caching.digest(_VERSION, fingerprint, split, *state)
+
+
+def tokenizer_state(tokenizer: Any, max_length: int) -> list[Any]:
+    """Gives everything that decides the numbers of a text, as plain JSON."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for passing in ("truncation", "padding"):  # what the last call asked for
         state.pop(passing, None)
     sides = [tokenizer.truncation_side, tokenizer.pad_token_id]
-    return cache / "tokens" / caching.digest(_VERSION, fingerprint, split, state, sides, max_length)
+    return [state, sides, min(max_length, tokenizer.model_max_length)]
 
 
 def open_tokens(folder: Path, *, pad: int) -> Tokens:
     """Gives the tokens in a whole entry of the cache, memory-mapped."""
     names = ("ids", "segments", "offsets", "labels", "example")
-    return Tokens(**{name: caching.load(folder, name) for name in names}, pad=pad)
+    arrays: dict[str, Any] = {name: caching.load(folder, name) for name in names}
+    return Tokens(**arrays, pad=pad)
 
 
 def _write_tokens(new_folder: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:
@@ -224,6 +269,7 @@ def gather(tokens: Tokens, rows: NDArray[np.int64], *, multiple: int = 1) -> Bat
         torch.from_numpy(segments),
         torch.from_numpy(tokens.labels[rows].astype(np.float32)),
         torch.from_numpy(np.asarray(rows, np.int64)),
+        tuple(gather(other, rows, multiple=multiple) for other in tokens.others),
     )
 
 

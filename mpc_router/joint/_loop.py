@@ -241,6 +241,7 @@ class JointTraining:
             labels=np.asarray(tokens.labels),
             example=np.asarray(tokens.example),
             tokens=np.asarray(tokens.tokens),
+            tokens_by_expert=tokens.tokens_by_expert,
         )
 
     @property

@@ -13,7 +13,7 @@ Letters: B examples of a batch, N of all batches of a step, H hidden units, K ex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -56,7 +56,7 @@ class Part:
             return [self]
         return [
             Part(
-                Batch(*(getattr(self.batch, field.name)[rows] for field in fields(Batch))),
+                self.batch.take(rows),
                 None if self.noise is None else self.noise[rows],
                 None if self.mask is None else self.mask[rows],
                 self.settle,
@@ -116,7 +116,7 @@ class JointLoss:
         batch = part.batch
         part.settle()
         with self.autocast():
-            view = pool.look(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            view = pool.look(*batch.inputs)
             outputs = pool.ask(view)
         logits = pool.router(view.features, part.mask)
         gates = pool.gates(logits, part.noise)
@@ -140,7 +140,7 @@ class JointLoss:
             batch = part.batch
             part.settle()
             with self.autocast():
-                view = pool.look(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+                view = pool.look(*batch.inputs)
             logits = pool.router(view.features, part.mask)
             gates = pool.gates(logits, part.noise)
             seen = softmax_gate(logits) if self.weights.auxiliary_gates == "clean" else gates

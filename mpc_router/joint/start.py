@@ -47,9 +47,10 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
 
     What a checkpoint lacks (a head, the router) is drawn from `seed`. In evaluation mode.
     """
-    model, bench = config.model, inputs.bench(config.training.device)
+    model, tokenizers = config.model, inputs.tokenizers
     experts = []
-    for recipe in inputs.expert_recipes:
+    for recipe, number in zip(inputs.expert_recipes, tokenizers.experts, strict=True):
+        bench = inputs.bench(config.training.device, tokenizer=number)
         fixed = starts_fine_tuned(config) or recipe.keep_head
         drawn = recipe if fixed else dataclasses.replace(recipe, seed=seed)
         expert = load_trained(drawn, bench, recipe.label)
@@ -80,7 +81,7 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
     return GatedBertPool.from_parts(
         stem,
         router,
-        ExpertPool(experts),
+        ExpertPool(experts, encodings=tokenizers.experts),
         gate=model.gate,
         temperature=model.temperature,
         straight_through=model.straight_through,
@@ -145,9 +146,7 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
     with torch.inference_mode():
         for batch in batches(tokens, _BATCH, generator=None):
             device_batch, rows = batch.to(device), batch.rows.numpy()
-            view = pool.look(
-                device_batch.input_ids, device_batch.attention_mask, device_batch.token_type_ids
-            )
+            view = pool.look(*device_batch.inputs)
             examined.logits[rows] = pool.router(view.features).float().cpu().numpy()
             examined.outputs[rows] = pool.ask(view).float().cpu().numpy()
     pool.train(training)

@@ -54,7 +54,10 @@ def describe(pool: Any) -> dict[str, Any]:
             f"a {type(stem).__name__} and a {type(router).__name__} cannot be described; "
             "take a RouterStem and an MLPRouter"
         )
+    # of a pool with one tokenizer nothing is said
+    encodings = {"encodings": list(pool.experts.encodings)} if pool.tokenizers > 1 else {}
     return {
+        **encodings,
         "stem": {"encoder": _shape(stem.encoder), "pooling": stem.pooling},
         "router": {
             "features": router.hidden.in_features,
@@ -80,7 +83,8 @@ def rebuild(description: Mapping[str, Any], build: Callable[..., Pool]) -> Pool:
                 _encoder(description["stem"]["encoder"]), pooling=description["stem"]["pooling"]
             )
             experts = ExpertPool(
-                _expert(shape_of_expert) for shape_of_expert in description["experts"]
+                (_expert(shape_of_expert) for shape_of_expert in description["experts"]),
+                description.get("encodings", ()),
             )
             shape = description["router"]
             router = build_router(

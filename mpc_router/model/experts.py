@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mpc_router.labels import number_of, word_of
+from mpc_router.messages import quoted
 from mpc_router.model.encoders import (
     HEAD_SUFFIX,
     PooledEncoder,
@@ -46,6 +47,9 @@ __all__ = [
     "names_labels",
     "weights_hash",
 ]
+
+Encoded = Tensor | Sequence[Tensor]
+"""A batch (B, T); of several tokenizers a tensor for each, the stem's first."""
 
 _HEAD_DEVIATION: Final = 0.02
 """Of a fresh head's weights, as in BERT."""
@@ -146,34 +150,66 @@ class BertExpert(nn.Module):
 
 
 class ExpertPool(nn.Module):
-    """Holds K experts, cheapest first."""
+    """Holds K experts, cheapest first.
 
-    def __init__(self, experts: Iterable[nn.Module]) -> None:
+    Where experts have several tokenizers, a batch is a tensor (B, T) for each of these, and
+    `encodings` says which of them each expert takes.
+    """
+
+    encodings: tuple[int, ...]
+    """(K,) numbers of tokenizers; the stem's is 0."""
+
+    def __init__(self, experts: Iterable[nn.Module], encodings: Sequence[int] = ()) -> None:
         super().__init__()
         self.experts = nn.ModuleList(experts)
         if not self.experts:
             raise ModelError("a pool needs at least one expert")
+        self.encodings = tuple(encodings) or (0,) * len(self.experts)
+        known = {0, *self.encodings}
+        if len(self.encodings) != len(self.experts) or known != set(range(len(known))):
+            raise ModelError(
+                f"encodings are {quoted(list(self.encodings))} for {len(self.experts)} experts; "
+                "give the number of a tokenizer, from 0, for each expert"
+            )
 
     def __len__(self) -> int:
         return len(self.experts)
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
     ) -> Tensor:
         """Runs every expert on every example: outputs (B, K, C)."""
-        return torch.stack(
-            [expert(input_ids, attention_mask, token_type_ids) for expert in self.experts], dim=1
-        )
+        inputs = (input_ids, attention_mask, token_type_ids)
+        return torch.stack([self.ask(number, *inputs) for number in range(len(self))], dim=1)
+
+    def ask(
+        self,
+        number: int,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
+        *,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Runs expert `number` on every example, or on some `rows` (R,): outputs (B or R, C)."""
+        encoding = self.encodings[number]
+        inputs = [
+            encoded(values, encoding) for values in (input_ids, attention_mask, token_type_ids)
+        ]
+        if rows is not None:
+            inputs = [values if values is None else values[rows] for values in inputs]
+        outputs: Tensor = self.experts[number](*inputs)
+        return outputs
 
     def route(
         self,
         routes: Tensor,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
     ) -> Tensor:
         """Runs each example through its own expert, `routes` (B,) in 0..K-1: outputs (B, C).
 
@@ -188,15 +224,22 @@ class ExpertPool(nn.Module):
             )
         groups: list[Tensor] = []
         outputs: list[Tensor] = []
-        for number, expert in enumerate(self.experts):
+        for number in range(len(self)):
             rows = (routes == number).nonzero().squeeze(-1)
             if rows.numel():
                 inputs = (input_ids, attention_mask, token_type_ids)
-                outputs.append(expert(*(x if x is None else x[rows] for x in inputs)))
+                outputs.append(self.ask(number, *inputs, rows=rows))
                 groups.append(rows)
         if not groups:
             raise ValueError("there is no example to route; give a batch of at least one")
         return torch.cat(outputs)[torch.cat(groups).argsort()]
+
+
+def encoded(values: Encoded | None, number: int) -> Tensor | None:
+    """Gives what tokenizer `number` made of a batch; a single tensor is every tokenizer's."""
+    if values is None or isinstance(values, Tensor):
+        return values
+    return values[number]
 
 
 def _has_head(model: nn.Module) -> bool:

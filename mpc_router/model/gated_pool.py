@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
-from mpc_router.model.experts import BertExpert, ExpertPool
+from mpc_router.model.experts import BertExpert, Encoded, ExpertPool, encoded
 from mpc_router.model.losses import mix
 from mpc_router.model.router import (
     RouterShape,
@@ -39,12 +39,12 @@ class Seen:
     features: Tensor
     """(B, F), standardised: what the router is given."""
 
-    states: Tensor
+    states: Encoded
     """What each expert is given: token numbers (B, T), or of a shared stem hidden states
     (B, T, F)."""
 
-    attention_mask: Tensor | None
-    token_type_ids: Tensor | None
+    attention_mask: Encoded | None
+    token_type_ids: Encoded | None
 
 
 class GatedBertPool(nn.Module):
@@ -200,31 +200,56 @@ class GatedBertPool(nn.Module):
         self.mixing = mixing
         self.regression = regression
 
+    @property
+    def tokenizers(self) -> int:
+        """Counts the tokenizers that its encoders are read with."""
+        return 1 + max(self.experts.encodings)
+
     def look(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
     ) -> Seen:
-        """Runs the stem on tokens (B, T): the router's features, and what experts take."""
+        """Runs the stem on tokens (B, T): the router's features, and what experts take.
+
+        Raises:
+            ValueError: the pool has several tokenizers, and the tokens are not one tensor for each.
+        """
+        inputs = (input_ids, attention_mask, token_type_ids)
+        for values in inputs:
+            self._check_count(values)
         self._heed_segments(token_type_ids)
+        states, mask = input_ids, attention_mask
+        given = [encoded(values, 0) for values in inputs]
         if self.shared_stem:
-            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            states, features = self.stem.tokens(input_ids, mask, token_type_ids)  # type: ignore[operator]
+            if given[1] is None:
+                mask = given[1] = torch.ones_like(given[0])  # type: ignore[arg-type]
+            states, features = self.stem.tokens(*given)  # type: ignore[operator]
         else:
-            states, mask = input_ids, attention_mask  # type: ignore[assignment]
-            features = self.stem(input_ids, attention_mask, token_type_ids)
+            features = self.stem(*given)
         # a stem in bfloat16 is standardised in the buffers' precision
         standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / (
             self.feature_deviation
         )
         return Seen(standard, states, mask, token_type_ids)
 
-    def _heed_segments(self, token_type_ids: Tensor | None) -> None:
+    def _check_count(self, values: Encoded | None) -> None:
+        """Refuses another number of tensors than there are tokenizers."""
+        count = len(values) if isinstance(values, tuple | list) else 1
+        if values is not None and count != self.tokenizers:
+            raise ValueError(
+                f"this pool has {self.tokenizers} tokenizers and was given {count} of each tensor; "
+                "give a tuple with one for each tokenizer, the stem's first"
+            )
+
+    def _heed_segments(self, token_type_ids: Encoded | None) -> None:
         """Remembers a training on pairs, and warns where their segments are missing."""
         if token_type_ids is not None:
             if self.training and not self.pairs:
-                self.pairs = bool(token_type_ids.any())
+                numbers = range(self.tokenizers)
+                segments = [encoded(token_type_ids, number) for number in numbers]
+                self.pairs = any(bool(ids.any()) for ids in segments if ids is not None)
             return
         if not self.pairs or self._warned:
             return
@@ -244,9 +269,9 @@ class GatedBertPool(nn.Module):
 
     def route_logits(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
     ) -> Tensor:
         """Gives the router's logits (B, K), before noise and temperature."""
         logits: Tensor = self.router(self.look(input_ids, attention_mask, token_type_ids).features)
@@ -264,9 +289,9 @@ class GatedBertPool(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
         *,
         noise: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -282,9 +307,9 @@ class GatedBertPool(nn.Module):
     @torch.no_grad()
     def forward_inference(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
+        input_ids: Encoded,
+        attention_mask: Encoded | None = None,
+        token_type_ids: Encoded | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Gives predictions (B, C) and the chosen experts (B,): the logits' argmax, no noise.
 

@@ -13,9 +13,11 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import DataConfig
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.data.sources import cut, read
+from mpc_router.messages import quoted
 from mpc_router.model.encoders import blank_encoder, places_of
 from mpc_router.model.encoders import cut as shorten
 from mpc_router.model.experts import comes_with_head, head_order
@@ -62,8 +64,11 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
     for name in names:
         for path in weight_files(places.models.resolve(name)):
             _check_weights(path)
-    called = model.tokenizer_model_name
-    tokenizer = load_tokenizer(called, places.models)
+    tokenizers = pool_recipes.tokenizers
+    read_with = [load_tokenizer(called, places.models) for called in tokenizers.names]
+    for called, tokenizer in zip(tokenizers.names, read_with, strict=True):
+        _check_padding(tokenizer, called)
+    number_of = tokenizers.of_encoders(config)
     for name, layers in sorted(pairs):
         resolved = places.models.resolve(name)
         with reading(resolved):
@@ -73,11 +78,16 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
             shorten(shape, layers, name)
             blank = blank_encoder(shape)
             _check_size(resolved, blank)
-            _check_tokens(config, tokenizer, blank, name)
-    for name in sorted({name for name, _ in pairs} - {called}):
-        _check_words(config, tokenizer, places.models, name)
+            number = number_of[name]
+            _check_tokens(config, read_with[number], tokenizers.names[number], blank, name)
+    if model.tokenizer_model_name:
+        for name in sorted({name for name, _ in pairs} - {model.tokenizer_model_name}):
+            _check_words(config, read_with[0], places.models, name)
     texts = [next(iter(column)) for column in train.texts]
-    tokens = two_examples(tokenizer, texts, max_length=config.data.max_length, called=called)
+    tokens = [
+        two_examples(tokenizer, texts, max_length=config.data.max_length, called=called)
+        for called, tokenizer in zip(tokenizers.names, read_with, strict=True)
+    ]
     rehearse(config, pool_recipes, places.models, tokens, memory=memory)
 
 
@@ -117,20 +127,39 @@ def _check_size(model: Resolved, blank: nn.Module) -> None:
         )
 
 
-def _check_tokens(config: TrialConfig, tokenizer: Any, blank: nn.Module, name: str) -> None:
+def _check_padding(tokenizer: Any, called: str) -> None:
+    """Refuses a tokenizer that no batch can be filled up with."""
+
+    def refusal(reason: str) -> ModelError:
+        return ModelError(
+            f"the tokenizer of {called} has no padding token that can be used ({reason}), and a "
+            "batch is filled up with it; set pad_token in its tokenizer_config.json, or "
+            "tokenizer_model_name to a model whose tokenizer has one"
+        )
+
+    with whatever_is_raised(refusal):
+        padding = tokenizer.pad_token_id
+    if not isinstance(padding, int):
+        raise refusal(f"pad_token is {quoted(tokenizer.pad_token)}")
+
+
+def _check_tokens(
+    config: TrialConfig, tokenizer: Any, called: str, blank: nn.Module, name: str
+) -> None:
     """Refuses an encoder that lacks a token, or takes fewer than an example may have."""
     shape: Any = blank.config
     words = 1 + max([len(tokenizer) - 1, *tokenizer.get_vocab().values()])
-    called, vocabulary = config.model.tokenizer_model_name, getattr(shape, "vocab_size", None)
+    vocabulary = getattr(shape, "vocab_size", None)
     if not isinstance(vocabulary, int):
         raise ModelError(
             f"{name} (of type {shape.model_type!r}) states no vocab_size in its config.json, so "
             "it reads no text; name a BERT-like encoder"
         )
     if words > vocabulary:
+        whose = "its own tokenizer" if called == name else f"tokenizer {called}"
         raise ModelError(
-            f"{name} knows {vocabulary} tokens and tokenizer {called} gives {words}; "
-            "set tokenizer_model_name to its own"
+            f"{name} knows {vocabulary} tokens and {whose} gives {words}; "
+            + (_own(config) if called != name else "copy or download model and tokenizer again")
         )
     chosen, kept = config.data.max_length, tokenizer.model_max_length
     places = places_of(blank)
@@ -158,15 +187,25 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
         if theirs.get(word, ours[word]) != ours[word]:
             raise ModelError(
                 f"{name} has another vocabulary than tokenizer {called}: token {word!r} is "
-                f"{theirs[word]} to it and {ours[word]} here; set tokenizer_model_name={name}, or "
-                "pool models of one vocabulary"
+                f"{theirs[word]} to it and {ours[word]} here; {_own(config)}"
             )
     shared = len(ours.keys() & theirs.keys())
     if shared < LEAST_KNOWN * len(ours):
         raise ModelError(
             f"{name} has another vocabulary than tokenizer {called}: it knows {shared} of its "
-            f"{len(ours)} tokens; set tokenizer_model_name={name}, or pool models of one vocabulary"
+            f"{len(ours)} tokens; {_own(config)}"
         )
+
+
+def _own(config: TrialConfig) -> str:
+    """Says how each encoder comes to be read with its own tokenizer."""
+    pool = POOLS.get(config.model.pool)
+    if pool is not None and pool.tokenizer == config.model.tokenizer_model_name:
+        return (
+            f"pool {pool.name!r} reads all encoders with that one: set pool=custom, where each is "
+            "read with its own"
+        )
+    return "leave tokenizer_model_name empty, so that each encoder is read with its own"
 
 
 def _check_weights(path: Path) -> None:

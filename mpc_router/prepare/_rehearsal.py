@@ -49,6 +49,9 @@ class Part:
     precision: str
     """What it is trained in."""
 
+    tokenizer: int
+    """Number of the tokenizer that it is read with."""
+
 
 def parts_of(config: TrialConfig, pool_recipes: Recipes) -> Iterator[Part]:
     """Gives the encoders of a pool, each once; the sample's own are known to work."""
@@ -59,12 +62,17 @@ def parts_of(config: TrialConfig, pool_recipes: Recipes) -> Iterator[Part]:
             trains=joint or recipe.epochs > 0,
             pooled=recipe.epochs > 0,
             precision=config.training.precision if joint else recipe.precision,
+            tokenizer=number,
         )
-        for recipe in pool_recipes.experts
+        for recipe, number in zip(
+            pool_recipes.experts, pool_recipes.tokenizers.experts, strict=True
+        )
     ]
     trains = parts[0].trains if pool_recipes.stem_is_expert else joint
     precision = parts[0].precision if pool_recipes.stem_is_expert else config.training.precision
-    parts.append(Part(recipe=pool_recipes.stem, trains=trains, pooled=True, precision=precision))
+    parts.append(
+        Part(recipe=pool_recipes.stem, trains=trains, pooled=True, precision=precision, tokenizer=0)
+    )
     for part in dict.fromkeys(parts):
         if not part.recipe.name.startswith(SAMPLE_PREFIX):
             yield part
@@ -74,15 +82,16 @@ def rehearse(
     config: TrialConfig,
     pool_recipes: Recipes,
     models: Models,
-    tokens: Tokens,
+    tokens: Sequence[Tokens],
     *,
     memory: Path,
 ) -> None:
     """Has every encoder say what two examples are, and learn from them where it will be trained.
 
-    `tokens` (N = 2) come from `two_examples`. Encoders for a GPU are tried on the CPU first: a
-    wrong index is an error there, and on a GPU the end of the process. `memory` is a folder that
-    remembers what passed, by the model's content, the lengths and the libraries.
+    `tokens` (N = 2), those of each tokenizer, come from `two_examples`. Encoders for a GPU are
+    tried on the CPU first: a wrong index is an error there, and on a GPU the end of the process.
+    `memory` is a folder that remembers what passed, by the model's content, the lengths and the
+    libraries.
 
     Raises:
         ModelError: one of them cannot: its name, what it said, what to do.
@@ -90,14 +99,12 @@ def rehearse(
     task, device = config.data.definition, resolve_device(config.training.device)
     for part in parts_of(config, pool_recipes):
         recipe = part.recipe
-        note = (
-            memory
-            / f"rehearsed-{_fingerprint(config, part, pool_recipes.tokenizer, device.type)}.json"
-        )
+        key = pool_recipes.tokenizers.keys[part.tokenizer]
+        note = memory / f"rehearsed-{_fingerprint(config, part, key, device.type)}.json"
         if note.exists():
             continue
         for place in dict.fromkeys(("cpu", device.type)):
-            _rehearse(part, task, models, tokens, place)
+            _rehearse(part, task, models, tokens[part.tokenizer], place)
         memory.mkdir(parents=True, exist_ok=True)
         write_json(note, {"model": recipe.name, "layers": recipe.layers})
 
@@ -277,7 +284,7 @@ def two_examples(tokenizer: Any, texts: Sequence[str], *, max_length: int, calle
         )
 
     with whatever_is_raised(refusal):
-        rounds = max(1, length // max(1, len(tokenizer(*texts)["input_ids"])) + 1)
+        rounds = max(1, length // max(1, len(tokenizer(*texts, verbose=False)["input_ids"])) + 1)
         encoded = tokenizer(
             *(" ".join([text] * rounds) for text in texts),
             truncation=True,

@@ -5,6 +5,7 @@ Letters: N examples, K experts, C outputs of an expert (classes, or 1 for a regr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ from mpc_router.prepare.inputs import (
     split_notes,
 )
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.prepare.tokenizers import Tokenizers
 from mpc_router.progress import Progress, Silence, shown
 from mpc_router.tasks import Task, from_record, to_record
 
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 _ARRAYS: Final = ("features", "outputs", "labels", "example", "tokens")
+_BY_EXPERT: Final = "tokens_by_expert"
+"""Where the experts' tokenizers differ."""
 
 _VERSION: Final = 4
 """Raised when the same outputs would be described or stored differently."""
@@ -85,6 +89,9 @@ class Prepared:
     """What results are reported under, by name: the pool's constants, what was published, and what
     is counted from the models."""
 
+    tokenizers: Tokenizers | None = None
+    """What stem and experts are read with."""
+
     folder: Path
     """What `open_prepared` opens."""
 
@@ -118,7 +125,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         prints,
         pool_recipes.experts_id,
         [pool_recipes.stem.key, pool_recipes.stem_is_expert],
-        pool_recipes.tokenizer,
+        pool_recipes.tokenizers.key,
         places.source.kind == "sample",
         [recipe.stand_in for recipe in (*pool_recipes.experts, pool_recipes.stem)],
         [recipe.name for recipe in (*pool_recipes.experts, pool_recipes.stem)],
@@ -128,13 +135,14 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
 
     def make(new_folder: Path) -> dict[str, Any]:
         splits = cut(config, files)
-        bench = _bench(config, places, splits, prints, pool_recipes, hears)
-        _write(new_folder, bench, pool_recipes)
+        benches = _benches(config, places, splits, prints, pool_recipes, hears)
+        _write(new_folder, benches, pool_recipes)
         described = _describe(config, places, splits, prints, pool_recipes)
-        for info, (recipe, who) in zip(described["experts"], _called(pool_recipes), strict=True):
+        asked = _asked(benches, pool_recipes)
+        for info, (bench, recipe, who) in zip(described["experts"], asked, strict=True):
             info["label_order"] = found_order(recipe, bench, who)
-        described["notes"] += _head_notes(bench, pool_recipes)
-        costs = _counted(config, bench)
+        described["notes"] += _head_notes(benches, pool_recipes)
+        costs = _counted(config, benches, pool_recipes)
         described["notes"] += costs.notes
         return described | {"vectors": to_json(config.vectors() | costs.vectors)}
 
@@ -156,9 +164,11 @@ def open_prepared(folder: Path) -> Prepared:
 
 
 def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
+    tokenizers = Tokenizers.described(description)
+    arrays = (*_ARRAYS, _BY_EXPERT) if len(set(tokenizers.experts)) > 1 else _ARRAYS
     splits = {
         split: SplitOutputs(
-            split=split, **{name: caching.load(folder, f"{split}.{name}") for name in _ARRAYS}
+            split=split, **{name: caching.load(folder, f"{split}.{name}") for name in arrays}
         )
         for split in description["splits"]
     }
@@ -176,6 +186,7 @@ def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
         split_notes={split: facts["note"] for split, facts in description["splits"].items()},
         split_origin={split: facts["origin"] for split, facts in description["splits"].items()},
         vectors=from_json(description["vectors"]),
+        tokenizers=tokenizers,
         folder=folder,
     )
 
@@ -186,50 +197,63 @@ def _priced_by(config: TrialConfig) -> list[Any]:
     return [to_json(config.vectors()), config.model.router_hidden_size, shared]
 
 
-def _counted(config: TrialConfig, bench: Bench) -> Counted:
+def _counted(config: TrialConfig, benches: Sequence[Bench], pool_recipes: Recipes) -> Counted:
     from mpc_router.pricing.counts import counted
 
-    tokens = float(bench.splits["train"].tokens.lengths.mean())
-    return counted(config, bench.models, tokens=tokens)
+    means = [float(bench.splits["train"].tokens.lengths.mean()) for bench in benches]
+    tokens = [means[number] for number in (0, *pool_recipes.tokenizers.experts)]
+    return counted(config, benches[0].models, tokens=tokens)
 
 
-def _bench(
+def _benches(
     config: TrialConfig,
     places: Places,
     splits: dict[str, Examples],
     prints: dict[str, str],
     pool_recipes: Recipes,
     progress: Progress,
-) -> Bench:
-    tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
-    length = config.data.max_length
-    progress.start("tokens", len(splits))
-    tokenised = {}
-    for split, examples in splits.items():
-        tokens = tokenise(
-            examples, tokenizer, max_length=length, fingerprint=prints[split], cache=places.cache
+) -> tuple[Bench, ...]:
+    """Gives a bench for each tokenizer of the pool, the stem's first."""
+    length, tokenizers = config.data.max_length, pool_recipes.tokenizers
+    progress.start("tokens", len(splits) * len(tokenizers.names))
+    benches = []
+    for name, key in zip(tokenizers.names, tokenizers.keys, strict=True):
+        tokenizer = load_tokenizer(name, places.models)
+        tokenised = {}
+        for split, examples in splits.items():
+            tokens = tokenise(
+                examples,
+                tokenizer,
+                max_length=length,
+                fingerprint=prints[split],
+                cache=places.cache,
+            )
+            tokenised[split] = Split(tokens=tokens, fingerprint=prints[split])
+            progress.advance()
+        benches.append(
+            Bench(
+                task=config.data.definition,
+                splits=tokenised,
+                models=places.models,
+                cache=places.cache,
+                tokenizer=key,
+                device=config.training.device,
+                progress=progress,
+            )
         )
-        tokenised[split] = Split(tokens=tokens, fingerprint=prints[split])
-        progress.advance()
     progress.finish()
-    return Bench(
-        task=config.data.definition,
-        splits=tokenised,
-        models=places.models,
-        cache=places.cache,
-        tokenizer=pool_recipes.tokenizer,
-        device=config.training.device,
-        progress=progress,
-    )
+    return tuple(benches)
 
 
-def _write(new_folder: Path, bench: Bench, pool_recipes: Recipes) -> None:
+def _write(new_folder: Path, benches: Sequence[Bench], pool_recipes: Recipes) -> None:
     """Writes all arrays of `Prepared` into a folder."""
     count = len(pool_recipes.experts)
-    parts = [bench.outputs(recipe, who) for recipe, who in _called(pool_recipes)]
-    features = bench.features(pool_recipes.stem, f"stem: {pool_recipes.stem.label}")
-    for name, split in bench.splits.items():
-        caching.share(bench.features_file(pool_recipes.stem, name), new_folder, f"{name}.features")
+    parts = [bench.outputs(recipe, who) for bench, recipe, who in _asked(benches, pool_recipes)]
+    of_stem = benches[0]
+    features = of_stem.features(pool_recipes.stem, f"stem: {pool_recipes.stem.label}")
+    for name, split in of_stem.splits.items():
+        features_file = of_stem.features_file(pool_recipes.stem, name)
+        caching.share(features_file, new_folder, f"{name}.features")
         outputs = [part[name] for part in parts]
         kept = caching.blank(
             new_folder,
@@ -240,27 +264,37 @@ def _write(new_folder: Path, bench: Bench, pool_recipes: Recipes) -> None:
         for number, output in enumerate(outputs):
             kept[:, number] = output
         kept.flush()
-        labels, example = split.tokens.labels, split.tokens.example
-        lengths: NDArray[Any] = split.tokens.lengths
-        arrays = {"labels": labels, "example": example, "tokens": lengths}
+        arrays: dict[str, NDArray[Any]] = {
+            "labels": split.tokens.labels,
+            "example": split.tokens.example,
+            **_lengths([bench.splits[name] for bench in benches], pool_recipes.tokenizers),
+        }
         caching.save(new_folder, {f"{name}.{kind}": array for kind, array in arrays.items()})
     caching.save(new_folder, standardised(features["train"]))
 
 
-def _called(pool_recipes: Recipes) -> list[tuple[Recipe, str]]:
-    """Gives the experts' recipes, and what the progress calls each."""
-    count = len(pool_recipes.experts)
+def _lengths(splits: Sequence[Split], tokenizers: Tokenizers) -> dict[str, NDArray[np.int64]]:
+    """Gives the lengths of a split's examples; `splits` is what each tokenizer makes of it."""
+    by_expert = tokenizers.by_expert([split.tokens.lengths for split in splits])
+    if by_expert is None:
+        return {"tokens": splits[tokenizers.experts[0]].tokens.lengths}
+    return {"tokens": by_expert.max(axis=1), _BY_EXPERT: by_expert}
+
+
+def _asked(benches: Sequence[Bench], pool_recipes: Recipes) -> list[tuple[Bench, Recipe, str]]:
+    """Gives each expert's bench and recipe, and what the progress calls it."""
+    numbers = pool_recipes.tokenizers.experts
     return [
-        (recipe, f"expert {number} of {count}: {recipe.label}")
-        for number, recipe in enumerate(pool_recipes.experts, 1)
+        (benches[number], recipe, f"expert {place} of {len(numbers)}: {recipe.label}")
+        for place, (number, recipe) in enumerate(zip(numbers, pool_recipes.experts, strict=True), 1)
     ]
 
 
-def _head_notes(bench: Bench, pool_recipes: Recipes) -> list[str]:
+def _head_notes(benches: Sequence[Bench], pool_recipes: Recipes) -> list[str]:
     """Gives what is to be said of the labels of experts that come with their heads."""
     notes = [
         head_note(recipe, bench, who, bench.outputs(recipe, who)["train"])
-        for recipe, who in _called(pool_recipes)
+        for bench, recipe, who in _asked(benches, pool_recipes)
         if recipe.keep_head
     ]
     return list(dict.fromkeys(note for note in notes if note))
@@ -303,6 +337,7 @@ def _describe(
         },
         "data_fingerprint": caching.digest(prints),
         "experts_id": pool_recipes.experts_id,
+        "tokenizers": pool_recipes.tokenizers.to_json(),
         "experts": [
             asdict(
                 ExpertInfo(
@@ -319,6 +354,9 @@ def _describe(
             "stand_in": pool_recipes.stem.stand_in,
             "hash": pool_recipes.stem.key,
         },
-        "notes": notes_of(config, headless=headless(config, places.models)),
+        "notes": [
+            *notes_of(config, headless=headless(config, places.models)),
+            *pool_recipes.tokenizers.notes,
+        ],
         "synthetic": places.source.kind == "sample",
     }

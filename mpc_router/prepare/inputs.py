@@ -46,7 +46,10 @@ class SplitOutputs:
     """(N,) row number in the source file."""
 
     tokens: NDArray[np.int64]
-    """(N,) length of each example."""
+    """(N,) length of each example: of several tokenizers the longest that an expert is given."""
+
+    tokens_by_expert: NDArray[np.int64] | None = None
+    """(N, K) length of each example to each expert, where their tokenizers differ."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -11,15 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
-from mpc_router.data.tokens import Tokens, open_tokens, tokenise, tokens_folder
-from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
 from mpc_router.prepare._checks import check_device, check_inputs, headless
@@ -27,6 +22,14 @@ from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.prepare.split_tokens import (
+    SplitTokens,
+    encodings,
+    is_whole,
+    opened,
+    tokenised,
+)
+from mpc_router.prepare.tokenizers import Tokenizers, check_one, tokenizers_of
 from mpc_router.progress import Progress, Silence, shown
 from mpc_router.tasks import Task, from_record, to_record
 
@@ -37,33 +40,6 @@ __all__ = ["JointInputs", "SplitTokens", "check_joint", "open_joint", "prepare_j
 
 _VERSION: Final = 1
 """Raised when the same inputs would be described or stored differently."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitTokens:
-    """Holds a split as encoders in training see it; memory-mapped and read-only."""
-
-    split: str
-    content: Tokens
-    fingerprint: str
-
-    @property
-    def labels(self) -> NDArray[np.float64]:
-        """Gives the class number or value of each example, (N,)."""
-        return self.content.labels
-
-    @property
-    def example(self) -> NDArray[np.int64]:
-        """Gives each example's row number in the source file, (N,)."""
-        return self.content.example
-
-    @property
-    def tokens(self) -> NDArray[np.int64]:
-        """Gives the number of tokens of each example, (N,)."""
-        return self.content.lengths
-
-    def __len__(self) -> int:
-        return len(self.content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +65,8 @@ class JointInputs:
 
     expert_recipes: tuple[Recipe, ...]
     stem_recipe: Recipe
-    tokenizer: str
-    """Hash of the tokenizer and the length kept."""
+    tokenizers: Tokenizers
+    """What stem and experts are read with."""
 
     models: Models
     frozen: Prepared | None
@@ -104,17 +80,17 @@ class JointInputs:
         """Names experts and stem together: what a trial's key holds of the models."""
         return caching.digest(self.experts_id, self.stem.hash)
 
-    def bench(self, device: str, progress: Progress | None = None) -> Bench:
-        """Says where the experts' starting weights are found."""
+    def bench(self, device: str, progress: Progress | None = None, *, tokenizer: int = 0) -> Bench:
+        """Says where starting weights of the experts are found that have this tokenizer."""
         return Bench(
             task=self.task,
             splits={
-                name: Split(tokens=split.content, fingerprint=split.fingerprint)
+                name: Split(tokens=split.encodings[tokenizer], fingerprint=split.fingerprint)
                 for name, split in self.splits.items()
             },
             models=self.models,
             cache=self.folder.parent.parent,
-            tokenizer=self.tokenizer,
+            tokenizer=self.tokenizers.keys[tokenizer],
             device=device,
             progress=progress or Silence(),
         )
@@ -147,6 +123,7 @@ def _check_stem(config: TrialConfig, models: Models) -> None:
             "cheapest expert would pull at one encoder; set stem=model"
         )
     model = config.model
+    check_one(config, tokenizers_of(config, models))
     if model.shared_stem:
         check_shared_stem(config, models, fine_tuned=starts_fine_tuned(config))
     if config.training.trainable.startswith("last_"):
@@ -184,7 +161,7 @@ def prepare_joint(
         _VERSION,
         prints,
         [asdict(recipe) for recipe in (*begin, pool_recipes.stem)],
-        pool_recipes.tokenizer,
+        pool_recipes.tokenizers.key,
         [config.model.shared_stem, config.model.router_hidden_size],
         to_json(config.vectors()),
         places.source.kind == "sample",
@@ -195,12 +172,12 @@ def prepare_joint(
 
     def make(_: Path) -> dict[str, Any]:
         splits = cut(config, files)
-        kept = _tokenised(config, places, splits, prints, hears)
+        kept = tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
         described = _describe(config, places, splits, prints, pool_recipes, begin)
         described["splits"] = {
             split: facts | kept[split] for split, facts in described["splits"].items()
         }
-        costs = _counted(config, places, kept)
+        costs = _counted(config, places, kept, pool_recipes.tokenizers)
         described["notes"] += costs.notes
         described["vectors"] = to_json(config.vectors() | costs.vectors)
         described["frozen"] = str(frozen.folder) if frozen else None
@@ -209,22 +186,20 @@ def prepare_joint(
 
     waiting = shown(hears, "waiting for another process that prepares the same")
     found_entry = caching.entry(folder, make, waiting=waiting)
-    if not all(_is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
-        _tokenised(config, places, cut(config, files), prints, hears)
+    if not all(is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
+        splits = cut(config, files)
+        tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
     return _opened(folder, found_entry)
-
-
-def _is_whole(cache: Path, split: dict[str, Any]) -> bool:
-    return caching.description(cache / split["tokens"]) is not None
 
 
 def _make_ready(
     inputs: JointInputs, described: dict[str, Any], device: str, progress: Progress | None
 ) -> None:
     """Has experts trained that are to start so, and adds what is found of heads that come along."""
-    bench, count = inputs.bench(device, progress), len(inputs.expert_recipes)
+    count = len(inputs.expert_recipes)
     notes: list[str | None] = []
     for number, recipe in enumerate(inputs.expert_recipes):
+        bench = inputs.bench(device, progress, tokenizer=inputs.tokenizers.experts[number])
         who = f"expert {number + 1} of {count}: {recipe.label}"
         if recipe.epochs:
             load_trained(recipe, bench, who)
@@ -280,45 +255,15 @@ def _beginnings(config: TrialConfig, pool_recipes: Recipes) -> tuple[Recipe, ...
     )
 
 
-def _tokenised(
-    config: TrialConfig,
-    places: Places,
-    splits: dict[str, Examples],
-    prints: dict[str, str],
-    progress: Progress,
-) -> dict[str, dict[str, Any]]:
-    """Says where each split's tokens lie in the cache."""
-    tokenizer = load_tokenizer(config.model.tokenizer_model_name, places.models)
-    length = min(config.data.max_length, tokenizer.model_max_length)
-    progress.start("tokens", len(splits))
-    kept = {}
-    for split, examples in splits.items():
-        tokens = tokenise(
-            examples, tokenizer, max_length=length, fingerprint=prints[split], cache=places.cache
-        )
-        folder = tokens_folder(
-            tokenizer,
-            max_length=length,
-            fingerprint=prints[split],
-            split=split,
-            cache=places.cache,
-        )
-        kept[split] = {
-            "tokens": str(folder.relative_to(places.cache)),
-            "pad": tokens.pad,
-            "fingerprint": prints[split],
-            "mean_tokens": float(tokens.lengths.mean()),
-        }
-        progress.advance()
-    progress.finish()
-    return kept
-
-
-def _counted(config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]]) -> Counted:
+def _counted(
+    config: TrialConfig, places: Places, kept: dict[str, dict[str, Any]], tokenizers: Tokenizers
+) -> Counted:
     """Gives the cost vectors that are counted from its models."""
     from mpc_router.pricing.counts import counted
 
-    return counted(config, places.models, tokens=kept["train"]["mean_tokens"])
+    means = [facts["mean_tokens"] for facts in encodings(kept["train"])]
+    tokens = [means[number] for number in (0, *tokenizers.experts)]
+    return counted(config, places.models, tokens=tokens)
 
 
 def _describe(
@@ -346,30 +291,34 @@ def _describe(
             for name, examples in splits.items()
         },
         "data_fingerprint": caching.digest(prints),
-        "experts_id": caching.digest("joint experts", [recipe.key for recipe in begin]),
+        "experts_id": _experts_id(begin, pool_recipes.tokenizers),
         "experts": [asdict(info) for info in infos],
         "stem": asdict(stem),
         "expert_recipes": [asdict(recipe) for recipe in begin],
         "stem_recipe": asdict(pool_recipes.stem),
-        "tokenizer": pool_recipes.tokenizer,
+        "tokenizers": pool_recipes.tokenizers.to_json(),
         "models": str(_absolute(places.models)) if places.models.folder else None,
-        "notes": notes_of(config, headless=headless(config, places.models)),
+        "notes": [
+            *notes_of(config, headless=headless(config, places.models)),
+            *pool_recipes.tokenizers.notes,
+        ],
         "synthetic": places.source.kind == "sample",
     }
 
 
+def _experts_id(begin: tuple[Recipe, ...], tokenizers: Tokenizers) -> str:
+    # of an expert that is as it comes, the recipe does not hold its tokenizer
+    more = [tokenizers.key] if tokenizers.several else []
+    return caching.digest("joint experts", [recipe.key for recipe in begin], *more)
+
+
 def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
-    cache = folder.parent.parent
+    cache, tokenizers = folder.parent.parent, Tokenizers.described(description)
     splits = {}
     for split, facts in description["splits"].items():
-        at = cache / facts["tokens"]
-        if not _is_whole(cache, facts):
-            raise FileNotFoundError(f"{at} holds no whole tokens; prepare them again")
-        splits[split] = SplitTokens(
-            split=split,
-            content=open_tokens(at, pad=int(facts["pad"])),
-            fingerprint=facts["fingerprint"],
-        )
+        if not is_whole(cache, facts):
+            raise FileNotFoundError(f"{folder} holds no whole tokens; prepare them again")
+        splits[split] = opened(cache, facts, split=split, tokenizers=tokenizers)
     return JointInputs(
         task=from_record(description),
         splits=splits,
@@ -384,7 +333,7 @@ def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
         vectors=from_json(description["vectors"]),
         expert_recipes=tuple(Recipe(**recipe) for recipe in description["expert_recipes"]),
         stem_recipe=Recipe(**description["stem_recipe"]),
-        tokenizer=description["tokenizer"],
+        tokenizers=tokenizers,
         models=Models(Path(description["models"]) if description["models"] else None),
         frozen=open_prepared(Path(description["frozen"])) if description["frozen"] else None,
         folder=folder,

@@ -8,39 +8,28 @@ so that trials have the same keys on every machine.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from mpc_router.cache import digest, write_json
+from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
 from mpc_router.messages import quoted
 from mpc_router.model.sources import (
     CONFIG_FILE,
     SAMPLE_PREFIX,
-    SENTENCEPIECE_FILES,
-    TOKENIZER_FILES,
     WEIGHT_FILES,
     ModelError,
     Models,
     Resolved,
-    unreachable,
-    whatever_is_raised,
 )
+from mpc_router.prepare._hashes import file_hash, hub_folder, sample_hash
+from mpc_router.prepare.tokenizers import Tokenizers, tokenizers_of
 from mpc_router.tasks import label_key
 
 _VERSION: Final = 1
 """Raised when the same recipe would give other weights."""
-
-_TOKENIZER_PARTS: Final = (
-    *TOKENIZER_FILES,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +86,15 @@ class Recipes:
     stem_is_expert: bool
     """The stem is the cheapest expert itself."""
 
-    tokenizer: str
+    tokenizers: Tokenizers
 
     @property
     def experts_id(self) -> str:
         """Names this set of trained experts."""
-        return digest("experts", [recipe.key for recipe in self.experts])
+        keys = [recipe.key for recipe in self.experts]
+        # of an expert that is not trained, the recipe does not hold its tokenizer
+        more = [self.tokenizers.key] if self.tokenizers.several else []
+        return digest("experts", keys, *more)
 
 
 def recipes(
@@ -113,10 +105,10 @@ def recipes(
     `memory` is a folder that remembers hashes of large files by their size and time.
 
     Raises:
-        ModelError: a model that cannot be found, or has no weights.
+        ModelError: a model that cannot be found, or has no weights or no tokenizer.
     """
     model = config.model
-    tokenizer = digest(_tokenizer_hash(model.tokenizer_model_name, models), config.data.max_length)
+    tokenizers = tokenizers_of(config, models)
 
     def start(name: str, layers: int, pooling: str) -> Recipe:
         """Gives a recipe that trains nothing yet."""
@@ -137,14 +129,19 @@ def recipes(
             config,
             models,
             trained_on=trained_on,
-            tokenizer=tokenizer,
+            tokenizer=tokenizers.keys[number],
         )
-        for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
+        for name, layers, number in zip(
+            model.expert_model_names, model.expert_layers, tokenizers.experts, strict=True
+        )
     )
-    if model.stem == "expert":
-        return Recipes(experts=experts, stem=experts[0], stem_is_expert=True, tokenizer=tokenizer)
-    stem = start(model.router_model_name, model.router_stem_layers, model.stem_pooling)
-    return Recipes(experts=experts, stem=stem, stem_is_expert=False, tokenizer=tokenizer)
+    shared = model.stem == "expert"
+    stem = (
+        experts[0]
+        if shared
+        else start(model.router_model_name, model.router_stem_layers, model.stem_pooling)
+    )
+    return Recipes(experts=experts, stem=stem, stem_is_expert=shared, tokenizers=tokenizers)
 
 
 def _trained(
@@ -204,31 +201,14 @@ def _trained(
     return trained
 
 
-def _tokenizer_hash(name: str, models: Models) -> str:
-    if name.startswith(SAMPLE_PREFIX):
-        return _sample_hash()
-    model = models.resolve(name)
-    from mpc_router.model.reading import check_tokenizer_files
-
-    patterns = (*_TOKENIZER_PARTS, *SENTENCEPIECE_FILES)
-    folder = _hub_folder(model.name, patterns) if model.kind == "hub" else None
-    folder = folder or Path(model.path_or_name)
-    check_tokenizer_files(folder)
-    files = [folder / file for file in _TOKENIZER_PARTS if (folder / file).is_file()]
-    if not any(file.name in TOKENIZER_FILES for file in files):
-        # SentencePiece's files count only where they are what is read
-        files += [folder / file for file in SENTENCEPIECE_FILES if (folder / file).is_file()]
-    return digest([[file.name, _file_hash(file, None)] for file in files])
-
-
 def _model_hash(model: Resolved, memory: Path | None) -> str:
     """Gives a hash of a model's configuration and weights."""
     if model.kind == "sample":
-        return _sample_hash(model.name)
+        return sample_hash(model.name)
     weights = weight_files(model)
     config = weights[0].parent / CONFIG_FILE
     # weights alone, not the files' names: the same tensors may lie under another name elsewhere
-    return digest(_file_hash(config, None), [_file_hash(path, memory) for path in weights])
+    return digest(file_hash(config, None), [file_hash(path, memory) for path in weights])
 
 
 def weight_files(model: Resolved) -> list[Path]:
@@ -275,61 +255,7 @@ def _parts(index: Path) -> list[Path]:
 
 def _hub_model(name: str) -> Path:
     """Gives a model's folder in the hub's cache: safetensors, else torch's own files."""
-    folder = _hub_folder(name, (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"))
+    folder = hub_folder(name, (CONFIG_FILE, "model*.safetensors", "model.safetensors.index.json"))
     if _weights(folder):
         return folder
-    return _hub_folder(name, (CONFIG_FILE, "pytorch_model*.bin", "pytorch_model.bin.index.json"))
-
-
-def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
-    from huggingface_hub import snapshot_download
-
-    with whatever_is_raised(lambda reason: unreachable(name, reason)):
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-
-
-def _sample_hash(name: str = "") -> str:
-    """Gives a hash of the sample's words, and of the shape of the encoder `name`."""
-    from mpc_router.sample import examples, language
-    from mpc_router.sample.encoders import ENCODERS
-
-    if not name:
-        return digest("sample", examples.VERSION, list(language.words()))
-    if name not in ENCODERS:
-        names = ", ".join(ENCODERS)
-        raise ModelError(f"the sample has no model {name!r}, allowed are {names}")
-    return digest("sample", examples.VERSION, name, asdict(ENCODERS[name]))
-
-
-def _file_hash(path: Path, memory: Path | None) -> str:
-    """Gives the sha256 of a file's bytes; remembered while size and time stay."""
-    if memory is None:
-        return _sha256(path)
-    state = path.stat()
-    stamp = [state.st_size, state.st_mtime_ns]
-    note = memory / f"{digest(str(path.resolve()))}.json"
-    remembered = _noted(note)
-    if remembered.get("stamp") == stamp:
-        return str(remembered["sha256"])
-    checksum = _sha256(path)
-    memory.mkdir(parents=True, exist_ok=True)
-    write_json(note, {"stamp": stamp, "sha256": checksum})
-    return checksum
-
-
-def _noted(note: Path) -> Mapping[str, Any]:
-    try:
-        remembered = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return remembered if isinstance(remembered, dict) and "sha256" in remembered else {}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read ({error.strerror}); make it readable, or name another model"
-        ) from error
+    return hub_folder(name, (CONFIG_FILE, "pytorch_model*.bin", "pytorch_model.bin.index.json"))

@@ -7,7 +7,7 @@ number is computed. Letters: F features (an encoder's width), H hidden units, K 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,13 +61,14 @@ class _Uncountable(Exception):
     """Says that a model cannot be built without its numbers, or cannot run without them."""
 
 
-def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
+def counted(config: TrialConfig, models: Models, *, tokens: float | Sequence[float]) -> Counted:
     """Gives what experts and router cost by their parameters and by their products.
 
     `parameters` needs no forward pass; `flops` needs one on the meta device, which an encoder that
     looks into its numbers cannot make: then the vector is left out.
 
-    `tokens` is the mean length of the task's examples, rounded to whole tokens. An expert is its
+    `tokens` is the mean length of the task's examples, rounded to whole tokens: one for all, or
+    (1 + K,) the stem's and each expert's, where their tokenizers differ. An expert is its
     encoder and head, the router its stem and MLP. Where the stem is the cheapest expert, the router
     costs that expert and the MLP, and a route to it costs nothing more. Where experts share the
     stem (`shared_stem` with `experts: joint`), an expert is its layers after the stem's, and its
@@ -76,11 +77,12 @@ def counted(config: TrialConfig, models: Models, *, tokens: float) -> Counted:
     Raises:
         ModelError: a model cannot be found, or is cut deeper than it is.
     """
-    length = max(1, round(tokens))
+    means = (1 + config.experts) * [tokens] if isinstance(tokens, int | float) else tokens
+    lengths = [max(1, round(mean)) for mean in means]
     vectors, notes = {}, []
     for name, unit, scale, ids in (
-        (PARAMETERS, "million parameters", _MILLION, 0),
-        (FLOPS, "GFLOP", _GIGA, length),
+        (PARAMETERS, "million parameters", _MILLION, [0] * len(lengths)),
+        (FLOPS, "GFLOP", _GIGA, lengths),
     ):
         try:
             router, experts = _sizes(config, models, tokens=ids)
@@ -114,16 +116,21 @@ def check_counted(config: TrialConfig, models: Models, name: str) -> None:
         )
 
 
-def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, list[int]]:
-    """Counts router and each expert: parameters, or FLOPs of so many tokens (if any)."""
+def _sizes(config: TrialConfig, models: Models, *, tokens: Sequence[int]) -> tuple[int, list[int]]:
+    """Counts router and each expert: parameters, or FLOPs of so many tokens (if any).
+
+    `tokens` (1 + K,) are the stem's, then each expert's.
+    """
     model = config.model
 
     def size(counts: _Counts) -> int:
-        return counts.flops if tokens else counts.parameters
+        return counts.flops if any(tokens) else counts.parameters
 
     experts = [
-        _expert(config, models, name, layers, tokens=tokens)
-        for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
+        _expert(config, models, name, layers, tokens=length)
+        for name, layers, length in zip(
+            model.expert_model_names, model.expert_layers, tokens[1:], strict=True
+        )
     ]
     if model.stem == "expert":
         shape = _shape(models, model.expert_model_names[0], model.expert_layers[0])
@@ -131,7 +138,7 @@ def _sizes(config: TrialConfig, models: Models, *, tokens: int) -> tuple[int, li
     else:
         name = model.router_model_name
         shape = _shape(models, name, model.router_stem_layers)
-        stem = _encoder(shape, name, tokens=tokens)
+        stem = _encoder(shape, name, tokens=tokens[0])
     router = stem + _router(config, shape.hidden_size)
     return size(router), [size(expert) for expert in experts]
 

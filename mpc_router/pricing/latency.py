@@ -22,7 +22,7 @@ from torch import nn
 
 from mpc_router.cache import write_json
 from mpc_router.config.trial import TrialConfig
-from mpc_router.data.tokens import Tokens, gather
+from mpc_router.data.tokens import Inputs, Tokens, gather
 from mpc_router.measured_costs import FORMAT
 from mpc_router.model.gated_pool import GatedBertPool, Seen
 from mpc_router.progress import Progress, Silence
@@ -75,6 +75,9 @@ class Latency:
     torch_version: str
     date: str
     """When it ended, ISO, UTC."""
+
+    mean_tokens_by_expert: tuple[float, ...] = ()
+    """(K,) of the examples timed, where encoders have several tokenizers; else empty."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def measure_latency(
         for column, bytes_ in zip(seconds.T, memory, strict=True)
     ]
     lengths = tokens.lengths[rows]
+    means = [float(other.lengths[rows].mean()) for other in (tokens, *tokens.others)]
     return Latency(
         experts=tuple(timings[1:]),
         router=timings[0],
@@ -145,6 +149,9 @@ def measure_latency(
         machine=machine(device),
         torch_version=torch.__version__,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        mean_tokens_by_expert=tuple(means[number] for number in pool.experts.encodings)
+        if tokens.others
+        else (),
     )
 
 
@@ -200,6 +207,11 @@ def _document(latency: Latency, config: TrialConfig, *, name: str = "latency") -
             "examples": latency.examples,
             "mean_tokens": latency.mean_tokens,
             "longest": latency.longest,
+            **(
+                {"mean_tokens_by_expert": list(latency.mean_tokens_by_expert)}
+                if latency.mean_tokens_by_expert
+                else {}
+            ),
             "cost": "seconds an example, median over the rounds",
             "memory_bytes": _MEMORY,
         },
@@ -240,30 +252,28 @@ def _spread(lengths: NDArray[np.int64], examples: int) -> NDArray[np.int64]:
 
 def _seen(
     pool: GatedBertPool, tokens: Tokens, rows: NDArray[np.int64], batch_size: int, device: str
-) -> list[tuple[tuple[torch.Tensor, ...], Seen]]:
+) -> list[tuple[Inputs, Seen]]:
     """Gives every batch as the stem takes it, and as the experts do."""
-    seen_batches: list[tuple[tuple[torch.Tensor, ...], Seen]] = []
+    seen_batches: list[tuple[Inputs, Seen]] = []
     for at in range(0, len(rows), batch_size):
         batch = gather(tokens, rows[at : at + batch_size]).to(device)
-        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        seen_batches.append((inputs, pool.look(*inputs)))
+        seen_batches.append((batch.inputs, pool.look(*batch.inputs)))
     return seen_batches
 
 
-def _parts(
-    pool: GatedBertPool, batches: Sequence[tuple[tuple[torch.Tensor, ...], Seen]]
-) -> list[_Part]:
+def _parts(pool: GatedBertPool, batches: Sequence[tuple[Inputs, Seen]]) -> list[_Part]:
     """Gives stem with router, then every expert."""
 
-    def asks(expert: nn.Module) -> Callable[[int], Any]:
+    def asks(number: int) -> Callable[[int], Any]:
         def run(batch: int) -> Any:
             seen = batches[batch][1]
-            return expert(seen.states, seen.attention_mask, seen.token_type_ids)
+            return pool.experts.ask(number, seen.states, seen.attention_mask, seen.token_type_ids)
 
         return run
 
     router = _Part((pool.stem, pool.router), lambda batch: pool.route_logits(*batches[batch][0]))
-    return [router, *(_Part((encoder,), asks(encoder)) for encoder in pool.experts.experts)]
+    experts = enumerate(pool.experts.experts)
+    return [router, *(_Part((encoder,), asks(number)) for number, encoder in experts)]
 
 
 def _rounds(

@@ -7,7 +7,6 @@ have to be those that it was trained with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +15,12 @@ from safetensors.torch import load_file
 
 from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_config
-from mpc_router.costs import CostVector, from_json
+from mpc_router.costs import from_json
 from mpc_router.data.columns import SourceError
 from mpc_router.data.sources import read, split_fingerprints
 from mpc_router.messages import quoted
 from mpc_router.model.description import POOL_FILE, filled, read_pool
-from mpc_router.model.encoders import load_tokenizer, places_of
+from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import RouterStem, build_router
@@ -31,6 +30,8 @@ from mpc_router.plain_names import is_plain
 from mpc_router.prepare.encoder_runs import WEIGHTS_FILE
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
+from mpc_router.prepare.tokenizers import tokenizers_of
+from mpc_router.results.assembled import Assembled, tokenizer_folder
 from mpc_router.results.checkpoint import (
     CheckpointError,
     JointCheckpoint,
@@ -39,57 +40,10 @@ from mpc_router.results.checkpoint import (
     load,
 )
 from mpc_router.results.summary import of_run, read_summary
-from mpc_router.tasks import Task
-
-TOKENIZER_FOLDER: Final = "tokenizer"
-"""Of an exported folder."""
 
 _EXPORTED: Final = "exported"
 _JOINT: Final = "joint"
 _FROZEN: Final = "frozen"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Assembled:
-    """Holds a trained router with everything it routes to."""
-
-    model: GatedBertPool
-    """In evaluation mode, on the CPU."""
-
-    tokenizer: Any
-    """A fast tokenizer of transformers."""
-
-    config: TrialConfig
-    vectors: dict[str, CostVector]
-    """What costs are reported under; the pool's constants at least."""
-
-    kind: str
-    """What it was put together from: `frozen`, `joint` or `exported`."""
-
-    origin: dict[str, Any]
-    """Plain JSON: `seed`, `epoch`, and `stem` and `experts` by name and hash."""
-
-    summary: dict[str, Any] | None
-    """What the training found, where it left that beside the checkpoint."""
-
-    note: str | None
-    """What a person should know of the path that was given."""
-
-    @property
-    def task(self) -> Task:
-        """Gives the task that it was trained for."""
-        return self.config.data.definition
-
-    @property
-    def limit(self) -> int:
-        """Gives the tokens that it takes of an example.
-
-        They are no more than was trained on, and than all encoders have positions for.
-        """
-        wanted = min(self.config.data.max_length, self.tokenizer.model_max_length)
-        modules = [self.model.stem, *self.model.experts.experts]
-        places = [places_of(module) for part in modules for module in part.modules()]
-        return int(min([wanted, *(limit for limit in places if limit is not None)]))
 
 
 def assemble(path: Path, places: Places) -> Assembled:
@@ -141,12 +95,20 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
             "is no model to run on a text or to export; the router's own weights are in its "
             "weights file"
         )
+    tokenizers = tokenizers_of(checkpoint.config, places.models)
     joint = isinstance(checkpoint, JointCheckpoint)
     model = (
         filled(checkpoint.description, checkpoint.weights, GatedBertPool.from_parts)
         if isinstance(checkpoint, JointCheckpoint)
         else _lane(checkpoint, places, folder)
     )
+    if not joint:
+        model.experts.encodings = tokenizers.experts
+    elif model.experts.encodings != tokenizers.experts:
+        raise CheckpointError(
+            f"{folder} was trained with other tokenizers than its encoders have now; give the "
+            "--models of the training"
+        )
     model.pairs = len(checkpoint.config.data.definition.columns) > 1
     summary = read_summary(folder) or of_run(folder)
     vectors = checkpoint.config.vectors()
@@ -154,7 +116,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
         vectors = from_json(summary["cost_vectors"]) | vectors
     return Assembled(
         model=model,
-        tokenizer=load_tokenizer(checkpoint.config.model.tokenizer_model_name, places.models),
+        tokenizers=tuple(load_tokenizer(name, places.models) for name in tokenizers.names),
         config=checkpoint.config,
         vectors=vectors,
         kind=_JOINT if joint else _FROZEN,
@@ -174,8 +136,11 @@ def _exported(folder: Path, note: str | None) -> Assembled:
 
     model, trial = read_pool(folder, GatedBertPool.from_parts)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder / TOKENIZER_FOLDER, trust_remote_code=False
+        tokenizers = tuple(
+            AutoTokenizer.from_pretrained(
+                folder / tokenizer_folder(number), trust_remote_code=False
+            )
+            for number in range(model.tokenizers)
         )
         config = trial_config(flatten(trial["config"]))
         vectors = from_json(trial["cost_vectors"])
@@ -186,7 +151,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
         ) from error
     return Assembled(
         model=model,
-        tokenizer=tokenizer,
+        tokenizers=tokenizers,
         config=config,
         vectors=vectors,
         kind=_EXPORTED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mpc_router.tasks import merit
 from sweeps.journal.state import State
 from sweeps.records import FAILED, INSIDE, INTERRUPTED, SELECTION, STOPPED, Report
 from sweeps.search.rule import OPEN, Result
@@ -43,7 +44,9 @@ def _report_of(state: State, key: str, epochs: int, study: Study) -> Report:
     if study.base.training.epoch != "best_score":
         return state.reports[key, epochs, SELECTION]
     reports = [state.reports[key, epoch, SELECTION] for epoch in range(1, epochs + 1)]
-    return max(reports, key=lambda report: report.metrics["score"])  # of equal ones the first
+    task = study.task
+    # of equal ones the first
+    return max(reports, key=lambda report: float(merit(task, report.metrics["score"])))
 
 
 def ranked_inside(state: State, point: str) -> bool:

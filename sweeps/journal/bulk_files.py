@@ -38,6 +38,10 @@ class Labelled(Protocol):
     def tokens(self) -> NDArray[np.int64]:
         """Gives the lengths in tokens, (N,)."""
 
+    @property
+    def tokens_by_expert(self) -> NDArray[np.int64] | None:
+        """(N, K) lengths to each expert, where their tokenizers differ."""
+
 
 class Outputs(Labelled, Protocol):
     """Holds a split also with the outputs of K experts, C outputs each."""
@@ -67,12 +71,14 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path, kind: pa.Schema) -> pa.Table:
-    """Reads a bulk file as a table of this kind.
+    """Reads a bulk file as a table of this kind; a column that may be empty may also be missing.
 
     Raises:
         ValueError: it is no Parquet file, or holds other columns or values.
     """
     try:
+        held = pq.read_schema(path).names
+        kind = pa.schema([field for field in kind if field.name in held or not field.nullable])
         table = pq.read_table(path, columns=kind.names)
         return table.select(kind.names).cast(kind)
     except (pa.ArrowException, ValueError, OSError, KeyError) as error:
@@ -116,7 +122,7 @@ def routing(
 
 def examples(split: Labelled) -> pa.Table:
     """Makes the table of a split's labels and lengths."""
-    return pa.table(
+    table = pa.table(
         {
             "split": _repeated(split.split, len(split.labels)),
             "example": np.asarray(split.example),
@@ -124,6 +130,9 @@ def examples(split: Labelled) -> pa.Table:
             "tokens": np.asarray(split.tokens),
         }
     )
+    if split.tokens_by_expert is None:
+        return table
+    return table.append_column("tokens_by_expert", _lists(split.tokens_by_expert, np.int64))
 
 
 def experts(experts_id: str, split: Outputs, *, regression: bool) -> Iterator[pa.Table]:
@@ -171,9 +180,9 @@ def _repeated(text: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()), count)
 
 
-def _lists(values: NDArray[np.float32]) -> pa.Array:
+def _lists(values: NDArray[np.generic], kind: type[np.generic] = np.float32) -> pa.Array:
     """Makes a list column of the rows of values, (N, C)."""
     count, width = values.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
-    flat = np.ascontiguousarray(values, np.float32).ravel()
+    flat = np.ascontiguousarray(values, kind).ravel()
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))

@@ -109,7 +109,7 @@ def write(run: Path, state: State) -> None:
     _write(run, "routing", run_name, schema.ROUTING, _routing(run, state))
     _write(run, "experts", run_name, schema.EXPERTS, _experts(run, state))
     examples = _part(run, bulk_files.EXAMPLES, state, schema.EXAMPLES)
-    _write(run, "examples", run_name, schema.EXAMPLES, [examples])
+    _write(run, "examples", run_name, examples.schema, [examples])
     write_text(run / schema.STUDY_FILE, forced.study_text(state.study))
     write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
 

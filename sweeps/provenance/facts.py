@@ -109,15 +109,20 @@ def _fixed_seed(ready: Sequence[Ready], facts: Mapping[str, Any]) -> bool:
 def _notes(ready: Sequence[Ready]) -> list[str]:
     """Gives the sets' notes for readers, each once, and whose token counts are given."""
     notes = list(dict.fromkeys(note for prepared in ready for note in prepared.inputs.notes))
-    names = dict.fromkeys(
-        prepared.prepared_set.config.model.tokenizer_model_name for prepared in ready
-    )
+    names = dict.fromkeys(_tokenizers(prepared) for prepared in ready)
     if len(names) > 1:
         notes.append(
             f"The points' tokenizers differ ({', '.join(names)}); `tokens` of the examples are "
             f"counted by {next(iter(names))}."
         )
     return notes
+
+
+def _tokenizers(ready: Ready) -> str:
+    """Names the tokenizers of a set: the one that is set for all, or each encoder's own."""
+    tokenizers = ready.inputs.tokenizers
+    names = " and ".join(tokenizers.names) if tokenizers is not None else ""
+    return ready.prepared_set.config.model.tokenizer_model_name or names
 
 
 def versions() -> dict[str, str]:

@@ -109,6 +109,7 @@ def check_objectives(
         raise ConfigError(unknown("cost_vector", cost_vector, vectors))
     allowed = {"score", *task.metrics, "cost", *(f"cost_{name}" for name in vectors)}
     _check_names(objectives, cost_vector, allowed)
+    _check_directions(objectives, task)
     for name in reported(constraints):
         if name not in allowed:
             raise ConfigError(unknown("constraints", name, {*allowed, DEAD_EXPERTS}))
@@ -132,6 +133,26 @@ def _check_names(objectives: Mapping[str, str], cost_vector: str, allowed: set[s
             f"objectives has cost and cost_{cost_vector}, which are the same because "
             f"cost_vector is {cost_vector}; keep one"
         )
+
+
+def _check_directions(objectives: Mapping[str, str], task: Task) -> None:
+    """Refuses an objective that asks for the worst of a metric.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name, direction in objectives.items():
+        if name == "score":
+            better = task.direction
+        elif name in task.metrics:
+            better = "min" if task.metric(name).low_is_better else "max"
+        else:
+            continue
+        if direction != better:
+            raise ConfigError(
+                f"objectives.{name} is {direction}, but {name} of task {task.name} is better "
+                f"{'low' if better == 'min' else 'high'}; set objectives.{name}={better}"
+            )
 
 
 def check_stopping(

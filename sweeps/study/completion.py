@@ -140,10 +140,13 @@ def _task(
     from mpc_router.data.sources import SourceError
 
     assert isinstance(definition, Mapping)
+    source = _source(dataset, surroundings)
     try:
-        task = define(definition, _source(dataset, surroundings))
+        task = define(definition, source)
     except SourceError as error:
         raise ConfigError(str(error)) from error
+    except TaskError as error:
+        raise ConfigError(f"labels of train in {source.describe()}: {error}") from error
     shown = ", ".join(task.label_names[:10]) + (", ..." if len(task.label_names) > 10 else "")
     return task, f"task {task.name}: {len(task.label_names)} labels found in train: {shown}"
 

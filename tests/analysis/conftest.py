@@ -305,8 +305,8 @@ def _provenance(recipe: Recipe, splits: Sequence[str]) -> dict[str, Any]:
         },
         "cost_vector": "constants",
         "cost_vectors": to_json(VECTORS),
-        "objectives": {"score": recipe.of_task.direction, "cost": "min"}
-        | recipe.study.get("objectives", {}),
+        "objectives": recipe.study.get("objectives")
+        or {"score": recipe.of_task.direction, "cost": "min"},
         "notes": list(recipe.notes),
     }
 

@@ -205,7 +205,7 @@ def test_objectives_are_the_usual_ones_and_fronts_by_them_the_same(pair: Pair) -
         objective_front(run, objectives={"score": run.task.direction, "cost": "min"}, resamples=20)
         for run in (pair.low, pair.high)
     ]
-    mirrored(*tables)
+    mirrored(tables[0], tables[1])
     names = survey(pair.low).points.set_index("point")["on_front"]
     assert tables[0].set_index("point")["on_front"].equals(names)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn import metrics
 
 from mpc_router.tasks import Task, TaskError, evaluate, evaluation, merit, score_of, task_of
 from mpc_router.tasks import confidence as confidences
+from mpc_router.tasks import metrics as registry
 from mpc_router.tasks.confidence import Confidence
 from mpc_router.tasks.counts import Counts
 
@@ -264,3 +267,17 @@ def test_a_label_may_hold_a_colon() -> None:
     task = task_of({"name": "m", "text": "t", "labels": ["a", "b:c", "d"], "metrics": ["f1:b:c"]})
     value = evaluate(task, np.array([[1, 1, 0]]), np.array([1, 0, 0]))["f1:b:c"]
     assert value == pytest.approx(2 / 3)
+
+
+def test_the_page_of_metrics_names_all_with_their_direction_and_range() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/guides/metrics.md"
+    rows = re.findall(r"^\| `([\w:]+)` \|.*\| (high|low) \| (.*) \|$", page.read_text(), re.M)
+    shown = {name.replace("LABEL", "c1"): (better, room) for name, better, room in rows}
+    names = {*registry._METRICS, "f1:c1"}
+    assert set(shown) == names
+    for name in names:
+        values = name in ("pearson", "spearman", "mean_absolute_error")
+        metric = registry.metric_of(name, regression=values, label_names=("c0", "c1"))
+        low, high = metric.range
+        room = f"{low:g} and up" if np.isinf(high) else f"{low:g} to {high:g}"
+        assert shown[name] == ("low" if metric.low_is_better else "high", room)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from mpc_router.tasks import TASKS as GLUE
 from mpc_router.tasks import evaluate, task_of
 from mpc_router.tasks.values import weighted_ranks
 
-OWN_TASKS = {
+OWN_TASKS: dict[str, dict[str, Any]] = {
     "topics": {
         "labels": [f"c{number}" for number in range(12)],
         "metrics": [

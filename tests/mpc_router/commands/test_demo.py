@@ -36,7 +36,7 @@ def test_a_pair_is_answered_by_the_expert_that_the_router_chooses(
     answer = ask(*router.flags, *PAIR)
     assert answer.code == 0
     found = assemble(router.folder, router.places)
-    batch = found.tokenizer(*PAIR, return_tensors="pt", return_token_type_ids=True)
+    batch = found.tokenizers[0](*PAIR, return_tensors="pt", return_token_type_ids=True)
     given = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
     predictions, chosen = found.model.forward_inference(*given)
     scores = found.model.route_logits(*given).softmax(-1)[0].detach()
@@ -107,15 +107,15 @@ def test_an_empty_sentence_is_refused(ask: Ask, router: Trained, text: str) -> N
 def test_a_longer_text_is_cut_with_a_notice_or_refused(ask: Ask, router: Trained) -> None:
     long = " ".join(["the dog sees the cat"] * 100)
     found = assemble(router.folder, router.places)
-    tokens = command.length(found, [long, PAIR[1]])
-    assert tokens > found.limit
+    (tokens,), (limit,) = found.lengths([long, PAIR[1]]), found.limits
+    assert tokens > limit
     answer = ask(*router.flags, long, PAIR[1])
     assert answer.code == 0
-    assert f"(cut: {tokens} tokens, the model takes {found.limit})" in answer.out
+    assert f"(cut: {tokens} tokens, the model takes {limit})" in answer.out
     refused(
         ask(*router.flags, "--strict", long, PAIR[1]),
         f"{tokens} tokens",
-        f"takes {found.limit}",
+        f"takes {limit}",
         "--strict",
     )
     assert "cut:" not in ask(*router.flags, "--strict", *PAIR).out

@@ -15,10 +15,12 @@ from mpc_router.costs import CostVector
 from mpc_router.frozen._optimizer import LaneAdamW
 from mpc_router.frozen.randomness import dropout, gumbel, order, starting_weights, torch_seed
 from mpc_router.frozen.train import LANE_SETTINGS, Lane, stack_key, train
+from mpc_router.joint._history import best_epoch
 from mpc_router.model.losses import CompositeLoss
 from mpc_router.model.router import MLPRouter
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.results.records import EpochResult, LanesEnded
+from mpc_router.tasks import task_of
 from tests.mpc_router.conftest import random_prepared
 from tests.mpc_router.stacks import arrays, assert_same, config, drained, left_by
 
@@ -284,6 +286,23 @@ def test_the_best_epoch_is_the_one_that_is_left(prepared: Prepared) -> None:
         )
         _, alone = drained([Lane(config=short, seed=lane)], prepared)
         assert_same(left_by(alone[0], 0), left_by(ended[lane], lane))
+
+
+def test_where_low_is_better_the_best_epoch_is_that_of_the_lowest_score() -> None:
+    metrics = ["mean_absolute_error", "pearson"]
+    tree = {"name": "prices", "text": "t", "range": [0, 5], "metrics": metrics, "score": metrics[0]}
+    task = task_of(tree)
+    prepared = dataclasses.replace(random_prepared(task="stsb"), task=task)
+    settings = {"task": "prices", "task_definition": tree, "learning_rate": 0.03, "alpha": 0}
+    trial = config(epoch="best_score", epochs=5, **settings)
+    lanes = [Lane(config=trial, seed=seed) for seed in range(4)]
+    epochs, ended = drained(lanes, prepared)
+    scores = np.array([result.report.metrics["score"] for result in epochs])
+    assert (scores == [result.report.metrics[metrics[0]] for result in epochs]).all()
+    assert (scores.argmin(0) != scores.argmax(0)).any()
+    for lane in range(4):
+        assert ended[lane].checkpoints[lane].epoch == scores[:, lane].argmin() + 1
+        assert best_epoch(task, scores[:, lane].tolist()) == scores[:, lane].argmin() + 1
 
 
 @pytest.mark.parametrize("epoch", ["last", "best_score"])

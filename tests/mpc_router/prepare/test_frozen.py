@@ -53,7 +53,9 @@ def split_tokens(
 ) -> Tokens:
     return tokenise(
         load_splits(chosen, Source(kind="sample"))[split],
-        load_tokenizer(chosen.model.tokenizer_model_name, Models(models)),
+        load_tokenizer(
+            chosen.model.tokenizer_model_name or chosen.model.router_model_name, Models(models)
+        ),
         max_length=chosen.data.max_length,
         fingerprint="test",
         cache=cache,

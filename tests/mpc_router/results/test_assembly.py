@@ -19,7 +19,8 @@ from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import ModelError, Models
 from mpc_router.prepare.inputs import Places
 from mpc_router.results import checkpoint
-from mpc_router.results.assembly import _EXPORTED, _FROZEN, _JOINT, Assembled, assemble
+from mpc_router.results.assembled import Assembled
+from mpc_router.results.assembly import _EXPORTED, _FROZEN, _JOINT, assemble
 from mpc_router.results.checkpoint import CheckpointError, JointCheckpoint, LaneCheckpoint
 from mpc_router.results.evaluate import routed_predictions, routes_of
 from mpc_router.tasks import evaluate
@@ -97,15 +98,15 @@ def test_an_exported_folder_gives_the_same_logits_and_outputs(
     assert np.array_equal(one.logits, other.logits)
     assert np.array_equal(one.outputs, other.outputs)
     text = ("the cat sleeps", "a cat is asleep")
-    assert first.tokenizer(*text)["input_ids"] == again.tokenizer(*text)["input_ids"]
-    assert first.limit == again.limit
+    assert first.tokenizers[0](*text)["input_ids"] == again.tokenizers[0](*text)["input_ids"]
+    assert first.limits == again.limits
 
 
 def test_an_example_is_no_longer_than_was_trained_on(trained: Train, router: Trained) -> None:
     found = assemble(router.folder, router.places)
-    assert found.limit <= router.config.data.max_length
+    assert found.limits[0] <= router.config.data.max_length
     short = trained(max_length=17)
-    assert assemble(short.folder, short.places).limit == 17
+    assert assemble(short.folder, short.places).limits == (17,)
 
 
 def refused(folder: Path, places: Places, *words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mpc_router.frozen.train import Lane, train
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.results.evaluate import routed_predictions, routes_of, split_report
 from mpc_router.results.records import SplitReport
+from mpc_router.tasks.confidence import Confidence
 from tests.mpc_router.conftest import random_prepared
 
 
@@ -63,6 +65,27 @@ def test_routing_rows_reproduce_the_quoted_score_and_cost_exactly(task: str) -> 
                 assert report.cost[name][lane] == pytest.approx(
                     vector.of_routes(routes).mean(), rel=1e-12
                 )
+
+
+def test_metrics_of_outputs_are_those_of_the_routed_outputs(prepared: Prepared) -> None:
+    labels = ["no", "yes"]
+    tree = {
+        "name": "own",
+        "text": "t",
+        "labels": labels,
+        "metrics": ["accuracy", "log_loss", "ece"],
+    }
+    task = tasks.task_of(tree | {"score": "accuracy"})
+    own = dataclasses.replace(prepared, task=task)
+    logits = random_logits(40)
+    report = report_of(own, logits, *[config()] * 40)
+    split = prepared.splits["selection"]
+    for lane in (0, 31, 32, 39):
+        routed = split.outputs[np.arange(len(split)), logits[lane].argmax(-1)]
+        sure = Confidence.of(routed[None], split.labels)
+        again = tasks.evaluate(task, routed.argmax(-1)[None], split.labels, confidence=sure)
+        for name, values in again.items():
+            assert report.metrics[name][lane] == pytest.approx(values[0], abs=1e-12)
 
 
 def test_a_one_hot_router_is_that_expert(prepared: Prepared) -> None:

@@ -1,0 +1,68 @@
+"""What files hold, as hashes: the same on every machine, remembered while a large file stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mpc_router.cache import digest, write_json
+from mpc_router.model.sources import ModelError, unreachable, whatever_is_raised
+
+
+def hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
+    """Gives a model's folder in the hub's cache, with the files of these patterns."""
+    from huggingface_hub import snapshot_download
+
+    with whatever_is_raised(lambda reason: unreachable(name, reason)):
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+
+
+def sample_hash(name: str = "") -> str:
+    """Gives a hash of the sample's words, and of the shape of the encoder `name`."""
+    from mpc_router.sample import examples, language
+    from mpc_router.sample.encoders import ENCODERS
+
+    if not name:
+        return digest("sample", examples.VERSION, list(language.words()))
+    if name not in ENCODERS:
+        names = ", ".join(ENCODERS)
+        raise ModelError(f"the sample has no model {name!r}, allowed are {names}")
+    return digest("sample", examples.VERSION, name, asdict(ENCODERS[name]))
+
+
+def file_hash(path: Path, memory: Path | None) -> str:
+    """Gives the sha256 of a file's bytes; remembered while size and time stay."""
+    if memory is None:
+        return _sha256(path)
+    state = path.stat()
+    stamp = [state.st_size, state.st_mtime_ns]
+    note = memory / f"{digest(str(path.resolve()))}.json"
+    remembered = _noted(note)
+    if remembered.get("stamp") == stamp:
+        return str(remembered["sha256"])
+    checksum = _sha256(path)
+    memory.mkdir(parents=True, exist_ok=True)
+    write_json(note, {"stamp": stamp, "sha256": checksum})
+    return checksum
+
+
+def _noted(note: Path) -> Mapping[str, Any]:
+    try:
+        remembered = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return remembered if isinstance(remembered, dict) and "sha256" in remembered else {}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); make it readable, or name another model"
+        ) from error
