@@ -121,9 +121,7 @@ def sweep(site: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.fixture(scope="session")
-def finished(
-    installed: Path, outputs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def finished(installed: Path, outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the example's sampler and metric, for tests to copy."""
     out = tmp_path_factory.mktemp("finished") / "runs"
     with pytest.MonkeyPatch.context() as patch:
@@ -200,6 +198,12 @@ def test_a_part_that_is_named_again_is_taken_in_any_version(
     upgrade(site, "1.1")
     names = ("--trust", "near_best", "--trust", "worst_recall")
     assert again(sweep, done, way, *names) == 0
+    changes = json.loads((done / "provenance.json").read_text()).get("changes", ())
+    assert [(change["what"], change["then"], change["now"]) for change in changes] == [
+        (f"part {name}", "example-parts 1.0", "example-parts 1.1")
+        for name in ("near_best", "worst_recall")
+        if way == "resume"
+    ]
 
 
 def again(sweep: Sweep, folder: Path, way: str, *more: str) -> int:
