@@ -184,8 +184,8 @@ _Provenance = dict[str, Any]
   the cheapest expert, which is paid once)}
 - `objectives`: name -> "max" or "min"
 - `changes`: what `--resume RUN --force` has let through, list of {`time` (UTC, ISO 8601), `what`
-  (`code`, a library, `data`, `experts`, `stem`, `study.yaml` or `part NAME`), `then`, `now`}; runs without it
-  have none
+  (`code`, a library, `data`, `experts`, `stem`, `study.yaml` or `part NAME`), `then`, `now`}; runs
+  without it have none
 - `parts`: samplers and metrics of one's own, list of {`group` (of entry points), `name`, `package`,
   `version`} (both null or a hash for a module of no package); runs without it have used none
 - `notes`: list of sentences that a reader of the results must know
