@@ -163,6 +163,8 @@ def part(
     Raises:
         PartError: it is not trusted, two packages bring it, or its code raises.
     """
+    if not _NAME.fullmatch(name):
+        return None
     point = None if find is not None or ":" in name else _entry_point(group, name)
     if find is None and point is None and not _PLACE.fullmatch(name):
         return None

@@ -54,10 +54,10 @@ def metric_of_part(part: Part, *, regression: bool, classes: int) -> Metric:
     if case not in _fitting:
         try:
             check_metric(part.thing, classes=classes)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Whatever is raised: trying a metric runs the part's own code
-            cause = str(error) if type(error) is AssertionError else f"{type(error).__name__}: "
-            cause += "" if type(error) is AssertionError else str(error)
+            kind = "" if type(error) is AssertionError else f"{type(error).__name__}: "
+            cause = f"{kind}{error}"
             raise PartError(
                 f"metric {quoted(part.name)} failed as it was tried on made-up predictions: {cause}"
             ) from error

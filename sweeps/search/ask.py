@@ -75,7 +75,7 @@ def ask(
         return _asked(space, directions, rule, before, sampler=sampler, seed=seed, start=start)
     try:
         return _asked(space, directions, rule, before, sampler=sampler, seed=seed, start=start)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever is raised: it is the sampler's own code, which can fail in any way
         raise SweepError(
             f"sampler {quoted(sampler.part.name)} failed ({type(error).__name__}: {error})"

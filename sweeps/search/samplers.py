@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mpc_router import plugins
 
@@ -154,10 +154,10 @@ def described(part: Part) -> Sampler:
         )
 
     def make(optuna: Any, seed: int, population: int) -> BaseSampler:
-        made: BaseSampler = thing(seed=seed)
+        made = thing(seed=seed)
         if not isinstance(made, optuna.BaseSampler):
             raise TypeError(f"it gives {type(made).__name__}, which is no optuna.samplers sampler")
-        return made
+        return cast("BaseSampler", made)
 
     return Sampler(
         make=make,
