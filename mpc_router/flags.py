@@ -94,7 +94,7 @@ def add_trust_flag(command_line: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="load this sampler or metric, which a folder names (module:name); may be repeated",
+        help="load this part, which a folder names (module:name); may be repeated",
     )
 
 

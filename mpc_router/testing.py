@@ -9,7 +9,8 @@ Each function raises AssertionError with one sentence where a part does not conf
         check_metric(my_metric)
 """
 
+from mpc_router.pricing.own_costs import check_cost_vector
 from mpc_router.tasks.own_metrics import check_metric
 from sweeps.search.conformance import check_sampler
 
-__all__ = ["check_metric", "check_sampler"]
+__all__ = ["check_cost_vector", "check_metric", "check_sampler"]

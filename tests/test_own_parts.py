@@ -40,6 +40,7 @@ DEFINITION = {
 SEARCH = (
     *("mrpc_pareto", "pool=sample", "epochs=2", "seeds=[0]", "search.points=8", "search.batch=4"),
     *("stopping={method: none}", "router_hidden_size=8", "search.method=near_best"),
+    "cost_vector=layers",
     f"task_definition={json.dumps(DEFINITION)}",
 )
 QUIET = ("--no-report", "--quiet")
@@ -156,7 +157,11 @@ def message(capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_installed_package_brings_a_sampler_and_a_metric(done: Path) -> None:
     recorded = [
         {"group": group, "name": name, "package": "example-parts", "version": "1.0"}
-        for group, name in ((plugins.SAMPLERS, "near_best"), (plugins.METRICS, "worst_recall"))
+        for group, name in (
+            (plugins.SAMPLERS, "near_best"),
+            (plugins.METRICS, "worst_recall"),
+            (plugins.COST_VECTORS, "layers"),
+        )
     ]
     provenance = json.loads((done / "provenance.json").read_text())
     assert provenance["parts"] == recorded
@@ -166,6 +171,7 @@ def test_an_installed_package_brings_a_sampler_and_a_metric(done: Path) -> None:
     for trial in trials:
         assert 0 <= trial["validation_worst_recall"] <= trial["validation_accuracy"]
         assert trial["validation_score"] == trial["validation_worst_recall"]
+        assert 2 <= trial["validation_cost_layers"] <= 25
 
 
 def test_a_search_by_a_sampler_of_ones_own_is_resumed_as_if_it_had_not_stopped(
@@ -196,12 +202,12 @@ def test_a_part_that_is_named_again_is_taken_in_any_version(
 ) -> None:
     cut(done, 1) if way == "resume" else None
     upgrade(site, "1.1")
-    names = ("--trust", "near_best", "--trust", "worst_recall")
+    names = ("--trust", "near_best", "--trust", "worst_recall", "--trust", "layers")
     assert again(sweep, done, way, *names) == 0
     changes = json.loads((done / "provenance.json").read_text()).get("changes", ())
     assert [(change["what"], change["then"], change["now"]) for change in changes] == [
         (f"part {name}", "example-parts 1.0", "example-parts 1.1")
-        for name in ("near_best", "worst_recall")
+        for name in ("near_best", "worst_recall", "layers")
         if way == "resume"
     ]
 
@@ -259,6 +265,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"open({str(mark)!r}, 'w').close()\nfrom example_parts.sampler import NearBest as Sampler\n"
     )
     text += "from example_parts.metric import worst_recall as metric\n"
+    text += "from example_parts.costs import layers as costs\n"
     (tmp_path / "evil.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     return mark
@@ -267,7 +274,12 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("way", ["resume", "repair", "debug"])
 @pytest.mark.parametrize(
-    ("old", "new"), [("near_best", "evil:Sampler"), ("worst_recall", "evil:metric")]
+    ("old", "new"),
+    [
+        ("near_best", "evil:Sampler"),
+        ("worst_recall", "evil:metric"),
+        ("layers", "evil:costs"),
+    ],
 )
 def test_code_that_a_strangers_run_names_is_not_imported(
     done: Path,
@@ -299,10 +311,17 @@ def test_analysis_imports_no_metric_that_a_strangers_run_names(
     assert not evil.exists()
 
 
-def test_analysis_needs_no_sampler_of_a_run(done: Path, sweep: Sweep, evil: Path) -> None:
+def test_analysis_needs_neither_sampler_nor_cost_vector_of_a_run(
+    done: Path, sweep: Sweep, evil: Path
+) -> None:
     shutil.copy(done / "study.yaml", done.parent / "kept.yaml")
     strange(done, named("near_best", "evil:Sampler", recorded=True))
     shutil.copy(done.parent / "kept.yaml", done / "study.yaml")
+    provenance = json.loads((done / "provenance.json").read_text())
+    for part in provenance["parts"]:
+        if part["group"] == plugins.COST_VECTORS:
+            part["name"] = "evil:costs"
+    (done / "provenance.json").write_text(json.dumps(provenance))
     assert again(sweep, done, "front") == 0
     assert not evil.exists()
 
@@ -313,7 +332,7 @@ def test_a_module_of_ones_own_is_taken_from_a_study_and_asked_for_again_at_a_res
     assert sweep(*SEARCH, "search.method=evil:Sampler", "--name", "m") == 0
     assert evil.exists()
     folder = tmp_path / "runs/m"
-    (part, _) = json.loads((folder / "provenance.json").read_text())["parts"]
+    (part, *_) = json.loads((folder / "provenance.json").read_text())["parts"]
     assert part["package"] is None
     assert part["version"].startswith("sha256:")
     cut(folder, 1)
@@ -375,6 +394,28 @@ def test_a_metric_that_fails_is_one_message_too(
     said = message(capsys)
     assert BROKEN_METRICS[text] in said
     assert "broken:part" in said
+
+
+BROKEN_COSTS = {
+    "part = 5": "it is int, and must be a function",
+    "def part(config): return 5": "gives int",
+    "def part(config): raise KeyError('tiny')": "KeyError: 'tiny'",
+    "def part(config):\n from mpc_router.costs import CostVector\n"
+    " return CostVector(name='x', unit='x', router=0, experts=(1.0,))": "costs of 1 experts",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_COSTS)
+def test_a_cost_vector_that_fails_is_one_message_too(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("mrpc_grid", "cost_vector=broken:part", "--sample")
+    assert run.main([*words, "--cache", str(tmp_path / "cache")]) == 2
+    line = message(capsys)
+    assert BROKEN_COSTS[text] in line
+    assert "broken:part" in line
 
 
 def test_any_sampler_of_optunas_is_taken_by_its_class_path(capsys: Any) -> None:

@@ -85,7 +85,9 @@ def resume_run(args: argparse.Namespace) -> int:
         )
         for change in forced:
             display.say(f"--force: {change_text(change)}", style="yellow")
-        parts = changes.changed_parts(journal.state, parts_of(study.search, study.task))
+        parts = changes.changed_parts(
+            journal.state, parts_of(study.search, study.task, study.measured)
+        )
         for change in parts:
             display.say(f"--trust: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpc_router import plugins
+from mpc_router.pricing.own_costs import OwnCosts
 from sweeps.records import InputError
 from sweeps.search.samplers import sampler_of
 
 if TYPE_CHECKING:
     from mpc_router.plugins import Part
+    from mpc_router.pricing.measured_file import Measured
     from mpc_router.tasks import Task
     from sweeps.search.rule import SearchRule
 
 
-def parts_of(search: SearchRule, task: Task) -> tuple[Part, ...]:
-    """Gives the parts of one's own that a search and a task use."""
+def parts_of(search: SearchRule, task: Task, costs: Measured | OwnCosts | None) -> tuple[Part, ...]:
+    """Gives the parts of one's own among a sampler, the metrics of a task, and costs."""
     sampler = sampler_of(search.method)
     part = None if sampler is None else sampler.part
-    return (*(() if part is None else (part,)), *task.parts)
+    own_costs = (costs.part,) if isinstance(costs, OwnCosts) else ()
+    return (*(() if part is None else (part,)), *task.parts, *own_costs)
 
 
 def trust_run(run: Path, study: Mapping[str, Any], names: Iterable[str]) -> None:

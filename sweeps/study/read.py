@@ -12,6 +12,7 @@ from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_
 from mpc_router.messages import quoted, shown
 from mpc_router.plugins import words_of_user
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
+from mpc_router.pricing.own_costs import OwnCosts, own_costs
 from mpc_router.tasks import task_of
 from sweeps.search.rehearsal import rehearse
 from sweeps.search.rule import SearchError, search_of
@@ -56,14 +57,16 @@ def _space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
-    """Gives the name of the cost vector, and the measured costs of a file or of the study."""
+def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | OwnCosts | None]:
+    """Gives the name of the cost vector, and the costs of a file, of the study or of one's own."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
         measured = read_measured(Path(name.removeprefix(FILE)))
         return measured.name, measured
     kept = tree.get("measured")
-    return name, None if kept is None else from_json(kept, origin="measured of the study")
+    if kept is None:
+        return name, own_costs(name)
+    return name, from_json(kept, origin="measured of the study")
 
 
 def _start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -1,1 +1,1 @@
-"""Brings a sampler and a metric to mpc-router; `pyproject.toml` names both as entry points."""
+"""Brings a sampler, a metric and a cost vector to mpc-router, named in `pyproject.toml`."""
