@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mpc_router.tasks import merit
 from sweeps.journal.state import State
 from sweeps.records import FAILED, INSIDE, INTERRUPTED, SELECTION, STOPPED, Report
 from sweeps.search.rule import OPEN, Result
@@ -44,9 +43,8 @@ def _report_of(state: State, key: str, epochs: int, study: Study) -> Report:
     if study.base.training.epoch != "best_score":
         return state.reports[key, epochs, SELECTION]
     reports = [state.reports[key, epoch, SELECTION] for epoch in range(1, epochs + 1)]
-    task = study.task
     # of equal ones the first
-    return max(reports, key=lambda report: float(merit(task, report.metrics["score"])))
+    return max(reports, key=lambda report: study.merit(report.metrics["score"]))
 
 
 def ranked_inside(state: State, point: str) -> bool:

@@ -24,7 +24,7 @@ from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.pricing.measured_file import Measured
 from mpc_router.pricing.own_costs import OwnCosts
-from mpc_router.tasks import Task, to_record
+from mpc_router.tasks import Task, merit, to_record
 from sweeps.records import Point
 from sweeps.search.rule import SearchRule
 from sweeps.search.space import Axis
@@ -205,6 +205,10 @@ class Study:
     def task(self) -> Task:
         """Gives the task of all trials."""
         return self.base.data.definition
+
+    def merit(self, score: float) -> float:
+        """Gives a score of its task as a number that is better high."""
+        return float(merit(self.task, score))
 
     @property
     def searched(self) -> tuple[str, ...]:
