@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def parser() -> Parser:
         "--force", action="store_true", help="runs with other prices or other data too"
     )
     made.add_argument("--figure", type=place, metavar="FILE", help=".svg, .png, .pdf or .html")
+    add_trust_flag(made)
     return made
 
 
@@ -138,6 +140,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the comparison; gives 0, or 2 with one line where there is none."""
     options = parser().parse_args(arguments)
+    trust(options.trust)
     from analysis.fronts.comparison import compare_runs
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.plugins import trust
 from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, STOPPED
 from mpc_router.streams import command, say_error
 
@@ -266,6 +267,7 @@ def parser() -> Parser:
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--to", required=True, choices=_TARGETS, help="what to write")
     made.add_argument("target", metavar="TARGET", help="a folder, a file, or a tracking URI")
+    add_trust_flag(made)
     return made
 
 
@@ -284,6 +286,7 @@ def _write(run: Run, to: str, target: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the run and says where; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
+    trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.untrusted import guarded
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -236,6 +237,7 @@ def parser() -> Parser:
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--split", help="quoted split (default: the task's first)")
     made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    add_trust_flag(made)
     return made
 
 
@@ -243,6 +245,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the front; gives 0, or 2 with one line where the run cannot be read."""
     options = parser().parse_args(arguments)
+    trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced
     from analysis.runs.untrusted import guarded

@@ -184,7 +184,10 @@ _Provenance = dict[str, Any]
   the cheapest expert, which is paid once)}
 - `objectives`: name -> "max" or "min"
 - `changes`: what `--resume RUN --force` has let through, list of {`time` (UTC, ISO 8601), `what`
-  (`code`, a library, `data`, `experts`, `stem` or `study.yaml`), `then`, `now`}; runs without it
-  have none
+  (`code`, a library, `data`, `experts`, `stem`, `study.yaml` or `part NAME`), `then`, `now`}; runs
+  without it have none
+- `parts`: samplers, metrics and cost vectors of one's own, list of {`group` (of entry points),
+  `name`, `package`, `version`} (of a module of no package: null, and a hash of its file); runs
+  without it have used none
 - `notes`: list of sentences that a reader of the results must know
 """

@@ -87,6 +87,17 @@ def _listed(flags: Iterable[str]) -> str:
     return ", ".join(sorted(flag for flag in flags if flag.startswith("--")))
 
 
+def add_trust_flag(command_line: argparse.ArgumentParser) -> None:
+    """Adds `--trust NAME`, which may be repeated, to a command that reads a folder."""
+    command_line.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="load this part, which a folder names (module:name); may be repeated",
+    )
+
+
 def place(text: str) -> Path:
     """Reads a flag that names a file or a folder.
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from analysis.report.page import write_figures, write_report
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
 
@@ -23,6 +24,7 @@ def parser() -> Parser:
     made.add_argument("--out", type=place, metavar="FILE", help="default: RUN/report.html")
     made.add_argument("--split", help="quoted split (default: the task's first)")
     made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    add_trust_flag(made)
     return made
 
 
@@ -30,6 +32,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the report and prints its path; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
+    trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced
     from analysis.runs.untrusted import guarded

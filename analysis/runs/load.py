@@ -24,6 +24,7 @@ from analysis.runs.untrusted import (
 )
 from mpc_router.costs import CostVector, from_json
 from mpc_router.messages import quoted
+from mpc_router.plugins import METRICS, PartError, trust_recorded
 from mpc_router.run_names import SELECTION
 from mpc_router.tasks import Task, TaskError, from_record
 
@@ -250,8 +251,9 @@ def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
         raise RunError(f"{path}: {problem}; {anew(path)}") from error
     _refuse_version(path, data["schema"], schema)
     try:
+        trust_recorded(data.get("parts"), folder, groups=(METRICS,))
         from_record(data)
-    except TaskError as error:
+    except (PartError, TaskError) as error:
         raise RunError(f"{path}: {error}") from error
     return dict(data)
 

@@ -46,6 +46,7 @@ _PROVENANCE: Final[Mapping[str, Any]] = {
     "objectives": Optional(Mapping[str, str]),
     "synthetic": Optional(bool),
     "experts_fixed_seed": Optional(bool),
+    "parts": Optional(tuple[Tree, ...]),
 }
 """What is read of `provenance.json` (`analysis.schema._Provenance`), by name."""
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--strict", action="store_true", help="refuse text that is longer than the model takes")
     add_place_flags(command_line)
+    add_trust_flag(command_line)
     return command_line
 
 
@@ -64,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    trust(args.trust)
     return ended(lambda: _command(args), stopped="stopped")
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.messages import quoted
 from mpc_router.paths import cannot_be_made
+from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="for programs")
     add_place_flags(command_line)
     add("--quiet", action="store_true", help="the result, no more")
+    add_trust_flag(command_line)
     return command_line
 
 
@@ -58,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    trust(args.trust)
     return ended(lambda: _command(args))
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.paths import cannot_be_made
+from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("folder", type=place, metavar="FOLDER", help="the new folder")
     add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
     add_place_flags(command_line)
+    add_trust_flag(command_line)
     return command_line
 
 
@@ -48,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    trust(args.trust)
     return ended(lambda: _command(args))
 
 

@@ -27,6 +27,7 @@ from mpc_router.config.trial import (
 from mpc_router.costs import names_costs
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
+from mpc_router.plugins import words_of_user
 from mpc_router.tasks import TASKS
 
 _INHERITS: Final = "inherits"
@@ -123,10 +124,11 @@ def settle(
             "together; expert_start=checkpoint leaves that out"
         )
     try:
-        if complete is not None:
-            settings, note = complete(settings)
-            notes += [] if note is None else [note]
-        config = trial_config(settings)
+        with words_of_user():
+            if complete is not None:
+                settings, note = complete(settings)
+                notes += [] if note is None else [note]
+            config = trial_config(settings)
     except ConfigError as error:
         raise error if given else ConfigError(f"{shown(path)}: {error}") from error
     if _one_rate_meant(layers[1:], config):

@@ -26,6 +26,7 @@ from mpc_router.prepare.inputs import (
     Places,
     SplitOutputs,
     StemInfo,
+    judged_by,
     notes_of,
     split_notes,
 )
@@ -130,6 +131,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         [recipe.stand_in for recipe in (*pool_recipes.experts, pool_recipes.stem)],
         [recipe.name for recipe in (*pool_recipes.experts, pool_recipes.stem)],
         *_priced_by(config),
+        *judged_by(config),
     )
     folder = places.cache / "outputs" / name
 

@@ -21,7 +21,7 @@ from mpc_router.data.columns import Columns
 from mpc_router.data.output_tables import GivenOutputs, read_features, read_outputs
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
 from mpc_router.prepare.frozen import Prepared, open_prepared, standardised
-from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, split_notes
+from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by, split_notes
 from mpc_router.tasks import Task, to_record
 
 _VERSION: Final = 1
@@ -69,7 +69,14 @@ def prepare_given(config: TrialConfig, places: Places) -> Prepared:
     stem_hash = hashes[0] if config.model.stem == "expert" else _content(tables.features)
     names = list(config.model.expert_model_names)
     name = caching.digest(
-        "given outputs", _VERSION, prints, hashes, stem_hash, names, to_json(config.vectors())
+        "given outputs",
+        _VERSION,
+        prints,
+        hashes,
+        stem_hash,
+        names,
+        to_json(config.vectors()),
+        *judged_by(config),
     )
     folder = places.cache / "outputs" / name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from mpc_router.data.output_tables import GivenOutputs
 from mpc_router.data.sources import Examples, Source
 from mpc_router.model.sources import Models
 from mpc_router.source_error import listed
+from mpc_router.tasks import TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +157,12 @@ def _labels_that_lack(config: TrialConfig, splits: Mapping[str, Examples]) -> di
         for split, numbers in lacks.items()
         if len(numbers)
     }
+
+
+def judged_by(config: TrialConfig) -> list[Any]:
+    """Gives what of a task's definition is in no fingerprint, such as its metrics; none for GLUE's.
+
+    What is prepared says which task it is of, so tasks that differ in it share nothing prepared.
+    """
+    identity, glue = config.data.definition.identity(), TASKS.get(config.data.task)
+    return [] if glue is not None and identity == glue.identity() else [identity]

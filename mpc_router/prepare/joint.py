@@ -20,7 +20,14 @@ from mpc_router.model.sources import Models
 from mpc_router.prepare._checks import check_device, check_inputs, headless
 from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
-from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
+from mpc_router.prepare.inputs import (
+    ExpertInfo,
+    Places,
+    StemInfo,
+    judged_by,
+    notes_of,
+    split_notes,
+)
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.prepare.split_tokens import (
     SplitTokens,
@@ -167,6 +174,7 @@ def prepare_joint(
         places.source.kind == "sample",
         str(_absolute(places.models)),
         str(frozen.folder) if frozen else "",
+        *judged_by(config),
     )
     folder = places.cache / "joint" / name
 

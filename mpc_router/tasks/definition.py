@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
-from mpc_router.tasks.metrics import MEAN, Metric, metric_of
+from mpc_router.plugins import Part
+from mpc_router.tasks.metrics import MEAN, Metric, is_of_table, metric_of
+from mpc_router.tasks.own_metrics import metric_of_part, part_of
 
 CLASSIFICATION: Final = "classification"
 REGRESSION: Final = "regression"
@@ -91,12 +93,21 @@ class Task:
         return "min" if self.metric(self.score_metrics[0]).low_is_better else "max"
 
     def metric(self, name: str) -> Metric:
-        """Gives the metric of this name.
+        """Gives the metric of this name, of the table or of one's own.
 
         Raises:
-            ValueError: there is none, or it does not fit the task.
+            ValueError: there is none, it does not fit the task, or it cannot be loaded.
         """
-        return metric_of(name, regression=self.regression, label_names=self.label_names)
+        part = None if is_of_table(name) else part_of(name)
+        if part is None:
+            return metric_of(name, regression=self.regression, label_names=self.label_names)
+        return metric_of_part(part, regression=self.regression, classes=self.outputs)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Gives the metrics of one's own, with the packages they came from."""
+        parts = (part_of(name) for name in self.metrics if not is_of_table(name))
+        return tuple(part for part in parts if part is not None)
 
     def to_json(self) -> dict[str, Any]:
         """Gives the definition as `task_of` reads it, as plain data."""

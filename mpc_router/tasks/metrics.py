@@ -105,6 +105,11 @@ _METRICS: Final = {
 }
 
 
+def is_of_table(name: str) -> bool:
+    """Tells whether a metric of this name ships with this program."""
+    return name in _METRICS or name.startswith(OF_CLASS)
+
+
 def metric_of(name: str, *, regression: bool, label_names: Sequence[str]) -> Metric:
     """Gives the metric of this name for a task of this kind, with these labels.
 

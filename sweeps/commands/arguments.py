@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.commands.places import add_place_flags
-from mpc_router.flags import Parser, place
+from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.messages import quoted
 from sweeps.records import InputError
 
@@ -46,6 +46,7 @@ def parser() -> Parser:
     add("--repair", action="store_true", help="with --resume: keep what is sound of a damaged run")
     add("--retry-failed", action="store_true", help="with --resume: FAILED trials once more")
     add("--force", action="store_true", help="with --resume: though code or study changed")
+    add_trust_flag(command_line)
     add("--no-report", action="store_true", help="tables only")
     add("--quiet", action="store_true", help="a line a pack and the front, no more")
     add("--list", action="store_true", help="the studies that ship")

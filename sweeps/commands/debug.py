@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from mpc_router import plugins
 from mpc_router.commands.places import places_of
 from mpc_router.messages import quoted
 from sweeps.journal import bulk_files
@@ -105,6 +106,7 @@ def debug(
             measured={trial.prepared: ready.measured},
             threads=threads,
             gpus=gpus,
+            trusted=plugins.trusted(),
         )
         pack = Pack(name="debug", trials=(trial,))
         with display:
@@ -224,6 +226,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     from sweeps.journal.journal import check_opened, state_of
     from sweeps.plan.preparation import prepare_sets
     from sweeps.provenance.changes import refuse_other_data
+    from sweeps.study.parts import trust_run
     from sweeps.study.read import from_tree
     from sweeps.terminal.live import make_display
 
@@ -239,6 +242,7 @@ def replay_trial(args: argparse.Namespace) -> int:
             f"{args.run} has no trial {quoted(args.key)}; its trials.parquet names them"
         )
     check_opened(args.run / JOURNAL_FILE, state)
+    trust_run(args.run, state.opened["study"], args.trust)
     study = from_tree(state.opened["study"])
     display = make_display(quiet=args.quiet)
     if note := places.restore(args, state):

@@ -18,7 +18,6 @@ from sweeps.driver.session import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
 from sweeps.records import Pack
-from sweeps.search.rule import NON_LEARNING
 from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
 from sweeps.study.budget import duration_text
@@ -137,7 +136,7 @@ def _totals(study: Study, planned: Plan, share: Share) -> str:
         f"{rule.points} points x {seeds} seeds = {trials} trials{length}, proposed by "
         f"{rule.method} in {math.ceil(rule.points / rule.batch)} batches of "
         f"{'up to ' if rule.points % rule.batch else ''}{rule.batch}"
-        f"{'' if rule.method in NON_LEARNING else f', {rule.parallel} at a time'}, on {workers}; "
+        f"{f', {rule.parallel} at a time' if rule.learns else ''}, on {workers}; "
         "shown is the first batch"
     )
 
@@ -164,7 +163,7 @@ def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) 
     rounds, at_once = 1.0, workers
     if study.proposes:
         rounds = study.search.points / len(planned.points)
-        if study.search.method not in NON_LEARNING:
+        if study.search.learns:
             at_once = min(workers, study.search.parallel * len(planned.packs))
     busy = [0.0] * at_once
     last_round = [duration * (rounds % 1) for duration in seconds]

@@ -49,6 +49,7 @@ def resume_run(args: argparse.Namespace) -> int:
     from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance import places as origins
+    from sweeps.study.parts import parts_of
     from sweeps.worker import pack as worker
 
     folder = _resumable(args)
@@ -84,6 +85,11 @@ def resume_run(args: argparse.Namespace) -> int:
         )
         for change in forced:
             display.say(f"--force: {change_text(change)}", style="yellow")
+        parts = changes.changed_parts(
+            journal.state, parts_of(study.search, study.task, study.measured)
+        )
+        for change in parts:
+            display.say(f"--trust: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
             shared = worker.write_shared_parts(
                 [prepared.inputs for prepared in ready], args.resume / PARTS_FOLDER
@@ -93,7 +99,7 @@ def resume_run(args: argparse.Namespace) -> int:
             display.say(repair.retry_failed(journal))
         share = pack_share(args, study)
         planner = planner_of(study, ready, share)
-        journal.append("resumed", budget=study.budget.plain(), forced=forced)
+        journal.append("resumed", budget=study.budget.plain(), forced=(*forced, *parts))
         return run_sweep(args, args.resume, journal, display, planner, ready, share)
 
 
@@ -105,12 +111,16 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
     """
     from mpc_router.config.trial import ConfigError, parse_overrides
     from sweeps.study.overrides import with_overrides
+    from sweeps.study.parts import part_error, trust_run
     from sweeps.study.read import from_tree
 
+    trust_run(args.resume, state.study, args.trust)
     try:
         study = from_tree(state.study)
     except Exception as error:
         # Whatever is raised: the journal may come from elsewhere, and its study can be of any shape
+        if (fault := part_error(error)) is not None:
+            raise InputError(str(fault)) from error
         raise InputError(
             f"{args.resume / JOURNAL_FILE}:1: the run's own study is damaged ({error}); start anew"
         ) from error

@@ -28,7 +28,7 @@ from sweeps.records import (
     config_of,
 )
 from sweeps.run_folder import VIEW_FILE
-from sweeps.search.rule import NON_LEARNING, OPEN
+from sweeps.search.rule import OPEN
 from sweeps.search.view import write_view
 from sweeps.stopping import rungs
 from sweeps.study.study import Study
@@ -155,7 +155,7 @@ class Batches:
             if not state.trials:
                 self._journal_batch(0, grid(study))
             return
-        if study.search.method in NON_LEARNING:
+        if not study.search.learns:
             if self.unasked:
                 self._ask_batch()
             return

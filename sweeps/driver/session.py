@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpc_router import plugins
 from mpc_router.threads import cores
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
@@ -144,6 +145,7 @@ def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
         threads=share.pack.threads,
         gpus=share.gpus,
         ranking=study.ranking,
+        trusted=plugins.trusted(),
     )
 
 

@@ -14,6 +14,9 @@ from sweeps.records import STUDY_FILE
 NUMERIC: Final = ("torch", "transformers", "tokenizers", "numpy")
 """Names the libraries of which another version may give other numbers."""
 
+PART: Final = "part "
+"""Begins what has changed where a sampler or a metric of one's own is of another version."""
+
 _SHOWN: Final = 3
 """Limits the settings of an edited study that are named."""
 
@@ -23,7 +26,8 @@ class Change:
     """Holds a fact that has changed since the run began."""
 
     what: str
-    """Names the fact: `code`, a library, `data`, `experts` or `stem` (`... of SET`), `study.yaml`.
+    """Names the fact: `code`, a library, `data`, `experts` or `stem` (`... of SET`), `study.yaml`,
+    `part NAME`.
     """
 
     then: Any
@@ -65,9 +69,10 @@ def notes(forced: Sequence[Mapping[str, Any]]) -> list[str]:
         when = f"{event['time'][:16].replace('T', ' ')} UTC"
         if change.what == STUDY_FILE:
             note = f"{STUDY_FILE} had been edited ({text}); the run kept its own study"
-        elif change.what in ("code", *NUMERIC):
+        elif change.what in ("code", *NUMERIC) or change.what.startswith(PART):
             note = f"{text}; trials that ended since may differ from the others for that"
         else:
             note = f"{text}; nothing was trained on it"
-        sentences.append(f"Resumed with --force on {when}: {note}.")
+        flag = "--trust" if change.what.startswith(PART) else "--force"
+        sentences.append(f"Resumed with {flag} on {when}: {note}.")
     return sentences

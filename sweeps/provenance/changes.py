@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config.trial import ConfigError, read_yaml
-from sweeps.journal.forced import NUMERIC, Change, change_text, study_text
+from mpc_router.plugins import Part
+from sweeps.journal.forced import NUMERIC, PART, Change, change_text, study_text
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
 from sweeps.provenance.facts import code_fingerprint, versions
@@ -59,6 +60,26 @@ def _program_changes(state: State) -> tuple[Change, ...]:
         for what in ("code", *NUMERIC)
         if then.get(what) and then[what] != now.get(what)
     )
+
+
+def changed_parts(state: State, parts: Sequence[Part]) -> tuple[Change, ...]:
+    """Lists the parts of one's own that --trust takes in another version than the run has used."""
+    assert state.opened is not None
+    versions_by_name = {
+        f"{PART}{record.get('name')}": _origin(record)
+        for record in state.opened["study"].get("parts") or ()
+    }
+    versions_by_name |= {change["what"]: change["now"] for change in state.forced}
+    return tuple(
+        Change(what=what, then=versions_by_name[what], now=now)
+        for what, now in ((f"{PART}{part.name}", _origin(part.record())) for part in parts)
+        if what in versions_by_name and versions_by_name[what] != now
+    )
+
+
+def _origin(record: Mapping[str, Any]) -> str:
+    """Names the package and the version of a recorded part."""
+    return f"{record.get('package') or 'no package'} {record.get('version')}"
 
 
 def refuse_other_data(

@@ -65,6 +65,7 @@ def provenance(
         "sets": sets,
         "objectives": tree["objectives"],
         "notes": _notes(ready),
+        **({"parts": tree["parts"]} if "parts" in tree else {}),
     }
 
 

@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mpc_router.messages import quoted
+from sweeps.records import SweepError
 from sweeps.search._translation import (
     DIRECTIONS,
     distribution,
@@ -25,8 +27,8 @@ from sweeps.search._translation import (
     quiet,
     to_optuna,
 )
-from sweeps.search.rule import NON_LEARNING, Batch, Proposal, SearchError
-from sweeps.search.samplers import SAMPLERS
+from sweeps.search.rule import Batch, Proposal, SearchError
+from sweeps.search.samplers import sampler_of
 from sweeps.search.space import Axis
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from optuna.study import Study as OptunaStudy
 
     from sweeps.search.rule import SearchRule
+    from sweeps.search.samplers import Sampler
 
 
 def ask(
@@ -44,6 +47,7 @@ def ask(
     *,
     seed: int,
     start: Sequence[Mapping[str, Any]] = (),
+    sampler: Sampler | None = None,
 ) -> Batch:
     """Gives the next batch, whose points depend on the arguments alone.
 
@@ -58,17 +62,45 @@ def ask(
         before: batches 0..b-1 in order.
         seed: the study's.
         start: points that are tried first, complete over the space.
+        sampler: is asked in place of that of the rule's method.
 
     Raises:
         SearchError: the method is `grid`, which proposes no points.
+        SweepError: a sampler of one's own raises.
     """
+    sampler = sampler or sampler_of(rule.method)
+    if sampler is None:
+        raise SearchError(f"search.method {rule.method!r} proposes no points")
+    if sampler.part is None:
+        return _asked(space, directions, rule, before, sampler=sampler, seed=seed, start=start)
+    try:
+        return _asked(space, directions, rule, before, sampler=sampler, seed=seed, start=start)
+    except (Exception, SystemExit) as error:
+        # Whatever is raised: it is the sampler's own code, which can fail in any way
+        raise SweepError(
+            f"sampler {quoted(sampler.part.name)} failed ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _asked(
+    space: Mapping[str, Axis],
+    directions: Sequence[str],
+    rule: SearchRule,
+    before: Sequence[Batch],
+    *,
+    sampler: Sampler,
+    seed: int,
+    start: Sequence[Mapping[str, Any]],
+) -> Batch:
+    """Gives the next batch, as `ask` does."""
     number = len(before)
-    with_results = 0 if rule.method in NON_LEARNING else max(0, number + 1 - rule.parallel)
+    with_results = max(0, number + 1 - rule.parallel) if sampler.learns else 0
     batches = [
         batch if place < with_results else _without_results(batch)
         for place, batch in enumerate(before)
     ]
-    study = _rebuilt(space, directions, rule, batches, sampler=_sampler(rule, seed, number))
+    made = _made(sampler, rule, seed, number)
+    study = _rebuilt(space, directions, rule, batches, sampler=made)
     first = sum(len(batch.proposals) for batch in before)
     proposals = []
     for place in range(first, first + rule.size_of(number)):
@@ -116,13 +148,10 @@ def _rebuilt(
     return study
 
 
-def _sampler(rule: SearchRule, seed: int, batch: int) -> BaseSampler:
-    """Gives a new sampler for a batch, seeded with the study's seed and the batch's number."""
+def _made(sampler: Sampler, rule: SearchRule, seed: int, batch: int) -> BaseSampler:
+    """Makes a new sampler for a batch, seeded with the study's seed and the batch's number."""
     from optuna import samplers
 
-    sampler = SAMPLERS.get(rule.method)
-    if sampler is None:
-        raise SearchError(f"search.method {rule.method!r} proposes no points")
     batch_seed = _seed(seed, -1 if sampler.one_sequence else batch)
     with quiet():
         return sampler.make(samplers, batch_seed, max(2, rule.batch))

@@ -9,12 +9,10 @@ from typing import Any, Final
 
 from mpc_router.config.sections import unknown
 from mpc_router.messages import quoted
-from sweeps.search.samplers import SAMPLERS
+from mpc_router.plugins import PartError
+from sweeps.search.samplers import SAMPLERS, sampler_of
 
 _METHODS: Final = ("grid", *SAMPLERS)
-
-NON_LEARNING: Final = tuple(name for name, sampler in SAMPLERS.items() if not sampler.learns)
-"""Names the methods whose points do not depend on results; their batches wait for no other."""
 
 _BATCH: Final = 16
 """Counts the points of a batch where no bracket sets their number."""
@@ -47,7 +45,7 @@ class SearchRule:
     """Counts the batches that may be open at once.
 
     Batch b is asked when the results of all batches up to b - parallel are known. Methods that do
-    not learn (`NON_LEARNING`) have as many open as there are workers for.
+    not learn have as many open as there are workers for.
     """
 
     fidelity: str = "infeasible"
@@ -58,12 +56,11 @@ class SearchRule:
     """
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", _METHODS), ("fidelity", _FIDELITIES)):
-            if getattr(self, name) not in allowed:
-                raise SearchError(
-                    f"search.{name} is {quoted(getattr(self, name))}, allowed are "
-                    f"{', '.join(allowed)}"
-                )
+        _check_method(self.method)
+        if self.fidelity not in _FIDELITIES:
+            raise SearchError(
+                f"search.fidelity is {quoted(self.fidelity)}, allowed are {', '.join(_FIDELITIES)}"
+            )
         for name, least in (("points", 0), ("batch", 1), ("parallel", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -75,9 +72,32 @@ class SearchRule:
                 f"search.method {quoted(self.method)} needs search.points, how many to try in all"
             )
 
+    @property
+    def learns(self) -> bool:
+        """Tells whether points depend on results; if not, a batch waits for no other."""
+        sampler = sampler_of(self.method)
+        return sampler is not None and sampler.learns
+
     def size_of(self, batch: int) -> int:
         """Gives how many points batch number `batch` has; 0 when there are no more."""
         return max(0, min(self.batch, self.points - batch * self.batch))
+
+
+def _check_method(method: object) -> None:
+    """Refuses a method that is neither of the table nor a sampler of one's own.
+
+    Raises:
+        SearchError: there is no such method, or its sampler cannot be had.
+    """
+    try:
+        known = isinstance(method, str) and (method == "grid" or sampler_of(method) is not None)
+    except PartError as error:
+        raise SearchError(f"search.method: {error}") from error
+    if not known:
+        raise SearchError(
+            f"search.method is {quoted(method)}, allowed are {', '.join(_METHODS)}, the name of an "
+            "installed sampler, or module:name such as optuna.samplers:CmaEsSampler"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +144,18 @@ class Batch:
     """Holds a result for each proposal once all are known; empty before."""
 
 
+def _heeds_no_constraints(method: object) -> bool:
+    """Tells whether a method is a sampler of one's own that learns and heeds no constraints."""
+    _check_method(method)
+    sampler = sampler_of(str(method))
+    return (
+        sampler is not None
+        and sampler.part is not None
+        and sampler.learns
+        and not sampler.heeds_constraints
+    )
+
+
 def search_of(tree: Mapping[str, Any], *, bracket: int | None = None) -> tuple[SearchRule, int]:
     """Reads from plain data how points are proposed, and the seed of the search.
 
@@ -146,6 +178,8 @@ def search_of(tree: Mapping[str, Any], *, bracket: int | None = None) -> tuple[S
     settings = {name: value for name, value in tree.items() if name != "seed"}
     if method != "grid":
         settings.setdefault("batch", bracket or _BATCH)
+        if _heeds_no_constraints(method):  # it could not be told that a point is infeasible
+            settings.setdefault("fidelity", "left_out")
     seed = tree.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise SearchError(

@@ -11,7 +11,7 @@ from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.tasks import Task
 from sweeps.search.rule import SearchRule
-from sweeps.search.samplers import SAMPLERS
+from sweeps.search.samplers import SAMPLERS, sampler_of
 from sweeps.search.space import Axis
 from sweeps.stopping.constraints import DEAD_EXPERTS, Constraint, reported
 from sweeps.stopping.rule import Rule, StoppingError
@@ -50,7 +50,8 @@ def _check_effect(rule: SearchRule) -> None:
     Raises:
         ConfigError: there is one.
     """
-    sampler = SAMPLERS[rule.method]
+    sampler = sampler_of(rule.method)
+    assert sampler is not None  # a rule has checked its method
     defaults = {part.name: part.default for part in dataclasses.fields(rule)}
     for name in ("parallel", "fidelity") if not sampler.learns else ():
         value = getattr(rule, name)

@@ -12,9 +12,9 @@ from mpc_router.messages import quoted
 KEYS: Final = (
     *("study", "trial", "space", "start", "seeds", "racing", "objectives", "cost_vector"),
     *("measured", "search", "stopping", "budget", "constraints", "pack"),
-    *("dataset", "task_definition", "outputs", "features"),
+    *("dataset", "task_definition", "outputs", "features", "parts"),
 )
-"""Names the keys that a study's YAML may have at the top."""
+"""Names the keys that a study's YAML may have at the top; `parts` is what a run has recorded."""
 
 MAPPINGS: Final = (
     *("trial", "space", "objectives", "search", "stopping", "budget", "constraints", "pack"),

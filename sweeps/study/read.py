@@ -10,8 +10,11 @@ from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import ModelConfig, SpaceError, unknown
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
+from mpc_router.plugins import words_of_user
 from mpc_router.pricing.measured_file import Measured, from_json, read_measured
+from mpc_router.pricing.own_costs import OwnCosts, own_costs
 from mpc_router.tasks import task_of
+from sweeps.search.rehearsal import rehearse
 from sweeps.search.rule import SearchError, search_of
 from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
@@ -54,14 +57,16 @@ def _space_of(space: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | None]:
-    """Gives the name of the cost vector, and the measured costs of a file or of the study."""
+def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | OwnCosts | None]:
+    """Gives the name of the cost vector, and the costs of a file, of the study or of one's own."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
         measured = read_measured(Path(name.removeprefix(FILE)))
         return measured.name, measured
     kept = tree.get("measured")
-    return name, None if kept is None else from_json(kept, origin="measured of the study")
+    if kept is None:
+        return name, own_costs(name)
+    return name, from_json(kept, origin="measured of the study")
 
 
 def _start_of(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -127,7 +132,7 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
     except (AxisError, SearchError, StoppingError, SpaceError) as error:
         raise ConfigError(str(error)) from error
     cost_vector, measured = _costs_of(tree)
-    return Study(
+    study = Study(
         study=tree.get("study", ""),
         trial=trial,
         space=space,
@@ -150,6 +155,28 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
         constraints=constraints,
         pack=pack,
     )
+    _rehearse(study)
+    return study
+
+
+def _rehearse(study: Study) -> None:
+    """Tries a sampler of one's own on the study's space.
+
+    Raises:
+        ConfigError: it cannot propose points there.
+    """
+    if not study.proposes:
+        return
+    try:
+        rehearse(
+            study.space,
+            tuple(study.objectives.values()),
+            study.search,
+            seed=study.seed,
+            start=study.start_points,
+        )
+    except SearchError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _direction(trial: Mapping[str, Any]) -> str:
@@ -167,6 +194,7 @@ def load(
 ) -> Study:
     """Loads a shipped study by its name, or any study by its YAML file, with overrides.
 
+    Parts of one's own that the study names are trusted, for the user has named the study.
     `sample` sets `pool: sample` unless an override gives the pool. `places` gives data and models,
     for a study that names labels or costs without writing them out.
 
@@ -190,7 +218,8 @@ def load(
         names_pool = any(setting.rpartition(".")[2] == "pool" for setting in settings)
         if sample and not names_pool and "outputs" not in tree:
             tree["trial"] = {**flat_settings(tree["trial"]), "pool": "sample"}
-        return from_tree(tree, Surroundings(base=base.absolute(), places=places))
+        with words_of_user():
+            return from_tree(tree, Surroundings(base=base.absolute(), places=places))
     except ConfigError as error:
         if name in studies or settings:  # the cause may be an override
             raise

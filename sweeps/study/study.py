@@ -23,6 +23,7 @@ from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.pricing.measured_file import Measured
+from mpc_router.pricing.own_costs import OwnCosts
 from mpc_router.tasks import Task, merit, to_record
 from sweeps.records import Point
 from sweeps.search.rule import SearchRule
@@ -41,6 +42,7 @@ from sweeps.study._rules import (
 )
 from sweeps.study.budget import Budget
 from sweeps.study.pack_share import PackSettings
+from sweeps.study.parts import parts_of
 from sweeps.study.prepared_sets import PreparedSet, set_key, sets_of
 
 _COUNTED: Final = (PARAMETERS, FLOPS)
@@ -78,8 +80,8 @@ class Study:
 
     objectives: Mapping[str, str] = field(default_factory=lambda: {"score": "max", "cost": "min"})
     cost_vector: str = "constants"
-    measured: Measured | None = None
-    """Holds measured costs, which are one more cost vector."""
+    measured: Measured | OwnCosts | None = None
+    """Holds measured costs, or those of one's own, which are one more cost vector."""
 
     dataset: Mapping[str, Any] | None = None
     """A data set of one's own, as `mpc_router.data.dataset.dataset_of` reads it; paths are
@@ -145,10 +147,10 @@ class Study:
         return {self.cost_vector, *(name.removeprefix("cost_") for name in names)}
 
     def measured_vectors(self, prepared_set: PreparedSet) -> dict[str, CostVector]:
-        """Gives the vector of the measured costs for a set by its name; empty without such costs.
+        """Gives the vector of `measured` for a set by its name; empty without such costs.
 
         Raises:
-            ConfigError: they lack one of the set's experts, or are of another router.
+            ConfigError: they lack one of the set's experts, are of another router, or fail.
         """
         if self.measured is None:
             return {}
@@ -316,7 +318,11 @@ class Study:
             tree["outputs"] = [dict(table) for table in self.outputs]
         if self.features is not None:
             tree["features"] = dict(self.features)
-        return tree if self.measured is None else {**tree, "measured": self.measured.to_json()}
+        if parts := parts_of(self.search, self.task, self.measured):
+            tree["parts"] = [part.record() for part in parts]
+        if isinstance(self.measured, Measured):
+            tree["measured"] = self.measured.to_json()
+        return tree
 
     def _search(self) -> dict[str, Any]:
         """Gives the search as YAML has it."""

@@ -35,6 +35,9 @@ class Job:
     ranking: Ranking | None = None
     """It defines how packs that are brackets rank their points."""
 
+    trusted: tuple[tuple[str, str], ...] = ()
+    """They are the parts of one's own that a worker may load (`mpc_router.plugins.trusted`)."""
+
     def to_json(self) -> dict[str, Any]:
         """Gives the job as plain data, for the way to Ray's workers."""
         return {
@@ -45,6 +48,7 @@ class Job:
             "threads": self.threads,
             "gpus": self.gpus,
             "ranking": self.ranking and self.ranking.to_json(),
+            "trusted": self.trusted,
         }
 
     @staticmethod
@@ -58,4 +62,5 @@ class Job:
             threads=data["threads"],
             gpus=data["gpus"],
             ranking=data["ranking"] and Ranking.from_json(data["ranking"]),
+            trusted=tuple((group, name) for group, name in data["trusted"]),
         )

@@ -27,8 +27,10 @@ SMALL = {"train": 96, "selection": 60, "validation": 80}
 FIX = ("epochs=2", "router_hidden_size=8", "pool=sample")
 
 
-def on_disk(folder: Path, *, task: str = "mrpc") -> Prepared:
-    """Random outputs where a worker can open them."""
+def on_disk(
+    folder: Path, *, task: str = "mrpc", definition: dict[str, Any] | None = None
+) -> Prepared:
+    """Random outputs where a worker can open them; a definition is of a task like GLUE's."""
     made = random_prepared(task=task, rows=SMALL, features=8)
 
     def make(fresh: Path) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def on_disk(folder: Path, *, task: str = "mrpc") -> Prepared:
         np.save(fresh / "feature_deviation.npy", made.feature_deviation)
         return {
             "task": task,
+            **({} if definition is None else {"task_definition": definition}),
             "data_fingerprint": made.data_fingerprint,
             "experts_id": made.experts_id,
             "experts": [dataclasses.asdict(expert) for expert in made.experts],

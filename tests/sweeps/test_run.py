@@ -27,7 +27,7 @@ from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.worker.job import Job
 from sweeps.worker.pack import run_pack
-from tests.sweeps.conftest import FIX, assert_same_tables, rows
+from tests.sweeps.conftest import FIX, LITTLE, assert_same_tables, rows
 from tests.sweeps.study.test_study import BAD
 
 Command = Callable[..., int]
@@ -42,6 +42,7 @@ FLAGS = {
         "--repair",
         "--retry-failed",
         "--force",
+        "--trust",
         "--umask",
         "--no-report",
         "--quiet",
@@ -368,3 +369,17 @@ def test_a_run_goes_on_when_nobody_listens_any_more(
     statuses = {row["status"] for row in rows(tmp_path / "r", "trials")}
     assert statuses == ({"FAILED"} if words else {"COMPLETED"})
     assert (tmp_path / "r" / "report.html").exists() is not bool(words)
+
+
+def test_two_tasks_of_the_same_rows_are_each_judged_by_their_own_metrics(
+    sample: Command, tmp_path: Path
+) -> None:
+    definition = {"name": "mrpc", "text": ["sentence1", "sentence2"], "labels": ["no", "yes"]}
+    for metric in ("accuracy", "macro_f1"):
+        task = json.dumps({**definition, "metrics": [metric]})
+        words = ("mrpc_grid", *LITTLE, "alpha=0.1", "beta=0.1", "epochs=1", "seeds=[0]")
+        assert sample(*words, f"task_definition={task}", "--name", metric, "--quiet") == 0
+    for metric, other in (("accuracy", "macro_f1"), ("macro_f1", "accuracy")):
+        (trial,) = rows(tmp_path / "runs" / metric, "trials")
+        assert trial["validation_score"] == trial[f"validation_{metric}"]
+        assert f"validation_{other}" not in trial

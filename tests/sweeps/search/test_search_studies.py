@@ -250,7 +250,7 @@ def test_a_sampler_without_constraints_is_not_told_of_stopped_points_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = {**SAMPLERS, "tpe": dataclasses.replace(SAMPLERS["tpe"], heeds_constraints=False)}
-    monkeypatch.setattr("sweeps.study._rules.SAMPLERS", table)
+    monkeypatch.setattr("sweeps.search.samplers.SAMPLERS", table)
     with pytest.raises(ConfigError, match="`tpe` does not heed constraints"):
         load("mrpc_pareto", ["search.method=tpe"])
     assert load("mrpc_pareto", ["search.method=tpe", "search.fidelity=left_out"]).proposes

@@ -1,0 +1,22 @@
+"""Holds the package's parts to what mpc-router asks of them."""
+
+from example_parts.costs import layers
+from example_parts.metric import worst_recall
+from example_parts.sampler import NearBest
+
+from mpc_router.testing import check_cost_vector, check_metric, check_sampler
+
+
+def test_the_sampler_can_propose_points_of_a_sweep() -> None:
+    check_sampler(NearBest)
+    check_sampler(NearBest, objectives=1)
+
+
+def test_the_metric_can_stand_in_any_task_of_classes() -> None:
+    for classes in (2, 3, 50):
+        check_metric(worst_recall, classes=classes)
+
+
+def test_the_cost_vector_is_of_every_pool() -> None:
+    for pool in ("bert", "minilm"):
+        check_cost_vector(layers, pool=pool)

@@ -1,0 +1,16 @@
+"""Checks parts of one's own as this program uses them, for the tests of the package that has them.
+
+Each function raises AssertionError with one sentence where a part does not conform:
+
+    from mpc_router.testing import check_metric, check_sampler
+
+    def test_my_parts():
+        check_sampler(MySampler)
+        check_metric(my_metric)
+"""
+
+from mpc_router.pricing.own_costs import check_cost_vector
+from mpc_router.tasks.own_metrics import check_metric
+from sweeps.search.conformance import check_sampler
+
+__all__ = ["check_cost_vector", "check_metric", "check_sampler"]

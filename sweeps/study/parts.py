@@ -1,0 +1,48 @@
+"""Lists the parts of one's own that a study uses, and those that a run has recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpc_router import plugins
+from mpc_router.pricing.own_costs import OwnCosts
+from sweeps.records import InputError
+from sweeps.search.samplers import sampler_of
+
+if TYPE_CHECKING:
+    from mpc_router.plugins import Part
+    from mpc_router.pricing.measured_file import Measured
+    from mpc_router.tasks import Task
+    from sweeps.search.rule import SearchRule
+
+
+def parts_of(search: SearchRule, task: Task, costs: Measured | OwnCosts | None) -> tuple[Part, ...]:
+    """Gives the parts of one's own among a sampler, the metrics of a task, and costs."""
+    sampler = sampler_of(search.method)
+    part = None if sampler is None else sampler.part
+    own_costs = (costs.part,) if isinstance(costs, OwnCosts) else ()
+    return (*(() if part is None else (part,)), *task.parts, *own_costs)
+
+
+def trust_run(run: Path, study: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Trusts the parts of a run's own study as far as they may be loaded.
+
+    Those are installed entry points in the version that the run has recorded, and the `names` that
+    the user names again (--trust).
+
+    Raises:
+        InputError: the run has used another part, or another version of one.
+    """
+    try:
+        plugins.trust_recorded(study.get("parts"), run, names, again=True)
+    except plugins.PartError as error:
+        raise InputError(str(error)) from error
+
+
+def part_error(error: BaseException | None) -> plugins.PartError | None:
+    """Gives the part of one's own that an error began with, if it did."""
+    while error is not None and not isinstance(error, plugins.PartError):
+        error = error.__cause__ or error.__context__
+    return error
