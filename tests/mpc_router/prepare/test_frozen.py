@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,7 +148,7 @@ def test_moments_are_those_of_train(prepared: Prepared) -> None:
     assert np.all(prepared.feature_deviation[~varying] == 1)
 
 
-def test_a_second_call_loads_no_model_and_takes_no_time(
+def test_a_second_call_loads_no_model_and_tokenises_nothing(
     prepared: Prepared, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (
@@ -157,9 +156,7 @@ def test_a_second_call_loads_no_model_and_takes_no_time(
         "mpc_router.prepare.frozen.load_tokenizer",
     ):
         monkeypatch.setattr(name, forbid)
-    started = time.perf_counter()
     again = prepare(config(), places)
-    assert time.perf_counter() - started < 1
     assert again.folder == prepared.folder
     assert again.experts_id == prepared.experts_id
 
