@@ -22,6 +22,7 @@ SHARED = (
     "flags",
     "streams",
     "console",
+    "plugins",
 )
 ALLOWED = {f"mpc_router.{name}" for name in SHARED}
 

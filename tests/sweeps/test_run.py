@@ -167,7 +167,8 @@ def test_a_grid_ends_with_thirty_completed_trials_and_sound_tables(finished: Pat
         "reports": schema.reports(metrics),
         "routing": schema.ROUTING,
         "experts": schema.EXPERTS,
-        "examples": schema.EXAMPLES,
+        # its last column is there only where the experts' tokenizers differ
+        "examples": pa.schema(list(schema.EXAMPLES)[:-1]),
     }
     for table, wanted in expected.items():
         found = pq.read_schema(finished / f"{table}.parquet")

@@ -87,5 +87,5 @@ def test_a_pool_that_names_no_stem_looks_through_its_cheapest_expert_and_says_so
         {"pool": "custom", "expert_model_names": ["org/a", "org/b"], "expert_costs": [1, 2]}
     )
     assert config.model.stem == "expert"
-    assert config.model.tokenizer_model_name == "org/a"
+    assert config.model.tokenizer_model_name == ""  # each expert's own
     assert "looks through its cheapest expert, org/a" in notes_of(config)[0]

@@ -43,5 +43,7 @@ def test_a_file_without_them_is_read_as_before(tmp_path: Path) -> None:
 
 def test_a_file_without_a_column_that_has_a_value_in_every_row_is_refused(tmp_path: Path) -> None:
     bulk_files.write(tmp_path / "examples", [pa.table({"split": ["validation"], "tokens": [3]})])
-    with pytest.raises(ValueError, match="holds no split, example, label, tokens"):
+    with pytest.raises(
+        ValueError, match="no bulk file with the columns split, example, label, tokens"
+    ):
         bulk_files.read(tmp_path / "examples", schema.EXAMPLES)
