@@ -106,7 +106,10 @@ def tokenizers_of(config: TrialConfig, models: Models) -> Tokenizers:
     """
     model = config.model
     if model.tokenizer_model_name:
-        key = _key(model.tokenizer_model_name, config, models)
+        try:
+            key = _key(model.tokenizer_model_name, config, models)
+        except ModelError as error:
+            raise ModelError(f"tokenizer_model_name: {error}") from error
         return Tokenizers(
             names=(model.tokenizer_model_name,), keys=(key,), experts=(0,) * config.experts
         )

@@ -81,8 +81,8 @@ def starts(
                 )
                 raise ConfigError(
                     f"start point {number} lies outside of space: {problem} "
-                    f"{plain(complete[leaf])}, but space.{leaf} is {axis.plain()}; change one of "
-                    "the two"
+                    f"{plain(complete[leaf])}, but space.{leaf} is {axis.plain()}; a search "
+                    "tries points of its space alone, so change one of the two"
                 )
         points.append({leaf: axis.normalised(complete[leaf]) for leaf, axis in space.items()})
     return tuple(points)

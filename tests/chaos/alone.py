@@ -48,6 +48,7 @@ class Alone:
     def _trained(self, trial: Trial, epochs: int) -> Rows:
         scratch = self._folder / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
         job, vector = self._job_and_vector(scratch)
         pack = Pack(name="alone", trials=(trial,))
         messages = run_pack(pack, job)

@@ -142,7 +142,7 @@ def _spoil_table(tables: dict[str, Path], draw: random.Random) -> tuple[str, tup
     """Spoils one csv file: its rows, its bytes, or what lies in its place."""
     name = draw.choice(list(tables))
     path = tables[name]
-    culprits = (path.name, name, "of train")
+    culprits = (path.name, name, "of train", *map(repr, ODD_CELLS[1:]))
     how = draw.randrange(6)
     if how == 0:
         raw = bytearray(path.read_bytes())
