@@ -18,7 +18,7 @@ from tests.chaos.variants import VARIANTS
 from tests.sweeps.journal.test_journal import write as short_run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone lets a process adopt orphans")
 def test_a_killed_grid_and_a_killed_search_end_as_if_nobody_had_disturbed_them(
     tmp_path: Path,
