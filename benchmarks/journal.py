@@ -79,7 +79,7 @@ def measured_bytes(run: Path) -> dict[str, float]:
     rows = {name: pq.read_metadata(run / f"{name}.parquet").num_rows for name in _TABLES}
     size = {name: (run / f"{name}.parquet").stat().st_size for name in _TABLES}
     lines = list(read(run / JOURNAL_FILE))
-    said = sum(len(_line_of(event)) for event in lines if event["event"] == "reported")
+    report_bytes = sum(len(_line_of(event)) for event in lines if event["event"] == "reported")
     journal = (run / JOURNAL_FILE).stat().st_size
     parts = sum(path.stat().st_size for path in (run / PARTS_FOLDER).iterdir())
     return {
@@ -87,7 +87,7 @@ def measured_bytes(run: Path) -> dict[str, float]:
         "events": len(lines),
         "reports": rows["reports"],
         "journal, a trial": journal / rows["trials"],
-        "its reports, a report": said / rows["reports"],
+        "its reports, a report": report_bytes / rows["reports"],
         "trials.parquet, a trial": size["trials"] / rows["trials"],
         "reports.parquet, a report": size["reports"] / rows["reports"],
         "trials and reports, a trial": (size["trials"] + size["reports"]) / rows["trials"],

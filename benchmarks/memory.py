@@ -208,10 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     print("rows of train     door   begun    read  tokens    peak (MB)   read s  tokens s    all s")
     for rows, door in itertools.product(args.rows, args.doors):
-        found = measured(rows, door=door, asked=args.asked)
-        megabytes = [found[name] / MEGABYTE for name in ("begun", "read", "tokens", "peak")]
+        figures = measured(rows, door=door, asked=args.asked)
+        megabytes = [figures[name] / MEGABYTE for name in ("begun", "read", "tokens", "peak")]
         sizes = "".join(f"{value:8.1f}" for value in megabytes)
-        seconds = [found[name] for name in ("read_seconds", "tokens_seconds", "seconds")]
+        seconds = [figures[name] for name in ("read_seconds", "tokens_seconds", "seconds")]
         times = "".join(f"{value:9.1f}" for value in seconds)
         print(f"{rows:13,}{door:>9}{sizes}{times}", flush=True)
 

@@ -9,6 +9,7 @@ Letters: N examples, C classes (1 of a regression).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,6 +292,6 @@ def _data_ids(columns: Columns, name: str, split: str) -> Sequence[str]:
     except (KeyError, SourceError) as error:
         raise SourceError(f"the data of {split} have no column {quoted(name)} of ids") from error
     if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise SourceError(f"the data of {split} have the id {quoted(twice)} twice")
     return ids

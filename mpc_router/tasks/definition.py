@@ -193,8 +193,8 @@ def _labels(value: object) -> tuple[str, ...]:
 
 
 def _range(value: object) -> tuple[float, float]:
-    whole = isinstance(value, list | tuple) and len(value) == 2
-    numbers = whole and all(
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    numbers = is_pair and all(
         isinstance(end, int | float) and not isinstance(end, bool)
         for end in value  # type: ignore[attr-defined]
     )

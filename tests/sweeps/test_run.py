@@ -265,19 +265,32 @@ def test_a_failed_trial_is_reported_the_others_go_on_and_the_exit_code_is_4(
     assert "FAILED" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_resumes_to_the_tables_of_an_undisturbed_one(
-    command: Command, finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)]
+)
+def test_a_run_that_a_signal_stops_resumes_to_the_tables_of_an_undisturbed_one(
+    number: signal.Signals,
+    code: int,
+    command: Command,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    # under nohup SIGHUP is ignored on purpose; the tests may run so themselves
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     other = tmp_path / "runs" / "cut"
 
     def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
-        for number, message in enumerate(run_pack(pack, job)):
+        for place, message in enumerate(run_pack(pack, job)):
             yield message
-            if pack.name == "pack01" and number == 0:
-                signal.raise_signal(signal.SIGINT)
+            if pack.name == "pack01" and place == 0:
+                signal.raise_signal(number)
 
     monkeypatch.setattr(session, "run_pack", interrupted)
-    assert sweep(command, name="cut") == 130
+    try:
+        assert sweep(command, name="cut") == code
+    finally:
+        signal.signal(signal.SIGHUP, before)
     statuses = {trial["status"] for trial in rows(other, "trials")}
     assert statuses == {COMPLETED, INTERRUPTED}
     monkeypatch.setattr(session, "run_pack", run_pack)
