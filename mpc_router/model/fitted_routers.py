@@ -103,7 +103,7 @@ def fit_predictive(
         return loss
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     router.float()
 
 

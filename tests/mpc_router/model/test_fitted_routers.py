@@ -84,7 +84,8 @@ def test_a_fit_is_the_same_again_and_depends_on_the_seed_of_a_network_alone() ->
     def fitted(hidden: int, seed: int) -> Tensor:
         router = PredictiveRouter(5, 3, hidden_size=hidden)
         fit_predictive(router, inputs, right, ridge=1.0, seed=seed)
-        return router(inputs).detach()
+        gains: Tensor = router(inputs).detach()
+        return gains
 
     assert torch.equal(fitted(4, 0), fitted(4, 0))
     assert not torch.equal(fitted(4, 0), fitted(4, 1))
