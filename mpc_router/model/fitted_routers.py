@@ -99,7 +99,7 @@ def fit_predictive(
         else:
             loss = 0.5 * (raw - targets).square().sum()
         loss = loss + 0.5 * ridge * sum(value.square().sum() for value in weights)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
