@@ -20,6 +20,7 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.pools import OUTPUTS, POOLS
 from mpc_router.config.sections import (
+    FITTED_KINDS,
     SECTIONS,
     ConfigError,
     DataConfig,
@@ -73,6 +74,7 @@ class TrialConfig:
                 )
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
+        self._check_kind()
         if (
             (training.router, training.experts) == ("supervised", "joint")
             and training.expert_start == "checkpoint"
@@ -83,6 +85,30 @@ class TrialConfig:
                 "expert_start=checkpoint these experts have learned nothing of the task yet; set "
                 "expert_start=fine_tuned"
             )
+
+    def _check_kind(self) -> None:
+        """Refuses a kind of router where it cannot be."""
+        kind = self.model.router_kind
+        if self.fitted and self.training.experts == "joint":
+            raise ConfigError(
+                f"router_kind={kind} is fitted to experts that stay as they are, but "
+                "experts=joint trains them; set experts=frozen or router_kind=gated"
+            )
+        if kind == "predictive" and self.model.stem != "expert":
+            raise ConfigError(
+                "router_kind=predictive looks at the cheapest expert's outputs, so that this "
+                f"expert is the stem, but stem is {self.model.stem!r}; set stem=expert"
+            )
+        if self.model.router_bias and self.training.experts == "joint":
+            raise ConfigError(
+                "router_bias belongs to routers of frozen experts; leave it out and choose a bias "
+                "after the training (analysis.choose)"
+            )
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the router is fitted at once, and not trained by steps."""
+        return self.model.router_kind in FITTED_KINDS
 
     @property
     def experts(self) -> int:
@@ -240,7 +266,18 @@ def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     return tree
 
 
+_GATED: Final = (
+    *("alpha", "beta", "balance_variance", "auxiliary_gates", "router", "router_dropout"),
+    *("router_labels", "label_cost", "focal_gamma", "class_balance", "gate", "temperature"),
+    *("temperature_end", "temperature_schedule", "straight_through", "mixing", "epochs"),
+    *("batch_size", "learning_rate", "weight_decay", "epoch"),
+)
+"""Settings of a router that is trained by steps."""
+
 _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
+    (_GATED, {"router_kind": "gated"}),
+    (("router_sees", "predictor", "router_ridge"), {"router_kind": "predictive"}),
+    (("router_clusters",), {"router_kind": "clusters"}),
     (
         ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
         {"experts": "joint"},
@@ -266,6 +303,12 @@ def applied(config: TrialConfig) -> dict[str, Any]:
     """
     all_settings = settings(config)
     idle = {"device", "task_definition"}
+    if not config.fitted:
+        idle |= {"router_kind", "router_gain"}  # trials of before had no kinds
+    elif all_settings["predictor"] != "mlp" or all_settings["router_kind"] != "predictive":
+        idle.add("router_hidden_size")
+    if not all_settings["router_bias"]:
+        idle.add("router_bias")
     for names, needs in _ONLY_WHERE:
         if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)

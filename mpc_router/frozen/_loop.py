@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpc_router.frozen._labels import Supervision
+from mpc_router.frozen.fitted_routers import FittedRouters
 from mpc_router.frozen.randomness import epoch_draws
 from mpc_router.frozen.stacked_routers import TERMS, Lane, SplitTensors, StackedRouters
 from mpc_router.model.router import temperature_at
@@ -39,24 +40,37 @@ class Training:
         self.lanes = list(lanes)
         self.live = list(range(len(lanes)))
         self.supervised = self.config.training.router == "supervised"
-        self.routers = StackedRouters(
-            lanes,
-            features=len(prepared.feature_mean),
-            device=device,
-            supervision=self._supervision() if self.supervised else None,
-        )
         self.splits = {
             name: SplitTensors(split, prepared, device) for name, split in prepared.splits.items()
         }
+        self.routers = self._routers()
+        self.unfitted = getattr(self.routers, "errors", {})
         self.epoch = 0
         self.epochs = self.config.training.epochs
         rows = len(prepared.splits["train"])
-        self.steps = -(-rows // self.config.training.batch_size)
+        fitted = self.config.fitted
+        self.steps = 0 if fitted else -(-rows // self.config.training.batch_size)
         self.temperature = [lane.config.model.temperature for lane in lanes]
         self.logits = np.empty((0, 0, 0), np.float32)
         self.keep_best = keep_best
         self.leave_best = self.config.training.epoch == "best_score"
         self.best = _Best(self.live) if keep_best or self.leave_best else None
+
+    def _routers(self) -> StackedRouters | FittedRouters:
+        """Makes the routers: those of a kind that is fitted at once are fitted then."""
+        if self.config.fitted:
+            return FittedRouters(
+                self.lanes,
+                self.splits["train"],
+                regression=self.prepared.task.regression,
+                device=self.device,
+            )
+        return StackedRouters(
+            self.lanes,
+            features=len(self.prepared.feature_mean),
+            device=self.device,
+            supervision=self._supervision() if self.supervised else None,
+        )
 
     def _supervision(self) -> Supervision:
         return Supervision.of(
@@ -69,6 +83,8 @@ class Training:
     def train_epoch(self, epoch: int, progress: Progress | None) -> Tensor:
         """Trains every live lane for one epoch; returns its steps' loss terms, (steps, 4, L)."""
         self.epoch = epoch
+        if isinstance(self.routers, FittedRouters):
+            return torch.empty(0, len(TERMS), len(self.live))
         model = self.config.model
         train = self.splits["train"]
         noisy = model.gate == "gumbel" and not self.supervised
@@ -127,6 +143,12 @@ class Training:
         failures = []
         for place, lane in enumerate(self.live):
             bad = np.argwhere(~finite[:, :, place])
+            if lane in self.unfitted:
+                message = f"the router cannot be fitted: {self.unfitted[lane]}"
+                failures.append(
+                    Failure(lane=lane, epoch=self.epoch, step=0, term="fit", message=message)
+                )
+                continue
             if len(bad):
                 step, term = int(bad[0][0]), TERMS[bad[0][1]]
                 what = "loss" if term == "total" else f"{term} loss"

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from mpc_router.config.trial import TrialConfig
+from mpc_router.costs import CONSTANTS
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen._optimizer import LaneAdamW
 from mpc_router.frozen.randomness import StepDraws, starting_weights
@@ -46,6 +47,15 @@ class Lane:
 
     config: TrialConfig
     seed: int
+
+
+def route_offset(config: TrialConfig) -> Tensor:
+    """Gives what `router_bias` adds to the logits, (K,): less b times what each route costs more.
+
+    In units of the pool's constants, so that a bias means the same in every trial of a study.
+    """
+    price = torch.tensor(config.vectors()[CONSTANTS].routed, dtype=torch.float32)
+    return -config.model.router_bias * price
 
 
 class SplitTensors:
@@ -124,6 +134,7 @@ class StackedRouters:
         self.alpha = over_lanes([lane_weights.alpha for lane_weights in weights])
         self.beta = over_lanes([lane_weights.beta for lane_weights in weights])
         self.costs = over_lanes([lane.config.model.expert_costs for lane in lanes])
+        self._offset = torch.stack([route_offset(lane.config) for lane in lanes]).to(self.device)
         self.seeds = tuple(dict.fromkeys(lane.seed for lane in lanes))
         place = {seed: index for index, seed in enumerate(self.seeds)}
         self.seed_of_lane = torch.tensor(
@@ -202,13 +213,20 @@ class StackedRouters:
         return task_loss(mixed, self._of_lanes(train.labels[rows]), regression=regression)
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Copies weights and moments (L, ...) by name: `weights.<name>`, `exp_avg.<name>`, ..."""
-        tensors = {f"weights.{name}": value for name, value in self._leaves.items()}
+        """Copies weights and moments (L, ...) by name: `weights.<name>`, `exp_avg.<name>`, ...
+
+        What a lane's bias takes off its logits is folded into the last layer.
+        """
+        tensors = {f"weights.{name}": value for name, value in self._folded().items()}
         tensors |= self.optimizer.moments()
         return {
             name: _turned(value.detach()).clone(memory_format=torch.contiguous_format)
             for name, value in tensors.items()
         }
+
+    def _folded(self) -> dict[str, Tensor]:
+        """Gives the leaves with every lane's bias in its last layer."""
+        return self._leaves | {"out.bias": self._leaves["out.bias"].detach() + self._offset}
 
     def keep(self, places: Sequence[int]) -> None:
         """Keeps the lanes at these places and drops the others."""
@@ -225,9 +243,11 @@ class StackedRouters:
     ) -> NDArray[np.float32]:
         """Gives logits (L, N, K) over a split, without noise, temperature and dropout.
 
-        `weights` (L, ...) stand in for the present ones.
+        The bias is taken off. `weights` (L, ...), as in a snapshot, stand in for the present ones.
         """
-        used = self.weights if weights is None else weights
+        used = weights
+        if used is None:
+            used = {name: _turned(value) for name, value in self._folded().items()}
         lanes = len(next(iter(used.values())))
         logits = np.empty((lanes, len(split), self.config.experts), np.float32)
         for start in range(0, len(split) if lanes else 0, _ROWS):

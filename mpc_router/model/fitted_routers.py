@@ -27,6 +27,8 @@ class PredictiveRouter(nn.Module):
     input_mean: Tensor
     input_deviation: Tensor
     scale: Tensor
+    offset: Tensor
+    """(K,) added to the gains: less a bias times cost, once it is folded in."""
 
     def __init__(
         self, inputs: int, experts: int, *, hidden_size: int = 0, gain: str = "right"
@@ -37,6 +39,7 @@ class PredictiveRouter(nn.Module):
         self.register_buffer("input_mean", torch.zeros(inputs))
         self.register_buffer("input_deviation", torch.ones(inputs))
         self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(experts))
         if hidden_size:
             self.hidden: nn.Module = nn.Linear(inputs, hidden_size)
             self.out = nn.Linear(hidden_size, experts)
@@ -52,10 +55,10 @@ class PredictiveRouter(nn.Module):
         return raw
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Gives gains (B, K) over the first expert, whose own is 0."""
+        """Gives gains (B, K) over the first expert, whose own is 0, plus the offset."""
         raw = self.raw(inputs)
         worth = torch.sigmoid(raw) if self.gain == "right" else -raw * self.scale
-        return worth - worth[..., :1]
+        return worth - worth[..., :1] + self.offset
 
 
 def fit_predictive(
@@ -130,14 +133,18 @@ class ClusterRouter(nn.Module):
     gains: Tensor
     """(G, K) over the first expert."""
 
+    offset: Tensor
+    """(K,), as a predictive router's."""
+
     def __init__(self, inputs: int, experts: int, *, clusters: int) -> None:
         super().__init__()
         self.register_buffer("centres", torch.zeros(clusters, inputs))
         self.register_buffer("gains", torch.zeros(clusters, experts))
+        self.register_buffer("offset", torch.zeros(experts))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Gives gains (B, K) of the nearest centre; of equally near ones the first."""
-        return self.gains[_nearest(inputs.to(self.centres.dtype), self.centres)]
+        return self.gains[_nearest(inputs.to(self.centres.dtype), self.centres)] + self.offset
 
 
 def fit_clusters(router: ClusterRouter, inputs: Tensor, worth: Tensor, *, seed: int) -> None:

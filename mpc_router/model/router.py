@@ -15,6 +15,13 @@ from torch import Tensor, nn
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
+from mpc_router.model.fitted_routers import (
+    ClusterRouter,
+    PredictiveRouter,
+    fit_clusters,
+    fit_predictive,
+)
+from mpc_router.model.output_features import output_features, output_width
 from mpc_router.model.sources import Models
 
 
@@ -86,19 +93,73 @@ class RouterShape:
     dropout: float
 
 
-def build_router(config: TrialConfig | RouterShape, features: int) -> MLPRouter:
+def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
     """Builds the router of a configuration over F features, in training mode.
 
-    No other function makes one. Its weights are torch's own draws from the global state: load
-    those of `initial_weights`, or of a checkpoint.
+    No other function makes one. Its weights are torch's own draws from the global state, or 0: load
+    those of `initial_weights`, or of a checkpoint, or fit them (`fit_router`).
     """
     if isinstance(config, TrialConfig):
+        if config.fitted:
+            return _fitted_router(config, features)
         config = RouterShape(
             experts=config.experts,
             hidden_size=config.model.router_hidden_size,
             dropout=config.model.router_dropout,
         )
     return MLPRouter(features, config.experts, config.hidden_size, config.dropout)
+
+
+def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
+    model, task = config.model, config.data.definition
+    if model.router_kind == "clusters":
+        return ClusterRouter(features, config.experts, clusters=model.router_clusters)
+    width = output_width(task.outputs, regression=task.regression)
+    return PredictiveRouter(
+        width + (features if sees_features(config) else 0),
+        config.experts,
+        hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
+        gain=model.router_gain,
+    )
+
+
+def sees_outputs(config: TrialConfig) -> bool:
+    """Whether the router is given outputs of the cheapest expert."""
+    return config.model.router_kind == "predictive"
+
+
+def sees_features(config: TrialConfig) -> bool:
+    """Whether the router is given features of the stem."""
+    return not sees_outputs(config) or config.model.router_sees == "outputs+features"
+
+
+def router_inputs(features: Tensor | None, outputs: Tensor | None, *, regression: bool) -> Tensor:
+    """Puts together what a router is given: standardised features (N, F), outputs (N, C), or both.
+
+    Outputs of the cheapest expert come first, as `output_features`.
+    """
+    parts = [] if outputs is None else [output_features(outputs, regression=regression)]
+    return torch.cat([*parts, *([] if features is None else [features])], dim=-1)
+
+
+def fit_router(
+    router: nn.Module, config: TrialConfig, inputs: Tensor, worth: Tensor, *, seed: int
+) -> None:
+    """Fits a router of a kind that is fitted at once, in place.
+
+    `inputs` (N, I) are `router_inputs` of train; `worth` (N, K) says by expert whether it was
+    right, or its loss (`router_gain`).
+
+    Raises:
+        ValueError: an input is not finite, or there are fewer examples than clusters.
+    """
+    if isinstance(router, ClusterRouter):
+        worth = worth if config.model.router_gain == "right" else -worth
+        fit_clusters(router, inputs, worth, seed=seed)
+    elif isinstance(router, PredictiveRouter):
+        fit_predictive(router, inputs, worth, ridge=config.model.router_ridge, seed=seed)
+    else:
+        raise TypeError(f"a {type(router).__name__} is trained by steps, and not fitted")
 
 
 def initial_weights(

@@ -3,7 +3,8 @@
 Routes are always hard: the argmax of the logits (the cheapest expert of a tie). The losses are
 those of the soft gate as it would be in training less what is random: softmax of the logits over
 the temperature of the last step, no noise, no dropout, never straight-through; the balance is that
-of the whole split. They say how training goes; scores and costs say what a router does.
+of the whole split. They say how training goes; scores and costs say what a router does. A router
+that is fitted at once has no soft gate: its gate is its hard route.
 
 Letters: L lanes, N examples, K experts, C outputs of an expert.
 """
@@ -23,7 +24,7 @@ from mpc_router import tasks
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector
 from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss, total_loss
-from mpc_router.model.router import softmax_gate
+from mpc_router.model.router import one_hot, softmax_gate
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.records import SplitReport
 from mpc_router.tasks import Task
@@ -200,6 +201,7 @@ class _Soft:
             none = np.empty(0)
             return cls(np.empty((0, experts)), none, none, none, none)
         config = configs[0]
+        fitted = config.fitted
         tau = torch.tensor(temperature, dtype=torch.float64)[:, None, None]
         gate = torch.zeros(lanes, experts, dtype=torch.float64)
         entropy = torch.zeros(lanes, dtype=torch.float64)
@@ -207,14 +209,14 @@ class _Soft:
         for start in range(0, rows, _ROWS):
             part = slice(start, start + _ROWS)
             z = torch.from_numpy(logits[:, part]).double()
-            gates = softmax_gate(z, tau)
+            gates = one_hot(z.argmax(-1), experts).double() if fitted else softmax_gate(z, tau)
             gate += gates.sum(1)
             entropy += torch.special.entr(gates).sum((1, 2))
             outputs = torch.from_numpy(split.outputs[part].astype(np.float64))
             mixed = mix(gates, outputs, config.model.mixing, regression=task.regression)
             labels = torch.from_numpy(np.array(split.labels[part]))
             loss += task_loss(mixed, labels, regression=task.regression) * len(labels)
-        clean = config.loss_weights.auxiliary_gates == "clean"
+        clean = config.loss_weights.auxiliary_gates == "clean" and not fitted
         seen = _mean_gate(logits) if clean else gate / rows
         costs = torch.tensor([config.model.expert_costs for config in configs], dtype=torch.float64)
         # importance is the mean gate times N, and the loss does not change with its scale
