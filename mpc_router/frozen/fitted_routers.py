@@ -56,9 +56,8 @@ class FittedRouters:
             state = fits[name]
             if isinstance(state, str):
                 self.errors[place] = state
-                state = {
-                    key: torch.full_like(value, torch.nan) for key, value in self._empty(train)
-                }
+                empty = self._router.state_dict()
+                state = {key: torch.full_like(value, torch.nan) for key, value in empty.items()}
             states.append(state | {"offset": state["offset"] + route_offset(lane.config)})
         self.weights = {
             key: torch.stack([state[key] for state in states]).to(device) for key in states[0]
