@@ -7,7 +7,7 @@ is what is reported. Letters: L lanes, N examples, K experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -55,6 +55,10 @@ class CostVector:
     def routed(self) -> tuple[float, ...]:
         """Gives what a route to each expert adds to the router's cost, (K,)."""
         return (0.0, *self.experts[1:]) if self.stem_is_expert else self.experts
+
+    def of_members(self, members: Sequence[int]) -> CostVector:
+        """Gives the vector over some of the experts, by their numbers, in the order given."""
+        return replace(self, experts=tuple(self.experts[member] for member in members))
 
     def of_routes(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Gives the cost of every routed example with the router's; same shape as `routes`."""

@@ -5,7 +5,7 @@ Letters: L trials, P points, N examples, B weightings, K experts of the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +55,12 @@ class Yards:
         count = len(vector.experts)
         singles, having = np.zeros((count, len(weights))), np.zeros(count)
         for number, pool in enumerate(seen.pools):
-            pool_price = _of_members(vector, pool.members)
+            pool_price = vector.of_members(pool.members)
             predictions = pool.prediction
             some = {seen.own[lane] for lane in np.flatnonzero(seen.pool_of == number)}
             for members in {pool.members, *some}:
                 rows = [pool.members.index(member) for member in members]
-                price = _of_members(vector, members)
+                price = vector.of_members(members)
                 mixes[number, members] = yardsticks.random_mix(
                     task, predictions[rows], seen.labels, vector=price, weights=weights
                 )
@@ -127,11 +127,6 @@ class Yards:
             alone = [float(curve.at(cost)) for curve, cost in zip(curves, paid, strict=True)]
             rows.append(float(np.mean(alone)))
         return np.asarray(rows, np.float64)
-
-
-def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
-    """Restricts the vector to some of the experts."""
-    return replace(vector, experts=tuple(vector.experts[member] for member in members))
 
 
 def _mean_mix(mixes: list[Mix]) -> Mix:

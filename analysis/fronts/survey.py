@@ -69,6 +69,12 @@ class Survey:
     majority: dict[str, float]
     """Metrics of the commonest label."""
 
+    front_scores: _Values
+    """(F, B) of the points of `front` in its order, under every draw."""
+
+    front_costs: _Values
+    """(F, B)."""
+
     oracle: tuple[float, float]
     """(score, cost), the router paid."""
 
@@ -108,10 +114,13 @@ class Survey:
 
 def cheapest_first(task: Task, rows: pd.DataFrame, last: str = "point") -> pd.DataFrame:
     """Sorts rows by cost, of equal ones the worse score first, then by the column `last`."""
+    return _sorted_by_cost(task, rows, last).reset_index(drop=True)
+
+
+def _sorted_by_cost(task: Task, rows: pd.DataFrame, last: str = "point") -> pd.DataFrame:
+    """Sorts as `cheapest_first` does, and keeps the rows' index."""
     up = [True, task.direction == "max", True]
-    ordered: pd.DataFrame = rows.sort_values(
-        ["cost", "score", last], ascending=up, ignore_index=True
-    )
+    ordered: pd.DataFrame = rows.sort_values(["cost", "score", last], ascending=up)
     return ordered
 
 
@@ -191,32 +200,36 @@ def survey(
     over = by_point(apart, run_roster.points, seeds, merit(task, plain - coin))
     constant = yardsticks.majority(task, chosen.labels, quoted.labels)[1]
     coin = resampling.bounded(task, by_point(lane_coin, run_roster.points, seeds, coin))
+    table = _points_table(
+        run,
+        run_roster,
+        first,
+        second,
+        judged=judged,
+        on_front=on_front,
+        coin=coin,
+        over=over,
+        excess=by_excess(apart, run_roster.points),
+        coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
+        best=yards.best(run, run_roster, second, quoted),
+        dearest=float(yards.mix.costs[-1]),
+        least=yardsticks.least_room(task, constant["score"]),
+    )
+    front = _sorted_by_cost(task, table[on_front]).index.to_numpy()
     return Survey(
         task=task,
         split=quoted.split,
         vector=costs,
         examples=len(quoted.labels),
         resamples=count,
-        points=_points_table(
-            run,
-            run_roster,
-            first,
-            second,
-            judged=judged,
-            on_front=on_front,
-            coin=coin,
-            over=over,
-            excess=by_excess(apart, run_roster.points),
-            coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
-            best=yards.best(run, run_roster, second, quoted),
-            dearest=float(yards.mix.costs[-1]),
-            least=yardsticks.least_room(task, constant["score"]),
-        ),
+        points=table,
         left_out=run_roster.left_out,
         judged=judged,
         partial=run_roster.partial,
         singles=_singles_table(run, yards.singles, costs),
         majority=constant,
+        front_scores=second.score[front],
+        front_costs=second.cost[front],
         oracle=yards.oracle,
         mix=yards.mix,
         oracle_curve=yards.curve,
