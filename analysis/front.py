@@ -56,7 +56,7 @@ def summary(
         *_front_tables(run, survey, width),
         *_bounds_line(survey),
         _singles_table(survey),
-        *map(text, _closing(survey)),
+        *map(text, _closing(run, survey)),
     )
 
 
@@ -212,13 +212,18 @@ def _singles_table(survey: Survey) -> Table:
     return table
 
 
-def _closing(survey: Survey) -> list[str]:
+def _closing(run: Run, survey: Survey) -> list[str]:
     from analysis import words
     from analysis.fronts.survey import unit
+    from analysis.questions.worth import worth
 
     score, cost = survey.oracle
     low, high = survey.hypervolume_interval
+    blind = worth(run, survey)
     return [
+        f"label-blind {words.number(blind.score.value)} at {words.amount(blind.free.value)}"
+        f"{unit(survey)}, or at {words.amount(blind.paid.value)} where the cheapest expert always "
+        "runs first",
         f"oracle {words.number(score)} at {words.amount(cost)}{unit(survey)}, "
         f"router paid   {words.constant_words(survey.task)} "
         f"{words.number(survey.majority['score'])}",

@@ -17,6 +17,7 @@ from analysis.questions import agreement, information, leakage, operating_points
 from analysis.questions import importance as parameters
 from analysis.questions.calibration import calibration
 from analysis.questions.headroom import Rival, against_cascades, headroom
+from analysis.questions.worth import Worth, worth
 from analysis.runs.load import Run, RunError
 from analysis.stats.choice import best_within
 from analysis.stats.indicators import Surface
@@ -48,6 +49,7 @@ class Offer:
 class Answers:
     """Holds the answers; None where the run cannot say, and then `unanswered` says why."""
 
+    worth: Worth | None = None
     headroom: pd.DataFrame | None = None
     rivals: list[Rival] | None = None
     operating: tuple[Operating, ...] | None = None
@@ -97,6 +99,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
     curves = ask("cost-bias curves", lambda: _curves(run, survey))
     epochs = ask("from which epoch ranks can be trusted", lambda: agreement.epoch_agreement(run))
     asked: dict[str, Any] = {
+        "worth": ask("what the front is worth", lambda: worth(run, survey)),
         "history": ask("how the front came to be", lambda: progress.history(run, survey)),
         "surfaces": ask("what seeds attain", lambda: progress.surfaces(run, survey)),
         "quality": ask("indicators", lambda: progress.quality(survey)),
