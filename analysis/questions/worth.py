@@ -121,13 +121,13 @@ def worth(run: Run, survey: Survey, *, costs: Sequence[float] | None = None) -> 
     blinds = [
         label_blind(
             run.task,
-            (there.prediction, chosen.labels),
-            here.prediction,
+            (chosen_pool.prediction, chosen.labels),
+            pool.prediction,
             quoted.labels,
-            vector=survey.vector.of_members(here.members),
+            vector=survey.vector.of_members(pool.members),
             weights=weights,
         )
-        for here, there in zip(quoted.pools, chosen.pools, strict=True)
+        for pool, chosen_pool in zip(quoted.pools, chosen.pools, strict=True)
     ]
     blind = LabelBlind(
         expert=quoted.pools[0].members[blinds[0].expert],
