@@ -15,7 +15,13 @@ from mpc_router.config.trial import TrialConfig, to_tree
 from mpc_router.costs import CostVector, to_json
 from mpc_router.results.checkpoint import CheckpointError
 from mpc_router.results.records import SplitReport
-from mpc_router.run_names import PROVENANCE_FILE, table_file
+from mpc_router.run_names import (
+    PROVENANCE_FILE,
+    REPORT_LISTS,
+    REPORT_LOSSES,
+    REPORT_NUMBERS,
+    table_file,
+)
 
 SUMMARY_FILE: Final = "summary.json"
 _FORMAT: Final = "mpc-router summary 1"
@@ -31,17 +37,16 @@ Kind = Literal["best", "last"]
 def split_summary(report: SplitReport, row: int = 0) -> dict[str, Any]:
     """Gives score, metrics, costs, shares, gates and losses of one lane on a split."""
     metrics = {name: float(values[row]) for name, values in report.metrics.items()}
-    losses = ("loss_task", "loss_balance", "loss_cost")
+    total, *terms = REPORT_LOSSES
     return {
         "score": metrics.pop("score"),
         "metrics": metrics,
         "cost": {name: float(values[row]) for name, values in report.cost.items()},
-        "share": [float(share) for share in report.share[row]],
-        "gate": [float(gate) for gate in report.gate[row]],
-        "gate_entropy": float(report.gate_entropy[row]),
+        **{name: getattr(report, name)[row].tolist() for name in REPORT_LISTS},
+        **{name: float(getattr(report, name)[row]) for name in REPORT_NUMBERS},
         "losses": {
-            "total": float(report.loss[row]),
-            **{name.removeprefix("loss_"): float(getattr(report, name)[row]) for name in losses},
+            "total": float(getattr(report, total)[row]),
+            **{name.removeprefix("loss_"): float(getattr(report, name)[row]) for name in terms},
         },
     }
 
