@@ -16,6 +16,7 @@ from mpc_router.run_names import FAILED as FAILED
 from mpc_router.run_names import INTERRUPTED as INTERRUPTED
 from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
 from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
+from mpc_router.run_names import REPORT_LISTS
 from mpc_router.run_names import SELECTION as SELECTION
 from mpc_router.run_names import STATUSES as STATUSES
 from mpc_router.run_names import STOPPED as STOPPED
@@ -235,7 +236,7 @@ class Message:
 
 def report_from(data: Mapping[str, Any]) -> Report:
     """Reads a report from its plain data."""
-    return Report(**{**data, "share": tuple(data["share"]), "gate": tuple(data["gate"])})
+    return Report(**{**data, **{name: tuple(data[name]) for name in REPORT_LISTS}})
 
 
 def pack_from(data: Mapping[str, Any]) -> Pack:

@@ -18,8 +18,8 @@ from analysis.baselines.bias_curves import (
     bias_curve,
     curve_front,
     mean_curve,
+    spread_biases,
 )
-from analysis.baselines.bias_curves import spread_biases as spread
 from analysis.baselines.cascades import (
     LEVELS,
     CascadeFront,
@@ -100,7 +100,7 @@ def bias_curves(
     )
     for number, point in enumerate(run_roster.points):
         price = reader.price(point.point)
-        biases = spread([logits[SELECTION][key] for key in point.keys], price, count=count)
+        biases = spread_biases([logits[SELECTION][key] for key in point.keys], price, count=count)
         for key in point.keys:
             pair = []
             for side in reader.sides:

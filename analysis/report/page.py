@@ -6,22 +6,13 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import altair as alt
-    import pandas as pd
 
-    from analysis.fronts.survey import Survey
     from analysis.questions.answers import Answers
     from analysis.runs.load import Run
-
-
-_MOST_SETTINGS: Final = 6
-"""Of more settings there is no picture each, only their importance and the lines through all."""
-
-_MOST_LINES: Final = 1500
-"""Points whose lines still make a picture."""
 
 
 def write_report(
@@ -71,6 +62,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     from analysis.questions.answers import answers
     from analysis.questions.utilization import DEAD_SHARE, utilization
     from analysis.report import _sentences, _tables, abstract
+    from analysis.report._figures import PLACES, figures
     from analysis.report._provenance import provenance_rows
     from analysis.report._trials import trial_table
     from analysis.report.notices import notices
@@ -78,7 +70,8 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
     answered = answers(run, survey)
-    specs = {name: _spec(chart) for name, chart in _pictures(run, survey, use, answered).items()}
+    drawn = figures(run, survey, use, answered)
+    specs = {figure.name: _spec(figure.chart) for figure in drawn}
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -92,10 +85,9 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         run=run,
         survey=survey,
         found=answered,
-        pictures=specs,
-        objective_pictures=[name for name in specs if name.startswith("objectives-")],
+        figures={place: [figure for figure in drawn if figure.place == place] for place in PLACES},
+        cascades="cascades" in str(specs["front"]),
         objectives=_objectives(run, answered),
-        setting_pictures=[name for name in specs if name.startswith("setting-")],
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
         tables=_tables.tables(run, survey, answered),
@@ -123,53 +115,6 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     )
 
 
-def _pictures(
-    run: Run, survey: Survey, use: pd.DataFrame, answered: Answers
-) -> dict[str, alt.LayerChart]:
-    """Draws every picture of the report, by name, without those that the run cannot give."""
-    from analysis.figures import front as figures
-    from analysis.figures import history, objectives, rivals, settings, usage
-
-    wide: Any = "container"
-    charts: dict[str, alt.LayerChart | None] = {
-        "front": figures.front_figure(run, survey, found=answered, width=wide, height=420),
-        "headroom": None
-        if answered.headroom is None
-        else rivals.headroom_figure(answered.headroom, survey, width=wide),
-        "use": usage.utilization_figure(run, survey, use, width=wide),
-        "curve-score": usage.training_figure(run, survey, "score", width=wide),
-        "curve-cost": usage.training_figure(run, survey, "cost", width=wide),
-    }
-    charts |= objectives.objective_pictures(
-        run, answered.objectives, answered.objective_yards, survey.split, width=wide
-    )
-    if answered.history is not None and len(answered.history) > 2:
-        for over in ("epochs", "hours"):
-            charts[f"history-{over}"] = history.history_figure(
-                answered.history, over=over, width=wide
-            )
-    if answered.epochs is not None:
-        charts["agreement"] = history.agreement_figure(answered.epochs, width=wide)
-    if answered.surfaces is not None:
-        charts["attainment"] = history.attainment_figure(
-            answered.surfaces, survey, width=wide, height=220
-        )
-    if answered.importance is not None:
-        charts["importance"] = settings.importance_figure(answered.importance, width=wide)
-    if answered.settings is not None and len(answered.settings) > 2:
-        table = answered.settings
-        differ = [name for name in run.settings if table[name].astype(str).nunique() > 1]
-        for name in differ if len(differ) <= _MOST_SETTINGS else ():
-            for objective in ("score", "cost"):
-                charts[f"setting-{name}-{objective}"] = settings.setting_figure(
-                    table, name, objective, width=wide
-                )
-        if len(differ) > 1 and len(table) <= _MOST_LINES:
-            front = set(survey.front["point"].astype(str))
-            charts["parallel"] = settings.parallel_figure(run, table, front, width=wide)
-    return {name: chart for name, chart in charts.items() if chart is not None}
-
-
 def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | None) -> list[Path]:
     """Writes every picture as .svg, .pdf and .png in a folder; gives the files.
 
@@ -180,14 +125,15 @@ def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | No
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
     from analysis.questions.utilization import utilization
+    from analysis.report._figures import figures
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
-    charts = _pictures(run, survey, use, answers(run, survey))
+    drawn = figures(run, survey, use, answers(run, survey))
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        save(_fixed(chart), folder / f"{name}{ending}")
-        for name, chart in charts.items()
+        save(_fixed(figure.chart), folder / f"{figure.name}{ending}")
+        for figure in drawn
         for ending in (".svg", ".pdf", ".png")
     ]
 

@@ -19,7 +19,7 @@ from mpc_router.messages import quoted
 from sweeps.journal import bulk_files
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
-from sweeps.provenance import places
+from sweeps.provenance.places import restore_places
 from sweeps.records import (
     CHECKPOINTS_FOLDER,
     FAILED,
@@ -245,7 +245,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     trust_run(args.run, state.opened["study"], args.trust)
     study = from_tree(state.opened["study"])
     display = make_display(quiet=args.quiet)
-    if note := places.restore(args, state):
+    if note := restore_places(args, state):
         display.say(note)
     trial, recorded = state.trials[args.key], Recorded.read(state, args.key, args.run)
     (ready,) = prepare_sets(study, places_of(args), display, only=trial.prepared)
