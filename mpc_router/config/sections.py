@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS
+from mpc_router.config.own_pools import pool_of
+from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS, Pool
 from mpc_router.messages import quoted
 from mpc_router.paths import fault
+from mpc_router.plugins import PartError
 from mpc_router.tasks import TASKS, Task
 
 _LARGEST: Final = 2**63
@@ -34,8 +36,10 @@ class ConfigError(ValueError):
     """Says that a setting cannot be: what was found, what is allowed, what to do."""
 
 
-def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuses a value that is not among `allowed`, with the nearest one."""
+def one_of(
+    name: str, value: object, allowed: Iterable[str], *, others: Collection[str] = ()
+) -> None:
+    """Refuses a value that is not among `allowed`, with the nearest one; `others` are in words."""
     names = sorted(allowed)
     if value not in names:
         close = difflib.get_close_matches(str(value)[:100], names, n=1)
@@ -43,7 +47,9 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
         parts = str(value).split(",")
         if len(parts) > 1 and all(part.strip() in names for part in parts):
             hint = f"; to search several in a study, write {name}='{{grid: [{', '.join(parts)}]}}'"
-        raise ConfigError(f"{name} is {quoted(value)}, allowed are {', '.join(names)}{hint}")
+        raise ConfigError(
+            f"{name} is {quoted(value)}, allowed are {', '.join((*names, *others))}{hint}"
+        )
 
 
 def _no_path_fault(name: str, model: str) -> None:
@@ -60,13 +66,29 @@ def _at_least(name: str, value: float, least: float, *, open_end: bool = False) 
         raise ConfigError(f"{name} is {value}, but must be a finite number {bound}")
 
 
+def named_pool(name: str) -> Pool | None:
+    """Gives the pool of a name; None where the experts are spelled out, or handed in.
+
+    Raises:
+        ConfigError: there is no such pool, or a pool of one's own cannot be had.
+    """
+    try:
+        pool = pool_of(name)
+    except PartError as error:
+        raise ConfigError(f"pool: {error}") from error
+    if pool is None:
+        others = "the name of an installed pool", "module:name"
+        one_of("pool", name, [*POOLS, CUSTOM, OUTPUTS], others=others)
+    return pool
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Holds the settings of pool, stem and gate."""
 
     pool: str = "bert"
     """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out, or `outputs`
-    of experts that were run elsewhere."""
+    of experts that were run elsewhere, or a pool of one's own (see the guide to own parts)."""
 
     pool_size: int = 0
     """Experts K of a named pool, as the pool has them at that size; 0 takes its usual ones."""
@@ -134,7 +156,7 @@ class ModelConfig:
     """What the gate mixes while training: `logits` or `probabilities`."""
 
     def __post_init__(self) -> None:
-        one_of("pool", self.pool, [*POOLS, CUSTOM, OUTPUTS])
+        named_pool(self.pool)
         one_of("stem", self.stem, ["model", "expert"])
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])

@@ -49,7 +49,6 @@ def resume_run(args: argparse.Namespace) -> int:
     from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance import places as origins
-    from sweeps.study.parts import parts_of
     from sweeps.worker import pack as worker
 
     folder = _resumable(args)
@@ -85,9 +84,7 @@ def resume_run(args: argparse.Namespace) -> int:
         )
         for change in forced:
             display.say(f"--force: {change_text(change)}", style="yellow")
-        parts = changes.changed_parts(
-            journal.state, parts_of(study.search, study.task, study.measured)
-        )
+        parts = changes.changed_parts(journal.state, study.parts)
         for change in parts:
             display.say(f"--trust: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
