@@ -196,6 +196,13 @@ def part(
     return Part(group=group, name=name, package=package, version=version, thing=thing)
 
 
+def part_error(error: BaseException | None) -> PartError | None:
+    """Gives the error about a part that another error began with; None where it did not."""
+    while error is not None and not isinstance(error, PartError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _untrusted(group: str, name: str) -> str:
     """Says that a part was not loaded, and how it would be."""
     return (

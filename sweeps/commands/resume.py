@@ -107,8 +107,9 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
         InputError: the journal's study is damaged, or the words do not fit it.
     """
     from mpc_router.config.trial import ConfigError, parse_overrides
+    from mpc_router.plugins import part_error
     from sweeps.study.overrides import with_overrides
-    from sweeps.study.parts import part_error, trust_run
+    from sweeps.study.parts import trust_run
     from sweeps.study.read import from_tree
 
     trust_run(args.resume, state.study, args.trust)

@@ -53,10 +53,3 @@ def trust_run(run: Path, study: Mapping[str, Any], names: Iterable[str]) -> None
         plugins.trust_recorded(study.get("parts"), run, names, again=True)
     except plugins.PartError as error:
         raise InputError(str(error)) from error
-
-
-def part_error(error: BaseException | None) -> plugins.PartError | None:
-    """Gives the part of one's own that an error began with, if it did."""
-    while error is not None and not isinstance(error, plugins.PartError):
-        error = error.__cause__ or error.__context__
-    return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
@@ -17,7 +18,7 @@ from analysis import compare, export, front
 from mpc_router import plugins
 from sweeps.journal.journal import _line_of
 from sweeps.stopping.own_rules import rung_of
-from tests.own_parts.conftest import SEARCH, Sweep, cut, message, upgrade
+from tests.own_parts.conftest import SEARCH, Sweep, cut, forget, message, upgrade
 from tests.sweeps.conftest import assert_same_tables, rows
 
 PARTS = {
@@ -246,3 +247,27 @@ def test_a_module_of_ones_own_is_taken_from_a_study_and_asked_for_again_at_a_res
     assert sweep("--resume", str(folder)) == 2
     assert "--trust evil:Sampler" in message(capsys)
     assert sweep("--resume", str(folder), "--trust", "evil:Sampler") == 0
+
+
+@pytest.mark.parametrize("command", ["eval", "demo", "export"])
+def test_a_routers_checkpoint_asks_for_its_parts_by_name(
+    done: Path, site: Path, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = rows(done, "trials")[0]["key"]
+    words = {
+        "eval": ["--sample"],
+        "demo": ["a text"],
+        "export": [str(tmp_path / "exported")],
+    }
+    main = importlib.import_module(f"mpc_router.commands.{command}").main
+    names: list[str] = []
+    for name in ("worst_recall", "two_depths"):
+        trusted = [word for other in names for word in ("--trust", other)]
+        folder = str(done / "checkpoints" / key)
+        assert main(["--checkpoint", folder, *words[command], *trusted]) == 2
+        line = message(capsys)
+        assert "is code that only a folder names, so it was not loaded; if you know" in line
+        assert line.endswith(f"give --trust {name}\n")
+        assert len(line) < 400
+        names.append(name)
+        forget()
