@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
 from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, SELECTION, STOPPED
 from mpc_router.streams import command, say_error
 
@@ -286,6 +285,8 @@ def _write(run: Run, to: str, target: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the run and says where; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
+    from mpc_router.plugins import trust
+
     trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.untrusted import guarded

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -201,7 +200,9 @@ def _bounds(row: Any) -> Text:
 
 def _range(row: Any, name: str) -> str:
     """Gives `.658 .762`: short, for a column under a heading that says what it is."""
-    ends = (f"{row[f'{name}_{end}']:.3f}" for end in ("low", "high"))
+    from analysis import words
+
+    ends = (words.number(row[f"{name}_{end}"]) for end in ("low", "high"))
     low, high = (re.sub(r"^(-?)0\.", r"\1.", end) for end in ends)
     return f"{low} {high}".replace("-", "\N{MINUS SIGN}")
 
@@ -263,6 +264,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the front; gives 0, or 2 with one line where the run cannot be read."""
     options = parser().parse_args(arguments)
+    from mpc_router.plugins import trust
+
     trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced

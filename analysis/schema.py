@@ -138,7 +138,8 @@ EXAMPLES: Final = pa.schema(
 )
 """A row is a split x example (its row's number in its source file); `tokens` its length. Where the
 experts' tokenizers differ, `tokens_by_expert` has its K lengths, of which `tokens` is the greatest;
-the column is missing where they do not."""
+the column is missing where they do not. Where points of a study have several pools, lengths are
+those of its first pool: tokenizers of others may give the same text another length."""
 
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:

@@ -7,15 +7,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from mpc_router.messages import decimal
 from mpc_router.tasks import OF_CLASS, Task
 
 LARGER: Final = 0.05
 """Chance alone gives such differences less often than this."""
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Gives a score, or with `digits` significant figures a cost."""
-    return f"{value:.{digits}f}"
+def number(value: float) -> str:
+    """Gives a score: three decimals below 10, as many digits above."""
+    return decimal(value, 3)
 
 
 def amount(value: float) -> str:
@@ -30,7 +31,8 @@ def amount(value: float) -> str:
 
 def signed(value: float) -> str:
     """Gives a difference of scores with its sign."""
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    text = number(value)
+    return text.replace("-", "\N{MINUS SIGN}") if text.startswith("-") else f"+{text}"
 
 
 def percent(share: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -77,6 +76,8 @@ class Parser(argparse.ArgumentParser):
 
 def _unknown_flag(flag: str, flags: Collection[str]) -> str:
     """Writes the message about a flag that does not exist, with the nearest flags or all."""
+    import difflib
+
     close = difflib.get_close_matches(flag, flags, n=2)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {_listed(flags)}"
     return f"there is no flag {quoted(flag)}; {hint}"

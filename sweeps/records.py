@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -252,6 +251,8 @@ def config_of(trial: Trial) -> TrialConfig:
 @functools.lru_cache(maxsize=4096)
 def _config(config_json: str) -> TrialConfig:
     """Reads a configuration once: that takes longer than some trials train."""
+    import json
+
     from mpc_router.config.trial import trial_config
 
     return trial_config(json.loads(config_json))

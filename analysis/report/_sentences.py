@@ -10,7 +10,7 @@ from analysis.figures.usage import MOST_POINTS
 from analysis.fronts.survey import Survey
 from analysis.questions.answers import Answers
 from analysis.runs.load import Run
-from analysis.words import amount, percent
+from analysis.words import amount, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,14 +49,18 @@ def quality_rows(answered: Answers) -> list[tuple[str, str, str]]:
     if quality is None:
         return []
     rows = [
-        ("AIQ", quality.aiq, f"mean height of the front's hull; a coin has {quality.aiq_coin:.3f}"),
+        (
+            "AIQ",
+            quality.aiq,
+            f"mean height of the front's hull; a coin has {number(quality.aiq_coin)}",
+        ),
         ("APGR", quality.apgr, "mean gap recovered from the cheapest to the dearest expert"),
         ("CPT(50)", quality.cpt50, "least share of dear calls that recovers half of the gap"),
         ("CPT(80)", quality.cpt80, "the same for four fifths"),
         ("IGD+", quality.igd_plus, "mean distance to the oracle's curve, in shares of the frame"),
         ("epsilon", quality.epsilon, "least shift that would cover the oracle's curve"),
     ]
-    return [(name, f"{value:.3f}", text) for name, value, text in rows if value == value]
+    return [(name, number(value), text) for name, value, text in rows if value == value]
 
 
 def seed_sentence(answered: Answers) -> str:

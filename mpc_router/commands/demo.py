@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.plugins import trust
+
     trust(args.trust)
     return ended(lambda: _command(args), stopped="stopped")
 

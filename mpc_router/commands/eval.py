@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.messages import quoted
+from mpc_router.messages import decimal, quoted
 from mpc_router.paths import cannot_be_made
-from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.plugins import trust
+
     trust(args.trust)
     return ended(lambda: _command(args))
 
@@ -240,12 +241,12 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     """Gives the result for people: a head, and a table by expert."""
     from mpc_router.commands._training_log import expert_words
 
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())
+    metrics = ", ".join(f"{name} {decimal(value, 4)}" for name, value in told["metrics"].items())
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
     dearest = max(told["experts"], key=lambda entry: entry["cost"])
     head = [
         f"{told['task']}, {told['split']}: {told['examples']} examples",
-        f"score     {told['score']:.4f}  ({metrics})",
+        f"score     {decimal(told['score'], 4)}  ({metrics})",
         f"cost      {cost:.4g} {vector.unit} an example ({vector.name}, router {vector.router:g} "
         "paid)",
         f"speed-up  {faster:.2f}x projected, over sending all to "
@@ -253,7 +254,8 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     ]
     if told["majority"] is not None:
         head.append(
-            f"majority  {told['majority']:.4f}  (the most frequent class of {told['split']})"
+            f"majority  {decimal(told['majority'], 4)}  "
+            f"(the most frequent class of {told['split']})"
         )
     head += [
         f"          cost {value:.4g}, {told['speed_up'][name]:.2f}x under {name}"
@@ -264,10 +266,10 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     width = max(len("expert"), *map(len, names))
     head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]
     for name, entry in zip(names, told["experts"], strict=True):
-        routed = "-" if entry["score_routed"] is None else f"{entry['score_routed']:.4f}"
+        routed = "-" if entry["score_routed"] is None else decimal(entry["score_routed"], 4)
         head.append(
             f"{name:<{width}}  {100 * entry['share']:5.1f} %  {entry['cost']:7.4g}  "
-            f"{entry['score']:6.4f}  {routed:>6}"
+            f"{decimal(entry['score'], 4):>6}  {routed:>6}"
         )
     head += ["alone: its score on the whole split; routed: on the examples that it gets"]
     return head

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.messages import decimal
 from mpc_router.paths import cannot_be_made
-from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.plugins import trust
+
     trust(args.trust)
     return ended(lambda: _command(args))
 
@@ -272,7 +274,7 @@ def _worth(assembled: Assembled) -> list[str]:
     for name, measures in splits.items():
         shares = " / ".join(f"{100 * share:.1f} %" for share in measures["share"])
         cost = measures["cost"][CONSTANTS]
-        lines.append(f"| {name} | {measures['score']:.4f} | {cost:.4g} | {shares} |")
+        lines.append(f"| {name} | {decimal(measures['score'], 4)} | {cost:.4g} | {shares} |")
     return [*lines, "", "Shares are hard counts on the named split; one seed, no interval.", ""]
 
 

@@ -25,8 +25,10 @@ class SpaceError(ValueError):
     """Says that a part of a study cannot be read, in one sentence."""
 
 
-def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuses a value that is not among `allowed`, with the nearest one."""
+def one_of(
+    name: str, value: object, allowed: Iterable[str], *, others: Collection[str] = ()
+) -> None:
+    """Refuses a value that is not among `allowed`, with the nearest one; `others` are in words."""
     names = sorted(allowed)
     if value not in names:
         close = difflib.get_close_matches(str(value)[:100], names, n=1)
@@ -34,7 +36,9 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
         parts = str(value).split(",")
         if len(parts) > 1 and all(part.strip() in names for part in parts):
             hint = f"; to search several in a study, write {name}='{{grid: [{', '.join(parts)}]}}'"
-        raise ConfigError(f"{name} is {quoted(value)}, allowed are {', '.join(names)}{hint}")
+        raise ConfigError(
+            f"{name} is {quoted(value)}, allowed are {', '.join((*names, *others))}{hint}"
+        )
 
 
 def check_no_path_fault(name: str, model: str) -> None:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS
+from mpc_router.config.own_pools import named_pool
 from mpc_router.config.rules import ConfigError, at_least, check_no_path_fault, one_of
 from mpc_router.messages import quoted
 from mpc_router.tasks import TASKS, Task
@@ -25,7 +25,7 @@ class ModelConfig:
 
     pool: str = "bert"
     """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out, or `outputs`
-    of experts that were run elsewhere."""
+    of experts that were run elsewhere, or a pool of one's own (see the guide to own parts)."""
 
     pool_size: int = 0
     """Experts K of a named pool, as the pool has them at that size; 0 takes its usual ones."""
@@ -93,7 +93,7 @@ class ModelConfig:
     """What the gate mixes while training: `logits` or `probabilities`."""
 
     def __post_init__(self) -> None:
-        one_of("pool", self.pool, [*POOLS, CUSTOM, OUTPUTS])
+        named_pool(self.pool)
         one_of("stem", self.stem, ["model", "expert"])
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])

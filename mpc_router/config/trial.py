@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
-from mpc_router.config.pools import OUTPUTS, POOLS
+from mpc_router.config.own_pools import pool_of
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
@@ -96,7 +97,7 @@ class TrialConfig:
         where experts share the stem: there `mpc_router.pricing.counts` counts the layers that run.
         """
         model = self.model
-        pool = POOLS.get(model.pool)
+        pool = pool_of(model.pool)
         constants: list[float] = []
         sizes: list[str | None] = []
         for name, layers, trained in zip(

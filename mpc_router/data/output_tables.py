@@ -51,7 +51,7 @@ class OutputTable:
         return {**{key: getattr(self, key) for key in _KEYS}, "path": str(self.path)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class GivenOutputs:
     """Names the tables of a pool that was run elsewhere."""
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,9 @@ from mpc_router.model.router import (
 )
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.model.sources import ModelError, Models
+
+_SPARE_TOKENS: Final = 1024
+"""The most tokens by which vocabularies differ that are padded to a round number."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class GatedBertPool(nn.Module):
     """Mixes a pool of experts by a gate in training, and runs one an example at inference.
 
     Built from model names (published), or from parts with `from_parts`. The classes' order is that
-    of `label_names`, if given.
+    of `label_names`, if given. Where encoders have several tokenizers, `encodings` says for each
+    expert the number of its tokenizer (the stem's is 0), and a batch is a tuple of tensors, one for
+    each tokenizer.
 
     Raises:
         ModelError: a model cannot be found, read or used.
@@ -86,6 +92,7 @@ class GatedBertPool(nn.Module):
         mixing: str = "logits",
         regression: bool = False,
         shared_stem: bool = False,
+        encodings: Sequence[int] = (),
         models: Models | Path | str | None = None,
         seed: int = 0,
     ) -> None:
@@ -116,6 +123,13 @@ class GatedBertPool(nn.Module):
             )
             for name, depth in zip(expert_model_names, layers, strict=True)
         ]
+        if not encodings:
+            _check_one_vocabulary(stem, router_model_name, experts, expert_model_names)
+        elif shared_stem and any(encodings):
+            raise ModelError(
+                "shared_stem=True gives the experts what the stem made of its tokens, so that all "
+                "have its tokenizer; leave encodings out"
+            )
         if shared_stem:
             after = len(layers_of(stem.encoder, router_model_name))
             experts = [behind_stem(expert, after) for expert in experts]
@@ -127,7 +141,7 @@ class GatedBertPool(nn.Module):
         router.load_state_dict(
             initial_weights(stem.width, router_hidden_size, len(experts), generator)
         )
-        self._assemble(stem, router, ExpertPool(experts), shared=shared_stem)
+        self._assemble(stem, router, ExpertPool(experts, encodings), shared=shared_stem)
         self._set_gate(gate, temperature, straight_through, mixing, regression)
 
     @classmethod
@@ -320,3 +334,33 @@ class GatedBertPool(nn.Module):
         chosen = self.router(seen.features).argmax(-1)
         inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
         return self.experts.route(chosen, *inputs), chosen
+
+
+def _check_one_vocabulary(
+    stem: RouterStem, stem_name: str, experts: Sequence[BertExpert], names: Sequence[str]
+) -> None:
+    """Refuses experts whose number of tokens says that they have another vocabulary than the stem.
+
+    Vocabularies of one family differ by a few tokens that are never used.
+
+    Raises:
+        ModelError: there is one.
+    """
+    tokens = _vocabulary(stem.encoder)
+    for expert, name in zip(experts, names, strict=True):
+        others = _vocabulary(expert)
+        if tokens and others and abs(tokens - others) > _SPARE_TOKENS:
+            raise ModelError(
+                f"{name} knows {others} tokens and the stem {stem_name} {tokens}, so that they are "
+                "read with different tokenizers; say which expert has which with encodings, such "
+                "as encodings=[0, 1] (the stem's is 0), and give a tuple of tensors, one for each "
+                "tokenizer"
+            )
+
+
+def _vocabulary(module: nn.Module) -> int:
+    """Gives how many tokens the encoder in a module knows; 0 where it does not say so."""
+    for part in module.modules():
+        if hasattr(part, "config"):
+            return int(getattr(part.config, "vocab_size", None) or 0)
+    return 0

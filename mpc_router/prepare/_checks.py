@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from mpc_router.config.pools import POOLS
+from mpc_router.config.own_pools import pool_of
 from mpc_router.config.sections import DataConfig
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.data.sources import cut, read
@@ -200,7 +200,7 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
 
 def _own(config: TrialConfig) -> str:
     """Says how each encoder comes to be read with its own tokenizer."""
-    pool = POOLS.get(config.model.pool)
+    pool = pool_of(config.model.pool)
     if pool is not None and pool.tokenizer == config.model.tokenizer_model_name:
         return (
             f"pool {pool.name!r} reads all encoders with that one: set pool=custom, where each is "

@@ -14,6 +14,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, to_tree, trial_config
+from mpc_router.plugins import part_error
 from mpc_router.tensor_files import (
     HEAD,
     TRIAL_FILE,
@@ -200,6 +201,8 @@ def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
     except CheckpointError:
         raise
     except _ODD as error:
+        if (fault := part_error(error)) is not None:
+            raise CheckpointError(f"{folder / TRIAL_FILE}: {fault}") from error
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         hint = "it was written by another version" if isinstance(error, ConfigError) else "damaged"
         raise CheckpointError(f"{folder / TRIAL_FILE}: {reason} ({hint})") from error

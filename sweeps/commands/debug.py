@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mpc_router import plugins
 from mpc_router.commands.places import places_of
-from mpc_router.messages import quoted
+from mpc_router.messages import decimal, quoted
 from sweeps.journal import bulk_files
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
@@ -172,8 +172,8 @@ def _logits(routes: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 def _line(report: Report) -> str:
     """Writes a report as a line."""
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
-    costs = ", ".join(f"{name} {value:.4f}" for name, value in report.cost.items())
+    metrics = ", ".join(f"{name} {decimal(value, 4)}" for name, value in report.metrics.items())
+    costs = ", ".join(f"{name} {decimal(value, 4)}" for name, value in report.cost.items())
     losses = ", ".join(f"{name} {value:.5f}" for name, value in report.losses.items())
     share = " ".join(f"{value:.3f}" for value in report.share)
     return (

@@ -47,12 +47,13 @@ def _stages(points: int, rule: Rule, epochs: int) -> tuple[_Stage, ...]:
     """Gives the stages of a bracket of `points`, from its first rung to the last epoch.
 
     It is exact where a pack is ranked within itself. Between packs that end one by one some more
-    points go on, for the first packs are compared with few.
+    points go on, for the first packs are compared with few. Of a rule of one's own it is the most:
+    all points go on.
     """
     stages, begin = [], 0
     for end in (*rule.rungs(epochs), epochs):
         stages.append(_Stage(points=points, begin=begin, end=end))
-        points, begin = places(points, rule.eta), end
+        points, begin = points if rule.own_rule else places(points, rule.eta), end
     return tuple(stages)
 
 
@@ -218,9 +219,15 @@ class _Rungs:
         points = study.search.points if study.proposes else len(self.share)
         total = points * seeds * study.base.training.epochs
         frozen = "with frozen experts " if any(prepared.joint for prepared in study.sets) else ""
+        expected = f"stopping is expected to save {saved:.0%} of {total} epochs of trials"
+        if study.stopping.own_rule is not None:
+            expected = (
+                f"stopping rule {study.stopping.method} decides who goes on, so all points count "
+                f"with their {total} epochs of trials"
+            )
         return [
             f"a bracket: {', '.join(stages)}",
-            f"stopping is expected to save {saved:.0%} of {total} epochs of trials",
+            expected,
             *(
                 [f"then stopped points {frozen}that lie on the front train to the end"]
                 if study.stopping.finish and not all(prepared.joint for prepared in study.sets)

@@ -49,7 +49,6 @@ def resume_run(args: argparse.Namespace) -> int:
     from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance.places import restore_places
-    from sweeps.study.parts import parts_of
     from sweeps.worker.pack import write_shared_parts
 
     folder = _resumable(args)
@@ -85,9 +84,7 @@ def resume_run(args: argparse.Namespace) -> int:
         )
         for change in forced:
             display.say(f"--force: {change_text(change)}", style="yellow")
-        parts = changes.changed_parts(
-            journal.state, parts_of(study.search, study.task, study.measured)
-        )
+        parts = changes.changed_parts(journal.state, study.parts)
         for change in parts:
             display.say(f"--trust: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
@@ -110,8 +107,9 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
         InputError: the journal's study is damaged, or the words do not fit it.
     """
     from mpc_router.config.trial import ConfigError, parse_overrides
+    from mpc_router.plugins import part_error
     from sweeps.study.overrides import with_overrides
-    from sweeps.study.parts import part_error, trust_run
+    from sweeps.study.parts import trust_run
     from sweeps.study.read import from_tree
 
     trust_run(args.resume, state.study, args.trust)

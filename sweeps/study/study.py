@@ -22,6 +22,7 @@ from mpc_router.config.trial import (
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
+from mpc_router.plugins import Part
 from mpc_router.pricing.measured_file import Measured
 from mpc_router.pricing.own_costs import OwnCosts
 from mpc_router.tasks import Task, merit, to_record
@@ -207,6 +208,14 @@ class Study:
         """Gives the task of all trials."""
         return self.base.data.definition
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Gives the parts of one's own that the study uses."""
+        pools = (item.config.model.pool for item in self.sets)
+        return parts_of(
+            self.search, self.stopping, task=self.task, costs=self.measured, pools=pools
+        )
+
     def merit(self, score: float) -> float:
         """Gives a score of its task as a number that is better high."""
         return float(merit(self.task, score))
@@ -325,8 +334,8 @@ class Study:
             tree["outputs"] = [dict(table) for table in self.outputs]
         if self.features is not None:
             tree["features"] = dict(self.features)
-        if parts := parts_of(self.search, self.task, self.measured):
-            tree["parts"] = [part.record() for part in parts]
+        if self.parts:
+            tree["parts"] = [part.record() for part in self.parts]
         if isinstance(self.measured, Measured):
             tree["measured"] = self.measured.to_json()
         return tree

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpc_router.console import LastingConsole
-from mpc_router.messages import printable
+from mpc_router.messages import decimal, printable
 from sweeps.journal.journal import Journal
 from sweeps.journal.state import State
 from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack
@@ -201,7 +201,7 @@ def front_table(standings: list[Standing]) -> Table:
         table.add_column(Text(printable(name)), justify="right")
     for standing in standings[:_FRONT_ROWS]:
         table.add_row(
-            *(f"{value:.4f}" for value in standing.values.values()),
+            *(decimal(value, 4) for value in standing.values.values()),
             *(Text(printable(_short(value))) for value in standing.point.settings.values()),
             str(standing.epoch),
             *([Text(", ".join(standing.breaks))] if broken else []),
@@ -248,7 +248,7 @@ def _ends(standings: list[Standing]) -> str:
     broken = " (no point keeps the constraints)" if standings[0].breaks else ""
     ends = [standings[0], standings[-1]] if len(standings) > 1 else standings
     texts = [
-        ", ".join(f"{name} {value:.4f}" for name, value in standing.values.items())
+        ", ".join(f"{name} {decimal(value, 4)}" for name, value in standing.values.items())
         for standing in ends
     ]
     return f"{broken}: {' to '.join(texts)}"

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from mpc_router import plugins
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
 from mpc_router.run_names import TRAIN
@@ -41,7 +40,6 @@ def run_pack(
         OSError: the machine failed (the disk, the prepared outputs), and no trial.
     """
     use_threads(job.threads)
-    plugins.trust_pairs(job.trusted)
     run = PackRun(pack=pack, job=job)
     training = [Stack(run, trials, progress) for trials in group_trials(pack)]
     if pack.stopping == INSIDE and job.ranking is not None:
