@@ -40,7 +40,7 @@ def ruled(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Rule]:
 
 def cheap(rung: Rung) -> np.ndarray[Any, Any]:
     """Lets points go on that cost less than 8.5 and keep the constraints."""
-    return (rung.losses[:, 1] < 8.5) & (rung.violations == 0)
+    return np.asarray((rung.losses[:, 1] < 8.5) & (rung.violations == 0))
 
 
 def test_the_rule_decides_who_goes_on(ruled: Callable[[Any], Rule]) -> None:
