@@ -53,8 +53,7 @@ def test_an_installed_package_brings_a_part_of_each_kind(done: Path) -> None:
 
 
 def test_a_stopping_rule_decides_by_what_the_journal_says_of_a_rung(done: Path, site: Path) -> None:
-    from example_parts.stopping import near_front
-
+    near_front = importlib.import_module("example_parts.stopping").near_front
     reports = {
         row["key"]: (-row["score"], row["cost"])
         for row in rows(done, "reports")
