@@ -18,6 +18,7 @@ from mpc_router.flags import Parser, number, place
 from mpc_router.messages import one_line, printable, quoted
 from mpc_router.progress import duration
 from mpc_router.streams import command, say_error
+from sweeps.commands._text_table import table_lines
 from sweeps.records import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _VERBS: Final = {
 def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser("mpc-router-runs", "List, measure and remove runs.", _EXAMPLES)
-    verbs = command_line.add_subparsers(required=True, metavar=" | ".join(_VERBS), prog=None)
+    verbs = command_line.add_subparsers(required=True, metavar=" | ".join(_VERBS))
     made = {}
     for verb, (help_text, examples) in _VERBS.items():
         made[verb] = verbs.add_parser(
@@ -69,14 +70,14 @@ def parser() -> Parser:
             description=f"{help_text[0].upper()}{help_text[1:]}.",
             examples=examples,
         )
-    out = {"type": place, "default": Path("runs"), "metavar": "DIR", "help": "run folders (runs/)"}
-    made["list"].add_argument("--out", **out)
+    for verb in ("list", "size"):
+        add = made[verb].add_argument
+        add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     made["list"].set_defaults(verb=_list)
     made["status"].add_argument("run", type=place, metavar="RUN", help="a run's folder")
     made["status"].add_argument("--json", action="store_true", help="for programs")
     made["status"].set_defaults(verb=_status)
     made["size"].add_argument("runs", type=place, nargs="*", metavar="RUN", help="default: all")
-    made["size"].add_argument("--out", **out)
     made["size"].set_defaults(verb=_size)
     made["remove"].add_argument("runs", type=place, nargs="+", metavar="RUN", help="its folder")
     made["remove"].add_argument("--yes", action="store_true", help="do not ask")
@@ -133,17 +134,6 @@ def bytes_text(count: float) -> str:
     return f"{count:.0f} B"
 
 
-def _print_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Prints rows under a head; the first `left` columns are texts, the others numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            f"{printable(cell):<{width}}" if place < left else f"{cell:>{width}}"
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-
-
 def _list(args: argparse.Namespace) -> None:
     """Prints a line for each run of a folder."""
     from sweeps.commands._run_status import run_status, runs_in
@@ -163,7 +153,7 @@ def _list(args: argparse.Namespace) -> None:
     if len(rows) == 1:
         print(f"no runs in {args.out}")
         return
-    _print_table(rows, left=2)
+    print("\n".join(table_lines(rows, left=2)))
     for text in unreadable:
         print(text)
 
@@ -225,7 +215,7 @@ def _size(args: argparse.Namespace) -> None:
                 *(bytes_text(sum(totals[part] for totals in by_run.values())) for part in parts),
             )
         )
-    _print_table(rows)
+    print("\n".join(table_lines(rows)))
 
 
 def _remove(args: argparse.Namespace) -> None:
@@ -311,7 +301,7 @@ def _print_cache(cache: Path, all_entries: Sequence[Entry]) -> None:
         ago = f"{duration(max(0.0, now - group.last_use))} ago"
         rows.append((group.label, str(group.entries), bytes_text(group.bytes), ago))
     rows.append(("all", str(len(all_entries)), bytes_text(contents.total_bytes(all_entries)), ""))
-    _print_table(rows)
+    print("\n".join(table_lines(rows)))
     print(f"in {cache}; entries may share files, which `all` counts once")
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweeps.journal.journal import JournalError
+from sweeps.journal.state import JournalError
 
 
 def is_running(path: Path) -> bool:

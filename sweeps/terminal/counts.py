@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def expected(begin: int, end: int, rungs: Iterable[int], eta: int) -> float:
     """
     later = [rung for rung in rungs if begin < rung < end]
     stages = zip([begin, *later], [*later, end], strict=True)
-    return sum((stop - start) / eta**passed for passed, (start, stop) in enumerate(stages))
+    return math.fsum((stop - start) / eta**passed for passed, (start, stop) in enumerate(stages))
 
 
 def _rungs(outline: Outline, epochs: int) -> Sequence[int]:

@@ -260,7 +260,7 @@ def _rung_line(pack: Pack, message: Message) -> str:
 
 def _short(value: object) -> str:
     """Writes a setting's value in few characters."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _ends(standings: list[Standing]) -> str:

@@ -69,14 +69,15 @@ def front(state: State, outline: Outline) -> list[Standing]:
 def _not_dominated(standings: list[Standing], objectives: Mapping[str, str]) -> list[Standing]:
     """Gives the points that no other point dominates, sorted by the last objective.
 
-    A stopped point dominates stopped points alone, for it is on no front unless it trains on.
+    Of points that are equal the first stands for all. A stopped point dominates stopped points
+    alone, for it is on no front unless it trains on.
     """
     kept: list[tuple[tuple[float, ...], Standing]] = []
     with_losses = [(_losses(standing, objectives), standing) for standing in standings]
-    for losses, standing in sorted(with_losses, key=lambda pair: pair[0]):
-        # a point that dominates this one comes before it
+    for losses, standing in sorted(with_losses, key=lambda pair: (pair[0], pair[1].stopped)):
+        # a point that covers this one comes before it
         if not any(
-            _dominates(kept_losses, losses)
+            _covers(kept_losses, losses)
             for kept_losses, other in kept
             if standing.stopped or not other.stopped
         ):
@@ -93,6 +94,6 @@ def _losses(standing: Standing, objectives: Mapping[str, str]) -> tuple[float, .
     )
 
 
-def _dominates(losses: tuple[float, ...], than: tuple[float, ...]) -> bool:
-    """Tells whether losses are nowhere larger than others, and somewhere smaller."""
-    return losses != than and all(a <= b for a, b in zip(losses, than, strict=True))
+def _covers(losses: tuple[float, ...], other_losses: tuple[float, ...]) -> bool:
+    """Tells whether losses are nowhere larger than others."""
+    return all(a <= b for a, b in zip(losses, other_losses, strict=True))

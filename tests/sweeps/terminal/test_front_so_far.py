@@ -66,11 +66,13 @@ def test_the_front_holds_exactly_the_points_that_nobody_beats(seed: int) -> None
     values = np.random.default_rng(seed).integers(0, 6, (40, 2, 2)).astype(float)
     means = values.mean(axis=1)
     wanted = {
-        f"p{one}"
-        for one, (score, cost) in enumerate(means)
+        f"p{place}"
+        for place, (score, cost) in enumerate(means)
         if not any(
-            other[0] >= score and other[1] <= cost and (other[0], other[1]) != (score, cost)
-            for other in means
+            other[0] >= score
+            and other[1] <= cost
+            and ((other[0], other[1]) != (score, cost) or before < place)  # the first of equals
+            for before, other in enumerate(means)
         )
     }
     found = front(told(values), outline(seeds=2))
