@@ -134,10 +134,8 @@ def test_the_page_says_no_error_and_draws_every_picture(said: dict[str, Any]) ->
 def test_a_filter_that_matches_nothing_says_why(said: dict[str, Any]) -> None:
     missing, apart = said["unmatched"]
     assert missing.startswith("no trial has \u201cgone\u201d; write a column and a value (")
-    assert re.fullmatch(
-        r"no trial has all of them: \u201cseed 0\u201d has [1-9]\d*, \u201cseed 1\u201d has [1-9]\d*",
-        apart,
-    )
+    assert apart.startswith("no trial has all of them: \u201cseed 0\u201d has ")
+    assert all(int(count) > 0 for count in re.findall(r"has (\d+)", apart))
 
 
 def test_a_heading_sorts_up_and_down(said: dict[str, Any]) -> None:
