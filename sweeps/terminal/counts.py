@@ -36,12 +36,19 @@ class Counts:
 
     def __str__(self) -> str:
         """Writes the counts as a part of a sentence."""
+        return f"{self.over}, {self.now}"
+
+    @property
+    def over(self) -> str:
+        """Writes which trials are over."""
         stopped = f" ({self.stopped} stopped early)" if self.stopped else ""
-        further = f" ({self.further} of them on from where they were stopped)"
-        return (
-            f"{self.done} of {self.total} trials done{stopped}, {self.running} running"
-            f"{further if self.further else ''}, {self.failed} failed"
-        )
+        return f"{self.done} of {self.total} trials done{stopped}, {self.failed} failed"
+
+    @property
+    def now(self) -> str:
+        """Writes which trials train now."""
+        further = f" ({self.further} of them train on, for the front)" if self.further else ""
+        return f"{self.running} running{further}"
 
 
 def counts(state: State, outline: Outline) -> Counts:

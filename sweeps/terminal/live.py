@@ -142,9 +142,10 @@ class LiveDisplay(Display):
         if state is None:
             waited = time.monotonic() - self._began
             return Group(Text(f"workers are being started; {waited:.0f} s", style="bold"))
+        trials = counts(state, self._outline)
         lines = [
-            Text(str(counts(state, self._outline)), style="bold"),
-            Text(self._times(state)),
+            Text(trials.over, style="bold"),
+            Text(f"{trials.now}; {self._times(state)}"),
         ]
         room = self.console.height - len(lines) - len(self._tasks) - _AROUND_THE_FRONT
         return Group(

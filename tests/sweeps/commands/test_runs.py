@@ -114,7 +114,7 @@ def test_a_killed_run_says_how_to_go_on(ask: Ask, run: Path, last: str, words: s
     text = ask("status", run).out
     assert f"mrpc_pareto, {words}" in text
     assert f"go on with python -m sweeps.run --resume {run}" in text
-    assert "running, 0 failed" in text
+    assert "0 failed, " in text
 
 
 def test_runs_are_listed_with_their_states(

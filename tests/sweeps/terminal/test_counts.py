@@ -175,7 +175,7 @@ def test_without_a_terminal_there_is_a_line_every_minute_with_an_estimate(
     drawn(made_run(tmp_path / "r", *SEARCH), Display(file=text), monkeypatch)
     first, *lines = text.getvalue().splitlines()
     assert (
-        first == "training: 0 of 8 trials done, 0 running, 0 failed; workers are being started ..."
+        first == "training: 0 of 8 trials done, 0 failed, 0 running; workers are being started ..."
     )
     assert all(" of 8 trials done" in line for line in lines)
     assert any("min, about " in line and " left; front of " in line for line in lines)
