@@ -98,6 +98,8 @@ def run_status(run: Path) -> RunStatus:
         outline, study = Outline(), ""
     else:
         outline, study = _outline(path, state), str(state.study.get("study", ""))
+    best = front(state, outline) if outline.objectives else []
+    left = seconds_left(state, outline, best, seconds=state.seconds, epochs=state.epochs)
     return RunStatus(
         run=run,
         study=study,
@@ -106,11 +108,9 @@ def run_status(run: Path) -> RunStatus:
         counts=counts(state, outline),
         epochs=state.epochs,
         seconds=state.seconds,
-        seconds_left=seconds_left(state, outline, seconds=state.seconds, epochs=state.epochs)
-        if running
-        else None,
+        seconds_left=left if running else None,
         last_event=modified.isoformat(timespec="seconds"),
-        front=front(state, outline) if outline.objectives else [],
+        front=best,
     )
 
 

@@ -150,9 +150,9 @@ def _point_lines(study: Study, planned: Plan) -> list[str]:
     start_settings = [study.point("", study.config(start)).settings for start in starts]
     packs: dict[str, list[str]] = {}
     for pack in planned.packs:
-        for point in dict.fromkeys(trial.point for trial in pack.trials):
-            packs.setdefault(point, []).append(pack.name)
-    rows = [("point", "origin", "pack", *study.searched)]
+        for name in dict.fromkeys(trial.point for trial in pack.trials):
+            packs.setdefault(name, []).append(pack.name)
+    rows: list[tuple[str, ...]] = [("point", "origin", "pack", *study.searched)]
     for point in planned.points:
         first, *_, last = packs[point.name] * 2
         rows.append(
@@ -240,6 +240,7 @@ class _Rungs:
         if not self.brackets:
             return []
         seeds = len(study.first_seeds)
+        rows: list[tuple[str, ...]]
         rows = [("a bracket's rungs", "points", "to epoch", "epochs of trials", "about")]
         for number, stage in enumerate(self.brackets[0], 1):
             epochs = stage.epochs * seeds

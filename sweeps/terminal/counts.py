@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sweeps.journal.state import State
-from sweeps.records import COMPLETED, FAILED, SELECTION, STOPPED, Trial
+from sweeps.records import COMPLETED, FAILED, INSIDE, SELECTION, STOPPED, Trial
+from sweeps.terminal.front_so_far import Standing
 from sweeps.terminal.outline import Outline
 
 
@@ -104,11 +105,12 @@ def trained_epochs(state: State, trial: Trial) -> int:
     return report.epoch if report else 0
 
 
-def epochs_left(state: State, outline: Outline) -> float:
+def epochs_left(state: State, outline: Outline, best: Sequence[Standing] = ()) -> float:
     """Estimates the epochs that are still to be trained.
 
     At every rung one of `eta` trials is expected to go on. Trials that were asked before stand for
-    those of points that the search has yet to propose. A budget of epochs is the limit.
+    those of points that the search has yet to propose. The front so far, `best`, stands for the one
+    whose points are followed up in the end. A budget of epochs is the limit.
     """
     epochs = [full_epochs(trial) for trial in state.trials.values()]
     rungs = _rungs(outline, max(epochs, default=0))
@@ -121,9 +123,26 @@ def epochs_left(state: State, outline: Outline) -> float:
     if epochs and unproposed:
         mean = sum(expected(0, full, rungs, outline.rule.eta) for full in epochs) / len(epochs)
         left += unproposed * mean
+    if state.following is None:
+        left += sum(_following_epochs(state, outline, standing) for standing in best)
     if "epochs" in outline.budget:
         left = min(left, max(0.0, outline.budget["epochs"] - state.epochs))
     return left
+
+
+def _following_epochs(state: State, outline: Outline, standing: Standing) -> int:
+    """Gives the epochs that following up a point of the front takes.
+
+    A stopped point trains to the end, where its pack has ranked it inside, and every point of a
+    race is trained with the further seeds.
+    """
+    keys = state.replicates[standing.point.name]
+    full = full_epochs(state.trials[keys[0]])
+    epochs = max(0, outline.seeds + outline.further_seeds - len(keys)) * full
+    for key in keys if standing.stopped and outline.rule.finish else ():
+        if state.packs[state.pack_of[key]].stopping == INSIDE:
+            epochs += full - trained_epochs(state, state.trials[key])
+    return epochs
 
 
 def expected(begin: int, end: int, rungs: Iterable[int], eta: int) -> float:
@@ -148,18 +167,26 @@ def _unproposed(state: State, outline: Outline) -> int:
     return max(0, outline.points - sum(len(batch.proposals) for batch in state.batches))
 
 
-def seconds_left(state: State, outline: Outline, *, seconds: float, epochs: int) -> float | None:
+def seconds_left(
+    state: State,
+    outline: Outline,
+    best: Sequence[Standing] = (),
+    *,
+    seconds: float,
+    epochs: int,
+) -> float | None:
     """Estimates the seconds until a run is done; None where nothing is known yet.
 
     Args:
         state: the run's.
         outline: the study's.
+        best: the front so far.
         seconds: the time in which these epochs were trained.
         epochs: at the speed of which the others are trained.
     """
     if seconds <= 0 or epochs <= 0:
         return None
-    left = epochs_left(state, outline) * seconds / epochs
+    left = epochs_left(state, outline, best) * seconds / epochs
     if "time" in outline.budget:
         left = min(left, max(0.0, outline.budget["time"] - state.seconds))
     return left

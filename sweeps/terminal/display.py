@@ -92,7 +92,9 @@ class Display:
     def _times(self, state: State) -> str:
         """Writes how long the training has taken, and about how long it still takes."""
         seconds, epochs = time.monotonic() - self._began, state.epochs - self._epochs_before
-        return times(seconds, seconds_left(state, self._outline, seconds=seconds, epochs=epochs))
+        best = self._front(state)
+        left = seconds_left(state, self._outline, best, seconds=seconds, epochs=epochs)
+        return times(seconds, left)
 
     def _front_text(self, state: State) -> str:
         """Describes the front so far in words; empty before the first report."""

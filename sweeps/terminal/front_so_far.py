@@ -69,12 +69,12 @@ def front(state: State, outline: Outline) -> list[Standing]:
 def _not_dominated(standings: list[Standing], objectives: Mapping[str, str]) -> list[Standing]:
     """Gives the points that no other point dominates, sorted by the last objective.
 
-    Of points that are equal the first stands for all. A stopped point dominates stopped points
-    alone, for it is on no front unless it trains on.
+    Of points that are equal the first stands for all, as when the front is followed up. A stopped
+    point takes the place of stopped points alone, for it is on no front unless it trains on.
     """
     kept: list[tuple[tuple[float, ...], Standing]] = []
     with_losses = [(_losses(standing, objectives), standing) for standing in standings]
-    for losses, standing in sorted(with_losses, key=lambda pair: (pair[0], pair[1].stopped)):
+    for losses, standing in sorted(with_losses, key=lambda pair: pair[0]):
         # a point that covers this one comes before it
         if not any(
             _covers(kept_losses, losses)

@@ -23,6 +23,9 @@ class Outline:
     seeds: int = 1
     """Counts the trials that a point begins with."""
 
+    further_seeds: int = 0
+    """Counts the trials that a point of the front gets in the end besides, in a race."""
+
     points: int = 0
     """Counts the points that a search proposes; 0 for a grid, which is asked at once."""
 
@@ -46,6 +49,7 @@ class Outline:
             cost_vector=tree["cost_vector"],
             constraints=constraints_of(tree.get("constraints") or {}),
             seeds=len(tree["seeds"][:racing]),
+            further_seeds=len(tree["seeds"][racing:]) if racing else 0,
             points=0 if search["method"] == "grid" else int(search["points"]),
             rule=Rule(**{name: tree["stopping"][name] for name in names & set(tree["stopping"])}),
             budget={name: float(limit) for name, limit in (tree.get("budget") or {}).items()},

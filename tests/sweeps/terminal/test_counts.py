@@ -141,6 +141,21 @@ def test_what_is_left_is_nothing_at_the_end_and_more_before(recorded: Path) -> N
     assert max(left) > 0
 
 
+@pytest.mark.parametrize("words", [SEARCH, WIDE, RACING], ids=["search", "wide", "racing"])
+def test_the_follow_up_of_the_front_is_estimated_before_it_is_asked(
+    made_run: Made, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    before = 0.0
+    for kind, state in states(made_run(tmp_path / "r", *words)):
+        outline = Outline.of(state.study)
+        best = front(state, outline)
+        if kind == "asked" and state.following is not None:
+            assert before == epochs_left(state, outline, best) > 0
+            return
+        before = epochs_left(state, outline, best)
+    pytest.fail("nothing was followed up")
+
+
 def test_a_bracket_of_27_is_expected_to_train_63_epochs_in_all() -> None:
     assert 27 * expected(0, 9, (1, 3), 3) == pytest.approx(63)
 
