@@ -60,7 +60,7 @@ def digest(*parts: object) -> str:
 def description(folder: Path) -> dict[str, Any] | None:
     """Gives the description of a complete entry; None where there is none.
 
-    Who asks is about to use the entry, so that its last use is noted (`last_use`).
+    A caller that asks is about to use the entry, so its last use is noted (`last_use`).
     """
     described = peek(folder)
     if described is not None:
@@ -129,7 +129,7 @@ def _lease_starts(cache: Path) -> Iterator[float]:
 
 @contextlib.contextmanager
 def removable(folder: Path) -> Iterator[bool]:
-    """Locks an entry for the time of the block, and tells whether nobody else is making it."""
+    """Locks an entry for the time of the block, and tells whether no other process makes it."""
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)

@@ -128,7 +128,7 @@ def above(
 
 
 def prune(cache: Path, going: Sequence[Entry]) -> Iterator[Entry]:
-    """Removes entries that no running sweep uses and nobody makes; gives each that is gone.
+    """Removes entries that no running sweep uses and no process makes; gives each that is gone.
 
     Whether one is in use is looked at again as it goes.
     """
@@ -137,7 +137,7 @@ def prune(cache: Path, going: Sequence[Entry]) -> Iterator[Entry]:
             if not (free and entry.folder.is_dir() and is_unused(cache, entry.folder)):
                 continue
             gone = entry.folder.with_name(f".{entry.folder.name}-pruned")
-            entry.folder.rename(gone)  # nobody finds half an entry
+            entry.folder.rename(gone)  # half an entry is never found
             shutil.rmtree(gone)
             yield entry
 

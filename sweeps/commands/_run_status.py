@@ -14,7 +14,7 @@ from sweeps.journal.locks import is_running
 from sweeps.journal.state import State
 from sweeps.records import BUDGET, InputError, SweepError
 from sweeps.run_folder import RunFolder
-from sweeps.terminal.counts import Counts, counts, seconds_left
+from sweeps.terminal.counts import Counts, counts, epochs_left, seconds_left
 from sweeps.terminal.front_so_far import Standing, front
 from sweeps.terminal.outline import Outline
 
@@ -43,7 +43,7 @@ class RunStatus:
     """Counts the seconds of all sessions."""
 
     seconds_left: float | None
-    """Estimates the seconds until the run is done; None where nothing is known or nobody trains."""
+    """Estimates the seconds until the run is done; None where nothing is known or no sweep runs."""
 
     last_event: str
     """Gives the time of the journal's last event, UTC in ISO form."""
@@ -99,7 +99,13 @@ def run_status(run: Path) -> RunStatus:
     else:
         outline, study = _outline(path, state), str(state.study.get("study", ""))
     best = front(state, outline) if outline.objectives else []
-    left = seconds_left(state, outline, best, seconds=state.seconds, epochs=state.epochs)
+    left = seconds_left(
+        state,
+        outline,
+        left=epochs_left(state, outline, best),
+        seconds=state.seconds,
+        epochs=state.epochs,
+    )
     return RunStatus(
         run=run,
         study=study,

@@ -238,7 +238,7 @@ def _remove(args: argparse.Namespace) -> None:
             facts += f"; {len(others)} names in it are no run's and stay: {', '.join(others)}"
         questions[run] = one_line(f"remove {run} ({facts})?")
     if not args.yes and not sys.stdin.isatty():
-        raise InputError("nobody can be asked without a terminal; give --yes to remove the runs")
+        raise InputError("there is no terminal to ask on; give --yes to remove the runs")
     for run, question in questions.items():
         if not (args.yes or _agreed(question)):
             print(f"{run} stays")

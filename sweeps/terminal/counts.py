@@ -168,25 +168,20 @@ def _unproposed(state: State, outline: Outline) -> int:
 
 
 def seconds_left(
-    state: State,
-    outline: Outline,
-    best: Sequence[Standing] = (),
-    *,
-    seconds: float,
-    epochs: int,
+    state: State, outline: Outline, *, left: float, seconds: float, epochs: int
 ) -> float | None:
     """Estimates the seconds until a run is done; None where nothing is known yet.
 
     Args:
         state: the run's.
         outline: the study's.
-        best: the front so far.
+        left: the epochs that are still to be trained (`epochs_left`).
         seconds: the time in which these epochs were trained.
         epochs: at the speed of which the others are trained.
     """
     if seconds <= 0 or epochs <= 0:
         return None
-    left = epochs_left(state, outline, best) * seconds / epochs
+    time_left = left * seconds / epochs
     if "time" in outline.budget:
-        left = min(left, max(0.0, outline.budget["time"] - state.seconds))
-    return left
+        time_left = min(time_left, max(0.0, outline.budget["time"] - state.seconds))
+    return time_left

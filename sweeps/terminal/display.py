@@ -19,7 +19,7 @@ from mpc_router.progress import MINUTE, StepLines, times
 from sweeps.journal.journal import Journal
 from sweeps.journal.state import State
 from sweeps.records import FAILED, Message, Pack
-from sweeps.terminal.counts import counts, seconds_left
+from sweeps.terminal.counts import counts, epochs_left, seconds_left
 from sweeps.terminal.front_so_far import Standing, front
 from sweeps.terminal.outline import Outline
 from sweeps.terminal.signals import tell
@@ -59,6 +59,7 @@ class Display:
         self._failures = 0
         self._lost = ""
         self._best: list[Standing] = []
+        self._epochs_left = 0.0
         self._best_due = 0.0
 
     def say(self, text: str, *, style: str = "") -> None:
@@ -92,8 +93,10 @@ class Display:
     def _times(self, state: State) -> str:
         """Writes how long the training has taken, and about how long it still takes."""
         seconds, epochs = time.monotonic() - self._began, state.epochs - self._epochs_before
-        best = self._front(state)
-        left = seconds_left(state, self._outline, best, seconds=seconds, epochs=epochs)
+        self._front(state)
+        left = seconds_left(
+            state, self._outline, left=self._epochs_left, seconds=seconds, epochs=epochs
+        )
         return times(seconds, left)
 
     def _front_text(self, state: State) -> str:
@@ -160,10 +163,14 @@ class Display:
         self.say(f"{pack.name} lost its worker ({reason}); {outcome}", style="yellow")
 
     def _front(self, state: State) -> list[Standing]:
-        """Gives the front; a slow one is found again after `_PAUSE_FACTOR` times its own time."""
+        """Gives the front, and estimates what is left with it.
+
+        Slow ones are made anew after `_PAUSE_FACTOR` times their own time.
+        """
         began = time.monotonic()
         if began >= self._best_due:
             self._best = front(state, self._outline)
+            self._epochs_left = epochs_left(state, self._outline, self._best)
             took = time.monotonic() - began
             self._best_due = began + _PAUSE_FACTOR * took if took > _SHORT_TIME else 0.0
         return self._best
