@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mpc_router.messages import quoted
 from sweeps.journal.journal import state_of
 from sweeps.journal.locks import is_running
 from sweeps.journal.state import State
@@ -94,30 +95,56 @@ def run_status(run: Path) -> RunStatus:
         modified = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
     except (SweepError, OSError) as error:
         raise InputError(str(error)) from error
-    if state.opened is None:
-        outline, study = Outline(), ""
-    else:
-        outline, study = _outline(path, state), str(state.study.get("study", ""))
-    best = front(state, outline) if outline.objectives else []
-    left = seconds_left(
-        state,
-        outline,
-        left=epochs_left(state, outline, best),
-        seconds=state.seconds,
-        epochs=state.epochs,
-    )
+    figures = _Figures.of(path, state)
     return RunStatus(
         run=run,
-        study=study,
+        study="" if state.opened is None else str(state.study.get("study", "")),
         state=_words(state, running=running),
         started="" if state.opened is None else str(state.opened["time"]),
-        counts=counts(state, outline),
+        counts=figures.counts,
         epochs=state.epochs,
         seconds=state.seconds,
-        seconds_left=left if running else None,
+        seconds_left=figures.seconds_left if running else None,
         last_event=modified.isoformat(timespec="seconds"),
-        front=best,
+        front=figures.front,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Figures:
+    """Holds what is calculated of a run's state."""
+
+    counts: Counts
+    front: Sequence[Standing]
+    seconds_left: float | None
+
+    @staticmethod
+    def of(path: Path, state: State) -> _Figures:
+        """Calculates the figures of a run.
+
+        Raises:
+            InputError: the journal's study is no study, or its trials are none.
+        """
+        if state.opened is None:
+            return _Figures(counts=counts(state, Outline()), front=(), seconds_left=None)
+        try:
+            outline = Outline.of(state.study)
+            best = front(state, outline)
+            left = epochs_left(state, outline, best)
+            return _Figures(
+                counts=counts(state, outline),
+                front=best,
+                seconds_left=seconds_left(
+                    state, outline, left=left, seconds=state.seconds, epochs=state.epochs
+                ),
+            )
+        except Exception as error:
+            # Whatever is raised: the journal may come from elsewhere, and its study and the
+            # configurations of its trials can be of any shape
+            raise InputError(
+                f"{path}:1: the run's study or a trial is damaged ({quoted(error)}); take another "
+                "copy of the run"
+            ) from error
 
 
 def checked_run(run: Path) -> RunFolder:
@@ -147,22 +174,6 @@ def runs_in(folder: Path) -> Iterator[Path]:
     for path in paths:
         if not path.is_symlink() and (path / RunFolder(path).journal.name).is_file():
             yield path
-
-
-def _outline(path: Path, state: State) -> Outline:
-    """Reads what a run is judged by.
-
-    Raises:
-        InputError: the journal's study is no study.
-    """
-    try:
-        outline = Outline.of(state.study)
-        counts(state, outline), front(state, outline)
-    except Exception as error:
-        # Whatever is raised: the journal may come from elsewhere, and its study and the
-        # configurations of its trials can be of any shape
-        raise InputError(f"{path}:1: the run's study or a trial is damaged ({error!r})") from error
-    return outline
 
 
 def _words(state: State, *, running: bool) -> str:

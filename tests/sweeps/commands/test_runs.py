@@ -22,6 +22,7 @@ from sweeps.journal.journal import read
 from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, STOPPED
 from tests.sweeps.faults import GRID, SEARCH
+from tests.sweeps.journal.test_hostile_runs import at, respelt
 
 Made = Callable[..., Path]
 
@@ -220,6 +221,26 @@ def test_a_removal_asks_and_keeps_the_run_unless_the_answer_is_yes(
         assert re.search(r"remove .* \(.*B, 8 of 8 trials done\)\? \[y/N\]", shown.err)
         assert run.exists() is stays
         assert ("stays" in shown.out) is stays
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("study",), {}),
+        (("study", "objectives"), 3),
+        (("study", "objectives"), {"fame": "max"}),
+        (("study", "seeds"), 7),
+        (("study", "stopping"), {"method": "mo_asha", "eta": 0}),
+        (("study", "search"), {"method": "tpe", "points": "all"}),
+        (("study", "constraints"), {"cost": 3}),
+    ],
+)
+def test_a_journal_of_any_shape_is_one_message(
+    ask: Ask, run: Path, where: tuple[str, ...], value: object
+) -> None:
+    respelt(run, at(0, *where, value=value))
+    refused(ask("status", run), "journal.jsonl", "damaged")
+    assert "damaged" in ask("list", "--out", run.parent).out
 
 
 def test_a_damaged_run_can_be_removed(ask: Ask, run: Path) -> None:
