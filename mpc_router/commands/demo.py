@@ -25,6 +25,10 @@ _EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/mrpc_best_model      # asks for sentences
 """
 
+_HEADINGS: Final = {"sst2": "Sentiment"}
+_HEADING: Final = "Label"
+"""Name what a label is, by task; the published demo is of SST-2."""
+
 _BAR: Final = 24
 """Characters of a bar that is full."""
 
@@ -187,7 +191,12 @@ def _said(assembled: Assembled, output: Any) -> tuple[str, float | None]:
         return f"{float(output[0]):.2f}{bounds}", None
     shares = output.softmax(-1)
     best = int(shares.argmax())
-    return task.label_names[best].replace("_", " "), float(shares[best])
+    return _capitalised(task.label_names[best].replace("_", " ")), float(shares[best])
+
+
+def _capitalised(text: str) -> str:
+    """Gives a label with its first letter as a capital, as published."""
+    return text[:1].upper() + text[1:]
 
 
 def _experts(assembled: Assembled) -> list[str]:
@@ -224,20 +233,22 @@ def _show(assembled: Assembled, texts: Sequence[str]) -> None:
     print("\n".join(f"  {text}" for text in texts))
     if excess is not None:
         print(f"  (cut: {excess[0]} tokens, the model takes {excess[1]})")
-    sure = "" if reply.confidence is None else f"   confidence {100 * reply.confidence:.1f} %"
     names, vector = _experts(assembled), assembled.vectors[CONSTANTS]
-    print(f"  answer   {reply.label}{sure}")
-    print(f"  expert   {names[reply.expert]}")
+    print(f"  {_HEADINGS.get(assembled.task.name, _HEADING)}: {reply.label}")
+    if reply.confidence is not None:
+        print(f"  Confidence: {100 * reply.confidence:.1f}%")
+    print(f"  Expert: [{reply.expert}] {names[reply.expert]}")
+    print("  Router Scores:")
     width = max(map(len, names))
     for number, (name, score) in enumerate(zip(names, reply.scores, strict=True)):
         bar = "\N{FULL BLOCK}" * round(_BAR * score)
-        arrow = " <-" if number == reply.expert else ""
-        print(f"    {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f} %{arrow}")
+        arrow = " <--" if number == reply.expert else ""
+        print(f"    [{number}] {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f}%{arrow}")
     cost = vector.router + vector.routed[reply.expert]
     saved = 1 - cost / max(vector.experts)
     verb = "saved" if saved >= 0 else "more than"
     print(
-        f"  cost     {cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f} % {verb} "
+        f"  Cost: {cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f}% {verb} "
         f"{'against ' if saved >= 0 else ''}the largest alone ({max(vector.experts):g})\n"
     )
 

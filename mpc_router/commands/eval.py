@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 130 stopped
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -84,9 +85,11 @@ def _command(args: argparse.Namespace) -> int:
     with progress(args.quiet or args.json) as shown:
         if assembled.note:
             shown.say(f"note: {assembled.note}")
+        places = _places(assembled, places, shown)
         split, tokens = _split(args.split, assembled, places)
         vector = _vector(args.cost_vector, assembled, places, tokens)
         told = measured(assembled, split, tokens, vector, shown)
+        told["synthetic"] = places.source.kind == "sample"
         if target is not None:
             told["latency"] = _measure(assembled, tokens, target, shown)
     if args.json:
@@ -97,6 +100,20 @@ def _command(args: argparse.Namespace) -> int:
     if target is not None:
         print(f"\n{target}: seconds and memory on this machine; cost_vector=file:{target} takes it")
     return DONE
+
+
+def _places(assembled: Assembled, places: Places, shown: Lines) -> Places:
+    """Gives where data are: the sample, for a router of the sample and no flag that says else."""
+    from mpc_router.data.sources import Source
+
+    synthetic = (assembled.summary or {}).get("synthetic") is True
+    if places.source.kind != "hub" or not synthetic:
+        return places
+    shown.say(
+        "note: this router was trained on the embedded sample, so that the sample is read here "
+        "too; --data DIR reads other examples"
+    )
+    return dataclasses.replace(places, source=Source(kind="sample", folder=None))
 
 
 def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tokens) -> CostVector:
@@ -245,7 +262,8 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
     dearest = max(told["experts"], key=lambda entry: entry["cost"])
     head = [
-        f"{told['task']}, {told['split']}: {told['examples']} examples",
+        f"{told['task']}, {told['split']}: {told['examples']} examples"
+        + (" of the embedded synthetic sample" if told["synthetic"] else ""),
         f"score     {decimal(told['score'], 4)}  ({metrics})",
         f"cost      {cost:.4g} {vector.unit} an example ({vector.name}, router {vector.router:g} "
         "paid)",

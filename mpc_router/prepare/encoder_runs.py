@@ -119,7 +119,7 @@ class Bench:
             outputs[place], features[place] = arrays
         for array in (outputs, features):
             array.flush()
-        return {"split": name, "expert": expert.name}
+        return {"split": name, "expert": expert.name, "layers": expert.layers}
 
 
 def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:

@@ -169,6 +169,8 @@ def prepare_joint(
     if not all(is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
         splits = cut(config, files)
         tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
+    for recipe in begin:  # the experts are read only where a trial begins
+        caching.description(places.cache / "experts" / recipe.key)
     return _opened(folder, found_entry)
 
 

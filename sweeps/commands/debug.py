@@ -109,14 +109,13 @@ def debug(
             trusted=plugins.trusted(),
         )
         pack = Pack(name="debug", trials=(trial,))
-        with display:
-            stopped_after = recorded.stopped_after if recorded else 0
-            for message in _messages(pack, job, display, stopped_after):
-                reports += message.reports
-                for ending in message.endings:
-                    if ending.status == FAILED:
-                        succeeded = False
-                        print(f"FAILED: {ending.reason}")
+        stopped_after = recorded.stopped_after if recorded else 0
+        for message in _messages(pack, job, display, stopped_after):
+            reports += message.reports
+            for ending in message.endings:
+                if ending.status == FAILED:
+                    succeeded = False
+                    print(f"FAILED: {ending.reason}")
         path = job.parts / pack.file()
         routes = bulk_files.routes_of(path, trial.key) if path.exists() else None
     for report in reports:
@@ -193,6 +192,14 @@ def _equal(report: Report | None, recorded: Report | None) -> bool:
     )
 
 
+def _calm_display(args: argparse.Namespace) -> Display:
+    """Makes a display that prints only when a step begins or ends.
+
+    A bar that moves, or a line every minute, would be drawn over the prompt of a debugger.
+    """
+    return Display(quiet=args.quiet, every_minute=False)
+
+
 def first_trial(args: argparse.Namespace, study: Study) -> int:
     """Runs `--debug`: trains the study's first point with its first seed.
 
@@ -201,9 +208,8 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     from sweeps.driver.session import share_of
     from sweeps.plan.plan import trial_of
     from sweeps.plan.preparation import prepare_sets
-    from sweeps.terminal.live import make_display
 
-    display = make_display(quiet=args.quiet)
+    display = _calm_display(args)
     point, config = study.first
     (ready,) = prepare_sets(study, places_of(args), display, only=study.set_of(config).name)
     trial = trial_of(
@@ -228,7 +234,6 @@ def replay_trial(args: argparse.Namespace) -> int:
     from sweeps.provenance.changes import refuse_other_data
     from sweeps.study.parts import trust_run
     from sweeps.study.read import from_tree
-    from sweeps.terminal.live import make_display
 
     if not (args.debug and args.key and args.run):
         raise InputError("--debug, --key and --run go together for a replay; give all three")
@@ -244,7 +249,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     check_opened(args.run / JOURNAL_FILE, state)
     trust_run(args.run, state.opened["study"], args.trust)
     study = from_tree(state.opened["study"])
-    display = make_display(quiet=args.quiet)
+    display = _calm_display(args)
     if note := restore_places(args, state):
         display.say(note)
     trial, recorded = state.trials[args.key], Recorded.read(state, args.key, args.run)

@@ -53,16 +53,16 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     display = make_display(quiet=args.quiet)
     end_orphans(display)
     places = places_of(args)
-    ready = prepare_sets(study, places, display)
-    share = pack_share(args, study)
-    planner = planner_of(study, ready, share)
-    first_plan(planner)  # an impossible plan is refused before the folder exists
-    tree, facts = study.to_tree(), study.facts()
-    try:
-        make_run(run, mode=mode(args))
-    except FileExistsError as error:
-        raise InputError(f"{run} exists; give another --name") from error
     with contextlib.ExitStack() as stack:
+        ready = prepare_sets(study, places, display, hold=stack)
+        share = pack_share(args, study)
+        planner = planner_of(study, ready, share)
+        first_plan(planner)  # an impossible plan is refused before the folder exists
+        tree, facts = study.to_tree(), study.facts()
+        try:
+            make_run(run, mode=mode(args))
+        except FileExistsError as error:
+            raise InputError(f"{run} exists; give another --name") from error
         try:
             journal = stack.enter_context(Journal(run / JOURNAL_FILE))
             shared = write_shared_parts([prepared.inputs for prepared in ready], run / PARTS_FOLDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mpc_router.commands.places import places_of
@@ -53,7 +54,7 @@ def resume_run(args: argparse.Namespace) -> int:
 
     folder = _resumable(args)
     display = make_display(quiet=args.quiet)
-    with Journal(folder.journal, repair=args.repair) as journal:
+    with ExitStack() as hold, Journal(folder.journal, repair=args.repair) as journal:
         display.opened(journal)
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
@@ -78,7 +79,7 @@ def resume_run(args: argparse.Namespace) -> int:
         )
         if note := restore_places(args, journal.state):
             display.say(note)
-        ready = prepare_sets(study, places_of(args), display)
+        ready = prepare_sets(study, places_of(args), display, hold=hold)
         forced += changes.refuse_other_data(
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
         )

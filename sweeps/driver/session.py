@@ -119,8 +119,11 @@ class Outcome:
     unfinished: bool
     """Tells whether points of the front are still to be followed up."""
 
-    signal: int | None
-    """Gives the number of the signal that has stopped the run."""
+    signal: signal.Signals | None
+    """Gives the number of the signal that has stopped the run, or that a wish to stop counts as."""
+
+    stopped: str
+    """Names that signal, or says that the run was asked to stop; empty if it was not stopped."""
 
     lost: dict[str, str]
     """Gives the reason by pack that was given up because its worker was lost."""
@@ -240,20 +243,22 @@ def _train(
             if stop_file.exists():
                 with contextlib.suppress(OSError):  # a folder of that name stops the run too
                     stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
-                stop.number = stop.number or signal.SIGTERM
+                stop.ask()
             if stop.asked():
                 display.stopping()
+            display.turn(journal.state)
             return stop.asked()
 
         try:
             if not batches.complete and not ledger.used_up():
                 with display:
+                    display.training(journal.state)
                     drive(batches, ledger, stopped)
             if ledger.used_up():
                 reason = BUDGET
         finally:
             if stop.number:
-                reason = stop.number.name
+                reason = stop.reason
             ledger.interrupt_all(reason)
             clear(journal.path.parent)  # of workers that were ended while they wrote
             batches.tell()
@@ -270,6 +275,7 @@ def _train(
         unasked=batches.unasked,
         unfinished=not batches.complete and not batches.unasked and not unended,
         signal=stop.number,
+        stopped=stop.reason,
         lost=ledger.lost,
         used_up=ledger.used_up(),
     )

@@ -13,7 +13,7 @@ from sweeps.journal.state import State
 from sweeps.records import InputError
 
 _CACHED: Final = frozenset(
-    {"experts", "frames", "hashes", "joint", "orders", "outputs", "passes", "tokens"},
+    {"experts", "frames", "hashes", "joint", "leases", "orders", "outputs", "passes", "tokens"},
 )
 """They are the folders of a cache; a test compares them with what is really prepared."""
 

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "mpc_router.commands.eval": ("--checkpoint", "gone", "--sample"),
     "mpc_router.commands.demo": ("--checkpoint", "gone", "--sample", "a", "b"),
     "mpc_router.commands.export": ("--checkpoint", "gone", "--sample", "gone_too"),
+    "sweeps.commands.runs": ("status", "gone"),
     "analysis.front": ("gone",),
     "analysis.report": ("gone",),
     "analysis.compare": ("gone", "gone"),

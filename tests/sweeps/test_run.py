@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -240,6 +243,32 @@ def test_debug_trains_the_first_point_and_writes_nothing(
     assert "point p00, seed 0" in said
     assert "epoch 2 validation" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_draws_nothing_over_a_prompt(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def stopped_at_a_breakpoint(*arguments: Any, **named: Any) -> Iterator[Message]:
+        named["progress"].start("training", 5)
+        threads.append(threading.active_count())
+        yield from run_pack(*arguments)
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sweeps.commands.debug.run_pack", stopped_at_a_breakpoint)
+    before = threading.active_count()
+    assert command("mrpc_grid", *FIX, "--debug") == 0
+    assert threads == [before]  # nobody prints while a debugger waits for an answer
+    assert "training ..." in screen.getvalue()
+    assert "\x1b[" not in re.sub(r"\x1b\[\d*m", "", screen.getvalue())  # no cursor is moved
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(

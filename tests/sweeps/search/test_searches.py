@@ -31,7 +31,8 @@ from sweeps.records import (
 from sweeps.stopping import rungs
 from sweeps.stopping.rule import Rule
 from sweeps.study.read import from_tree
-from sweeps.terminal.display import tally
+from sweeps.terminal.counts import counts
+from sweeps.terminal.outline import Outline
 from tests.sweeps.conftest import assert_same_tables, rows
 
 Command = Callable[..., int]
@@ -188,7 +189,9 @@ def test_every_view_is_rebuilt_from_the_journal_and_its_bulk_files_alone(
     assert before == after
     counted = Counter(row["status"] for row in rows(searched, "trials"))
     done = counted[COMPLETED] + counted[STOPPED]
-    assert tally(state_of(searched)) == {"done": done, "failed": counted[FAILED]}
+    state = state_of(searched)
+    now = counts(state, Outline.of(state.study))
+    assert (now.done, now.failed, now.running) == (done, counted[FAILED], 0)
 
 
 @pytest.mark.parametrize("words", [SEARCH, FINISHED], ids=["stopped", "finished"])
