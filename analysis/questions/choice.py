@@ -280,12 +280,15 @@ def _meeting(curves: Curves, demand: _Demand) -> list[tuple[int, int]]:
 
     The seed keeps the constraints too.
     """
-    return [
-        (number, bias)
-        for number, breaks in enumerate(curves.breaks)
-        for bias, names in enumerate(breaks)
-        if not names and _seeds(curves, (number, bias), demand)
-    ]
+    places: list[tuple[int, int]] = []
+    for number, (point, breaks) in enumerate(zip(curves.points, curves.breaks, strict=True)):
+        of_seeds = [curves.trials[key][0] for key in point.keys]
+        merits = np.stack([curve.merits for curve in of_seeds])
+        met = demand.met(merits, np.stack([curve.costs for curve in of_seeds]))
+        met &= np.asarray([[not names for names in curves.trial_breaks[key]] for key in point.keys])
+        able = met.any(axis=0) & np.asarray([not names for names in breaks])
+        places += [(number, bias) for bias in np.flatnonzero(able).tolist()]
+    return places
 
 
 def _measures(curves: Curves, places: Sequence[tuple[int, int]]) -> tuple[Values, Values]:
