@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.flags import Parser, add_choice_flags, add_trust_flag, place
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -75,15 +76,27 @@ def print_front(run: Run | Path, console: Console) -> None:
 
 
 def _print(
-    run: Run, console: Console, *, split: str | None = None, vector: str | None = None
+    run: Run,
+    console: Console,
+    lines: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    vector: str | None = None,
 ) -> None:
-    """Prints the front; a file or a pipe has no width, so the table gets what it needs."""
+    """Prints the front, the command that exports the best trade, and more lines.
+
+    A file or a pipe has no width, so the table gets what it needs; lines to copy are never cut.
+    """
+    from analysis.cells import text
+
     before = console.width
     if not console.is_terminal:
         console.width = max(before, _PLAIN_WIDTH)
     try:
         shown = summary(run, split=split, vector=vector, width=console.width)
         console.print(shown, markup=False)
+        for line in (*_export_lines(run, split, vector), *lines):
+            console.print(text(line), soft_wrap=True)
     finally:
         console.width = before
 
@@ -132,13 +145,14 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
 
     measured = _measured_columns(survey, wide=width >= _WIDE)
     settings = [_setting_column(name) for name in run.settings]
-    single = _table([*settings, *measured], _shown(survey))
+    point = _Column("point", lambda row: _plain(row["point"]), left=True)
+    key = _Column("key", lambda row: _plain(row["key"]), left=True)
+    single = _table([point, *settings, *measured, key], _shown(survey))
     if Console(width=10 * width).measure(single).maximum <= width:
         return [single]
-    point = _Column("point", lambda row: _plain(row["point"]), left=True)
     return [
         _table([point, *measured], _shown(survey)),
-        _table([point, *settings], _shown(survey)),
+        _table([point, key, *settings], _shown(survey)),
     ]
 
 
@@ -246,16 +260,62 @@ def _closing(run: Run, survey: Survey) -> list[str]:
     ]
 
 
+def _export_lines(run: Run, split: str | None, vector: str | None) -> list[str]:
+    from analysis.fronts.survey import survey as take
+    from analysis.report import abstract
+
+    line = abstract.export_line(run, take(run, split=split, vector=vector))
+    return ["", "the best trade as a folder that runs:", f"  {line}"] if line else []
+
+
+def _demand(options: Namespace) -> dict[str, Any]:
+    """Gives what was asked to be chosen, as `analysis.choose` takes it; empty without a flag."""
+    asked = {"at_most": options.at_most, "reach": options.reach, "knee": options.knee or None}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _choice_lines(
+    run: Run, asked: dict[str, Any], split: str | None, vector: str | None, costs: str | None
+) -> list[str]:
+    """Says what to run for a demand, what it reaches, and the command that exports it.
+
+    Raises:
+        RunError: no router meets it.
+    """
+    from analysis import words
+    from analysis.questions.choice import choose
+    from analysis.report import abstract
+
+    choice = choose(run, **asked, split=split, vector=vector)
+    ((name, value),) = asked.items()
+    flag = f"--{name.replace('_', '-')}"
+    flags = [flag] if value is True else [flag, f"{value:g}"]
+    over = choice.cost > choice.cap
+    row = {name: getattr(choice, name) for name in ("score_low", "score_high")}
+    return [
+        "",
+        f"{' '.join(flags)[2:]}: point {choice.point} ({choice.label}), seed {choice.seed}, bias "
+        f"{choice.bias:.3g} in {choice.vector.name}, key {choice.key}",
+        f"on {choice.split}: score {words.number(choice.score)} ({words.interval(row, 'score')}) "
+        f"at cost {words.amount(choice.cost)} ({words.amount(choice.cost_low)} to "
+        f"{words.amount(choice.cost_high)}){', more than was asked for' if over else ''}",
+        f"  {abstract.export_command(run, *flags, *(['--vector', costs] if costs else []))}",
+    ]
+
+
 def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.front",
         "Print the Pareto front of a run with its yardsticks.",
-        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n",
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n"
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000 --at-most 7.5\n",
     )
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--split", help="quoted split (default: the task's first)")
-    made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    costs = "a cost vector of the run, or file:PATH"
+    made.add_argument("--vector", "--costs", dest="costs", metavar="VECTOR", help=costs)
+    add_choice_flags(made)
     add_trust_flag(made)
     return made
 
@@ -276,7 +336,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with guarded(options.run):
             run, vector = priced(load_run(options.run), options.costs)
-            _print(run, console, split=options.split, vector=vector)
+            lines = []
+            if asked := _demand(options):
+                lines = _choice_lines(run, asked, options.split, vector, options.costs)
+            _print(run, console, lines, split=options.split, vector=vector)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except RunError as error:

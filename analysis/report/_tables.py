@@ -117,6 +117,7 @@ def front_table(run: Run, survey: Survey) -> Table:
         Column("speed\N{NON-BREAKING HYPHEN}up", "speed_up", _times),
         Column("on the front", "chance", _share),
         Column("shares", lambda row: _bars(run, row["share"]), kind=WORDS),
+        Column("key", lambda row: Cell(row["key"], (row["point"],)), kind=WORDS),
     ]
     return _table(columns, [*_records(survey.front), *_records(survey.barred)])
 

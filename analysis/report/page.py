@@ -90,6 +90,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         objectives=_objectives(run, answered),
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
+        export_line=abstract.export_line(run, survey),
         tables=_tables.tables(run, survey, answered),
         bounds=bounds(survey.judged.constraints),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
