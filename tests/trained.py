@@ -80,6 +80,7 @@ def train(folder: Path, cache: Path, *, models: Path | None = None, **settings: 
         "train_rows": 200,
         "validation_rows": 100,
         "epochs": 1,
+        "expert_epochs": 1,
         "batch_size": 32,
         "learning_rate": 0.01,
         "alpha": 1.0,

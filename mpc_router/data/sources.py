@@ -5,6 +5,7 @@ Letters: N examples.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,7 +290,9 @@ def _examples(split: str, origin: str, columns: Columns, rows: NDArray[np.int64]
     )
 
 
+@functools.cache
 def _sample(task: str, split: str) -> Any:
+    """Gives a table of the embedded sample, which is generated once a process."""
     from mpc_router.sample import examples  # generates text: only where the sample is asked for
 
     return examples.table(task, split)

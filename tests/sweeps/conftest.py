@@ -87,20 +87,22 @@ def without_ray(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(session, "train", train)
 
 
-def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
-    """The same, and it takes what is prepared there."""
-    without_ray(patch)
+def already_prepared(patch: pytest.MonkeyPatch, prepared: Path) -> None:
+    """`sweeps.run` takes what is prepared there, and trains it on Ray, in processes of its own."""
     patch.setattr(frozen, "prepare", lambda *_: open_prepared(prepared))
     patch.setattr(frozen, "check_inputs", lambda *_: None)
 
 
-@pytest.fixture(scope="session")
-def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is prepared of the embedded sample, for all tests."""
-    return tmp_path_factory.mktemp("cache")
+def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
+    """It takes what is prepared there, and trains it in this process."""
+    without_ray(patch)
+    already_prepared(patch, prepared)
 
 
-LITTLE = ("train_rows=96", "validation_rows=60", "router_hidden_size=8", "pool=sample")
+LITTLE = (
+    *("train_rows=96", "validation_rows=60", "expert_epochs=1", "router_hidden_size=8"),
+    "pool=sample",
+)
 """Of the sample: what can be trained in a second."""
 
 

@@ -388,20 +388,20 @@ import pytest
 from sweeps import run
 from tests.sweeps.conftest import in_process
 in_process(pytest.MonkeyPatch(), Path(sys.argv[1]))
-sys.exit(run.main(sys.argv[2:]))
+failing = run.main([*sys.argv[2:], "--name", "failing", "learning_rate=1e30"])
+sound = run.main([*sys.argv[2:], "--name", "sound"])
+sys.exit(10 * failing + sound)
 """
 
 
-@pytest.mark.parametrize("words", [(), ("learning_rate=1e30",)], ids=["sound", "failing"])
-def test_a_run_goes_on_when_nobody_listens_any_more(
-    prepared_folder: Path, tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    """Of `2>&1 | tee log`, say, whose tee has ended."""
+@pytest.fixture(scope="module")
+def unheard(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs, of `2>&1 | tee log`, say, whose tee ends as the first begins."""
+    out = tmp_path_factory.mktemp("unheard")
     with subprocess.Popen(
         [
-            *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX, *words),
-            *("seeds=[0]", "pack.points=1", "--sample", "--quiet"),
-            *("--out", str(tmp_path), "--name", "r"),
+            *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX),
+            *("seeds=[0]", "pack.points=1", "--sample", "--quiet", "--out", str(out)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -410,10 +410,14 @@ def test_a_run_goes_on_when_nobody_listens_any_more(
         assert running.stdout is not None
         assert running.stdout.readline()
         running.stdout.close()
-    assert running.returncode == (4 if words else 0)
-    statuses = {row["status"] for row in rows(tmp_path / "r", "trials")}
-    assert statuses == ({"FAILED"} if words else {"COMPLETED"})
-    assert (tmp_path / "r" / "report.html").exists() is not bool(words)
+    assert running.returncode == 40
+    return out
+
+
+@pytest.mark.parametrize(("name", "status"), [("sound", "COMPLETED"), ("failing", "FAILED")])
+def test_a_run_goes_on_when_nobody_listens_any_more(unheard: Path, name: str, status: str) -> None:
+    assert {row["status"] for row in rows(unheard / name, "trials")} == {status}
+    assert (unheard / name / "report.html").exists() == (status == "COMPLETED")
 
 
 def test_two_tasks_of_the_same_rows_are_each_judged_by_their_own_metrics(

@@ -27,6 +27,7 @@ from tests.mpc_router.commands.test_configs import PUBLISHED
 MRPC = ("--config", str(CONFIGS / "task_mrpc.yaml"), "--sample", *QUICK)
 FROZEN = (*MRPC, "experts=frozen")
 JOINT = (*MRPC, "train_rows=100", "expert_start=checkpoint")
+FEW = ("--sample", *QUICK, "train_rows=64", "validation_rows=40", "epochs=1")
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -270,7 +271,7 @@ def test_every_file_that_ships_trains_jointly_on_the_sample(
     command: Command, tmp_path: Path, task: str
 ) -> None:
     config = str(CONFIGS / f"task_{task}.yaml")
-    assert command("--config", config, "--sample", *QUICK, "epochs=1").code == 0
+    assert command("--config", config, *FEW).code == 0
     said = summary(tmp_path / f"outputs/{task}_best_model")
     assert set(said["splits"]) == {"selection", *TASKS[task].quoted}
 
@@ -390,7 +391,7 @@ def test_every_file_that_ships_trains_on_the_sample(
     command: Command, tmp_path: Path, task: str
 ) -> None:
     config = str(CONFIGS / f"task_{task}.yaml")
-    assert command("--config", config, "--sample", *QUICK, "epochs=1", "experts=frozen").code == 0
+    assert command("--config", config, *FEW, "experts=frozen").code == 0
     said = summary(tmp_path / f"outputs/{task}_best_model")
     assert set(said["splits"]) == {"selection", *TASKS[task].quoted}
     assert set(said["splits"]["validation"]["metrics"]) == set(TASKS[task].metrics)

@@ -206,7 +206,7 @@ def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
         (wanted / file.name).write_bytes(file.read_bytes())
     following = [at for at, event in enumerate(read(run / "journal.jsonl")) if "following" in event]
     begins = following[0] - 1 if following else 1  # before that both runs are the same
-    for at in range(begins, len(kinds), 7):
+    for at in range(begins, len(kinds), 11):
         (run / "journal.jsonl").write_bytes(whole)
         cut(run, at)
         assert command("--resume", str(run), "--no-report", "--quiet") == 0, kinds[at - 1]
