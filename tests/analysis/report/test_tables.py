@@ -53,7 +53,7 @@ def test_a_further_line_of_the_list_is_a_column_of_the_page(
     more = Column("<regret>", "regret", number, phone=False)
 
     def with_one_more(columns: list[Column], rows: list[dict[str, object]]) -> _tables.Table:
-        return made([*columns, more] if columns[-1].heading == "shares" else columns, rows)
+        return made([*columns, more] if columns[-1].heading == "key" else columns, rows)
 
     monkeypatch.setattr(_tables, "_table", with_one_more)
     headings, cells = _table_of(_render(run))
@@ -85,3 +85,12 @@ def test_what_a_constraint_keeps_from_the_front_comes_last_and_is_marked(run: Ru
     )
     table = _tables.front_table(run, replace(taken, points=points))
     assert table.broken == (*[False] * (len(taken.front) - 1), True)
+
+
+def test_every_row_of_the_front_bears_its_whole_key_and_its_point(run: Run) -> None:
+    taken = survey(run)
+    table = _tables.front_table(run, taken)
+    assert table.columns[-1].heading == "key"
+    assert [row[-1] for row in table.rows] == [
+        Cell(row["key"], (row["point"],)) for row in taken.front.to_dict("records")
+    ]
