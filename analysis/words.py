@@ -50,7 +50,7 @@ def constant_words(task: Task) -> str:
     return "median label" if task.regression else "majority class"
 
 
-def metric_words(name: str) -> str:
+def _metric_words(name: str) -> str:
     """Gives a metric in words: `F1`, `macro F1`, `F1 of refund`, `mean absolute error`."""
     if name.startswith(OF_CLASS):
         return f"F1 of {name.removeprefix(OF_CLASS)}"  # a label keeps its own signs
@@ -59,7 +59,7 @@ def metric_words(name: str) -> str:
 
 def score_words(task: Task) -> str:
     """Gives what the score is: `the mean of accuracy and F1`, or a metric `(low is better)`."""
-    names = " and ".join(map(metric_words, task.score_metrics))
+    names = " and ".join(map(_metric_words, task.score_metrics))
     mean = "the mean of " if len(task.score_metrics) > 1 else ""
     return f"{mean}{names}{low_words(task)}"
 

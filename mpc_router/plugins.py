@@ -30,7 +30,7 @@ METRICS: Final = "mpc_router.metrics"
 COST_VECTORS: Final = "mpc_router.cost_vectors"
 POOLS: Final = "mpc_router.pools"
 STOPPING_RULES: Final = "mpc_router.stopping_rules"
-GROUPS: Final = (SAMPLERS, METRICS, COST_VECTORS, POOLS, STOPPING_RULES)
+_GROUPS: Final = (SAMPLERS, METRICS, COST_VECTORS, POOLS, STOPPING_RULES)
 """Names the groups of entry points, one for each kind of part."""
 
 _WORDS: Final = {
@@ -85,7 +85,7 @@ class Part:
 
 def trust(names: Iterable[str]) -> None:
     """Trusts the parts of these names from now on, of whatever kind they are."""
-    _trusted.update((group, name) for name in names for group in GROUPS)
+    _trusted.update((group, name) for name in names for group in _GROUPS)
 
 
 def trusted() -> tuple[tuple[str, str], ...]:
@@ -113,7 +113,7 @@ def trust_recorded(
     folder: object,
     names: Iterable[str] = (),
     *,
-    groups: Collection[str] = GROUPS,
+    groups: Collection[str] = _GROUPS,
     again: bool = False,
 ) -> None:
     """Trusts of the parts that a folder has recorded those that are installed entry points.
@@ -153,11 +153,11 @@ def _group_and_name(record: object, folder: object) -> tuple[str, str]:
     """
     if isinstance(record, Mapping):
         group, name = record.get("group"), record.get("name")
-        if group in GROUPS and isinstance(name, str) and _NAME.fullmatch(name):
+        if group in _GROUPS and isinstance(name, str) and _NAME.fullmatch(name):
             return str(group), name
     raise PartError(
         f"{folder} has recorded the part {quoted(record)}, but a part has a group "
-        f"({', '.join(GROUPS)}) and a name"
+        f"({', '.join(_GROUPS)}) and a name"
     )
 
 

@@ -1,7 +1,7 @@
 """Lists the figures of the report: a figure is one line of one list.
 
-A line has the figure's name, its place in the page, what it says to who cannot see it, and the
-chart. The page draws each place's figures where its text stands; nothing else names them.
+A line has the figure's name, its place in the page, what it says to a reader who cannot see it, and
+the chart. The page draws each place's figures where its text stands; nothing else names them.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.tasks.metrics import MEAN, Metric, is_of_table, metric_of
 from mpc_router.tasks.own_metrics import metric_of_part, part_of
 
-CLASSIFICATION: Final = "classification"
-REGRESSION: Final = "regression"
+_CLASSIFICATION: Final = "classification"
+_REGRESSION: Final = "regression"
 MOST_CLASSES: Final = 1000
 _LONGEST_LABEL: Final = 200
 _KEYS: Final = ("name", "text", "label", "kind", "labels", "range", "metrics", "score", "quoted")
-_FIRST_METRICS: Final = {CLASSIFICATION: "accuracy", REGRESSION: "pearson"}
+_FIRST_METRICS: Final = {_CLASSIFICATION: "accuracy", _REGRESSION: "pearson"}
 
 
 class TaskError(ValueError):
@@ -45,7 +45,7 @@ class Task:
     label: str = "label"
     """The column of labels."""
 
-    kind: str = CLASSIFICATION
+    kind: str = _CLASSIFICATION
     label_names: tuple[str, ...] = ()
     """Label words in the order of their numbers; empty for a regression."""
 
@@ -69,7 +69,7 @@ class Task:
     @property
     def regression(self) -> bool:
         """Whether labels are values, not classes."""
-        return self.kind == REGRESSION
+        return self.kind == _REGRESSION
 
     @property
     def outputs(self) -> int:
@@ -147,7 +147,7 @@ def task_of(tree: object, label_names: tuple[str, ...] = ()) -> Task:
     for key in ("name", "text"):
         if key not in tree:
             raise TaskError(f"task_definition lacks `{key}:`; give at least name, text and label")
-    kind = tree.get("kind", REGRESSION if "range" in tree else CLASSIFICATION)
+    kind = tree.get("kind", _REGRESSION if "range" in tree else _CLASSIFICATION)
     first = _FIRST_METRICS.get(str(kind), "")
     metrics = _words("metrics", tree.get("metrics", first))
     return Task(
@@ -167,7 +167,7 @@ def lists_labels(tree: object) -> bool:
     """Says whether a definition knows its labels without looking at data."""
     if not isinstance(tree, Mapping):
         return True  # `task_of` refuses it
-    return bool({"labels", "range"} & set(tree)) or tree.get("kind") == REGRESSION
+    return bool({"labels", "range"} & set(tree)) or tree.get("kind") == _REGRESSION
 
 
 def _words(key: str, value: object) -> tuple[str, ...]:
