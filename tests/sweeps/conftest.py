@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,18 +58,6 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared") / "entry"
     on_disk(folder)
     return folder
-
-
-def on_ray(*words: str) -> int:
-    """The command in a process of its own: Ray reads its settings once, as it is imported, and
-    other tests may have imported it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "sweeps.run", *words],
-        cwd=Path(__file__).parents[2],
-        env=kept,
-        check=False,
-    ).returncode
 
 
 def without_ray(patch: pytest.MonkeyPatch) -> None:
