@@ -32,7 +32,7 @@ PARTS = {
 
 
 def test_an_installed_package_brings_a_part_of_each_kind(done: Path) -> None:
-    assert tuple(PARTS) == plugins.GROUPS
+    assert tuple(PARTS) == plugins._GROUPS
     recorded = [
         {"group": group, "name": name, "package": "example-parts", "version": "1.0"}
         for group, name in PARTS.items()
