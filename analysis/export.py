@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
-from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, STOPPED
+from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, SELECTION, STOPPED
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -93,12 +92,12 @@ def to_optuna(run: Run, file: Path) -> Path:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from analysis.questions.importance import trials as as_trials
+    from analysis.questions.importance import optuna_trials
 
     _refuse_existing([file])
     table = _points(run)
     table["constraints"] = pd.Series(_violations(run, table), index=table.index, dtype=object)
-    made = as_trials(table, run.settings, ["score", "cost"])
+    made = optuna_trials(table, run.settings, ["score", "cost"])
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -232,7 +231,7 @@ def _violations(run: Run, table: pd.DataFrame) -> list[dict[str, float] | None]:
     if not constraints_of(run) or not (table["state"] == "COMPLETE").any():
         return [None] * len(table)
     run_roster = roster(run)
-    judged = judge(run, run_roster, outcomes(run, run_roster, "selection", need_routes=False))
+    judged = judge(run, run_roster, outcomes(run, run_roster, SELECTION, need_routes=False))
     names = [constraint.name for constraint in judged.constraints]
     by_point = {
         point.point: dict(zip(names, row, strict=True))
@@ -286,6 +285,8 @@ def _write(run: Run, to: str, target: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the run and says where; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
+    from mpc_router.plugins import trust
+
     trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.untrusted import guarded

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
+from mpc_router.flags import Parser, add_choice_flags, add_trust_flag, place
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH: Final = 120
 _WIDE: Final = 90
+_INTERVAL: Final = "95 %"
 _STYLES: Final = {"above": "green", "below": "red", "not distinguishable": "yellow"}
 _WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "even"}
 
@@ -56,7 +58,7 @@ def summary(
         *_front_tables(run, survey, width),
         *_bounds_line(survey),
         _singles_table(survey),
-        *map(text, _closing(survey)),
+        *map(text, _closing(run, survey)),
     )
 
 
@@ -74,30 +76,55 @@ def print_front(run: Run | Path, console: Console) -> None:
 
 
 def _print(
-    run: Run, console: Console, *, split: str | None = None, vector: str | None = None
+    run: Run,
+    console: Console,
+    lines: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    vector: str | None = None,
 ) -> None:
-    """Prints the front; a file or a pipe has no width, so the table gets what it needs."""
+    """Prints the front, the command that exports the best trade, and more lines.
+
+    A file or a pipe has no width, so the table gets what it needs; lines to copy are never cut.
+    """
+    from analysis.cells import text
+
     before = console.width
     if not console.is_terminal:
         console.width = max(before, _PLAIN_WIDTH)
     try:
         shown = summary(run, split=split, vector=vector, width=console.width)
         console.print(shown, markup=False)
+        for line in (*_export_lines(run, split, vector), *lines):
+            console.print(text(line), soft_wrap=True)
     finally:
         console.width = before
 
 
-def _table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Table:
-    from analysis.cells import new_table, text
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Describes a column of a table: a new one is a line of the table's list."""
+
+    heading: str
+    cell: Callable[[Any], object]
+    """Shows a row of the survey's points or single experts."""
+
+    left: bool = False
+
+
+def _table(columns: Sequence[_Column], rows: Iterable[Any]) -> Table:
+    from analysis.cells import add_row, new_table, text
 
     table = new_table()
-    for name in columns:
+    for column in columns:
         table.add_column(
-            text(name),
-            justify="left" if name in left else "right",
-            style="dim" if name == "95 %" else "",
+            text(column.heading),
+            justify="left" if column.left else "right",
+            style="dim" if column.heading == _INTERVAL else "",
             no_wrap=True,
         )
+    for row in rows:
+        add_row(table, [column.cell(row) for column in columns])
     return table
 
 
@@ -116,43 +143,47 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
     """Makes one table, or a second one of settings where they leave numbers no room."""
     from rich.console import Console
 
-    from analysis.cells import add_row
-
-    single = _front_table(run, survey, settings=run.settings, wide=width >= _WIDE)
+    measured = _measured_columns(survey, wide=width >= _WIDE)
+    settings = [_setting_column(name) for name in run.settings]
+    point = _Column("point", lambda row: _plain(row["point"]), left=True)
+    key = _Column("key", lambda row: _plain(row["key"]), left=True)
+    single = _table([point, *settings, *measured, key], _shown(survey))
     if Console(width=10 * width).measure(single).maximum <= width:
         return [single]
-    points = _table(["point", *run.settings], left=("point",))
-    for row in _shown(survey):
-        add_row(points, [row["point"], *(_plain(row[name]) for name in run.settings)])
-    return [_front_table(run, survey, settings=("point",), wide=width >= _WIDE), points]
+    return [
+        _table([point, *measured], _shown(survey)),
+        _table([point, key, *settings], _shown(survey)),
+    ]
 
 
-def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: bool) -> Table:
+def _measured_columns(survey: Survey, *, wide: bool) -> list[_Column]:
+    """Lists the columns of what points measured, without those that have no room or no meaning."""
     from analysis import words
-    from analysis.cells import add_row, text
+    from analysis.cells import text
     from analysis.fronts.survey import unit
 
-    cost = f"cost{unit(survey)}"
-    bounded = bool(survey.judged.constraints)
-    measured = ["score", "95 %", cost, *(["bounds"] if bounded else [])]
-    measured += ["shares %", "over mix", "95 %", ""]
-    columns = [*settings, *measured, *(["speed-up"] if wide else [])]
-    table = _table(columns, left=("point", "bounds"))
-    for row in _shown(survey):
-        cells = [
-            *(_plain(row[name]) for name in settings),
-            words.number(row["score"]),
-            _range(row, "score"),
-            words.amount(row["cost"]),
-            *([_bounds(row)] if bounded else []),
-            "/".join(words.percent(share) for share in row["share"]),
-            words.signed(row["over_mix"]),
-            _range(row, "over_mix"),
-            text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
-            *([f"{row['speed_up']:.2f}x"] if wide else []),
-        ]
-        add_row(table, cells)
-    return table
+    def shares(row: Any) -> str:
+        return "/".join(words.percent(share) for share in row["share"])
+
+    def verdict(row: Any) -> Text:
+        return text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]])
+
+    bounds = [_Column("bounds", _bounds, left=True)] if survey.judged.constraints else []
+    return [
+        _Column("score", lambda row: words.number(row["score"])),
+        _Column(_INTERVAL, lambda row: _range(row, "score")),
+        _Column(f"cost{unit(survey)}", lambda row: words.amount(row["cost"])),
+        *bounds,
+        _Column("shares %", shares),
+        _Column("over mix", lambda row: words.signed(row["over_mix"])),
+        _Column(_INTERVAL, lambda row: _range(row, "over_mix")),
+        _Column("", verdict),
+        *([_Column("speed-up", lambda row: f"{row['speed_up']:.2f}x")] if wide else []),
+    ]
+
+
+def _setting_column(name: str) -> _Column:
+    return _Column(name, lambda row: _plain(row[name]))
 
 
 def _shown(survey: Survey) -> list[Any]:
@@ -183,7 +214,9 @@ def _bounds(row: Any) -> Text:
 
 def _range(row: Any, name: str) -> str:
     """Gives `.658 .762`: short, for a column under a heading that says what it is."""
-    ends = (f"{row[f'{name}_{end}']:.3f}" for end in ("low", "high"))
+    from analysis import words
+
+    ends = (words.number(row[f"{name}_{end}"]) for end in ("low", "high"))
     low, high = (re.sub(r"^(-?)0\.", r"\1.", end) for end in ends)
     return f"{low} {high}".replace("-", "\N{MINUS SIGN}")
 
@@ -196,29 +229,29 @@ def _plain(value: Any) -> str:
 
 def _singles_table(survey: Survey) -> Table:
     from analysis import words
-    from analysis.cells import add_row
     from analysis.fronts.survey import unit
 
-    columns = ("single expert", "score", "95 %", f"cost{unit(survey)}")
-    table = _table(columns, left=columns[:1])
-    for _, row in survey.singles.iterrows():
-        cells = [
-            row["name"],
-            words.number(row["score"]),
-            _range(row, "score"),
-            words.amount(row["cost"]),
-        ]
-        add_row(table, cells)
-    return table
+    columns = [
+        _Column("single expert", lambda row: row["name"], left=True),
+        _Column("score", lambda row: words.number(row["score"])),
+        _Column(_INTERVAL, lambda row: _range(row, "score")),
+        _Column(f"cost{unit(survey)}", lambda row: words.amount(row["cost"])),
+    ]
+    return _table(columns, [row for _, row in survey.singles.iterrows()])
 
 
-def _closing(survey: Survey) -> list[str]:
+def _closing(run: Run, survey: Survey) -> list[str]:
     from analysis import words
     from analysis.fronts.survey import unit
+    from analysis.questions.worth import worth
 
     score, cost = survey.oracle
     low, high = survey.hypervolume_interval
+    blind = worth(run, survey)
     return [
+        f"label-blind {words.number(blind.score.value)} at {words.amount(blind.free.value)}"
+        f"{unit(survey)}, or at {words.amount(blind.paid.value)} where the cheapest expert always "
+        "runs first",
         f"oracle {words.number(score)} at {words.amount(cost)}{unit(survey)}, "
         f"router paid   {words.constant_words(survey.task)} "
         f"{words.number(survey.majority['score'])}",
@@ -227,16 +260,62 @@ def _closing(survey: Survey) -> list[str]:
     ]
 
 
+def _export_lines(run: Run, split: str | None, vector: str | None) -> list[str]:
+    from analysis.fronts.survey import survey as take
+    from analysis.report import abstract
+
+    line = abstract.export_line(run, take(run, split=split, vector=vector))
+    return ["", "the best trade as a folder that runs:", f"  {line}"] if line else []
+
+
+def _demand(options: Namespace) -> dict[str, Any]:
+    """Gives what was asked to be chosen, as `analysis.choose` takes it; empty without a flag."""
+    asked = {"at_most": options.at_most, "reach": options.reach, "knee": options.knee or None}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _choice_lines(
+    run: Run, asked: dict[str, Any], split: str | None, vector: str | None, costs: str | None
+) -> list[str]:
+    """Says what to run for a demand, what it reaches, and the command that exports it.
+
+    Raises:
+        RunError: no router meets it.
+    """
+    from analysis import words
+    from analysis.questions.choice import choose
+    from analysis.report import abstract
+
+    choice = choose(run, **asked, split=split, vector=vector)
+    ((name, value),) = asked.items()
+    flag = f"--{name.replace('_', '-')}"
+    flags = [flag] if value is True else [flag, f"{value:g}"]
+    over = choice.cost > choice.cap
+    row = {name: getattr(choice, name) for name in ("score_low", "score_high")}
+    return [
+        "",
+        f"{' '.join(flags)[2:]}: point {choice.point} ({choice.label}), seed {choice.seed}, bias "
+        f"{choice.bias:.3g} in {choice.vector.name}, key {choice.key}",
+        f"on {choice.split}: score {words.number(choice.score)} ({words.interval(row, 'score')}) "
+        f"at cost {words.amount(choice.cost)} ({words.amount(choice.cost_low)} to "
+        f"{words.amount(choice.cost_high)}){', more than was asked for' if over else ''}",
+        f"  {abstract.export_command(run, *flags, *(['--vector', costs] if costs else []))}",
+    ]
+
+
 def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.front",
         "Print the Pareto front of a run with its yardsticks.",
-        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n",
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n"
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000 --at-most 7.5\n",
     )
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--split", help="quoted split (default: the task's first)")
-    made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    costs = "a cost vector of the run, or file:PATH"
+    made.add_argument("--vector", "--costs", dest="costs", metavar="VECTOR", help=costs)
+    add_choice_flags(made)
     add_trust_flag(made)
     return made
 
@@ -245,6 +324,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the front; gives 0, or 2 with one line where the run cannot be read."""
     options = parser().parse_args(arguments)
+    from mpc_router.plugins import trust
+
     trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced
@@ -255,7 +336,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with guarded(options.run):
             run, vector = priced(load_run(options.run), options.costs)
-            _print(run, console, split=options.split, vector=vector)
+            lines = []
+            if asked := _demand(options):
+                lines = _choice_lines(run, asked, options.split, vector, options.costs)
+            _print(run, console, lines, split=options.split, vector=vector)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except RunError as error:

@@ -21,12 +21,14 @@ from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
 from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
 from mpc_router.run_names import PROVENANCE_FILE as PROVENANCE_FILE
 from mpc_router.run_names import REPORT_FILE as REPORT_FILE
+from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 from mpc_router.run_names import SELECTION as SELECTION
 from mpc_router.run_names import STATUSES as STATUSES
 from mpc_router.run_names import STOPPED as STOPPED
 from mpc_router.run_names import STUDY_FILE as STUDY_FILE
 from mpc_router.run_names import TABLES as TABLES
 from mpc_router.run_names import VALIDATION as VALIDATION
+from mpc_router.run_names import table_file as table_file
 
 VERSION: Final = 1
 """Version of the tables; a reader refuses another one."""
@@ -35,11 +37,6 @@ VERSION_KEY: Final = b"mpc_router.schema_version"
 _RUN_KEY: Final = b"mpc_router.run"
 COLUMNS_KEY: Final = b"mpc_router.columns"
 """Keys of the Parquet files' own metadata: schema version, and the run's name."""
-
-
-def table_file(table: str) -> str:
-    """Gives the file name of a table in its run folder."""
-    return f"{table}.parquet"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -95,13 +92,9 @@ def reports(metrics: tuple[str, ...]) -> pa.Schema:
             _required("epoch", pa.int64()),
             _required("split", pa.string()),
             *(pa.field(name, pa.float64()) for name in ("score", *metrics)),
-            *(
-                pa.field(name, pa.float64())
-                for name in ("cost", "loss", "loss_task", "loss_balance", "loss_cost")
-            ),
-            pa.field("share", pa.list_(pa.float64())),
-            pa.field("gate", pa.list_(pa.float64())),
-            pa.field("gate_entropy", pa.float64()),
+            *(pa.field(name, pa.float64()) for name in ("cost", *REPORT_LOSSES)),
+            *(pa.field(name, pa.list_(pa.float64())) for name in REPORT_LISTS),
+            *(pa.field(name, pa.float64()) for name in REPORT_NUMBERS),
             pa.field("seconds", pa.float64()),
         ]
     )
@@ -145,7 +138,8 @@ EXAMPLES: Final = pa.schema(
 )
 """A row is a split x example (its row's number in its source file); `tokens` its length. Where the
 experts' tokenizers differ, `tokens_by_expert` has its K lengths, of which `tokens` is the greatest;
-the column is missing where they do not."""
+the column is missing where they do not. Where points of a study have several pools, lengths are
+those of its first pool: tokenizers of others may give the same text another length."""
 
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:

@@ -7,15 +7,16 @@ from typing import Any, Final
 
 import numpy as np
 
+from mpc_router.messages import decimal
 from mpc_router.tasks import OF_CLASS, Task
 
 LARGER: Final = 0.05
 """Chance alone gives such differences less often than this."""
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Gives a score, or with `digits` significant figures a cost."""
-    return f"{value:.{digits}f}"
+def number(value: float) -> str:
+    """Gives a score: three decimals below 10, as many digits above."""
+    return decimal(value, 3)
 
 
 def amount(value: float) -> str:
@@ -30,7 +31,8 @@ def amount(value: float) -> str:
 
 def signed(value: float) -> str:
     """Gives a difference of scores with its sign."""
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    text = number(value)
+    return text.replace("-", "\N{MINUS SIGN}") if text.startswith("-") else f"+{text}"
 
 
 def percent(share: float) -> str:
@@ -48,7 +50,7 @@ def constant_words(task: Task) -> str:
     return "median label" if task.regression else "majority class"
 
 
-def metric_words(name: str) -> str:
+def _metric_words(name: str) -> str:
     """Gives a metric in words: `F1`, `macro F1`, `F1 of refund`, `mean absolute error`."""
     if name.startswith(OF_CLASS):
         return f"F1 of {name.removeprefix(OF_CLASS)}"  # a label keeps its own signs
@@ -57,7 +59,7 @@ def metric_words(name: str) -> str:
 
 def score_words(task: Task) -> str:
     """Gives what the score is: `the mean of accuracy and F1`, or a metric `(low is better)`."""
-    names = " and ".join(map(metric_words, task.score_metrics))
+    names = " and ".join(map(_metric_words, task.score_metrics))
     mean = "the mean of " if len(task.score_metrics) > 1 else ""
     return f"{mean}{names}{low_words(task)}"
 

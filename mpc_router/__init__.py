@@ -16,7 +16,7 @@ _MODULES = {
     "LoadBalancingLoss": "model.losses",
     "CostAwareLoss": "model.losses",
     "CompositeLoss": "model.losses",
-    "GLUEDataLoader": "data.tokens",
+    "GLUEDataLoader": "data.loader",
 }
 
 __all__ = sorted(_MODULES)

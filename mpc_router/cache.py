@@ -8,10 +8,13 @@ file missing or cut short is made again.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +30,9 @@ from mpc_router.files import write_text
 
 _CONTENTS: Final = "contents.json"
 """It is written last: it has the size of every other file of the entry, and its description."""
+
+LEASES: Final = "leases"
+"""It is the folder of a cache with a locked file for each sweep that runs."""
 
 WAITING: Final = 2.0
 """It is the wait for another process, in seconds, after which the log has a line."""
@@ -52,7 +58,19 @@ def digest(*parts: object) -> str:
 
 
 def description(folder: Path) -> dict[str, Any] | None:
-    """Gives the description of a complete entry; None where there is none."""
+    """Gives the description of a complete entry; None where there is none.
+
+    A caller that asks is about to use the entry, so its last use is noted (`last_use`).
+    """
+    described = peek(folder)
+    if described is not None:
+        with contextlib.suppress(OSError):  # a cache may be read-only
+            os.utime(folder / _CONTENTS)
+    return described
+
+
+def peek(folder: Path) -> dict[str, Any] | None:
+    """Gives the description of a complete entry, as `description` does, without a use of it."""
     try:
         contents = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
         sizes = contents["bytes"]
@@ -61,6 +79,67 @@ def description(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return described if is_complete and isinstance(described, dict) else None
+
+
+def last_use(folder: Path) -> float:
+    """Gives when a complete entry was last used, in seconds since the epoch of the system.
+
+    Raises:
+        OSError: there is no such entry any more.
+    """
+    return (folder / _CONTENTS).stat().st_mtime
+
+
+@contextlib.contextmanager
+def in_use(cache: Path) -> Iterator[None]:
+    """Keeps what is used of a cache from now on from being pruned, for the time of the block.
+
+    A file in `LEASES` is locked for as long. The lock of a killed process is free, so that its
+    file counts no longer.
+    """
+    folder = cache / LEASES
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{os.getpid()}-{secrets.token_hex(4)}"
+    lease = folder / f".{name}.new"
+    with lease.open("xb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lease = lease.rename(folder / name)  # others see it only when it is locked
+        try:
+            yield
+        finally:
+            lease.unlink(missing_ok=True)
+
+
+def used_since(cache: Path) -> float:
+    """Gives the time since when running sweeps use entries of a cache; infinity if none runs."""
+    return min(_lease_starts(cache), default=math.inf)
+
+
+def _lease_starts(cache: Path) -> Iterator[float]:
+    """Gives when each lease was begun; removes those of killed processes."""
+    for path in (cache / LEASES).glob("[!.]*"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield os.fstat(file.fileno()).st_mtime
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def removable(folder: Path) -> Iterator[bool]:
+    """Locks an entry for the time of the block, and tells whether no other process makes it."""
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def entry(

@@ -6,8 +6,9 @@ is what is reported. Letters: L lanes, N examples, K experts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -56,6 +57,10 @@ class CostVector:
         """Gives what a route to each expert adds to the router's cost, (K,)."""
         return (0.0, *self.experts[1:]) if self.stem_is_expert else self.experts
 
+    def of_members(self, members: Sequence[int]) -> CostVector:
+        """Gives the vector over some of the experts, by their numbers, in the order given."""
+        return replace(self, experts=tuple(self.experts[member] for member in members))
+
     def of_routes(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Gives the cost of every routed example with the router's; same shape as `routes`."""
         routed = np.asarray(self.routed, np.float64)
@@ -68,6 +73,23 @@ class CostVector:
     def speed_up(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Gives max(experts) / T, the speed-up over the dearest expert for all without a router."""
         return max(self.experts) / self.mean(share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bias:
+    """Holds what cost counts in a route: route = argmax(z - value * vector.routed).
+
+    At 0 the router runs as trained; above 0 it saves, below 0 it spends.
+    """
+
+    value: float
+    """It is in nats per unit of the vector."""
+
+    vector: CostVector
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"a bias is {self.value}, but must be a finite number")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -77,6 +76,8 @@ class Parser(argparse.ArgumentParser):
 
 def _unknown_flag(flag: str, flags: Collection[str]) -> str:
     """Writes the message about a flag that does not exist, with the nearest flags or all."""
+    import difflib
+
     close = difflib.get_close_matches(flag, flags, n=2)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {_listed(flags)}"
     return f"there is no flag {quoted(flag)}; {hint}"
@@ -96,6 +97,15 @@ def add_trust_flag(command_line: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="load this part, which a folder names (module:name); may be repeated",
     )
+
+
+def add_choice_flags(command_line: argparse.ArgumentParser) -> None:
+    """Adds `--at-most`, `--reach` and `--knee`, of which one may be given: what to choose."""
+    wanted = command_line.add_mutually_exclusive_group()
+    add = wanted.add_argument
+    add("--at-most", type=number(float), metavar="COST", help="the best router for this cost")
+    add("--reach", type=number(float), metavar="SCORE", help="the cheapest router of this score")
+    add("--knee", action="store_true", help="where more cost stops buying much")
 
 
 def place(text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 LONGEST_VALUE: Final = 200
@@ -27,6 +28,16 @@ def one_line(text: str) -> str:
     A long message loses its middle, because it begins with the cause and ends with the remedy.
     """
     return shortened(printable(" ".join(text.split())), _LONGEST_MESSAGE)
+
+
+def decimal(value: float, decimals: int) -> str:
+    """Writes a number below 10 with so many decimals, and a larger one with as many digits in all.
+
+    A metric may be of any size: 0.812, 23.46, 12346 with three decimals.
+    """
+    if math.isfinite(value) and abs(value) >= 10:
+        decimals = max(0, decimals - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +38,8 @@ def _unmakeable(folder: Path) -> str | None:
 
     The test makes and removes an empty folder in the nearest folder that exists.
     """
+    import tempfile
+
     above = folder.absolute()
     while not os.path.lexists(above):
         above = above.parent

@@ -1,4 +1,4 @@
-"""Finds parts of one's own: samplers, metrics and cost vectors of a package or of a module.
+"""Finds parts of one's own, such as samplers and metrics, in a package or in a module.
 
 A part is named by its entry point (`steady`) or by its place (`my_package.samplers:Steady`). Its
 code is imported only where it is trusted. It is trusted where the user names it: in a study, in a
@@ -28,10 +28,18 @@ from mpc_router.messages import quoted
 SAMPLERS: Final = "mpc_router.samplers"
 METRICS: Final = "mpc_router.metrics"
 COST_VECTORS: Final = "mpc_router.cost_vectors"
-GROUPS: Final = (SAMPLERS, METRICS, COST_VECTORS)
+POOLS: Final = "mpc_router.pools"
+STOPPING_RULES: Final = "mpc_router.stopping_rules"
+_GROUPS: Final = (SAMPLERS, METRICS, COST_VECTORS, POOLS, STOPPING_RULES)
 """Names the groups of entry points, one for each kind of part."""
 
-_WORDS: Final = {SAMPLERS: "sampler", METRICS: "metric", COST_VECTORS: "cost vector"}
+_WORDS: Final = {
+    SAMPLERS: "sampler",
+    METRICS: "metric",
+    COST_VECTORS: "cost vector",
+    POOLS: "pool",
+    STOPPING_RULES: "stopping rule",
+}
 _PLACE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 """Matches `module:name`, both with dots where they are nested."""
 
@@ -77,7 +85,7 @@ class Part:
 
 def trust(names: Iterable[str]) -> None:
     """Trusts the parts of these names from now on, of whatever kind they are."""
-    _trusted.update((group, name) for name in names for group in GROUPS)
+    _trusted.update((group, name) for name in names for group in _GROUPS)
 
 
 def trusted() -> tuple[tuple[str, str], ...]:
@@ -105,7 +113,7 @@ def trust_recorded(
     folder: object,
     names: Iterable[str] = (),
     *,
-    groups: Collection[str] = GROUPS,
+    groups: Collection[str] = _GROUPS,
     again: bool = False,
 ) -> None:
     """Trusts of the parts that a folder has recorded those that are installed entry points.
@@ -145,11 +153,11 @@ def _group_and_name(record: object, folder: object) -> tuple[str, str]:
     """
     if isinstance(record, Mapping):
         group, name = record.get("group"), record.get("name")
-        if group in GROUPS and isinstance(name, str) and _NAME.fullmatch(name):
+        if group in _GROUPS and isinstance(name, str) and _NAME.fullmatch(name):
             return str(group), name
     raise PartError(
         f"{folder} has recorded the part {quoted(record)}, but a part has a group "
-        f"({', '.join(GROUPS)}) and a name"
+        f"({', '.join(_GROUPS)}) and a name"
     )
 
 
@@ -186,6 +194,13 @@ def part(
             "install its package, or put its module's folder into PYTHONPATH"
         ) from error
     return Part(group=group, name=name, package=package, version=version, thing=thing)
+
+
+def part_error(error: BaseException | None) -> PartError | None:
+    """Gives the error about a part that another error began with; None where it did not."""
+    while error is not None and not isinstance(error, PartError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _untrusted(group: str, name: str) -> str:

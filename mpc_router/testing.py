@@ -9,8 +9,16 @@ Each function raises AssertionError with one sentence where a part does not conf
         check_metric(my_metric)
 """
 
+from mpc_router.config.own_pools import check_pool
 from mpc_router.pricing.own_costs import check_cost_vector
 from mpc_router.tasks.own_metrics import check_metric
 from sweeps.search.conformance import check_sampler
+from sweeps.stopping.own_rules import check_stopping_rule
 
-__all__ = ["check_cost_vector", "check_metric", "check_sampler"]
+__all__ = [
+    "check_cost_vector",
+    "check_metric",
+    "check_pool",
+    "check_sampler",
+    "check_stopping_rule",
+]

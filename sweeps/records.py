@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from mpc_router.run_names import FAILED as FAILED
 from mpc_router.run_names import INTERRUPTED as INTERRUPTED
 from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
 from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
+from mpc_router.run_names import REPORT_LISTS
 from mpc_router.run_names import SELECTION as SELECTION
 from mpc_router.run_names import STATUSES as STATUSES
 from mpc_router.run_names import STOPPED as STOPPED
@@ -235,7 +235,7 @@ class Message:
 
 def report_from(data: Mapping[str, Any]) -> Report:
     """Reads a report from its plain data."""
-    return Report(**{**data, "share": tuple(data["share"]), "gate": tuple(data["gate"])})
+    return Report(**{**data, **{name: tuple(data[name]) for name in REPORT_LISTS}})
 
 
 def pack_from(data: Mapping[str, Any]) -> Pack:
@@ -251,6 +251,8 @@ def config_of(trial: Trial) -> TrialConfig:
 @functools.lru_cache(maxsize=4096)
 def _config(config_json: str) -> TrialConfig:
     """Reads a configuration once: that takes longer than some trials train."""
+    import json
+
     from mpc_router.config.trial import trial_config
 
     return trial_config(json.loads(config_json))

@@ -109,6 +109,16 @@ class RunFolder:
         """
         return self.checkpoints / _plain(key)
 
+    def owns(self, name: str) -> bool:
+        """Tells whether runs write a file or folder of this name at the top of their folder."""
+        parts = (self.journal, self.study, self.provenance, self.report, self.view, self.stop)
+        folders, tables = (self.parts, self.checkpoints), map(self.table, TABLES)
+        return (
+            name in {path.name for path in (*parts, *folders, *tables)}
+            or name.startswith(f"{JOURNAL_FILE}.damaged-")
+            or (name.startswith(".") and name.endswith(".tmp"))
+        )
+
     def check(self) -> None:
         """Checks the type of every file and folder that a session writes or deletes.
 

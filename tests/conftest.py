@@ -1,4 +1,4 @@
-"""Routers that are trained once for all tests."""
+"""What is prepared and trained once for all tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from tests.trained import Train, Trained
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """A router with these settings; one training a session for each, one cache for all."""
-    cache: Path = tmp_path_factory.mktemp("trained_cache")
+def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`--cache`: the sample's experts are trained once for all tests of all processes of xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sample_cache"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, sample_cache: Path) -> Train:
+    """A router with these settings; one training a session for each."""
 
     @functools.cache
     def made(**settings: Any) -> Trained:
-        return training.train(tmp_path_factory.mktemp("trained") / "checkpoint", cache, **settings)
+        folder = tmp_path_factory.mktemp("trained") / "checkpoint"
+        return training.train(folder, sample_cache, **settings)
 
     return made
 
@@ -59,3 +68,9 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
         fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}
         monkeypatch.setattr(question, "__kwdefaults__", fewer)
     monkeypatch.setattr(altair.SchemaBase, "validate", lambda *_, **__: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Ray or train experts come first: what is short then fills up the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -22,11 +22,12 @@ import analysis.report.__main__
 import cluster.local
 import mpc_router
 from analysis import schema
-from mpc_router.commands import demo, export, init, train
-from mpc_router.commands import eval as evaluate
+from mpc_router.commands import init, train
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
 from sweeps import tune
+from sweeps.commands import demo, export, runs
+from sweeps.commands import eval as evaluate
 from sweeps.commands.arguments import parser
 from sweeps.study.shipped import shipped_studies
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
@@ -79,6 +80,7 @@ COMMANDS = {
     "mpc-router-demo": demo.parser,
     "mpc-router-export": export.parser,
     "mpc-router-tune": tune.parser,
+    "mpc-router-runs": runs.parser,
     "python -m analysis.front": analysis.front.parser,
     "python -m analysis.report": analysis.report.__main__.parser,
     "python -m analysis.compare": analysis.compare.parser,
@@ -123,6 +125,8 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
         tune.parser().parse_known_args(words[1:])
     elif " ".join(words[:3]) in COMMANDS:
         COMMANDS[" ".join(words[:3])]().parse_args(words[3:])
+    elif words[:1] == ["mpc-router-runs"]:
+        runs.parser().parse_args(words[1:])
     elif words and words[0] in COMMANDS:
         args = COMMANDS[words[0]]().parse_intermixed_args(words[1:])
         assert words[0] != "mpc-router-train" or (ROOT / args.config).is_file()
@@ -133,7 +137,7 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
         assert words == [] or words[0] in ("source", "python", "tensorboard", "pip")
 
 
-@pytest.mark.parametrize("name", ["init", "train", "eval", "demo", "export", "tune"])
+@pytest.mark.parametrize("name", ["init", "train", "eval", "demo", "export", "tune", "runs"])
 def test_every_console_script_is_installed_and_in_the_reference(name: str) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f"mpc-router-{name} = " in text

@@ -23,7 +23,7 @@ _GRID: Final = 65
 _RANKED_GRID: Final = 17
 """Costs at which a mix is scored; between them it is interpolated (for accuracy that is exact)."""
 
-LEAST_ROOM: Final = 0.02
+_LEAST_ROOM: Final = 0.02
 """Captured headroom is quoted where mix and oracle lie at least this far apart."""
 
 _CURVE_POINTS: Final = 48
@@ -214,9 +214,9 @@ def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict
 def least_room(task: Task, constant: float) -> float:
     """Gives how far mix and oracle must lie apart for a captured headroom to be quoted.
 
-    It is `LEAST_ROOM`; of a score without bounds that share of what the best constant scores.
+    It is `_LEAST_ROOM`; of a score without bounds that share of what the best constant scores.
     """
-    return LEAST_ROOM if has_bounds(task) else LEAST_ROOM * abs(constant)
+    return _LEAST_ROOM if has_bounds(task) else _LEAST_ROOM * abs(constant)
 
 
 def has_bounds(task: Task) -> bool:
@@ -225,7 +225,7 @@ def has_bounds(task: Task) -> bool:
 
 
 def captured_headroom(
-    merits: Values, mix: Values, best: Values, *, least: float = LEAST_ROOM
+    merits: Values, mix: Values, best: Values, *, least: float = _LEAST_ROOM
 ) -> Values:
     """Gives (merit - mix) / (oracle curve - mix) at one cost; NaN where there is less room.
 

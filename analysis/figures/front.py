@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.figures.style import (
     BEST,
     BIASED,
+    BLIND,
     BROKEN,
     CASCADE,
     COIN,
@@ -71,12 +72,15 @@ def front_figure(
         [
             *(FRONT, POINT),
             *([BROKEN] if _any_broken(rows, found) else []),
-            *(EXPERT, COIN, BEST),
+            *(EXPERT, COIN),
+            *([BLIND] if found is not None and found.worth is not None else []),
+            BEST,
             *dict.fromkeys(m["kind"] for m in more if m["kind"] != BROKEN),
         ]
     )
     layers = [
         *_curves(survey, x, y, colour),
+        *_blind(found, x, y, colour),
         *_offers(more, x, y, colour),
         *_bars(survey, rows, x, y, colour),
         *_dots(run, rows, x, y, colour),
@@ -199,6 +203,43 @@ def _curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.C
         label = rule.mark_text(align="right", dy=-7, dx=-4, color=MUTED, fontSize=11)
         layers.append(label.encode(x=alt.value("width"), text="text:N"))
     return layers
+
+
+def _blind(answered: Answers | None, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
+    """Draws the label-blind yardstick: a line from its price where looking is free to where the
+    cheapest expert always runs first."""
+    import altair as alt
+
+    if answered is None or answered.worth is None:
+        return []
+    worth = answered.worth
+    rows = [
+        {
+            "kind": BLIND,
+            "what": what,
+            "cost": round(price.value, 5),
+            "score": round(worth.score.value, 5),
+        }
+        for what, price in (
+            ("looking is free", worth.free),
+            ("the cheapest expert always runs first", worth.paid),
+        )
+    ]
+    chart = alt.Chart(inline(rows)).encode(
+        x=x,
+        y=y,
+        color=colour,
+        tooltip=[
+            alt.Tooltip("kind:N", title="yardstick"),
+            alt.Tooltip("what:N", title="price"),
+            alt.Tooltip("cost:Q", format=".3~g"),
+            alt.Tooltip("score:Q", format=".3f"),
+        ],
+    )
+    return [
+        chart.mark_line(strokeWidth=1.6, strokeDash=[2, 2], clip=True),
+        chart.mark_point(shape="triangle-left", filled=True, size=70, opacity=1, clip=True),
+    ]
 
 
 def _offered(answered: Answers | None) -> list[dict[str, Any]]:

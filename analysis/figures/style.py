@@ -25,7 +25,7 @@ EXPERTS: Final = ("#c6dfe8", "#8dbfd0", "#4f95b3", "#236a8e", "#113f5c")
 
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 FRONT, POINT = "front", "other points"
-EXPERT, COIN, BEST = "experts", "random mix", "oracle"
+EXPERT, COIN, BLIND, BEST = "experts", "random mix", "label-blind", "oracle"
 CASCADE, BIASED = "cascades", "biased routers"
 BROKEN = "breaks a constraint"
 MOST_NAMED: Final = 3
@@ -60,7 +60,7 @@ def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.C
     import altair as alt
 
     colours = {FRONT: ACCENT, POINT: OTHER, EXPERT: INK, COIN: MIX, BEST: ORACLE}
-    colours |= {CASCADE: "#7b5ea7", BIASED: "#d9a21b", BROKEN: "#c0507f"}
+    colours |= {CASCADE: "#7b5ea7", BIASED: "#d9a21b", BROKEN: "#c0507f", BLIND: "#2f8f9d"}
     domain = list(colours)[:5] if kinds is None else kinds
     shared = alt.Legend(orient="top", title=None, columns=3, symbolType="circle", symbolOpacity=1)
     return alt.Color(

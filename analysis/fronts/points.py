@@ -5,7 +5,8 @@ Letters: L trials, P points, N examples, B weightings, K experts of the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from analysis.baselines.yardsticks import Curve, Mix
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Outcomes, Point, Roster, recorded_scores, recorded_shares
 from analysis.stats import resampling
+from analysis.stats.choice import best_within
 from mpc_router.costs import CostVector
 from mpc_router.tasks import Task, score_of
 
@@ -55,12 +57,12 @@ class Yards:
         count = len(vector.experts)
         singles, having = np.zeros((count, len(weights))), np.zeros(count)
         for number, pool in enumerate(seen.pools):
-            pool_price = _of_members(vector, pool.members)
+            pool_price = vector.of_members(pool.members)
             predictions = pool.prediction
             some = {seen.own[lane] for lane in np.flatnonzero(seen.pool_of == number)}
             for members in {pool.members, *some}:
                 rows = [pool.members.index(member) for member in members]
-                price = _of_members(vector, members)
+                price = vector.of_members(members)
                 mixes[number, members] = yardsticks.random_mix(
                     task, predictions[rows], seen.labels, vector=price, weights=weights
                 )
@@ -127,11 +129,6 @@ class Yards:
             alone = [float(curve.at(cost)) for curve, cost in zip(curves, paid, strict=True)]
             rows.append(float(np.mean(alone)))
         return np.asarray(rows, np.float64)
-
-
-def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
-    """Restricts the vector to some of the experts."""
-    return replace(vector, experts=tuple(vector.experts[member] for member in members))
 
 
 def _mean_mix(mixes: list[Mix]) -> Mix:
@@ -248,6 +245,21 @@ def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
     """Gives `resampling.seed_excess` of each point's trials (L, B): (P,)."""
     ends = np.cumsum([len(point.keys) for point in members])[:-1]
     return np.asarray([resampling.seed_excess(replicates) for replicates in np.split(values, ends)])
+
+
+def best_keys(run_roster: Roster, merits: Values, costs: Values) -> list[str]:
+    """Gives each point's trial of the highest merit, of equals the cheapest: (L,) twice -> P keys.
+
+    It is the one to run.
+    """
+    keys, first = [], 0
+    for point in run_roster.points:
+        lanes = slice(first, first + len(point.keys))
+        first += len(point.keys)
+        best = best_within(merits[lanes], costs[lanes], cap=math.inf)
+        assert best is not None  # a point of a roster has a trial
+        keys.append(point.keys[best])
+    return keys
 
 
 def example_draws(

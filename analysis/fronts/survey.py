@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from analysis.baselines import yardsticks
 from analysis.baselines.yardsticks import Curve, Mix
 from analysis.fronts.constraints import Judged, judge
-from analysis.fronts.points import Measured, Yards, by_excess, by_point, example_draws, seed_draws
+from analysis.fronts.points import (
+    Measured,
+    Yards,
+    best_keys,
+    by_excess,
+    by_point,
+    example_draws,
+    seed_draws,
+)
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import LeftOut, Roster, outcomes, roster
 from analysis.stats import resampling
@@ -69,6 +77,12 @@ class Survey:
     majority: dict[str, float]
     """Metrics of the commonest label."""
 
+    front_scores: _Values
+    """(F, B) of the points of `front` in its order, under every draw."""
+
+    front_costs: _Values
+    """(F, B)."""
+
     oracle: tuple[float, float]
     """(score, cost), the router paid."""
 
@@ -108,10 +122,13 @@ class Survey:
 
 def cheapest_first(task: Task, rows: pd.DataFrame, last: str = "point") -> pd.DataFrame:
     """Sorts rows by cost, of equal ones the worse score first, then by the column `last`."""
+    return _sorted_by_cost(task, rows, last).reset_index(drop=True)
+
+
+def _sorted_by_cost(task: Task, rows: pd.DataFrame, last: str = "point") -> pd.DataFrame:
+    """Sorts as `cheapest_first` does, and keeps the rows' index."""
     up = [True, task.direction == "max", True]
-    ordered: pd.DataFrame = rows.sort_values(
-        ["cost", "score", last], ascending=up, ignore_index=True
-    )
+    ordered: pd.DataFrame = rows.sort_values(["cost", "score", last], ascending=up)
     return ordered
 
 
@@ -125,7 +142,8 @@ def points(
 ) -> pd.DataFrame:
     """Gives the points that can be judged (see `roster`), one a row, in the order of settings.
 
-    Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
+    Columns: point, label, every searched setting, seeds and keys (tuples), n, `key` (the whole key
+    of the seed that is best on selection: the one to run); on the quoted split
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix` (how
     much better the score is than that: above 0 is better, also where a low score is), each
     with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
@@ -191,32 +209,36 @@ def survey(
     over = by_point(apart, run_roster.points, seeds, merit(task, plain - coin))
     constant = yardsticks.majority(task, chosen.labels, quoted.labels)[1]
     coin = resampling.bounded(task, by_point(lane_coin, run_roster.points, seeds, coin))
+    table = _points_table(
+        run,
+        run_roster,
+        first,
+        second,
+        judged=judged,
+        on_front=on_front,
+        coin=coin,
+        over=over,
+        excess=by_excess(apart, run_roster.points),
+        coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
+        best=yards.best(run, run_roster, second, quoted),
+        dearest=float(yards.mix.costs[-1]),
+        least=yardsticks.least_room(task, constant["score"]),
+    )
+    front = _sorted_by_cost(task, table[on_front]).index.to_numpy()
     return Survey(
         task=task,
         split=quoted.split,
         vector=costs,
         examples=len(quoted.labels),
         resamples=count,
-        points=_points_table(
-            run,
-            run_roster,
-            first,
-            second,
-            judged=judged,
-            on_front=on_front,
-            coin=coin,
-            over=over,
-            excess=by_excess(apart, run_roster.points),
-            coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
-            best=yards.best(run, run_roster, second, quoted),
-            dearest=float(yards.mix.costs[-1]),
-            least=yardsticks.least_room(task, constant["score"]),
-        ),
+        points=table,
         left_out=run_roster.left_out,
         judged=judged,
         partial=run_roster.partial,
         singles=_singles_table(run, yards.singles, costs),
         majority=constant,
+        front_scores=second.score[front],
+        front_costs=second.cost[front],
         oracle=yards.oracle,
         mix=yards.mix,
         oracle_curve=yards.curve,
@@ -286,6 +308,8 @@ def _points_table(
     columns |= {name: [p.settings[name] for p in run_roster.points] for name in run.settings}
     columns |= {
         "seeds": [p.seeds for p in run_roster.points],
+        "keys": [p.keys for p in run_roster.points],
+        "key": best_keys(run_roster, merit(task, first.lane_score[:, 0]), first.lane_cost[:, 0]),
         "n": [len(p.seeds) for p in run_roster.points],
     }
     columns |= _spread("score", second.score) | _spread("cost", second.cost)

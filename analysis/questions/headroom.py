@@ -8,7 +8,7 @@ in shares of the headroom as estimated.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -260,9 +260,7 @@ def _cascades(run: Run, survey: Survey) -> dict[str, _Cascades]:
         members = quoted.own[lane]
         mix = yards.mixes[int(quoted.pool_of[lane]), members]
         mix_there = selection_yards.mixes[int(chosen.pool_of[lane]), members]
-        vector = replace(
-            survey.vector, experts=tuple(survey.vector.experts[member] for member in members)
-        )
+        vector = survey.vector.of_members(members)
         outputs = expert_outputs(run, name, survey.split)
         routes, costs = cascade_routes(front.cascades, confidence(outputs.output), vector=vector)
         answers = np.take_along_axis(outputs.prediction, routes, axis=0)

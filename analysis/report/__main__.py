@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from analysis.report.page import write_figures, write_report
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
 
@@ -32,6 +31,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the report and prints its path; gives 0, or 2 with one line where that cannot be."""
     options = parser().parse_args(arguments)
+    from mpc_router.plugins import trust
+
     trust(options.trust)
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced

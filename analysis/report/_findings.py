@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.baselines.yardsticks import has_bounds
 from analysis.fronts.survey import ABOVE, Survey, least_seeds, unit
 from analysis.questions.answers import Answers
-from analysis.words import LARGER, amount, count, percent, signed
+from analysis.questions.worth import Estimate, Worth
+from analysis.words import LARGER, amount, count, number, percent, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +20,65 @@ if TYPE_CHECKING:
 def findings(survey: Survey, answered: Answers) -> list[str]:
     """Gives a sentence for each of the deeper questions."""
     texts = [
+        _worth(survey, answered),
         _cascades(survey, answered),
         _biased(survey, answered),
         _chosen(survey),
         _settings(answered),
     ]
     return [text for text in (*texts, _next(survey, answered)) if text]
+
+
+def _worth(survey: Survey, answered: Answers) -> str:
+    """Says what the front captures of the label-blind yardstick, and what is had for which cost."""
+    worth = answered.worth
+    if worth is None:
+        return ""
+    text = (
+        f"{blind_words(survey, worth)}. Of the area between random mix and that yardstick the "
+        f"front captures {_share(worth.blind_share)}, of that up to the oracle "
+        f"{_share(worth.labelled_share)}"
+    )
+    if worth.luck is None:
+        text += "; how much of the oracle is luck is unknown, for the experts had one seed"
+    else:
+        text += (
+            f"; two seeds of {worth.expert} already show {percent(worth.luck)} % of the oracle's "
+            "lead, which is luck"
+        )
+    for stated in worth.at_costs:
+        over = stated.over_coin
+        text += (
+            f". For at most {amount(stated.cap)}{unit(survey)} the front lies {signed(over.value)} "
+            f"over the coin ({signed(over.low)} to {signed(over.high)}) at {amount(stated.cost)}"
+        )
+    price = worth.price
+    half = "half a point" if has_bounds(survey.task) else "half a per cent"
+    if price is None:
+        return f"{text}. No router reaches the score of {worth.expert} less {half} on selection."
+    return (
+        f"{text}. The score of {worth.expert} less {half} is had for {amount(price.cost.value)}"
+        f"{unit(survey)} ({amount(price.cost.low)} to {amount(price.cost.high)}), "
+        f"{price.of_best:.2f} of its price, by {price.label}, which scores "
+        f"{number(price.score.value)} ({number(price.score.low)} to {number(price.score.high)})."
+    )
+
+
+def blind_words(survey: Survey, worth: Worth) -> str:
+    """Says what the label-blind yardstick is and reaches."""
+    near = f" within {amount(worth.tolerance)}" if worth.tolerance else ""
+    return (
+        f"Label-blind, each example from the cheapest expert that answers as {worth.expert} "
+        f"does{near}, reaches {number(worth.score.value)} at {amount(worth.free.value)}"
+        f"{unit(survey)}, or at {amount(worth.paid.value)} where the cheapest expert always runs "
+        "first"
+    )
+
+
+def _share(share: Estimate) -> str:
+    if share.value != share.value:
+        return "no share (there is no room)"
+    return f"{percent(share.value)} % ({percent(share.low)} to {percent(share.high)})"
 
 
 def _cascades(survey: Survey, answered: Answers) -> str:

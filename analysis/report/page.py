@@ -6,22 +6,13 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import altair as alt
-    import pandas as pd
 
-    from analysis.fronts.survey import Survey
     from analysis.questions.answers import Answers
     from analysis.runs.load import Run
-
-
-_MOST_SETTINGS: Final = 6
-"""Of more settings there is no picture each, only their importance and the lines through all."""
-
-_MOST_LINES: Final = 1500
-"""Points whose lines still make a picture."""
 
 
 def write_report(
@@ -66,18 +57,21 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     from markupsafe import Markup
 
     from analysis.baselines.yardsticks import has_bounds
-    from analysis.figures.style import MOST_NAMED
     from analysis.fronts.constraints import bounds
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
     from analysis.questions.utilization import DEAD_SHARE, utilization
-    from analysis.report import _rows, abstract
+    from analysis.report import _sentences, _tables, abstract
+    from analysis.report._figures import PLACES, figures
+    from analysis.report._provenance import provenance_rows
+    from analysis.report._trials import trial_table
     from analysis.report.notices import notices
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
     answered = answers(run, survey)
-    specs = {name: _spec(chart) for name, chart in _pictures(run, survey, use, answered).items()}
+    drawn = figures(run, survey, use, answered)
+    specs = {figure.name: _spec(figure.chart) for figure in drawn}
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here),
@@ -91,87 +85,35 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         run=run,
         survey=survey,
         found=answered,
-        pictures=specs,
-        objective_pictures=[name for name in specs if name.startswith("objectives-")],
+        figures={place: [figure for figure in drawn if figure.place == place] for place in PLACES},
+        cascades="cascades" in str(specs["front"]),
         objectives=_objectives(run, answered),
-        setting_pictures=[name for name in specs if name.startswith("setting-")],
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
-        front=_rows.front_rows(run, survey),
+        export_line=abstract.export_line(run, survey),
+        tables=_tables.tables(run, survey, answered),
         bounds=bounds(survey.judged.constraints),
-        named=len(run.settings) > MOST_NAMED,
-        offers=_rows.offer_rows(run, answered),
-        rivals=_rows.rival_rows(run, answered),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
-        depends=_rows.depends_rows(run, answered),
-        leaks=_rows.leak_rows(run, answered),
-        quality=_rows.quality_rows(answered),
+        quality=_sentences.quality_rows(answered),
         said={
-            "seeds": _rows.seed_sentence(answered),
-            "moving": _rows.moving_sentence(answered),
-            "trust": _rows.trust_sentence(answered),
-            "calibration": _rows.calibration_sentence(answered),
-            "caps": _rows.cap_sentence(survey, answered),
+            "seeds": _sentences.seed_sentence(answered),
+            "moving": _sentences.moving_sentence(answered),
+            "trust": _sentences.trust_sentence(answered),
+            "calibration": _sentences.calibration_sentence(answered),
+            "caps": _sentences.cap_sentence(survey, answered),
         },
-        use=_rows.use_rows(run, survey, use),
+        use=_sentences.use_rows(run, survey, use),
         room_in_points=has_bounds(run.task),
         dead_share=DEAD_SHARE,
-        provenance=_rows.provenance_rows(run, survey),
+        provenance=provenance_rows(run, survey),
         colours=_colours(run),
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
         vega=Markup(_vega_scripts()),
         specs=Markup(_embedded(specs)),
-        trials=Markup(_embedded(_rows.trial_table(run, survey))),
+        trials=Markup(_embedded(trial_table(run, survey))),
         count=len(run.trials),
     )
-
-
-def _pictures(
-    run: Run, survey: Survey, use: pd.DataFrame, answered: Answers
-) -> dict[str, alt.LayerChart]:
-    """Draws every picture of the report, by name, without those that the run cannot give."""
-    from analysis.figures import front as figures
-    from analysis.figures import history, objectives, rivals, settings, usage
-
-    wide: Any = "container"
-    charts: dict[str, alt.LayerChart | None] = {
-        "front": figures.front_figure(run, survey, found=answered, width=wide, height=420),
-        "headroom": None
-        if answered.headroom is None
-        else rivals.headroom_figure(answered.headroom, survey, width=wide),
-        "use": usage.utilization_figure(run, survey, use, width=wide),
-        "curve-score": usage.training_figure(run, survey, "score", width=wide),
-        "curve-cost": usage.training_figure(run, survey, "cost", width=wide),
-    }
-    charts |= objectives.objective_pictures(
-        run, answered.objectives, answered.objective_yards, survey.split, width=wide
-    )
-    if answered.history is not None and len(answered.history) > 2:
-        for over in ("epochs", "hours"):
-            charts[f"history-{over}"] = history.history_figure(
-                answered.history, over=over, width=wide
-            )
-    if answered.epochs is not None:
-        charts["agreement"] = history.agreement_figure(answered.epochs, width=wide)
-    if answered.surfaces is not None:
-        charts["attainment"] = history.attainment_figure(
-            answered.surfaces, survey, width=wide, height=220
-        )
-    if answered.importance is not None:
-        charts["importance"] = settings.importance_figure(answered.importance, width=wide)
-    if answered.settings is not None and len(answered.settings) > 2:
-        table = answered.settings
-        differ = [name for name in run.settings if table[name].astype(str).nunique() > 1]
-        for name in differ if len(differ) <= _MOST_SETTINGS else ():
-            for objective in ("score", "cost"):
-                charts[f"setting-{name}-{objective}"] = settings.setting_figure(
-                    table, name, objective, width=wide
-                )
-        if len(differ) > 1 and len(table) <= _MOST_LINES:
-            front = set(survey.front["point"].astype(str))
-            charts["parallel"] = settings.parallel_figure(run, table, front, width=wide)
-    return {name: chart for name, chart in charts.items() if chart is not None}
 
 
 def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | None) -> list[Path]:
@@ -184,14 +126,15 @@ def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | No
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
     from analysis.questions.utilization import utilization
+    from analysis.report._figures import figures
 
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
-    charts = _pictures(run, survey, use, answers(run, survey))
+    drawn = figures(run, survey, use, answers(run, survey))
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        save(_fixed(chart), folder / f"{name}{ending}")
-        for name, chart in charts.items()
+        save(_fixed(figure.chart), folder / f"{figure.name}{ending}")
+        for figure in drawn
         for ending in (".svg", ".pdf", ".png")
     ]
 
@@ -223,18 +166,17 @@ def _vegalite_version() -> str:
 
 def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
     """Gives what the page says of own objectives; None where they are score and cost."""
-    from analysis.figures.objectives import MOST_OBJECTIVES, name_words
+    from analysis.figures.objectives import MOST_OBJECTIVES
     from analysis.fronts.objectives import own_objectives
-    from analysis.report._rows import objective_rows, objective_words
+    from analysis.report._sentences import objective_words
 
     if answered.objectives is None:
         return None
     directions = own_objectives(run)
     return {
-        "names": [name_words(name) for name in directions],
+        "count": len(directions),
         "words": objective_words(directions),
         "points": len(answered.objectives),
-        "rows": objective_rows(answered.objectives, directions),
         "more": len(directions) > MOST_OBJECTIVES,
         "yards": answered.objective_yards is not None,
     }

@@ -44,8 +44,7 @@
       const row = element("tr", null, body, "trial");
       row.dataset.row = r;
       trials.rows[r].forEach((value, c) => {
-        const isKey = trials.columns[c] === "key";
-        element("td", isKey ? texts[r][c].slice(0, 12) : texts[r][c], row, typeof value === "number" ? "num" : "");
+        element("td", texts[r][c], row, typeof value === "number" ? "num" : "");
       });
     }
     drawn = Math.min(order.length, drawn + page);
@@ -97,6 +96,15 @@
     else row.after(configuration(Number(row.dataset.row)));
   });
 
+  /* Of several words each may have its trials, and no trial all of them. */
+  function why(wanted, patterns) {
+    const counts = patterns.map((pattern) => words.filter((text) => pattern.test(text)).length);
+    const missing = wanted.filter((_, place) => !counts[place]);
+    if (missing.length) return "no trial has " + missing.map((word) => "\u201c" + word + "\u201d").join(" or ") +
+      "; write a column and a value (" + trials.columns.slice(0, 3).map(heading).join(", ") + ", \u2026), with commas between several";
+    return "no trial has all of them: " + wanted.map((word, place) => "\u201c" + word + "\u201d has " + counts[place]).join(", ");
+  }
+
   const count = document.getElementById("shown");
   document.getElementById("filter").addEventListener("input", (event) => {
     const wanted = event.target.value.toLowerCase().split(",").map((word) => word.trim()).filter(Boolean);
@@ -106,7 +114,7 @@
     const fits = (r) => patterns.every((pattern) => pattern.test(words[r]));
     const sorted = head.querySelector("[aria-sort=ascending], [aria-sort=descending]");
     order = trials.rows.map((_, r) => r).filter(fits);
-    count.textContent = order.length + " of " + trials.rows.length + " trials";
+    count.textContent = order.length ? order.length + " of " + trials.rows.length + " trials" : why(wanted, patterns);
     if (sorted) {
       const way = sorted.getAttribute("aria-sort");
       sorted.setAttribute("aria-sort", way === "ascending" ? "descending" : "ascending");

@@ -92,7 +92,7 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
     for vector in vectors.values():
         _refuse_misfit(run, vector)
     parts = [
-        to_json({name: _of_members(vector, each.members) for name, vector in vectors.items()})
+        to_json({name: vector.of_members(each.members) for name, vector in vectors.items()})
         for each in run.sets
     ]
     facts: dict[str, Any] = {**run.provenance}
@@ -134,11 +134,6 @@ def _paid(vector: CostVector, share: Sequence[float] | None) -> float:
     return float(vector.mean(np.asarray(share, np.float64)))
 
 
-def _of_members(vector: CostVector, members: tuple[int, ...]) -> CostVector:
-    """The vector of some of the experts."""
-    return replace(vector, experts=tuple(vector.experts[member] for member in members))
-
-
 def _refuse_misfit(run: Run, vector: CostVector) -> None:
     names = run.expert_names
     if len(vector.experts) != len(names):
@@ -148,7 +143,7 @@ def _refuse_misfit(run: Run, vector: CostVector) -> None:
         )
     for each in run.sets:
         known = each.vectors.get(vector.name)
-        if known is not None and known != _of_members(vector, each.members):
+        if known is not None and known != vector.of_members(each.members):
             raise RunError(
                 f"{run.name}: it has a cost vector {vector.name!r} already, with other costs; "
                 "give yours another name"

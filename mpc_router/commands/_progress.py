@@ -1,4 +1,4 @@
-"""What a command shows while it works: a bar on a terminal, else a line a step; on stderr."""
+"""What a command shows while it works: a bar on a terminal, else lines; on stderr."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from mpc_router.progress import StepLines
+
 
 class Lines:
-    """Prints a line for every step that is over, with its seconds; none where `quiet`.
+    """Prints lines about every step (`StepLines`); none where `quiet`.
 
     It is a `Progress` (start, advance, finish) and a context manager.
     """
@@ -18,7 +20,7 @@ class Lines:
     def __init__(self, *, quiet: bool = False, file: TextIO | None = None) -> None:
         self.quiet = quiet
         self._file = file
-        self._step = ("", 0.0)
+        self._lines = StepLines(self.tell, every_minute=not quiet)
 
     def say(self, text: str, *, style: str = "") -> None:
         """Prints a line, `quiet` or not; `style` is rich's, where there are colours."""
@@ -31,15 +33,15 @@ class Lines:
 
     def start(self, label: str, total: int) -> None:
         """Begins a step of `total` parts."""
-        self._step = (label, time.monotonic())
+        self._lines.start(label, total)
 
     def advance(self, n: int = 1) -> None:
         """Counts `n` more parts as done."""
+        self._lines.advance(n)
 
     def finish(self) -> None:
         """Ends the step."""
-        label, began = self._step
-        self.tell(f"{label}: {time.monotonic() - began:.1f} s")
+        self._lines.finish()
 
     def __enter__(self) -> Lines:
         return self
@@ -51,6 +53,7 @@ class Lines:
         trace: TracebackType | None,
     ) -> None:
         """Closes what is open."""
+        self._lines.close()
 
 
 class Bars(Lines):
@@ -79,6 +82,7 @@ class Bars(Lines):
             redirect_stdout=False,  # what is found goes to stdout, whatever stderr is
         )
         self._current: TaskID | None = None
+        self._step = ("", 0.0)
 
     def say(self, text: str, *, style: str = "") -> None:
         """Prints a line above the bar."""
@@ -88,8 +92,8 @@ class Bars(Lines):
 
     def start(self, label: str, total: int) -> None:
         """Draws a bar for the step."""
-        super().start(label, total)
         self._drop()
+        self._step = (label, time.monotonic())
         self._current = self._bars.add_task(label, total=total)
 
     def advance(self, n: int = 1) -> None:
@@ -100,7 +104,8 @@ class Bars(Lines):
     def finish(self) -> None:
         """Replaces the bar by a line."""
         self._drop()
-        super().finish()
+        label, began = self._step
+        self.tell(f"{label}: {time.monotonic() - began:.1f} s")
 
     def _drop(self) -> None:
         if self._current is not None:

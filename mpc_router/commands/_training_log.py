@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from mpc_router.costs import CONSTANTS, CostVector
+from mpc_router.messages import decimal
 from mpc_router.results.records import EpochResult, Failure, LanesEnded
 from mpc_router.results.summary import split_summary
 from mpc_router.tasks import Task, merit
@@ -59,7 +60,7 @@ def epoch_line(summary: Mapping[str, Any], *, epochs: int, best: bool) -> str:
             *(losses[name] for name in ("total", "task", "balance", "cost")),
         )
     )
-    return f"{count:>7} {summary['score']:7.4f}{numbers}  {shares}{' *' if best else ''}"
+    return f"{count:>7} {decimal(summary['score'], 4):>7}{numbers}  {shares}{' *' if best else ''}"
 
 
 def expert_words(name: str, layers: int) -> str:
@@ -78,9 +79,9 @@ def table(
     """Gives lines of a table: a column a split, rows for scores, costs and experts' shares."""
     every = list(splits.values())
     names = [name.removeprefix("validation_") for name in splits]
-    rows = [("", names), ("score", [f"{summary['score']:.4f}" for summary in every])]
+    rows = [("", names), ("score", [decimal(summary["score"], 4) for summary in every])]
     for name in every[0]["metrics"]:
-        rows.append((f"  {name}", [f"{summary['metrics'][name]:.4f}" for summary in every]))
+        rows.append((f"  {name}", [decimal(summary["metrics"][name], 4) for summary in every]))
     for name, vector in vectors.items():
         if all(name in summary["cost"] for summary in every):
             costs = [f"{summary['cost'][name]:.4g}" for summary in every]

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
-from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.plugins import trust
+from mpc_router.commands.places import add_place_flags
+from mpc_router.commands.routers import (
+    Chosen,
+    add_router_flags,
+    assembled_of,
+    bias_of,
+    refuse_idle_vector,
+)
+from mpc_router.flags import Parser, add_trust_flag
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -25,6 +31,10 @@ _EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/mrpc_best_model "He bought it." "It was bought by him."
   mpc-router-demo --checkpoint outputs/mrpc_best_model      # asks for sentences
 """
+
+_HEADINGS: Final = {"sst2": "Sentiment"}
+_HEADING: Final = "Label"
+"""Name what a label is, by task; the published demo is of SST-2."""
 
 _BAR: Final = 24
 """Characters of a bar that is full."""
@@ -45,7 +55,7 @@ class Answer:
     """(K,) softmax of the router's logits."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-demo",
@@ -54,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command_line.add_argument
     add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
-    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
+    add_router_flags(command_line)
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--strict", action="store_true", help="refuse text that is longer than the model takes")
     add_place_flags(command_line)
@@ -66,24 +76,29 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.plugins import trust
+
     trust(args.trust)
-    return ended(lambda: _command(args), stopped="stopped")
+    return demo(args)
 
 
-def _command(args: argparse.Namespace) -> int:
+def demo(args: argparse.Namespace, chosen: Chosen | None = None) -> int:
+    """Does what the flags say, with the bias that was chosen if any; gives the exit code."""
+    return ended(lambda: _command(args, chosen), stopped="stopped")
+
+
+def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     sentences = list(args.texts)
     if any(not text.strip() for text in sentences):
         raise InputError("a sentence is empty; give text, or none at all to be asked for it")
-    from mpc_router.results.assembly import assemble
-
-    assembled = assemble(args.checkpoint, places_of(args))
-    if args.task is not None and args.task != assembled.task.name:
-        raise InputError(
-            f"{args.checkpoint} is a router of {assembled.task.name}, not of {args.task}; give "
-            "another checkpoint, or leave out --task"
-        )
+    refuse_idle_vector(args, chosen)
+    assembled = assembled_of(args)
     if assembled.note:
         print(f"note: {assembled.note}", file=sys.stderr)
+    if (bias := bias_of(args, assembled, chosen)) is not None:
+        from mpc_router.results.bias import add
+
+        assembled = add(assembled, bias)
     width = len(assembled.task.columns)
     if len(sentences) % width:
         raise InputError(
@@ -186,7 +201,12 @@ def _said(assembled: Assembled, output: Any) -> tuple[str, float | None]:
         return f"{float(output[0]):.2f}{bounds}", None
     shares = output.softmax(-1)
     best = int(shares.argmax())
-    return task.label_names[best].replace("_", " "), float(shares[best])
+    return _capitalised(task.label_names[best].replace("_", " ")), float(shares[best])
+
+
+def _capitalised(text: str) -> str:
+    """Gives a label with its first letter as a capital, as published."""
+    return text[:1].upper() + text[1:]
 
 
 def _experts(assembled: Assembled) -> list[str]:
@@ -223,20 +243,22 @@ def _show(assembled: Assembled, texts: Sequence[str]) -> None:
     print("\n".join(f"  {text}" for text in texts))
     if excess is not None:
         print(f"  (cut: {excess[0]} tokens, the model takes {excess[1]})")
-    sure = "" if reply.confidence is None else f"   confidence {100 * reply.confidence:.1f} %"
     names, vector = _experts(assembled), assembled.vectors[CONSTANTS]
-    print(f"  answer   {reply.label}{sure}")
-    print(f"  expert   {names[reply.expert]}")
+    print(f"  {_HEADINGS.get(assembled.task.name, _HEADING)}: {reply.label}")
+    if reply.confidence is not None:
+        print(f"  Confidence: {100 * reply.confidence:.1f}%")
+    print(f"  Expert: [{reply.expert}] {names[reply.expert]}")
+    print("  Router Scores:")
     width = max(map(len, names))
     for number, (name, score) in enumerate(zip(names, reply.scores, strict=True)):
         bar = "\N{FULL BLOCK}" * round(_BAR * score)
-        arrow = " <-" if number == reply.expert else ""
-        print(f"    {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f} %{arrow}")
+        arrow = " <--" if number == reply.expert else ""
+        print(f"    [{number}] {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f}%{arrow}")
     cost = vector.router + vector.routed[reply.expert]
     saved = 1 - cost / max(vector.experts)
     verb = "saved" if saved >= 0 else "more than"
     print(
-        f"  cost     {cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f} % {verb} "
+        f"  Cost: {cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f}% {verb} "
         f"{'against ' if saved >= 0 else ''}the largest alone ({max(vector.experts):g})\n"
     )
 

@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 130 stopped
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.commands.routers import Chosen, add_router_flags, assembled_of, vector_of
 from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.messages import quoted
+from mpc_router.messages import decimal, quoted
 from mpc_router.paths import cannot_be_made
-from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _EXAMPLES: Final = """\
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-eval",
@@ -44,10 +45,9 @@ def parser() -> argparse.ArgumentParser:
         _EXAMPLES,
     )
     add = command_line.add_argument
-    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
+    add_router_flags(command_line, "--cost-vector")
     add("--split", metavar="NAME", help="default: the task's first quoted split")
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
-    add("--cost-vector", metavar="VECTOR", help="a name, or file:PATH (default: constants)")
     add("--measure-latency", type=place, metavar="FILE", help="time every expert, write a vector")
     add("--json", action="store_true", help="for programs")
     add_place_flags(command_line)
@@ -60,13 +60,21 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.plugins import trust
+
     trust(args.trust)
-    return ended(lambda: _command(args))
+    return evaluate(args)
 
 
-def _command(args: argparse.Namespace) -> int:
+def evaluate(args: argparse.Namespace, chosen: Chosen | None = None) -> int:
+    """Does what the flags say, with the bias that was chosen if any; gives the exit code."""
+    return ended(lambda: _command(args, chosen))
+
+
+def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     from mpc_router.commands._progress import progress
-    from mpc_router.results.assembly import assemble
+    from mpc_router.costs import Bias
+    from mpc_router.results.bias import add
 
     places = places_of(args)
     target: Path | None = args.measure_latency
@@ -74,18 +82,21 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(f"{target} exists; give --measure-latency another file")
     if target is not None and (why := cannot_be_made("--measure-latency", target.parent)):
         raise InputError(why)
-    assembled = assemble(args.checkpoint, places)
-    if args.task is not None and args.task != assembled.task.name:
-        raise InputError(
-            f"{args.checkpoint} is a router of {assembled.task.name}, not of {args.task}; give "
-            "another checkpoint, or leave out --task"
-        )
+    assembled = assembled_of(args)
     with progress(args.quiet or args.json) as shown:
         if assembled.note:
             shown.say(f"note: {assembled.note}")
+        places = _places(assembled, places, shown)
         split, tokens = _split(args.split, assembled, places)
-        vector = _vector(args.cost_vector, assembled, places, tokens)
+        if chosen is None:
+            vector = _vector(args.vector, assembled, places, tokens)
+            bias = Bias(value=args.bias or 0.0, vector=vector)
+        else:
+            vector, bias = chosen.bias.vector, chosen.bias
+        if bias.value:
+            assembled = add(assembled, bias)
         told = measured(assembled, split, tokens, vector, shown)
+        told["synthetic"] = places.source.kind == "sample"
         if target is not None:
             told["latency"] = _measure(assembled, tokens, target, shown)
     if args.json:
@@ -98,28 +109,32 @@ def _command(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _places(assembled: Assembled, places: Places, shown: Lines) -> Places:
+    """Gives where data are: the sample, for a router of the sample and no flag that says else."""
+    from mpc_router.data.sources import Source
+
+    synthetic = (assembled.summary or {}).get("synthetic") is True
+    if places.source.kind != "hub" or not synthetic:
+        return places
+    shown.say(
+        "note: this router was trained on the embedded sample, so that the sample is read here "
+        "too; --data DIR reads other examples"
+    )
+    return dataclasses.replace(places, source=Source(kind="sample", folder=None))
+
+
 def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tokens) -> CostVector:
     """Gives the vector of that name; a counted one that no checkpoint carries is counted now."""
-    from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS
+    from mpc_router.costs import FLOPS, PARAMETERS
 
-    name = asked or CONSTANTS
-    if name in (PARAMETERS, FLOPS) and name not in assembled.vectors:
+    if asked in (PARAMETERS, FLOPS) and asked not in assembled.vectors:
         from mpc_router.pricing.counts import check_counted, counted
 
-        check_counted(assembled.config, places.models, name)
+        check_counted(assembled.config, places.models, asked)
         means = [float(encoding.lengths.mean()) for encoding in (tokens, *tokens.others)]
         lengths = [means[number] for number in (0, *assembled.model.experts.encodings)]
         assembled.vectors.update(counted(assembled.config, places.models, tokens=lengths).vectors)
-    if name.startswith("file:"):
-        from mpc_router.pricing.measured_file import read_measured
-
-        return read_measured(Path(name.removeprefix("file:"))).vector(assembled.config)
-    if name not in assembled.vectors:
-        raise InputError(
-            f"--cost-vector is {quoted(name)}; this checkpoint has {', '.join(assembled.vectors)}, "
-            "and file:PATH takes a measured one"
-        )
-    return assembled.vectors[name]
+    return vector_of(asked, assembled)
 
 
 def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str, Tokens]:
@@ -181,6 +196,9 @@ def measured(
         "score": scores.pop("score"),
         "metrics": scores,
         "cost_vector": vector.name,
+        "biases": [
+            {"bias": bias.value, "cost_vector": bias.vector.name} for bias in assembled.biases
+        ],
         "cost": {name: float(prices.mean(share)) for name, prices in vectors.items()},
         "speed_up": {name: float(prices.speed_up(share)) for name, prices in vectors.items()},
         "majority": _majority(assembled, labels),
@@ -224,10 +242,11 @@ def _majority(assembled: Assembled, labels: Any) -> float | None:
 
 def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:
     """Times the pool's parts on this split, and writes the file that studies take."""
-    from mpc_router.pricing import latency
+    from mpc_router.pricing.latency import measure_latency
+    from mpc_router.pricing.measured_file import write_measured
 
-    timed = latency.measure_latency(assembled.model, tokens, progress=shown)
-    latency.write(target, timed, assembled.config)
+    timed = measure_latency(assembled.model, tokens, progress=shown)
+    write_measured(target, timed, assembled.config)
     return {
         "file": str(target),
         "router": timed.router.seconds,
@@ -239,12 +258,13 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     """Gives the result for people: a head, and a table by expert."""
     from mpc_router.commands._training_log import expert_words
 
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in told["metrics"].items())
+    metrics = ", ".join(f"{name} {decimal(value, 4)}" for name, value in told["metrics"].items())
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
     dearest = max(told["experts"], key=lambda entry: entry["cost"])
     head = [
-        f"{told['task']}, {told['split']}: {told['examples']} examples",
-        f"score     {told['score']:.4f}  ({metrics})",
+        f"{told['task']}, {told['split']}: {told['examples']} examples"
+        + (" of the embedded synthetic sample" if told["synthetic"] else ""),
+        f"score     {decimal(told['score'], 4)}  ({metrics})",
         f"cost      {cost:.4g} {vector.unit} an example ({vector.name}, router {vector.router:g} "
         "paid)",
         f"speed-up  {faster:.2f}x projected, over sending all to "
@@ -252,21 +272,23 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
     ]
     if told["majority"] is not None:
         head.append(
-            f"majority  {told['majority']:.4f}  (the most frequent class of {told['split']})"
+            f"majority  {decimal(told['majority'], 4)}  "
+            f"(the most frequent class of {told['split']})"
         )
     head += [
         f"          cost {value:.4g}, {told['speed_up'][name]:.2f}x under {name}"
         for name, value in told["cost"].items()
         if name != vector.name
     ]
+    head += [f"bias      {entry['bias']:.4g} in {entry['cost_vector']}" for entry in told["biases"]]
     names = [expert_words(entry["name"], entry["layers"]) for entry in told["experts"]]
     width = max(len("expert"), *map(len, names))
     head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]
     for name, entry in zip(names, told["experts"], strict=True):
-        routed = "-" if entry["score_routed"] is None else f"{entry['score_routed']:.4f}"
+        routed = "-" if entry["score_routed"] is None else decimal(entry["score_routed"], 4)
         head.append(
             f"{name:<{width}}  {100 * entry['share']:5.1f} %  {entry['cost']:7.4g}  "
-            f"{entry['score']:6.4f}  {routed:>6}"
+            f"{decimal(entry['score'], 4):>6}  {routed:>6}"
         )
     head += ["alone: its score on the whole split; routed: on the examples that it gets"]
     return head

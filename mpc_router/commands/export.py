@@ -1,4 +1,4 @@
-"""`mpc-router-export --checkpoint PATH FOLDER`: a model that needs neither cache nor other models.
+"""Exports a router: `mpc-router-export --checkpoint PATH FOLDER` needs no cache afterwards.
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 130 stopped by Ctrl-C.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 130 stopped
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shutil
 import sys
@@ -14,24 +15,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
-from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.commands.places import add_place_flags
+from mpc_router.commands.routers import (
+    Chosen,
+    add_router_flags,
+    assembled_of,
+    bias_of,
+    refuse_idle_vector,
+)
 from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.messages import decimal
 from mpc_router.paths import cannot_be_made
-from mpc_router.plugins import trust
 from mpc_router.streams import command
 
 if TYPE_CHECKING:
+    from mpc_router.costs import Bias
     from mpc_router.results.assembled import Assembled
 
 _EXAMPLES: Final = """\
   mpc-router-export --checkpoint outputs/mrpc_best_model exported/mrpc
   mpc-router-export --checkpoint runs/NAME/checkpoints/KEY exported/mrpc --models DIR
+  mpc-router-export --checkpoint runs/NAME/checkpoints/KEY --bias 0.1 exported/mrpc
 """
 
 _CARD: Final = "README.md"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-export",
@@ -40,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command_line.add_argument
     add("folder", type=place, metavar="FOLDER", help="the new folder")
-    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
+    add_router_flags(command_line)
     add_place_flags(command_line)
     add_trust_flag(command_line)
     return command_line
@@ -50,25 +60,42 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    from mpc_router.plugins import trust
+
     trust(args.trust)
-    return ended(lambda: _command(args))
+    return export(args)
 
 
-def _command(args: argparse.Namespace) -> int:
+def export(args: argparse.Namespace, chosen: Chosen | None = None) -> int:
+    """Does what the flags say, with the bias that was chosen if any; gives the exit code."""
+    return ended(lambda: _command(args, chosen))
+
+
+def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     target: Path = args.folder
     if os.path.lexists(target):
         raise InputError(f"{target} exists; give a new folder")
     if (why := cannot_be_made("FOLDER", target.parent)) is not None:
         raise InputError(why)
-    from mpc_router.results.assembly import assemble
-
-    assembled = assemble(args.checkpoint, places_of(args))
+    refuse_idle_vector(args, chosen)
+    assembled = assembled_of(args)
     if assembled.note:
         print(f"note: {assembled.note}", file=sys.stderr)
+    if (bias := bias_of(args, assembled, chosen)) is not None:
+        assembled = _folded(assembled, bias, chosen)
     _write(assembled, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.0f} MB; GatedBertPool.from_pretrained({str(target)!r}) loads it")
     return DONE
+
+
+def _folded(assembled: Assembled, bias: Bias, chosen: Chosen | None) -> Assembled:
+    """Folds the bias into the router; what it was worth without a bias is not kept."""
+    from mpc_router.results.bias import fold
+
+    splits = {} if chosen is None else dict(chosen.splits)
+    summary = None if assembled.summary is None else {**assembled.summary, "splits": splits}
+    return dataclasses.replace(fold(assembled, bias), summary=summary)
 
 
 def _write(assembled: Assembled, target: Path) -> None:
@@ -77,6 +104,7 @@ def _write(assembled: Assembled, target: Path) -> None:
     from mpc_router.costs import to_json
     from mpc_router.model.description import write_pool
     from mpc_router.results.assembled import tokenizer_folder
+    from mpc_router.results.bias import recorded
 
     target.parent.mkdir(parents=True, exist_ok=True)
     new_folder = target.with_name(f".{target.name}.{os.getpid()}")
@@ -94,6 +122,7 @@ def _write(assembled: Assembled, target: Path) -> None:
                 "cost_vectors": to_json(assembled.vectors),
                 "origin": assembled.origin,
                 "summary": _without_places(assembled.summary),
+                **({"bias": recorded(assembled.biases[0])} if assembled.biases else {}),
             },
         )
         new_folder.rename(target)
@@ -145,6 +174,7 @@ def _card(assembled: Assembled) -> str:
         "",
         f"Costs are in {constants.unit} an example; stem and router cost {constants.router:g}.",
         "",
+        *_bias(assembled),
         *_worth(assembled),
         "## Where it comes from",
         "",
@@ -271,9 +301,28 @@ def _worth(assembled: Assembled) -> list[str]:
     lines = ["| split | score | cost | shares of the experts |", "|--|--|--|--|"]
     for name, measures in splits.items():
         shares = " / ".join(f"{100 * share:.1f} %" for share in measures["share"])
-        cost = measures["cost"][CONSTANTS]
-        lines.append(f"| {name} | {measures['score']:.4f} | {cost:.4g} | {shares} |")
-    return [*lines, "", "Shares are hard counts on the named split; one seed, no interval.", ""]
+        score = f"{decimal(measures['score'], 4)}{_ends(measures, 'score')}"
+        cost = f"{measures['cost'][CONSTANTS]:.4g}"
+        lines.append(f"| {name} | {score} | {cost} | {shares} |")
+    known = any("score_interval" in measures for measures in splits.values())
+    interval = "the interval is over examples" if known else "no interval"
+    return [*lines, "", f"Shares are hard counts on the named split; one seed, {interval}.", ""]
+
+
+def _ends(measures: dict[str, Any], name: str) -> str:
+    """Gives a 95 % interval in brackets, where it is known."""
+    ends = measures.get(f"{name}_interval")
+    return "" if ends is None else f" ({decimal(ends[0], 3)} to {decimal(ends[1], 3)})"
+
+
+def _bias(assembled: Assembled) -> list[str]:
+    """Says which bias is folded into the router."""
+    return [
+        f"A bias on cost is folded into the router: route = argmax(z - b c), b = {bias.value:.6g} "
+        f"and c = ({', '.join(f'{cost:g}' for cost in bias.vector.routed)}), the cost vector "
+        f"`{bias.vector.name}`. `model.forward_inference(..., bias=b)` adds to it.\n"
+        for bias in assembled.biases
+    ]
 
 
 def _provenance(summary: dict[str, Any] | None) -> list[str]:

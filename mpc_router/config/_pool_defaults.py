@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import POOLS, Pool
-from mpc_router.config.sections import ConfigError, ModelConfig, TrainingConfig, one_of
+from mpc_router.config.rules import ConfigError, one_of
+from mpc_router.config.sections import ModelConfig, TrainingConfig
 from mpc_router.messages import quoted, shown
 
 
@@ -13,7 +15,7 @@ def with_pool(
     model: ModelConfig, training: TrainingConfig, task: str
 ) -> tuple[ModelConfig, TrainingConfig]:
     """Fills in every value that the pool decides, in both sections."""
-    pool = POOLS.get(model.pool)
+    pool = pool_of(model.pool)
     if pool is None:
         return _spelled_out(model, training)
     names, layers, costs = _members(model, pool, task)

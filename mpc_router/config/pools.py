@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_USUAL_SIZE: Final = 3
-"""Experts of a pool unless told."""
-
 CUSTOM: Final = "custom"
 """Name of a pool that is spelled out: model names, layers and costs given one by one."""
 
@@ -47,19 +44,27 @@ class Pool:
     """Cost of stem and router in the units of `Member.cost`."""
 
     stem: str
-    stem_layers: int
-    stem_pooling: str
-    expert_pooling: str
-    tokenizer: str
-    fine_tuned: bool
+    """Names the encoder that routers look through."""
+
+    stem_layers: int = 0
+    """Layers kept of the stem; 0 is all of them."""
+
+    stem_pooling: str = "cls"
+    expert_pooling: str = "cls"
+    tokenizer: str = ""
+    """Names the model whose tokenizer all encoders are read with; empty reads each with its own."""
+
+    fine_tuned: bool = False
     """The experts come fine-tuned: they have seen all of train."""
 
-    expert_epochs: int
-    expert_learning_rate: float
-    encoder_learning_rate: float
+    expert_epochs: int = 3
+    expert_learning_rate: float = 3e-5
+    encoder_learning_rate: float = 3e-5
     """Of stem and experts where all trains together."""
 
     expert_batch_size: int = 32
+    usual_size: int = 3
+    """The K that a study takes unless it names another."""
 
     def of_size(self, experts: int = 0) -> tuple[Member, ...]:
         """Gives the pool of this many experts, cheapest first; 0 is its usual size.
@@ -67,7 +72,7 @@ class Pool:
         Raises:
             KeyError: the pool has no such size.
         """
-        return tuple(self.members[index] for index in self.sizes[experts or _USUAL_SIZE])
+        return tuple(self.members[index] for index in self.sizes[experts or self.usual_size])
 
     def find(self, model: str, layers: int, task: str) -> Member | None:
         """Gives the member that is this model cut at this depth, if the pool has it."""

@@ -18,16 +18,16 @@ from typing import Any, Final
 
 from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
-from mpc_router.config.pools import OUTPUTS, POOLS
+from mpc_router.config.own_pools import pool_of
+from mpc_router.config.pools import OUTPUTS
+from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     FITTED_KINDS,
     SECTIONS,
-    ConfigError,
     DataConfig,
     LossWeights,
     ModelConfig,
     TrainingConfig,
-    nearest,
 )
 from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
@@ -123,7 +123,7 @@ class TrialConfig:
         where experts share the stem: there `mpc_router.pricing.counts` counts the layers that run.
         """
         model = self.model
-        pool = POOLS.get(model.pool)
+        pool = pool_of(model.pool)
         constants: list[float] = []
         sizes: list[str | None] = []
         for name, layers, trained in zip(

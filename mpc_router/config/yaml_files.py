@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config._typed import typed
-from mpc_router.config.pools import POOLS
+from mpc_router.config.own_pools import named_pool
 from mpc_router.config.sections import SECTIONS, DataConfig, ModelConfig
 from mpc_router.config.trial import (
     ConfigError,
@@ -108,6 +108,14 @@ def settle(
     if sample and "pool" not in command.settings:
         layers.append(Layer(where="--sample", settings={"pool": "sample"}))
     layers.append(command)
+    with words_of_user():
+        return _settled(path, layers, given, complete)
+
+
+def _settled(
+    path: Path, layers: list[Layer], given: Mapping[str, Any], complete: Completion | None
+) -> Settled:
+    """Gives what layers come to, the trainer's first."""
     settings, notes = _merged(layers)
     if not any("task" in source.settings for source in layers):
         task = path.stem.removeprefix("task_")
@@ -124,11 +132,10 @@ def settle(
             "together; expert_start=checkpoint leaves that out"
         )
     try:
-        with words_of_user():
-            if complete is not None:
-                settings, note = complete(settings)
-                notes += [] if note is None else [note]
-            config = trial_config(settings)
+        if complete is not None:
+            settings, note = complete(settings)
+            notes += [] if note is None else [note]
+        config = trial_config(settings)
     except ConfigError as error:
         raise error if given else ConfigError(f"{shown(path)}: {error}") from error
     if _one_rate_meant(layers[1:], config):
@@ -155,7 +162,7 @@ def _starts_from_nothing(settings: Mapping[str, Any]) -> bool:
 
     A router then learns within an epoch that the cheapest is as good as any, and stays there.
     """
-    pool = POOLS.get(settings.get("pool", ModelConfig().pool))
+    pool = named_pool(settings.get("pool", ModelConfig().pool))
     tuned = settings.get("expert_fine_tuned")
     if tuned is None:
         tuned = pool is not None and pool.fine_tuned
@@ -302,7 +309,7 @@ def _count(value: Any) -> int:
 def _renamed_experts(settings: dict[str, Any], task: object) -> bool:
     """Turns the names of a pool's experts for the task so far into those for another task."""
     before = settings.get("task", DataConfig().task)
-    pool = POOLS.get(settings.get("pool", ModelConfig().pool))
+    pool = named_pool(settings.get("pool", ModelConfig().pool))
     names = settings.get("expert_model_names")
     if pool is None or not isinstance(names, list) or task == before or task not in TASKS:
         return False

@@ -23,7 +23,7 @@ from mpc_router.messages import quoted
 from mpc_router.source_error import SourceError, listed, shown
 from mpc_router.tasks import Task
 
-KINDS: Final = ("logits", "probabilities", "values")
+_KINDS: Final = ("logits", "probabilities", "values")
 _KEYS: Final = ("name", "path", "cost", "kind", "id", "seen")
 _LEAST: Final = 1e-12
 """The least probability that has a logarithm here."""
@@ -51,7 +51,7 @@ class OutputTable:
         return {**{key: getattr(self, key) for key in _KEYS}, "path": str(self.path)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class GivenOutputs:
     """Names the tables of a pool that was run elsewhere."""
 
@@ -87,10 +87,10 @@ def table_of(tree: object, *, base: Path) -> OutputTable:
         raise SourceError(
             f"cost of output {quoted(texts['name'])} is {quoted(cost)}; give a number"
         )
-    if kind not in KINDS:
+    if kind not in _KINDS:
         raise SourceError(
             f"kind of output {quoted(texts['name'])} is {quoted(kind)}, allowed are "
-            f"{', '.join(KINDS)}"
+            f"{', '.join(_KINDS)}"
         )
     return OutputTable(
         name=texts["name"],

@@ -16,14 +16,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 from torch import Tensor
 
 from mpc_router import cache as caching
-from mpc_router.config.trial import trial_config
-from mpc_router.data.sources import Examples, Source, SourceError, cut, read, split_fingerprints
-from mpc_router.model.sources import Models
-from mpc_router.tasks import TASKS
+from mpc_router.data.sources import Examples
 
 _VERSION: Final = 1
 """Raised when the same text would be tokenised or stored differently."""
@@ -287,64 +283,3 @@ def _row_groups(
         window = window[np.argsort(-lengths[window], kind="stable")]
         groups += [window[at : at + batch_size] for at in range(0, len(window), batch_size)]
     return [groups[at] for at in torch.randperm(len(groups), generator=generator).tolist()]
-
-
-class GLUEDataLoader:
-    """Gives batches of a task's split, as dictionaries that models take.
-
-    Each has `input_ids`, `attention_mask` and `token_type_ids`, (B, T) int64, and `labels`, (B,)
-    int64 classes or float32 values. Splits are `train` (without the tenth that is `selection`),
-    `selection` and the task's quoted ones. Train is shuffled, differently in every pass; the others
-    come sorted by length. Tokens are kept below `cache`.
-
-    Raises:
-        SourceError: the data are missing or bad, or the task has no such split.
-        ModelError: there is no such tokenizer.
-    """
-
-    def __init__(
-        self,
-        task_name: str = "mrpc",
-        tokenizer_name: str = "bert-base-uncased",
-        batch_size: int = 32,
-        max_length: int = 128,
-        split: str = "train",
-        *,
-        source: Source | None = None,
-        models: Models | None = None,
-        cache: Path | None = None,
-        shuffle: bool | None = None,
-        seed: int = 0,
-    ) -> None:
-        from mpc_router.model.encoders import load_tokenizer  # loads transformers
-
-        config = trial_config(
-            {"task": task_name, "max_length": max_length, "expert_fine_tuned": False}
-        )
-        files = read(config, source or Source(kind="hub"))
-        prints = split_fingerprints(config, files)
-        if split not in prints:
-            raise SourceError(f"{task_name} has no split {split!r}, it has {', '.join(prints)}")
-        self.task = TASKS[task_name]
-        self.batch_size = batch_size
-        self.shuffle = split == "train" if shuffle is None else shuffle
-        self.tokens = tokenise(
-            cut(config, files)[split],
-            load_tokenizer(tokenizer_name, models or Models()),
-            max_length=max_length,
-            fingerprint=prints[split],
-            cache=cache or user_cache_path("mpc-router"),
-        )
-        self._order = torch.Generator().manual_seed(seed) if self.shuffle else None
-
-    def __len__(self) -> int:
-        return batch_count(len(self.tokens), self.batch_size)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for batch in batches(self.tokens, self.batch_size, generator=self._order):
-            yield {
-                "input_ids": batch.input_ids,
-                "attention_mask": batch.attention_mask,
-                "token_type_ids": batch.token_type_ids,
-                "labels": batch.labels if self.task.regression else batch.labels.long(),
-            }

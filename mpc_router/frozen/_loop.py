@@ -25,6 +25,7 @@ from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import LaneCheckpoint
 from mpc_router.results.evaluate import routes_of, split_report
 from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing, SplitReport
+from mpc_router.run_names import SELECTION, TRAIN
 from mpc_router.tasks import merit
 
 
@@ -47,7 +48,7 @@ class Training:
         self.unfitted = getattr(self.routers, "errors", {})
         self.epoch = 0
         self.epochs = self.config.training.epochs
-        rows = len(prepared.splits["train"])
+        rows = len(prepared.splits[TRAIN])
         fitted = self.config.fitted
         self.steps = 0 if fitted else -(-rows // self.config.training.batch_size)
         self.temperature = [lane.config.model.temperature for lane in lanes]
@@ -61,7 +62,7 @@ class Training:
         if self.config.fitted:
             return FittedRouters(
                 self.lanes,
-                self.splits["train"],
+                self.splits[TRAIN],
                 regression=self.prepared.task.regression,
                 device=self.device,
             )
@@ -75,7 +76,7 @@ class Training:
     def _supervision(self) -> Supervision:
         return Supervision.of(
             [lane.config for lane in self.lanes],
-            self.prepared.splits["train"],
+            self.prepared.splits[TRAIN],
             regression=self.prepared.task.regression,
             device=self.device,
         )
@@ -86,7 +87,7 @@ class Training:
         if isinstance(self.routers, FittedRouters):
             return torch.empty(0, len(TERMS), len(self.live))
         model = self.config.model
-        train = self.splits["train"]
+        train = self.splits[TRAIN]
         noisy = model.gate == "gumbel" and not self.supervised
         draws = epoch_draws(
             self.routers.seeds,
@@ -121,7 +122,7 @@ class Training:
 
     def close_epoch(self, terms: Tensor) -> EpochResult:
         """Evaluates selection and takes out the lanes that have failed; `terms` are its steps'."""
-        logits = self.routers.logits(self.splits["selection"])
+        logits = self.routers.logits(self.splits[SELECTION])
         failures = self._failures(
             terms.isfinite().cpu().numpy(), np.asarray(np.isfinite(logits).all((1, 2)))
         )
@@ -130,7 +131,7 @@ class Training:
         if failures:
             self._keep(places)
             logits, terms = logits[places], terms[:, :, places]
-        report = self._report("selection", self.live, logits, self.temperature)
+        report = self._report(SELECTION, self.live, logits, self.temperature)
         if self.best is not None:
             self.best.see(merit(self.prepared.task, report.metrics["score"]), self)
         steps = terms.cpu().numpy()
@@ -215,14 +216,14 @@ class Training:
         temperature = [result.temperature for result in results]
         reports, routing = [], []
         for name, split in self.prepared.splits.items():
-            if name == "train":
+            if name == TRAIN:
                 continue
             logits = self.routers.logits(self.splits[name], weights)
             example = np.asarray(split.example)
             routing.append(
                 Routing(split=name, example=example, routes=routes_of(logits), logits=logits)
             )
-            if name != "selection":
+            if name != SELECTION:
                 reports.append(self._report(name, lanes, logits, temperature))
         ended = LanesEnded(
             epoch=self.epoch,

@@ -26,22 +26,12 @@ from mpc_router.results.checkpoint import (
     save,
     without_optimizer,
 )
-from mpc_router.results.records import SplitReport
+from mpc_router.results.records import ARRAYS, SplitReport
 from mpc_router.tasks import Task, merit
 
 PREFIX: Final = "epoch-"
 KEPT: Final = 2
 """Newest epochs that are kept: the one before steps in for a newest that is damaged."""
-
-_ARRAYS: Final = (
-    "share",
-    "gate",
-    "gate_entropy",
-    "loss",
-    "loss_task",
-    "loss_balance",
-    "loss_cost",
-)
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +169,7 @@ def report_json(report: SplitReport) -> dict[str, Any]:
         "lanes": report.lanes.tolist(),
         "metrics": {name: value.tolist() for name, value in report.metrics.items()},
         "cost": {name: value.tolist() for name, value in report.cost.items()},
-        **{name: getattr(report, name).tolist() for name in _ARRAYS},
+        **{name: getattr(report, name).tolist() for name in ARRAYS},
     }
 
 
@@ -194,7 +184,7 @@ def report_of(report: Mapping[str, Any]) -> SplitReport:
         lanes=np.asarray(report["lanes"], np.int64),
         metrics={name: values(value) for name, value in report["metrics"].items()},
         cost={name: values(value) for name, value in report["cost"].items()},
-        **{name: values(report[name]) for name in _ARRAYS},
+        **{name: values(report[name]) for name in ARRAYS},
     )
 
 

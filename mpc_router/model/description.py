@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import nn
 
+from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
@@ -180,8 +181,22 @@ def read_pool(folder: Path, build: Callable[..., Pool]) -> tuple[Pool, dict[str,
     if not isinstance(trial.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")
     pool = filled(trial["description"], weights, build)
-    setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010  which types of modules do not declare
+    # what types of modules do not declare
+    setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010
+    setattr(pool, "route_costs", _route_costs(trial))  # noqa: B010
     return pool, trial
+
+
+def _route_costs(trial: Mapping[str, Any]) -> tuple[float, ...]:
+    """Gives the costs beside a pool that a bias is of: those of its own bias, or the constants."""
+    try:
+        folded = trial.get("bias")
+        vectors = from_json(
+            folded["vector"] if folded else {CONSTANTS: trial["cost_vectors"][CONSTANTS]}
+        )
+        return next(iter(vectors.values())).routed
+    except (AttributeError, LookupError, TypeError, ValueError, StopIteration):
+        return ()
 
 
 def _of_pairs(trial: Mapping[str, Any]) -> bool:

@@ -7,10 +7,12 @@ router, K experts, C outputs of an expert.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,9 @@ from mpc_router.model.router import (
 )
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.model.sources import ModelError, Models
+
+_SPARE_TOKENS: Final = 1024
+"""The most tokens by which vocabularies differ that are padded to a round number."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class GatedBertPool(nn.Module):
     """Mixes a pool of experts by a gate in training, and runs one an example at inference.
 
     Built from model names (published), or from parts with `from_parts`. The classes' order is that
-    of `label_names`, if given.
+    of `label_names`, if given. Where encoders have several tokenizers, `encodings` says for each
+    expert the number of its tokenizer (the stem's is 0), and a batch is a tuple of tensors, one for
+    each tokenizer.
 
     Raises:
         ModelError: a model cannot be found, read or used.
@@ -66,6 +73,10 @@ class GatedBertPool(nn.Module):
     pairs: bool
     """Whether it was trained on pairs, whose two texts `token_type_ids` tell apart. It warns, once,
     where they are missing."""
+
+    route_costs: tuple[float, ...]
+    """(K,) what a route to each expert adds to the cost: what a bias at inference is of. Empty
+    where nothing is known of them."""
 
     def __init__(
         self,
@@ -86,6 +97,7 @@ class GatedBertPool(nn.Module):
         mixing: str = "logits",
         regression: bool = False,
         shared_stem: bool = False,
+        encodings: Sequence[int] = (),
         models: Models | Path | str | None = None,
         seed: int = 0,
     ) -> None:
@@ -116,6 +128,13 @@ class GatedBertPool(nn.Module):
             )
             for name, depth in zip(expert_model_names, layers, strict=True)
         ]
+        if not encodings:
+            _check_one_vocabulary(stem, router_model_name, experts, expert_model_names)
+        elif shared_stem and any(encodings):
+            raise ModelError(
+                "shared_stem=True gives the experts what the stem made of its tokens, so that all "
+                "have its tokenizer; leave encodings out"
+            )
         if shared_stem:
             after = len(layers_of(stem.encoder, router_model_name))
             experts = [behind_stem(expert, after) for expert in experts]
@@ -127,7 +146,7 @@ class GatedBertPool(nn.Module):
         router.load_state_dict(
             initial_weights(stem.width, router_hidden_size, len(experts), generator)
         )
-        self._assemble(stem, router, ExpertPool(experts), shared=shared_stem)
+        self._assemble(stem, router, ExpertPool(experts, encodings), shared=shared_stem)
         self._set_gate(gate, temperature, straight_through, mixing, regression)
 
     @classmethod
@@ -177,6 +196,7 @@ class GatedBertPool(nn.Module):
     ) -> None:
         self.shared_stem = shared
         self.pairs = False
+        self.route_costs = ()
         self._warned = False
         self.stem = stem
         self.router = router
@@ -310,13 +330,64 @@ class GatedBertPool(nn.Module):
         input_ids: Encoded,
         attention_mask: Encoded | None = None,
         token_type_ids: Encoded | None = None,
+        *,
+        bias: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Gives predictions (B, C) and the chosen experts (B,): the logits' argmax, no noise.
 
         Each expert runs once over the examples that chose it. Call `eval()` before, as for any
-        module: a module in training mode drops out.
+        module: a module in training mode drops out. `bias` b makes it argmax(z - b c) with c the
+        `route_costs`: above 0 it saves, below 0 it spends. It adds to a bias that an export has.
+
+        Raises:
+            ValueError: a bias is given that is no finite number, or `route_costs` are not known.
         """
+        costs = self._biased_costs(bias)
         seen = self.look(input_ids, attention_mask, token_type_ids)
-        chosen = self.router(seen.features).argmax(-1)
+        logits = self.router(seen.features)
+        chosen = (logits if costs is None else logits.double() - costs.to(logits.device)).argmax(-1)
         inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
         return self.experts.route(chosen, *inputs), chosen
+
+    def _biased_costs(self, bias: float) -> Tensor | None:
+        """Gives what a bias takes from the logits, (K,); None without one."""
+        if not bias:
+            return None
+        if not math.isfinite(bias):
+            raise ValueError(f"bias is {bias}, but must be a finite number")
+        if len(self.route_costs) != len(self.experts):
+            raise ValueError(
+                f"this pool knows the costs of {len(self.route_costs)} of its {len(self.experts)} "
+                "experts, so a bias means nothing; set route_costs to what a route to each costs"
+            )
+        return bias * torch.tensor(self.route_costs, dtype=torch.float64)
+
+
+def _check_one_vocabulary(
+    stem: RouterStem, stem_name: str, experts: Sequence[BertExpert], names: Sequence[str]
+) -> None:
+    """Refuses experts whose number of tokens says that they have another vocabulary than the stem.
+
+    Vocabularies of one family differ by a few tokens that are never used.
+
+    Raises:
+        ModelError: there is one.
+    """
+    tokens = _vocabulary(stem.encoder)
+    for expert, name in zip(experts, names, strict=True):
+        others = _vocabulary(expert)
+        if tokens and others and abs(tokens - others) > _SPARE_TOKENS:
+            raise ModelError(
+                f"{name} knows {others} tokens and the stem {stem_name} {tokens}, so that they are "
+                "read with different tokenizers; say which expert has which with encodings, such "
+                "as encodings=[0, 1] (the stem's is 0), and give a tuple of tensors, one for each "
+                "tokenizer"
+            )
+
+
+def _vocabulary(module: nn.Module) -> int:
+    """Gives how many tokens the encoder in a module knows; 0 where it does not say so."""
+    for part in module.modules():
+        if hasattr(part, "config"):
+            return int(getattr(part.config, "vocab_size", None) or 0)
+    return 0

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from mpc_router.config.pools import POOLS
+from mpc_router.config.own_pools import pool_of
 from mpc_router.config.sections import DataConfig
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.data.sources import cut, read
@@ -25,6 +25,7 @@ from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import ModelError, Models, Resolved, whatever_is_raised
 from mpc_router.prepare._rehearsal import rehearse, two_examples
 from mpc_router.prepare.recipes import recipes, weight_files
+from mpc_router.run_names import TRAIN
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places
@@ -53,7 +54,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
     check_device(config.training.device)
     _check_cache(places.cache)
     places.models.check_place()
-    train = cut(config, read(config, places.source))["train"]
+    train = cut(config, read(config, places.source))[TRAIN]
     model, memory = config.model, places.cache / "hashes"
     experts = set(zip(model.expert_model_names, model.expert_layers, strict=True))
     stem = {(model.router_model_name, model.router_stem_layers)} if model.stem == "model" else set()
@@ -199,7 +200,7 @@ def _check_words(config: TrialConfig, tokenizer: Any, models: Models, name: str)
 
 def _own(config: TrialConfig) -> str:
     """Says how each encoder comes to be read with its own tokenizer."""
-    pool = POOLS.get(config.model.pool)
+    pool = pool_of(config.model.pool)
     if pool is not None and pool.tokenizer == config.model.tokenizer_model_name:
         return (
             f"pool {pool.name!r} reads all encoders with that one: set pool=custom, where each is "

@@ -7,9 +7,10 @@ No model is loaded. Letters: N examples, K experts, C classes, F features.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +20,32 @@ from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, to_json
 from mpc_router.data.columns import Columns
 from mpc_router.data.output_tables import GivenOutputs, read_features, read_outputs
-from mpc_router.data.sources import Examples, cut, read, split_fingerprints
+from mpc_router.data.sources import Examples, Source, cut, read, split_fingerprints
+from mpc_router.prepare._facts import describe
 from mpc_router.prepare.frozen import Prepared, open_prepared, standardised
-from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by, split_notes
-from mpc_router.tasks import Task, to_record
+from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by
+from mpc_router.run_names import TRAIN
+from mpc_router.tasks import Task
 
 _VERSION: Final = 1
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """Holds every table, read for the rows of the source files."""
+    """Holds the source files of a task, and every table as it was read for their rows."""
 
+    source: Source
+    task: Task
+    files: dict[str, Columns]
     outputs: list[dict[str, NDArray[np.float32]]]
     """By expert, then source split: (N, C)."""
 
     features: dict[str, NDArray[np.float32]]
     """By source split: (N, F)."""
+
+
+_checked: Final[WeakKeyDictionary[GivenOutputs, _Tables]] = WeakKeyDictionary()
+"""Keeps what a check has read for the preparation, as long as there are places that name it."""
 
 
 def check_given(config: TrialConfig, places: Places, vectors: Collection[str]) -> None:
@@ -50,9 +60,7 @@ def check_given(config: TrialConfig, places: Places, vectors: Collection[str]) -
             f"cost vector {name} is counted from models, and these experts are tables of outputs; "
             "take constants, or a file of measured costs"
         )
-    files = read(config, places.source)
-    cut(config, files)
-    _read(config, places, files)
+    cut(config, _read(config, places).files)
 
 
 def prepare_given(config: TrialConfig, places: Places) -> Prepared:
@@ -62,9 +70,8 @@ def prepare_given(config: TrialConfig, places: Places) -> Prepared:
         SourceError: data or a table are missing or bad.
         ConfigError: a setting that these experts cannot have.
     """
-    files = read(config, places.source)
-    prints = split_fingerprints(config, files)
-    tables = _read(config, places, files)
+    tables = _read(config, places)
+    prints = split_fingerprints(config, tables.files)
     hashes = [_content(outputs) for outputs in tables.outputs]
     stem_hash = hashes[0] if config.model.stem == "expert" else _content(tables.features)
     names = list(config.model.expert_model_names)
@@ -81,7 +88,7 @@ def prepare_given(config: TrialConfig, places: Places) -> Prepared:
     folder = places.cache / "outputs" / name
 
     def make(new_folder: Path) -> dict[str, Any]:
-        splits = cut(config, files)
+        splits = cut(config, tables.files)
         _write(new_folder, splits, tables)
         return _describe(config, places, splits, prints, hashes, stem_hash)
 
@@ -89,7 +96,12 @@ def prepare_given(config: TrialConfig, places: Places) -> Prepared:
     return open_prepared(folder)
 
 
-def _read(config: TrialConfig, places: Places, files: Mapping[str, Columns]) -> _Tables:
+def _read(config: TrialConfig, places: Places) -> _Tables:
+    """Reads data and tables, each once for the check and the preparation of all sets of a study.
+
+    Raises:
+        SourceError, ConfigError: as `prepare_given`.
+    """
     given = places.outputs
     if given is None or [table.name for table in given.tables] != list(
         config.model.expert_model_names
@@ -100,10 +112,18 @@ def _read(config: TrialConfig, places: Places, files: Mapping[str, Columns]) -> 
     if config.training.joint:
         raise ConfigError("outputs that are handed in cannot train; set experts=frozen")
     task: Task = config.data.definition
+    earlier = _checked.get(given)
+    if earlier is not None and earlier.source is places.source and earlier.task == task:
+        return earlier
+    files = read(config, places.source)
     outputs = [read_outputs(table, task, files) for table in given.tables]
-    if given.features is None:
-        return _Tables(outputs, outputs[0])
-    return _Tables(outputs, read_features(given.features, given.features_id, files))
+    features = (
+        outputs[0]
+        if given.features is None
+        else read_features(given.features, given.features_id, files)
+    )
+    _checked[given] = _Tables(places.source, task, files, outputs, features)
+    return _checked[given]
 
 
 def _content(arrays: Mapping[str, NDArray[np.float32]]) -> str:
@@ -125,7 +145,7 @@ def _write(new_folder: Path, splits: Mapping[str, Examples], tables: _Tables) ->
             "tokens": _words(examples),
         }
         caching.save(new_folder, {f"{split}.{name}": array for name, array in arrays.items()})
-    train = tables.features[splits["train"].origin][splits["train"].example]
+    train = tables.features[splits[TRAIN].origin][splits[TRAIN].example]
     caching.save(new_folder, standardised(train))
 
 
@@ -146,27 +166,23 @@ def _describe(
     stem_hash: str,
 ) -> dict[str, Any]:
     assert places.outputs is not None
-    notes = split_notes(config, splits)
     names = config.model.expert_model_names
     stem = names[0] if config.model.stem == "expert" else config.model.router_model_name
     experts = [
-        asdict(ExpertInfo(name=name, layers=0, stand_in=None, hash=content))
+        ExpertInfo(name=name, layers=0, stand_in=None, hash=content)
         for name, content in zip(names, hashes, strict=True)
     ]
-    return {
-        **to_record(config.data.definition),
-        "splits": {
-            name: {"note": notes[name], "origin": examples.origin}
-            for name, examples in splits.items()
-        },
-        "data_fingerprint": caching.digest(dict(prints)),
-        "experts_id": caching.digest("given outputs", hashes),
-        "experts": experts,
-        "stem": asdict(StemInfo(name=stem, stand_in=None, hash=stem_hash)),
-        "notes": _notes(places.outputs),
-        "synthetic": places.source.kind == "sample",
-        "vectors": to_json(config.vectors()),
-    }
+    described = describe(
+        config,
+        places,
+        splits,
+        prints,
+        experts_id=caching.digest("given outputs", hashes),
+        experts=experts,
+        stem=StemInfo(name=stem, stand_in=None, hash=stem_hash),
+        notes=_notes(places.outputs),
+    )
+    return described | {"vectors": to_json(config.vectors())}
 
 
 def _notes(given: GivenOutputs) -> list[str]:

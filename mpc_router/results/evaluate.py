@@ -26,7 +26,7 @@ from mpc_router.costs import CostVector
 from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss, total_loss
 from mpc_router.model.router import one_hot, softmax_gate
 from mpc_router.prepare.inputs import SplitOutputs
-from mpc_router.results.records import SplitReport
+from mpc_router.results.records import ARRAYS, SplitReport
 from mpc_router.tasks import Task
 from mpc_router.tasks.confidence import Confidence
 
@@ -95,9 +95,6 @@ def split_report(
     if len(parts) == 1:
         return parts[0]
 
-    def joined(name: str) -> Values:
-        return np.concatenate([getattr(part, name) for part in parts])
-
     return SplitReport(
         split=split.split,
         lanes=np.asarray(lanes, np.int64),
@@ -106,13 +103,7 @@ def split_report(
             for name in parts[0].metrics
         },
         cost={name: np.concatenate([part.cost[name] for part in parts]) for name in parts[0].cost},
-        share=joined("share"),
-        gate=joined("gate"),
-        gate_entropy=joined("gate_entropy"),
-        loss=joined("loss"),
-        loss_task=joined("loss_task"),
-        loss_balance=joined("loss_balance"),
-        loss_cost=joined("loss_cost"),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS},
     )
 
 

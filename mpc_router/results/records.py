@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.checkpoint import JointCheckpoint, LaneCheckpoint
+from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 
 Values = NDArray[np.float64]
+
+ARRAYS: Final = (*REPORT_LISTS, *REPORT_NUMBERS, *REPORT_LOSSES)
+"""Names the arrays of a `SplitReport` that are no mappings."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,6 +15,13 @@ from mpc_router.config.trial import TrialConfig, to_tree
 from mpc_router.costs import CostVector, to_json
 from mpc_router.results.checkpoint import CheckpointError
 from mpc_router.results.records import SplitReport
+from mpc_router.run_names import (
+    PROVENANCE_FILE,
+    REPORT_LISTS,
+    REPORT_LOSSES,
+    REPORT_NUMBERS,
+    table_file,
+)
 
 SUMMARY_FILE: Final = "summary.json"
 _FORMAT: Final = "mpc-router summary 1"
@@ -30,17 +37,16 @@ Kind = Literal["best", "last"]
 def split_summary(report: SplitReport, row: int = 0) -> dict[str, Any]:
     """Gives score, metrics, costs, shares, gates and losses of one lane on a split."""
     metrics = {name: float(values[row]) for name, values in report.metrics.items()}
-    losses = ("loss_task", "loss_balance", "loss_cost")
+    total, *terms = REPORT_LOSSES
     return {
         "score": metrics.pop("score"),
         "metrics": metrics,
         "cost": {name: float(values[row]) for name, values in report.cost.items()},
-        "share": [float(share) for share in report.share[row]],
-        "gate": [float(gate) for gate in report.gate[row]],
-        "gate_entropy": float(report.gate_entropy[row]),
+        **{name: getattr(report, name)[row].tolist() for name in REPORT_LISTS},
+        **{name: float(getattr(report, name)[row]) for name in REPORT_NUMBERS},
         "losses": {
-            "total": float(report.loss[row]),
-            **{name.removeprefix("loss_"): float(getattr(report, name)[row]) for name in losses},
+            "total": float(getattr(report, total)[row]),
+            **{name.removeprefix("loss_"): float(getattr(report, name)[row]) for name in terms},
         },
     }
 
@@ -126,8 +132,8 @@ def of_run(folder: Path) -> dict[str, Any] | None:
     import pyarrow.parquet as pq
 
     run, key = folder.resolve().parent.parent, folder.resolve().name
-    paths = {name: run / f"{name}.parquet" for name in ("trials", "reports")}
-    origin = run / "provenance.json"
+    paths = {name: run / table_file(name) for name in ("trials", "reports")}
+    origin = run / PROVENANCE_FILE
     if not all(path.is_file() for path in (*paths.values(), origin)):
         return None
     try:

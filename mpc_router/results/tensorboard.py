@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from mpc_router.results.records import EpochResult, LanesEnded, SplitReport
+from mpc_router.run_names import REPORT_LOSSES, REPORT_NUMBERS
 
 _EVENT_FILES: Final = "events.out.tfevents.*"
 
-_LOSSES: Final = ("loss_task", "loss_balance", "loss_cost")
+_TERMS: Final = REPORT_LOSSES[1:]
 
 
 class TensorBoard:
@@ -50,12 +51,12 @@ class TensorBoard:
         """Writes the losses under the published tags."""
         steps = event.steps
         if steps is None:
-            for name in _LOSSES:
+            for name in _TERMS:
                 self._add(f"loss/{name[5:]}", getattr(event.report, name)[0], event.epoch)
             return
         first = (event.epoch - 1) * len(steps) + 1
         for row, terms in enumerate(steps):
-            for name, value in zip(_LOSSES, terms[:, 0], strict=False):
+            for name, value in zip(_TERMS, terms[:, 0], strict=False):
                 self._add(f"loss/{name[5:]}", value, first + row)
 
     def _report(self, report: SplitReport, epoch: int) -> None:
@@ -64,8 +65,7 @@ class TensorBoard:
             **report.metrics,
             **{f"cost_{name}": values for name, values in report.cost.items()},
         }
-        scalars["gate_entropy"] = report.gate_entropy
-        scalars |= {name: getattr(report, name) for name in ("loss", *_LOSSES)}
+        scalars |= {name: getattr(report, name) for name in (*REPORT_NUMBERS, *REPORT_LOSSES)}
         for name, values in scalars.items():
             self._add(f"{split}/{name}", values[0], epoch)
         for expert, share in enumerate(report.share[0]):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-BINS: Final = 15
+_BINS: Final = 15
 """Bins of equal width between 0 and 1 that the calibration error is a mean over."""
 
 _LEAST_PROBABILITY: Final = float(np.finfo(np.float64).eps)
@@ -82,7 +82,7 @@ def calibration_error(top: Values, right: NDArray[np.bool_]) -> Values:
     weighs as its examples (Naeini et al. 2015; Guo et al. 2017); 1 belongs to the last bin.
     """
     lanes, examples = top.shape
-    place = np.minimum((top * BINS).astype(np.intp), BINS - 1)
-    place += BINS * np.arange(lanes)[:, None]
-    gaps = np.bincount(place.ravel(), weights=(right - top).ravel(), minlength=lanes * BINS)
-    return np.asarray(np.abs(gaps.reshape(lanes, BINS)).sum(axis=-1) / examples)
+    place = np.minimum((top * _BINS).astype(np.intp), _BINS - 1)
+    place += _BINS * np.arange(lanes)[:, None]
+    gaps = np.bincount(place.ravel(), weights=(right - top).ravel(), minlength=lanes * _BINS)
+    return np.asarray(np.abs(gaps.reshape(lanes, _BINS)).sum(axis=-1) / examples)

@@ -14,15 +14,16 @@ from typing import Any, Final
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.plugins import Part
+from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.tasks.metrics import MEAN, Metric, is_of_table, metric_of
 from mpc_router.tasks.own_metrics import metric_of_part, part_of
 
-CLASSIFICATION: Final = "classification"
-REGRESSION: Final = "regression"
+_CLASSIFICATION: Final = "classification"
+_REGRESSION: Final = "regression"
 MOST_CLASSES: Final = 1000
 _LONGEST_LABEL: Final = 200
 _KEYS: Final = ("name", "text", "label", "kind", "labels", "range", "metrics", "score", "quoted")
-_FIRST_METRICS: Final = {CLASSIFICATION: "accuracy", REGRESSION: "pearson"}
+_FIRST_METRICS: Final = {_CLASSIFICATION: "accuracy", _REGRESSION: "pearson"}
 
 
 class TaskError(ValueError):
@@ -44,7 +45,7 @@ class Task:
     label: str = "label"
     """The column of labels."""
 
-    kind: str = CLASSIFICATION
+    kind: str = _CLASSIFICATION
     label_names: tuple[str, ...] = ()
     """Label words in the order of their numbers; empty for a regression."""
 
@@ -57,7 +58,7 @@ class Task:
     score: str = MEAN
     """The metric that routers are judged by, or `mean`, of all metrics."""
 
-    quoted: tuple[str, ...] = ("validation",)
+    quoted: tuple[str, ...] = (VALIDATION,)
     """Splits that are quoted and never looked at before; the first one always exists."""
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ class Task:
     @property
     def regression(self) -> bool:
         """Whether labels are values, not classes."""
-        return self.kind == REGRESSION
+        return self.kind == _REGRESSION
 
     @property
     def outputs(self) -> int:
@@ -146,7 +147,7 @@ def task_of(tree: object, label_names: tuple[str, ...] = ()) -> Task:
     for key in ("name", "text"):
         if key not in tree:
             raise TaskError(f"task_definition lacks `{key}:`; give at least name, text and label")
-    kind = tree.get("kind", REGRESSION if "range" in tree else CLASSIFICATION)
+    kind = tree.get("kind", _REGRESSION if "range" in tree else _CLASSIFICATION)
     first = _FIRST_METRICS.get(str(kind), "")
     metrics = _words("metrics", tree.get("metrics", first))
     return Task(
@@ -158,7 +159,7 @@ def task_of(tree: object, label_names: tuple[str, ...] = ()) -> Task:
         label_range=_range(tree["range"]) if tree.get("range") is not None else None,
         metrics=metrics,
         score=tree.get("score", metrics[0] if len(metrics) == 1 else MEAN),
-        quoted=_words("quoted", tree.get("quoted", "validation")),
+        quoted=_words("quoted", tree.get("quoted", VALIDATION)),
     )
 
 
@@ -166,7 +167,7 @@ def lists_labels(tree: object) -> bool:
     """Says whether a definition knows its labels without looking at data."""
     if not isinstance(tree, Mapping):
         return True  # `task_of` refuses it
-    return bool({"labels", "range"} & set(tree)) or tree.get("kind") == REGRESSION
+    return bool({"labels", "range"} & set(tree)) or tree.get("kind") == _REGRESSION
 
 
 def _words(key: str, value: object) -> tuple[str, ...]:
@@ -221,9 +222,9 @@ def _check_names(task: Task) -> None:
     if task.label in task.columns:
         raise TaskError(f"column {quoted(task.label)} is text and label of task_definition")
     for split in task.quoted:
-        if not is_plain(split) or split in ("train", "selection"):
+        if not is_plain(split) or split in (TRAIN, SELECTION):
             raise TaskError(f"quoted of task_definition is {quoted(split)}; name validation splits")
-    if task.quoted[0] != "validation":
+    if task.quoted[0] != VALIDATION:
         raise TaskError("quoted of task_definition must begin with validation")
 
 

@@ -12,7 +12,9 @@ from typing import Final
 
 from mpc_router.commands.places import places_of
 from mpc_router.config.trial import plain
+from mpc_router.messages import shortened
 from sweeps.commands._step_time import Measurement, measured_steps
+from sweeps.commands._text_table import table_lines
 from sweeps.commands.sweep import pack_share, planner_of
 from sweeps.driver.session import Share
 from sweeps.plan.plan import Plan, estimate
@@ -25,6 +27,10 @@ from sweeps.study.study import Study
 
 _MOST_NAMED: Final = 3
 """It is how many start points a plan names one by one."""
+
+
+_LONGEST_CELL: Final = 30
+"""It limits the characters of a setting in the table of points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +53,13 @@ def _stages(points: int, rule: Rule, epochs: int) -> tuple[_Stage, ...]:
     """Gives the stages of a bracket of `points`, from its first rung to the last epoch.
 
     It is exact where a pack is ranked within itself. Between packs that end one by one some more
-    points go on, for the first packs are compared with few.
+    points go on, for the first packs are compared with few. Of a rule of one's own it is the most:
+    all points go on.
     """
     stages, begin = [], 0
     for end in (*rule.rungs(epochs), epochs):
         stages.append(_Stage(points=points, begin=begin, end=end))
-        points, begin = places(points, rule.eta), end
+        points, begin = points if rule.own_rule else places(points, rule.eta), end
     return tuple(stages)
 
 
@@ -63,11 +70,8 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
     """
     workers = share.workers
     measured = _measured(planned.packs, ready, share)
-    for pack in planned.packs:
-        points = dict.fromkeys(trial.point for trial in pack.trials)
-        trials = f"{len(pack.trials)} trial{'' if len(pack.trials) == 1 else 's'}"
-        print(f"{pack.name}: {trials}, points {' '.join(points)}")
-    print(_totals(study, planned, share))
+    for line in [*_point_lines(study, planned), "", _totals(study, planned, share)]:
+        print(line)
     for line in _start_lines(study):
         print(line)
     rungs = _Rungs.of(study, planned)
@@ -141,6 +145,34 @@ def _totals(study: Study, planned: Plan, share: Share) -> str:
     )
 
 
+def _point_lines(study: Study, planned: Plan) -> list[str]:
+    """Lists the points with their settings, where they come from, and their packs."""
+    starts = study.start_points if study.proposes else study.start
+    start_settings = [study.point("", study.config(start)).settings for start in starts]
+    packs: dict[str, list[str]] = {}
+    for pack in planned.packs:
+        for name in dict.fromkeys(trial.point for trial in pack.trials):
+            packs.setdefault(name, []).append(pack.name)
+    rows: list[tuple[str, ...]] = [("point", "origin", "pack", *study.searched)]
+    for point in planned.points:
+        first, *_, last = packs[point.name] * 2
+        rows.append(
+            (
+                point.name,
+                "start" if point.settings in start_settings else study.search.method,
+                first if first == last else f"{first} to {last}",
+                *(_setting_text(value) for value in point.settings.values()),
+            )
+        )
+    return table_lines(rows, left=3)
+
+
+def _setting_text(value: object) -> str:
+    """Writes a setting's value in a cell."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(plain(value))
+    return shortened(text, _LONGEST_CELL)
+
+
 def _start_lines(study: Study) -> list[str]:
     """Names the points of the study's `start`, which are trained besides the searched ones."""
     points = [
@@ -209,18 +241,26 @@ class _Rungs:
         if not self.brackets:
             return []
         seeds = len(study.first_seeds)
-        stages = [
-            f"{stage.points} points to epoch {stage.end} ({stage.epochs * seeds} epochs of trials, "
-            f"about {stage.epochs * seeds * seconds:.2g} s)"
-            for stage in self.brackets[0]
-        ]
+        rows: list[tuple[str, ...]]
+        rows = [("a bracket's rungs", "points", "to epoch", "epochs of trials", "about")]
+        for number, stage in enumerate(self.brackets[0], 1):
+            epochs = stage.epochs * seeds
+            name = f"rung {number}" if stage.end < self.brackets[0][-1].end else "to the end"
+            cells = (stage.points, stage.end, epochs, f"{epochs * seconds:.2g} s")
+            rows.append((name, *map(str, cells)))
         saved = 1 - fmean(self.share.values())
         points = study.search.points if study.proposes else len(self.share)
         total = points * seeds * study.base.training.epochs
         frozen = "with frozen experts " if any(prepared.joint for prepared in study.sets) else ""
+        expected = f"stopping is expected to save {saved:.0%} of {total} epochs of trials"
+        if study.stopping.own_rule is not None:
+            expected = (
+                f"stopping rule {study.stopping.method} decides who goes on, so all points count "
+                f"with their {total} epochs of trials"
+            )
         return [
-            f"a bracket: {', '.join(stages)}",
-            f"stopping is expected to save {saved:.0%} of {total} epochs of trials",
+            *table_lines(rows),
+            expected,
             *(
                 [f"then stopped points {frozen}that lie on the front train to the end"]
                 if study.stopping.finish and not all(prepared.joint for prepared in study.sets)

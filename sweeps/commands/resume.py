@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mpc_router.commands.places import places_of
@@ -48,13 +49,12 @@ def resume_run(args: argparse.Namespace) -> int:
     """Runs `--resume RUN`: goes on with a run, or repairs it; gives the exit code."""
     from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
-    from sweeps.provenance import places as origins
-    from sweeps.study.parts import parts_of
-    from sweeps.worker import pack as worker
+    from sweeps.provenance.places import restore_places
+    from sweeps.worker.pack import write_shared_parts
 
     folder = _resumable(args)
     display = make_display(quiet=args.quiet)
-    with Journal(folder.journal, repair=args.repair) as journal:
+    with ExitStack() as hold, Journal(folder.journal, repair=args.repair) as journal:
         display.opened(journal)
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
@@ -77,21 +77,19 @@ def resume_run(args: argparse.Namespace) -> int:
         forced = changes.refuse_or_force(
             args.resume, journal.state, trains=trains, force=args.force
         )
-        if note := origins.restore(args, journal.state):
+        if note := restore_places(args, journal.state):
             display.say(note)
-        ready = prepare_sets(study, places_of(args), display)
+        ready = prepare_sets(study, places_of(args), display, hold=hold)
         forced += changes.refuse_other_data(
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
         )
         for change in forced:
             display.say(f"--force: {change_text(change)}", style="yellow")
-        parts = changes.changed_parts(
-            journal.state, parts_of(study.search, study.task, study.measured)
-        )
+        parts = changes.changed_parts(journal.state, study.parts)
         for change in parts:
             display.say(f"--trust: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
-            shared = worker.write_shared_parts(
+            shared = write_shared_parts(
                 [prepared.inputs for prepared in ready], args.resume / PARTS_FOLDER
             )
             display.say(repair.reopen(journal, damaged, shared), style="yellow")
@@ -110,8 +108,9 @@ def _resumed_study(args: argparse.Namespace, state: State) -> Study:
         InputError: the journal's study is damaged, or the words do not fit it.
     """
     from mpc_router.config.trial import ConfigError, parse_overrides
+    from mpc_router.plugins import part_error
     from sweeps.study.overrides import with_overrides
-    from sweeps.study.parts import part_error, trust_run
+    from sweeps.study.parts import trust_run
     from sweeps.study.read import from_tree
 
     trust_run(args.resume, state.study, args.trust)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpc_router.progress import shown
 from sweeps.records import SweepError
-from sweeps.terminal.signals import EXIT_CODES, tell
+from sweeps.terminal.signals import ASKED, EXIT_CODES, tell
 
 if TYPE_CHECKING:
     from sweeps.driver.session import Outcome, Share
@@ -74,15 +74,10 @@ def run_sweep(
     """Trains what is left, writes the tables, shows the front; gives the exit code."""
     from sweeps.driver import session
     from sweeps.journal import tables
+    from sweeps.terminal.outline import Outline
 
     study = planner.study
-    points = study.search.points if study.proposes else len(study.points())
-    display.study(
-        study.objectives,
-        study.cost_vector,
-        trials=points * len(study.first_seeds),
-        constraints=study.constraints,
-    )
+    display.study(Outline.of(journal.state.study))
     failure: SweepError | OSError | None = None
     outcome: Outcome | None = None
     try:
@@ -92,19 +87,18 @@ def run_sweep(
     except (SweepError, OSError) as error:
         failure = error
     try:
-        tables.write(run, journal.state)
+        with display, shown(display, "writing the tables"):
+            tables.write(run, journal.state)
     except (SweepError, OSError) as error:  # the first failure is the one to report
         failure = failure or error
     if failure is not None or outcome is None:
         journal.check_place()  # the run's folder may have been removed
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None and outcome.left:
-        tell(
-            f"stopped by {signal.Signals(outcome.signal).name}: {outcome.unended} trials have not "
-            f"ended; go on with {_again(run)}"
-        )
-        return EXIT_CODES[signal.Signals(outcome.signal)]
-    _show(args, run)
+        by = outcome.stopped if outcome.stopped == ASKED else f"stopped by {outcome.stopped}"
+        tell(f"{by}: {outcome.unended} trials have not ended; go on with {_again(run)}")
+        return EXIT_CODES[outcome.signal]
+    _show(args, run, display)
     spent = outcome.used_up is not None and not outcome.lost and outcome.left
     if spent:
         tell(_spent(outcome, run))
@@ -142,7 +136,7 @@ def _again(run: Path) -> str:
     return f"python -m sweeps.run --resume {run}"
 
 
-def _show(args: argparse.Namespace, run: Path) -> None:
+def _show(args: argparse.Namespace, run: Path, display: Display) -> None:
     """Shows the front in the terminal, and writes the report."""
     from analysis.front import print_front
     from analysis.report.page import write_report
@@ -157,6 +151,8 @@ def _show(args: argparse.Namespace, run: Path) -> None:
             print_front(loaded, LastingConsole())
             tell(f"run: {run}", sys.stdout)
             if not args.no_report:
-                tell(f"report: {write_report(loaded)}", sys.stdout)
+                with display, shown(display, "writing the report"):
+                    report = write_report(loaded)
+                tell(f"report: {report}", sys.stdout)
     except RunError as error:
         tell(f"no front: {one_line(str(error))}")

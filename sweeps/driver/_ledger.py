@@ -185,7 +185,7 @@ class Ledger:
             if decisions != message.decisions:
                 raise SweepError(
                     f"{pack.name} has decided otherwise after epoch {epoch} than the journal's "
-                    "reports say; this is a bug of this program, please report it"
+                    f"reports say; {_blame(self._ranking)}"
                 )
         new_decisions = [decision for decision in decisions if decision.place not in earlier]
         if pack.stopping == INSIDE and any(
@@ -193,7 +193,7 @@ class Ledger:
         ):
             raise SweepError(
                 f"{pack.name} has decided otherwise after epoch {epoch} than before it was "
-                "interrupted; this is a bug of this program, please report it"
+                f"interrupted; {_blame(self._ranking)}"
             )
         if new_decisions:
             self.journal.append("decided", pack=pack.name, decisions=new_decisions)
@@ -291,6 +291,16 @@ class Ledger:
             attempt=pack.attempt,
             reason=reason,
         )
+
+
+def _blame(ranking: Ranking) -> str:
+    """Says why the same reports may have led to two decisions, and what to do."""
+    if ranking.rule.own_rule is None:
+        return "this is a bug of this program, please report it"
+    return (
+        f"stopping rule {ranking.rule.method!r} gives two answers for the same numbers: let it "
+        "depend on nothing but its argument, and install one version everywhere"
+    )
 
 
 def _epochs(config: str) -> int:

@@ -30,9 +30,8 @@ from sweeps.study.pack_share import PackSettings, packs_a_gpu
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
 from sweeps.terminal.signals import CleanStop
-from sweeps.worker import pack as worker
 from sweeps.worker.job import Job
-from sweeps.worker.pack import forget, run_pack
+from sweeps.worker.pack import count_gpus, forget, run_pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def share_of(study: Study, address: str | None) -> Share:
         SweepError: there is no such cluster, or it has no room.
     """
     if address is None:
-        resources: Mapping[str, float] = {"CPU": cores(), "GPU": worker.gpus()}
+        resources: Mapping[str, float] = {"CPU": cores(), "GPU": count_gpus()}
     else:
         from sweeps.driver._supervisor import resources_of
 
@@ -120,8 +119,11 @@ class Outcome:
     unfinished: bool
     """Tells whether points of the front are still to be followed up."""
 
-    signal: int | None
-    """Gives the number of the signal that has stopped the run."""
+    signal: signal.Signals | None
+    """Gives the number of the signal that has stopped the run, or that a wish to stop counts as."""
+
+    stopped: str
+    """Names that signal, or says that the run was asked to stop; empty if it was not stopped."""
 
     lost: dict[str, str]
     """Gives the reason by pack that was given up because its worker was lost."""
@@ -241,20 +243,22 @@ def _train(
             if stop_file.exists():
                 with contextlib.suppress(OSError):  # a folder of that name stops the run too
                     stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
-                stop.number = stop.number or signal.SIGTERM
+                stop.ask()
             if stop.asked():
                 display.stopping()
+            display.turn(journal.state)
             return stop.asked()
 
         try:
             if not batches.complete and not ledger.used_up():
                 with display:
+                    display.training(journal.state)
                     drive(batches, ledger, stopped)
             if ledger.used_up():
                 reason = BUDGET
         finally:
             if stop.number:
-                reason = stop.number.name
+                reason = stop.reason
             ledger.interrupt_all(reason)
             clear(journal.path.parent)  # of workers that were ended while they wrote
             batches.tell()
@@ -271,6 +275,7 @@ def _train(
         unasked=batches.unasked,
         unfinished=not batches.complete and not batches.unasked and not unended,
         signal=stop.number,
+        stopped=stop.reason,
         lost=ledger.lost,
         used_up=ledger.used_up(),
     )

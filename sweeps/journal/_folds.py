@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from mpc_router.messages import quoted
 from sweeps.journal._events import JournalError, OddEvent
@@ -57,6 +57,7 @@ def _opened(state: State, event: Event) -> None:
 
 def _resumed(state: State, event: Event) -> None:
     """Begins another session with its budget and with the changes that were forced."""
+    state.running.clear()  # a killed session has not said that its packs are over
     state.budgets.append(event["budget"])
     forced_changes = event.get("forced") or ()  # older journals have none
     state.forced += [{"time": event["time"], **change} for change in forced_changes]
@@ -119,6 +120,7 @@ def _asked(state: State, event: Event) -> None:
 def _started(state: State, event: Event) -> None:
     """Notes the attempt of a pack."""
     state.attempts[event["pack"]] = event["attempt"]
+    state.running.add(event["pack"])
 
 
 def _reported(state: State, event: Event) -> None:
@@ -205,6 +207,20 @@ def _ended(state: State, event: Event) -> None:
             state.endings[ending.key] = ending
             state.finishing.discard(ending.key)
         _add_training(state, event["pack"], ending.seconds)
+    if _is_over(state, event["pack"], event["endings"]):
+        state.running.discard(event["pack"])
+
+
+def _is_over(state: State, pack: str, endings: Iterable[Mapping[str, Any]]) -> bool:
+    """Tells whether a pack is over: interrupted as one, or with the last of its trials ended."""
+    if any(ending["status"] == INTERRUPTED for ending in endings):
+        return True
+    asked_pack = state.packs.get(pack)
+    return asked_pack is None or all(
+        state.is_final(trial.key)
+        for trial in asked_pack.trials
+        if state.pack_of[trial.key] == pack  # else a later pack trains it
+    )
 
 
 def _counts(state: State, ending: Ending, pack: str) -> bool:
@@ -247,6 +263,7 @@ def _told(state: State, event: Event) -> None:
 def _closed(state: State, event: Event) -> None:
     """Ends a session."""
     state.closed = event["outcome"]
+    state.running.clear()
     state.done = state.done or state.closed == "done"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mpc_router.run_names import REPORT_LISTS, REPORT_NUMBERS
 from sweeps.journal.state import State
 from sweeps.records import FIRST_SET, INTERRUPTED, SELECTION, Ending, Report, Trial
 
@@ -137,8 +138,7 @@ def report_rows(state: State) -> Iterator[dict[str, Any]]:
             **report.metrics,
             "cost": report.cost[vector],
             **report.losses,
-            "share": list(report.share),
-            "gate": list(report.gate),
-            "gate_entropy": report.gate_entropy,
+            **{name: list(getattr(report, name)) for name in REPORT_LISTS},
+            **{name: getattr(report, name) for name in REPORT_NUMBERS},
             "seconds": report.seconds,
         }

@@ -28,6 +28,9 @@ class State:
     pack_of: dict[str, str] = field(default_factory=dict)
     """Gives the name of the pack that trains it by key of a trial; the last one, if several do."""
 
+    running: set[str] = field(default_factory=set)
+    """Names the packs that workers train, as far as the journal tells."""
+
     attempts: dict[str, int] = field(default_factory=dict)
     """Gives the attempt of its last start by pack."""
 

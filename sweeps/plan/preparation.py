@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +47,21 @@ class Ready:
 
 
 def prepare_sets(
-    study: Study, places: Places, display: Display, *, only: str | None = None
+    study: Study,
+    places: Places,
+    display: Display,
+    *,
+    only: str | None = None,
+    hold: ExitStack | None = None,
 ) -> tuple[Ready, ...]:
     """Prepares the study's sets one after the other; `only` names a single one.
+
+    Until `hold` ends, what they use of the cache is not pruned.
 
     Raises:
         InputError: data or models of a set are missing or bad.
     """
+    from mpc_router.cache import in_use
     from mpc_router.sample.examples import NOTICE
     from mpc_router.trainer import INPUT_ERRORS, check, prepare
 
@@ -65,6 +74,8 @@ def prepare_sets(
             tell(f"note: {note}")
         if places.source.kind == "sample":
             tell(f"data: {NOTICE}", sys.stdout)
+        if hold is not None:
+            hold.enter_context(in_use(places.cache))
         with display:
             return tuple(
                 Ready(

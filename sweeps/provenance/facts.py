@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -127,13 +128,17 @@ def _tokenizers(ready: Ready) -> str:
 
 def versions() -> dict[str, str]:
     """Gives installed versions of the libraries that the numbers depend on."""
-    versions_by_name = {}
-    for name in _LIBRARIES:
-        try:
-            versions_by_name[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions_by_name
+    installed = {name: _version(name) for name in _LIBRARIES}
+    return {name: version for name, version in installed.items() if version is not None}
+
+
+@functools.cache
+def _version(name: str) -> str | None:
+    """Gives the installed version of a library, which is read once a process."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, str]:

@@ -21,6 +21,8 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+from sweeps.stopping.own_rules import rung_of
+
 if TYPE_CHECKING:
     from sweeps.stopping.rule import Rule
 
@@ -67,9 +69,15 @@ def places(points: int, eta: int) -> int:
 def cut(entries: Sequence[Entry], rule: Rule, *, seed: int, epoch: int) -> tuple[Verdict, ...]:
     """Decides at a synchronous rung, which all points of a bracket reach together: the best go on.
 
-    The verdicts are in the order of the entries, but do not depend on it.
+    A stopping rule of one's own decides itself which ones those are. The verdicts are in the order
+    of the entries, but do not depend on it.
+
+    Raises:
+        SweepError: a rule of one's own fails.
     """
     ranks = _ranks_of(entries, rule, seed=seed)
+    if rule.own_rule is not None:
+        return _chosen(entries, ranks, rule, seed=seed, epoch=epoch)
     limit = places(len(entries), rule.eta)
     return tuple(
         _verdict(entry, int(rank), limit, entries, epoch)
@@ -82,12 +90,11 @@ def arrival(
 ) -> Verdict:
     """Decides at an asynchronous rung: an arrival goes on if it is among the best so far.
 
-    The first arrival always goes on. A repeated arrival is judged against the others alone, so a
-    report that is received twice changes no verdict.
+    The first arrival always goes on, unless a rule of one's own says otherwise. A repeated arrival
+    is judged against the others alone, so a report that is received twice changes no verdict.
     """
     arrived = [*(past_entry for past_entry in earlier if past_entry.name != entry.name), entry]
-    rank = int(_ranks_of(arrived, rule, seed=seed)[-1])
-    return _verdict(entry, rank, places(len(arrived), rule.eta), arrived, epoch)
+    return cut(arrived, rule, seed=seed, epoch=epoch)[-1]
 
 
 def promotable(
@@ -108,15 +115,48 @@ def promotable(
 
 def _verdict(entry: Entry, rank: int, limit: int, entries: Sequence[Entry], epoch: int) -> Verdict:
     """Gives the verdict about an entry of this rank, with its reason."""
-    failed = not all(map(math.isfinite, entry.losses))
-    goes_on = rank < limit and not failed
-    if failed:
-        reason = "a replicate has no finite value"
-    else:
-        reason = f"rank {rank + 1} of {len(entries)} after epoch {epoch}, the best {limit} go on"
-        if entry.violation > 0:
-            reason += f"; breaks a constraint by {entry.violation:.3g}"
-    return Verdict(name=entry.name, goes_on=goes_on, rank=rank, reason=reason)
+    goes_on = rank < limit and _is_finite(entry)
+    words = f"rank {rank + 1} of {len(entries)} after epoch {epoch}, the best {limit} go on"
+    return Verdict(name=entry.name, goes_on=goes_on, rank=rank, reason=_reason(entry, words))
+
+
+def _chosen(
+    entries: Sequence[Entry], ranks: _Order, rule: Rule, *, seed: int, epoch: int
+) -> tuple[Verdict, ...]:
+    """Gives the verdicts of a rule of one's own, which sees the points that have finite values."""
+    finite = sorted(
+        (place for place, entry in enumerate(entries) if _is_finite(entry)),
+        key=lambda place: (_lot(entries[place].name, seed=seed), entries[place].name),
+    )
+    goes_on = np.zeros(len(entries), np.bool_)
+    if finite and rule.own_rule is not None:
+        losses = np.array([entries[place].losses for place in finite], np.float64)
+        violations = np.array([entries[place].violation for place in finite], np.float64)
+        far = np.where(np.isnan(violations), np.inf, violations.clip(0))
+        goes_on[finite] = rule.own_rule.going_on(rung_of(losses, far, epoch, rule.eta))
+    words = f"{rule.method} lets {goes_on.sum()} of {len(entries)} go on after epoch {epoch}"
+    return tuple(
+        Verdict(
+            name=entry.name,
+            goes_on=bool(goes_on[place]),
+            rank=int(ranks[place]),
+            reason=_reason(entry, words),
+        )
+        for place, entry in enumerate(entries)
+    )
+
+
+def _is_finite(entry: Entry) -> bool:
+    """Tells whether an entry has all its values."""
+    return all(map(math.isfinite, entry.losses))
+
+
+def _reason(entry: Entry, words: str) -> str:
+    """Gives the reason of a verdict: these words, and what the entry lacks or breaks."""
+    if not _is_finite(entry):
+        return "a replicate has no finite value"
+    broken = f"; breaks a constraint by {entry.violation:.3g}" if entry.violation > 0 else ""
+    return f"{words}{broken}"
 
 
 def bracket_of(name: str, rule: Rule, *, seed: int) -> int:

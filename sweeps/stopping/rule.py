@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.sections import unknown
+from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
+from mpc_router.plugins import PartError
+from sweeps.stopping.own_rules import OwnRule, check_stopping_rule, rule_of
 
-_METHODS: Final = ("none", "asha", "mo_asha")
+METHODS: Final = ("none", "asha", "mo_asha")
+"""Names the methods that ship; others are rules of one's own."""
 
 _VARIANTS: Final = ("stop", "promote")
 
@@ -27,7 +30,10 @@ class Rule:
     """Says how a study stops its points early."""
 
     method: str = "none"
-    """Is `asha` for one objective, `mo_asha` for any number, `none` to stop no point."""
+    """Is `asha` for one objective, `mo_asha` for any number, `none` to stop no point.
+
+    Any other is the name of a rule of one's own, which decides itself who goes on.
+    """
 
     eta: int = 3
     """Divides the points at a rung: the best of every `eta` goes on."""
@@ -58,10 +64,7 @@ class Rule:
     """
 
     def __post_init__(self) -> None:
-        if self.method not in _METHODS:
-            raise StoppingError(
-                f"stopping.method is {quoted(self.method)}, allowed are {', '.join(_METHODS)}"
-            )
+        _check_method(self.method)
         if self.variant not in _VARIANTS:
             raise StoppingError(
                 f"stopping.variant is {quoted(self.variant)}, allowed are {', '.join(_VARIANTS)}"
@@ -80,6 +83,29 @@ class Rule:
                 raise StoppingError(
                     f"stopping.{name} is {quoted(value)}, but must be an integer from {least}"
                 )
+
+    @property
+    def own_rule(self) -> OwnRule | None:
+        """Gives the rule of one's own that decides; None for the methods that ship."""
+        return None if self.method in METHODS else rule_of(self.method)
+
+    def rehearse(self, *, objectives: int) -> None:
+        """Tries a rule of one's own on made-up rungs; does nothing for the methods that ship.
+
+        Raises:
+            StoppingError: it fails there.
+        """
+        if self.own_rule is None:
+            return
+        try:
+            check_stopping_rule(self.own_rule.part.thing, objectives=objectives)
+        except (Exception, SystemExit) as error:
+            # Whatever is raised: trying a rule runs the part's own code
+            kind = "" if type(error) is AssertionError else f"{type(error).__name__}: "
+            raise StoppingError(
+                f"stopping.method: rule {quoted(self.method)} failed as it was tried on made-up "
+                f"values of {objectives} objectives: {kind}{error}"
+            ) from error
 
     def rungs(self, epochs: int, bracket: int = 0) -> tuple[int, ...]:
         """Gives the epochs after which points are stopped: grace x eta^k below `epochs`, rising.
@@ -108,6 +134,23 @@ class Rule:
             rungs.append(epoch)
             epoch *= self.eta
         return tuple(rungs)
+
+
+def _check_method(method: object) -> None:
+    """Refuses a method that neither ships nor is a rule of one's own.
+
+    Raises:
+        StoppingError: there is no such method, or its rule cannot be had.
+    """
+    try:
+        known = isinstance(method, str) and (method in METHODS or rule_of(method) is not None)
+    except PartError as error:
+        raise StoppingError(f"stopping.method: {error}") from error
+    if not known:
+        raise StoppingError(
+            f"stopping.method is {quoted(method)}, allowed are {', '.join(METHODS)}, the name of "
+            "an installed stopping rule, or module:name"
+        )
 
 
 def stopping_of(tree: Mapping[str, Any]) -> Rule:

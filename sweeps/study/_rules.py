@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from mpc_router.config.sections import unknown
+from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.tasks import Task
@@ -170,6 +170,11 @@ def check_stopping(
             f"stopping.method 'asha' ranks by one objective, but objectives are "
             f"{', '.join(objectives)}; set stopping.method=mo_asha, or keep one objective"
         )
+    if rule.own_rule is not None and rule.variant == "stop" and rule.ties != Rule().ties:
+        raise ConfigError(
+            f"stopping.ties orders the points of a front for asha and mo_asha, but stopping rule "
+            f"{quoted(rule.method)} decides itself; leave it out"
+        )
     if "epochs" in searched:
         raise ConfigError(
             "epochs is searched, but stopping compares points that have trained equally long; fix "
@@ -231,7 +236,7 @@ def _check_batches(rule: Rule, search: SearchRule) -> None:
             f"stopping.bracket={search.batch}"
         )
     last = search.points % search.batch or search.batch
-    if last < rule.eta:
+    if last < rule.eta and rule.own_rule is None:
         before_last = search.points - last
         raise ConfigError(
             f"search.points is {search.points}, in batches of {search.batch}, so the last batch "

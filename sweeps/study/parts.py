@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpc_router import plugins
+from mpc_router.config.own_pools import part_of as pool_part
 from mpc_router.pricing.own_costs import OwnCosts
 from sweeps.records import InputError
 from sweeps.search.samplers import sampler_of
@@ -16,14 +17,27 @@ if TYPE_CHECKING:
     from mpc_router.pricing.measured_file import Measured
     from mpc_router.tasks import Task
     from sweeps.search.rule import SearchRule
+    from sweeps.stopping.rule import Rule
 
 
-def parts_of(search: SearchRule, task: Task, costs: Measured | OwnCosts | None) -> tuple[Part, ...]:
-    """Gives the parts of one's own among a sampler, the metrics of a task, and costs."""
-    sampler = sampler_of(search.method)
-    part = None if sampler is None else sampler.part
-    own_costs = (costs.part,) if isinstance(costs, OwnCosts) else ()
-    return (*(() if part is None else (part,)), *task.parts, *own_costs)
+def parts_of(
+    search: SearchRule,
+    stopping: Rule,
+    *,
+    task: Task,
+    costs: Measured | OwnCosts | None,
+    pools: Iterable[str],
+) -> tuple[Part, ...]:
+    """Gives the parts of one's own among the parts of a study; `pools` are names."""
+    sampler, own_rule = sampler_of(search.method), stopping.own_rule
+    parts = (
+        None if sampler is None else sampler.part,
+        *task.parts,
+        costs.part if isinstance(costs, OwnCosts) else None,
+        *map(pool_part, dict.fromkeys(pools)),
+        None if own_rule is None else own_rule.part,
+    )
+    return tuple(part for part in parts if part is not None)
 
 
 def trust_run(run: Path, study: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -39,10 +53,3 @@ def trust_run(run: Path, study: Mapping[str, Any], names: Iterable[str]) -> None
         plugins.trust_recorded(study.get("parts"), run, names, again=True)
     except plugins.PartError as error:
         raise InputError(str(error)) from error
-
-
-def part_error(error: BaseException | None) -> plugins.PartError | None:
-    """Gives the part of one's own that an error began with, if it did."""
-    while error is not None and not isinstance(error, plugins.PartError):
-        error = error.__cause__ or error.__context__
-    return error

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mpc_router.config.own_pools import named_pool
 from mpc_router.config.pools import POOLS
-from mpc_router.config.sections import ModelConfig, SpaceError, unknown
+from mpc_router.config.rules import SpaceError, unknown
+from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.plugins import words_of_user
@@ -19,8 +21,8 @@ from sweeps.search.rule import SearchError, search_of
 from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
 from sweeps.stopping.rule import StoppingError, stopping_of
+from sweeps.study._completion import Surroundings, completed
 from sweeps.study.budget import Budget
-from sweeps.study.completion import Surroundings, completed
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.shipped import shipped_studies
@@ -98,12 +100,13 @@ def _all_values(
         pool = trial.get("pool", ModelConfig().pool)
         if "pool" in space:
             raise ConfigError("pool_size={grid: all} needs one pool; fix it, or list the sizes")
-        if not isinstance(pool, str) or pool not in POOLS:
+        sized = named_pool(pool) if isinstance(pool, str) else None
+        if sized is None:
             raise ConfigError(
                 f"pool_size={{grid: all}} needs a pool with sizes of its own ({', '.join(POOLS)}), "
                 f"and pool is {quoted(pool)}; name one of these"
             )
-        return list(POOLS[pool].sizes)
+        return list(sized.sizes)
 
     return sizes
 
@@ -160,14 +163,15 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
 
 
 def _rehearse(study: Study) -> None:
-    """Tries a sampler of one's own on the study's space.
+    """Tries a stopping rule and a sampler of one's own on the study's objectives and space.
 
     Raises:
-        ConfigError: it cannot propose points there.
+        ConfigError: the rule cannot rank so many objectives, or the sampler propose points there.
     """
-    if not study.proposes:
-        return
     try:
+        study.stopping.rehearse(objectives=len(study.objectives))
+        if not study.proposes:
+            return
         rehearse(
             study.space,
             tuple(study.objectives.values()),
@@ -175,7 +179,7 @@ def _rehearse(study: Study) -> None:
             seed=study.seed,
             start=study.start_points,
         )
-    except SearchError as error:
+    except (SearchError, StoppingError) as error:
         raise ConfigError(str(error)) from error
 
 

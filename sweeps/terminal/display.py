@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mpc_router.console import LastingConsole
-from mpc_router.messages import printable
+from mpc_router.messages import decimal, printable
+from mpc_router.progress import MINUTE, StepLines, times
 from sweeps.journal.journal import Journal
 from sweeps.journal.state import State
-from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack
-from sweeps.stopping.constraints import Constraint
-from sweeps.terminal._front_so_far import Standing, front
+from sweeps.records import FAILED, Message, Pack
+from sweeps.terminal.counts import counts, epochs_left, seconds_left
+from sweeps.terminal.front_so_far import Standing, front
+from sweeps.terminal.outline import Outline
 from sweeps.terminal.signals import tell
 
 _FRONT_ROWS = 12
@@ -35,24 +37,29 @@ _FAILURES_IN_FULL = 5
 
 
 class Display:
-    """Prints a line for each event; also where there is no terminal, and with `--quiet`.
+    """Prints lines about a run; also where there is no terminal, and with `--quiet`.
 
-    It is told of preparation (`start`, `advance`, `finish`) and packs (`started`, `heard`, `left`).
+    It is told of steps (`start`, `advance`, `finish`), of packs (`started`, `received`, `ended`,
+    `lost`), and of the time that passes while packs train (`turn`).
     """
 
-    def __init__(self, *, file: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, *, file: TextIO | None = None, quiet: bool = False, every_minute: bool = True
+    ) -> None:
+        """Makes the display of a run; `every_minute` may be left out."""
         self.console = LastingConsole(file=file or sys.stderr, highlight=False, soft_wrap=True)
         self.quiet = quiet
-        self._objectives: Mapping[str, str] = {}
-        self._trials = 0
-        self._vector = ""
-        self._constraints: Sequence[Constraint] = ()
+        self._every_minute = every_minute and not quiet
+        self._steps = StepLines(self._tell, every_minute=self._every_minute)
+        self._outline = Outline()
         self._began = time.monotonic()
-        self._step = ("", 0.0)
+        self._epochs_before = 0
+        self._line_due = math.inf
         self._stopping = False
         self._failures = 0
         self._lost = ""
         self._best: list[Standing] = []
+        self._epochs_left = 0.0
         self._best_due = 0.0
 
     def say(self, text: str, *, style: str = "") -> None:
@@ -60,18 +67,44 @@ class Display:
         lines = map(printable, text.split("\n"))  # a reason may have several
         self.console.print(Text("\n".join(lines), style=style))
 
-    def study(
-        self,
-        objectives: Mapping[str, str],
-        cost_vector: str,
-        *,
-        trials: int,
-        constraints: Sequence[Constraint] = (),
-    ) -> None:
-        """Sets the front's objectives and constraints, and the number of trials."""
-        self._objectives, self._vector, self._trials = objectives, cost_vector, trials
-        self._constraints = constraints
-        self._began = time.monotonic()
+    def _tell(self, text: str) -> None:
+        """Prints a line that `--quiet` leaves out."""
+        if not self.quiet:
+            self.say(text)
+
+    def study(self, outline: Outline) -> None:
+        """Sets what the run is judged by."""
+        self._outline = outline
+
+    def training(self, state: State) -> None:
+        """Shows that workers are started to train what a run has left."""
+        self._began, self._epochs_before = time.monotonic(), state.epochs
+        self._line_due = self._began + MINUTE
+        self._tell(f"training: {counts(state, self._outline)}; workers are being started ...")
+
+    def turn(self, state: State) -> None:
+        """Prints every minute how far the training is."""
+        if self._every_minute and time.monotonic() >= self._line_due:
+            self._line_due = time.monotonic() + MINUTE
+            self.say(
+                f"{counts(state, self._outline)}; {self._times(state)}{self._front_text(state)}"
+            )
+
+    def _times(self, state: State) -> str:
+        """Writes how long the training has taken, and about how long it still takes."""
+        seconds, epochs = time.monotonic() - self._began, state.epochs - self._epochs_before
+        self._front(state)
+        left = seconds_left(
+            state, self._outline, left=self._epochs_left, seconds=seconds, epochs=epochs
+        )
+        return times(seconds, left)
+
+    def _front_text(self, state: State) -> str:
+        """Describes the front so far in words; empty before the first report."""
+        best = self._front(state)
+        grey = sum(standing.stopped for standing in best)
+        stopped = f" ({grey} of them stopped early)" if grey else ""
+        return f"; front of {len(best)}{stopped}{_ends(best)}" if best else ""
 
     def opened(self, journal: Journal) -> None:
         """Prints how much was cut off the journal as it was opened."""
@@ -86,17 +119,16 @@ class Display:
             )
 
     def start(self, label: str, total: int) -> None:
-        """Shows that a step of preparation begins."""
-        self._step = (label, time.monotonic())
+        """Shows that a step begins."""
+        self._steps.start(label, total)
 
     def advance(self, n: int = 1) -> None:
-        """Shows that a step of preparation goes on."""
+        """Shows that a step goes on."""
+        self._steps.advance(n)
 
     def finish(self) -> None:
-        """Shows that a step of preparation is over."""
-        label, began = self._step
-        if not self.quiet:
-            self.say(f"{label}: {time.monotonic() - began:.1f} s")
+        """Shows that a step is over."""
+        self._steps.finish()
 
     def started(self, pack: Pack, state: State) -> None:
         """Shows that a pack runs on a worker."""
@@ -118,13 +150,10 @@ class Display:
         if self._lost == pack.name:  # `lost` has reported it
             self._lost = ""
             return
-        counts = tally(state)
-        best = self._front(state)
-        trials = max(self._trials, len(state.trials))
+        self._line_due = time.monotonic() + MINUTE
         self.say(
-            f"{pack.name}: {len(pack.trials)} trials; {counts['done']} of {trials} "
-            f"done, {counts['failed']} failed, {time.monotonic() - self._began:.0f} s; "
-            f"front of {len(best)}{_ends(best)}"
+            f"{pack.name} is over; {counts(state, self._outline)}; {self._times(state)}"
+            f"{self._front_text(state)}"
         )
 
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
@@ -134,10 +163,14 @@ class Display:
         self.say(f"{pack.name} lost its worker ({reason}); {outcome}", style="yellow")
 
     def _front(self, state: State) -> list[Standing]:
-        """Gives the front; a slow one is found again after `_PAUSE_FACTOR` times its own time."""
+        """Gives the front, and estimates what is left with it.
+
+        Slow ones are made anew after `_PAUSE_FACTOR` times their own time.
+        """
         began = time.monotonic()
         if began >= self._best_due:
-            self._best = front(state, self._objectives, self._vector, self._constraints)
+            self._best = front(state, self._outline)
+            self._epochs_left = epochs_left(state, self._outline, self._best)
             took = time.monotonic() - began
             self._best_due = began + _PAUSE_FACTOR * took if took > _SHORT_TIME else 0.0
         return self._best
@@ -171,24 +204,21 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         """Closes the display."""
+        self._steps.close()
+        self._line_due = math.inf
 
 
-def tally(state: State) -> Counter[str]:
-    """Counts the trials that are `done` and `failed`."""
-    counts: Counter[str] = Counter()
-    for key, ending in state.endings.items():
-        if key in state.finishing:
-            continue
-        counts["done"] += ending.status in (COMPLETED, STOPPED)
-        counts["failed"] += ending.status == FAILED
-    return counts
+def front_table(standings: Sequence[Standing], *, rows: int = _FRONT_ROWS) -> Table:
+    """Draws the front so far, on selection, without the dearest rows of a long one.
 
-
-def front_table(standings: list[Standing]) -> Table:
-    """Draws the front so far, on selection, without the dearest rows of a long one."""
+    Stopped points are grey.
+    """
     broken = bool(standings) and bool(standings[0].breaks)
+    grey = any(standing.stopped for standing in standings)
     table = Table(
-        title=f"front so far (selection){'; no point keeps the constraints' if broken else ''}",
+        title="front so far (selection)"
+        + ("; no point keeps the constraints" if broken else "")
+        + ("; grey: stopped early" if grey else ""),
         title_justify="left",
         title_style="dim",
         box=box.SIMPLE_HEAD,
@@ -199,15 +229,16 @@ def front_table(standings: list[Standing]) -> Table:
     first = standings[0]
     for name in (*first.values, *first.point.settings, "epoch", *(["breaks"] if broken else [])):
         table.add_column(Text(printable(name)), justify="right")
-    for standing in standings[:_FRONT_ROWS]:
+    for standing in standings[:rows]:
         table.add_row(
-            *(f"{value:.4f}" for value in standing.values.values()),
+            *(decimal(value, 4) for value in standing.values.values()),
             *(Text(printable(_short(value))) for value in standing.point.settings.values()),
             str(standing.epoch),
             *([Text(", ".join(standing.breaks))] if broken else []),
+            style="bright_black" if standing.stopped else None,
         )
-    if len(standings) > _FRONT_ROWS:
-        table.caption = f"and {len(standings) - _FRONT_ROWS} more"
+    if len(standings) > rows:
+        table.caption = f"and {len(standings) - rows} more"
     return table
 
 
@@ -238,7 +269,7 @@ def _rung_line(pack: Pack, message: Message) -> str:
 
 def _short(value: object) -> str:
     """Writes a setting's value in few characters."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _ends(standings: list[Standing]) -> str:
@@ -248,7 +279,7 @@ def _ends(standings: list[Standing]) -> str:
     broken = " (no point keeps the constraints)" if standings[0].breaks else ""
     ends = [standings[0], standings[-1]] if len(standings) > 1 else standings
     texts = [
-        ", ".join(f"{name} {value:.4f}" for name, value in standing.values.items())
+        ", ".join(f"{name} {decimal(value, 4)}" for name, value in standing.values.items())
         for standing in ends
     ]
     return f"{broken}: {' to '.join(texts)}"

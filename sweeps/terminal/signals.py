@@ -18,9 +18,12 @@ from typing import Final
 from cluster.processes import descendants, kill
 from mpc_router.streams import fall_silent, tell
 
-__all__ = ["EXIT_CODES", "CleanStop", "Terminated", "fall_silent", "tell", "terminable"]
+__all__ = ["ASKED", "EXIT_CODES", "CleanStop", "Terminated", "fall_silent", "tell", "terminable"]
 
 EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+ASKED: Final = "asked to stop"
+"""Is the reason of a stop that a file in the run's folder asked for, and no signal."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -43,7 +46,7 @@ def terminable() -> Iterator[None]:
 
 
 class CleanStop:
-    """Turns a signal into a wish to stop, in `number`, while its block runs.
+    """Turns a signal into a wish to stop, in `number`, while its block runs; `reason` is its name.
 
     A SIGINT after that ends the process at once, after `last_words`, and with it every process that
     it has started (Ray's agents would outlive it by some seconds). What the journal holds is safe.
@@ -52,11 +55,21 @@ class CleanStop:
     def __init__(self, last_words: Callable[[], None]) -> None:
         self._last_words = last_words
         self.number: signal.Signals | None = None
+        self.reason = ""
         self._block = _handled(self._handle, *EXIT_CODES)
 
     def asked(self) -> bool:
-        """Tells whether a signal came."""
+        """Tells whether a signal or a wish came."""
         return self.number is not None
+
+    def ask(self) -> None:
+        """Asks for the stop without a signal; the command ends as SIGTERM ends it."""
+        self._keep(signal.SIGTERM, ASKED)
+
+    def _keep(self, number: signal.Signals, reason: str) -> None:
+        """Keeps the first wish to stop."""
+        if self.number is None:
+            self.number, self.reason = number, reason
 
     def __enter__(self) -> CleanStop:
         self._block.__enter__()
@@ -78,7 +91,7 @@ class CleanStop:
             finally:
                 kill(descendants(os.getpid()))
                 os._exit(EXIT_CODES[signal.SIGINT])
-        self.number = self.number or number
+        self._keep(number, number.name)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from mpc_router.files import make_folder
 from mpc_router.results.checkpoint import save
 from mpc_router.results.records import LanesEnded, SplitReport
+from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
 from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
@@ -144,18 +146,18 @@ class PackRun:
 
 def _report(split: SplitReport, row: int, trial: Trial, epoch: int, seconds: float) -> Report:
     """Makes the report of one row of a split's arrays over lanes."""
+    lists: dict[str, Any] = {
+        name: tuple(getattr(split, name)[row].tolist()) for name in REPORT_LISTS
+    }
+    numbers: dict[str, Any] = {name: float(getattr(split, name)[row]) for name in REPORT_NUMBERS}
     return Report(
         key=trial.key,
         epoch=epoch,
         split=split.split,
         metrics={name: float(values[row]) for name, values in split.metrics.items()},
         cost={name: float(values[row]) for name, values in split.cost.items()},
-        losses={
-            name: float(getattr(split, name)[row])
-            for name in ("loss", "loss_task", "loss_balance", "loss_cost")
-        },
-        share=tuple(map(float, split.share[row])),
-        gate=tuple(map(float, split.gate[row])),
-        gate_entropy=float(split.gate_entropy[row]),
+        losses={name: float(getattr(split, name)[row]) for name in REPORT_LOSSES},
         seconds=seconds,
+        **lists,
+        **numbers,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mpc_router import plugins
 from mpc_router.costs import CostVector, from_json, to_json
 from sweeps.stopping.rungs import Ranking
 
@@ -53,7 +54,9 @@ class Job:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
-        """Makes a job of the data that `to_json` gave."""
+        """Makes a job of the data that `to_json` gave, and trusts the parts that it trusts."""
+        trusted = tuple((group, name) for group, name in data["trusted"])
+        plugins.trust_pairs(trusted)  # the ranking may name one
         return Job(
             prepared={name: Path(folder) for name, folder in data["prepared"].items()},
             parts=Path(data["parts"]),
@@ -62,5 +65,5 @@ class Job:
             threads=data["threads"],
             gpus=data["gpus"],
             ranking=data["ranking"] and Ranking.from_json(data["ranking"]),
-            trusted=tuple((group, name) for group, name in data["trusted"]),
+            trusted=trusted,
         )

@@ -20,11 +20,12 @@ from analysis.fronts.survey import survey
 from analysis.questions.answers import answers
 from analysis.questions.importance import importance
 from analysis.questions.progress import worth
+from analysis.questions.worth import Estimate
 from analysis.report import abstract
 from analysis.report.page import write_report
 from analysis.runs.load import Run, load_run
 from mpc_router.tasks import Counts, Metric, metrics, task_of
-from mpc_router.tasks import values as of_values
+from mpc_router.tasks import _values as of_values
 from tests.analysis.conftest import Recipe, write_run
 
 SCORES = ("score", "mix", "selection_score", "error", "neg_error", "mae", "neg_mae")
@@ -111,18 +112,23 @@ def _ends(name: str) -> tuple[str, str]:
     return name, name
 
 
+def _score_ends(name: str) -> tuple[str, str]:
+    """Gives the same of a field where it is of a score; else the name alone."""
+    other, base = _ends(name)
+    return (other, base) if _is_score(base) else (name, name)
+
+
 def mirrored(low: Any, high: Any, name: str = "") -> None:
     """Fails unless all is equal but scores, which are negatives with their ends exchanged."""
     if isinstance(low, pd.DataFrame):
-        assert list(low) == list(high)
-        for column in low:
-            other, base = _ends(str(column))
-            of_score = base in SCORES or base.removeprefix("selection_") in SCORES
-            mirrored(low[column].tolist(), high[other if of_score else column].tolist(), base)
+        _mirrored_table(low, high)
+    elif isinstance(low, Estimate):
+        _mirrored_estimate(low, high, name)
     elif dataclasses.is_dataclass(low):
         for field in dataclasses.fields(low):
             if field.name not in ("task", "judged"):
-                mirrored(getattr(low, field.name), getattr(high, field.name), field.name)
+                other, base = _score_ends(field.name)
+                mirrored(getattr(low, field.name), getattr(high, other), base)
     elif isinstance(low, dict):
         mirrored(list(low.values()), list(high.values()), "score")
     elif isinstance(low, list | tuple):
@@ -137,8 +143,22 @@ def mirrored(low: Any, high: Any, name: str = "") -> None:
         assert low == high, name
 
 
+def _mirrored_table(low: pd.DataFrame, high: pd.DataFrame) -> None:
+    assert list(low) == list(high)
+    for column in low:
+        other, base = _ends(str(column))
+        of_score = base in SCORES or base.removeprefix("selection_") in SCORES
+        mirrored(low[column].tolist(), high[other if of_score else column].tolist(), base)
+
+
+def _mirrored_estimate(low: Estimate, high: Estimate, name: str) -> None:
+    ends = (high.high, high.low) if _is_score(name) else (high.low, high.high)
+    for one, two in zip((low.value, low.low, low.high), (high.value, *ends), strict=True):
+        mirrored(one, two, name)
+
+
 def _is_score(name: str) -> bool:
-    base = re.sub(r"^(selection|chosen|gate|cascade)_", "", name)
+    base = re.sub(r"^(selection|chosen|gate|cascade|front)_", "", name)
     return base in (*SCORES, "scores", "aiq", "aiq_coin")
 
 

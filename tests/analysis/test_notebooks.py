@@ -41,7 +41,7 @@ def kernel() -> Iterator[KernelManager]:
     manager.shutdown_kernel(now=True)
 
 
-def _executed(path: Path, kernel: KernelManager, run: Path | None = None) -> list[Any]:
+def _executed(path: Path, kernel: KernelManager, run: Path | str | None = None) -> list[Any]:
     """Every output of a notebook, run from top to bottom, with the variable that names a run."""
     notebook = nbformat.read(path, as_version=4)
     named = {} if run is None else {"MPC_ROUTER_RUN": str(run)}
@@ -88,6 +88,17 @@ def test_notebooks_run_on_the_run_that_they_are_given(
     """A regression: the recorded runs are of another kind."""
     run = written("notebook-stsb", task="stsb")
     assert len(_pictures(_executed(path, kernel, run))) == 2
+
+
+@pytest.mark.slow
+def test_the_comparison_takes_the_runs_that_it_is_given(kernel: KernelManager) -> None:
+    named = os.pathsep.join(str(RECORDED[place]) for place in (1, 0))
+    outputs = _executed(NOTEBOOKS[2], kernel, named)
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "search - grid: " in printed
+    assert "grid - search: " not in printed
+    alone = _executed(NOTEBOOKS[2], kernel, RECORDED[0])
+    assert "grid - search: " in "".join(output.get("text", "") for output in alone)
 
 
 def test_the_recorded_runs_are_small_and_say_that_they_are_made_up() -> None:

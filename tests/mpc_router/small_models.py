@@ -15,11 +15,11 @@ from mpc_router.model.encoders import seeded
 VOCABULARY = 40
 
 
-def small_config(*, hidden: int = 16, layers: int = 2, **more: Any) -> Any:
+def small_config(*, hidden: int = 16, layers: int = 2, words: int = VOCABULARY, **more: Any) -> Any:
     from transformers import BertConfig
 
     return BertConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=words,
         hidden_size=hidden,
         num_hidden_layers=layers,
         num_attention_heads=2,

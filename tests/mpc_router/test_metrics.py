@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from sklearn import metrics
 
-from mpc_router.tasks import Task, TaskError, evaluate, evaluation, merit, score_of, task_of
+from mpc_router.tasks import Task, TaskError, _evaluation, evaluate, merit, score_of, task_of
 from mpc_router.tasks import confidence as confidences
 from mpc_router.tasks import metrics as registry
+from mpc_router.tasks._counts import Counts
 from mpc_router.tasks.confidence import Confidence
-from mpc_router.tasks.counts import Counts
 
 Values = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def test_blocks_of_lanes_change_nothing(cells: int, monkeypatch: pytest.MonkeyPa
     predictions, labels = stack(7, 3)
     task = classification(7)
     expected = evaluate(task, predictions, labels)
-    monkeypatch.setattr(evaluation, "_CELLS", cells)
+    monkeypatch.setattr(_evaluation, "_CELLS", cells)
     for name, value in evaluate(task, predictions, labels).items():
         np.testing.assert_array_equal(value, expected[name])
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from mpc_router import plugins
+from mpc_router.config import own_pools
 from mpc_router.tasks import own_metrics, task_of
 from sweeps import run
 from sweeps.search import samplers
+from sweeps.stopping import own_rules
 from tests.sweeps.conftest import in_process, on_disk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +32,9 @@ DEFINITION = {
     "score": "worst_recall",
 }
 SEARCH = (
-    *("mrpc_pareto", "pool=sample", "epochs=2", "seeds=[0]", "search.points=8", "search.batch=4"),
-    *("stopping={method: none}", "router_hidden_size=8", "search.method=near_best"),
-    "cost_vector=layers",
+    *("mrpc_pareto", "pool=two_depths", "pool_size=3", "epochs=2", "seeds=[0]", "search.points=16"),
+    *("search.batch=8", "search.method=near_best", "stopping.method=near_front"),
+    *("stopping.bracket=8", "router_hidden_size=8", "cost_vector=layers"),
     f"task_definition={json.dumps(DEFINITION)}",
 )
 QUIET = ("--no-report", "--quiet")
@@ -56,6 +58,8 @@ def forget() -> None:
     samplers._samplers_of_users.clear()
     own_metrics._parts.clear()
     own_metrics._fitting.clear()
+    own_pools._parts.clear()
+    own_rules._rules.clear()
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +119,7 @@ def sweep(site: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.fixture(scope="session")
 def finished(installed: Path, outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with the example's sampler and metric, for tests to copy."""
+    """A run with a part of each kind of the example's, for tests to copy."""
     out = tmp_path_factory.mktemp("finished") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(installed))
@@ -126,7 +130,7 @@ def finished(installed: Path, outputs: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def done(finished: Path, tmp_path: Path) -> Path:
-    """The run, copied, in a process that knows neither sampler nor metric."""
+    """The run, copied, in a process that knows none of its parts."""
     forget()
     return Path(shutil.copytree(finished, tmp_path / "runs/r"))
 

@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from mpc_router import plugins, testing
+from mpc_router.config.pools import POOLS
 from mpc_router.config.trial import ConfigError
 from mpc_router.tasks import metrics
 from sweeps import run
@@ -97,6 +98,72 @@ def test_a_cost_vector_that_fails_is_one_message_too(
     assert "broken:part" in line
 
 
+BROKEN_POOLS = {
+    "part = 5": "must be an mpc_router.config.pools.Pool",
+    "make([('a', 2), ('b', 1)])": "members stand cheapest first",
+    "make([('a', 1), ('b', float('inf'))])": "finite numbers from 0",
+    "make([('a', 1)])": "a router needs 2",
+    "make([('a-{part}', 1), ('b', 2)])": "braces around something else than {task}",
+    "make([('a', 1), ('b-{', 2)])": "braces that do not match",
+    "make([('', 1), ('b', 2)])": "names no model",
+    "make([('a', 1), ('b', 2)], sizes={2: (1, 0)})": "rising from 0",
+    "make([('a', 1), ('b', 2)], sizes={3: (0, 1)})": "give as many members",
+    "make([('a', 1), ('b', 2)], sizes=[(0, 1)])": "AttributeError",
+    "make([('a', 1), ('b', 2)], usual_size=3)": "is not among its sizes",
+    "make([('a', 1), ('b', 2)], stem='')": "it has no stem",
+    "make([('a', 1), ('b', 2)], stem_pooling='max')": "allowed are cls and mean",
+    "make([('a', 1), ('b', 2)], expert_epochs=0)": "an integer from 1",
+    "make([('a', 1), ('b', 2)], expert_learning_rate=0.0)": "must be above 0",
+}
+MAKE = """
+from mpc_router.config.pools import Member, Pool
+def make(members, **settings):
+    global part
+    usual = dict(name='x', sizes={2: (0, 1)}, usual_size=2, router_cost=0.1, stem='s')
+    members = tuple(Member(model=model, cost=cost) for model, cost in members)
+    part = Pool(members=members, **{**usual, **settings})
+"""
+
+
+@pytest.mark.parametrize("text", BROKEN_POOLS)
+def test_a_pool_that_fails_is_one_message_too(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "broken.py").write_text(MAKE + text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("mrpc_grid", "pool=broken:part", "--sample")
+    assert run.main([*words, "--cache", str(tmp_path / "cache")]) == 2
+    line = message(capsys)
+    assert BROKEN_POOLS[text] in line
+    assert "broken:part" in line
+
+
+BROKEN_RULES = {
+    "part = 5": "it is int, and must be a function",
+    "def part(rung): return 5": "it gives int64, and must give one truth value for each of",
+    "def part(rung): return rung.losses > 0": "gives shape (1, 2)",
+    "def part(rung): return [True]": "gives shape (1,), and must",
+    "def part(rung): return rung.losses[:, 2] > 0": "IndexError",
+    "def part(rung): rung.losses[0] = 0": "ValueError: assignment destination is read-only",
+    "import itertools\ncalls = itertools.count()\n"
+    "def part(rung): return rung.losses[:, 0] > 9 * (-1) ** next(calls)": "called again",
+    "def part(rung): return [n % 2 == 0 for n, _ in enumerate(rung.losses)]": "another order",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_RULES)
+def test_a_stopping_rule_that_fails_is_one_message_too(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("mrpc_pareto", "stopping.method=broken:part", "--sample")
+    assert run.main([*words, "--cache", str(tmp_path / "cache")]) == 2
+    line = message(capsys)
+    assert BROKEN_RULES[text] in line
+    assert "broken:part" in line
+
+
 def test_any_sampler_of_optunas_is_taken_by_its_class_path(capsys: Any) -> None:
     words = ("mrpc_pareto", "search.method=optuna.samplers:{}", "search.points=27")
     for name in ("TPESampler", "NSGAIISampler"):
@@ -150,6 +217,11 @@ def test_what_does_not_conform_is_said_in_a_sentence() -> None:
 def test_every_metric_that_ships_conforms(name: str) -> None:
     for classes in (2, 5):
         testing.check_metric(metrics._METRICS[name], classes=classes)
+
+
+@pytest.mark.parametrize("name", ["bert", "minilm"])
+def test_pools_that_ship_conform(name: str) -> None:
+    testing.check_pool(POOLS[name])
 
 
 def test_two_packages_with_one_name_are_refused(site: Path) -> None:

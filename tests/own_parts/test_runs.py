@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
@@ -9,34 +10,70 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from analysis import compare, export, front
 from mpc_router import plugins
 from sweeps.journal.journal import _line_of
-from tests.own_parts.conftest import SEARCH, Sweep, cut, message, upgrade
+from sweeps.stopping.own_rules import rung_of
+from tests.own_parts.conftest import SEARCH, Sweep, cut, forget, message, upgrade
 from tests.sweeps.conftest import assert_same_tables, rows
 
+PARTS = {
+    plugins.SAMPLERS: "near_best",
+    plugins.METRICS: "worst_recall",
+    plugins.COST_VECTORS: "layers",
+    plugins.POOLS: "two_depths",
+    plugins.STOPPING_RULES: "near_front",
+}
+"""The parts of the run, in the order in which it records them."""
 
-def test_an_installed_package_brings_a_sampler_and_a_metric(done: Path) -> None:
+
+def test_an_installed_package_brings_a_part_of_each_kind(done: Path) -> None:
+    assert tuple(PARTS) == plugins._GROUPS
     recorded = [
         {"group": group, "name": name, "package": "example-parts", "version": "1.0"}
-        for group, name in (
-            (plugins.SAMPLERS, "near_best"),
-            (plugins.METRICS, "worst_recall"),
-            (plugins.COST_VECTORS, "layers"),
-        )
+        for group, name in PARTS.items()
     ]
     provenance = json.loads((done / "provenance.json").read_text())
     assert provenance["parts"] == recorded
     assert yaml.safe_load((done / "study.yaml").read_text())["parts"] == recorded
     trials = rows(done, "trials")
-    assert len(trials) == 8
+    assert len(trials) == 16
     for trial in trials:
         assert 0 <= trial["validation_worst_recall"] <= trial["validation_accuracy"]
         assert trial["validation_score"] == trial["validation_worst_recall"]
-        assert 2 <= trial["validation_cost_layers"] <= 25
+        assert 2 <= trial["validation_cost_layers"] <= 7
+        assert 1.2 <= trial["validation_cost_constants"] <= 5.2
+    config = json.loads(trials[0]["config"])
+    assert config["model"]["expert_layers"] == [1, 3, 6]
+    assert config["model"]["router_cost"] == 0.2
+
+
+def test_a_stopping_rule_decides_by_what_the_journal_says_of_a_rung(done: Path, site: Path) -> None:
+    near_front = importlib.import_module("example_parts.stopping").near_front
+    reports = {
+        row["key"]: (-row["score"], row["cost"])
+        for row in rows(done, "reports")
+        if (row["epoch"], row["split"]) == (1, "selection")
+    }
+    brackets = decisions(done)
+    for bracket in brackets:
+        losses = np.array([reports[decision["key"]] for decision in bracket])
+        answers = near_front(rung_of(losses, np.zeros(len(losses)), 1, 3))
+        assert [decision["goes_on"] for decision in bracket] == answers.tolist()
+        words = f"near_front lets {answers.sum()} of 8 go on after epoch 1"
+        assert {decision["reason"] for decision in bracket} == {words}
+        assert 0 < answers.sum() < 8
+    assert len(brackets) == 2
+
+
+def decisions(folder: Path) -> list[list[dict[str, Any]]]:
+    """The decisions of each of a run's rungs, in the journal's order."""
+    events = map(json.loads, (folder / "journal.jsonl").read_bytes().splitlines())
+    return [event["decisions"] for event in events if event["event"] == "decided"]
 
 
 def test_a_search_by_a_sampler_of_ones_own_is_resumed_as_if_it_had_not_stopped(
@@ -67,12 +104,12 @@ def test_a_part_that_is_named_again_is_taken_in_any_version(
 ) -> None:
     cut(done, 1) if way == "resume" else None
     upgrade(site, "1.1")
-    names = ("--trust", "near_best", "--trust", "worst_recall", "--trust", "layers")
+    names = [word for name in PARTS.values() for word in ("--trust", name)]
     assert again(sweep, done, way, *names) == 0
     changes = json.loads((done / "provenance.json").read_text()).get("changes", ())
     assert [(change["what"], change["then"], change["now"]) for change in changes] == [
         (f"part {name}", "example-parts 1.0", "example-parts 1.1")
-        for name in ("near_best", "worst_recall", "layers")
+        for name in PARTS.values()
         if way == "resume"
     ]
 
@@ -131,6 +168,8 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     text += "from example_parts.metric import worst_recall as metric\n"
     text += "from example_parts.costs import layers as costs\n"
+    text += "from example_parts.pool import two_depths as pool\n"
+    text += "from example_parts.stopping import near_front as rule\n"
     (tmp_path / "evil.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     return mark
@@ -144,6 +183,8 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("near_best", "evil:Sampler"),
         ("worst_recall", "evil:metric"),
         ("layers", "evil:costs"),
+        ("two_depths", "evil:pool"),
+        ("near_front", "evil:rule"),
     ],
 )
 def test_code_that_a_strangers_run_names_is_not_imported(
@@ -176,7 +217,7 @@ def test_analysis_imports_no_metric_that_a_strangers_run_names(
     assert not evil.exists()
 
 
-def test_analysis_needs_neither_sampler_nor_cost_vector_of_a_run(
+def test_analysis_needs_no_part_of_a_run_but_its_metrics(
     done: Path, sweep: Sweep, evil: Path
 ) -> None:
     shutil.copy(done / "study.yaml", done.parent / "kept.yaml")
@@ -184,8 +225,8 @@ def test_analysis_needs_neither_sampler_nor_cost_vector_of_a_run(
     shutil.copy(done.parent / "kept.yaml", done / "study.yaml")
     provenance = json.loads((done / "provenance.json").read_text())
     for part in provenance["parts"]:
-        if part["group"] == plugins.COST_VECTORS:
-            part["name"] = "evil:costs"
+        if part["group"] != plugins.METRICS:
+            part["name"] = f"evil:{part['name']}"
     (done / "provenance.json").write_text(json.dumps(provenance))
     assert again(sweep, done, "front") == 0
     assert not evil.exists()
@@ -205,3 +246,27 @@ def test_a_module_of_ones_own_is_taken_from_a_study_and_asked_for_again_at_a_res
     assert sweep("--resume", str(folder)) == 2
     assert "--trust evil:Sampler" in message(capsys)
     assert sweep("--resume", str(folder), "--trust", "evil:Sampler") == 0
+
+
+@pytest.mark.parametrize("command", ["eval", "demo", "export"])
+def test_a_routers_checkpoint_asks_for_its_parts_by_name(
+    done: Path, site: Path, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = rows(done, "trials")[0]["key"]
+    words = {
+        "eval": ["--sample"],
+        "demo": ["a text"],
+        "export": [str(tmp_path / "exported")],
+    }
+    main = importlib.import_module(f"mpc_router.commands.{command}").main
+    names: list[str] = []
+    for name in ("worst_recall", "two_depths"):
+        trusted = [word for other in names for word in ("--trust", other)]
+        folder = str(done / "checkpoints" / key)
+        assert main(["--checkpoint", folder, *words[command], *trusted]) == 2
+        line = message(capsys)
+        assert "is code that only a folder names, so it was not loaded; if you know" in line
+        assert line.endswith(f"give --trust {name}\n")
+        assert len(line) < 400
+        names.append(name)
+        forget()

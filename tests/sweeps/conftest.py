@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,18 +60,6 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def on_ray(*words: str) -> int:
-    """The command in a process of its own: Ray reads its settings once, as it is imported, and
-    other tests may have imported it."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "sweeps.run", *words],
-        cwd=Path(__file__).parents[2],
-        env=kept,
-        check=False,
-    ).returncode
-
-
 def without_ray(patch: pytest.MonkeyPatch) -> None:
     """`sweeps.run` trains in this process."""
     from sweeps.driver import session
@@ -87,20 +72,22 @@ def without_ray(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(session, "train", train)
 
 
-def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
-    """The same, and it takes what is prepared there."""
-    without_ray(patch)
+def already_prepared(patch: pytest.MonkeyPatch, prepared: Path) -> None:
+    """`sweeps.run` takes what is prepared there, and trains it on Ray, in processes of its own."""
     patch.setattr(frozen, "prepare", lambda *_: open_prepared(prepared))
     patch.setattr(frozen, "check_inputs", lambda *_: None)
 
 
-@pytest.fixture(scope="session")
-def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is prepared of the embedded sample, for all tests."""
-    return tmp_path_factory.mktemp("cache")
+def in_process(patch: pytest.MonkeyPatch, prepared: Path) -> None:
+    """It takes what is prepared there, and trains it in this process."""
+    without_ray(patch)
+    already_prepared(patch, prepared)
 
 
-LITTLE = ("train_rows=96", "validation_rows=60", "router_hidden_size=8", "pool=sample")
+LITTLE = (
+    *("train_rows=96", "validation_rows=60", "expert_epochs=1", "router_hidden_size=8"),
+    "pool=sample",
+)
 """Of the sample: what can be trained in a second."""
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ FLAGS = {
     *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
     *(
         "--key",
+        "--point",
+        "--seed",
         "--run",
         "--dry-run",
         "--resume",
@@ -103,6 +108,8 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
         (["mrpc_grid", "--name", ""], "--name is ''"),
         (["--resume", "nowhere"], "holds no journal.jsonl"),
         (["--key", "abc"], "go together"),
+        (["--debug", "--run", "x", "--key", "abc", "--point", "p00"], "go together"),
+        (["--debug", "--run", "x", "--key", "abc", "--seed", "1"], "--seed belongs to --point"),
         (["--debug", "--key", "abc", "--run", "nowhere"], "holds no journal.jsonl"),
     ],
 )
@@ -242,6 +249,32 @@ def test_debug_trains_the_first_point_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_debug_draws_nothing_over_a_prompt(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def stopped_at_a_breakpoint(*arguments: Any, **named: Any) -> Iterator[Message]:
+        named["progress"].start("training", 5)
+        threads.append(threading.active_count())
+        yield from run_pack(*arguments)
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sweeps.commands.debug.run_pack", stopped_at_a_breakpoint)
+    before = threading.active_count()
+    assert command("mrpc_grid", *FIX, "--debug") == 0
+    assert threads == [before]  # nobody prints while a debugger waits for an answer
+    assert "training ..." in screen.getvalue()
+    assert "\x1b[" not in re.sub(r"\x1b\[\d*m", "", screen.getvalue())  # no cursor is moved
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(
     command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -355,20 +388,20 @@ import pytest
 from sweeps import run
 from tests.sweeps.conftest import in_process
 in_process(pytest.MonkeyPatch(), Path(sys.argv[1]))
-sys.exit(run.main(sys.argv[2:]))
+failing = run.main([*sys.argv[2:], "--name", "failing", "learning_rate=1e30"])
+sound = run.main([*sys.argv[2:], "--name", "sound"])
+sys.exit(10 * failing + sound)
 """
 
 
-@pytest.mark.parametrize("words", [(), ("learning_rate=1e30",)], ids=["sound", "failing"])
-def test_a_run_goes_on_when_nobody_listens_any_more(
-    prepared_folder: Path, tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    """Of `2>&1 | tee log`, say, whose tee has ended."""
+@pytest.fixture(scope="module")
+def unheard(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs, of `2>&1 | tee log`, say, whose tee ends as the first begins."""
+    out = tmp_path_factory.mktemp("unheard")
     with subprocess.Popen(
         [
-            *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX, *words),
-            *("seeds=[0]", "pack.points=1", "--sample", "--quiet"),
-            *("--out", str(tmp_path), "--name", "r"),
+            *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX),
+            *("seeds=[0]", "pack.points=1", "--sample", "--quiet", "--out", str(out)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -377,10 +410,14 @@ def test_a_run_goes_on_when_nobody_listens_any_more(
         assert running.stdout is not None
         assert running.stdout.readline()
         running.stdout.close()
-    assert running.returncode == (4 if words else 0)
-    statuses = {row["status"] for row in rows(tmp_path / "r", "trials")}
-    assert statuses == ({"FAILED"} if words else {"COMPLETED"})
-    assert (tmp_path / "r" / "report.html").exists() is not bool(words)
+    assert running.returncode == 40
+    return out
+
+
+@pytest.mark.parametrize(("name", "status"), [("sound", "COMPLETED"), ("failing", "FAILED")])
+def test_a_run_goes_on_when_nobody_listens_any_more(unheard: Path, name: str, status: str) -> None:
+    assert {row["status"] for row in rows(unheard / name, "trials")} == {status}
+    assert (unheard / name / "report.html").exists() == (status == "COMPLETED")
 
 
 def test_two_tasks_of_the_same_rows_are_each_judged_by_their_own_metrics(

@@ -1,1 +1,1 @@
-"""Brings a sampler, a metric and a cost vector to mpc-router, named in `pyproject.toml`."""
+"""Brings parts of five kinds to mpc-router, named in `pyproject.toml`."""

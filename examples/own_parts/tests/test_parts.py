@@ -2,9 +2,17 @@
 
 from example_parts.costs import layers
 from example_parts.metric import worst_recall
+from example_parts.pool import two_depths
 from example_parts.sampler import NearBest
+from example_parts.stopping import near_front
 
-from mpc_router.testing import check_cost_vector, check_metric, check_sampler
+from mpc_router.testing import (
+    check_cost_vector,
+    check_metric,
+    check_pool,
+    check_sampler,
+    check_stopping_rule,
+)
 
 
 def test_the_sampler_can_propose_points_of_a_sweep() -> None:
@@ -20,3 +28,12 @@ def test_the_metric_can_stand_in_any_task_of_classes() -> None:
 def test_the_cost_vector_is_of_every_pool() -> None:
     for pool in ("bert", "minilm"):
         check_cost_vector(layers, pool=pool)
+
+
+def test_the_pool_can_stand_in_a_study() -> None:
+    check_pool(two_depths)
+
+
+def test_the_stopping_rule_decides_by_any_number_of_objectives() -> None:
+    for objectives in (1, 2, 3):
+        check_stopping_rule(near_front, objectives=objectives)

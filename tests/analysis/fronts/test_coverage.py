@@ -1,7 +1,7 @@
-"""Intervals hold the truth as often as they promise: 200 simulated runs whose truth is known.
+"""Intervals hold the truth as often as they promise: 120 simulated runs whose truth is known.
 
-The runs go through the survey itself; every run holds all kinds of points. 200 runs tell a coverage
-to 1.5 points (one standard error), so the bounds on a single kind are wider than 92 to 98 % by one.
+The runs go through the survey itself; every run holds all kinds of points. 120 runs tell a coverage
+to 2 points (one standard error), so the bounds on a single kind are wider than 92 to 98 % by one.
 With 2,000 runs (`RUNS`), score and distance to the coin, in per cent; last what resampling seeds
 and examples at once covers in 500 runs:
 
@@ -27,7 +27,7 @@ from analysis.report.notices import notices
 from analysis.stats.resampling import over_seeds, seed_excess, seed_leans
 from tests.analysis.simulated import Kind, simulate
 
-RUNS, RESAMPLES = 200, 400
+RUNS, RESAMPLES = 120, 400
 ORDINARY = (
     ("alike", 0.0, 0.0, 0.0),
     ("lots", 0.05, 0.0, 0.0),

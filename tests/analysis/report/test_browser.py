@@ -75,6 +75,11 @@ async function look(said) {
   filter.value = "alpha 0";
   filter.dispatchEvent(new Event("input"));
   said.begun = cells(heads.indexOf("alpha"));
+  said.unmatched = ["seed 1, gone", "seed 0, seed 1"].map((text) => {
+    filter.value = text;
+    filter.dispatchEvent(new Event("input"));
+    return document.getElementById("shown").textContent;
+  });
   filter.value = "seed 1";
   filter.dispatchEvent(new Event("input"));
   all("#trial-table tbody tr.trial")[0].click();
@@ -124,6 +129,13 @@ def said(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_the_page_says_no_error_and_draws_every_picture(said: dict[str, Any]) -> None:
     assert said["errors"] == []
     assert {"front", "headroom", "use", "curve-score", "curve-cost"} <= set(said["pictures"])
+
+
+def test_a_filter_that_matches_nothing_says_why(said: dict[str, Any]) -> None:
+    missing, apart = said["unmatched"]
+    assert missing.startswith("no trial has \u201cgone\u201d; write a column and a value (")
+    assert apart.startswith("no trial has all of them: \u201cseed 0\u201d has ")
+    assert all(int(count) > 0 for count in re.findall(r"has (\d+)", apart))
 
 
 def test_a_heading_sorts_up_and_down(said: dict[str, Any]) -> None:

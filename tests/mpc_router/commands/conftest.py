@@ -1,4 +1,4 @@
-"""The training command in this process, on the embedded sample; one cache for all tests."""
+"""The training command in this process, on the embedded sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from mpc_router.commands import train
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-QUICK = ("train_rows=200", "validation_rows=100", "epochs=2", "batch_size=32")
+QUICK = (
+    *("train_rows=200", "validation_rows=100", "epochs=2", "expert_epochs=1", "batch_size=32"),
+)
 """Settings of a training that takes a moment."""
 
 
@@ -25,12 +27,6 @@ class Answer:
 
 
 Command = Callable[..., Answer]
-
-
-@pytest.fixture(scope="session")
-def sample_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`--cache`: the sample's experts are trained once."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

@@ -26,8 +26,10 @@ def ask(capfd: pytest.CaptureFixture[str]) -> Ask:
 
 def bars(out: str) -> list[tuple[str, str, float, bool]]:
     """Name, bar, per cent and arrow of every expert."""
-    found = re.findall("^    (.+?) +(█*) +([0-9.]+) %( <-)?$", out, flags=re.MULTILINE)
-    return [(name, bar, float(share), bool(arrow)) for name, bar, share, arrow in found]
+    pattern = r"^    \[(\d+)\] (.+?) +(█*) +([0-9.]+)%( <--)?$"
+    rows = re.findall(pattern, out, flags=re.MULTILINE)
+    assert [int(number) % 3 for number, *_ in rows] == [place % 3 for place in range(len(rows))]
+    return [(name, bar, float(share), bool(arrow)) for _, name, bar, share, arrow in rows]
 
 
 def test_a_pair_is_answered_by_the_expert_that_the_router_chooses(
@@ -41,8 +43,9 @@ def test_a_pair_is_answered_by_the_expert_that_the_router_chooses(
     predictions, chosen = found.model.forward_inference(*given)
     scores = found.model.route_logits(*given).softmax(-1)[0].detach()
     shares = predictions[0].softmax(-1)
-    label = found.task.label_names[int(shares.argmax())].replace("_", " ")
-    assert f"answer   {label}   confidence {100 * float(shares.max()):.1f} %" in answer.out
+    label = found.task.label_names[int(shares.argmax())].replace("_", " ").capitalize()
+    assert f"\n  Label: {label}\n  Confidence: {100 * float(shares.max()):.1f}%\n" in answer.out
+    assert "\n  Router Scores:\n    [0] " in answer.out
     rows = bars(answer.out)
     assert len(rows) == 3
     assert [arrow for *_, arrow in rows].index(True) == int(chosen)
@@ -52,7 +55,7 @@ def test_a_pair_is_answered_by_the_expert_that_the_router_chooses(
     )
     for _, bar, share, _ in rows:
         assert abs(len(bar) - command._BAR * share / 100) <= 0.52
-    assert f"expert   {rows[int(chosen)][0]}" in answer.out
+    assert f"\n  Expert: [{int(chosen)}] {rows[int(chosen)][0]}\n" in answer.out
 
 
 def test_the_cost_is_the_chosen_expert_s_with_the_router(ask: Ask, router: Trained) -> None:
@@ -60,17 +63,18 @@ def test_the_cost_is_the_chosen_expert_s_with_the_router(ask: Ask, router: Train
     vector = router.config.vectors()["constants"]
     (chosen,) = [number for number, row in enumerate(bars(out)) if row[3]]
     cost = vector.router + vector.experts[chosen]
-    assert f"cost     {cost:.4g} {vector.unit}, router paid:" in out
+    assert f"Cost: {cost:.4g} {vector.unit}, router paid:" in out
     percent = 100 * abs(1 - cost / max(vector.experts))
-    assert f"{percent:.0f} %" in out
+    assert f"{percent:.0f}%" in out
 
 
 def test_one_sentence_tasks_take_one_after_another(ask: Ask, trained: Train) -> None:
     lane = trained(task="sst2")
     answer = ask(*lane.flags, "a joy from start to end", "a dull film", "so good")
     assert answer.code == 0
-    assert answer.out.count("answer   ") == 3
-    assert set(re.findall("answer   ([a-z]+)", answer.out)) <= {"positive", "negative"}
+    assert answer.out.count("Confidence: ") == 3
+    assert set(re.findall("Sentiment: (.+)", answer.out)) <= {"Positive", "Negative"}
+    assert answer.out.count("Sentiment: ") == 3
 
 
 def test_several_pairs_are_answered_in_turn(ask: Ask, router: Trained) -> None:
@@ -79,9 +83,9 @@ def test_several_pairs_are_answered_in_turn(ask: Ask, router: Trained) -> None:
 
 def test_a_regression_is_answered_on_its_scale(ask: Ask, trained: Train) -> None:
     out = ask(*trained(task="stsb").flags, *PAIR).out
-    (value,) = re.findall("answer   (-?[0-9.]+) on 0 to 5$", out, flags=re.MULTILINE)
+    (value,) = re.findall("Label: (-?[0-9.]+) on 0 to 5$", out, flags=re.MULTILINE)
     assert -1 < float(value) < 6
-    assert "confidence" not in out
+    assert "Confidence" not in out
 
 
 @pytest.mark.parametrize("stem", ["expert", "joint"])
@@ -133,7 +137,7 @@ def test_a_piped_dialogue_asks_again_after_an_empty_line_and_ends_with_the_input
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
     answer = ask(*router.flags)
     assert answer.code == 0
-    assert answer.out.count("answer   ") == 2
+    assert answer.out.count("Confidence: ") == 2
     assert answer.err.count("that is empty") == 2
     assert "mrpc:" in answer.err
     assert answer.out.startswith(ask(*router.flags, *PAIR).out)
@@ -163,7 +167,7 @@ def test_a_last_line_without_an_end_counts(
     ask: Ask, trained: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("a joy"))
-    assert ask(*trained(task="sst2").flags).out.count("answer   ") == 1
+    assert ask(*trained(task="sst2").flags).out.count("Confidence: ") == 1
 
 
 def test_a_text_too_long_for_strict_does_not_end_a_dialogue(
@@ -172,7 +176,7 @@ def test_a_text_too_long_for_strict_does_not_end_a_dialogue(
     monkeypatch.setattr("sys.stdin", io.StringIO("a joy " * 500 + "\na joy\n"))
     answer = ask(*trained(task="sst2").flags, "--strict")
     assert answer.code == 0
-    assert answer.out.count("answer   ") == 1
+    assert answer.out.count("Confidence: ") == 1
     assert "--strict" in answer.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from mpc_router.commands import eval as command
 from mpc_router.config.trial import trial_config
 from mpc_router.pricing.measured_file import read_measured
+from mpc_router.results import summary
 from tests.mpc_router.commands.asking import asked, loaded_for_help, refused
 from tests.mpc_router.commands.conftest import Answer
 from tests.trained import Train, Trained
@@ -175,6 +177,22 @@ def test_a_published_path_names_our_folder_with_a_note(ask: Ask, router: Trained
     answer = ask("--checkpoint", path, *router.flags[2:])
     assert answer.code == 0
     assert f"note: {path} is read as the folder" in answer.err
+
+
+def test_a_router_of_the_sample_is_evaluated_on_the_sample_without_a_flag(
+    ask: Ask, router: Trained, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(router.folder, folder)
+    facts = {"format": summary._FORMAT, "cost_vectors": {}, "synthetic": True}
+    summary.write_summary(folder, facts)
+    flags = ("--checkpoint", str(folder), "--cache", str(router.places.cache))
+    answer = ask(*flags, "--json")
+    assert told(answer) == told(ask(*router.flags, "--json"))
+    assert told(answer)["synthetic"] is True
+    assert answer.err.startswith("note: this router was trained on the embedded sample")
+    assert "100 examples of the embedded synthetic sample" in ask(*flags).out
+    refused(ask(*flags, "--data", str(tmp_path)), "mrpc/train.parquet")
 
 
 def test_quiet_and_json_say_nothing_else(ask: Ask, router: Trained) -> None:

@@ -29,13 +29,14 @@ def a_step(shown: Lines) -> None:
         shown.say("found")
 
 
-def test_without_a_terminal_a_step_is_one_line() -> None:
+def test_without_a_terminal_a_step_has_a_line_at_its_start_and_one_at_its_end() -> None:
     told = io.StringIO()
     a_step(Lines(file=told))
-    first, second = told.getvalue().splitlines()
-    assert first.startswith("tokens: ")
-    assert first.endswith(" s")
-    assert second == "found"
+    first, second, third = told.getvalue().splitlines()
+    assert first == "tokens ..."
+    assert second.startswith("tokens: ")
+    assert second.endswith(" s")
+    assert third == "found"
 
 
 def test_quiet_leaves_out_steps_and_keeps_what_is_said() -> None:

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from mpc_router.commands import train
-from mpc_router.frozen import train as stack
+from mpc_router.frozen import train as frozen_training
 from mpc_router.joint import train as joint
 from mpc_router.results import checkpoint
 from mpc_router.results.summary import read_summary
@@ -27,6 +27,7 @@ from tests.mpc_router.commands.test_configs import PUBLISHED
 MRPC = ("--config", str(CONFIGS / "task_mrpc.yaml"), "--sample", *QUICK)
 FROZEN = (*MRPC, "experts=frozen")
 JOINT = (*MRPC, "train_rows=100", "expert_start=checkpoint")
+FEW = ("--sample", *QUICK, "train_rows=64", "validation_rows=40", "epochs=1")
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def test_a_loss_that_becomes_nan_ends_the_training_with_its_reason(
 def test_ctrl_c_ends_with_130_and_a_line(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stops_after_an_epoch(monkeypatch, stack)
+    stops_after_an_epoch(monkeypatch, frozen_training)
     answer = command(*FROZEN)
     assert answer.code == 130
     assert "stopped after epoch 1" in answer.err.splitlines()[-1]
@@ -270,7 +271,7 @@ def test_every_file_that_ships_trains_jointly_on_the_sample(
     command: Command, tmp_path: Path, task: str
 ) -> None:
     config = str(CONFIGS / f"task_{task}.yaml")
-    assert command("--config", config, "--sample", *QUICK, "epochs=1").code == 0
+    assert command("--config", config, *FEW).code == 0
     said = summary(tmp_path / f"outputs/{task}_best_model")
     assert set(said["splits"]) == {"selection", *TASKS[task].quoted}
 
@@ -361,7 +362,7 @@ def test_resume_of_what_is_done_trains_nothing(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(*FROZEN).code == 0
-    monkeypatch.setattr(stack, "train", None)
+    monkeypatch.setattr(frozen_training, "train", None)
     answer = command(*FROZEN, "--resume")
     assert answer.code == 0
     assert "is done; leave out --resume" in answer.err
@@ -390,7 +391,7 @@ def test_every_file_that_ships_trains_on_the_sample(
     command: Command, tmp_path: Path, task: str
 ) -> None:
     config = str(CONFIGS / f"task_{task}.yaml")
-    assert command("--config", config, "--sample", *QUICK, "epochs=1", "experts=frozen").code == 0
+    assert command("--config", config, *FEW, "experts=frozen").code == 0
     said = summary(tmp_path / f"outputs/{task}_best_model")
     assert set(said["splits"]) == {"selection", *TASKS[task].quoted}
     assert set(said["splits"]["validation"]["metrics"]) == set(TASKS[task].metrics)

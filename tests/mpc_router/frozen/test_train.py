@@ -102,7 +102,7 @@ LANES = [
             temperature=1 + number % 2,
             temperature_end=0.5 * (number % 3),
             expert_costs=[2, 7, 13 + number % 2],
-            epochs=5,
+            epochs=4,
         ),
         seed=number % 7,
     )
@@ -112,7 +112,7 @@ LANES = [
 
 @pytest.fixture(scope="module")
 def wide() -> Prepared:
-    return random_prepared(rows={"train": 3001, "selection": 301, "validation": 203}, seed=4)
+    return random_prepared(rows={"train": 1001, "selection": 301, "validation": 203}, seed=4)
 
 
 @pytest.fixture(scope="module")

@@ -211,6 +211,28 @@ def test_wrong_settings_are_named(models: Path) -> None:
             GatedBertPool("prajjwal1/bert-tiny", NAMES, models=models, **setting)
 
 
+def test_experts_of_another_vocabulary_need_to_say_which_tokenizer_they_have(
+    models: Path, tmp_path: Path
+) -> None:
+    save_encoder(tmp_path / "org/stem", hidden=8)
+    save_classifier(tmp_path / "org/bert", hidden=8)
+    save_classifier(tmp_path / "org/roberta", hidden=8, words=4000)
+    names = ["org/bert", "org/roberta"]
+    words = r"org/roberta knows 4000 tokens and the stem org/stem \d+, .* encodings=\[0, 1\]"
+    with pytest.raises(ModelError, match=words):
+        GatedBertPool("org/stem", names, models=tmp_path)
+    with pytest.raises(ModelError, match="leave encodings out"):
+        GatedBertPool("org/stem", names, models=tmp_path, encodings=[0, 1], shared_stem=True)
+    pool = GatedBertPool("org/stem", names, models=tmp_path, encodings=[0, 1]).eval()
+    ids, mask = some_tokens(6)
+    other_ids = ids + 3000
+    predictions, gates = pool((ids, other_ids), (mask, mask))
+    alone = pool.experts.ask(1, (ids, other_ids), (mask, mask))
+    assert predictions.shape == (6, 2)
+    assert gates.shape == (6, 2)
+    assert torch.equal(alone, pool.experts.experts[1](other_ids, mask))
+
+
 def test_the_published_names_load_torch_only_when_asked_for() -> None:
     code = "import sys, mpc_router; print('torch' in sys.modules, len(mpc_router.__all__))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

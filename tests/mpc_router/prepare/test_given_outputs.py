@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from mpc_router.config.trial import ConfigError, TrialConfig, trial_config
-from mpc_router.data.output_tables import GivenOutputs, OutputTable, table_of
+from mpc_router.data.output_tables import GivenOutputs, OutputTable, read_outputs, table_of
 from mpc_router.data.sources import Source, SourceError, read
 from mpc_router.model.sources import Models
+from mpc_router.prepare import given_outputs
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.given_outputs import prepare_given
 from mpc_router.prepare.inputs import Places
@@ -207,3 +208,26 @@ def test_what_outputs_cannot_do_is_refused_in_a_sentence(
 def test_an_item_of_outputs_that_cannot_be_is_refused(item: object, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         table_of(item, base=Path())
+
+
+def test_check_and_preparation_read_each_table_once(
+    config: TrialConfig,
+    frames: list[pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names: list[str] = []
+
+    def counted(table: OutputTable, *arguments: Any) -> Any:
+        names.append(table.name)
+        return read_outputs(table, *arguments)
+
+    monkeypatch.setattr(given_outputs, "read_outputs", counted)
+    places = places_with(tmp_path, frames)
+    check(config, places)
+    check(config, places)
+    prepare_given(config, places)
+    assert names == NAMES
+    elsewhere = places_with(tmp_path, frames)
+    check(config, dataclasses.replace(elsewhere, source=Source(kind="sample")))
+    assert names == [*NAMES, *NAMES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -102,18 +103,43 @@ def test_a_search_is_forecast_from_its_first_batch(
 ) -> None:
     study = load("mrpc_pareto", ["pool=sample", "search.method=tpe", "search.parallel=2"])
     lines = said(study, first_batch(study, 27), monkeypatch, capsys)
-    assert lines[0].startswith("pack00: 81 trials, points p00 p01")
-    assert lines[1] == (
+    assert lines[0].split() == ["point", "origin", "pack", *study.searched]
+    assert [line.split()[:3] for line in lines[1:28]] == [
+        [f"p{number:02d}", "tpe", "pack00"] for number in range(27)
+    ]
+    assert lines[29] == (
         "216 points x 3 seeds = 648 trials of 9 epochs, proposed by tpe in 8 batches of 27, 2 at a "
         "time, on 1 workers; shown is the first batch"
     )
-    assert lines[2] == (
-        "a bracket: 27 points to epoch 1 (81 epochs of trials, about 81 s), 9 points to epoch 3 "
-        "(54 epochs of trials, about 54 s), 3 points to epoch 9 (54 epochs of trials, about 54 s)"
-    )
-    assert lines[3] == "stopping is expected to save 74% of 5832 epochs of trials"
-    assert lines[4] == "then stopped points that lie on the front train to the end"
-    assert lines[5].startswith(f"about {8 * (81 + 54 + 54)} s of training, at 10.000 ms a step")
+    assert [" ".join(line.split()) for line in lines[30:34]] == [
+        "a bracket's rungs points to epoch epochs of trials about",
+        "rung 1 27 1 81 81 s",
+        "rung 2 9 3 54 54 s",
+        "to the end 3 9 54 54 s",
+    ]
+    assert lines[34] == "stopping is expected to save 74% of 5832 epochs of trials"
+    assert lines[35] == "then stopped points that lie on the front train to the end"
+    assert lines[36].startswith(f"about {8 * (81 + 54 + 54)} s of training, at 10.000 ms a step")
+
+
+def test_every_point_is_listed_with_its_settings_and_where_it_comes_from(
+    sample: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    little = ("train_rows=96", "validation_rows=60", "router_hidden_size=8", "epochs=2")
+    assert sample("mrpc_grid", *little, "seeds=[0]", "alpha={grid: [0.5, 2]}", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = lines.index(next(line for line in lines if line.startswith("point ")))
+    rows = [line.split() for line in lines[head + 1 : head + 8]]
+    assert lines[head].split()[3:] == ["beta", "alpha"]
+    assert [(row[0], row[1], *row[3:]) for row in rows] == [
+        ("p00", "start", "0", "0"),
+        *(
+            (f"p{number:02d}", "grid", beta, alpha)
+            for number, (beta, alpha) in enumerate(
+                itertools.product(("0.001", "0.01", "0.1"), ("0.5", "2")), 1
+            )
+        ),
+    ]
 
 
 def test_as_many_batches_run_at_a_time_as_may_be_open(
@@ -121,7 +147,7 @@ def test_as_many_batches_run_at_a_time_as_may_be_open(
 ) -> None:
     study = load("mrpc_pareto", ["pool=sample", "search.method=tpe", "search.parallel=2"])
     lines = said(study, first_batch(study, 27), monkeypatch, capsys, workers=16, gpus=0.5)
-    assert lines[1].endswith(
+    assert lines[29].endswith(
         "2 at a time, on 16 workers with 0.5 GPU each; shown is the first batch"
     )
     assert lines[-1].startswith(f"about {8 * (81 + 54 + 54) // 2} s")
@@ -145,7 +171,7 @@ def test_a_dry_run_of_a_grid_says_what_stopping_saves(
     stopping = "stopping={method: mo_asha, bracket: 10}"
     assert sample("mrpc_grid", *little, "seeds=[0]", stopping, "--dry-run") == 0
     printed = capsys.readouterr().out
-    assert "a bracket: " in printed
+    assert "a bracket's rungs" in printed
     assert "of 40 epochs of trials" in printed
 
 

@@ -60,7 +60,7 @@ def test_a_journal_cut_anywhere_opens_as_what_its_whole_lines_say(
     for length in edges:
         opens(length)
 
-    @examples(150)
+    @examples(60)
     @given(st.integers(0, len(whole)))
     def anywhere(length: int) -> None:
         opens(length)
@@ -77,7 +77,7 @@ def _ends(whole: bytes) -> list[int]:
 def test_a_run_whose_journal_is_cut_anywhere_goes_on_to_the_same_tables(
     lab: Laboratory, kind: str
 ) -> None:
-    @examples(12)
+    @examples(8)
     @given(SHARES)
     @example(0.0)
     def goes_on(share: float) -> None:
@@ -105,7 +105,7 @@ def test_a_damaged_journal_is_refused_in_a_sentence_and_not_touched(
     whole = path.read_bytes()
     before = {file: file.read_bytes() for file in run.glob("*.parquet")}
 
-    @examples(150)
+    @examples(80)
     @given(damages(lines=True))
     def refused(damage: Damage) -> None:
         changed = damage.to(whole)
@@ -131,7 +131,7 @@ def test_a_damaged_journal_is_refused_in_a_sentence_and_not_touched(
 
 @pytest.mark.parametrize("kind", ["grid", "search"])
 def test_a_repaired_journal_goes_on_to_the_same_tables(lab: Laboratory, kind: str) -> None:
-    @examples(10)
+    @examples(8)
     @given(damages(lines=True))
     def repaired(damage: Damage) -> None:
         run = lab.copy(kind)
@@ -157,7 +157,7 @@ def test_a_damaged_bulk_file_is_refused_by_its_name(lab: Laboratory, kind: str) 
     run = lab.copy(kind)
     names = sorted(path.name for path in (run / "parts").iterdir())
 
-    @examples(30)
+    @examples(16)
     @given(st.sampled_from(names), damages())
     def refused(name: str, damage: Damage) -> None:
         path = run / "parts" / name
@@ -180,7 +180,7 @@ def test_a_damaged_bulk_file_is_refused_by_its_name(lab: Laboratory, kind: str) 
 def test_repaired_bulk_files_give_the_same_tables(lab: Laboratory, kind: str) -> None:
     names = sorted(path.name for path in (lab.sound(kind) / "parts").iterdir())
 
-    @examples(8)
+    @examples(6)
     @given(st.dictionaries(st.sampled_from(names), damages(), min_size=1, max_size=3))
     def repaired(found: dict[str, Damage]) -> None:
         assume(not {"pack00.parquet", "pack02.parquet"} <= found.keys())  # the test below
@@ -224,7 +224,7 @@ TABLES = st.sampled_from(schema.TABLES)
 def test_damaged_tables_are_written_anew_by_a_resume(lab: Laboratory) -> None:
     run = lab.copy("grid")
 
-    @examples(15)
+    @examples(10)
     @given(st.dictionaries(TABLES, damages(), min_size=1))
     def anew(found: dict[str, Damage]) -> None:
         for name, damage in found.items():
@@ -255,7 +255,7 @@ def test_a_damaged_table_is_refused_or_read_as_it_was(lab: Laboratory) -> None:
     run = lab.copy("grid")
     sound = tables_of(run)
 
-    @examples(200)
+    @examples(100)
     @given(TABLES, damages())
     def refused_or_read(name: str, damage: Damage) -> None:
         found: dict[str, Any] = {}
@@ -278,7 +278,7 @@ def test_a_cut_table_is_refused_by_the_front_in_a_sentence(
 ) -> None:
     run = lab.copy("grid")
 
-    @examples(40)
+    @examples(20)
     @given(TABLES, SHARES)
     def refused(name: str, share: float) -> None:
         path = run / f"{name}.parquet"
@@ -303,7 +303,7 @@ def test_damaged_weights_are_never_loaded(lab: Laboratory) -> None:
     path = folder / "router.safetensors"
     whole = path.read_bytes()
 
-    @examples(150)
+    @examples(80)
     @given(damages())
     def refused(damage: Damage) -> None:
         changed = damage.to(whole)
@@ -322,7 +322,7 @@ def test_a_damaged_description_of_a_checkpoint_is_a_named_error_or_loads(
     path = folder / "trial.json"
     whole = path.read_bytes()
 
-    @examples(300)
+    @examples(120)
     @given(damages())
     def named(damage: Damage) -> None:
         path.write_bytes(damage.to(whole))
@@ -338,7 +338,7 @@ def test_a_damaged_description_of_a_checkpoint_is_never_believed(lab: Laboratory
     whole = path.read_bytes()
     sound = said(load(folder))
 
-    @examples(300)
+    @examples(120)
     @given(damages())
     def refused_or_read(damage: Damage) -> None:
         path.write_bytes(damage.to(whole))
@@ -366,7 +366,7 @@ def test_eval_refuses_a_damaged_checkpoint_in_a_sentence(
 ) -> None:
     folder = a_checkpoint(lab)
 
-    @examples(20)
+    @examples(12)
     @given(st.sampled_from(["router.safetensors", "trial.json"]), SHARES)
     def refused(name: str, share: float) -> None:
         path = folder / name
@@ -403,7 +403,7 @@ def test_damaged_epochs_of_a_joint_trial_are_trained_again_and_never_gone_on_fro
     files = [path.relative_to(cut) for path in cut.glob("checkpoints/*/epochs/*/*")]
     assert {path.name for path in files} >= {"trial.json", "pool.safetensors"}
 
-    @examples(4)
+    @examples(2)
     @given(st.dictionaries(st.sampled_from(files), damages(), min_size=1, max_size=4))
     def as_if_nothing_had_been(found: dict[Path, Damage]) -> None:
         shutil.rmtree(run, ignore_errors=True)

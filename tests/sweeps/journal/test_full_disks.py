@@ -78,7 +78,7 @@ def check(lab: Laboratory, kind: str, run: Path, first: Answer) -> None:
 def test_a_disk_that_fails_at_any_moment_is_exit_3_and_a_resume_mends_it(
     lab: Laboratory, call: str
 ) -> None:
-    @examples(12)
+    @examples(8)
     @given(
         st.integers(0, 20),
         st.sampled_from([errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS]),
@@ -97,7 +97,7 @@ def test_a_disk_without_room_for_a_file_is_exit_3_and_a_resume_mends_it(lab: Lab
     run = lab.sound("grid")
     largest = max(path.stat().st_size for path in run.rglob("*") if path.is_file())
 
-    @examples(15)
+    @examples(10)
     @given(st.integers(0, largest + 100))
     def mended(size: int) -> None:
         run = lab.fresh()
@@ -124,7 +124,7 @@ def mounts() -> list[str]:
 def test_a_disk_that_is_really_full_is_exit_3_and_a_resume_mends_it(
     mounts: list[str], prepared_folder: Path, tmp_path: Path
 ) -> None:
-    sizes = [4, 8, 16, 24, 32, 48, 60, 76, 92, 108, 124, 1000]
+    sizes = [4, 16, 32, 60, 92, 124, 1000]
     done = subprocess.run(
         [
             *(*mounts, sys.executable, "-m", "tests.sweeps.small_disk"),
@@ -139,7 +139,7 @@ def test_a_disk_that_is_really_full_is_exit_3_and_a_resume_mends_it(
     lines = done.stdout.splitlines()
     codes = [int(line.split()[1]) for line in lines]
     assert codes == [3] * (codes.count(3)) + [0] * codes.count(0)
-    assert codes.count(3) >= 8
+    assert codes.count(3) >= 4
     assert all("No space left" in line for line in lines[: codes.count(3)])
 
 

@@ -154,7 +154,10 @@ def test_a_file_named_stop_ends_a_run_cleanly_and_it_goes_on_to_the_same(
 
     monkeypatch.setattr(Ledger, "received", touch)
     assert command(*FINISHED, "--name", "s", "--no-report", "--quiet") == 143
-    assert "stopped by SIGTERM" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "\nasked to stop: " in errors  # no signal came
+    assert "SIGTERM" not in errors + (other / "journal.jsonl").read_text()
+    assert replay(read(other / "journal.jsonl")).closed == "asked to stop"
     monkeypatch.setattr(Ledger, "received", heard)
     assert stat.S_IMODE(other.stat().st_mode) == 0o700
     (other / "stop").touch()  # the last session has not seen this one

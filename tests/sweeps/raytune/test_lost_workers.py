@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from sweeps.journal.journal import read
 from sweeps.journal.state import Event
 from sweeps.run import main
-from tests.sweeps.conftest import FIX, assert_same_tables, in_process, rows
+from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process, rows
 
 psutil = pytest.importorskip("psutil", reason="psutil finds the processes to be killed")
 pytestmark = pytest.mark.slow
@@ -50,10 +50,43 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
+def saboteur(short: Path, sabotage: str) -> dict[str, str]:
+    """The environment of a run on an embedded Ray whose workers are sabotaged."""
+    return {
+        "TMPDIR": str(short),
+        "SABOTAGE": sabotage,
+        "PYTHONPATH": f"{SABOTEUR}{os.pathsep}{ROOT}",
+    }
+
+
+@pytest.fixture
+def sabotaged(
+    prepared_folder: Path,
+    tmp_path: Path,
+    short: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str]]:
+    """The grid on such a Ray: exit code and what was said."""
+    already_prepared(monkeypatch, prepared_folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+
+    def call(sabotage: str, *more: str) -> tuple[int, str]:
+        for name, value in saboteur(short, sabotage).items():
+            monkeypatch.setenv(name, value)
+        known = ("--sample", "--no-report", "--quiet", "--out", str(tmp_path), "--name", "r")
+        code = main([*GRID, *more, *known])
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        return code, said
+
+    return call
+
+
 def begun(
     prepared: Path, out: Path, short: Path, sabotage: str, *more: str, **environ: str
 ) -> subprocess.Popen[str]:
-    """The grid on an embedded Ray whose workers are sabotaged."""
+    """The same in a process of its own, to be disturbed."""
     known = ("--sample", "--no-report", "--quiet", "--out", str(out), "--name", "r")
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(prepared), *GRID, *more, *known],
@@ -61,13 +94,7 @@ def begun(
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={
-            **os.environ,
-            "TMPDIR": str(short),
-            "SABOTAGE": sabotage,
-            "PYTHONPATH": f"{SABOTEUR}{os.pathsep}{ROOT}",
-            **environ,
-        },
+        env={**os.environ, **saboteur(short, sabotage), **environ},
     )
 
 
@@ -83,10 +110,9 @@ def events(run: Path, kind: str) -> list[Event]:
 
 
 def test_packs_whose_workers_die_or_hang_are_tried_again_and_the_tables_are_the_same(
-    prepared_folder: Path, tmp_path: Path, short: Path
+    sabotaged: Callable[..., tuple[int, str]], prepared_folder: Path, tmp_path: Path, short: Path
 ) -> None:
-    sabotage = "exit:pack00:1,hang:pack01:1,exit:pack02:9"
-    code, said = ended(begun(prepared_folder, tmp_path, short, sabotage, "pack.timeout=5s"))
+    code, said = sabotaged("exit:pack00:1,hang:pack01:1,exit:pack02:9", "pack.timeout=5s")
     run = tmp_path / "r"
     assert code == 3
     assert "pack00 lost its worker (its worker process has died); it is tried again" in said
@@ -108,9 +134,9 @@ def test_packs_whose_workers_die_or_hang_are_tried_again_and_the_tables_are_the_
 
 
 def test_workers_that_never_start_end_the_run_after_a_few(
-    prepared_folder: Path, tmp_path: Path, short: Path
+    sabotaged: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    code, said = ended(begun(prepared_folder, tmp_path, short, "import", "pack.points=1"))
+    code, said = sabotaged("import", "pack.points=1")
     assert code == 3
     assert "3 workers in a row did not start on this machine: ImportError: this node has no" in said
     assert f"--resume {tmp_path / 'r'}" in said

@@ -21,7 +21,7 @@ import pytest
 
 from sweeps.raytune._environment import LOOPBACK, answers
 from sweeps.run import main
-from tests.sweeps.conftest import FIX, assert_same_tables, in_process
+from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process
 
 pytestmark = pytest.mark.slow
 
@@ -458,18 +458,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_running_cluster_is_joined_and_left_running(
-    cluster: str, prepared_folder: Path, tmp_path: Path
+    cluster: str,
+    prepared_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = ["mrpc_grid", *FIX, "alpha=0.1", "seeds=[0]", "--out", str(tmp_path)]
-    done = subprocess.run(
-        command(prepared_folder, tmp_path, *arguments, "--name", "r", "--address", cluster),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
+    already_prepared(monkeypatch, prepared_folder)
+    arguments = ["mrpc_grid", *FIX, "alpha=0.1", "seeds=[0]", "--sample", "--no-report"]
+    places = ["--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    code = main([*arguments, *places, "--name", "r", "--address", cluster])
+    assert code == 0, capsys.readouterr().err
     assert statuses(tmp_path / "r") == ["COMPLETED"] * 4
     host, _, port = cluster.partition(":")
     with socket.socket() as probe:
@@ -477,17 +476,13 @@ def test_a_running_cluster_is_joined_and_left_running(
 
 
 def test_a_cluster_that_is_not_there_is_exit_3_in_a_line(
-    prepared_folder: Path, tmp_path: Path
+    prepared_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = ["mrpc_grid", *FIX, "--out", str(tmp_path), "--address", "127.0.0.1:1"]
-    done = subprocess.run(
-        command(prepared_folder, tmp_path, *arguments),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 3, done.stderr
+    already_prepared(monkeypatch, prepared_folder)
+    places = ["--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    assert main(["mrpc_grid", *FIX, "--sample", *places, "--address", "127.0.0.1:1"]) == 3
     assert list(tmp_path.iterdir()) == []
-    assert "nothing answers at 127.0.0.1:1" in done.stderr
+    assert "nothing answers at 127.0.0.1:1" in capsys.readouterr().err

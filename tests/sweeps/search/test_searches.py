@@ -31,7 +31,8 @@ from sweeps.records import (
 from sweeps.stopping import rungs
 from sweeps.stopping.rule import Rule
 from sweeps.study.read import from_tree
-from sweeps.terminal.display import tally
+from sweeps.terminal.counts import counts
+from sweeps.terminal.outline import Outline
 from tests.sweeps.conftest import assert_same_tables, rows
 
 Command = Callable[..., int]
@@ -188,7 +189,9 @@ def test_every_view_is_rebuilt_from_the_journal_and_its_bulk_files_alone(
     assert before == after
     counted = Counter(row["status"] for row in rows(searched, "trials"))
     done = counted[COMPLETED] + counted[STOPPED]
-    assert tally(state_of(searched)) == {"done": done, "failed": counted[FAILED]}
+    state = state_of(searched)
+    now = counts(state, Outline.of(state.study))
+    assert (now.done, now.failed, now.running) == (done, counted[FAILED], 0)
 
 
 @pytest.mark.parametrize("words", [SEARCH, FINISHED], ids=["stopped", "finished"])
@@ -203,7 +206,7 @@ def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
         (wanted / file.name).write_bytes(file.read_bytes())
     following = [at for at, event in enumerate(read(run / "journal.jsonl")) if "following" in event]
     begins = following[0] - 1 if following else 1  # before that both runs are the same
-    for at in range(begins, len(kinds), 7):
+    for at in range(begins, len(kinds), 11):
         (run / "journal.jsonl").write_bytes(whole)
         cut(run, at)
         assert command("--resume", str(run), "--no-report", "--quiet") == 0, kinds[at - 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -18,12 +19,15 @@ from sweeps.stopping import rungs
 from sweeps.study.read import from_tree
 from sweeps.worker.job import Job
 from sweeps.worker.pack import run_pack
-from tests.sweeps.conftest import LITTLE, OF_THE_CLOCK, on_ray, rows, without_ray
+from tests.sweeps.conftest import LITTLE, OF_THE_CLOCK, rows, without_ray
 
 Command = Callable[..., int]
 
+RECIPES = tuple(word for word in LITTLE if word != "expert_epochs=1")
+"""Experts that differ enough for a later trial to be promoted: trained by their own recipes."""
+
 JOINT = (
-    *("mrpc_grid", *LITTLE, "experts=joint", "expert_start=fine_tuned", "seeds=[0]", "epochs=3"),
+    *("mrpc_grid", *RECIPES, "experts=joint", "expert_start=fine_tuned", "seeds=[0]", "epochs=3"),
     *("alpha={grid: [0.01, 0.1, 1]}", "beta={grid: [0.001, 0.1]}", "start=[]"),
     "stopping={method: mo_asha, eta: 3, grace: 1, brackets: 2}",
 )
@@ -144,11 +148,21 @@ def promotions(run: Path) -> int:
     return count
 
 
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory, sample_cache: Path) -> Path:
+    """The same six trials, of which the best that wait are promoted."""
+    folder = tmp_path_factory.mktemp("promoted")
+    with pytest.MonkeyPatch.context() as patch:
+        without_ray(patch)
+        known = ("--cache", str(sample_cache), "--out", str(folder), "--no-report", "--quiet")
+        assert main([*PROMOTED, "--sample", "--name", "p", *known]) == 0
+    return folder / "p"
+
+
 def test_a_trial_that_waits_is_promoted_and_goes_on_from_its_rung(
-    sample: Command, tmp_path: Path, stopped: Path
+    promoted: Path, stopped: Path
 ) -> None:
-    assert sample(*PROMOTED, "--name", "p", "--quiet") == 0
-    run = tmp_path / "runs" / "p"
+    run = promoted
     assert promotions(run) >= 1
     trials = rows(run, "trials")
     assert Counter(trial["status"] for trial in trials)[COMPLETED] >= 2
@@ -174,14 +188,13 @@ def test_a_trial_that_waits_is_promoted_and_goes_on_from_its_rung(
 
 
 def test_a_promoting_run_cut_after_any_event_loses_and_doubles_nothing(
-    sample: Command, tmp_path: Path
+    sample: Command, tmp_path: Path, promoted: Path
 ) -> None:
-    assert sample(*PROMOTED, "--name", "p", "--quiet") == 0
-    run = tmp_path / "runs" / "p"
+    run = Path(shutil.copytree(promoted, tmp_path / "runs" / "p"))
     lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
     wanted = {(trial["key"], trial["epochs"]) for trial in rows(run, "trials")}
-    promoted = [n for n, each in enumerate(read(run / "journal.jsonl"), 1) if "decisions" in each]
-    (first,) = promoted[-1:]
+    places = [n for n, each in enumerate(read(run / "journal.jsonl"), 1) if "decisions" in each]
+    (first,) = places[-1:]
     for kept in (first - 2, first, first + 2):
         (run / "journal.jsonl").write_bytes(b"".join(lines[:kept]))
         assert sample("--resume", str(run), "--quiet") == 0
@@ -193,7 +206,7 @@ def test_on_ray_the_worker_ends_its_trial_itself_and_every_decision_recomputes(
     stopped: Path, sample_cache: Path, tmp_path: Path
 ) -> None:
     known = ("--cache", str(sample_cache), "--out", str(tmp_path), "--no-report", "--quiet")
-    assert on_ray(*JOINT, "--sample", "--name", "ray", *known) == 0
+    assert main([*JOINT, "--sample", "--name", "ray", *known]) == 0
     trials = rows(tmp_path / "ray", "trials")
     ends = Counter(trial["status"] for trial in trials)
     assert ends[STOPPED] >= 1

@@ -135,15 +135,15 @@ def test_a_verdict_says_why() -> None:
 
 
 @pytest.mark.parametrize("eta", ETAS)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_of_ordered_points_the_best_share_is_kept_and_the_best_never_stopped(
     eta: int, seed: int
 ) -> None:
-    values = np.random.default_rng(seed).permutation(60).astype(float)
+    values = np.random.default_rng(seed).permutation(36).astype(float)
     rule = Rule(method="mo_asha", eta=eta)
     verdicts = cut(entries([(v, 2 * v) for v in values]), rule, seed=seed, epoch=1)
     kept = {value for value, verdict in zip(values, verdicts, strict=True) if verdict.goes_on}
-    assert kept == set(range(60 // eta))
+    assert kept == set(range(36 // eta))
     live = arrivals([(v, 2 * v) for v in values], rule, seed=seed)
     assert live[int(values.argmin())].goes_on
 
@@ -171,7 +171,7 @@ def test_one_objective_agrees_with_rays_asha_where_that_does_not_interpolate(
     """Ray cuts at a percentile of the earlier results, interpolated between two neighbours."""
     bracket_type = pytest.importorskip("ray.tune.schedulers.async_hyperband")._Bracket
     bracket = bracket_type(1, 10, eta, 0)
-    values = np.random.default_rng(seed).permutation(100).astype(float)
+    values = np.random.default_rng(seed).permutation(60).astype(float)
     verdicts = arrivals([(-value,) for value in values], Rule(eta=eta))
     between = 0
     for number, (value, verdict) in enumerate(zip(values, verdicts, strict=True)):
@@ -184,7 +184,7 @@ def test_one_objective_agrees_with_rays_asha_where_that_does_not_interpolate(
                 between += 1
                 continue
         assert verdict.goes_on == (said == "CONTINUE")
-    assert between < 50
+    assert between < 30
 
 
 class _Named:

@@ -11,8 +11,9 @@ import pytest
 from sweeps.journal.state import State, apply
 from sweeps.records import Message, Pack, Point, Report, Trial
 from sweeps.stopping.constraints import constraints_of
-from sweeps.terminal._front_so_far import front
 from sweeps.terminal.display import front_table
+from sweeps.terminal.front_so_far import front
+from sweeps.terminal.outline import Outline
 
 
 def report(key: str, epoch: int, score: float, cost: float) -> Report:
@@ -42,6 +43,8 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
     state.points = {point.name: point for point in points}
     state.trials = {trial.key: trial for trial in trials}
     state.packs = {"pack00": Pack(name="pack00", trials=tuple(trials))}
+    for trial in trials:
+        state.replicates.setdefault(trial.point, []).append(trial.key)
     state.pack_of = {trial.key: "pack00" for trial in trials}
     said = [
         report(trial.key, epoch, *(values[int(trial.point[1:]), trial.seed] * epoch / 2))
@@ -54,19 +57,25 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
     return state
 
 
+def outline(**more: Any) -> Outline:
+    return Outline(objectives={"score": "max", "cost": "min"}, cost_vector="constants", **more)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_front_holds_exactly_the_points_that_nobody_beats(seed: int) -> None:
     values = np.random.default_rng(seed).integers(0, 6, (40, 2, 2)).astype(float)
     means = values.mean(axis=1)
     wanted = {
-        f"p{one}"
-        for one, (score, cost) in enumerate(means)
+        f"p{place}"
+        for place, (score, cost) in enumerate(means)
         if not any(
-            other[0] >= score and other[1] <= cost and (other[0], other[1]) != (score, cost)
-            for other in means
+            other[0] >= score
+            and other[1] <= cost
+            and ((other[0], other[1]) != (score, cost) or before < place)  # the first of equals
+            for before, other in enumerate(means)
         )
     }
-    found = front(told(values), {"score": "max", "cost": "min"}, "constants")
+    found = front(told(values), outline(seeds=2))
     assert {each.point.name for each in found} == wanted
     assert {each.epoch for each in found} == {2}
     costs = [each.values["cost"] for each in found]
@@ -75,11 +84,10 @@ def test_the_front_holds_exactly_the_points_that_nobody_beats(seed: int) -> None
 
 def test_the_live_front_holds_what_keeps_the_constraints_as_long_as_anything_does() -> None:
     values = np.array([[[0.9, 9.0]], [[0.8, 5.0]], [[0.7, 4.0]]])
-    ways = {"score": "max", "cost": "min"}
-    capped = front(told(values), ways, "constants", constraints_of({"cost": {"max": 6}}))
+    capped = front(told(values), outline(constraints=constraints_of({"cost": {"max": 6}})))
     assert [each.point.name for each in capped] == ["p2", "p1"]
     assert all(each.breaks == () for each in capped)
-    none = front(told(values), ways, "constants", constraints_of({"cost": {"max": 1}}))
+    none = front(told(values), outline(constraints=constraints_of({"cost": {"max": 1}})))
     assert [each.point.name for each in none] == ["p2", "p1", "p0"]
     assert all(each.breaks == ("cost",) for each in none)
     assert "no point keeps the constraints" in str(front_table(none).title)

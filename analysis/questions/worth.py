@@ -1,0 +1,270 @@
+"""Says what the front's routers are worth beside the label-blind yardstick and a coin.
+
+A share of the headroom rises when the cheapest expert gets worse, so three plain figures stand
+beside it: points over the coin at stated costs, the price of nearly the best single score, and how
+much of the oracle is luck. Points are chosen on selection and quoted on the survey's split.
+
+Letters: F points of the front, B weightings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.baselines.label_blind import LabelBlind, hull_area, label_blind, mix_area
+from analysis.baselines.yardsticks import has_bounds
+from analysis.fronts.points import example_draws
+from analysis.fronts.survey import Survey
+from analysis.runs.load import Run
+from analysis.runs.outcomes import ExpertSet, Outcomes, outcomes, roster
+from analysis.stats.choice import best_within
+from analysis.stats.resampling import interval
+from mpc_router.run_names import SELECTION
+from mpc_router.tasks import merit, score_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = NDArray[np.float64]
+
+_LEAST_AREA: Final = 0.002
+"""A share is quoted where the yardstick's area lies at least this far over the coin's."""
+
+_HALF_POINT: Final = 0.005
+_CAPS: Final = (0.1, 0.25, 0.5)
+"""Stated costs, as shares of the way from the cheapest expert's cost to the dearest's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Holds a number with its 95 % interval; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtCost:
+    """Says what the best router for at most a cost has over the coin of its own cost."""
+
+    cap: float
+    point: str
+    label: str
+    cost: float
+    over_coin: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Holds the cheapest router that scores the best single expert's score less half a point."""
+
+    point: str
+    label: str
+    score: Estimate
+    cost: Estimate
+    of_best: float
+    """Its cost over the best single expert's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """Holds the label-blind yardstick and what the front captures of it."""
+
+    expert: str
+    """The single expert that scores best on selection."""
+
+    tolerance: float
+    """How far values may lie apart to agree; 0 for classes."""
+
+    score: Estimate
+    free: Estimate
+    """The yardstick's cost where looking costs nothing."""
+
+    paid: Estimate
+    """Its cost where the cheapest expert always runs first."""
+
+    blind_share: Estimate
+    """(A(front) - A(coin)) / (A(yardstick, free) - A(coin)), with A the mean height of the upper
+    hull between the cheapest and the dearest expert's cost. The interval is that of the numerator,
+    over seeds and examples, in shares of the room as estimated."""
+
+    labelled_share: Estimate
+    """The same with the labelled oracle in the yardstick's place."""
+
+    at_costs: tuple[AtCost, ...]
+    price: Price | None
+    """None where no point of the front scores so much on selection."""
+
+    luck: float | None
+    """How much of the oracle's lead over the best expert shows already between two seeds of that
+    expert; None where the run has one seed of experts, or the task is a regression."""
+
+
+def worth(run: Run, survey: Survey, *, costs: Sequence[float] | None = None) -> Worth:
+    """Measures what the survey's front is worth; `costs` are those to state points over the coin.
+
+    Raises:
+        RunError: a table lacks rows.
+    """
+    run_roster = roster(run)
+    quoted = outcomes(run, run_roster, survey.split, need_routes=False)
+    chosen = outcomes(run, run_roster, SELECTION, need_routes=False)
+    weights = example_draws(run, quoted, survey.resamples, 0, 3)
+    blinds = [
+        label_blind(
+            run.task,
+            (chosen_pool.prediction, chosen.labels),
+            pool.prediction,
+            quoted.labels,
+            vector=survey.vector.of_members(pool.members),
+            weights=weights,
+        )
+        for pool, chosen_pool in zip(quoted.pools, chosen.pools, strict=True)
+    ]
+    blind = LabelBlind(
+        expert=quoted.pools[0].members[blinds[0].expert],
+        tolerance=blinds[0].tolerance,
+        scores=np.mean([one.scores for one in blinds], axis=0),
+        free=np.mean([one.free for one in blinds], axis=0),
+        paid=np.mean([one.paid for one in blinds], axis=0),
+    )
+    blind_share, labelled_share = _shares(survey, blind)
+    return Worth(
+        expert=run.expert_names[blind.expert],
+        tolerance=blind.tolerance,
+        score=_estimate(blind.scores),
+        free=_estimate(blind.free),
+        paid=_estimate(blind.paid),
+        blind_share=blind_share,
+        labelled_share=labelled_share,
+        at_costs=_at_costs(survey, costs),
+        price=_price(survey, chosen, blind.expert),
+        luck=_luck(run, quoted, survey, blind.expert),
+    )
+
+
+def _estimate(draws: Values) -> Estimate:
+    low, high = interval(draws)
+    return Estimate(value=float(draws[0]), low=float(low), high=float(high))
+
+
+def _shares(survey: Survey, blind: LabelBlind) -> tuple[Estimate, Estimate]:
+    """Gives the front's share of the label-blind and of the labelled headroom, by areas."""
+    nothing = Estimate(value=math.nan, low=math.nan, high=math.nan)
+    mix = survey.mix
+    ends = float(mix.costs[0]), float(mix.costs[-1])
+    if not ends[0] < ends[1]:
+        return nothing, nothing
+    task = survey.task
+    floor = merit(task, mix.scores[0])
+    coin = merit(task, mix_area(mix))
+    captured = hull_area(
+        survey.front_costs, merit(task, survey.front_scores), ends=ends, floor=floor
+    )
+    over = captured - coin
+    single_costs = survey.singles["cost"].to_numpy(np.float64)
+    single_merits = merit(task, survey.singles["score"].to_numpy(np.float64))
+    ceiling = hull_area(
+        np.append(single_costs, blind.free[0])[:, None],
+        np.append(single_merits, merit(task, blind.scores[0]))[:, None],
+        ends=ends,
+        floor=floor[:1],
+    )
+    oracle = survey.oracle_curve
+    labelled = hull_area(
+        oracle.costs[:, None], merit(task, oracle.scores)[:, None], ends=ends, floor=floor[:1]
+    )
+    least = _LEAST_AREA if has_bounds(task) else _LEAST_AREA * abs(survey.majority["score"])
+    rooms = float(ceiling[0] - coin[0]), float(labelled[0] - coin[0])
+    first, second = (_estimate(over / room) if room >= least else nothing for room in rooms)
+    return first, second
+
+
+def _at_costs(survey: Survey, costs: Sequence[float] | None) -> tuple[AtCost, ...]:
+    """Finds the best front point on selection for at most each cost; caps too low for all go."""
+    if costs is None:
+        low, high = float(survey.mix.costs[0]), float(survey.mix.costs[-1])
+        costs = [float(f"{low + share * (high - low):.2g}") for share in _CAPS]
+    front = survey.front
+    merits = merit(survey.task, front["selection_score"].to_numpy(np.float64))
+    stated = []
+    for cap in costs:
+        place = best_within(merits, front["selection_cost"].to_numpy(np.float64), cap=cap)
+        if place is None:
+            continue
+        row = front.iloc[place]
+        stated.append(
+            AtCost(
+                cap=cap,
+                point=str(row["point"]),
+                label=str(row["label"]),
+                cost=float(row["cost"]),
+                over_coin=_of_row(row, "over_mix"),
+            )
+        )
+    return tuple(stated)
+
+
+def _of_row(row: pd.Series, name: str) -> Estimate:
+    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return Estimate(value=value, low=low, high=high)
+
+
+def _price(survey: Survey, chosen: Outcomes, expert: int) -> Price | None:
+    """Finds the cheapest front point that reaches the best single score less half a point.
+
+    Everything is chosen on selection, where the single expert's score is the mean over pools.
+    """
+    singles = [
+        float(score_of(survey.task, _predictions(pool, expert), chosen.labels)[0])
+        for pool in chosen.pools
+        if expert in pool.members
+    ]
+    margin = _HALF_POINT
+    if not has_bounds(survey.task):
+        margin *= abs(survey.majority["score"])
+    least = merit(survey.task, float(np.mean(singles))) - margin
+    front = survey.front
+    reaching = front[merit(survey.task, front["selection_score"].to_numpy(np.float64)) >= least]
+    if not len(reaching):
+        return None
+    row = reaching.iloc[int(reaching["selection_cost"].to_numpy(np.float64).argmin())]
+    dear = float(survey.vector.experts[expert])
+    return Price(
+        point=str(row["point"]),
+        label=str(row["label"]),
+        score=_of_row(row, "score"),
+        cost=_of_row(row, "cost"),
+        of_best=float(row["cost"]) / dear if dear else math.inf,
+    )
+
+
+def _predictions(pool: ExpertSet, expert: int) -> Values:
+    return np.asarray(pool.prediction[pool.members.index(expert)][None])
+
+
+def _luck(run: Run, quoted: Outcomes, survey: Survey, expert: int) -> float | None:
+    """Compares the oracle of two seeds of one expert with the oracle of the whole pool.
+
+    Both are leads in accuracy over the better one; the mean over pairs of pools.
+    """
+    pools = [pool for pool in quoted.pools if expert in pool.members]
+    seeds = run.trials["expert_seed"].nunique() if "expert_seed" in run.settings else 1
+    if run.task.regression or survey.joint or len(pools) < 2 or len(pools) != seeds:
+        return None
+    right = np.asarray([pool.right[pool.members.index(expert)] for pool in pools])
+    twins = [
+        float((right[i] | right[j]).mean() - max(right[i].mean(), right[j].mean()))
+        for i, j in combinations(range(len(pools)), 2)
+    ]
+    leads = [float(pool.right.any(axis=0).mean() - pool.right.mean(axis=1).max()) for pool in pools]
+    lead = float(np.mean(leads))
+    return float(np.mean(twins)) / lead if lead > 0 else None
