@@ -6,25 +6,22 @@ can say is checked here; what the pool decides is filled in by `mpc_router.confi
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Final
 
 from mpc_router.config.own_pools import named_pool
+from mpc_router.config.router_kinds import RouterKind
 from mpc_router.config.rules import ConfigError, at_least, check_no_path_fault, one_of
 from mpc_router.messages import quoted
 from mpc_router.tasks import TASKS, Task
-
-FITTED_KINDS: Final = ("predictive", "clusters")
-"""Kinds of routers that are fitted at once; the others are trained by steps."""
 
 _LEAST_TEMPERATURE: Final = 1e-6
 """Of a gate: one-hot for all purposes, and still a number in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(RouterKind):
     """Holds the settings of pool, stem and gate."""
 
     pool: str = "bert"
@@ -72,33 +69,6 @@ class ModelConfig:
     stem_pooling: str = ""
     """How the stem sums up its tokens: `cls` or `mean`; empty takes the pool's."""
 
-    router_kind: str = "gated"
-    """What a router is: `gated` (published), trained by steps; `predictive`, which predicts from
-    the cheapest expert's outputs what each other expert would gain; or `clusters`, the best expert
-    of the cluster that an example's features fall into. The last two are fitted at once (experts:
-    frozen)."""
-
-    router_sees: str = "outputs"
-    """What a predictive router is given: the cheapest expert's `outputs`, or
-    `outputs+features`."""
-
-    predictor: str = "logistic"
-    """Of a predictive router: `logistic`, linear in what it sees, or `mlp` of
-    `router_hidden_size`."""
-
-    router_gain: str = "right"
-    """What fitted routers compare experts by: being `right`, or their `loss`."""
-
-    router_ridge: float = 1.0
-    """Of a predictive router: half of it times the squared weights is added to the summed loss."""
-
-    router_clusters: int = 8
-    """Clusters of features (router_kind: clusters)."""
-
-    router_bias: float = 0.0
-    """b of route = argmax(logit - b x cost), in logits per unit of the pool's costs: above 0 saves,
-    below 0 spends. What a gated router learns does not depend on it."""
-
     router_hidden_size: int = 256
     """Hidden units of the router's MLP."""
 
@@ -129,14 +99,6 @@ class ModelConfig:
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
         one_of("mixing", self.mixing, ["logits", "probabilities"])
-        one_of("router_kind", self.router_kind, ["gated", *FITTED_KINDS])
-        one_of("router_sees", self.router_sees, ["outputs", "outputs+features"])
-        one_of("predictor", self.predictor, ["logistic", "mlp"])
-        one_of("router_gain", self.router_gain, ["right", "loss"])
-        at_least("router_ridge", self.router_ridge, 0, open_end=True)
-        at_least("router_clusters", self.router_clusters, 1)
-        if not math.isfinite(self.router_bias):
-            raise ConfigError(f"router_bias is {self.router_bias}, but must be a finite number")
         at_least("temperature", self.temperature, _LEAST_TEMPERATURE)
         if self.temperature_end:
             at_least("temperature_end", self.temperature_end, _LEAST_TEMPERATURE)

@@ -20,9 +20,9 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import OUTPUTS
+from mpc_router.config.router_kinds import CLUSTERS, GATED, PREDICTIVE
 from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
-    FITTED_KINDS,
     SECTIONS,
     DataConfig,
     LossWeights,
@@ -74,7 +74,7 @@ class TrialConfig:
                 )
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
-        self._check_kind()
+        model.check(stem=model.stem, joint=training.joint)
         if (
             (training.router, training.experts) == ("supervised", "joint")
             and training.expert_start == "checkpoint"
@@ -85,30 +85,6 @@ class TrialConfig:
                 "expert_start=checkpoint these experts have learned nothing of the task yet; set "
                 "expert_start=fine_tuned"
             )
-
-    def _check_kind(self) -> None:
-        """Refuses a kind of router where it cannot be."""
-        kind = self.model.router_kind
-        if self.fitted and self.training.experts == "joint":
-            raise ConfigError(
-                f"router_kind={kind} is fitted to experts that stay as they are, but "
-                "experts=joint trains them; set experts=frozen or router_kind=gated"
-            )
-        if kind == "predictive" and self.model.stem != "expert":
-            raise ConfigError(
-                "router_kind=predictive looks at the cheapest expert's outputs, so that this "
-                f"expert is the stem, but stem is {self.model.stem!r}; set stem=expert"
-            )
-        if self.model.router_bias and self.training.experts == "joint":
-            raise ConfigError(
-                "router_bias belongs to routers of frozen experts; leave it out and choose a bias "
-                "after the training (analysis.choose)"
-            )
-
-    @property
-    def fitted(self) -> bool:
-        """Whether the router is fitted at once, and not trained by steps."""
-        return self.model.router_kind in FITTED_KINDS
 
     @property
     def experts(self) -> int:
@@ -266,25 +242,38 @@ def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     return tree
 
 
-_GATED: Final = (
+_STEPS: Final = (
     *("alpha", "beta", "balance_variance", "auxiliary_gates", "router", "router_dropout"),
-    *("router_labels", "label_cost", "focal_gamma", "class_balance", "gate", "temperature"),
-    *("temperature_end", "temperature_schedule", "straight_through", "mixing", "epochs"),
+    *(
+        "gate",
+        "temperature",
+        "temperature_end",
+        "temperature_schedule",
+        "straight_through",
+        "mixing",
+        "epochs",
+    ),
     *("batch_size", "learning_rate", "weight_decay", "epoch"),
 )
 """Settings of a router that is trained by steps."""
 
 _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
-    (_GATED, {"router_kind": "gated"}),
-    (("router_sees", "predictor", "router_ridge"), {"router_kind": "predictive"}),
-    (("router_clusters",), {"router_kind": "clusters"}),
+    (_STEPS, {"router_kind": GATED}),
+    (("router_sees", "predictor", "router_ridge"), {"router_kind": PREDICTIVE}),
+    (("router_clusters",), {"router_kind": CLUSTERS}),
     (
         ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
         {"experts": "joint"},
     ),
     (("gradient_clip", "accumulation", "warmup", "decay"), {"experts": "joint"}),
-    (("router_labels", "focal_gamma", "class_balance"), {"router": "supervised"}),
-    (("label_cost",), {"router": "supervised", "router_labels": "loss_cost"}),
+    (
+        ("router_labels", "focal_gamma", "class_balance"),
+        {"router_kind": GATED, "router": "supervised"},
+    ),
+    (
+        ("label_cost",),
+        {"router_kind": GATED, "router": "supervised", "router_labels": "loss_cost"},
+    ),
     (("router_epochs",), {"router": "supervised", "experts": "joint"}),
     (
         ("router_model_name", "router_stem_layers", "stem_pooling", "router_cost"),
@@ -303,9 +292,9 @@ def applied(config: TrialConfig) -> dict[str, Any]:
     """
     all_settings = settings(config)
     idle = {"device", "task_definition"}
-    if not config.fitted:
+    if not config.model.fitted:
         idle |= {"router_kind", "router_gain"}  # trials of before had no kinds
-    elif all_settings["predictor"] != "mlp" or all_settings["router_kind"] != "predictive":
+    elif all_settings["predictor"] != "mlp" or all_settings["router_kind"] != PREDICTIVE:
         idle.add("router_hidden_size")
     if not all_settings["router_bias"]:
         idle.add("router_bias")

@@ -49,7 +49,7 @@ class Training:
         self.epoch = 0
         self.epochs = self.config.training.epochs
         rows = len(prepared.splits[TRAIN])
-        fitted = self.config.fitted
+        fitted = self.config.model.fitted
         self.steps = 0 if fitted else -(-rows // self.config.training.batch_size)
         self.temperature = [lane.config.model.temperature for lane in lanes]
         self.logits = np.empty((0, 0, 0), np.float32)
@@ -59,7 +59,7 @@ class Training:
 
     def _routers(self) -> StackedRouters | FittedRouters:
         """Makes the routers: those of a kind that is fitted at once are fitted then."""
-        if self.config.fitted:
+        if self.config.model.fitted:
             return FittedRouters(
                 self.lanes,
                 self.splits[TRAIN],

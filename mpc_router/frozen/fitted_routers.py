@@ -21,13 +21,7 @@ from torch.func import functional_call
 from mpc_router.config.trial import TrialConfig, applied, canonical
 from mpc_router.frozen._labels import expert_losses
 from mpc_router.frozen.stacked_routers import Lane, SplitTensors, route_offset
-from mpc_router.model.router import (
-    build_router,
-    fit_router,
-    router_inputs,
-    sees_features,
-    sees_outputs,
-)
+from mpc_router.model.router import build_router, fit_router, router_inputs
 from mpc_router.prepare.inputs import SplitOutputs
 
 _ROWS: Final = 1 << 12
@@ -77,8 +71,8 @@ class FittedRouters:
     def _inputs(self, split: SplitTensors, rows: slice) -> Tensor:
         config = self.config
         return router_inputs(
-            split.standardised(rows) if sees_features(config) else None,
-            split.outputs[rows, 0] if sees_outputs(config) else None,
+            split.standardised(rows) if config.model.sees_features else None,
+            split.outputs[rows, 0] if config.model.sees_outputs else None,
             regression=self._regression,
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mpc_router.config.router_kinds import CLUSTERS
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
@@ -100,7 +101,7 @@ def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
     those of `initial_weights`, or of a checkpoint, or fit them (`fit_router`).
     """
     if isinstance(config, TrialConfig):
-        if config.fitted:
+        if config.model.fitted:
             return _fitted_router(config, features)
         config = RouterShape(
             experts=config.experts,
@@ -112,25 +113,15 @@ def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
 
 def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
     model, task = config.model, config.data.definition
-    if model.router_kind == "clusters":
+    if model.router_kind == CLUSTERS:
         return ClusterRouter(features, config.experts, clusters=model.router_clusters)
     width = output_width(task.outputs, regression=task.regression)
     return PredictiveRouter(
-        width + (features if sees_features(config) else 0),
+        width + (features if config.model.sees_features else 0),
         config.experts,
         hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
         gain=model.router_gain,
     )
-
-
-def sees_outputs(config: TrialConfig) -> bool:
-    """Whether the router is given outputs of the cheapest expert."""
-    return config.model.router_kind == "predictive"
-
-
-def sees_features(config: TrialConfig) -> bool:
-    """Whether the router is given features of the stem."""
-    return not sees_outputs(config) or config.model.router_sees == "outputs+features"
 
 
 def router_inputs(features: Tensor | None, outputs: Tensor | None, *, regression: bool) -> Tensor:

@@ -192,7 +192,7 @@ class _Soft:
             none = np.empty(0)
             return cls(np.empty((0, experts)), none, none, none, none)
         config = configs[0]
-        fitted = config.fitted
+        fitted = config.model.fitted
         tau = torch.tensor(temperature, dtype=torch.float64)[:, None, None]
         gate = torch.zeros(lanes, experts, dtype=torch.float64)
         entropy = torch.zeros(lanes, dtype=torch.float64)
