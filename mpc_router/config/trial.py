@@ -244,16 +244,8 @@ def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
 
 _STEPS: Final = (
     *("alpha", "beta", "balance_variance", "auxiliary_gates", "router", "router_dropout"),
-    *(
-        "gate",
-        "temperature",
-        "temperature_end",
-        "temperature_schedule",
-        "straight_through",
-        "mixing",
-        "epochs",
-    ),
-    *("batch_size", "learning_rate", "weight_decay", "epoch"),
+    *("gate", "temperature", "temperature_end", "temperature_schedule", "straight_through"),
+    *("mixing", "epochs", "batch_size", "learning_rate", "weight_decay", "epoch"),
 )
 """Settings of a router that is trained by steps."""
 

@@ -18,7 +18,7 @@ from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
-from mpc_router.model.router import MLPRouter, RouterShape, RouterStem, build_router
+from mpc_router.model.router import RouterStem, rebuilt_router, router_shape
 from mpc_router.model.shared_stem import behind_stem, layers_before
 from mpc_router.tasks import from_record
 from mpc_router.tensor_files import (
@@ -50,21 +50,14 @@ def describe(pool: Any) -> dict[str, Any]:
         TypeError: a part of it is a module of another kind than this package makes.
     """
     stem, router = pool.stem, pool.router
-    if not isinstance(stem, PooledEncoder) or not isinstance(router, MLPRouter):
-        raise TypeError(
-            f"a {type(stem).__name__} and a {type(router).__name__} cannot be described; "
-            "take a RouterStem and an MLPRouter"
-        )
+    if not isinstance(stem, PooledEncoder):
+        raise TypeError(f"a {type(stem).__name__} cannot be described; take a RouterStem")
     # of a pool with one tokenizer nothing is said
     encodings = {"encodings": list(pool.experts.encodings)} if pool.tokenizers > 1 else {}
     return {
         **encodings,
         "stem": {"encoder": _shape(stem.encoder), "pooling": stem.pooling},
-        "router": {
-            "features": router.hidden.in_features,
-            "hidden_size": router.hidden.out_features,
-            "dropout": router.dropout,
-        },
+        "router": {"features": len(pool.feature_mean), **router_shape(router)},
         "experts": [_described(expert) for expert in pool.experts.experts],
         "gate": {name: getattr(pool, name) for name in _GATE},
     }
@@ -88,14 +81,7 @@ def rebuild(description: Mapping[str, Any], build: Callable[..., Pool]) -> Pool:
                 description.get("encodings", ()),
             )
             shape = description["router"]
-            router = build_router(
-                RouterShape(
-                    experts=len(experts),
-                    hidden_size=shape["hidden_size"],
-                    dropout=shape["dropout"],
-                ),
-                shape["features"],
-            )
+            router = rebuilt_router(shape, shape["features"], len(experts))
             pool = build(
                 stem,
                 router,

@@ -210,10 +210,13 @@ class ExpertPool(nn.Module):
         input_ids: Encoded,
         attention_mask: Encoded | None = None,
         token_type_ids: Encoded | None = None,
+        *,
+        first: Tensor | None = None,
     ) -> Tensor:
         """Runs each example through its own expert, `routes` (B,) in 0..K-1: outputs (B, C).
 
         Each expert runs once, over its group of examples only; one without examples not at all.
+        `first` (B, C) are outputs of the first expert where it has run already.
 
         Raises:
             ValueError: a route to no expert.
@@ -228,7 +231,10 @@ class ExpertPool(nn.Module):
             rows = (routes == number).nonzero().squeeze(-1)
             if rows.numel():
                 inputs = (input_ids, attention_mask, token_type_ids)
-                outputs.append(self.ask(number, *inputs, rows=rows))
+                if number == 0 and first is not None:
+                    outputs.append(first[rows])
+                else:
+                    outputs.append(self.ask(number, *inputs, rows=rows))
                 groups.append(rows)
         if not groups:
             raise ValueError("there is no example to route; give a batch of at least one")

@@ -30,11 +30,20 @@ class PredictiveRouter(nn.Module):
     offset: Tensor
     """(K,) added to the gains: less a bias times cost, once it is folded in."""
 
+    sees_outputs: Final = True
+
     def __init__(
-        self, inputs: int, experts: int, *, hidden_size: int = 0, gain: str = "right"
+        self,
+        inputs: int,
+        experts: int,
+        *,
+        hidden_size: int = 0,
+        gain: str = "right",
+        sees_features: bool = False,
     ) -> None:
         super().__init__()
         self.gain = gain
+        self.sees_features = sees_features
         self.hidden_size = hidden_size
         self.register_buffer("input_mean", torch.zeros(inputs))
         self.register_buffer("input_deviation", torch.ones(inputs))
@@ -136,6 +145,9 @@ class ClusterRouter(nn.Module):
     offset: Tensor
     """(K,), as a predictive router's."""
 
+    sees_outputs: Final = False
+    sees_features: Final = True
+
     def __init__(self, inputs: int, experts: int, *, clusters: int) -> None:
         super().__init__()
         self.register_buffer("centres", torch.zeros(clusters, inputs))
@@ -145,6 +157,9 @@ class ClusterRouter(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Gives gains (B, K) of the nearest centre; of equally near ones the first."""
         return self.gains[_nearest(inputs.to(self.centres.dtype), self.centres)] + self.offset
+
+
+FITTED_ROUTERS: Final = (PredictiveRouter, ClusterRouter)
 
 
 def fit_clusters(router: ClusterRouter, inputs: Tensor, worth: Tensor, *, seed: int) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, Encoded, ExpertPool, encoded
+from mpc_router.model.fitted_routers import FITTED_ROUTERS
 from mpc_router.model.losses import mix
 from mpc_router.model.router import (
     RouterShape,
@@ -28,6 +29,8 @@ from mpc_router.model.router import (
     gumbel_gate,
     gumbel_noise,
     initial_weights,
+    one_hot,
+    router_inputs,
     softmax_gate,
 )
 from mpc_router.model.shared_stem import behind_stem, layers_of
@@ -42,7 +45,7 @@ class Seen:
     """Holds a batch after the stem."""
 
     features: Tensor
-    """(B, F), standardised: what the router is given."""
+    """(B, I), what the router is given: the stem's features, standardised, or what else it sees."""
 
     states: Encoded
     """What each expert is given: token numbers (B, T), or of a shared stem hidden states
@@ -50,6 +53,8 @@ class Seen:
 
     attention_mask: Encoded | None
     token_type_ids: Encoded | None
+    first: Tensor | None = None
+    """(B, C) outputs of the cheapest expert, where the router sees them."""
 
 
 class GatedBertPool(nn.Module):
@@ -231,7 +236,9 @@ class GatedBertPool(nn.Module):
         attention_mask: Encoded | None = None,
         token_type_ids: Encoded | None = None,
     ) -> Seen:
-        """Runs the stem on tokens (B, T): the router's features, and what experts take.
+        """Runs the stem on tokens (B, T): what the router is given, and what experts take.
+
+        A router that sees outputs has the cheapest expert run for every example.
 
         Raises:
             ValueError: the pool has several tokenizers, and the tokens are not one tensor for each.
@@ -246,13 +253,19 @@ class GatedBertPool(nn.Module):
             if given[1] is None:
                 mask = given[1] = torch.ones_like(given[0])  # type: ignore[arg-type]
             states, features = self.stem.tokens(*given)  # type: ignore[operator]
-        else:
+        elif getattr(self.router, "sees_features", True):
             features = self.stem(*given)
-        # a stem in bfloat16 is standardised in the buffers' precision
-        standard = (features.to(self.feature_mean.dtype) - self.feature_mean) / (
-            self.feature_deviation
-        )
-        return Seen(standard, states, mask, token_type_ids)
+        else:
+            features = None
+        if features is not None:  # a stem in bfloat16 is standardised in the buffers' precision
+            features = features.to(self.feature_mean.dtype) - self.feature_mean
+            features = features / self.feature_deviation
+        if not getattr(self.router, "sees_outputs", False):
+            assert features is not None
+            return Seen(features, states, mask, token_type_ids)
+        first = self.experts.ask(0, *inputs)
+        seen = router_inputs(features, first, regression=self.regression)
+        return Seen(seen, states, mask, token_type_ids, first)
 
     def _check_count(self, values: Encoded | None) -> None:
         """Refuses another number of tensors than there are tokenizers."""
@@ -298,7 +311,12 @@ class GatedBertPool(nn.Module):
         return logits
 
     def gates(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Gives soft gates (B, K) of logits; a Gumbel gate in training draws noise unless given."""
+        """Gives soft gates (B, K) of logits; a Gumbel gate in training draws noise unless given.
+
+        The gate of a router that is fitted at once is its hard route.
+        """
+        if isinstance(self.router, FITTED_ROUTERS):
+            return one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
         if self.gate == "gumbel" and (self.training or noise is not None):
             if noise is None:
                 noise = gumbel_noise(tuple(logits.shape)).to(logits)
@@ -347,7 +365,7 @@ class GatedBertPool(nn.Module):
         logits = self.router(seen.features)
         chosen = (logits if costs is None else logits.double() - costs.to(logits.device)).argmax(-1)
         inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
-        return self.experts.route(chosen, *inputs), chosen
+        return self.experts.route(chosen, *inputs, first=seen.first), chosen
 
     def _biased_costs(self, bias: float) -> Tensor | None:
         """Gives what a bias takes from the logits, (K,); None without one."""

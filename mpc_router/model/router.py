@@ -7,16 +7,19 @@ Nothing here draws random numbers but modules in training mode and functions tha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from mpc_router.config.router_kinds import CLUSTERS
+from mpc_router.config.router_kinds import CLUSTERS, PREDICTIVE
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
 from mpc_router.model.fitted_routers import (
+    FITTED_ROUTERS,
     ClusterRouter,
     PredictiveRouter,
     fit_clusters,
@@ -58,6 +61,9 @@ class RouterStem(PooledEncoder):
 
 class MLPRouter(nn.Module):
     """Takes features to the experts' logits: linear (F, H), ReLU, dropout, linear (H, K)."""
+
+    sees_outputs: Final = False
+    sees_features: Final = True
 
     def __init__(
         self, features: int, num_experts: int, hidden_size: int = 256, dropout: float = 0.1
@@ -121,7 +127,61 @@ def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
         config.experts,
         hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
         gain=model.router_gain,
+        sees_features=config.model.sees_features,
     )
+
+
+def router_shape(router: nn.Module) -> dict[str, Any]:
+    """Describes a router as plain JSON, so that `rebuilt_router` makes one of its shape.
+
+    Raises:
+        TypeError: it is of a kind that this package does not make.
+    """
+    if isinstance(router, MLPRouter):
+        return {"hidden_size": router.hidden.out_features, "dropout": router.dropout}
+    if isinstance(router, PredictiveRouter):
+        return {
+            "kind": PREDICTIVE,
+            "inputs": len(router.input_mean),
+            "hidden_size": router.hidden_size,
+            "gain": router.gain,
+            "sees_features": router.sees_features,
+        }
+    if isinstance(router, ClusterRouter):
+        return {"kind": CLUSTERS, "clusters": len(router.centres)}
+    raise TypeError(f"a {type(router).__name__} cannot be described; take an MLPRouter")
+
+
+def rebuilt_router(shape: Mapping[str, Any], features: int, experts: int) -> nn.Module:
+    """Makes a router of what `router_shape` gave, with arbitrary weights."""
+    kind = shape.get("kind")
+    if kind == PREDICTIVE:
+        return PredictiveRouter(
+            shape["inputs"],
+            experts,
+            hidden_size=shape["hidden_size"],
+            gain=shape["gain"],
+            sees_features=shape["sees_features"],
+        )
+    if kind == CLUSTERS:
+        return ClusterRouter(features, experts, clusters=shape["clusters"])
+    return build_router(
+        RouterShape(experts=experts, hidden_size=shape["hidden_size"], dropout=shape["dropout"]),
+        features,
+    )
+
+
+def logit_offset(router: nn.Module) -> Tensor:
+    """Gives the vector (K,) that a router adds to its logits last: where a bias is folded in.
+
+    Raises:
+        TypeError: it is of a kind that this package does not make.
+    """
+    if isinstance(router, MLPRouter):
+        return router.out.bias
+    if isinstance(router, FITTED_ROUTERS):
+        return router.offset
+    raise TypeError(f"a {type(router).__name__} has no vector to fold a bias into")
 
 
 def router_inputs(features: Tensor | None, outputs: Tensor | None, *, regression: bool) -> Tensor:

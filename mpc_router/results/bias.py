@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 
 from mpc_router.costs import Bias, from_json, to_json
-from mpc_router.model.router import MLPRouter
+from mpc_router.model.router import logit_offset
 from mpc_router.results.assembled import Assembled
 from mpc_router.tensor_files import CheckpointError
 
@@ -43,17 +43,16 @@ def add(assembled: Assembled, bias: Bias) -> Assembled:
     Raises:
         CheckpointError: the vector has another number of experts.
     """
-    router, costs = assembled.model.router, bias.vector.routed
-    assert isinstance(router, MLPRouter)  # no other kind is put together from a checkpoint
-    layer = router.out
-    if len(costs) != layer.out_features:
+    costs = bias.vector.routed
+    offset = logit_offset(assembled.model.router)
+    if len(costs) != len(offset):
         raise CheckpointError(
             f"the cost vector {bias.vector.name} has {len(costs)} experts, the router "
-            f"{layer.out_features}; take a vector of its own pool"
+            f"{len(offset)}; take a vector of its own pool"
         )
     with torch.no_grad():
-        exact = layer.bias.double() - bias.value * torch.tensor(costs, dtype=torch.float64)
-        layer.bias.copy_(exact)
+        exact = offset.double() - bias.value * torch.tensor(costs, dtype=torch.float64)
+        offset.copy_(exact)
     vectors = {**assembled.vectors, bias.vector.name: bias.vector}
     return replace(assembled, biases=(*assembled.biases, bias), vectors=vectors)
 
