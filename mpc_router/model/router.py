@@ -118,17 +118,24 @@ def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
 
 
 def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
-    model, task = config.model, config.data.definition
+    model = config.model
     if model.router_kind == CLUSTERS:
         return ClusterRouter(features, config.experts, clusters=model.router_clusters)
-    width = output_width(task.outputs, regression=task.regression)
     return PredictiveRouter(
-        width + (features if config.model.sees_features else 0),
+        router_width(config, features),
         config.experts,
         hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
         gain=model.router_gain,
         sees_features=config.model.sees_features,
     )
+
+
+def router_width(config: TrialConfig, features: int) -> int:
+    """Gives the numbers I that a router over F features is given of an example."""
+    task, width = config.data.definition, 0
+    if config.model.sees_outputs:
+        width += output_width(task.outputs, regression=task.regression)
+    return width + (features if config.model.sees_features else 0)
 
 
 def router_shape(router: nn.Module) -> dict[str, Any]:

@@ -158,7 +158,9 @@ def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
 def _priced_by(config: TrialConfig) -> list[Any]:
     """Gives what decides the cost vectors and is in no recipe; no part of a trial's key."""
     shared = config.model.shared_stem and config.training.experts == "joint"
-    return [to_json(config.vectors()), config.model.router_hidden_size, shared]
+    model = config.model
+    kind = [model.router_kind] if model.fitted and model.stem == "model" else []
+    return [to_json(config.vectors()), model.router_hidden_size, shared, *kind]
 
 
 def _counted(config: TrialConfig, benches: Sequence[Bench], pool_recipes: Recipes) -> Counted:

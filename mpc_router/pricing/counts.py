@@ -19,7 +19,7 @@ from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.model.encoders import blank_encoder, cut, depth_of, load_config, width_of
 from mpc_router.model.experts import comes_with_head
-from mpc_router.model.router import build_router
+from mpc_router.model.router import build_router, router_width
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
 
 _MILLION: Final = 1e6
@@ -223,7 +223,8 @@ def _linear(features: int, outputs: int) -> _Counts:
 def _router(config: TrialConfig, features: int) -> _Counts:
     with torch.device("meta"):
         router = build_router(config, features).eval()
-        return _counts_of(router, lambda: router(torch.empty(1, features)))
+        width = router_width(config, features)
+        return _counts_of(router, lambda: router(torch.empty(1, width)))
 
 
 def _ids(tokens: int) -> Tensor:

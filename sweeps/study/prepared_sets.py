@@ -33,10 +33,13 @@ _PREPARED: Final = (
 _COSTED: Final = ("router_hidden_size",)
 """Names the further settings that decide a router's cost; all points of a set have one cost."""
 
+_COSTED_WITH_STEM: Final = ("router_kind",)
+"""Names the same where the stem is a model: a stem that is an expert costs what that one costs."""
+
 _JOINT: Final = ("expert_start", "router")
 """Names the further settings that decide what is prepared where experts train too."""
 
-DECIDING: Final = (*_PREPARED, *_COSTED, *_JOINT)
+DECIDING: Final = (*_PREPARED, *_COSTED, *_COSTED_WITH_STEM, *_JOINT)
 """Names all settings that decide a set; a search lists their values, so that all sets are known."""
 
 
@@ -85,9 +88,11 @@ def sets_of(configs: Mapping[str, TrialConfig], searched: Sequence[str]) -> tupl
 
 def _deciding(config: TrialConfig) -> dict[str, Any]:
     """Gives the settings of a configuration that decide its set."""
-    joint = config.training.joint
+    leaves = [*_PREPARED, *_COSTED, *(_JOINT if config.training.joint else ())]
+    if config.model.stem == "model":
+        leaves += _COSTED_WITH_STEM
     complete = settings(config)
-    return {leaf: complete[leaf] for leaf in (*_PREPARED, *_COSTED, *(_JOINT if joint else ()))}
+    return {leaf: complete[leaf] for leaf in leaves}
 
 
 def set_key(config: TrialConfig) -> str:

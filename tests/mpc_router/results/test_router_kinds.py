@@ -1,0 +1,108 @@
+"""Routers that are fitted at once, from their training to an exported folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mpc_router import GatedBertPool
+from mpc_router.costs import Bias
+from mpc_router.data.tokens import gather
+from mpc_router.model.description import describe, rebuild
+from mpc_router.results.assembly import assemble
+from mpc_router.results.bias import fold
+from sweeps.commands import export
+from tests.trained import Train, Trained
+
+KINDS: tuple[dict[str, Any], ...] = (
+    {"router_kind": "predictive", "stem": "expert", "router_bias": 0.01},
+    {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
+    {"router_kind": "clusters", "router_clusters": 4},
+)
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=str)
+def fitted(request: pytest.FixtureRequest, trained: Train) -> Trained:
+    return trained(**request.param)
+
+
+def _answers(model: GatedBertPool, router: Trained) -> tuple[Any, Any]:
+    tokens = router.validation()
+    with torch.no_grad():
+        outputs, routes = model.forward_inference(*gather(tokens, np.arange(len(tokens))).inputs)
+    return outputs.numpy(), routes.numpy()
+
+
+def test_the_routes_of_the_model_are_those_of_the_run(fitted: Trained) -> None:
+    model = assemble(fitted.folder, fitted.places).model
+    outputs, routes = _answers(model, fitted)
+    assert np.array_equal(routes, fitted.routes)
+    accuracy = (outputs.argmax(-1) == fitted.validation().labels).mean()
+    assert accuracy == pytest.approx(fitted.report.metrics["accuracy"][0])
+
+
+def test_an_expert_sees_its_own_examples_and_the_cheapest_those_it_is_looked_at(
+    fitted: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = assemble(fitted.folder, fitted.places).model
+    rows = [0] * len(model.experts)
+
+    def counting(number: int, expert: nn.Module) -> None:
+        plain = expert.forward
+
+        def forward(*inputs: Any) -> Any:
+            rows[number] += len(inputs[0])
+            return plain(*inputs)
+
+        monkeypatch.setattr(expert, "forward", forward)
+
+    for number, expert in enumerate(model.experts.experts):
+        counting(number, expert)
+    _, routes = _answers(model, fitted)
+    expected = np.bincount(routes, minlength=len(rows)).tolist()
+    if fitted.config.model.sees_outputs:
+        expected[0] = len(routes)
+    assert rows == expected
+
+
+def test_an_export_is_the_same_router_without_its_experts_folder(
+    fitted: Trained, tmp_path: Path
+) -> None:
+    assert export.main([*fitted.flags, str(tmp_path / "out")]) == 0
+    outputs, routes = _answers(GatedBertPool.from_pretrained(tmp_path / "out"), fitted)
+    assert np.array_equal(routes, fitted.routes)
+    assert np.isfinite(outputs).all()
+
+
+def test_a_description_gives_a_pool_of_the_same_shape(fitted: Trained) -> None:
+    model = assemble(fitted.folder, fitted.places).model
+    again = rebuild(describe(model), GatedBertPool.from_parts)
+    again.load_state_dict(model.state_dict())
+    first, second = (_answers(pool, fitted) for pool in (model, again))
+    assert np.array_equal(first[1], second[1])
+    assert np.array_equal(first[0], second[0])
+
+
+def test_a_bias_folds_into_a_fitted_router(fitted: Trained) -> None:
+    assembled = assemble(fitted.folder, fitted.places)
+    vector = assembled.vectors["constants"]
+    (routing,) = [one for one in fitted.ended.routing if one.split == "validation"]
+    logits = routing.logits[0].astype(np.float64)
+    folded = fold(assembled, Bias(value=0.037, vector=vector))
+    expected = (logits - 0.037 * np.asarray(vector.routed)).argmax(-1)
+    assert np.array_equal(_answers(folded.model, fitted)[1], expected)
+
+
+def test_a_soft_gate_is_the_hard_route(fitted: Trained) -> None:
+    model = assemble(fitted.folder, fitted.places).model
+    tokens = fitted.validation()
+    with torch.no_grad():
+        mixed, gates = model(*gather(tokens, np.arange(8)).inputs)
+    assert gates.sum(-1).tolist() == [1.0] * 8
+    assert gates.argmax(-1).numpy().tolist() == fitted.routes[:8].tolist()
+    assert np.allclose(mixed.numpy(), _answers(model, fitted)[0][:8], atol=1e-5)
