@@ -70,6 +70,10 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
             from sweeps.commands.resume import resume_run
 
             return resume_run(args)
+        if args.run is not None and args.track and args.key is None:
+            from sweeps.commands.track import track_run
+
+            return track_run(args)
         if args.key is not None or args.run is not None:
             from sweeps.commands.debug import replay_trial
 
