@@ -43,6 +43,7 @@ FLAGS = {
         "--repair",
         "--retry-failed",
         "--force",
+        "--track",
         "--trust",
         "--umask",
         "--no-report",
