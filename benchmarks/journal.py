@@ -29,7 +29,8 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.timed_sweep import JOURNAL, Sweep, timed
-from sweeps.journal.journal import _VERSION, Journal, _line_of, read
+from sweeps.journal._lines import VERSION, line_of
+from sweeps.journal.journal import Journal, read
 from sweeps.journal.state import Event
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, Decision, Point, pack_from
 
@@ -79,7 +80,7 @@ def measured_bytes(run: Path) -> dict[str, float]:
     rows = {name: pq.read_metadata(run / f"{name}.parquet").num_rows for name in _TABLES}
     size = {name: (run / f"{name}.parquet").stat().st_size for name in _TABLES}
     lines = list(read(run / JOURNAL_FILE))
-    report_bytes = sum(len(_line_of(event)) for event in lines if event["event"] == "reported")
+    report_bytes = sum(len(line_of(event)) for event in lines if event["event"] == "reported")
     journal = (run / JOURNAL_FILE).stat().st_size
     parts = sum(path.stat().st_size for path in (run / PARTS_FOLDER).iterdir())
     return {
@@ -106,7 +107,7 @@ def samples(runs: Mapping[str, Path]) -> dict[str, Event]:
         events = [event for event in read(runs[name] / JOURNAL_FILE) if event["event"] == kind]
         if kind == "asked":  # a batch, and not what is asked at the end
             events = [event for event in events if event.get("proposals")]
-        events.sort(key=lambda event: len(_line_of(event)))
+        events.sort(key=lambda event: len(line_of(event)))
         event = events[-1 if name == "search" else len(events) // 2]
         found[_title(name, event)] = event
     return found
@@ -133,12 +134,12 @@ def filled(path: Path, events: int, run: Path) -> None:
     opened, *others = read(run / JOURNAL_FILE)
     cycle = [event for event in others if event["event"] != "closed"]
     with path.open("wb") as file:
-        file.write(_line_of(opened))
+        file.write(line_of(opened))
         for number in range(1, events):
             copy, place = divmod(number - 1, len(cycle))
             added = {name: cycle[place][name] for name in ("time", "mono")}
-            event = {"v": _VERSION, "n": number + 1, **added, **renamed(cycle[place], copy)}
-            file.write(_line_of(event))
+            event = {"v": VERSION, "n": number + 1, **added, **renamed(cycle[place], copy)}
+            file.write(line_of(event))
 
 
 def as_appended(event: dict[str, Any], journal: Journal) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def appends(
     with (folder / "plain").open("ab", buffering=0) as plain:
         for number in range(AFRESH, AFRESH + rounds):
             for title, event in kinds.items():
-                line = _line_of(event)
+                line = line_of(event)
                 began = time.perf_counter()
                 plain.write(line)
                 if event["event"] not in FLUSHED:
@@ -231,7 +232,7 @@ def show_appends(
     print(f"\n{'ms an append, at':27} {'bytes':>8}" + "".join(f"{size:>26,}" for size in sizes))
     for title, event in kinds.items():
         columns = [middle(found[f"{title}, {size}"], scale=1e3) for size in sizes]
-        print(f"{title:27} {len(_line_of(event)):8,} {' '.join(columns)}")
+        print(f"{title:27} {len(line_of(event)):8,} {' '.join(columns)}")
     headings = "".join(f"{each:>15}" for each in ("append : plain", "last : first", "a second"))
     print(f"\n{'':27} {'ms, plain write':>25}{headings}")
     for title, event in kinds.items():

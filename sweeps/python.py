@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,7 @@ def run_study(
     address: str | None = None,
     report: bool = True,
     dataset: Mapping[str, Any] | str | None = None,
+    track: Sequence[str] = (),
 ) -> Run:
     """Runs a study as `python -m sweeps.run` does, and gives the run that it leaves.
 
@@ -58,7 +59,7 @@ def run_study(
     words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     args.words = [str(study), *words]
     args.sample, args.name, args.address = sample, name, address
-    args.no_report, args.quiet = not report, True
+    args.no_report, args.quiet, args.track = not report, True, list(track)
     folders = {"data": data, "models": models, "cache": cache, "out": out}
     for flag, folder in folders.items():
         if folder is not None and (why := fault(str(folder))) is not None:

@@ -70,7 +70,12 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
             from sweeps.commands.resume import resume_run
 
             return resume_run(args)
-        if any(value is not None for value in (args.key, args.point, args.seed, args.run)):
+        replays = any(value is not None for value in (args.key, args.point, args.seed))
+        if args.run is not None and args.track and not replays:
+            from sweeps.commands.track import track_run
+
+            return track_run(args)
+        if replays or args.run is not None:
             from sweeps.commands.debug import replay_trial
 
             return replay_trial(args)

@@ -27,7 +27,10 @@ from mpc_router.run_names import (
 from sweeps.records import InputError, SweepError
 
 VIEW_FILE: Final = "optuna.journal"
-"""Names the file with the search for Optuna's own tools, which can be rebuilt at any time."""
+"""Names the file with the points for Optuna's own tools, which can be rebuilt at any time."""
+
+TENSORBOARD_FOLDER: Final = "tensorboard"
+"""Names the folder that `--track tensorboard` writes, and writes anew each time."""
 
 STOP_FILE: Final = "stop"
 """Names the file that ends a run cleanly when a user makes it in the run's folder.
@@ -71,7 +74,7 @@ class RunFolder:
 
     @property
     def view(self) -> Path:
-        """Gives the file of the search as Optuna's journal."""
+        """Gives the file of the points as Optuna's journal."""
         return self.path / VIEW_FILE
 
     @property
@@ -83,6 +86,11 @@ class RunFolder:
     def parts(self) -> Path:
         """Gives the folder of bulk files, which the journal names with their hashes."""
         return self.path / PARTS_FOLDER
+
+    @property
+    def tensorboard(self) -> Path:
+        """Gives the folder of events for TensorBoard, which has a folder for each trial."""
+        return self.path / TENSORBOARD_FOLDER
 
     @property
     def checkpoints(self) -> Path:
@@ -129,7 +137,7 @@ class RunFolder:
         files = [self.journal, self.study, self.provenance, self.report, self.view, self.stop]
         for path in (*files, *map(self.table, TABLES)):
             _check_file(path)
-        for folder in (self.parts, self.checkpoints):
+        for folder in (self.parts, self.checkpoints, self.tensorboard):
             for path, is_folder in _below(folder):
                 if not is_folder:
                     _check_file(path)
@@ -229,8 +237,8 @@ def open_journal(path: Path) -> IO[bytes]:
     return os.fdopen(handle, "a+b", buffering=0)  # every write reaches the file at once
 
 
-def read_journal(path: Path) -> bytes:
-    """Reads all bytes of a journal.
+def read_journal(path: Path, *, start: int = 0) -> bytes:
+    """Reads the bytes of a journal from this one on.
 
     Raises:
         InputError: it is no file of the run's own, or too large.
@@ -243,4 +251,5 @@ def read_journal(path: Path) -> bytes:
             raise InputError(
                 f"{path} has {size} bytes, and the limit of a journal is {_LARGEST_JOURNAL}"
             )
+        file.seek(start)
         return file.read()

@@ -24,7 +24,6 @@ from mpc_router.tasks import merit
 if TYPE_CHECKING:
     import pandas as pd
     from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
 
 _Values = NDArray[np.float64]
 
@@ -170,7 +169,7 @@ def _ends(shares: _Values, drawn: _Values, scale: float) -> tuple[_Values, _Valu
 
 
 def _cells(values: Sequence[Any]) -> Cells:
-    """Puts a setting into cells as `trials` tells Optuna: a range of numbers, or choices."""
+    """Puts a setting into cells as Optuna does: a range of numbers, or choices."""
     from optuna.distributions import FloatDistribution
 
     kind = _distribution(values)
@@ -179,33 +178,6 @@ def _cells(values: Sequence[Any]) -> Cells:
         return Cells.of_range(np.asarray(told, np.float64), logarithmic=kind.log)
     index = np.asarray([kind.to_internal_repr(value) for value in told], np.intp)
     return Cells(index, 1 + int(index.max()), ordered=False)
-
-
-def optuna_trials(
-    table: pd.DataFrame, names: Sequence[str], objectives: Sequence[str]
-) -> list[FrozenTrial]:
-    """Gives points as Optuna's trials: settings by name, values in the order of objectives.
-
-    A column `state`, where there is one, names each one's state; values, and what a column
-    `constraints` holds, are those of the COMPLETE.
-    """
-    from optuna.trial import TrialState, create_trial
-
-    kinds = {name: _distribution(table[name].tolist()) for name in names}
-    frozen_trials = []
-    for row in table.to_dict("records"):
-        state = TrialState[row.get("state", "COMPLETE")]
-        complete = state == TrialState.COMPLETE
-        frozen_trials.append(
-            create_trial(
-                state=state,
-                params={name: _value(row[name], kinds[name]) for name in names},
-                distributions=kinds,
-                values=[float(row[objective]) for objective in objectives] if complete else None,
-                constraints=row.get("constraints") if complete else None,
-            )
-        )
-    return frozen_trials
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:

@@ -11,6 +11,7 @@ from mpc_router.commands.places import add_place_flags
 from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
 from sweeps.records import InputError
+from sweeps.tracking.kinds import KINDS, refuse_missing
 
 _UMASK: Final = "077"
 """It leaves a new run's folder to its owner alone."""
@@ -39,12 +40,12 @@ def parser() -> Parser:
     add("--umask", metavar="MODE", help=umask)
     add("--address", metavar="ADDR", help="a running Ray cluster (default: one on this machine)")
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
-    add(
-        "--run", type=place, metavar="RUN", help="with --debug: replay a trial of this run's folder"
-    )
+    add("--run", type=place, metavar="RUN", help="a run's folder, with --debug or with --track")
     add("--key", metavar="KEY", help="with --run: the trial, by its key or the start of it")
     add("--point", metavar="POINT", help="with --run: a trial of this point: its best seed so far")
     add("--seed", type=number(int), metavar="SEED", help="with --point: this seed of it")
+    track = f"a tracker to tell, again for several: {', '.join(KINDS)}; with --run, afterwards"
+    add("--track", action="append", default=[], choices=list(KINDS), metavar="NAME", help=track)
     add("--dry-run", action="store_true", help="the plan and an estimate; writes only caches")
     add("--resume", type=place, metavar="RUN", help="go on with what has not ended")
     add("--repair", action="store_true", help="with --resume: keep what is sound of a damaged run")
@@ -64,6 +65,11 @@ def check_flags(args: argparse.Namespace) -> None:
         InputError: it names the flags and the reason.
     """
     _check_address(args.address)
+    if args.track and (args.debug or args.dry_run):
+        raise InputError(
+            "--track tells of a run, and --debug and --dry-run make none; leave it out"
+        )
+    refuse_missing(args.track)
     if args.debug and args.dry_run:
         raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
     if args.debug or args.dry_run:

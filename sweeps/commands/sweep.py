@@ -71,6 +71,25 @@ def run_sweep(
     ready: Sequence[Ready],
     share: Share,
 ) -> int:
+    """Trains what is left, writes the tables, shows the front; gives the exit code.
+
+    Trackers are told meanwhile, and of the tables and the report in the end.
+    """
+    from sweeps.tracking.process import tracking
+
+    with tracking(args.track, run, display.say):
+        return _run_sweep(args, run, journal, display, planner, ready, share)
+
+
+def _run_sweep(
+    args: argparse.Namespace,
+    run: Path,
+    journal: Journal,
+    display: Display,
+    planner: Planner,
+    ready: Sequence[Ready],
+    share: Share,
+) -> int:
     """Trains what is left, writes the tables, shows the front; gives the exit code."""
     from sweeps.driver import session
     from sweeps.journal import tables

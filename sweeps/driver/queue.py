@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sweeps.driver._proposals import check_space, next_batch, point_name
 from sweeps.driver._results import ranked_inside, result_of
+from sweeps.driver._view import show
 from sweeps.journal.journal import Journal
 from sweeps.plan.plan import Asked, Plan, Planner, remaining
 from sweeps.records import (
@@ -29,9 +30,11 @@ from sweeps.records import (
 )
 from sweeps.run_folder import VIEW_FILE
 from sweeps.search.rule import OPEN
-from sweeps.search.view import write_view
 from sweeps.stopping import rungs
 from sweeps.study.study import Study
+
+_FIRST_VIEW: Final = 20.0
+"""Gives the seconds until a grid's view is first written."""
 
 _VIEW_PAUSE: Final = 20
 """Gives the pause between two writes of the view as a multiple of the time that a write took."""
@@ -52,10 +55,13 @@ class Batches:
         self._due = deque(
             remaining(state.packs.values(), state.unended(), state.attempts, state.pack_of)
         )
-        self._next_view = 0.0
+        # a short grid writes it in the end alone, for to import Optuna takes a second
+        self._next_view = 0.0 if self._study.proposes else time.monotonic() + _FIRST_VIEW
 
     def take(self) -> Pack | None:
         """Gives the next pack to train; None if no pack is due now."""
+        if self._journal.state.trials:
+            self.show(running=True)
         self._promote()
         while not self._due:
             events_before = self._journal.state.events
@@ -119,30 +125,19 @@ class Batches:
                 batch=state.told_batches,
                 results=[dataclasses.asdict(result) for result in results],
             )
-            self.show(running=True)
 
     def show(self, *, running: bool) -> None:
-        """Writes the search as a file for Optuna's tools.
+        """Writes the run's points as a file for Optuna's tools.
 
         While the run goes on, writes are spaced so that they take a small share of its time.
         """
-        if not self._study.proposes or (running and time.monotonic() < self._next_view):
+        if running and time.monotonic() < self._next_view:
             return
         write_start = time.monotonic()
-        state, study = self._journal.state, self._study
-        assert state.opened is not None
-        write_view(
+        show(
             self._journal.path.with_name(VIEW_FILE),
-            state.opened["run"],
-            study.space,
-            study.objectives,
-            study.search,
-            [
-                dataclasses.replace(
-                    batch, results=tuple(result_of(state, point, study) for point in points)
-                )
-                for batch, points in zip(state.batches, state.proposed, strict=True)
-            ],
+            self._journal.state,
+            self._study,
             running=running,
         )
         now = time.monotonic()

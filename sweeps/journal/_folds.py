@@ -118,9 +118,12 @@ def _asked(state: State, event: Event) -> None:
 
 
 def _started(state: State, event: Event) -> None:
-    """Notes the attempt of a pack."""
+    """Notes the attempt of a pack, and the time of its trials' first start."""
     state.attempts[event["pack"]] = event["attempt"]
     state.running.add(event["pack"])
+    if (pack := state.packs.get(event["pack"])) is not None:
+        for trial in pack.trials:
+            state.begun.setdefault(trial.key, event["time"])
 
 
 def _reported(state: State, event: Event) -> None:
@@ -205,6 +208,7 @@ def _ended(state: State, event: Event) -> None:
         _check_known(filter(None, (ending.part, ending.experts)), state.parts, "a bulk file")
         if _counts(state, ending, event["pack"]):
             state.endings[ending.key] = ending
+            state.ended[ending.key] = event["time"]
             state.finishing.discard(ending.key)
         _add_training(state, event["pack"], ending.seconds)
     if _is_over(state, event["pack"], event["endings"]):

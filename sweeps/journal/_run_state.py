@@ -43,6 +43,12 @@ class State:
     finishing: set[str] = field(default_factory=set)
     """Holds the stopped trials that are to be finished; their endings stand until then."""
 
+    begun: dict[str, str] = field(default_factory=dict)
+    """Gives the time (UTC) at which its pack was first started by key of a trial."""
+
+    ended: dict[str, str] = field(default_factory=dict)
+    """Gives the time (UTC) of the ending that stands by key of a trial."""
+
     parts: dict[str, str] = field(default_factory=dict)
     """Gives the hash by name of a bulk file."""
 

@@ -9,13 +9,10 @@ guessed. `sweeps.journal._events` describes the events.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import fcntl
-import json
 import os
 import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +20,12 @@ from types import TracebackType
 from typing import Any, Final
 
 from mpc_router.files import atomic, sync_folder, take_rights
-from mpc_router.messages import quoted, shortened
+from mpc_router.messages import quoted
 from sweeps.journal import _events
+from sweeps.journal._lines import VERSION, event_of, line_of
 from sweeps.journal.state import Event, JournalError, OddEvent, State, apply
 from sweeps.run_folder import RunMoved, open_journal, read_journal
 
-_VERSION: Final = 1
-"""Numbers the format of the events; events of another one are refused."""
-
-_LONGEST_LINE: Final = 2**28
-"""Limits the bytes of a line; one that asks for ten thousand trials has a tenth of it."""
-
-_CHECK: Final = b',"check":"'
 _DURABLE: Final = frozenset(
     {"opened", "resumed", "reopened", "unlike", "asked", "decided", "ended", "told", "closed"}
 )
@@ -66,15 +57,33 @@ def read(path: Path) -> Iterator[Event]:
     Raises:
         JournalError: there is no such file, or a line other than the last is damaged.
     """
-    try:
-        lines = read_journal(path).split(b"\n")[:-1]
-    except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}; name a run's folder") from error
-    for number, line in enumerate(lines, 1):
+    yield from Reader(path).read()
+
+
+class Reader:
+    """Reads a journal while another process may append to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines, self._bytes = 0, 0
+
+    def read(self) -> Iterator[Event]:
+        """Gives the events since the last call, in order, up to the last whole line.
+
+        Raises:
+            JournalError: there is no such file, or a whole line is damaged.
+        """
         try:
-            yield _event(line)
-        except (ValueError, OddEvent) as error:
-            raise _unsound(path, number, error) from error
+            lines = read_journal(self._path, start=self._bytes).split(b"\n")[:-1]
+        except OSError as error:
+            raise JournalError(f"{self._path}: {error.strerror}; name a run's folder") from error
+        for line in lines:
+            self._lines += 1
+            self._bytes += len(line) + 1
+            try:
+                yield event_of(line)
+            except (ValueError, OddEvent) as error:
+                raise _unsound(self._path, self._lines, error) from error
 
 
 def state_of(path: Path) -> State:
@@ -141,48 +150,6 @@ def _unsound(path: Path, number: int, error: Exception) -> JournalError:
     return kind(f"{path}:{number}: {error}; {remedy}")
 
 
-def _event(line: bytes) -> Event:
-    """Reads the event of a line.
-
-    Raises:
-        ValueError: it is damaged, or written by another version.
-        OddEvent: this program cannot have written it.
-    """
-    if len(line) > _LONGEST_LINE:
-        raise ValueError(f"the line has {len(line)} bytes, more than the limit of {_LONGEST_LINE}")
-    body, separator, check = line.rpartition(_CHECK)
-    if not separator or check != b'%08x"}' % zlib.crc32(body):
-        raise ValueError("the line is damaged (its checksum does not match its content)")
-    try:
-        event: dict[str, Any] = json.loads(body + b"}", parse_constant=_no_number)
-        if b"\\ud" in body:  # half of a surrogate pair cannot be written to a file
-            json.dumps(event, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise OddEvent(f"the line cannot be read ({shortened(str(error), 100)})") from error
-    if event.get("v") != _VERSION:
-        raise ValueError(
-            f"written with schema version {quoted(event.get('v'))}, and this program reads "
-            f"{_VERSION}"
-        )
-    return event
-
-
-def _no_number(name: str) -> None:
-    """Refuses NaN and infinities.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _line_of(event: Event) -> bytes:
-    """Gives the line of an event, with its checksum and its end."""
-    text = json.dumps(event, default=_plain, separators=(",", ":"), allow_nan=False)
-    body = text[:-1].encode()
-    return b'%s%s%08x"}\n' % (body, _CHECK, zlib.crc32(body))
-
-
 class Journal:
     """Is the one writer of a journal and holds the run's state; use it as a context manager.
 
@@ -237,7 +204,7 @@ class Journal:
         lines = content.split(b"\n")[:-1]
         for number, line in enumerate(lines, 1):
             try:
-                _fold(state, _event(line))
+                _fold(state, event_of(line))
             except (ValueError, JournalError) as error:
                 if number == 1:
                     raise _unsound(self.path, number, error) from error
@@ -274,15 +241,15 @@ class Journal:
         self.check_place()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         complete_event = {
-            "v": _VERSION,
+            "v": VERSION,
             "n": self.state.events + 1,
             "time": now,
             "mono": round(time.monotonic(), 3),
             "event": event,
             **data,
         }
-        line = _line_of(complete_event)
-        apply(self.state, _event(line[:-1]))
+        line = line_of(complete_event)
+        apply(self.state, event_of(line[:-1]))
         end = os.fstat(self._file.fileno()).st_size
         try:
             self._write(line, durable=event in _DURABLE)
@@ -337,10 +304,3 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _plain(value: Any) -> Any:
-    """Gives a dataclass as a mapping, for JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    raise TypeError(f"{value!r} is no JSON")

@@ -17,8 +17,8 @@ from analysis import schema
 from mpc_router.files import atomic, write_text
 from mpc_router.messages import quoted
 from sweeps.journal import bulk_files, forced
-from sweeps.journal._rows import RowOrder, report_rows, trial_rows, vectors_of
 from sweeps.journal.journal import Journal
+from sweeps.journal.rows import RowOrder, report_rows, trial_rows, vectors_of
 from sweeps.journal.state import State
 from sweeps.records import (
     FAILED,

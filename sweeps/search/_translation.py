@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sweeps.search.rule import OPEN, UNREACHED
+from sweeps.search.rule import UNREACHED
 from sweeps.search.space import Axis
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, TrialState
 
-    from sweeps.search.rule import Batch, Result, SearchRule
+    from sweeps.search.rule import Proposal, Result, SearchRule
 
 DIRECTIONS: Final[Mapping[str, Literal["maximize", "minimize"]]] = {
     "max": "maximize",
@@ -54,16 +54,19 @@ def from_optuna(axis: Axis, value: Any) -> Any:
 
 
 def frozen_trial(
-    space: Mapping[str, Axis], rule: SearchRule, batch: Batch, place: int, *, running: bool
+    space: Mapping[str, Axis],
+    rule: SearchRule,
+    proposal: Proposal,
+    result: Result,
+    *,
+    running: bool,
 ) -> FrozenTrial:
-    """Gives the point at `place` of a batch, with its result, as a trial of Optuna's.
+    """Gives a point with its result as a trial of Optuna's.
 
     A point without a result is RUNNING if `running`, else WAITING.
     """
     from optuna.trial import create_trial
 
-    proposal = batch.proposals[place]
-    result = batch.results[place] if batch.results else OPEN
     state = _state(result, rule, running=running)
     complete = state.name == "COMPLETE"
     return create_trial(

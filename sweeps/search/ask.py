@@ -6,7 +6,7 @@ same points, however often the run was interrupted and in whatever order results
 write notes into Optuna's own attributes (NSGA-II its generations, QMC its place in the sequence),
 which are journaled with the batch.
 
-Only this folder imports Optuna (and an export of analysis), when a function is called.
+Only this folder imports Optuna (and a question of analysis), when a function is called.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sweeps.search._translation import (
     quiet,
     to_optuna,
 )
-from sweeps.search.rule import Batch, Proposal, SearchError
+from sweeps.search.rule import OPEN, Batch, Proposal, SearchError
 from sweeps.search.samplers import sampler_of
 from sweeps.search.space import Axis
 
@@ -141,8 +141,9 @@ def _rebuilt(
             directions=[DIRECTIONS[direction] for direction in directions], sampler=sampler
         )
         for batch in batches:
-            for place in range(len(batch.proposals)):
-                study.add_trial(frozen_trial(space, rule, batch, place, running=True))
+            results = batch.results or (OPEN,) * len(batch.proposals)
+            for proposal, result in zip(batch.proposals, results, strict=True):
+                study.add_trial(frozen_trial(space, rule, proposal, result, running=True))
             for name, value in batch.attributes.items():
                 study._storage.set_study_system_attr(study._study_id, name, value)
     return study

@@ -1,9 +1,11 @@
-"""Writes the search as a study of Optuna's, for Optuna's own tools."""
+"""Writes the points of a run as a study of Optuna's, for Optuna's own tools."""
 
 from __future__ import annotations
 
+import datetime
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,23 @@ from sweeps.search._translation import DIRECTIONS, frozen_trial, quiet
 from sweeps.search.space import Axis
 
 if TYPE_CHECKING:
-    from sweeps.search.rule import Batch, SearchRule
+    from optuna.trial import FrozenTrial
+
+    from sweeps.search.rule import Proposal, Result, SearchRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewedPoint:
+    """Holds a point of a run with its result and its times."""
+
+    name: str
+    proposal: Proposal
+    result: Result
+    begun: str | None
+    """Gives the time (ISO, UTC) at which its first trial was started; None before."""
+
+    ended: str | None
+    """Gives the time (ISO, UTC) at which its last trial ended; None before."""
 
 
 def write_view(
@@ -21,14 +39,15 @@ def write_view(
     space: Mapping[str, Axis],
     objectives: Mapping[str, str],
     rule: SearchRule,
-    batches: Sequence[Batch],
+    points: Iterable[ViewedPoint],
     *,
     running: bool,
 ) -> None:
-    """Writes the search as Optuna's journal, for optuna-dashboard and Optuna; replaces the file.
+    """Writes the points as Optuna's journal, for optuna-dashboard and Optuna; replaces the file.
 
-    A point without a result is RUNNING while the run goes on (`running`) and WAITING after it.
-    Failed points are FAIL. The rule makes stopped points PRUNED, or COMPLETE with a constraint.
+    A point without a result is RUNNING if it was started and the run goes on (`running`), else
+    WAITING. Failed points are FAIL. The rule makes stopped points PRUNED, or COMPLETE with a
+    constraint. Start and end are the run's own, and not the time of this writing.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -49,10 +68,27 @@ def write_view(
             directions=[DIRECTIONS[direction] for direction in objectives.values()],
         )
         study.set_metric_names(list(objectives))
-        study.add_trials(
-            frozen_trial(space, rule, batch, place, running=running)
-            for batch in batches
-            for place in range(len(batch.proposals))
-        )
+        study.add_trials(_trial_of(point, space, rule, running=running) for point in points)
         temporary_file.replace(path)
         take_rights(path)
+
+
+def _trial_of(
+    point: ViewedPoint, space: Mapping[str, Axis], rule: SearchRule, *, running: bool
+) -> FrozenTrial:
+    """Gives a point as a trial of Optuna's with its true times."""
+    runs = running and point.begun is not None
+    trial = frozen_trial(space, rule, point.proposal, point.result, running=runs)
+    trial.set_user_attr("point", point.name)
+    if trial.state.name != "WAITING":
+        trial.datetime_start = _local(point.begun or point.ended) or trial.datetime_start
+    if trial.state.is_finished():
+        trial.datetime_complete = _local(point.ended) or trial.datetime_start
+    return trial
+
+
+def _local(time: str | None) -> datetime.datetime | None:
+    """Gives a time in UTC as Optuna has it: by the machine's own clock, without a zone."""
+    if time is None:
+        return None
+    return datetime.datetime.fromisoformat(time).astimezone().replace(tzinfo=None)

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.export import to_optuna
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.objectives import objective_front, own_objectives
 from analysis.fronts.survey import survey
@@ -230,13 +229,7 @@ def test_objectives_are_the_usual_ones_and_fronts_by_them_the_same(pair: Pair) -
     assert tables[0].set_index("point")["on_front"].equals(names)
 
 
-def test_reports_and_exports_say_the_direction(mae: Pair, tmp_path: Path) -> None:
-    import optuna
-
+def test_reports_say_the_direction(mae: Pair, tmp_path: Path) -> None:
     text = write_report(mae.low, tmp_path / "report.html").read_text("utf-8")
     assert "how much better (lower) the score is" in text
     assert '"reverse":true' in text
-    file = to_optuna(mae.low, tmp_path / "study.log")
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(file)))
-    (study,) = optuna.get_all_study_summaries(storage)
-    assert [way.name for way in study.directions] == ["MINIMIZE", "MINIMIZE"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.export import _tags, to_csv
+from analysis.export import to_csv
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.objectives import objective_front
 from analysis.fronts.survey import survey
@@ -86,15 +86,6 @@ def test_tables_as_csv_have_the_same_columns(own: Run, tmp_path: Path) -> None:
     trials = pd.read_csv(files["trials"])
     for name in METRICS:
         np.testing.assert_allclose(trials[f"validation_{name}"], own.trials[f"validation_{name}"])
-
-
-def test_mlflow_gets_names_that_it_takes_and_no_two_alike() -> None:
-    tags = _tags(("score", "f1:a<b", "f1:a>b", "f1:a b/c.d-e", f"f1:{'x' * 400}", "f1:rückgabe"))
-    assert len(set(tags.values())) == len(tags)
-    assert tags["f1:a<b"] == "f1:a_b"
-    assert tags["f1:a b/c.d-e"] == "f1:a b/c.d-e"
-    assert max(map(len, tags.values())) < 250
-    assert all(tag.isascii() for tag in tags.values())
 
 
 def test_runs_of_one_name_and_other_labels_or_score_are_not_compared(

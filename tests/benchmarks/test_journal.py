@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.journal import filled, renamed
 from benchmarks.timed_sweep import APPEND, FSYNC, JOURNAL, LEDGER, Stopwatch, Sweep
-from sweeps.journal.journal import Journal, _line_of, read
+from sweeps.journal._lines import line_of
+from sweeps.journal.journal import Journal, read
 from tests.sweeps.journal.test_journal import write as short_run
 
 
@@ -23,7 +24,7 @@ def run(tmp_path: Path) -> Path:
     text = (
         json.dumps(list(read(path))).replace('"k0"', f'"{0:016x}"').replace('"k1"', f'"{1:016x}"')
     )
-    path.write_bytes(b"".join(_line_of(event) for event in json.loads(text)))
+    path.write_bytes(b"".join(line_of(event) for event in json.loads(text)))
     return tmp_path
 
 

@@ -174,7 +174,7 @@ def _while_it_runs(variant: Variant, course: Course, generator: random.Random) -
             count=generator.randint(1, 3),
             lingers=lingers,
         )
-    files = ["parts", "checkpoints", *(["view", "view"] if variant.searches else [])]
+    files = ["parts", "checkpoints", "view", "view"]
     return Blow(kind=kind, after="file", what=generator.choice(files), lingers=lingers)
 
 

@@ -22,7 +22,7 @@ class Variant:
     """Whether its tables depend on nobody's order of arrival."""
 
     searches: bool = False
-    """Whether a sampler proposes its points, so that there is a view for Optuna's tools."""
+    """Whether a sampler proposes its points and is told their results."""
 
     cluster: bool = False
     """Whether it runs on a cluster of several nodes, which lose raylets and their head."""

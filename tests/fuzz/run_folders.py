@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.journal.journal import _line_of
+from sweeps.journal._lines import line_of
 from tests.fuzz.harness import Case
 from tests.sweeps.conftest import on_disk
 from tests.sweeps.faults import laboratory
@@ -72,7 +72,7 @@ class Folder:
 
     def write(self, events: list[dict[str, Any]]) -> None:
         """A journal of them, every checksum right."""
-        lines = b"".join(map(_line_of, events))
+        lines = b"".join(map(line_of, events))
         (self.path / "journal.jsonl").write_bytes(lines)
 
 

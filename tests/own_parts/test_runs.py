@@ -16,7 +16,7 @@ import yaml
 
 from analysis import compare, export, front
 from mpc_router import plugins
-from sweeps.journal.journal import _line_of
+from sweeps.journal._lines import line_of
 from sweeps.stopping.own_rules import rung_of
 from tests.own_parts.conftest import SEARCH, Sweep, cut, forget, message, upgrade
 from tests.sweeps.conftest import assert_same_tables, rows
@@ -139,7 +139,7 @@ def strange(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     opened = events[0]
     for tree in (opened["study"], opened["provenance"], opened):
         change(tree)
-    (folder / "journal.jsonl").write_bytes(b"".join(map(_line_of, events)))
+    (folder / "journal.jsonl").write_bytes(b"".join(map(line_of, events)))
     provenance = json.loads((folder / "provenance.json").read_text())
     change(provenance)
     (folder / "provenance.json").write_text(json.dumps(provenance))

@@ -25,7 +25,8 @@ from sweeps import records, run
 from sweeps.commands.arguments import parser
 from sweeps.driver import session
 from sweeps.journal import tables
-from sweeps.journal.journal import _line_of, read
+from sweeps.journal._lines import line_of
+from sweeps.journal.journal import read
 from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.worker.job import Job
@@ -47,6 +48,7 @@ FLAGS = {
         "--repair",
         "--retry-failed",
         "--force",
+        "--track",
         "--trust",
         "--umask",
         "--no-report",
@@ -234,7 +236,7 @@ def test_a_replay_that_differs_says_so(
     for event in events:
         for report in event.get("reports", ()):
             report["metrics"]["score"] += 0.5
-    path.write_bytes(b"".join(map(_line_of, events)))
+    path.write_bytes(b"".join(map(line_of, events)))
     assert command("--debug", "--key", key, "--run", str(finished)) == 4
     assert "differs from the run" in capsys.readouterr().out
 

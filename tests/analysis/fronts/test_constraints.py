@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 import yaml
 from rich.console import Console
 
 from analysis.bounds import Constraint, violations
-from analysis.export import to_optuna
 from analysis.figures.front import front_figure
 from analysis.front import print_front
 from analysis.fronts.comparison import compare_runs
@@ -190,20 +188,6 @@ def test_the_front_of_several_runs_holds_no_point_that_breaks_a_bound(
     mine = found.merged[found.merged["run"] == "bounds_capped"]
     assert mine["feasible"].all()
     assert any("different constraints" in note for note in found.notes)
-
-
-def test_optunas_trials_carry_how_far_they_break_each_constraint(
-    capped: tuple[Run, Survey, float], tmp_path: Path
-) -> None:
-    run, taken, _ = capped
-    storage = optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(to_optuna(run, tmp_path / "o.journal")))
-    )
-    trials = optuna.load_study(study_name=run.name, storage=storage).trials
-    feasible = taken.points.set_index("point")["feasible"]
-    for trial in trials:
-        assert trial.constraints is not None
-        assert (trial.constraints["cost"] <= 0) == feasible[trial.user_attrs["point"]]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,21 @@ from tests.analysis.conftest import WriteRun
 Values = NDArray[np.float64]
 
 
+def _trials(
+    table: pd.DataFrame, names: list[str], objectives: list[str]
+) -> list[optuna.trial.FrozenTrial]:
+    """Points as Optuna's trials, with the distributions that importance takes settings to have."""
+    kinds = {name: parameters._distribution(table[name].tolist()) for name in names}
+    return [
+        optuna.trial.create_trial(
+            params={name: parameters._value(row[name], kinds[name]) for name in names},
+            distributions=kinds,
+            values=[float(row[objective]) for objective in objectives],
+        )
+        for row in table.to_dict("records")
+    ]
+
+
 def _run(
     folder: Path, settings: dict[str, list[Any]], score: Values, cost: Values, **columns: Any
 ) -> Run:
@@ -73,7 +88,7 @@ def test_the_importance_is_that_of_optuna_from_trials_one_by_one(
         ("cost", StudyDirection.MINIMIZE),
     ):
         study = optuna.create_study(direction=direction)
-        study.add_trials(parameters.optuna_trials(settings_table(run), list(settings), [objective]))
+        study.add_trials(_trials(settings_table(run), list(settings), [objective]))
         theirs = optuna.importance.get_param_importances(
             study, evaluator=PedAnovaImportanceEvaluator(target_quantile=portion)
         )
@@ -200,7 +215,7 @@ def test_settings_become_ranges_or_choices_of_optuna(run_folder: Path) -> None:
     settings, rng = _noise(40, 7)
     settings["maybe"] = [None, "yes"] * 20
     run = _run(run_folder, settings, rng.random(40), rng.random(40))
-    made = parameters.optuna_trials(settings_table(run), list(settings), ["score", "cost"])
+    made = _trials(settings_table(run), list(settings), ["score", "cost"])
     kinds = made[0].distributions
     rate, dropout = kinds["rate"], kinds["dropout"]
     assert isinstance(rate, FloatDistribution)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from analysis.export import to_csv, to_optuna
+from analysis.export import to_csv
 from analysis.front import print_front
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.survey import survey
@@ -89,7 +89,6 @@ def test_every_question_and_command_lives_with_a_partial_front(
     compared = compare_runs([partial, run])
     assert any("seeds" in note for note in compared.notes)
     assert {path.name for path in to_csv(partial, tmp_path / "csv")} >= {"points.csv"}
-    assert to_optuna(partial, tmp_path / "o.journal").is_file()
 
 
 def test_whole_points_alone_make_the_front_where_they_are_half_or_more(written: WriteRun) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.journal.journal import _VERSION, Journal, _JournalBusy, _line_of, read
+from sweeps.journal._lines import VERSION, line_of
+from sweeps.journal.journal import Journal, _JournalBusy, read
 from sweeps.journal.state import JournalError, replay
 from sweeps.records import (
     COMPLETED,
@@ -208,15 +209,15 @@ def test_numbers_survive_the_journal_exactly(path: Path) -> None:
 
 def test_an_unknown_event_is_refused(path: Path) -> None:
     with path.open("ab") as file:
-        file.write(_line_of({"v": _VERSION, "n": 7, "event": "dreamt"}))
+        file.write(line_of({"v": VERSION, "n": 7, "event": "dreamt"}))
     with pytest.raises(JournalError, match="unknown kind 'dreamt'"):
         replay(read(path))
 
 
 def test_a_journal_of_another_version_is_refused(path: Path) -> None:
-    event = {**next(read(path)), "v": _VERSION + 1}
-    path.write_bytes(_line_of(event))
-    with pytest.raises(JournalError, match=f"schema version {_VERSION + 1}, .* reads {_VERSION}"):
+    event = {**next(read(path)), "v": VERSION + 1}
+    path.write_bytes(line_of(event))
+    with pytest.raises(JournalError, match=f"schema version {VERSION + 1}, .* reads {VERSION}"):
         replay(read(path))
 
 

@@ -17,7 +17,8 @@ from analysis.report.notices import notices
 from analysis.runs.load import load_run
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import open_prepared
-from sweeps.journal.journal import _line_of, read
+from sweeps.journal._lines import line_of
+from sweeps.journal.journal import read
 from sweeps.journal.state import State, replay
 from sweeps.provenance.facts import versions
 from sweeps.records import COMPLETED, STOPPED, Report
@@ -135,7 +136,7 @@ def test_a_killed_rebuild_of_a_done_run_leaves_it_done(done: Path, command: Comm
     assert command("--resume", str(done), *QUIET) == 0
     *events, closed = read(path)
     assert closed["event"] == "closed"
-    path.write_bytes(b"".join(map(_line_of, events)))
+    path.write_bytes(b"".join(map(line_of, events)))
     assert state_of(done).closed is None
     assert state_of(done).done
 
@@ -246,7 +247,7 @@ def test_a_journal_of_before_is_resumed(half: Path, done: Path, command: Command
     assert sum("forced" in event for event in events) == 1
     for event in events:
         event.pop("forced", None)  # type: ignore[attr-defined]
-    path.write_bytes(b"".join(map(_line_of, events)))
+    path.write_bytes(b"".join(map(line_of, events)))
     assert command("--resume", str(half), MORE, *QUIET) == 0
     assert_same_tables(half, done)
 
@@ -285,7 +286,7 @@ def killed(done: Path, tmp_path: Path) -> Path:
         for number, event in enumerate(events, 1)
         if event["event"] == "reported" and event["pack"] != "pack00"
     )
-    (found / "journal.jsonl").write_bytes(b"".join(map(_line_of, events[:cut])))
+    (found / "journal.jsonl").write_bytes(b"".join(map(line_of, events[:cut])))
     return found
 
 
@@ -324,7 +325,7 @@ def test_a_bracket_under_way_takes_the_numbers_and_ranks_of_one_machine(
     run = tmp_path / "runs" / "b"
     events = list(read(run / "journal.jsonl"))
     cut = [number for number, event in enumerate(events) if event["event"] == "decided"]
-    (run / "journal.jsonl").write_bytes(b"".join(map(_line_of, events[: cut[decided - 1] + 1])))
+    (run / "journal.jsonl").write_bytes(b"".join(map(line_of, events[: cut[decided - 1] + 1])))
     before = scores(run)
     current = state_of(run).packs[events[cut[decided - 1]]["pack"]]
     elsewhere()

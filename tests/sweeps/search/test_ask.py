@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sweeps.search.ask import ask
 from sweeps.search.rule import (
     _FIDELITIES,
     _METHODS,
+    OPEN,
     UNREACHED,
     Batch,
     Proposal,
@@ -23,7 +25,7 @@ from sweeps.search.rule import (
 )
 from sweeps.search.samplers import SAMPLERS
 from sweeps.search.space import Axis, AxisError, axis_of
-from sweeps.search.view import write_view
+from sweeps.search.view import ViewedPoint, write_view
 
 optuna = pytest.importorskip("optuna")
 
@@ -182,6 +184,9 @@ def test_methods_come_from_the_table_of_samplers() -> None:
     assert learning == ["tpe", "nsga2", "nsga3", "gp"]
 
 
+TIMES = ("2026-01-02T03:04:05.006+00:00", "2026-01-02T04:04:05.006+00:00")
+
+
 def view(tmp_path: Path, rule: SearchRule, *, running: bool) -> Any:
     proposals = tuple(Proposal(settings={**START, "alpha": alpha}) for alpha in (0.1, 0.2, 0.3))
     results = (
@@ -189,22 +194,45 @@ def view(tmp_path: Path, rule: SearchRule, *, running: bool) -> Any:
         Result(ended="stopped", values=(0.7, 3.0), violations={"cost": -2.0}, reached=0.25),
         Result(ended="failed"),
     )
-    batches = [Batch(proposals=proposals, results=results), Batch(proposals=proposals[:1])]
+    points = [
+        ViewedPoint(name=f"p{n}", proposal=proposal, result=result, begun=begun, ended=ended)
+        for n, (proposal, result, begun, ended) in enumerate(
+            (
+                *((*pair, TIMES[0], TIMES[1]) for pair in zip(proposals, results, strict=True)),
+                (proposals[0], OPEN, TIMES[1], None),
+                (proposals[1], OPEN, None, None),
+            )
+        )
+    ]
     path = tmp_path / "optuna.journal"
     objectives = {"score": "max", "cost": "min"}
-    write_view(path, "demo", SPACE, objectives, rule, batches, running=running)
+    write_view(path, "demo", SPACE, objectives, rule, points, running=running)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     return optuna.load_study(study_name="demo", storage=storage)
 
 
-@pytest.mark.parametrize(("running", "last"), [(True, "RUNNING"), (False, "WAITING")])
-def test_plain_optuna_opens_the_view(tmp_path: Path, running: bool, last: str) -> None:
+@pytest.mark.parametrize(("running", "started"), [(True, "RUNNING"), (False, "WAITING")])
+def test_plain_optuna_opens_the_view(tmp_path: Path, running: bool, started: str) -> None:
     study = view(tmp_path, SearchRule(), running=running)
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL", last]
+    assert [trial.state.name for trial in study.trials] == [
+        *("COMPLETE", "COMPLETE", "FAIL"),
+        *(started, "WAITING"),
+    ]
+    assert [trial.user_attrs["point"] for trial in study.trials] == ["p0", "p1", "p2", "p3", "p4"]
     assert study.metric_names == ["score", "cost"]
     assert study.trials[1].constraints == {"cost": -2.0, UNREACHED: 0.75}
     assert study.trials[0].constraints == {"cost": -1.0, UNREACHED: 0.0}
     assert study.trials[0].params["expert_costs"] == "[1, 7, 19.5]"
+
+
+def test_the_view_has_the_times_of_the_run_and_not_those_of_its_writing(tmp_path: Path) -> None:
+    def told(time: datetime.datetime | None) -> float | None:
+        return None if time is None else time.timestamp()  # Optuna's times are local
+
+    first, second = (datetime.datetime.fromisoformat(time).timestamp() for time in TIMES)
+    trials = view(tmp_path, SearchRule(), running=True).trials
+    times = [(told(trial.datetime_start), told(trial.datetime_complete)) for trial in trials]
+    assert times == [(first, second)] * 3 + [(second, None), (None, None)]
 
 
 def test_a_stopped_point_that_is_left_out_is_pruned(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from collections import Counter
@@ -17,7 +18,8 @@ from analysis.fronts.survey import survey
 from analysis.runs.load import load_run
 from sweeps.driver._results import result_of
 from sweeps.driver.queue import Batches
-from sweeps.journal.journal import _line_of, read
+from sweeps.journal._lines import line_of
+from sweeps.journal.journal import read
 from sweeps.journal.state import State, apply, replay
 from sweeps.records import (
     COMPLETED,
@@ -323,7 +325,56 @@ def test_a_grid_is_cut_into_brackets_and_stopped_too(command: Command, tmp_path:
         (f"pack{n // 5:02d}", f"p{n:02d}") for n in range(10)
     ]
     assert Counter(trial["status"] for trial in trials) == {STOPPED: 6, COMPLETED: 4}
-    assert not (tmp_path / "runs" / "g" / "optuna.journal").exists()
+    study = view(tmp_path / "runs" / "g")
+    ended = Counter(trial.user_attrs["ended"] for trial in study.trials)
+    assert ended == {"stopped": 6, "complete": 4}
+
+
+GRID = ("mrpc_grid", "pool=sample", "router_hidden_size=8", "epochs=2", "seeds=[0,1]")
+
+
+def _times(run: Path) -> list[tuple[float, float]]:
+    """Start and end by trial of Optuna's, in seconds."""
+    return [
+        (trial.datetime_start.timestamp(), trial.datetime_complete.timestamp())
+        for trial in view(run).trials
+        if trial.datetime_start is not None and trial.datetime_complete is not None
+    ]
+
+
+def test_a_grid_too_is_a_study_of_optunas_with_the_means_and_times_of_its_points(
+    made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = made_run(tmp_path / "runs" / "r", *GRID)
+    study, state, trials = view(run), state_of(run), rows(run, "trials")
+    assert [trial.user_attrs["point"] for trial in study.trials] == list(state.points)
+    for trial in study.trials:
+        replicates = [row for row in trials if row["point"] == trial.user_attrs["point"]]
+        assert trial.params == {name: replicates[0][name] for name in ("alpha", "beta")}
+        for value, column in zip(trial.values, ("selection_score", "selection_cost"), strict=True):
+            assert value == pytest.approx(sum(row[column] for row in replicates) / 2, abs=1e-15)
+    events = list(read(run / "journal.jsonl"))
+    seconds = {
+        kind: [
+            datetime.datetime.fromisoformat(event["time"]).timestamp()
+            for event in events
+            if event["event"] == kind
+        ]
+        for kind in ("started", "ended")
+    }
+    assert {start for start, _ in _times(run)} == set(seconds["started"])
+    assert {end for _, end in _times(run)} <= set(seconds["ended"])
+
+
+def test_the_times_of_a_view_are_those_of_the_run_after_a_resume(
+    command: Command, made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = made_run(tmp_path / "runs" / "r", *GRID)
+    times = _times(run)
+    assert len(times) == len(view(run).trials)
+    (run / "optuna.journal").unlink()
+    assert command("--resume", str(run), "--no-report", "--quiet") == 0
+    assert _times(run) == times
 
 
 def test_constraints_put_points_that_keep_them_first(command: Command, tmp_path: Path) -> None:
@@ -438,7 +489,7 @@ def test_a_journal_of_another_space_is_refused(
     journal = searched / "journal.jsonl"
     opened, *rest = read(journal)
     opened["study"]["space"]["alpha"] = {"loguniform": [10, 20]}
-    journal.write_bytes(b"".join(map(_line_of, [opened, *rest])))
+    journal.write_bytes(b"".join(map(line_of, [opened, *rest])))
     (searched / "study.yaml").unlink()  # the view of another journal
     assert command("--resume", str(searched), "--quiet") == 2
     assert "lies outside of the study's space" in capsys.readouterr().err

@@ -47,8 +47,6 @@ class RowOrder:
 def trial_rows(state: State) -> Iterator[dict[str, Any]]:
     """Gives a row for each trial, with its results on every split that it reported."""
     assert state.opened is not None
-    splits = (SELECTION, *state.opened["quoted"])
-    reports = _result_reports(state)
     experts = _frozen_experts(state.opened)
     for trial in state.trials.values():
         ending = state.endings.get(trial.key) or _never_ended(trial, state)
@@ -66,24 +64,26 @@ def trial_rows(state: State) -> Iterator[dict[str, Any]]:
             **state.points[trial.point].settings,
             "config": trial.config,
         }
-        for split in splits:
-            if (trial.key, split) in reports:
-                row |= _results(reports[trial.key, split], state.opened)
-        yield row
+        yield row | results_of(state, trial.key)
 
 
-def _result_reports(state: State) -> dict[tuple[str, str], Report]:
-    """Gives the report of a trial's results by key and split."""
-    reports: dict[tuple[str, str], Report] = {}
-    for report in state.reports.values():
-        ending = state.endings.get(report.key)
-        result_epoch = ending.epoch if ending else 0
-        if result_epoch and report.epoch != result_epoch:
-            continue
-        latest = reports.get((report.key, report.split))
-        if latest is None or latest.epoch < report.epoch:
-            reports[report.key, report.split] = report
-    return reports
+def results_of(state: State, key: str) -> dict[str, float | None]:
+    """Gives the columns with a trial's results on every split that it reported.
+
+    They are those of the epoch that its ending names, else of its last one.
+    """
+    assert state.opened is not None
+    ending = state.endings.get(key)
+    columns: dict[str, float | None] = {}
+    for split in (SELECTION, *state.opened["quoted"]):
+        report = (
+            state.reports.get((key, ending.epoch, split))
+            if ending and ending.epoch
+            else state.latest.get((key, split))
+        )
+        if report is not None:
+            columns |= _results(report, state.opened)
+    return columns
 
 
 def vectors_of(opened: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Tells trackers of experiments what a run's journal says: live, or afterwards."""
