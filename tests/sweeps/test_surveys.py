@@ -20,6 +20,11 @@ STUDIES = {
         *("mrpc_cost_profiles", *LITTLE, "epochs=1", "seeds=[0, 1]"),
         "expert_costs={grid: [[2, 7, 13], [13, 7, 2]]}",
     ),
+    "kinds": (
+        *("mrpc_grid", *LITTLE, "alpha=0.05", "beta=0.08", "seeds=[0, 1]", "epochs=2"),
+        *("stem=expert", "router_kind={grid: [gated, predictive, clusters]}"),
+        "router_clusters=3",
+    ),
     "both": (
         *("mrpc_grid", *LITTLE, "alpha=0.05", "beta=0.08", "seeds=[0, 1]", "epochs=1"),
         *("experts={grid: [frozen, joint]}", "expert_start=fine_tuned"),
@@ -59,7 +64,7 @@ def test_shares_are_over_all_experts_and_none_goes_to_one_outside_the_pool(run: 
 def test_sets_that_agree_are_one_pool_and_own_experts_are_pools_of_their_own(run: Path) -> None:
     loaded = load_run(run)
     seen = outcomes(loaded, roster(loaded), "validation")
-    expected = {"sizes": 1, "profiles": 1, "both": 3}[run.name]
+    expected = {"sizes": 1, "profiles": 1, "kinds": 1, "both": 3}[run.name]
     assert len(seen.pools) == expected
     assert survey(loaded, resamples=20).joint == (run.name == "both")
 
@@ -68,5 +73,10 @@ def test_sets_that_agree_are_one_pool_and_own_experts_are_pools_of_their_own(run
 def test_its_report_can_be_written(run: Path) -> None:
     text = write_report(load_run(run)).read_text(encoding="utf-8")
     assert "analysis of variance" in text
-    words = {"sizes": "2 prepared sets", "profiles": "[13, 7, 2]", "both": "means over these sets"}
+    words = {
+        "sizes": "2 prepared sets",
+        "profiles": "[13, 7, 2]",
+        "kinds": "router_kind",
+        "both": "means over these sets",
+    }
     assert words[run.name] in text
