@@ -152,15 +152,17 @@ def test_every_table_and_pool_is_explained() -> None:
 
 @pytest.mark.parametrize("section", SECTIONS.values())
 def test_every_setting_has_a_line_that_explains_it(section: type) -> None:
-    (definition,) = ast.parse(inspect.getsource(section)).body
-    assert isinstance(definition, ast.ClassDef)
-    explained = {
-        statement.target.id
-        for statement, after in zip(definition.body, definition.body[1:], strict=False)
-        if isinstance(statement, ast.AnnAssign)
-        and isinstance(statement.target, ast.Name)
-        and isinstance(after, ast.Expr)
-    }
+    explained: set[str] = set()
+    for base in filter(dataclasses.is_dataclass, section.__mro__):
+        (definition,) = ast.parse(inspect.getsource(base)).body
+        assert isinstance(definition, ast.ClassDef)
+        explained |= {
+            statement.target.id
+            for statement, after in zip(definition.body, definition.body[1:], strict=False)
+            if isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(after, ast.Expr)
+        }
     assert {each.name for each in dataclasses.fields(section)} == explained
 
 

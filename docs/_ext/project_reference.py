@@ -82,7 +82,9 @@ class SettingsTable(Table):
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Gives name, default and docstring of every field."""
         owner = load_object(self.arguments[0])
-        texts = attribute_docs(owner)
+        texts: dict[str, str] = {}
+        for base in filter(dataclasses.is_dataclass, owner.__mro__):
+            texts |= attribute_docs(base)
         for field in dataclasses.fields(owner):
             default = field.default
             if default is dataclasses.MISSING:

@@ -20,7 +20,7 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import OUTPUTS
-from mpc_router.config.router_kinds import CLUSTERS, GATED, PREDICTIVE
+from mpc_router.config.router_kinds import CLUSTERS, GATED, PREDICTIVE, without_usual_kind
 from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
@@ -232,11 +232,16 @@ def settings(config: TrialConfig) -> dict[str, Any]:
 
 
 def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
-    """Gives the configuration as plain nested data in the published shape."""
+    """Gives the configuration as plain nested data in the published shape.
+
+    Settings of a router's kind are left out where they have their defaults, and so is the
+    definition of one of GLUE's tasks: files without them stay as they were.
+    """
     tree = {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
+    tree["model"] = without_usual_kind(tree["model"])
     definition = config.data.task_definition
     if definition is None:
-        del tree["data"]["task_definition"]  # files of GLUE's tasks stay as they were
+        del tree["data"]["task_definition"]
     else:
         tree["data"]["task_definition"] = definition.to_json()
     return tree
