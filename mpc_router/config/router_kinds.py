@@ -98,7 +98,7 @@ class RouterKind:
 
 
 def without_usual_kind(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out settings of a router's kind that have their defaults, as files before kinds did."""
+    """Leaves out settings of a router's kind that are the usual ones, as files before kinds did."""
     usual = {leaf.name: leaf.default for leaf in dataclasses.fields(RouterKind)}
     return {
         name: value for name, value in settings.items() if name not in usual or value != usual[name]
