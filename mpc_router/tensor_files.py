@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -102,7 +102,7 @@ class OpenTensors:
                 head = file.read(HEAD)
                 file.seek(0)
                 _check_hash(path, hashlib.file_digest(file, "sha256").hexdigest(), sha256, head)
-            self._file: Any = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+            self._file = cast("Any", safe_open(path, framework="pt"))
             self.names: tuple[str, ...] = tuple(self._file.keys())
         except CheckpointError:
             raise
