@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.flags import Parser, add_choice_flags, add_trust_flag, place
 from mpc_router.plugins import trust
 from mpc_router.streams import command, say_error
 
@@ -74,15 +75,27 @@ def print_front(run: Run | Path, console: Console) -> None:
 
 
 def _print(
-    run: Run, console: Console, *, split: str | None = None, vector: str | None = None
+    run: Run,
+    console: Console,
+    lines: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    vector: str | None = None,
 ) -> None:
-    """Prints the front; a file or a pipe has no width, so the table gets what it needs."""
+    """Prints the front, the command that exports the best trade, and more lines.
+
+    A file or a pipe has no width, so the table gets what it needs; lines to copy are never cut.
+    """
+    from analysis.cells import text
+
     before = console.width
     if not console.is_terminal:
         console.width = max(before, _PLAIN_WIDTH)
     try:
         shown = summary(run, split=split, vector=vector, width=console.width)
         console.print(shown, markup=False)
+        for line in (*_export_lines(run, split, vector), *lines):
+            console.print(text(line), soft_wrap=True)
     finally:
         console.width = before
 
@@ -118,16 +131,19 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
 
     from analysis.cells import add_row
 
-    single = _front_table(run, survey, settings=run.settings, wide=width >= _WIDE)
+    wide = width >= _WIDE
+    single = _front_table(run, survey, named=("point", *run.settings), wide=wide, last=("key",))
     if Console(width=10 * width).measure(single).maximum <= width:
         return [single]
-    points = _table(["point", *run.settings], left=("point",))
+    points = _table(["point", "key", *run.settings], left=("point", "key"))
     for row in _shown(survey):
-        add_row(points, [row["point"], *(_plain(row[name]) for name in run.settings)])
-    return [_front_table(run, survey, settings=("point",), wide=width >= _WIDE), points]
+        add_row(points, [_plain(row[name]) for name in ("point", "key", *run.settings)])
+    return [_front_table(run, survey, named=("point",), wide=wide), points]
 
 
-def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: bool) -> Table:
+def _front_table(
+    run: Run, survey: Survey, *, named: Sequence[str], wide: bool, last: Sequence[str] = ()
+) -> Table:
     from analysis import words
     from analysis.cells import add_row, text
     from analysis.fronts.survey import unit
@@ -136,11 +152,11 @@ def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: boo
     bounded = bool(survey.judged.constraints)
     measured = ["score", "95 %", cost, *(["bounds"] if bounded else [])]
     measured += ["shares %", "over mix", "95 %", ""]
-    columns = [*settings, *measured, *(["speed-up"] if wide else [])]
-    table = _table(columns, left=("point", "bounds"))
+    columns = [*named, *measured, *(["speed-up"] if wide else []), *last]
+    table = _table(columns, left=("point", "bounds", "key"))
     for row in _shown(survey):
         cells = [
-            *(_plain(row[name]) for name in settings),
+            *(_plain(row[name]) for name in named),
             words.number(row["score"]),
             _range(row, "score"),
             words.amount(row["cost"]),
@@ -150,6 +166,7 @@ def _front_table(run: Run, survey: Survey, *, settings: Sequence[str], wide: boo
             _range(row, "over_mix"),
             text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
             *([f"{row['speed_up']:.2f}x"] if wide else []),
+            *(_plain(row[name]) for name in last),
         ]
         add_row(table, cells)
     return table
@@ -227,16 +244,62 @@ def _closing(survey: Survey) -> list[str]:
     ]
 
 
+def _export_lines(run: Run, split: str | None, vector: str | None) -> list[str]:
+    from analysis.fronts.survey import survey as take
+    from analysis.report import abstract
+
+    line = abstract.export_line(run, take(run, split=split, vector=vector))
+    return ["", "the best trade as a folder that runs:", f"  {line}"] if line else []
+
+
+def _demand(options: Namespace) -> dict[str, Any]:
+    """Gives what was asked to be chosen, as `analysis.choose` takes it; empty without a flag."""
+    asked = {"at_most": options.at_most, "reach": options.reach, "knee": options.knee or None}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _choice_lines(
+    run: Run, asked: dict[str, Any], split: str | None, vector: str | None, costs: str | None
+) -> list[str]:
+    """Says what to run for a demand, what it reaches, and the command that exports it.
+
+    Raises:
+        RunError: no router meets it.
+    """
+    from analysis import words
+    from analysis.questions.choice import choose
+    from analysis.report import abstract
+
+    choice = choose(run, **asked, split=split, vector=vector)
+    ((name, value),) = asked.items()
+    flag = f"--{name.replace('_', '-')}"
+    flags = [flag] if value is True else [flag, f"{value:g}"]
+    over = choice.cost > choice.cap
+    row = {name: getattr(choice, name) for name in ("score_low", "score_high")}
+    return [
+        "",
+        f"{' '.join(flags)[2:]}: point {choice.point} ({choice.label}), seed {choice.seed}, bias "
+        f"{choice.bias:.3g} in {choice.vector.name}, key {choice.key}",
+        f"on {choice.split}: score {words.number(choice.score)} ({words.interval(row, 'score')}) "
+        f"at cost {words.amount(choice.cost)} ({words.amount(choice.cost_low)} to "
+        f"{words.amount(choice.cost_high)}){', more than was asked for' if over else ''}",
+        f"  {abstract.export_command(run, *flags, *(['--vector', costs] if costs else []))}",
+    ]
+
+
 def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.front",
         "Print the Pareto front of a run with its yardsticks.",
-        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n",
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n"
+        "  python -m analysis.front runs/mrpc_grid-20261123T120000 --at-most 7.5\n",
     )
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--split", help="quoted split (default: the task's first)")
-    made.add_argument("--costs", metavar="VECTOR", help="a cost vector of the run, or file:PATH")
+    costs = "a cost vector of the run, or file:PATH"
+    made.add_argument("--vector", "--costs", dest="costs", metavar="VECTOR", help=costs)
+    add_choice_flags(made)
     add_trust_flag(made)
     return made
 
@@ -255,7 +318,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with guarded(options.run):
             run, vector = priced(load_run(options.run), options.costs)
-            _print(run, console, split=options.split, vector=vector)
+            lines = []
+            if asked := _demand(options):
+                lines = _choice_lines(run, asked, options.split, vector, options.costs)
+            _print(run, console, lines, split=options.split, vector=vector)
     except BrokenPipeError:
         raise  # a reader is gone, which is no error
     except RunError as error:

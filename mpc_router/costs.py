@@ -6,6 +6,7 @@ is what is reported. Letters: L lanes, N examples, K experts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -68,6 +69,23 @@ class CostVector:
     def speed_up(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Gives max(experts) / T, the speed-up over the dearest expert for all without a router."""
         return max(self.experts) / self.mean(share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bias:
+    """Holds what cost counts in a route: route = argmax(z - value * vector.routed).
+
+    At 0 the router runs as trained; above 0 it saves, below 0 it spends.
+    """
+
+    value: float
+    """It is in nats per unit of the vector."""
+
+    vector: CostVector
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"a bias is {self.value}, but must be a finite number")
 
 
 @dataclass(frozen=True, slots=True)

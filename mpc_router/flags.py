@@ -98,6 +98,15 @@ def add_trust_flag(command_line: argparse.ArgumentParser) -> None:
     )
 
 
+def add_choice_flags(command_line: argparse.ArgumentParser) -> None:
+    """Adds `--at-most`, `--reach` and `--knee`, of which one may be given: what to choose."""
+    wanted = command_line.add_mutually_exclusive_group()
+    add = wanted.add_argument
+    add("--at-most", type=number(float), metavar="COST", help="the best router for this cost")
+    add("--reach", type=number(float), metavar="SCORE", help="the cheapest router of this score")
+    add("--knee", action="store_true", help="where more cost stops buying much")
+
+
 def place(text: str) -> Path:
     """Reads a flag that names a file or a folder.
 

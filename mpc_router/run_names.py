@@ -5,7 +5,10 @@ Writers (`sweeps`) and readers (`analysis`) import the names from here. It impor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
+
+from mpc_router.messages import quoted
 
 JOURNAL_FILE: Final = "journal.jsonl"
 STUDY_FILE: Final = "study.yaml"
@@ -26,3 +29,31 @@ SELECTION: Final = "selection"
 """It is the split that stopping, search and the display see; it is held out of training."""
 
 VALIDATION: Final = "validation"
+
+_SHOWN: Final = 4
+"""Of the keys that begin alike, as many are named."""
+
+
+def whole_key(start: str, keys: Iterable[str], where: object) -> str:
+    """Gives the one key of a run that begins so; a whole key is its own start.
+
+    `where` names the run in messages.
+
+    Raises:
+        ValueError: no key begins so, or several do.
+    """
+    alike = sorted({key for key in keys if key.startswith(start)}) if start else []
+    if start in alike:
+        return start
+    if not alike:
+        raise ValueError(
+            f"{where} has no trial {quoted(start)}, nor one whose key begins so; the run's "
+            "trials.parquet names them"
+        )
+    if len(alike) > 1:
+        more = ", ..." if len(alike) > _SHOWN else ""
+        raise ValueError(
+            f"{quoted(start)} begins {len(alike)} keys of {where} ({', '.join(alike[:_SHOWN])}"
+            f"{more}); give more of the one that is meant"
+        )
+    return alike[0]

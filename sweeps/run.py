@@ -70,7 +70,7 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
             from sweeps.commands.resume import resume_run
 
             return resume_run(args)
-        if args.key is not None or args.run is not None:
+        if any(value is not None for value in (args.key, args.point, args.seed, args.run)):
             from sweeps.commands.debug import replay_trial
 
             return replay_trial(args)

@@ -5,6 +5,7 @@ Letters: L trials, P points, N examples, B weightings, K experts of the run.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from analysis.baselines.yardsticks import Curve, Mix
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Outcomes, Point, Roster, recorded_scores, recorded_shares
 from analysis.stats import resampling
+from analysis.stats.choice import best_within
 from mpc_router.costs import CostVector
 from mpc_router.tasks import Task, score_of
 
@@ -248,6 +250,21 @@ def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
     """Gives `resampling.seed_excess` of each point's trials (L, B): (P,)."""
     ends = np.cumsum([len(point.keys) for point in members])[:-1]
     return np.asarray([resampling.seed_excess(replicates) for replicates in np.split(values, ends)])
+
+
+def best_keys(run_roster: Roster, merits: Values, costs: Values) -> list[str]:
+    """Gives each point's trial of the highest merit, of equals the cheapest: (L,) twice -> P keys.
+
+    It is the one to run.
+    """
+    keys, first = [], 0
+    for point in run_roster.points:
+        lanes = slice(first, first + len(point.keys))
+        first += len(point.keys)
+        best = best_within(merits[lanes], costs[lanes], cap=math.inf)
+        assert best is not None  # a point of a roster has a trial
+        keys.append(point.keys[best])
+    return keys
 
 
 def example_draws(

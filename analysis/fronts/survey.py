@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from analysis.baselines import yardsticks
 from analysis.baselines.yardsticks import Curve, Mix
 from analysis.fronts.constraints import Judged, judge
-from analysis.fronts.points import Measured, Yards, by_excess, by_point, example_draws, seed_draws
+from analysis.fronts.points import (
+    Measured,
+    Yards,
+    best_keys,
+    by_excess,
+    by_point,
+    example_draws,
+    seed_draws,
+)
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import LeftOut, Roster, outcomes, roster
 from analysis.stats import resampling
@@ -125,7 +133,8 @@ def points(
 ) -> pd.DataFrame:
     """Gives the points that can be judged (see `roster`), one a row, in the order of settings.
 
-    Columns: point, label, every searched setting, seeds (a tuple), n; on the quoted split
+    Columns: point, label, every searched setting, seeds and keys (tuples), n, `key` (the whole key
+    of the seed that is best on selection: the one to run); on the quoted split
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix` (how
     much better the score is than that: above 0 is better, also where a low score is), each
     with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
@@ -286,6 +295,8 @@ def _points_table(
     columns |= {name: [p.settings[name] for p in run_roster.points] for name in run.settings}
     columns |= {
         "seeds": [p.seeds for p in run_roster.points],
+        "keys": [p.keys for p in run_roster.points],
+        "key": best_keys(run_roster, merit(task, first.lane_score[:, 0]), first.lane_cost[:, 0]),
         "n": [len(p.seeds) for p in run_roster.points],
     }
     columns |= _spread("score", second.score) | _spread("cost", second.cost)

@@ -16,11 +16,10 @@ from analysis.fronts.survey import Survey
 from analysis.questions import agreement, information, leakage, operating_points, progress
 from analysis.questions import importance as parameters
 from analysis.questions.calibration import calibration
+from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.runs.load import Run, RunError
-from analysis.stats.choice import best_within
 from analysis.stats.indicators import Surface
-from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,19 +28,6 @@ Answer = TypeVar("Answer")
 
 _CAPS = 5
 """Costs between the cheapest and the dearest expert for which an operating point is named."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """Says what to run for at most a cost: a router of the run and its bias."""
-
-    cap: float
-    point: str
-    label: str
-    bias: float
-    score: float
-    cost: float
-    """Both on the quoted split; the choice was made on selection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +40,9 @@ class Answers:
     barred: tuple[Operating, ...] | None = None
     """Operating points that the study's constraints alone keep from the front of all biases."""
 
-    offers: tuple[Offer, ...] | None = None
+    offers: tuple[Choice, ...] | None = None
+    """What to run for at most some costs."""
+
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
     quality: progress.Quality | None = None
@@ -137,39 +125,18 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
 
 def _curves(
     run: Run, survey: Survey
-) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Offer, ...]]:
+) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Choice, ...]]:
     """Gives the front over all biases, what constraints keep from it, and what to run.
 
     What to run is given for some wanted costs: nothing that breaks a constraint.
     """
-    curves = operating_points.bias_curves(run, split=survey.split, vector=survey.vector.name)
+    split, vector = survey.split, survey.vector.name
+    curves = operating_points.bias_curves(run, split=split, vector=vector)
     operating = curves.front()
     if any(operating_point.breaks for operating_point in operating):
         return operating, (), ()
-    scores = [operating_point.chosen_score for operating_point in operating]
-    costs = [operating_point.chosen_cost for operating_point in operating]
     low, high = min(survey.vector.experts), max(survey.vector.experts)
-    picked = []
-    for step in range(1, _CAPS + 1):
-        cap = low + (high - low) * step / (_CAPS + 1)
-        place = best_within(merit(run.task, _array(scores)), _array(costs), cap=cap)
-        if place is None:
-            continue
-        operating_point = operating[place]
-        picked.append(
-            Offer(
-                cap=cap,
-                point=curves.points[operating_point.curve].point,
-                label=curves.points[operating_point.curve].label,
-                bias=operating_point.bias,
-                score=operating_point.score,
-                cost=operating_point.cost,
-            )
-        )
-    return operating, curves.barred(), tuple(picked)
-
-
-def _array(values: list[float]) -> Any:
-    import numpy as np
-
-    return np.asarray(values, np.float64)
+    caps = [low + (high - low) * step / (_CAPS + 1) for step in range(1, _CAPS + 1)]
+    choices = [pick(run, curves, at_most=cap, split=split, vector=vector) for cap in caps]
+    offers = tuple(choice for choice in choices if choice is not None)
+    return operating, curves.barred(), offers

@@ -30,7 +30,14 @@ from analysis.baselines.cascades import (
 )
 from analysis.fronts.constraints import constraints_of, judge, judge_curve
 from analysis.runs.load import Run, RunError
-from analysis.runs.outcomes import Point, outcomes, roster
+from analysis.runs.outcomes import (
+    Point,
+    Roster,
+    outcomes,
+    recorded_scores,
+    recorded_shares,
+    roster,
+)
 from analysis.runs.recorded import Examples, Experts, examples, expert_outputs, router_logits
 from mpc_router.costs import CostVector
 from mpc_router.run_names import SELECTION
@@ -52,6 +59,9 @@ class Curves:
 
     breaks: tuple[tuple[str, ...], ...]
     """By point and bias, the names of the study's constraints that it breaks on selection."""
+
+    trial_breaks: dict[str, tuple[str, ...]]
+    """By key and bias, the names of the constraints that the trial alone breaks on selection."""
 
     def front(self) -> tuple[Operating, ...]:
         """Gives the front over all points' biases; `Operating.curve` numbers `points`.
@@ -77,12 +87,18 @@ class Curves:
 
 
 def bias_curves(
-    run: Run, *, split: str | None = None, vector: str | None = None, count: int = BIASES
+    run: Run,
+    *,
+    split: str | None = None,
+    vector: str | None = None,
+    count: int = BIASES,
+    biases: Values | None = None,
 ) -> Curves:
     """Computes curves of the points that can be judged, from their routing tables.
 
-    A point's biases are spread over the logits of all its seeds on selection. `split` is the quoted
-    one, `vector` the name of a cost vector, `count` the most biases of a curve.
+    A point's biases are spread over the logits of all its seeds on selection, unless `biases` (G,)
+    are given. `split` is the quoted one, `vector` the name of a cost vector, `count` the most
+    biases of a curve.
 
     Raises:
         RunError: no point can be judged, or a table lacks rows.
@@ -91,16 +107,10 @@ def bias_curves(
     reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
     logits = {side: router_logits(run, run_roster.keys, side) for side in reader.sides}
     trials: dict[str, tuple[BiasCurve, BiasCurve]] = {}
-    chosen, quoted = [], []
-    breaks: list[tuple[str, ...]] = []
-    judged = (
-        judge(run, run_roster, outcomes(run, run_roster, SELECTION))
-        if constraints_of(run)
-        else None
-    )
-    for number, point in enumerate(run_roster.points):
+    for point in run_roster.points:
         price = reader.price(point.point)
-        biases = spread([logits[SELECTION][key] for key in point.keys], price, count=count)
+        of_seeds = [logits[SELECTION][key] for key in point.keys]
+        tried = spread(of_seeds, price, count=count) if biases is None else biases
         for key in point.keys:
             pair = []
             for side in reader.sides:
@@ -111,24 +121,77 @@ def bias_curves(
                         reader.experts(key, side).prediction,
                         reader.examples[side].labels,
                         vector=price,
-                        biases=biases,
+                        biases=tried,
                     )
                 )
             trials[key] = (pair[0], pair[-1])
-        chosen.append(mean_curve([trials[key][0] for key in point.keys]))
+    return _curves(run, run_roster, trials)
+
+
+def unbiased_curves(run: Run, *, split: str | None = None, vector: str | None = None) -> Curves:
+    """Gives curves whose one bias is 0, from what trials recorded; no routes are needed.
+
+    Raises:
+        RunError: no point can be judged, or a trial lacks a score or a share.
+    """
+    run_roster = roster(run)
+    name = run.cost_vector(vector).name
+    sets = [run.sets[run.set_of_point[point.point]] for point in run_roster.points]
+    of_lanes = [
+        prepared
+        for prepared, point in zip(sets, run_roster.points, strict=True)
+        for _ in point.keys
+    ]
+    by_side = []
+    for side in (SELECTION, run.split(split)):
+        scores = recorded_scores(run, run_roster, side)
+        shares = recorded_shares(run, run_roster, side)
+        by_side.append(
+            [
+                BiasCurve(
+                    biases=np.zeros(1),
+                    costs=prepared.vectors[name].mean(share[None, list(prepared.members)]),
+                    scores=np.asarray([score]),
+                    shares=share[None, list(prepared.members)],
+                    low_is_better=run.task.direction == "min",
+                )
+                for score, share, prepared in zip(scores, shares, of_lanes, strict=True)
+            ]
+        )
+    pairs = zip(*by_side, strict=True)
+    trials = {key: (pair[0], pair[1]) for key, pair in zip(run_roster.keys, pairs, strict=True)}
+    return _curves(run, run_roster, trials)
+
+
+def _curves(run: Run, run_roster: Roster, trials: dict[str, tuple[BiasCurve, BiasCurve]]) -> Curves:
+    """Averages the trials' curves by point, and judges both by the study's constraints."""
+    judged = (
+        judge(run, run_roster, outcomes(run, run_roster, SELECTION, need_routes=False))
+        if constraints_of(run)
+        else None
+    )
+    chosen, quoted = [], []
+    breaks: list[tuple[str, ...]] = []
+    trial_breaks: dict[str, tuple[str, ...]] = {}
+    for number, point in enumerate(run_roster.points):
+        on_selection = [trials[key][0] for key in point.keys]
+        chosen.append(mean_curve(on_selection))
         quoted.append(mean_curve([trials[key][1] for key in point.keys]))
         if judged is None:
-            breaks.append(("",) * len(biases))
+            breaks.append(("",) * len(chosen[-1].biases))
+            trial_breaks |= dict.fromkeys(point.keys, breaks[-1])
             continue
-        trial_curves = [trials[key][0] for key in point.keys]
         vectors = run.sets[run.set_of_point[point.point]].vectors
-        breaks.append(judge_curve(judged, number, chosen[-1], trial_curves, vectors))
+        breaks.append(judge_curve(judged, number, chosen[-1], on_selection, vectors))
+        for key, curve in zip(point.keys, on_selection, strict=True):
+            trial_breaks[key] = judge_curve(judged, number, curve, [curve], vectors)
     return Curves(
         points=run_roster.points,
         chosen=tuple(chosen),
         quoted=tuple(quoted),
         trials=trials,
         breaks=tuple(breaks),
+        trial_breaks=trial_breaks,
     )
 
 

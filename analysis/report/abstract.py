@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +81,18 @@ def best_trade(survey: Survey) -> pd.Series | None:
     front = survey.front
     row: pd.Series = front.iloc[int(front["selection_over_mix"].to_numpy().argmax())]
     return row
+
+
+def export_line(run: Run, survey: Survey) -> str:
+    """Gives the command that exports the best trade; empty where there is none."""
+    row = best_trade(survey)
+    return "" if row is None else export_command(run, "--point", str(row["point"]))
+
+
+def export_command(run: Run, *words: str) -> str:
+    """Gives the command that exports what these words choose of a run."""
+    line = ("mpc-router-export", "--run", str(run.path), *words, f"exported/{run.path.name}")
+    return shlex.join(line)
 
 
 def _what_was_run(run: Run, survey: Survey) -> str:

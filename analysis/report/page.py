@@ -97,6 +97,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         setting_pictures=[name for name in specs if name.startswith("setting-")],
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
+        export_line=abstract.export_line(run, survey),
         front=_rows.front_rows(run, survey),
         bounds=bounds(survey.judged.constraints),
         named=len(run.settings) > MOST_NAMED,

@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
-from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.commands.places import add_place_flags
+from mpc_router.commands.routers import (
+    Chosen,
+    add_router_flags,
+    assembled_of,
+    bias_of,
+    refuse_idle_vector,
+)
+from mpc_router.flags import Parser, add_trust_flag
 from mpc_router.plugins import trust
 from mpc_router.streams import command
 
@@ -45,7 +52,7 @@ class Answer:
     """(K,) softmax of the router's logits."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-demo",
@@ -54,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command_line.add_argument
     add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
-    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
+    add_router_flags(command_line)
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
     add("--strict", action="store_true", help="refuse text that is longer than the model takes")
     add_place_flags(command_line)
@@ -67,23 +74,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     trust(args.trust)
-    return ended(lambda: _command(args), stopped="stopped")
+    return demo(args)
 
 
-def _command(args: argparse.Namespace) -> int:
+def demo(args: argparse.Namespace, chosen: Chosen | None = None) -> int:
+    """Does what the flags say, with the bias that was chosen if any; gives the exit code."""
+    return ended(lambda: _command(args, chosen), stopped="stopped")
+
+
+def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     sentences = list(args.texts)
     if any(not text.strip() for text in sentences):
         raise InputError("a sentence is empty; give text, or none at all to be asked for it")
-    from mpc_router.results.assembly import assemble
-
-    assembled = assemble(args.checkpoint, places_of(args))
-    if args.task is not None and args.task != assembled.task.name:
-        raise InputError(
-            f"{args.checkpoint} is a router of {assembled.task.name}, not of {args.task}; give "
-            "another checkpoint, or leave out --task"
-        )
+    refuse_idle_vector(args, chosen)
+    assembled = assembled_of(args)
     if assembled.note:
         print(f"note: {assembled.note}", file=sys.stderr)
+    if (bias := bias_of(args, assembled, chosen)) is not None:
+        from mpc_router.results.bias import add
+
+        assembled = add(assembled, bias)
     width = len(assembled.task.columns)
     if len(sentences) % width:
         raise InputError(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.commands.routers import Chosen, add_router_flags, assembled_of, vector_of
 from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.messages import quoted
 from mpc_router.paths import cannot_be_made
@@ -36,7 +37,7 @@ _EXAMPLES: Final = """\
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-eval",
@@ -44,10 +45,9 @@ def parser() -> argparse.ArgumentParser:
         _EXAMPLES,
     )
     add = command_line.add_argument
-    add("--checkpoint", type=place, required=True, metavar="PATH", help="a checkpoint's folder")
+    add_router_flags(command_line, "--cost-vector")
     add("--split", metavar="NAME", help="default: the task's first quoted split")
     add("--task", metavar="NAME", help="refuse a checkpoint of another task")
-    add("--cost-vector", metavar="VECTOR", help="a name, or file:PATH (default: constants)")
     add("--measure-latency", type=place, metavar="FILE", help="time every expert, write a vector")
     add("--json", action="store_true", help="for programs")
     add_place_flags(command_line)
@@ -61,12 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     trust(args.trust)
-    return ended(lambda: _command(args))
+    return evaluate(args)
 
 
-def _command(args: argparse.Namespace) -> int:
+def evaluate(args: argparse.Namespace, chosen: Chosen | None = None) -> int:
+    """Does what the flags say, with the bias that was chosen if any; gives the exit code."""
+    return ended(lambda: _command(args, chosen))
+
+
+def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     from mpc_router.commands._progress import progress
-    from mpc_router.results.assembly import assemble
+    from mpc_router.costs import Bias
+    from mpc_router.results.bias import add
 
     places = places_of(args)
     target: Path | None = args.measure_latency
@@ -74,17 +80,18 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(f"{target} exists; give --measure-latency another file")
     if target is not None and (why := cannot_be_made("--measure-latency", target.parent)):
         raise InputError(why)
-    assembled = assemble(args.checkpoint, places)
-    if args.task is not None and args.task != assembled.task.name:
-        raise InputError(
-            f"{args.checkpoint} is a router of {assembled.task.name}, not of {args.task}; give "
-            "another checkpoint, or leave out --task"
-        )
+    assembled = assembled_of(args)
     with progress(args.quiet or args.json) as shown:
         if assembled.note:
             shown.say(f"note: {assembled.note}")
         split, tokens = _split(args.split, assembled, places)
-        vector = _vector(args.cost_vector, assembled, places, tokens)
+        if chosen is None:
+            vector = _vector(args.vector, assembled, places, tokens)
+            bias = Bias(value=args.bias or 0.0, vector=vector)
+        else:
+            vector, bias = chosen.bias.vector, chosen.bias
+        if bias.value:
+            assembled = add(assembled, bias)
         told = measured(assembled, split, tokens, vector, shown)
         if target is not None:
             told["latency"] = _measure(assembled, tokens, target, shown)
@@ -100,26 +107,16 @@ def _command(args: argparse.Namespace) -> int:
 
 def _vector(asked: str | None, assembled: Assembled, places: Places, tokens: Tokens) -> CostVector:
     """Gives the vector of that name; a counted one that no checkpoint carries is counted now."""
-    from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS
+    from mpc_router.costs import FLOPS, PARAMETERS
 
-    name = asked or CONSTANTS
-    if name in (PARAMETERS, FLOPS) and name not in assembled.vectors:
+    if asked in (PARAMETERS, FLOPS) and asked not in assembled.vectors:
         from mpc_router.pricing.counts import check_counted, counted
 
-        check_counted(assembled.config, places.models, name)
+        check_counted(assembled.config, places.models, asked)
         means = [float(encoding.lengths.mean()) for encoding in (tokens, *tokens.others)]
         lengths = [means[number] for number in (0, *assembled.model.experts.encodings)]
         assembled.vectors.update(counted(assembled.config, places.models, tokens=lengths).vectors)
-    if name.startswith("file:"):
-        from mpc_router.pricing.measured_file import read_measured
-
-        return read_measured(Path(name.removeprefix("file:"))).vector(assembled.config)
-    if name not in assembled.vectors:
-        raise InputError(
-            f"--cost-vector is {quoted(name)}; this checkpoint has {', '.join(assembled.vectors)}, "
-            "and file:PATH takes a measured one"
-        )
-    return assembled.vectors[name]
+    return vector_of(asked, assembled)
 
 
 def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str, Tokens]:
@@ -181,6 +178,9 @@ def measured(
         "score": scores.pop("score"),
         "metrics": scores,
         "cost_vector": vector.name,
+        "biases": [
+            {"bias": bias.value, "cost_vector": bias.vector.name} for bias in assembled.biases
+        ],
         "cost": {name: float(prices.mean(share)) for name, prices in vectors.items()},
         "speed_up": {name: float(prices.speed_up(share)) for name, prices in vectors.items()},
         "majority": _majority(assembled, labels),
@@ -259,6 +259,7 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
         for name, value in told["cost"].items()
         if name != vector.name
     ]
+    head += [f"bias      {entry['bias']:.4g} in {entry['cost_vector']}" for entry in told["biases"]]
     names = [expert_words(entry["name"], entry["layers"]) for entry in told["experts"]]
     width = max(len("expert"), *map(len, names))
     head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import nn
 
+from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
@@ -240,8 +241,20 @@ def read_pool(
     else:
         tensors = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
         pool = filled(trial["description"], tensors, build)
-    setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010  which types of modules do not declare
+    # what types of modules do not declare
+    setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010
+    setattr(pool, "route_costs", _route_costs(trial))  # noqa: B010
     return pool, trial
+
+
+def _route_costs(trial: Mapping[str, Any]) -> tuple[float, ...]:
+    """Gives the costs beside a pool that a bias is of: those of its own bias, or the constants."""
+    try:
+        own = trial.get("bias")
+        vectors = from_json(own["vector"] if own else {CONSTANTS: trial["cost_vectors"][CONSTANTS]})
+        return next(iter(vectors.values())).routed
+    except (AttributeError, LookupError, TypeError, ValueError, StopIteration):
+        return ()
 
 
 def _of_pairs(trial: Mapping[str, Any]) -> bool:

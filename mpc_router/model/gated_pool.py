@@ -7,6 +7,7 @@ router, K experts, C outputs of an expert.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ class GatedBertPool(nn.Module):
     pairs: bool
     """Whether it was trained on pairs, whose two texts `token_type_ids` tell apart. It warns, once,
     where they are missing."""
+
+    route_costs: tuple[float, ...]
+    """(K,) what a route to each expert adds to the cost: what a bias at inference is of. Empty
+    where nothing is known of them."""
 
     def __init__(
         self,
@@ -177,6 +182,7 @@ class GatedBertPool(nn.Module):
     ) -> None:
         self.shared_stem = shared
         self.pairs = False
+        self.route_costs = ()
         self._warned = False
         self.stem = stem
         self.router = router
@@ -310,13 +316,34 @@ class GatedBertPool(nn.Module):
         input_ids: Encoded,
         attention_mask: Encoded | None = None,
         token_type_ids: Encoded | None = None,
+        *,
+        bias: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Gives predictions (B, C) and the chosen experts (B,): the logits' argmax, no noise.
 
         Each expert runs once over the examples that chose it. Call `eval()` before, as for any
-        module: a module in training mode drops out.
+        module: a module in training mode drops out. `bias` b makes it argmax(z - b c) with c the
+        `route_costs`: above 0 it saves, below 0 it spends. It adds to a bias that an export has.
+
+        Raises:
+            ValueError: a bias is given that is no finite number, or `route_costs` are not known.
         """
+        costs = self._biased_costs(bias)
         seen = self.look(input_ids, attention_mask, token_type_ids)
-        chosen = self.router(seen.features).argmax(-1)
+        logits = self.router(seen.features)
+        chosen = (logits if costs is None else logits.double() - costs.to(logits.device)).argmax(-1)
         inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
         return self.experts.route(chosen, *inputs), chosen
+
+    def _biased_costs(self, bias: float) -> Tensor | None:
+        """Gives what a bias takes from the logits, (K,); None without one."""
+        if not bias:
+            return None
+        if not math.isfinite(bias):
+            raise ValueError(f"bias is {bias}, but must be a finite number")
+        if len(self.route_costs) != len(self.experts):
+            raise ValueError(
+                f"this pool knows the costs of {len(self.route_costs)} of its {len(self.experts)} "
+                "experts, so a bias means nothing; set route_costs to what a route to each costs"
+            )
+        return bias * torch.tensor(self.route_costs, dtype=torch.float64)

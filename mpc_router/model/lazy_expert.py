@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mpc_router.model.experts import BertExpert
+from mpc_router.model.experts import BertExpert, ExpertPool
 
 
 class LazyExpert(nn.Module):
@@ -48,3 +48,10 @@ class LazyExpert(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> LazyExpert:
         """Leaves the skeleton where it is: it has no numbers to move."""
         return self
+
+
+def load_experts(pool: ExpertPool) -> None:
+    """Puts the experts of a lazy pool in the places of their stand-ins, with all their weights."""
+    for number, expert in enumerate(pool.experts):
+        if isinstance(expert, LazyExpert):
+            pool.experts[number] = expert.loaded()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.config.trial import TrialConfig
-from mpc_router.costs import CostVector
+from mpc_router.costs import Bias, CostVector
 from mpc_router.data.sources import Examples
 from mpc_router.data.tokens import Inputs, Tokens, tokenise
 from mpc_router.model.encoders import places_of
@@ -50,6 +50,12 @@ class Assembled:
 
     note: str | None
     """What a person should know of the path that was given."""
+
+    biases: tuple[Bias, ...] = ()
+    """What is added up in the router: of an export the one that was folded in, if any."""
+
+    strict: bool = False
+    """Whether text that is longer than the model takes is refused where the router is used."""
 
     @property
     def task(self) -> Task:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_config
-from mpc_router.costs import from_json
+from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.data.columns import SourceError
 from mpc_router.data.sources import read, split_fingerprints
 from mpc_router.messages import quoted
@@ -33,6 +33,7 @@ from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.prepare.tokenizers import tokenizers_of
 from mpc_router.results.assembled import Assembled, tokenizer_folder
+from mpc_router.results.bias import read_biases
 from mpc_router.results.checkpoint import (
     CheckpointError,
     JointCheckpoint,
@@ -134,6 +135,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     vectors = checkpoint.config.vectors()
     if summary is not None:
         vectors = from_json(summary["cost_vectors"]) | vectors
+    model.route_costs = vectors[CONSTANTS].routed
     return Assembled(
         model=model,
         tokenizers=tuple(load_tokenizer(name, places.models) for name in tokenizers.names),
@@ -165,6 +167,8 @@ def _exported(folder: Path, note: str | None, *, lazy: bool = False) -> Assemble
         config = trial_config(flatten(trial["config"]))
         vectors = from_json(trial["cost_vectors"])
         origin = dict(trial["origin"])
+        biases = read_biases(trial)
+        strict = bool(trial.get("strict", False))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder} is no whole export ({error}); export the model again"
@@ -178,6 +182,8 @@ def _exported(folder: Path, note: str | None, *, lazy: bool = False) -> Assemble
         origin=origin,
         summary=trial.get("summary"),
         note=note,
+        biases=biases,
+        strict=strict,
     )
 
 

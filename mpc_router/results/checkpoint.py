@@ -14,6 +14,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, to_tree, trial_config
+from mpc_router.run_names import CHECKPOINTS_FOLDER, whole_key
 from mpc_router.tensor_files import (
     HEAD,
     TRIAL_FILE,
@@ -240,10 +241,11 @@ def checkpoint_folder(path: Path) -> tuple[Path, str | None]:
     """Gives the folder that a checkpoint's path names, and a sentence where the two differ.
 
     The published commands name `outputs/mrpc_best_model.pt`: ours is the folder of that name
-    without `.pt`.
+    without `.pt`. In a run's `checkpoints` the start of a key names its folder.
 
     Raises:
-        CheckpointError: the path is a file, which is no checkpoint, and may be a pickle.
+        CheckpointError: the path is a file, which is no checkpoint, and may be a pickle; or it is
+            the start of several keys.
     """
     if path.is_file():
         with path.open("rb") as file:
@@ -253,7 +255,24 @@ def checkpoint_folder(path: Path) -> tuple[Path, str | None]:
             f"{path} is {what}; a checkpoint is a folder that holds {TRIAL_FILE}: train the trial "
             "with mpc-router-train and name the folder it writes"
         )
-    if path.suffix != ".pt" or path.is_dir():
+    if path.is_dir():
+        return path, None
+    if path.parent.name == CHECKPOINTS_FOLDER and path.parent.is_dir():
+        return _of_key(path), None
+    if path.suffix != ".pt":
         return path, None
     folder = path.with_suffix("")
     return folder, f"{path} is read as the folder {folder}: checkpoints are folders here"
+
+
+def _of_key(path: Path) -> Path:
+    """Gives the one checkpoint in a run's folder of them whose key begins so.
+
+    Raises:
+        CheckpointError: none does, or several do.
+    """
+    keys = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
+    try:
+        return path.with_name(whole_key(path.name, keys, path.parent))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error

@@ -15,7 +15,7 @@ from typing import Any, Final, overload
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin
+from huggingface_hub import ModelCard, ModelHubMixin
 from numpy.typing import NDArray
 
 from mpc_router.costs import CONSTANTS, CostVector
@@ -24,6 +24,8 @@ from mpc_router.messages import quoted
 from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import assemble_export
 from mpc_router.serve.answers import Answer, answers_of, biased
+from mpc_router.serve.card import LIBRARY, card_of
+from mpc_router.serve.export import write_export
 from mpc_router.serve.hub import exported_folder
 from mpc_router.serve.texts import Excess, Text, TextError, checked, excess_of, tokens_of
 from mpc_router.tasks import Task
@@ -31,7 +33,7 @@ from mpc_router.tasks import Task
 _BATCH: Final = 32
 
 
-class RoutedClassifier(ModelHubMixin, library_name="mpc-router"):
+class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
     """Answers texts with a router and its experts; several threads may ask it at once.
 
     `router("a text")` gives one `Answer`, of a list it gives a list in the same order, and an
@@ -64,7 +66,8 @@ class RoutedClassifier(ModelHubMixin, library_name="mpc-router"):
             raise ValueError(f"bias is {bias}, but must be a finite number")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, but must be at least 1")
-        vector = CONSTANTS if vector is None else vector
+        if vector is None:
+            vector = assembled.biases[0].vector.name if assembled.biases else CONSTANTS
         if vector not in assembled.vectors:
             raise ValueError(
                 f"vector is {quoted(vector)}; this router has {', '.join(assembled.vectors)}"
@@ -73,7 +76,7 @@ class RoutedClassifier(ModelHubMixin, library_name="mpc-router"):
         self.bias = float(bias)
         self.vector: CostVector = assembled.vectors[vector]
         self.batch_size = batch_size
-        self.strict = bool(strict)
+        self.strict = assembled.strict if strict is None else strict
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._pool = assembled.model.to(self.device).eval()
         self._limits = assembled.limits
@@ -139,6 +142,31 @@ class RoutedClassifier(ModelHubMixin, library_name="mpc-router"):
             strict=strict,
             device=device,
         )
+
+    def save_pretrained(self, save_directory: str | Path, **more: Any) -> str | None:
+        """Writes the folder that `from_pretrained` loads, as `mpc-router-export` does.
+
+        `more` is passed on to `huggingface_hub.ModelHubMixin.save_pretrained`.
+
+        Raises:
+            ValueError: the folder holds something, or the router runs with a bias of its own.
+        """
+        folder = Path(save_directory)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} exists; give a new or an empty folder")
+        if self.bias:
+            raise ValueError(
+                f"this router runs with bias={self.bias:g}, which no folder would hold; export the "
+                "checkpoint with mpc-router-export --bias, or load the router without bias="
+            )
+        return super().save_pretrained(folder, **more)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_export(self.assembled, save_directory)
+
+    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
+        """Gives the card that `save_pretrained` writes."""
+        return ModelCard(card_of(self.assembled))
 
     @property
     def task(self) -> Task:

@@ -8,6 +8,7 @@ Letters: B examples, T tokens, F features, K experts, C outputs of an expert.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import logging
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from mpc_router.costs import to_json
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.lazy_expert import LazyExpert
+from mpc_router.model.lazy_expert import load_experts
 from mpc_router.results.assembled import Assembled, tokenizer_folder
 from mpc_router.source_error import SourceError
 
@@ -83,6 +84,7 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
     check_onnx()
     folder.mkdir()
     pool = assembled.model
+    load_experts(pool.experts)
     examples = [("one text",) * len(assembled.task.columns), ("a", "b")[: _width(assembled)]]
     tokens = [_tokens(assembled, number, examples) for number in range(pool.tokenizers)]
     outputs = ("logits", _STATES) if pool.shared_stem else ("logits",)
@@ -93,8 +95,6 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
     parts = []
     for number, encoding in enumerate(pool.experts.encodings):
         expert = pool.experts.experts[number]
-        if isinstance(expert, LazyExpert):
-            expert = expert.loaded()
         names, values = _TOKENS, tokens[encoding]
         if pool.shared_stem:
             names, values = (_STATES, *_TOKENS[1:]), (given[1].clone(), *tokens[0][1:])

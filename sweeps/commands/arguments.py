@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.commands.places import add_place_flags
-from mpc_router.flags import Parser, add_trust_flag, place
+from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
 from sweeps.records import InputError
 
@@ -39,8 +39,12 @@ def parser() -> Parser:
     add("--umask", metavar="MODE", help=umask)
     add("--address", metavar="ADDR", help="a running Ray cluster (default: one on this machine)")
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
-    add("--key", metavar="KEY", help="with --debug and --run: the trial to replay")
-    add("--run", type=place, metavar="RUN", help="with --debug and --key: the run's folder")
+    add(
+        "--run", type=place, metavar="RUN", help="with --debug: replay a trial of this run's folder"
+    )
+    add("--key", metavar="KEY", help="with --run: the trial, by its key or the start of it")
+    add("--point", metavar="POINT", help="with --run: a trial of this point: its best seed so far")
+    add("--seed", type=number(int), metavar="SEED", help="with --point: this seed of it")
     add("--dry-run", action="store_true", help="the plan and an estimate; writes only caches")
     add("--resume", type=place, metavar="RUN", help="go on with what has not ended")
     add("--repair", action="store_true", help="with --resume: keep what is sound of a damaged run")
@@ -85,6 +89,8 @@ def check_flags(args: argparse.Namespace) -> None:
         "--name": args.name is not None,
         "--umask": args.umask is not None,
         "--key": args.key is not None,
+        "--point": args.point is not None,
+        "--seed": args.seed is not None,
         "--run": args.run is not None,
     }
     if any(idle.values()):

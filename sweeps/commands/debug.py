@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import pyarrow as pa
 from mpc_router import plugins
 from mpc_router.commands.places import places_of
 from mpc_router.messages import quoted
+from mpc_router.run_names import whole_key
+from mpc_router.tasks import merit
 from sweeps.journal import bulk_files
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
@@ -214,8 +217,42 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     return 0 if succeeded else 4
 
 
+def _key(args: argparse.Namespace, state: State, study: Study) -> str:
+    """Gives the key of the trial that the flags name.
+
+    Of a point it is the seed with the best score on selection so far, of equals the first.
+
+    Raises:
+        InputError: the run has no such trial, or several.
+    """
+    if args.key is not None:
+        try:
+            return whole_key(args.key, state.trials, args.run)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    keys = state.replicates.get(args.point, [])
+    if not keys:
+        raise InputError(
+            f"{args.run} has no point {quoted(args.point)}; its trials.parquet names them"
+        )
+    if args.seed is not None:
+        of_seed = {state.trials[key].seed: key for key in keys}
+        if args.seed not in of_seed:
+            raise InputError(
+                f"point {args.point} of {args.run} has no seed {args.seed}; it has "
+                f"{', '.join(map(str, of_seed))}"
+            )
+        return of_seed[args.seed]
+
+    def so_far(key: str) -> float:
+        report = state.latest.get((key, SELECTION))
+        return -math.inf if report is None else merit(study.task, report.metrics["score"])
+
+    return max(keys, key=so_far)
+
+
 def replay_trial(args: argparse.Namespace) -> int:
-    """Runs `--debug --key KEY --run RUN`: trains a trial of a run again.
+    """Runs `--debug --run RUN` with `--key` or `--point`: trains a trial of a run again.
 
     Gives 0, or 4 where the trial failed or differs from the run.
 
@@ -230,24 +267,28 @@ def replay_trial(args: argparse.Namespace) -> int:
     from sweeps.study.read import from_tree
     from sweeps.terminal.live import make_display
 
-    if not (args.debug and args.key and args.run):
-        raise InputError("--debug, --key and --run go together for a replay; give all three")
+    if not (args.debug and args.run) or (args.key is None) == (args.point is None):
+        raise InputError(
+            "--debug, --run RUN, and --key KEY or --point POINT go together for a replay; give all "
+            "three"
+        )
+    if args.seed is not None and args.point is None:
+        raise InputError("--seed belongs to --point; give both, or leave it out")
     if args.words:
         raise InputError(f"a replay takes the run's own study; leave out {' '.join(args.words)}")
     if not (args.run / JOURNAL_FILE).is_file():
         raise InputError(f"{args.run} holds no {JOURNAL_FILE}; name a run's folder")
     state = state_of(args.run / JOURNAL_FILE)
-    if state.opened is None or args.key not in state.trials:
-        raise InputError(
-            f"{args.run} has no trial {quoted(args.key)}; its trials.parquet names them"
-        )
+    if state.opened is None:
+        raise InputError(f"{args.run} was not begun; its journal names no study")
     check_opened(args.run / JOURNAL_FILE, state)
     trust_run(args.run, state.opened["study"], args.trust)
     study = from_tree(state.opened["study"])
+    key = _key(args, state, study)
     display = make_display(quiet=args.quiet)
     if note := places.restore(args, state):
         display.say(note)
-    trial, recorded = state.trials[args.key], Recorded.read(state, args.key, args.run)
+    trial, recorded = state.trials[key], Recorded.read(state, key, args.run)
     (ready,) = prepare_sets(study, places_of(args), display, only=trial.prepared)
     refuse_other_data(state, (ready,))
     share = share_of(study, None)

@@ -111,6 +111,12 @@ def _ends(name: str) -> tuple[str, str]:
     return name, name
 
 
+def _score_ends(name: str) -> tuple[str, str]:
+    """Gives the same of a field where it is of a score; else the name alone."""
+    other, base = _ends(name)
+    return (other, base) if _is_score(base) else (name, name)
+
+
 def mirrored(low: Any, high: Any, name: str = "") -> None:
     """Fails unless all is equal but scores, which are negatives with their ends exchanged."""
     if isinstance(low, pd.DataFrame):
@@ -122,7 +128,8 @@ def mirrored(low: Any, high: Any, name: str = "") -> None:
     elif dataclasses.is_dataclass(low):
         for field in dataclasses.fields(low):
             if field.name not in ("task", "judged"):
-                mirrored(getattr(low, field.name), getattr(high, field.name), field.name)
+                other, base = _score_ends(field.name)
+                mirrored(getattr(low, field.name), getattr(high, other), base)
     elif isinstance(low, dict):
         mirrored(list(low.values()), list(high.values()), "score")
     elif isinstance(low, list | tuple):

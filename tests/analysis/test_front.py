@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis import schema
+from analysis import choose, schema
 from analysis.front import main, print_front
+from analysis.fronts.survey import survey
+from analysis.report.abstract import best_trade
+from analysis.runs.load import load_run
 from tests.analysis.conftest import WriteRun
 
 
@@ -89,3 +92,46 @@ def test_a_run_that_was_killed_before_its_tables_is_told_how_to_go_on(
     (tmp_path / schema.JOURNAL_FILE).write_text("")
     assert main([str(tmp_path)]) == 2
     assert f"--resume {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(120, False), (80, True)])
+def test_every_row_of_the_front_bears_its_whole_key(
+    run_folder: Path, width: int, terminal: bool
+) -> None:
+    text = _printed(run_folder, width=width, terminal=terminal)
+    for row in survey(load_run(run_folder)).front.to_dict("records"):
+        assert any(row["point"] in line and row["key"] in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [40, 200])
+def test_the_line_that_exports_the_best_trade_is_never_cut(run_folder: Path, width: int) -> None:
+    text = _printed(run_folder, width=width, terminal=True)
+    row = best_trade(survey(load_run(run_folder)))
+    assert row is not None
+    line = f"mpc-router-export --run {run_folder} --point {row['point']} exported/{run_folder.name}"
+    assert line in (each.strip() for each in text.splitlines())
+
+
+@pytest.mark.parametrize("flags", [("--at-most", "8"), ("--reach", "0.8"), ("--knee",)])
+def test_the_command_says_what_to_run_for_a_demand(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    vector = ("--vector", "constants")
+    assert main([str(run_folder), *flags, *vector]) == 0
+    name = flags[0].strip("-").replace("-", "_")
+    choice = choose(load_run(run_folder), **{name: float(flags[-1]) if flags[1:] else True})
+    told = capsys.readouterr().out
+    assert f"point {choice.point} " in told
+    assert f"seed {choice.seed}, bias {choice.bias:.3g} in constants, key {choice.key}" in told
+    words = " ".join((*flags, *vector))
+    assert f"mpc-router-export --run {run_folder} {words} exported/{run_folder.name}" in told
+
+
+def test_a_cost_that_no_router_keeps_is_one_line_and_exit_2(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(run_folder), "--at-most", "2"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: fixture: no router costs at most 2 in constants")
+    assert captured.err.count("\n") == 1

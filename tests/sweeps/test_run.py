@@ -36,6 +36,8 @@ FLAGS = {
     *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
     *(
         "--key",
+        "--point",
+        "--seed",
         "--run",
         "--dry-run",
         "--resume",
@@ -103,6 +105,8 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
         (["mrpc_grid", "--name", ""], "--name is ''"),
         (["--resume", "nowhere"], "holds no journal.jsonl"),
         (["--key", "abc"], "go together"),
+        (["--debug", "--run", "x", "--key", "abc", "--point", "p00"], "go together"),
+        (["--debug", "--run", "x", "--key", "abc", "--seed", "1"], "--seed belongs to --point"),
         (["--debug", "--key", "abc", "--run", "nowhere"], "holds no journal.jsonl"),
     ],
 )

@@ -10,7 +10,8 @@ import pytest
 
 from analysis.figures.settings import _MOST_PLACES, setting_figure
 from analysis.fronts.survey import Survey, survey
-from analysis.questions.answers import Answers, Offer, answers
+from analysis.questions.answers import Answers, answers
+from analysis.questions.choice import Choice, choose
 from analysis.report import _rows
 from analysis.report._findings import findings
 from analysis.runs.load import Run, load_run
@@ -25,8 +26,11 @@ def whole(run_folder: Path) -> tuple[Run, Survey, Answers]:
     return run, taken, answers(run, taken, deep=False)
 
 
-def _offer(cap: float, cost: float) -> Offer:
-    return Offer(cap=cap, point="p0", label="alpha 1", bias=0.5, score=0.8, cost=cost)
+def _offers(whole: tuple[Run, Survey, Answers], *pairs: tuple[float, float]) -> tuple[Choice, ...]:
+    """What was chosen, as if these were cap and cost of it."""
+    offers = whole[2].offers
+    assert offers
+    return tuple(replace(offers[0], cap=cap, cost=cost) for cap, cost in pairs)
 
 
 def _importance(p: float) -> pd.DataFrame:
@@ -59,25 +63,19 @@ def test_a_regression_keeps_its_other_answers_without_cascades(written: WriteRun
     assert set(found.headroom["kind"]) == {"gate"}
 
 
-def test_offers_keep_their_caps_on_selection_and_get_no_worse_with_them(
-    whole: tuple[Run, Survey, Answers],
-) -> None:
-    found = whole[2]
-    assert found.operating is not None
-    assert found.offers is not None
-    chosen = {(each.bias, each.score, each.cost): each for each in found.operating}
-    picked = [chosen[one.bias, one.score, one.cost] for one in found.offers]
-    for one, each in zip(found.offers, picked, strict=True):
-        assert each.chosen_cost <= one.cap
-    scores = [each.chosen_score for each in picked]
-    assert scores == sorted(scores)
+def test_offers_are_what_is_chosen_for_their_caps(whole: tuple[Run, Survey, Answers]) -> None:
+    run, _, found = whole
+    assert found.offers
+    for one in found.offers:
+        assert one.selection_cost <= one.cap
+        assert one == choose(run, at_most=one.cap)
 
 
 def test_a_cap_that_is_not_kept_when_quoted_is_said_with_how_much(
     whole: tuple[Run, Survey, Answers],
 ) -> None:
     run, taken, found = whole
-    found = replace(found, offers=(_offer(2.0, 1.9), _offer(4.0, 5.0), _offer(5.0, 5.5)))
+    found = replace(found, offers=_offers(whole, (2.0, 1.9), (4.0, 5.0), (5.0, 5.5)))
     said = _rows.cap_sentence(taken, found)
     assert said.startswith(f"2 of 3 cost more on {taken.split}")
     assert "at worst 5 for 4 (25 % more)" in said
@@ -86,7 +84,7 @@ def test_a_cap_that_is_not_kept_when_quoted_is_said_with_how_much(
 
 def test_of_caps_that_are_kept_nothing_is_said(whole: tuple[Run, Survey, Answers]) -> None:
     _, taken, found = whole
-    kept = replace(found, offers=(_offer(2.0, 2.0), _offer(4.0, 3.0)))
+    kept = replace(found, offers=_offers(whole, (2.0, 2.0), (4.0, 3.0)))
     assert _rows.cap_sentence(taken, kept) == ""
     assert _rows.cap_sentence(taken, replace(found, offers=None)) == ""
 
