@@ -80,13 +80,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"url": f"{self.serves.address}/{model}", "name": model})
         if match := re.fullmatch(r"/api/models/(.+)/preupload/(.+)", self.path):
             files = json.loads(body)["files"]
-            return self._json(
+            modes = [
                 {
-                    "files": [
-                        {"path": file["path"], "uploadMode": _mode(file["path"])} for file in files
-                    ]
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                    "oid": None,
                 }
-            )
+                for file in files
+            ]
+            return self._json({"files": modes})
         if self.path.endswith("/info/lfs/objects/batch"):
             return self._lfs(json.loads(body))
         if match := re.fullmatch(r"/api/models/(.+)/commit/([^/?]+).*", self.path):
@@ -187,10 +190,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
-
-
-def _mode(path: str) -> str:
-    return "lfs" if path.endswith(".safetensors") else "regular"
 
 
 def _oid(data: bytes) -> str:
