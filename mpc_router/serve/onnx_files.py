@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,8 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
     folder.mkdir()
     pool = assembled.model
     load_experts(pool.experts)
-    examples = [("one text",) * len(assembled.task.columns), ("a", "b")[: _width(assembled)]]
+    width = len(assembled.task.columns)
+    examples = [("one text",) * width, ("another",) * width]
     tokens = [_tokens(assembled, number, examples) for number in range(pool.tokenizers)]
     outputs = ("logits", _STATES) if pool.shared_stem else ("logits",)
     front = _Front(pool).eval()
@@ -115,10 +117,6 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
         "cost_vectors": to_json(assembled.vectors),
     }
     (folder / LIST_FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-
-
-def _width(assembled: Assembled) -> int:
-    return len(assembled.task.columns)
 
 
 def _part(
@@ -184,6 +182,7 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logger.setLevel(level)
