@@ -55,7 +55,7 @@ def pipeline(folder: Path, batch_size: int) -> Ask:
 
     router = RoutedClassifier.from_pretrained(folder, lazy=True, device="cpu")
     pool = router.assembled.model
-    largest: Any = pool.experts.experts[-1].loaded()  # type: ignore[operator]
+    largest: Any = pool.experts.experts[-1].loaded()
     encoding = pool.experts.encodings[-1]
     body = largest.body if largest.fine_tuned else largest.body.encoder
 

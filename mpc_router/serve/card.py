@@ -144,8 +144,6 @@ def _experts(assembled: Assembled) -> list[str]:
 
 def _worth(assembled: Assembled) -> list[str]:
     """Gives scores, costs and shares by split, as far as they are known."""
-    from mpc_router.costs import CONSTANTS
-
     splits = (assembled.summary or {}).get("splits") or {}
     if not splits:
         return ["What it is worth was not recorded beside its checkpoint: see `mpc-router-eval`.\n"]
@@ -154,16 +152,18 @@ def _worth(assembled: Assembled) -> list[str]:
         shares = " / ".join(f"{100 * share:.1f} %" for share in measures["share"])
         score = f"{measures['score']:.4f}{_ends(measures, 'score')}"
         cost = f"{measures['cost'][CONSTANTS]:.4g}"
+        if all(bias.vector.name == CONSTANTS for bias in assembled.biases):
+            cost += _ends(measures, "cost")  # which is under the vector of the bias
         lines.append(f"| {name} | {score} | {cost} | {shares} |")
     known = any("score_interval" in measures for measures in splits.values())
-    interval = "the interval is over examples" if known else "no interval"
+    interval = "intervals are 95 %, over examples" if known else "no interval"
     return [*lines, "", f"Shares are hard counts on the named split; one seed, {interval}.", ""]
 
 
 def _ends(measures: dict[str, Any], name: str) -> str:
     """Gives a 95 % interval in brackets, where it is known."""
     ends = measures.get(f"{name}_interval")
-    return "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+    return "" if ends is None else f" ({ends[0]:.4g} to {ends[1]:.4g})"
 
 
 def _bias(assembled: Assembled) -> list[str]:

@@ -12,7 +12,7 @@ from mpc_router.commands import export
 from mpc_router.data.sources import load_splits
 from tests.trained import Train, Trained
 
-Export = Callable[[Trained], Path]
+Export = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
