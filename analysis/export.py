@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.plugins import trust
-from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, STOPPED
+from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, SELECTION, STOPPED
 from mpc_router.streams import command, say_error
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ def to_optuna(run: Run, file: Path) -> Path:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from analysis.questions.importance import trials as as_trials
+    from analysis.questions.importance import optuna_trials
 
     _refuse_existing([file])
     table = _points(run)
     table["constraints"] = pd.Series(_violations(run, table), index=table.index, dtype=object)
-    made = as_trials(table, run.settings, ["score", "cost"])
+    made = optuna_trials(table, run.settings, ["score", "cost"])
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -232,7 +232,7 @@ def _violations(run: Run, table: pd.DataFrame) -> list[dict[str, float] | None]:
     if not constraints_of(run) or not (table["state"] == "COMPLETE").any():
         return [None] * len(table)
     run_roster = roster(run)
-    judged = judge(run, run_roster, outcomes(run, run_roster, "selection", need_routes=False))
+    judged = judge(run, run_roster, outcomes(run, run_roster, SELECTION, need_routes=False))
     names = [constraint.name for constraint in judged.constraints]
     by_point = {
         point.point: dict(zip(names, row, strict=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH: Final = 120
 _WIDE: Final = 90
+_INTERVAL: Final = "95 %"
 _STYLES: Final = {"above": "green", "below": "red", "not distinguishable": "yellow"}
 _WORDS: Final = {"above": "above", "below": "below", "not distinguishable": "even"}
 
@@ -100,17 +102,30 @@ def _print(
         console.width = before
 
 
-def _table(columns: Sequence[str], *, left: Sequence[str] = ()) -> Table:
-    from analysis.cells import new_table, text
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Describes a column of a table: a new one is a line of the table's list."""
+
+    heading: str
+    cell: Callable[[Any], object]
+    """Shows a row of the survey's points or single experts."""
+
+    left: bool = False
+
+
+def _table(columns: Sequence[_Column], rows: Iterable[Any]) -> Table:
+    from analysis.cells import add_row, new_table, text
 
     table = new_table()
-    for name in columns:
+    for column in columns:
         table.add_column(
-            text(name),
-            justify="left" if name in left else "right",
-            style="dim" if name == "95 %" else "",
+            text(column.heading),
+            justify="left" if column.left else "right",
+            style="dim" if column.heading == _INTERVAL else "",
             no_wrap=True,
         )
+    for row in rows:
+        add_row(table, [column.cell(row) for column in columns])
     return table
 
 
@@ -129,47 +144,47 @@ def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
     """Makes one table, or a second one of settings where they leave numbers no room."""
     from rich.console import Console
 
-    from analysis.cells import add_row
-
-    wide = width >= _WIDE
-    single = _front_table(run, survey, named=("point", *run.settings), wide=wide, last=("key",))
+    measured = _measured_columns(survey, wide=width >= _WIDE)
+    settings = [_setting_column(name) for name in run.settings]
+    point = _Column("point", lambda row: _plain(row["point"]), left=True)
+    key = _Column("key", lambda row: _plain(row["key"]), left=True)
+    single = _table([point, *settings, *measured, key], _shown(survey))
     if Console(width=10 * width).measure(single).maximum <= width:
         return [single]
-    points = _table(["point", "key", *run.settings], left=("point", "key"))
-    for row in _shown(survey):
-        add_row(points, [_plain(row[name]) for name in ("point", "key", *run.settings)])
-    return [_front_table(run, survey, named=("point",), wide=wide), points]
+    return [
+        _table([point, *measured], _shown(survey)),
+        _table([point, key, *settings], _shown(survey)),
+    ]
 
 
-def _front_table(
-    run: Run, survey: Survey, *, named: Sequence[str], wide: bool, last: Sequence[str] = ()
-) -> Table:
+def _measured_columns(survey: Survey, *, wide: bool) -> list[_Column]:
+    """Lists the columns of what points measured, without those that have no room or no meaning."""
     from analysis import words
-    from analysis.cells import add_row, text
+    from analysis.cells import text
     from analysis.fronts.survey import unit
 
-    cost = f"cost{unit(survey)}"
-    bounded = bool(survey.judged.constraints)
-    measured = ["score", "95 %", cost, *(["bounds"] if bounded else [])]
-    measured += ["shares %", "over mix", "95 %", ""]
-    columns = [*named, *measured, *(["speed-up"] if wide else []), *last]
-    table = _table(columns, left=("point", "bounds", "key"))
-    for row in _shown(survey):
-        cells = [
-            *(_plain(row[name]) for name in named),
-            words.number(row["score"]),
-            _range(row, "score"),
-            words.amount(row["cost"]),
-            *([_bounds(row)] if bounded else []),
-            "/".join(words.percent(share) for share in row["share"]),
-            words.signed(row["over_mix"]),
-            _range(row, "over_mix"),
-            text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]]),
-            *([f"{row['speed_up']:.2f}x"] if wide else []),
-            *(_plain(row[name]) for name in last),
-        ]
-        add_row(table, cells)
-    return table
+    def shares(row: Any) -> str:
+        return "/".join(words.percent(share) for share in row["share"])
+
+    def verdict(row: Any) -> Text:
+        return text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]])
+
+    bounds = [_Column("bounds", _bounds, left=True)] if survey.judged.constraints else []
+    return [
+        _Column("score", lambda row: words.number(row["score"])),
+        _Column(_INTERVAL, lambda row: _range(row, "score")),
+        _Column(f"cost{unit(survey)}", lambda row: words.amount(row["cost"])),
+        *bounds,
+        _Column("shares %", shares),
+        _Column("over mix", lambda row: words.signed(row["over_mix"])),
+        _Column(_INTERVAL, lambda row: _range(row, "over_mix")),
+        _Column("", verdict),
+        *([_Column("speed-up", lambda row: f"{row['speed_up']:.2f}x")] if wide else []),
+    ]
+
+
+def _setting_column(name: str) -> _Column:
+    return _Column(name, lambda row: _plain(row[name]))
 
 
 def _shown(survey: Survey) -> list[Any]:
@@ -213,20 +228,15 @@ def _plain(value: Any) -> str:
 
 def _singles_table(survey: Survey) -> Table:
     from analysis import words
-    from analysis.cells import add_row
     from analysis.fronts.survey import unit
 
-    columns = ("single expert", "score", "95 %", f"cost{unit(survey)}")
-    table = _table(columns, left=columns[:1])
-    for _, row in survey.singles.iterrows():
-        cells = [
-            row["name"],
-            words.number(row["score"]),
-            _range(row, "score"),
-            words.amount(row["cost"]),
-        ]
-        add_row(table, cells)
-    return table
+    columns = [
+        _Column("single expert", lambda row: row["name"], left=True),
+        _Column("score", lambda row: words.number(row["score"])),
+        _Column(_INTERVAL, lambda row: _range(row, "score")),
+        _Column(f"cost{unit(survey)}", lambda row: words.amount(row["cost"])),
+    ]
+    return _table(columns, [row for _, row in survey.singles.iterrows()])
 
 
 def _closing(survey: Survey) -> list[str]:

@@ -27,6 +27,7 @@ from mpc_router.run_names import STOPPED as STOPPED
 from mpc_router.run_names import STUDY_FILE as STUDY_FILE
 from mpc_router.run_names import TABLES as TABLES
 from mpc_router.run_names import VALIDATION as VALIDATION
+from mpc_router.run_names import table_file as table_file
 
 VERSION: Final = 1
 """Version of the tables; a reader refuses another one."""
@@ -35,11 +36,6 @@ VERSION_KEY: Final = b"mpc_router.schema_version"
 _RUN_KEY: Final = b"mpc_router.run"
 COLUMNS_KEY: Final = b"mpc_router.columns"
 """Keys of the Parquet files' own metadata: schema version, and the run's name."""
-
-
-def table_file(table: str) -> str:
-    """Gives the file name of a table in its run folder."""
-    return f"{table}.parquet"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:

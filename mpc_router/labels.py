@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from mpc_router.messages import quoted, shortened
 from mpc_router.source_error import LONGEST_LIST, SourceError, listed
 from mpc_router.tasks import TASKS, Task
-
-_FEW_VALUES: Final = 20
-"""It is how many rows of 0 or 1 make a regression's labels the classes of another task."""
 
 _NUMBER: Final = re.compile(r"(?:(?:label|class|category|output|target)_?)?0*([0-9]+)(?:\.0*)?")
 
@@ -44,7 +41,7 @@ def is_glue(task: Task) -> bool:
     return task == TASKS.get(task.name)
 
 
-def _classes_of(task: Task) -> str:
+def classes_of(task: Task) -> str:
     """Describes a task's labels, for messages."""
     if task.regression:
         low, high = task.bounds
@@ -75,7 +72,7 @@ def check_label_type(schema: Any, task: Task, where: str) -> None:
         column_type = schema.field(task.label).type
         raise SourceError(
             f"{where}: column {task.label!r} holds {shortened(str(column_type), LONGEST_LIST)}, "
-            f"but must hold numbers: {_classes_of(task)}"
+            f"but must hold numbers: {classes_of(task)}"
         )
     words = class_words(schema, task.label)
     if words is None or is_words or not is_glue(task):
@@ -83,7 +80,7 @@ def check_label_type(schema: Any, task: Task, where: str) -> None:
     if [word_of(word) for word in words] != list(task.label_names):
         raise SourceError(
             f"{where} names its labels {listed(words)} in this order, but task {task.name} needs "
-            f"{_classes_of(task)}; number the labels so, or give the task's own file"
+            f"{classes_of(task)}; number the labels so, or give the task's own file"
         )
 
 
@@ -199,92 +196,12 @@ def _by_value(kind: Any, task: Task, words: Sequence[str] | None) -> dict[float,
     return by_value if len(by_value) == len(texts) else None
 
 
-def check_labels(
-    labels: NDArray[np.float64], nulls: NDArray[np.bool_], task: Task, *, where: str
-) -> None:
-    """Checks that the labels (N,) of one file are in the task's range.
-
-    Raises:
-        SourceError: one is not.
-    """
-    least, most = task.bounds
-    bad = ~((labels >= least) & (labels <= most) & np.isfinite(labels))
-    if not task.regression:
-        bad |= labels != np.floor(labels)
-    if not bad.any():
-        return
-    row = int(np.flatnonzero(bad)[0])
-    label = "null" if nulls[row] else f"{labels[row]:g}"
-    allowed = _classes_of(task)
-    if not task.regression:
-        allowed = f"a class number in {least:g}..{most:g} ({allowed})"
-    hint = " (a test split has no labels)" if label == "-1" else ""
-    raise SourceError(
-        f"{where}: the label of row {row} is {label}, but task {task.name} needs {allowed}; "
-        f"{int(bad.sum())} of {len(labels)} rows are wrong, correct the file{hint}"
-    )
-
-
-def check_written_alike(counted: Mapping[str, bool], task: Task) -> None:
-    """Raises a SourceError where some splits have class numbers as labels and others words."""
-    for split, numbers in counted.items():
-        if numbers != counted["train"]:
-            kinds = ("class numbers", "words") if numbers else ("words", "class numbers")
-            raise SourceError(
-                f"split {split} of task {task.name} has {kinds[0]} as labels, but train has "
-                f"{kinds[1]}; write them alike"
-            )
-
-
-def check_labels_agree(labels: Mapping[str, NDArray[np.float64]], task: Task) -> None:
-    """Raises a SourceError unless train has two classes, and every class of the other splits.
-
-    `labels` are class numbers by split: (N,) each, of splits of different N.
-    """
-
-    def names(numbers: NDArray[np.float64]) -> str:
-        return listed([task.label_names[int(number)] for number in numbers], most=10)
-
-    learned = np.unique(labels["train"])
-    if len(learned) == 1:
-        raise SourceError(
-            f"every label of train is {names(learned)}, but task {task.name} needs rows of at "
-            "least 2 labels; give rows of others, or another column as `label:`"
-        )
-    for split, values in labels.items():
-        unseen = np.setdiff1d(values, learned)
-        if len(unseen):
-            raise SourceError(
-                f"split {split} of task {task.name} has the label {names(unseen)}, which no row of "
-                f"train has ({names(learned)}); nothing can learn it: give train rows of it, or "
-                f"drop those {int(np.isin(values, unseen).sum())} rows of {split}"
-            )
-
-
-def check_are_scores(labels: NDArray[np.float64], task: Task, where: str) -> None:
-    """Checks that a regression's labels (N,) are values, not another task's classes.
-
-    Raises:
-        SourceError: they are classes.
-    """
-    if (
-        is_glue(task)
-        and task.regression
-        and len(labels) >= _FEW_VALUES
-        and np.isin(labels, (0.0, 1.0)).all()
-    ):
-        raise SourceError(
-            f"{where}: every label is 0 or 1, but task {task.name} needs "
-            f"{_classes_of(task)}; these are another task's classes, give the task's own file"
-        )
-
-
 def _unknown_label(label: object, row: int, task: Task, where: str) -> SourceError:
     """Makes the error about a label that the user's own task does not have."""
     if task.regression:
         return SourceError(
             f"{where}: the label of row {row} is {quoted(label)}, but task {task.name} needs "
-            f"{_classes_of(task)}; correct it, or drop the row"
+            f"{classes_of(task)}; correct it, or drop the row"
         )
     return SourceError(
         f"{where}: the label of row {row} is {quoted(label)}, but task {task.name} has the labels "
@@ -337,7 +254,7 @@ def _numbered(
         label = coded.dictionary[unknown].as_py()
         if not is_glue(task):
             raise _unknown_label(label, row, task, where)
-        allowed = _classes_of(task) + ("" if task.regression else " (or these words)")
+        allowed = classes_of(task) + ("" if task.regression else " (or these words)")
         raise SourceError(
             f"{where}: column {task.label!r} holds {kind}, {quoted(label)} in row {row}, but must "
             f"hold numbers: {allowed}"

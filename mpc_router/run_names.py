@@ -29,6 +29,15 @@ SELECTION: Final = "selection"
 """It is the split that stopping, search and the display see; it is held out of training."""
 
 VALIDATION: Final = "validation"
+"""It is the first split that results are quoted on."""
+
+TRAIN: Final = "train"
+
+
+def table_file(table: str) -> str:
+    """Gives the file name of a table in its run folder."""
+    return f"{table}.parquet"
+
 
 _SHOWN: Final = 4
 """Of the keys that begin alike, as many are named."""

@@ -49,7 +49,7 @@ def run_study(
             message tells how to go on.
     """
     from analysis import load_run
-    from mpc_router.config.sections import ConfigError
+    from mpc_router.config.rules import ConfigError
 
     args = parser().parse_args([])
     settings = dict(overrides or {})

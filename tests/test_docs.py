@@ -22,11 +22,12 @@ import analysis.report.__main__
 import cluster.local
 import mpc_router
 from analysis import schema
-from mpc_router.commands import demo, export, init, train
-from mpc_router.commands import eval as evaluate
+from mpc_router.commands import init, train
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
 from sweeps import tune
+from sweeps.commands import demo, export
+from sweeps.commands import eval as evaluate
 from sweeps.commands.arguments import parser
 from sweeps.study.shipped import shipped_studies
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source, cut, read, split_fingerprints
 from mpc_router.data.tokens import Tokens, tokenise
-from mpc_router.frozen import train as stack
+from mpc_router.frozen import train as frozen_training
 from mpc_router.frozen.stacked_routers import Lane
 from mpc_router.joint import train as joint
 from mpc_router.model.encoders import load_tokenizer
@@ -91,7 +91,7 @@ def train(folder: Path, cache: Path, *, models: Path | None = None, **settings: 
     *_, ended = (
         joint.train([lane], prepare_joint(config, places))
         if config.training.experts == "joint"
-        else stack.train([lane], prepare(config, places), device="cpu")
+        else frozen_training.train([lane], prepare(config, places), device="cpu")
     )
     assert isinstance(ended, LanesEnded)
     checkpoint.save(ended.checkpoints[0], folder)

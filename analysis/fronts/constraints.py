@@ -25,7 +25,7 @@ from analysis.bounds import (
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
 from mpc_router.costs import CostVector
-from mpc_router.run_names import SELECTION
+from mpc_router.run_names import SELECTION, STUDY_FILE
 
 Values = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def constraints_of(run: Run) -> tuple[Constraint, ...]:
         RunError: `study.yaml` holds something else under `constraints`.
     """
     bounds_by_name = run.study.get("constraints") or {}
-    path = run.path / "study.yaml"
+    path = run.path / STUDY_FILE
     if not isinstance(bounds_by_name, Mapping):
         raise RunError(f"{path}: constraints is no mapping of names to {{max: number}}")
     constraints = []
@@ -131,7 +131,7 @@ def _recorded(run: Run, name: str) -> dict[str, float]:
     column = f"{SELECTION}_{name}"
     if column not in run.trials:
         raise RunError(
-            f"{run.path / 'study.yaml'}: constraints.{name[:80]!r} names nothing that "
+            f"{run.path / STUDY_FILE}: constraints.{name[:80]!r} names nothing that "
             f"trials.parquet holds for {SELECTION}"
         )
     keys = run.trials["key"].astype(str)

@@ -14,10 +14,10 @@ from analysis.baselines.bias_curves import Operating
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import Survey
 from analysis.questions import agreement, information, leakage, operating_points, progress
-from analysis.questions import importance as parameters
 from analysis.questions.calibration import calibration
 from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
+from analysis.questions.importance import importance, settings_table
 from analysis.runs.load import Run, RunError
 from analysis.stats.indicators import Surface
 
@@ -88,7 +88,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         "history": ask("how the front came to be", lambda: progress.history(run, survey)),
         "surfaces": ask("what seeds attain", lambda: progress.surfaces(run, survey)),
         "quality": ask("indicators", lambda: progress.quality(survey)),
-        "settings": ask("settings", lambda: parameters.settings_table(run)),
+        "settings": ask("settings", lambda: settings_table(run)),
         "seeds": ask("agreement of seeds", lambda: agreement.seed_agreement(run, survey)),
         "calibration": ask("calibration", lambda: calibration(run, survey)),
         "moving": ask("who moves along the front", lambda: agreement.moving_examples(run, survey)),
@@ -104,7 +104,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         )
     if deep:
         asked |= {
-            "importance": ask("which setting mattered", lambda: parameters.importance(run)),
+            "importance": ask("which setting mattered", lambda: importance(run)),
             "information": ask(
                 "what routes depend on", lambda: information.route_information(run, survey)
             ),

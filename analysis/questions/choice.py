@@ -17,24 +17,18 @@ from numpy.typing import NDArray
 
 from analysis.baselines.bias_curves import BiasCurve, route
 from analysis.fronts.constraints import constraints_of
+from analysis.questions._demand import Demand, check_demands, named_point
 from analysis.questions.operating_points import Curves, bias_curves, unbiased_curves
 from analysis.runs.load import Run, RunError
-from analysis.runs.outcomes import roster
 from analysis.runs.recorded import examples, expert_outputs, router_logits
-from analysis.stats.choice import best_within, cheapest_reaching
-from analysis.stats.choice import knee as knee_of
 from analysis.stats.resampling import example_weights, interval, resamples_for, weighted_scores
 from mpc_router.costs import CostVector
-from mpc_router.messages import quoted
 from mpc_router.tasks import merit
 
 Values = NDArray[np.float64]
 
 _STREAM: Final = 3
 """Of the examples' draws: the one that surveys quote with, so that both see the same examples."""
-
-_ROUNDING: Final = 1e-9
-"""Of a demand, by how much a sum of floats may miss it: 0.3 + 2 is a little more than 2.3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +102,7 @@ def choose(
         RunError: (a ValueError) no router meets the demand, the run has no such point or seed, not
             exactly one demand is given, no point can be judged, or a table lacks rows.
     """
-    _check_demands(at_most, reach, knee, point, seed)
+    check_demands(at_most, reach, knee, point, seed)
     name = run.split(split)
     if point is None:
         read_curves = bias_curves if run.routed else unbiased_curves
@@ -118,7 +112,7 @@ def choose(
         if choice is None:
             raise RunError(_why_none(run, curves, at_most, reach, prices))
         return choice
-    place = _named(run, point, seed)
+    place = named_point(run, point, seed)
     curves = (
         bias_curves(run, split=name, vector=vector, biases=np.zeros(1))
         if run.routed
@@ -128,7 +122,7 @@ def choose(
     if seed is not None:
         keys = (keys[curves.points[place].seeds.index(seed)],)
     vector = run.cost_vector(vector).name
-    return _chosen(run, curves, (place, 0), keys, _Demand(), split=name, vector=vector)
+    return _chosen(run, curves, (place, 0), keys, Demand(), split=name, vector=vector)
 
 
 def pick(
@@ -144,114 +138,13 @@ def pick(
 
     None where no router meets the demand.
     """
-    demand = _Demand(at_most=at_most, reach=None if reach is None else merit(run.task, reach))
+    demand = Demand(at_most=at_most, reach=None if reach is None else merit(run.task, reach))
     meeting = _meeting(curves, demand)
     chosen = demand.best(*_measures(curves, meeting))
     if chosen is None:
         return None
     keys = _seeds(curves, meeting[chosen], demand)
     return _chosen(run, curves, meeting[chosen], keys, demand, split=split, vector=vector)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Demand:
-    """Holds what is asked of a router on selection; of nothing the best or the knee is meant."""
-
-    at_most: float | None = None
-    reach: float | None = None
-    """A merit: high is better."""
-
-    @property
-    def cap(self) -> float:
-        """Gives the most that may be paid, with room for rounding."""
-        return math.inf if self.at_most is None else self.at_most + _ROUNDING * abs(self.at_most)
-
-    @property
-    def least(self) -> float:
-        """Gives the least merit, with room for rounding."""
-        return -math.inf if self.reach is None else self.reach - _ROUNDING * abs(self.reach)
-
-    def met(self, merits: Values, costs: Values) -> NDArray[np.bool_]:
-        """Says which of some routers meet it."""
-        return np.asarray((costs <= self.cap) & (merits >= self.least), np.bool_)
-
-    def best(self, merits: Values, costs: Values) -> int | None:
-        """Gives the number of the best of some points with biases; None where none meets it."""
-        if not len(merits):
-            return None
-        if self.at_most is not None:
-            return best_within(merits, costs, cap=self.cap)
-        if self.reach is not None:
-            return cheapest_reaching(merits, costs, score=self.least)
-        return knee_of(merits, costs)
-
-    def best_seed(self, merits: Values, costs: Values) -> int:
-        """Gives the number of the best of some seeds that meet it."""
-        if self.reach is not None:
-            place = cheapest_reaching(merits, costs, score=self.least)
-        else:
-            place = best_within(merits, costs, cap=math.inf)
-        assert place is not None  # seeds that meet it are not none
-        return place
-
-
-def _check_demands(
-    at_most: float | None, reach: float | None, knee: bool, point: str | None, seed: int | None
-) -> None:
-    """Refuses none or several demands, and numbers that are none."""
-    named = [
-        name
-        for name, is_given in (
-            ("at_most", at_most is not None),
-            ("reach", reach is not None),
-            ("knee", knee),
-            ("point", point is not None),
-        )
-        if is_given
-    ]
-    if len(named) != 1:
-        raise RunError(
-            f"{' and '.join(named) or 'no demand'} given; give one of at_most (a cost), reach (a "
-            "score), knee and point"
-        )
-    for name, value in (("at_most", at_most), ("reach", reach)):
-        if value is not None and not math.isfinite(value):
-            raise RunError(f"{name} is {value}, but must be a finite number")
-    if seed is not None and point is None:
-        raise RunError("a seed is chosen with its point; name both, or leave out the seed")
-
-
-def _named(run: Run, name: str, seed: int | None) -> int:
-    """Gives the number of a point in the run's roster.
-
-    Raises:
-        RunError: the run has no such point or seed, or it cannot be judged.
-    """
-    run_roster = roster(run)
-    names = [point.point for point in run_roster.points]
-    if name not in names:
-        reasons = {left_out.point: left_out.reason for left_out in run_roster.left_out}
-        if name in reasons:
-            raise RunError(
-                f"{run.name}: point {name} cannot be judged ({reasons[name]}); take one of "
-                f"{_listed(names)}, or name a trial by its key"
-            )
-        raise RunError(f"{run.name} has no point {quoted(name)}; its points are {_listed(names)}")
-    place = names.index(name)
-    seeds = run_roster.points[place].seeds
-    if seed is not None and seed not in seeds:
-        raise RunError(
-            f"{run.name}: point {name} has no seed {seed} that can be judged; it has "
-            f"{', '.join(map(str, seeds))}"
-        )
-    return place
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Lists names for a message: the first ones of many."""
-    most = 12
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _on_selection(curves: Curves, keys: Sequence[str], place: int) -> tuple[Values, Values]:
@@ -263,7 +156,7 @@ def _on_selection(curves: Curves, keys: Sequence[str], place: int) -> tuple[Valu
     )
 
 
-def _seeds(curves: Curves, place: tuple[int, int], demand: _Demand) -> tuple[str, ...]:
+def _seeds(curves: Curves, place: tuple[int, int], demand: Demand) -> tuple[str, ...]:
     """Gives the keys of a point's seeds that keep constraints and demand by themselves."""
     number, bias = place
     keys = curves.points[number].keys
@@ -275,17 +168,20 @@ def _seeds(curves: Curves, place: tuple[int, int], demand: _Demand) -> tuple[str
     )
 
 
-def _meeting(curves: Curves, demand: _Demand) -> list[tuple[int, int]]:
+def _meeting(curves: Curves, demand: Demand) -> list[tuple[int, int]]:
     """Gives the points and biases that keep all constraints, and have a seed that meets a demand.
 
     The seed keeps the constraints too.
     """
-    return [
-        (number, bias)
-        for number, breaks in enumerate(curves.breaks)
-        for bias, names in enumerate(breaks)
-        if not names and _seeds(curves, (number, bias), demand)
-    ]
+    places: list[tuple[int, int]] = []
+    for number, (point, breaks) in enumerate(zip(curves.points, curves.breaks, strict=True)):
+        of_seeds = [curves.trials[key][0] for key in point.keys]
+        merits = np.stack([curve.merits for curve in of_seeds])
+        met = demand.met(merits, np.stack([curve.costs for curve in of_seeds]))
+        met &= np.asarray([[not names for names in curves.trial_breaks[key]] for key in point.keys])
+        able = met.any(axis=0) & np.asarray([not names for names in breaks])
+        places += [(number, bias) for bias in np.flatnonzero(able).tolist()]
+    return places
 
 
 def _measures(curves: Curves, places: Sequence[tuple[int, int]]) -> tuple[Values, Values]:
@@ -300,7 +196,7 @@ def _why_none(
     run: Run, curves: Curves, at_most: float | None, reach: float | None, vector: CostVector
 ) -> str:
     """Says why no router meets a demand, and which one would be met."""
-    able = _meeting(curves, _Demand())
+    able = _meeting(curves, Demand())
     bounds = ", ".join(map(str, constraints_of(run)))
     if not able:
         return (
@@ -314,7 +210,7 @@ def _why_none(
         )
     kept = f" that keeps the study's constraints ({bounds})" if bounds else ""
     merits, costs = _measures(curves, able)
-    seeds = [_on_selection(curves, _seeds(curves, place, _Demand()), place[1]) for place in able]
+    seeds = [_on_selection(curves, _seeds(curves, place, Demand()), place[1]) for place in able]
     if at_most is not None:
         needed = np.maximum(costs, [of_seeds[1].min() for of_seeds in seeds])
         place = int(needed.argmin())
@@ -336,7 +232,7 @@ def _why_none(
 def _up(value: float) -> str:
     """Rounds up to five digits, so that a demand of it is met."""
     scale = 10.0 ** (5 - math.ceil(math.log10(abs(value)))) if value else 1.0
-    return f"{math.ceil(value * scale - _ROUNDING) / scale:g}"
+    return f"{math.ceil(value * scale - 1e-9) / scale:g}"
 
 
 def _called(curves: Curves, place: tuple[int, int]) -> str:
@@ -349,7 +245,7 @@ def _chosen(
     curves: Curves,
     place: tuple[int, int],
     keys: Sequence[str],
-    demand: _Demand,
+    demand: Demand,
     *,
     split: str,
     vector: str,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
 from analysis.stats.ped_anova import Cells, best, divergence
+from mpc_router.run_names import FAILED, SELECTION
 from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _cells(values: Sequence[Any]) -> Cells:
     return Cells(index, 1 + int(index.max()), ordered=False)
 
 
-def trials(
+def optuna_trials(
     table: pd.DataFrame, names: Sequence[str], objectives: Sequence[str]
 ) -> list[FrozenTrial]:
     """Gives points as Optuna's trials: settings by name, values in the order of objectives.
@@ -241,7 +242,7 @@ def _told(value: Any) -> Any:
 
 def _selection(run: Run) -> pd.DataFrame:
     """Gives reports on selection with their points, without those of failed trials."""
-    kept = run.trials.loc[run.trials["status"] != "FAILED", ["key", "point"]]
-    reports = run.reports.loc[run.reports["split"] == "selection"]
+    kept = run.trials.loc[run.trials["status"] != FAILED, ["key", "point"]]
+    reports = run.reports.loc[run.reports["split"] == SELECTION]
     merged: pd.DataFrame = reports.merge(kept, on="key")
     return merged

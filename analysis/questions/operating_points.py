@@ -18,8 +18,8 @@ from analysis.baselines.bias_curves import (
     bias_curve,
     curve_front,
     mean_curve,
+    spread_biases,
 )
-from analysis.baselines.bias_curves import spread_biases as spread
 from analysis.baselines.cascades import (
     LEVELS,
     CascadeFront,
@@ -110,7 +110,7 @@ def bias_curves(
     for point in run_roster.points:
         price = reader.price(point.point)
         of_seeds = [logits[SELECTION][key] for key in point.keys]
-        tried = spread(of_seeds, price, count=count) if biases is None else biases
+        tried = spread_biases(of_seeds, price, count=count) if biases is None else biases
         for key in point.keys:
             pair = []
             for side in reader.sides:

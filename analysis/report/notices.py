@@ -10,7 +10,7 @@ from analysis.fronts.survey import Survey
 from analysis.report._unfinished import unfinished
 from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
-from mpc_router.run_names import COMPLETED, FAILED, STOPPED
+from mpc_router.run_names import COMPLETED, FAILED, SELECTION, STOPPED
 
 WARNING: Final = "warning"
 _NOTE: Final = "note"
@@ -253,7 +253,7 @@ def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
         if one.get("stand_in"):
             listed.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
     for split, facts in (run.provenance.get("splits") or {}).items():
-        if facts.get("note") and split in ("selection", survey.split):
+        if facts.get("note") and split in (SELECTION, survey.split):
             listed.append(Notice(_NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
     return [*listed, *_experts(run, survey)]
 

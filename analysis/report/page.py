@@ -66,12 +66,13 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     from markupsafe import Markup
 
     from analysis.baselines.yardsticks import has_bounds
-    from analysis.figures.style import MOST_NAMED
     from analysis.fronts.constraints import bounds
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
     from analysis.questions.utilization import DEAD_SHARE, utilization
-    from analysis.report import _rows, abstract
+    from analysis.report import _sentences, _tables, abstract
+    from analysis.report._provenance import provenance_rows
+    from analysis.report._trials import trial_table
     from analysis.report.notices import notices
 
     survey = take(run, split=split, vector=vector)
@@ -98,32 +99,27 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
         export_line=abstract.export_line(run, survey),
-        front=_rows.front_rows(run, survey),
+        tables=_tables.tables(run, survey, answered),
         bounds=bounds(survey.judged.constraints),
-        named=len(run.settings) > MOST_NAMED,
-        offers=_rows.offer_rows(run, answered),
-        rivals=_rows.rival_rows(run, answered),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
-        depends=_rows.depends_rows(run, answered),
-        leaks=_rows.leak_rows(run, answered),
-        quality=_rows.quality_rows(answered),
+        quality=_sentences.quality_rows(answered),
         said={
-            "seeds": _rows.seed_sentence(answered),
-            "moving": _rows.moving_sentence(answered),
-            "trust": _rows.trust_sentence(answered),
-            "calibration": _rows.calibration_sentence(answered),
-            "caps": _rows.cap_sentence(survey, answered),
+            "seeds": _sentences.seed_sentence(answered),
+            "moving": _sentences.moving_sentence(answered),
+            "trust": _sentences.trust_sentence(answered),
+            "calibration": _sentences.calibration_sentence(answered),
+            "caps": _sentences.cap_sentence(survey, answered),
         },
-        use=_rows.use_rows(run, survey, use),
+        use=_sentences.use_rows(run, survey, use),
         room_in_points=has_bounds(run.task),
         dead_share=DEAD_SHARE,
-        provenance=_rows.provenance_rows(run, survey),
+        provenance=provenance_rows(run, survey),
         colours=_colours(run),
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
         vega=Markup(_vega_scripts()),
         specs=Markup(_embedded(specs)),
-        trials=Markup(_embedded(_rows.trial_table(run, survey))),
+        trials=Markup(_embedded(trial_table(run, survey))),
         count=len(run.trials),
     )
 
@@ -224,18 +220,17 @@ def _vegalite_version() -> str:
 
 def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
     """Gives what the page says of own objectives; None where they are score and cost."""
-    from analysis.figures.objectives import MOST_OBJECTIVES, name_words
+    from analysis.figures.objectives import MOST_OBJECTIVES
     from analysis.fronts.objectives import own_objectives
-    from analysis.report._rows import objective_rows, objective_words
+    from analysis.report._sentences import objective_words
 
     if answered.objectives is None:
         return None
     directions = own_objectives(run)
     return {
-        "names": [name_words(name) for name in directions],
+        "count": len(directions),
         "words": objective_words(directions),
         "points": len(answered.objectives),
-        "rows": objective_rows(answered.objectives, directions),
         "more": len(directions) > MOST_OBJECTIVES,
         "yards": answered.objective_yards is not None,
     }

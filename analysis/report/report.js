@@ -44,8 +44,7 @@
       const row = element("tr", null, body, "trial");
       row.dataset.row = r;
       trials.rows[r].forEach((value, c) => {
-        const isKey = trials.columns[c] === "key";
-        element("td", isKey ? texts[r][c].slice(0, 12) : texts[r][c], row, typeof value === "number" ? "num" : "");
+        element("td", texts[r][c], row, typeof value === "number" ? "num" : "");
       });
     }
     drawn = Math.min(order.length, drawn + page);

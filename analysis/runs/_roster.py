@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.runs.load import Run, RunError
 from analysis.words import settings_label
-from mpc_router.run_names import COMPLETED, STOPPED
+from mpc_router.run_names import COMPLETED, FAILED, STOPPED
 
 _RACED: Final = "raced with"
 
@@ -199,7 +199,7 @@ def _why_not_whole(ended: list[str], expected: int, raced: int) -> str:
 def _nothing_ended(run: Run) -> str:
     counts = Counter(str(one) for one in run.trials["status"])
     statuses = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no trial"
-    reasons = run.trials.loc[run.trials["status"] == "FAILED", "reason"].dropna()
+    reasons = run.trials.loc[run.trials["status"] == FAILED, "reason"].dropna()
     example = f"; a failed one says: {reasons.iloc[0]}" if len(reasons) else ""
     return (
         f"{run.path / 'trials.parquet'}: no point whose replicates all completed ({statuses}), nor "

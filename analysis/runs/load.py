@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from analysis.runs._sets import PreparedSet, catalogue, keys_of, sets_of, short_names
 from analysis.runs.untrusted import RunError as RunError
 from analysis.runs.untrusted import (
     anew,
@@ -25,7 +26,7 @@ from analysis.runs.untrusted import (
 from mpc_router.costs import CostVector, from_json
 from mpc_router.messages import quoted
 from mpc_router.plugins import METRICS, PartError, trust_recorded
-from mpc_router.run_names import SELECTION
+from mpc_router.run_names import PROVENANCE_FILE, SELECTION, table_file
 from mpc_router.tasks import Task, TaskError, from_record
 
 if TYPE_CHECKING:
@@ -34,24 +35,6 @@ if TYPE_CHECKING:
 
 _BEFORE_SETTINGS: Final = "experts_id"
 _AFTER_SETTINGS: Final = "config"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedSet:
-    """Holds points that trained on the same experts, or began with them."""
-
-    points: frozenset[str] | None
-    """Their names; None is all of the run's."""
-
-    joint: bool
-    """Experts trained with each trial, so that every trial has its own."""
-
-    experts: tuple[tuple[str, int], ...]
-    """(K,) name and layers (0: all), cheapest first."""
-
-    vectors: dict[str, CostVector]
-    members: tuple[int, ...] = ()
-    """(K,) each expert's number among all of the run's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +50,7 @@ class Run:
     def trials(self) -> pd.DataFrame:
         """Gives the table whose row is a trial: a point with a seed."""
         frame = self._frame("trials")
-        check_trials(self.path / "trials.parquet", frame, _settings(frame))
+        check_trials(self.path / table_file("trials"), frame, _settings(frame))
         return frame
 
     @cached_property
@@ -93,7 +76,9 @@ class Run:
     @cached_property
     def routed(self) -> bool:
         """Says whether the run has a routing table with a row."""
-        return (self.path / "routing.parquet").is_file() and len(self.table("routing", ["key"])) > 0
+        return (self.path / table_file("routing")).is_file() and len(
+            self.table("routing", ["key"])
+        ) > 0
 
     @property
     def name(self) -> str:
@@ -113,12 +98,12 @@ class Run:
     @cached_property
     def sets(self) -> tuple[PreparedSet, ...]:
         """Gives what was prepared; a run of one pool has one set."""
-        sets = _sets(self.provenance)
-        places = {expert: number for number, expert in enumerate(_catalogue(sets, self._wanted))}
+        sets = sets_of(self.provenance)
+        places = {expert: number for number, expert in enumerate(catalogue(sets, self._wanted))}
         return tuple(
             replace(
                 prepared,
-                members=tuple(places[key] for key in _keys_of(prepared, self._wanted)),
+                members=tuple(places[key] for key in keys_of(prepared, self._wanted)),
             )
             for prepared in sets
         )
@@ -140,8 +125,8 @@ class Run:
             ]
             if not candidates:
                 raise RunError(
-                    f"{self.path / 'provenance.json'}: no set holds point {name!r}; "
-                    f"{anew(self.path / 'provenance.json')}"
+                    f"{self.path / PROVENANCE_FILE}: no set holds point {name!r}; "
+                    f"{anew(self.path / PROVENANCE_FILE)}"
                 )
             numbers[name] = candidates[0]
         return numbers
@@ -149,7 +134,7 @@ class Run:
     @property
     def expert_names(self) -> tuple[str, ...]:
         """Gives short names of all experts of the run, cheapest first, without twins."""
-        return _short_names([key[:2] for key in _catalogue(self.sets, self._wanted)])
+        return short_names([key[:2] for key in catalogue(self.sets, self._wanted)])
 
     @cached_property
     def cost_vectors(self) -> dict[str, CostVector]:
@@ -195,7 +180,7 @@ class Run:
                 cell in a column that has a value in every row.
         """
         table = _read(self.path, name, columns)
-        check_gaps(self.path / f"{name}.parquet", table, columns_of(name, self.provenance))
+        check_gaps(self.path / table_file(name), table, columns_of(name, self.provenance))
         return table
 
     def _frame(self, name: str) -> pd.DataFrame:
@@ -244,8 +229,8 @@ def _provenance(folder: Path, schema: Any) -> dict[str, Any]:
         if (fault := check_provenance(data)) is not None:
             raise ValueError(fault)
         from_json(data["cost_vectors"])
-        for prepared in _sets(data):
-            _keys_of(prepared, data["cost_vector"])
+        for prepared in sets_of(data):
+            keys_of(prepared, data["cost_vector"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         problem = f"not readable as provenance ({type(error).__name__}: {error})"
         raise RunError(f"{path}: {problem}; {anew(path)}") from error
@@ -311,50 +296,4 @@ def _damaged(path: Path, error: Exception) -> RunError:
     size = path.stat().st_size
     return RunError(
         f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); {anew(path)}"
-    )
-
-
-def _sets(provenance: dict[str, Any]) -> tuple[PreparedSet, ...]:
-    """Reads the sets as they are written, or the one of a run that names none."""
-    records = provenance.get("sets")
-    if not records:
-        records = [{"points": None, "joint": False, **provenance}]
-    return tuple(
-        PreparedSet(
-            points=None if record["points"] is None else frozenset(map(str, record["points"])),
-            joint=bool(record["joint"]),
-            experts=tuple(
-                (str(expert["name"]), int(expert["layers"]))
-                for expert in sorted(record["experts"], key=lambda one: int(one["expert"]))
-            ),
-            vectors=from_json(record["cost_vectors"]),
-        )
-        for record in records
-    )
-
-
-def _keys_of(prepared: PreparedSet, vector: str) -> list[tuple[str, int, float, int]]:
-    """Says what makes its experts one of the run's: name, layers, cost, number among twins."""
-    costs = prepared.vectors[vector].experts
-    alike = [(*expert, cost) for expert, cost in zip(prepared.experts, costs, strict=True)]
-    return [(*key, alike[:place].count(key)) for place, key in enumerate(alike)]
-
-
-def _catalogue(sets: Sequence[PreparedSet], vector: str) -> list[tuple[str, int, float, int]]:
-    """Lists all experts of the run, cheapest first; of equal cost those of earlier sets first."""
-    seen = dict.fromkeys(key for prepared in sets for key in _keys_of(prepared, vector))
-    return list(seen) if len(sets) == 1 else sorted(seen, key=lambda key: key[2])
-
-
-def _short_names(models: Sequence[tuple[str, int]]) -> tuple[str, ...]:
-    """Shortens names for pictures: without the organisation; only layers where names repeat."""
-    bare = [name.rsplit("/", 1)[-1] for name, _ in models]
-    if len(models) > 1 and len(set(bare)) == 1 and len({layers for _, layers in models}) > 1:
-        return tuple(f"{layers} layers" if layers else bare[0] for _, layers in models)
-    cut = [
-        f"{name}, {layers} layers" if layers and bare.count(name) > 1 else name
-        for name, (_, layers) in zip(bare, models, strict=True)
-    ]
-    return tuple(
-        f"{name} #{number}" if cut.count(name) > 1 else name for number, name in enumerate(cut)
     )

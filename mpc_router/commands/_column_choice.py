@@ -11,6 +11,7 @@ from mpc_router.commands._exits import InputError
 from mpc_router.data.sources import Source, SourceError
 from mpc_router.labels import class_words, is_text, label_type, word_of
 from mpc_router.messages import printable, quoted, shortened
+from mpc_router.run_names import TRAIN
 from mpc_router.source_error import shown as shown_path
 from mpc_router.tasks.definition import MOST_CLASSES
 
@@ -117,7 +118,7 @@ def columns_of(source: Source) -> tuple[Column, ...]:
         SourceError: train cannot be read.
         InputError: it has no rows.
     """
-    schema = source.rows("data", "train", (), _NO_COLUMN).schemas[0][1]
+    schema = source.rows("data", TRAIN, (), _NO_COLUMN).schemas[0][1]
     names = [name for name in schema.names if name != _NO_COLUMN]
     columns, errors = [], []
     for name in names:
@@ -244,7 +245,7 @@ def _column(source: Source, name: str) -> Column:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    stored = source.rows("data", "train", (), name)
+    stored = source.rows("data", TRAIN, (), name)
     schema = stored.schemas[0][1]
     kind = label_type(schema, name)
     if pa.types.is_nested(kind) or pa.types.is_temporal(kind) or pa.types.is_binary(kind):

@@ -49,7 +49,7 @@ def _of_input(error: Exception) -> bool:
     """Says whether the user can mend it; kinds are imported late, so that `--help` is quick."""
     if isinstance(error, ModuleNotFoundError):
         return False  # asking would need the package too
-    from mpc_router.config.sections import ConfigError
+    from mpc_router.config.rules import ConfigError
     from mpc_router.data.columns import SourceError
     from mpc_router.model.sources import ModelError
     from mpc_router.results.checkpoint import CheckpointError

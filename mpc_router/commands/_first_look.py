@@ -43,6 +43,7 @@ from mpc_router.data.sources import Source, SourceError
 from mpc_router.model.reading import load_tokenizer
 from mpc_router.model.sources import Models
 from mpc_router.pricing.named_costs import with_costs
+from mpc_router.run_names import TRAIN, VALIDATION
 from mpc_router.source_error import shown
 from mpc_router.tasks import Task, task_of
 from mpc_router.tasks.metrics import metric_of
@@ -117,7 +118,7 @@ def found_by(look: Look) -> Findings:
             "PATH PATH, or pip install 'mpc-router[minilm]'"
         )
     look.step("looking at the models")
-    sample = sample_of(data.splits["train"])
+    sample = sample_of(data.splits[TRAIN])
     readers = [reader_of(folder) for folder in folders]
     lengths, pool = _pool(data, sample, readers)
     findings = Findings(
@@ -151,14 +152,14 @@ def _data(look: Look) -> _Data:
         **({"kind": "regression"} if choice.label.values else {}),
     }
     task = define(tree, source)
-    splits = {"train": source.columns(task, "train")}
+    splits = {TRAIN: source.columns(task, TRAIN)}
     doubts = list(choice.doubts)
     if files.test is not None:
         files, source, doubt = _with_test(files, source, task)
         doubts.append(doubt)
     if source.quoted(task):
-        splits["validation"] = source.columns(task, "validation")
-    labels, reason, metrics = _balance(task, splits["train"])
+        splits[VALIDATION] = source.columns(task, VALIDATION)
+    labels, reason, metrics = _balance(task, splits[TRAIN])
     task = task_of({**task.to_json(), **metrics})
     return _Data(
         files=files,
@@ -175,11 +176,11 @@ def _data(look: Look) -> _Data:
 def _with_test(files: DataFiles, source: Source, task: Task) -> tuple[DataFiles, Source, str]:
     """Takes a test split as validation where it has labels of the task."""
     assert files.test is not None
-    splits = {**files.splits, "validation": files.test}
+    splits = {**files.splits, VALIDATION: files.test}
     tested = dataclasses.replace(files, splits=splits, has_validation=True)
     with_test = Source(kind="dataset", dataset=tested.spec())
     try:
-        with_test.columns(task, "validation")
+        with_test.columns(task, VALIDATION)
     except SourceError:
         return files, source, f"the labels of {files.test}, which is not used"
     return (
@@ -223,12 +224,12 @@ def _doubts(choice: Choice, task: Task, splits: Mapping[str, Columns]) -> list[s
                 "whether labels are classes: they are whole numbers, few of them; for values "
                 "write `kind: regression` in task_definition"
             )
-    if "validation" not in splits:
+    if VALIDATION not in splits:
         doubts.append(
             "how good a router is on data from elsewhere: there is no validation file, so that a "
             "tenth of train is cut off for it"
         )
-    rows = len(splits.get("validation", ())) or len(splits["train"]) // 10
+    rows = len(splits.get(VALIDATION, ())) or len(splits[TRAIN]) // 10
     if rows < _FEW_ROWS:
         doubts.append(
             f"small differences: validation has about {rows} rows, so that intervals will be wide"
@@ -254,7 +255,7 @@ def _pool(data: _Data, sample: Sample, readers: Sequence[Reader]) -> tuple[Lengt
             max_length=lengths.max_length,
         )
 
-    has_validation = "validation" in data.splits
+    has_validation = VALIDATION in data.splits
     pool = pool_of(
         readers,
         data.task,
@@ -307,7 +308,7 @@ def _cost(findings: Findings, sample: Sample) -> str:
             f"asking the experts about all rows takes {_duration(asking)}, once (an estimate from "
             "one step of the smallest and the largest on this machine)"
         )
-    train = findings.rows["train"] * _TRAINED
+    train = findings.rows[TRAIN] * _TRAINED
     epochs = [step * train for step in steps]
     total = asking + _EPOCHS * sum(
         seconds for seconds, kept in zip(epochs, tuned, strict=True) if not kept

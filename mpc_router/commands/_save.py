@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mpc_router.commands._folders import Folders, replace
 from mpc_router.commands._training_log import Record, table
 from mpc_router.config.trial import TrialConfig
-from mpc_router.results import checkpoint as checkpoints
+from mpc_router.results.checkpoint import save
 from mpc_router.results.summary import Kind, split_summary, summary, write_summary
+from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
     from mpc_router.trainer import Inputs
@@ -45,7 +46,7 @@ def keep(
         ("last", target.last, ended.last[0]),
     )
     for kind, folder, checkpoint in pairs:
-        splits = {"selection": record.selection(checkpoint.epoch)}
+        splits = {SELECTION: record.selection(checkpoint.epoch)}
         content = summary(
             kind=kind,
             config=config,
@@ -57,12 +58,12 @@ def keep(
         )
 
         def write(folder: Path, checkpoint: Any = checkpoint, content: Any = content) -> None:
-            checkpoints.save(checkpoint, folder)
+            save(checkpoint, folder)
             write_summary(folder, content)
 
         replace(folder, write)
         lines.append(f"{kind}: {folder} (epoch {checkpoint.epoch})")
-    every = {"selection": record.selection(told), **quoted}
+    every = {SELECTION: record.selection(told), **quoted}
     experts = [(expert.name, expert.layers) for expert in inputs.experts]
     return [
         f"{config.data.task}, seed {seed}: epoch {told} of {config.training.epochs}"

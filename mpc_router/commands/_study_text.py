@@ -16,6 +16,7 @@ from mpc_router.commands._data_files import DataFiles
 from mpc_router.commands._first_steps import Lengths
 from mpc_router.commands._model_folders import PoolFound
 from mpc_router.messages import printable, shortened
+from mpc_router.run_names import VALIDATION
 from mpc_router.source_error import shown
 from mpc_router.tasks import Task
 
@@ -168,7 +169,7 @@ def _data(findings: Findings) -> list[str]:
     if findings.data.splits:
         pairs = ", ".join(f"{key}: {_yaml(name)}" for key, name in findings.data.splits.items())
         lines.append(f"  splits: {{{pairs}}}  # what is called otherwise there")
-    if "validation" not in findings.rows:
+    if VALIDATION not in findings.rows:
         lines.append(
             "  # without a validation file, a tenth of train is cut off for it by a hash of the row"
         )

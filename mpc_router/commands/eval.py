@@ -224,10 +224,11 @@ def _majority(assembled: Assembled, labels: Any) -> float | None:
 
 def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -> dict[str, Any]:
     """Times the pool's parts on this split, and writes the file that studies take."""
-    from mpc_router.pricing import latency
+    from mpc_router.pricing.latency import measure_latency
+    from mpc_router.pricing.measured_file import write_measured
 
-    timed = latency.measure_latency(assembled.model, tokens, progress=shown)
-    latency.write(target, timed, assembled.config)
+    timed = measure_latency(assembled.model, tokens, progress=shown)
+    write_measured(target, timed, assembled.config)
     return {
         "file": str(target),
         "router": timed.router.seconds,

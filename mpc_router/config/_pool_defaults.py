@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from mpc_router.config.pools import POOLS, Pool
-from mpc_router.config.sections import ConfigError, ModelConfig, TrainingConfig, one_of
+from mpc_router.config.rules import ConfigError, one_of
+from mpc_router.config.sections import ModelConfig, TrainingConfig
 from mpc_router.messages import quoted, shown
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final, get_args, get_type_hints
 
 from mpc_router.config._yaml_text import LARGEST
-from mpc_router.config.sections import SECTIONS, ConfigError
+from mpc_router.config.rules import ConfigError
+from mpc_router.config.sections import SECTIONS
 from mpc_router.messages import quoted
 from mpc_router.tasks import Task, TaskError, task_of
 

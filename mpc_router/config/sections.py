@@ -6,58 +6,17 @@ can say is checked here; what the pool decides is filled in by `mpc_router.confi
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS
+from mpc_router.config.rules import ConfigError, at_least, check_no_path_fault, one_of
 from mpc_router.messages import quoted
-from mpc_router.paths import fault
 from mpc_router.tasks import TASKS, Task
-
-_LARGEST: Final = 2**63
-"""Whole numbers lie below it."""
-
-
-class SpaceError(ValueError):
-    """Says that a part of a study cannot be read, in one sentence."""
-
 
 _LEAST_TEMPERATURE: Final = 1e-6
 """Of a gate: one-hot for all purposes, and still a number in float32."""
-
-
-class ConfigError(ValueError):
-    """Says that a setting cannot be: what was found, what is allowed, what to do."""
-
-
-def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuses a value that is not among `allowed`, with the nearest one."""
-    names = sorted(allowed)
-    if value not in names:
-        close = difflib.get_close_matches(str(value)[:100], names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        parts = str(value).split(",")
-        if len(parts) > 1 and all(part.strip() in names for part in parts):
-            hint = f"; to search several in a study, write {name}='{{grid: [{', '.join(parts)}]}}'"
-        raise ConfigError(f"{name} is {quoted(value)}, allowed are {', '.join(names)}{hint}")
-
-
-def _no_path_fault(name: str, model: str) -> None:
-    """Refuses a model's name that no path and no name of the hub can be; empty takes the pool's."""
-    why = fault(model) if model else None
-    if why is not None:
-        raise ConfigError(f"{name} is {quoted(model)}, which {why}; give org/name or a folder")
-
-
-def _at_least(name: str, value: float, least: float, *, open_end: bool = False) -> None:
-    """Refuses a value that is not finite or under `least` (`open_end`: or equal to it)."""
-    if not math.isfinite(value) or value < least or (open_end and value == least):
-        bound = f"above {least:g}" if open_end else f"at least {least:g}"
-        raise ConfigError(f"{name} is {value}, but must be a finite number {bound}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,28 +98,28 @@ class ModelConfig:
         one_of("gate", self.gate, ["gumbel", "softmax"])
         one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
         one_of("mixing", self.mixing, ["logits", "probabilities"])
-        _at_least("temperature", self.temperature, _LEAST_TEMPERATURE)
+        at_least("temperature", self.temperature, _LEAST_TEMPERATURE)
         if self.temperature_end:
-            _at_least("temperature_end", self.temperature_end, _LEAST_TEMPERATURE)
-        _at_least("pool_size", self.pool_size, 0)
+            at_least("temperature_end", self.temperature_end, _LEAST_TEMPERATURE)
+        at_least("pool_size", self.pool_size, 0)
         if self.shared_stem and self.stem == "expert":
             raise ConfigError("shared_stem=true needs stem=model; set one of the two")
-        _at_least("router_cost", self.router_cost, -1)
-        _at_least("router_hidden_size", self.router_hidden_size, 1)
-        _at_least("router_stem_layers", self.router_stem_layers, -1)
-        _at_least("router_dropout", self.router_dropout, 0)
+        at_least("router_cost", self.router_cost, -1)
+        at_least("router_hidden_size", self.router_hidden_size, 1)
+        at_least("router_stem_layers", self.router_stem_layers, -1)
+        at_least("router_dropout", self.router_dropout, 0)
         if self.router_dropout >= 1:
             raise ConfigError(f"router_dropout is {self.router_dropout}, but must lie below 1")
         if self.straight_through and self.gate != "gumbel":
             raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
         for cost in self.expert_costs:
-            _at_least("expert_costs", cost, 0)
+            at_least("expert_costs", cost, 0)
         for layers in self.expert_layers:
-            _at_least("expert_layers", layers, 0)
+            at_least("expert_layers", layers, 0)
         for name in ("tokenizer_model_name", "router_model_name"):
-            _no_path_fault(name, getattr(self, name))
+            check_no_path_fault(name, getattr(self, name))
         for model in self.expert_model_names:
-            _no_path_fault("expert_model_names", model or " ")
+            check_no_path_fault("expert_model_names", model or " ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +142,8 @@ class LossWeights:
     """What balance and cost update where all trains: the `router` (stem and MLP) or its `mlp`."""
 
     def __post_init__(self) -> None:
-        _at_least("alpha", self.alpha, 0)
-        _at_least("beta", self.beta, 0)
+        at_least("alpha", self.alpha, 0)
+        at_least("beta", self.beta, 0)
         one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
         one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
         one_of("aux_gradient", self.aux_gradient, ["router", "mlp"])
@@ -293,7 +252,7 @@ class TrainingConfig:
         one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
         one_of("device", self.device, ["auto", "cpu", "cuda"])
         for name in ("epochs", "batch_size", "accumulation", "router_epochs"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         for name in (
             "weight_decay",
             "label_cost",
@@ -307,8 +266,8 @@ class TrainingConfig:
             "expert_seed",
             "expert_batch_size",
         ):
-            _at_least(name, getattr(self, name), 0)
-        _at_least("learning_rate", self.learning_rate, 0, open_end=True)
+            at_least(name, getattr(self, name), 0)
+        at_least("learning_rate", self.learning_rate, 0, open_end=True)
         for name in ("class_balance", "warmup"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must lie below 1")
@@ -349,9 +308,9 @@ class DataConfig:
             )
         elif self.task_definition == TASKS.get(self.task):
             object.__setattr__(self, "task_definition", None)
-        _at_least("max_length", self.max_length, 4)
-        _at_least("train_rows", self.train_rows, 0)
-        _at_least("validation_rows", self.validation_rows, 0)
+        at_least("max_length", self.max_length, 4)
+        at_least("train_rows", self.train_rows, 0)
+        at_least("validation_rows", self.validation_rows, 0)
 
     @property
     def definition(self) -> Task:
@@ -365,28 +324,3 @@ SECTIONS: Final = {
     "training": TrainingConfig,
     "data": DataConfig,
 }
-
-
-def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """Gives a sentence about a name that is not known, with the nearest names or all of them."""
-    return f"unknown {what} {quoted(str(name))}; {nearest(str(name), sorted(known))}"
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """Gives the known names that are spelled alike, then those that share words, or else all."""
-    close = difflib.get_close_matches(name[:100], known, n=3)
-    words = set(name[:100].split("_"))
-    shared = {candidate: len(words.intersection(candidate.split("_"))) for candidate in known}
-    akin = sorted(
-        (candidate for candidate in known if shared[candidate]),
-        key=lambda candidate: -shared[candidate],
-    )
-    names = list(dict.fromkeys([*close, *akin]))[: max(3, len(close))]
-    return f"did you mean {' or '.join(names)}?" if names else f"known are {', '.join(known)}"
-
-
-def is_number(value: object) -> bool:
-    """Says whether it is a number that a computer counts with; True and False are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return isinstance(value, float) or abs(value) < _LARGEST

@@ -19,14 +19,13 @@ from typing import Any, Final
 from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.pools import OUTPUTS, POOLS
+from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
-    ConfigError,
     DataConfig,
     LossWeights,
     ModelConfig,
     TrainingConfig,
-    nearest,
 )
 from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown

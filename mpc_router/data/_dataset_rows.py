@@ -11,6 +11,7 @@ from mpc_router.data._hub_sets import hub_sets, saved_table, table_of
 from mpc_router.data._json_files import json_table
 from mpc_router.data._rows import Stored, parquet_rows, table_rows
 from mpc_router.data.dataset import DatasetSpec
+from mpc_router.run_names import TRAIN
 from mpc_router.source_error import SourceError, listed, shown
 
 _READERS: Final[dict[str, Callable[..., Any]]] = {
@@ -36,7 +37,7 @@ def split_names(spec: DatasetSpec, task: str, quoted: Sequence[str]) -> tuple[st
 
 def check_named(splits: Sequence[str], task: str, quoted: Sequence[str], where: str) -> None:
     """Raises a SourceError where a split is named that the task does not have."""
-    strange = [split for split in splits if split not in ("train", *quoted)]
+    strange = [split for split in splits if split not in (TRAIN, *quoted)]
     if strange:
         raise SourceError(
             f"{where} names {listed(strange)}, but task {task} has train and {listed([*quoted])}; "

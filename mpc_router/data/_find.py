@@ -11,6 +11,7 @@ from mpc_router.data._hub_sets import is_saved, saved_splits
 from mpc_router.data._parts import PARQUET
 from mpc_router.data._split_files import folder_of_parts, listing, path_kind, split_files, visible
 from mpc_router.data.dataset import DatasetSpec
+from mpc_router.run_names import TRAIN, VALIDATION
 from mpc_router.source_error import SourceError, listed, shown
 
 ENDINGS: Final = {
@@ -23,7 +24,7 @@ ENDINGS: Final = {
 """Formats of files that are no Parquet, by their endings."""
 
 _READ: Final = ".parquet, .csv, .tsv, .json, .jsonl, or a folder that datasets saved"
-_ALIASES: Final = {"validation": ("dev", "val", "valid")}
+_ALIASES: Final = {VALIDATION: ("dev", "val", "valid")}
 """What others call a split of ours."""
 
 
@@ -43,7 +44,7 @@ class Place:
 
 def names_of(task: str, split: str) -> tuple[str, ...]:
     """Gives what a split may be called, ours first."""
-    others = ("validation_matched",) if (task, split) == ("mnli", "validation") else ()
+    others = ("validation_matched",) if (task, split) == ("mnli", VALIDATION) else ()
     return (split, *others, *_ALIASES.get(split, ()))
 
 
@@ -58,7 +59,7 @@ def picked(available: Sequence[str], spec: DatasetSpec, task: str, split: str) -
     candidates = [name for name in names if name in available]
     if len(candidates) > 1:
         raise _several(spec, split, candidates)
-    if not candidates and (given is not None or split == "train"):
+    if not candidates and (given is not None or split == TRAIN):
         raise SourceError(
             f"{spec.describe()} has no split {names[0]!r} (it has {listed(list(available))}); name "
             f"one of them: `splits: {{{split}: NAME}}`"
@@ -77,7 +78,7 @@ def place_of(spec: DatasetSpec, task: str, split: str) -> Place | None:
     if path_kind(root) == "file":
         if given is not None:
             return _named(root.parent, given, split)
-        return _file(root, root.parent) if split == "train" else None
+        return _file(root, root.parent) if split == TRAIN else None
     available = saved_splits(root)
     if available is not None:
         name = picked(available, spec, task, split)
@@ -85,7 +86,7 @@ def place_of(spec: DatasetSpec, task: str, split: str) -> Place | None:
     if is_saved(root):
         if given is not None:
             return _named(root.parent, given, split)
-        return Place(format="saved", paths=(root,)) if split == "train" else None
+        return Place(format="saved", paths=(root,)) if split == TRAIN else None
     if given is not None and (_is_data(given) or path_kind(root / given) != "missing"):
         return _named(root, given, split)
     return _in_folder(root, spec, task, split)
@@ -105,7 +106,7 @@ def _in_folder(root: Path, spec: DatasetSpec, task: str, split: str) -> Place | 
     ]
     if len(places) > 1:
         raise _several(spec, split, [place.paths[0].name for place in places])
-    if not places and (given is not None or split == "train"):
+    if not places and (given is not None or split == TRAIN):
         data = [name for name in visible(root) if _is_data(name)]
         example = data[0] if len(data) == 1 else "FILE"
         raise SourceError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.data._parts import PARQUET, in_order, part_of
+from mpc_router.run_names import VALIDATION
 from mpc_router.source_error import SourceError, listed, shown
 
 _UNFINISHED: Final = {
@@ -212,7 +213,7 @@ def _other_data(name: str) -> bool:
 
 def _begins(name: str, split: str) -> bool:
     """Says whether a file may be meant for a split; GLUE's archives call validation `dev`."""
-    words = (split, split.replace("validation", "dev"))
+    words = (split, split.replace(VALIDATION, "dev"))
     return any(re.match(rf"{re.escape(word)}(?![a-z])", name.lower()) for word in words)
 
 

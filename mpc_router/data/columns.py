@@ -16,11 +16,10 @@ from typing import Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_router.data._label_checks import check_are_scores, check_labels
 from mpc_router.data._rows import Files, Rows, Stored, Table, parquet_rows, table_rows
 from mpc_router.labels import (
-    check_are_scores,
     check_label_type,
-    check_labels,
     class_words,
     counts_classes,
     is_text,

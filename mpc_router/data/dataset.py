@@ -15,6 +15,7 @@ from typing import Any, Final
 from mpc_router.data._split_files import listing, path_kind
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
+from mpc_router.run_names import SELECTION
 from mpc_router.source_error import SourceError, shown
 
 __all__ = ["DatasetSpec", "dataset_of"]
@@ -121,7 +122,7 @@ def _splits(value: object) -> dict[str, str]:
             "or to files: {train: train_v2.csv, validation: test}"
         )
     for split, theirs in value.items():
-        if not is_plain(split) or split == "selection":
+        if not is_plain(split) or split == SELECTION:
             raise SourceError(
                 f"splits of dataset names {quoted(split)}, but a split is train, validation, or "
                 f"another that the task quotes ({PLAIN}); selection is cut from train"

@@ -13,6 +13,7 @@ from mpc_router.data.columns import check_column
 from mpc_router.data.sources import Source
 from mpc_router.labels import NUMERIC, check_one_label, class_words, is_text, label_type, word_of
 from mpc_router.messages import quoted
+from mpc_router.run_names import TRAIN
 from mpc_router.source_error import SourceError
 from mpc_router.tasks import Task
 from mpc_router.tasks.definition import MOST_CLASSES, lists_labels, task_of
@@ -37,7 +38,7 @@ def define(tree: object, source: Source) -> Task:
     name, label = tree.get("name"), tree.get("label", "label")
     if not isinstance(name, str) or not isinstance(label, str) or "text" not in tree:
         return task_of(tree, ("0", "1"))  # refuses it
-    return task_of(tree, _labels(source.rows(name, "train", (), label), label))
+    return task_of(tree, _labels(source.rows(name, TRAIN, (), label), label))
 
 
 def _labels(stored: Stored, label: str) -> tuple[str, ...]:

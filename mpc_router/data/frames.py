@@ -9,6 +9,7 @@ from typing import Any
 from mpc_router.data._hub_sets import table_of
 from mpc_router.messages import one_line, quoted, shortened
 from mpc_router.plain_names import PLAIN, is_plain
+from mpc_router.run_names import SELECTION, TRAIN
 from mpc_router.source_error import SourceError
 
 __all__ = ["tables_of"]
@@ -23,14 +24,14 @@ def tables_of(frames: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SourceError: there is no train, a split's name cannot be, or a value is no table.
     """
-    if not isinstance(frames, Mapping) or "train" not in frames:
+    if not isinstance(frames, Mapping) or TRAIN not in frames:
         given = list(frames) if isinstance(frames, Mapping) else type(frames).__name__
         raise SourceError(
             f"the data set in memory is {quoted(given)}, but must be a mapping of splits to tables "
             'with train: {"train": frame, "validation": frame}'
         )
     for split in frames:
-        if not is_plain(split) or split == "selection":
+        if not is_plain(split) or split == SELECTION:
             raise SourceError(
                 f"the data set in memory has a split {quoted(split)}, but a split is train, "
                 f"validation, or another that the task quotes ({PLAIN})"

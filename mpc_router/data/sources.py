@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data._dataset_rows import check_named, split_names, split_rows
+from mpc_router.data._label_checks import check_labels_agree, check_written_alike
 from mpc_router.data._parts import in_order
 from mpc_router.data._rows import Stored, parquet_rows, table_rows
 from mpc_router.data._split_files import absent, is_folder, split_files
 from mpc_router.data.columns import Columns, checked_rows
 from mpc_router.data.dataset import DatasetSpec
-from mpc_router.labels import check_labels_agree, check_written_alike, is_glue
+from mpc_router.labels import is_glue
 from mpc_router.messages import quoted
+from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.source_error import SourceError, shown
 from mpc_router.tasks import TASKS, Task
 
@@ -176,7 +178,7 @@ def data_fingerprint(config: TrialConfig, source: Source) -> str:
 def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
     """Reads the rows of every source file of the task, checked, before they are cut."""
     task = config.data.definition
-    origins = ("train", *source.quoted(task))
+    origins = (TRAIN, *source.quoted(task))
     _plan(config, origins)  # refuses what cannot be cut before rows are read
     files = {origin: source.columns(task, origin) for origin in origins}
     if not is_glue(task) and not task.regression:
@@ -189,7 +191,7 @@ def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dic
     """Gives hex digits of each split's content, known before rows are hashed and chosen."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     fingerprints = {origin: columns.fingerprint() for origin, columns in files.items()}
-    cuts = () if "validation" in files else ("validation cut from train",)
+    cuts = () if VALIDATION in files else ("validation cut from train",)
     chosen = {
         split: digest(_VERSION, fingerprints[origin], tuned, limit, *cuts)
         for split, origin, limit in _plan(config, list(files))
@@ -217,13 +219,13 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
     for split, origin, limit in _plan(config, list(files)):
         low = _lowest(hashes[origin], parts)
         quoted_rows = np.zeros(len(low), np.bool_)
-        if origin == "train" and "validation" not in files:
+        if origin == TRAIN and VALIDATION not in files:
             quoted_rows = _lowest(_second(hashes[origin]), _CUT_PARTS)
-        if split == "selection":
+        if split == SELECTION:
             rows = np.flatnonzero(low & ~quoted_rows)
-        elif split != "train" and origin == "train":
+        elif split != TRAIN and origin == TRAIN:
             rows = np.flatnonzero(quoted_rows)
-        elif origin == ("validation" if tuned else "train"):
+        elif origin == (VALIDATION if tuned else TRAIN):
             rows = np.flatnonzero(~low & ~quoted_rows)
         else:
             rows = np.arange(len(low))
@@ -239,10 +241,10 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
 
 def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, int]]:
     """Gives the split, source file and limit on rows, in the order in which splits are given."""
-    held_out = "validation" if config.model.expert_fine_tuned else "train"
+    held_out = VALIDATION if config.model.expert_fine_tuned else TRAIN
     limit = config.data.validation_rows
-    quoted_splits = [(name, name, limit) for name in origins if name != "train"]
-    if "validation" not in origins:
+    quoted_splits = [(name, name, limit) for name in origins if name != TRAIN]
+    if VALIDATION not in origins:
         if config.model.expert_fine_tuned:
             raise SourceError(
                 f"task {config.data.task} has no validation split, and experts that come "
@@ -250,8 +252,8 @@ def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, i
                 "from it; give a validation split, or let the experts be trained here "
                 "(expert_fine_tuned: false)"
             )
-        quoted_splits.insert(0, ("validation", "train", limit))
-    return [("train", "train", config.data.train_rows), ("selection", held_out, 0), *quoted_splits]
+        quoted_splits.insert(0, (VALIDATION, TRAIN, limit))
+    return [(TRAIN, TRAIN, config.data.train_rows), (SELECTION, held_out, 0), *quoted_splits]
 
 
 def _lowest(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.bool_]:
@@ -310,7 +312,7 @@ def _stored(folder: Path, task: str, split: str) -> list[Path]:
 
 
 def _hub_name(task: str, split: str) -> str:
-    return "validation_matched" if (task, split) == ("mnli", "validation") else split
+    return "validation_matched" if (task, split) == ("mnli", VALIDATION) else split
 
 
 def _hub_files(task: str, split: str) -> list[Path]:

@@ -23,6 +23,7 @@ from mpc_router import cache as caching
 from mpc_router.config.trial import trial_config
 from mpc_router.data.sources import Examples, Source, SourceError, cut, read, split_fingerprints
 from mpc_router.model.sources import Models
+from mpc_router.run_names import TRAIN
 from mpc_router.tasks import TASKS
 
 _VERSION: Final = 1
@@ -308,7 +309,7 @@ class GLUEDataLoader:
         tokenizer_name: str = "bert-base-uncased",
         batch_size: int = 32,
         max_length: int = 128,
-        split: str = "train",
+        split: str = TRAIN,
         *,
         source: Source | None = None,
         models: Models | None = None,
@@ -327,7 +328,7 @@ class GLUEDataLoader:
             raise SourceError(f"{task_name} has no split {split!r}, it has {', '.join(prints)}")
         self.task = TASKS[task_name]
         self.batch_size = batch_size
-        self.shuffle = split == "train" if shuffle is None else shuffle
+        self.shuffle = split == TRAIN if shuffle is None else shuffle
         self.tokens = tokenise(
             cut(config, files)[split],
             load_tokenizer(tokenizer_name, models or Models()),

@@ -24,6 +24,7 @@ from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import LaneCheckpoint
 from mpc_router.results.evaluate import routes_of, split_report
 from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing, SplitReport
+from mpc_router.run_names import SELECTION, TRAIN
 from mpc_router.tasks import merit
 
 
@@ -50,7 +51,7 @@ class Training:
         }
         self.epoch = 0
         self.epochs = self.config.training.epochs
-        rows = len(prepared.splits["train"])
+        rows = len(prepared.splits[TRAIN])
         self.steps = -(-rows // self.config.training.batch_size)
         self.temperature = [lane.config.model.temperature for lane in lanes]
         self.logits = np.empty((0, 0, 0), np.float32)
@@ -61,7 +62,7 @@ class Training:
     def _supervision(self) -> Supervision:
         return Supervision.of(
             [lane.config for lane in self.lanes],
-            self.prepared.splits["train"],
+            self.prepared.splits[TRAIN],
             regression=self.prepared.task.regression,
             device=self.device,
         )
@@ -70,7 +71,7 @@ class Training:
         """Trains every live lane for one epoch; returns its steps' loss terms, (steps, 4, L)."""
         self.epoch = epoch
         model = self.config.model
-        train = self.splits["train"]
+        train = self.splits[TRAIN]
         noisy = model.gate == "gumbel" and not self.supervised
         draws = epoch_draws(
             self.routers.seeds,
@@ -105,7 +106,7 @@ class Training:
 
     def close_epoch(self, terms: Tensor) -> EpochResult:
         """Evaluates selection and takes out the lanes that have failed; `terms` are its steps'."""
-        logits = self.routers.logits(self.splits["selection"])
+        logits = self.routers.logits(self.splits[SELECTION])
         failures = self._failures(
             terms.isfinite().cpu().numpy(), np.asarray(np.isfinite(logits).all((1, 2)))
         )
@@ -114,7 +115,7 @@ class Training:
         if failures:
             self._keep(places)
             logits, terms = logits[places], terms[:, :, places]
-        report = self._report("selection", self.live, logits, self.temperature)
+        report = self._report(SELECTION, self.live, logits, self.temperature)
         if self.best is not None:
             self.best.see(merit(self.prepared.task, report.metrics["score"]), self)
         steps = terms.cpu().numpy()
@@ -193,14 +194,14 @@ class Training:
         temperature = [result.temperature for result in results]
         reports, routing = [], []
         for name, split in self.prepared.splits.items():
-            if name == "train":
+            if name == TRAIN:
                 continue
             logits = self.routers.logits(self.splits[name], weights)
             example = np.asarray(split.example)
             routing.append(
                 Routing(split=name, example=example, routes=routes_of(logits), logits=logits)
             )
-            if name != "selection":
+            if name != SELECTION:
                 reports.append(self._report(name, lanes, logits, temperature))
         ended = LanesEnded(
             epoch=self.epoch,

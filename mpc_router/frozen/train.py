@@ -18,6 +18,7 @@ from mpc_router.frozen.stacked_routers import Lane
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
 from mpc_router.results.records import EpochResult, LanesEnded
+from mpc_router.run_names import TRAIN
 
 __all__ = ["LANE_SETTINGS", "Lane", "stack_key", "train"]
 
@@ -119,7 +120,7 @@ def _check(lanes: Sequence[Lane], prepared: Prepared) -> None:
             f"the configuration's experts are {config.training.experts}, but a stack is trained "
             "beside frozen ones; use mpc_router.joint.train.train"
         )
-    experts = prepared.splits["train"].outputs.shape[1]
+    experts = prepared.splits[TRAIN].outputs.shape[1]
     if config.experts != experts:
         raise ValueError(
             f"the configuration has {config.experts} experts, the prepared outputs {experts}; "

@@ -39,6 +39,7 @@ from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import JointCheckpoint
 from mpc_router.results.evaluate import routes_of, split_report
 from mpc_router.results.records import Failure, LanesEnded, Routing, SplitReport
+from mpc_router.run_names import SELECTION, TRAIN
 
 STEPS: Final = "steps."
 """Prefix, among an optimizer's tensors, of the loss terms of each epoch's steps."""
@@ -62,7 +63,7 @@ class JointTraining:
         training = self.config.training
         self.pool = empty_pool(self.config, inputs, self.seed).to(device)
         self.width = widest(self.pool)
-        train = inputs.splits["train"].content
+        train = inputs.splits[TRAIN].content
         self.batches = batch_count(len(train), training.batch_size)
         self.steps = batch_count(self.batches, training.accumulation)
         self.epochs = training.epochs
@@ -130,7 +131,7 @@ class JointTraining:
         seed, epoch, training = self.seed, self.epoch, self.config.training
         shuffle = torch.Generator().manual_seed(torch_seed(seed, epoch=epoch, step=self.batches))
         shuffled = batches(
-            self.inputs.splits["train"].content, training.batch_size, generator=shuffle
+            self.inputs.splits[TRAIN].content, training.batch_size, generator=shuffle
         )
         parts: list[Part] = []
         for number, batch in enumerate(shuffled, 1):
@@ -192,11 +193,11 @@ class JointTraining:
 
     def close_epoch(self) -> Failure | None:
         """Evaluates selection; returns the failure that only shows there, if one does."""
-        examined = self._examine("selection")
+        examined = self._examine(SELECTION)
         if not examined.finite:
             return self._failed("logits", "what is said of selection", self.steps - 1)
         self.examined = {self.epoch: examined}
-        self.reports.append(self.report("selection", examined, self.epoch))
+        self.reports.append(self.report(SELECTION, examined, self.epoch))
         return None
 
     def _examine(self, split: str) -> Examined:
@@ -218,13 +219,13 @@ class JointTraining:
 
     def no_report(self) -> SplitReport:
         """Makes a report of selection without any lane."""
-        split = self.inputs.splits["selection"]
+        split = self.inputs.splits[SELECTION]
         shape = (len(split), self.config.experts)
         nothing = Examined(
             np.zeros(shape, np.float32), np.zeros((*shape, self.inputs.task.outputs), np.float32)
         )
         return split_report(
-            self._outputs("selection", nothing),
+            self._outputs(SELECTION, nothing),
             task=self.inputs.task,
             lanes=[],
             configs=[],
@@ -291,9 +292,9 @@ class JointTraining:
         reports, routing, experts = [], [], []
         with self.as_of(result):
             for name, split in self.inputs.splits.items():
-                if name == "train":
+                if name == TRAIN:
                     continue
-                kept = self.examined.get(result.epoch) if name == "selection" else None
+                kept = self.examined.get(result.epoch) if name == SELECTION else None
                 examined = kept or self._examine(name)
                 logits = examined.logits[None]
                 routing.append(
@@ -305,7 +306,7 @@ class JointTraining:
                     )
                 )
                 experts.append(self._outputs(name, examined))
-                if name != "selection":
+                if name != SELECTION:
                     reports.append(self.report(name, examined, result.epoch))
         return LanesEnded(
             epoch=self.epoch,

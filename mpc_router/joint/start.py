@@ -25,6 +25,7 @@ from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.prepare.encoder_runs import load_trained
 from mpc_router.prepare.frozen import LEAST_DEVIATION
 from mpc_router.prepare.joint import JointInputs, starts_fine_tuned
+from mpc_router.run_names import TRAIN
 
 _BATCH: Final = 64
 """Examples evaluated at a time."""
@@ -55,7 +56,7 @@ def empty_pool(config: TrialConfig, inputs: JointInputs, seed: int) -> GatedBert
         drawn = recipe if fixed else dataclasses.replace(recipe, seed=seed)
         expert = load_trained(drawn, bench, recipe.label)
         if inputs.task.regression and not expert.fine_tuned and not recipe.epochs:
-            nn.init.constant_(expert.head.bias, float(np.mean(inputs.splits["train"].labels)))
+            nn.init.constant_(expert.head.bias, float(np.mean(inputs.splits[TRAIN].labels)))
         experts.append(expert)
     recipe = inputs.stem_recipe
     stem = RouterStem(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpc_router.frozen import train as stack
+from mpc_router.frozen import train as frozen_training
 from mpc_router.frozen.stacked_routers import Lane
 from mpc_router.joint._history import History, best_epoch, light, report_of
 from mpc_router.joint._loop import JointTraining, copied
@@ -195,7 +195,7 @@ def _supervised(
     model = dataclasses.replace(lane.config.model, shared_stem=False)
     config = dataclasses.replace(lane.config, training=training, model=model)
     first = dataclasses.replace(lane, config=config)
-    for result in stack.train([first], inputs.frozen, device=device, progress=progress):
+    for result in frozen_training.train([first], inputs.frozen, device=device, progress=progress):
         if isinstance(result, EpochResult) and result.failures:
             return dataclasses.replace(
                 result.failures[0],
@@ -224,7 +224,7 @@ def _only(lanes: Sequence[Lane], inputs: JointInputs) -> Lane:
     lane = lanes[0]
     training = lane.config.training
     if training.experts != "joint":
-        raise ValueError(f"experts is {training.experts!r}; stack.train is for frozen ones")
+        raise ValueError(f"experts is {training.experts!r}; frozen.train is for frozen ones")
     if lane.config.experts != len(inputs.experts) or lane.config.data.task != inputs.task.name:
         raise ValueError(
             f"the configuration has {lane.config.experts} experts on {lane.config.data.task}, the "

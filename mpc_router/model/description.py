@@ -250,8 +250,10 @@ def read_pool(
 def _route_costs(trial: Mapping[str, Any]) -> tuple[float, ...]:
     """Gives the costs beside a pool that a bias is of: those of its own bias, or the constants."""
     try:
-        own = trial.get("bias")
-        vectors = from_json(own["vector"] if own else {CONSTANTS: trial["cost_vectors"][CONSTANTS]})
+        folded = trial.get("bias")
+        vectors = from_json(
+            folded["vector"] if folded else {CONSTANTS: trial["cost_vectors"][CONSTANTS]}
+        )
         return next(iter(vectors.values())).routed
     except (AttributeError, LookupError, TypeError, ValueError, StopIteration):
         return ()

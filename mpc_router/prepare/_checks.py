@@ -25,6 +25,7 @@ from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import ModelError, Models, Resolved, whatever_is_raised
 from mpc_router.prepare._rehearsal import rehearse, two_examples
 from mpc_router.prepare.recipes import recipes, weight_files
+from mpc_router.run_names import TRAIN
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places
@@ -53,7 +54,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
     check_device(config.training.device)
     _check_cache(places.cache)
     places.models.check_place()
-    train = cut(config, read(config, places.source))["train"]
+    train = cut(config, read(config, places.source))[TRAIN]
     model, memory = config.model, places.cache / "hashes"
     experts = set(zip(model.expert_model_names, model.expert_layers, strict=True))
     stem = {(model.router_model_name, model.router_stem_layers)} if model.stem == "model" else set()

@@ -25,6 +25,7 @@ from mpc_router.prepare import _label_order
 from mpc_router.prepare.finetune import fine_tune, predict
 from mpc_router.prepare.recipes import Recipe
 from mpc_router.progress import shown
+from mpc_router.run_names import TRAIN
 from mpc_router.tasks import Task, label_key
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def head_note(
         return None
     named = _named(recipe, bench)
     if named and outputs is not None:
-        judgement = _label_order.judge(outputs, bench.splits["train"].tokens.labels)
+        judgement = _label_order.judge(outputs, bench.splits[TRAIN].tokens.labels)
     else:
         judgement = _judged(recipe, bench, who, lambda: _start(recipe, bench))
     return _label_order.note(recipe.name, judgement, task.label_names, named=named)
@@ -193,7 +194,7 @@ def _judged(
     recipe: Recipe, bench: Bench, who: str, expert: Callable[[], BertExpert]
 ) -> _label_order.Judgement:
     """Says how the expert's outputs, as they come, fit the labels of train."""
-    train = bench.splits["train"]
+    train = bench.splits[TRAIN]
     name = caching.digest(
         _label_order.VERSION,
         [recipe.weights, recipe.layers, label_key(bench.task)],
@@ -209,7 +210,7 @@ def _judged(
 def _train(
     expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, new_folder: Path, who: str
 ) -> dict[str, Any]:
-    tokens = bench.splits["train"].tokens
+    tokens = bench.splits[TRAIN].tokens
     bench.progress.start(
         f"{who}: training", recipe.epochs * batch_count(len(tokens), recipe.batch_size)
     )

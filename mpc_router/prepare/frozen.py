@@ -6,7 +6,7 @@ Letters: N examples, K experts, C outputs of an expert (classes, or 1 for a regr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,25 +15,18 @@ from numpy.typing import NDArray
 
 from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
-from mpc_router.costs import CostVector, from_json, to_json
+from mpc_router.costs import to_json
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
 from mpc_router.data.tokens import tokenise
 from mpc_router.model.encoders import load_tokenizer
-from mpc_router.prepare._checks import check_device, check_inputs, headless
+from mpc_router.prepare._checks import check_device, check_inputs
+from mpc_router.prepare._facts import Facts, describe_recipes, facts_of
 from mpc_router.prepare.encoder_runs import WINDOW, Bench, Split, found_order, head_note
-from mpc_router.prepare.inputs import (
-    ExpertInfo,
-    Places,
-    SplitOutputs,
-    StemInfo,
-    judged_by,
-    notes_of,
-    split_notes,
-)
+from mpc_router.prepare.inputs import Places, SplitOutputs, judged_by
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.prepare.tokenizers import Tokenizers
 from mpc_router.progress import Progress, Silence, shown
-from mpc_router.tasks import Task, from_record, to_record
+from mpc_router.run_names import TRAIN
 
 if TYPE_CHECKING:
     from mpc_router.pricing.counts import Counted
@@ -57,10 +50,9 @@ LEAST_DEVIATION: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Prepared(Facts):
     """Holds everything that trials with frozen experts train on."""
 
-    task: Task
     splits: dict[str, SplitOutputs]
     """`train`, `selection`, then the quoted splits."""
 
@@ -70,36 +62,8 @@ class Prepared:
     feature_deviation: NDArray[np.float32]
     """(F,) over train; 1 where a feature never varies."""
 
-    data_fingerprint: str
-    experts_id: str
-    """Names this set of trained experts: the same on every machine for one recipe and data."""
-
-    experts: tuple[ExpertInfo, ...]
-    stem: StemInfo
-    notes: tuple[str, ...]
-    """Sentences that a reader of the results must know."""
-
-    synthetic: bool
-    """The examples are the embedded sample's."""
-
-    split_notes: dict[str, str | None]
-    split_origin: dict[str, str]
-    """Split -> the source file's split that its rows come from."""
-
-    vectors: dict[str, CostVector] = field(default_factory=dict)
-    """What results are reported under, by name: the pool's constants, what was published, and what
-    is counted from the models."""
-
     tokenizers: Tokenizers | None = None
     """What stem and experts are read with."""
-
-    folder: Path
-    """What `open_prepared` opens."""
-
-    @property
-    def models_id(self) -> str:
-        """Names experts and stem together: what a trial's key holds of the models."""
-        return caching.digest(self.experts_id, self.stem.hash)
 
 
 def prepare(config: TrialConfig, places: Places, progress: Progress | None = None) -> Prepared:
@@ -119,7 +83,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
     files = read(config, places.source)
     prints = split_fingerprints(config, files)
     pool_recipes = recipes(
-        config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
+        config, places.models, trained_on=prints[TRAIN], memory=places.cache / "hashes"
     )
     name = caching.digest(
         _VERSION,
@@ -139,7 +103,15 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         splits = cut(config, files)
         benches = _benches(config, places, splits, prints, pool_recipes, hears)
         _write(new_folder, benches, pool_recipes)
-        described = _describe(config, places, splits, prints, pool_recipes)
+        described = describe_recipes(
+            config,
+            places,
+            splits,
+            prints,
+            experts_id=pool_recipes.experts_id,
+            experts=pool_recipes.experts,
+            pool_recipes=pool_recipes,
+        )
         asked = _asked(benches, pool_recipes)
         for info, (bench, recipe, who) in zip(described["experts"], asked, strict=True):
             info["label_order"] = found_order(recipe, bench, who)
@@ -166,8 +138,9 @@ def open_prepared(folder: Path) -> Prepared:
 
 
 def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
-    tokenizers = Tokenizers.described(description)
-    arrays = (*_ARRAYS, _BY_EXPERT) if len(set(tokenizers.experts)) > 1 else _ARRAYS
+    facts = facts_of(folder, description)
+    several = len(set(facts["tokenizers"].experts)) > 1
+    arrays = (*_ARRAYS, _BY_EXPERT) if several else _ARRAYS
     splits = {
         split: SplitOutputs(
             split=split, **{name: caching.load(folder, f"{split}.{name}") for name in arrays}
@@ -175,21 +148,10 @@ def _opened(folder: Path, description: dict[str, Any]) -> Prepared:
         for split in description["splits"]
     }
     return Prepared(
-        task=from_record(description),
         splits=splits,
         feature_mean=caching.load(folder, "feature_mean"),
         feature_deviation=caching.load(folder, "feature_deviation"),
-        data_fingerprint=description["data_fingerprint"],
-        experts_id=description["experts_id"],
-        experts=tuple(ExpertInfo(**expert) for expert in description["experts"]),
-        stem=StemInfo(**description["stem"]),
-        notes=tuple(description["notes"]),
-        synthetic=description["synthetic"],
-        split_notes={split: facts["note"] for split, facts in description["splits"].items()},
-        split_origin={split: facts["origin"] for split, facts in description["splits"].items()},
-        vectors=from_json(description["vectors"]),
-        tokenizers=tokenizers,
-        folder=folder,
+        **facts,
     )
 
 
@@ -202,7 +164,7 @@ def _priced_by(config: TrialConfig) -> list[Any]:
 def _counted(config: TrialConfig, benches: Sequence[Bench], pool_recipes: Recipes) -> Counted:
     from mpc_router.pricing.counts import counted
 
-    means = [float(bench.splits["train"].tokens.lengths.mean()) for bench in benches]
+    means = [float(bench.splits[TRAIN].tokens.lengths.mean()) for bench in benches]
     tokens = [means[number] for number in (0, *pool_recipes.tokenizers.experts)]
     return counted(config, benches[0].models, tokens=tokens)
 
@@ -272,7 +234,7 @@ def _write(new_folder: Path, benches: Sequence[Bench], pool_recipes: Recipes) ->
             **_lengths([bench.splits[name] for bench in benches], pool_recipes.tokenizers),
         }
         caching.save(new_folder, {f"{name}.{kind}": array for kind, array in arrays.items()})
-    caching.save(new_folder, standardised(features["train"]))
+    caching.save(new_folder, standardised(features[TRAIN]))
 
 
 def _lengths(splits: Sequence[Split], tokenizers: Tokenizers) -> dict[str, NDArray[np.int64]]:
@@ -295,7 +257,7 @@ def _asked(benches: Sequence[Bench], pool_recipes: Recipes) -> list[tuple[Bench,
 def _head_notes(benches: Sequence[Bench], pool_recipes: Recipes) -> list[str]:
     """Gives what is to be said of the labels of experts that come with their heads."""
     notes = [
-        head_note(recipe, bench, who, bench.outputs(recipe, who)["train"])
+        head_note(recipe, bench, who, bench.outputs(recipe, who)[TRAIN])
         for bench, recipe, who in _asked(benches, pool_recipes)
         if recipe.keep_head
     ]
@@ -321,44 +283,3 @@ def moments(
     mean = sum(part.sum(axis=0, dtype=np.float64) for part in parts) / count
     square = sum(np.square(part - mean).sum(axis=0) for part in parts)
     return mean, np.sqrt(square / count)
-
-
-def _describe(
-    config: TrialConfig,
-    places: Places,
-    splits: dict[str, Examples],
-    prints: dict[str, str],
-    pool_recipes: Recipes,
-) -> dict[str, Any]:
-    notes = split_notes(config, splits)
-    return {
-        **to_record(config.data.definition),
-        "splits": {
-            name: {"note": notes[name], "origin": examples.origin}
-            for name, examples in splits.items()
-        },
-        "data_fingerprint": caching.digest(prints),
-        "experts_id": pool_recipes.experts_id,
-        "tokenizers": pool_recipes.tokenizers.to_json(),
-        "experts": [
-            asdict(
-                ExpertInfo(
-                    name=recipe.name,
-                    layers=recipe.layers,
-                    stand_in=recipe.stand_in,
-                    hash=recipe.key,
-                )
-            )
-            for recipe in pool_recipes.experts
-        ],
-        "stem": {
-            "name": pool_recipes.stem.name,
-            "stand_in": pool_recipes.stem.stand_in,
-            "hash": pool_recipes.stem.key,
-        },
-        "notes": [
-            *notes_of(config, headless=headless(config, places.models)),
-            *pool_recipes.tokenizers.notes,
-        ],
-        "synthetic": places.source.kind == "sample",
-    }

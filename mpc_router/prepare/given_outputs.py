@@ -7,7 +7,7 @@ No model is loaded. Letters: N examples, K experts, C classes, F features.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +20,11 @@ from mpc_router.costs import FLOPS, PARAMETERS, to_json
 from mpc_router.data.columns import Columns
 from mpc_router.data.output_tables import GivenOutputs, read_features, read_outputs
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
+from mpc_router.prepare._facts import describe
 from mpc_router.prepare.frozen import Prepared, open_prepared, standardised
-from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by, split_notes
-from mpc_router.tasks import Task, to_record
+from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by
+from mpc_router.run_names import TRAIN
+from mpc_router.tasks import Task
 
 _VERSION: Final = 1
 
@@ -125,7 +127,7 @@ def _write(new_folder: Path, splits: Mapping[str, Examples], tables: _Tables) ->
             "tokens": _words(examples),
         }
         caching.save(new_folder, {f"{split}.{name}": array for name, array in arrays.items()})
-    train = tables.features[splits["train"].origin][splits["train"].example]
+    train = tables.features[splits[TRAIN].origin][splits[TRAIN].example]
     caching.save(new_folder, standardised(train))
 
 
@@ -146,27 +148,23 @@ def _describe(
     stem_hash: str,
 ) -> dict[str, Any]:
     assert places.outputs is not None
-    notes = split_notes(config, splits)
     names = config.model.expert_model_names
     stem = names[0] if config.model.stem == "expert" else config.model.router_model_name
     experts = [
-        asdict(ExpertInfo(name=name, layers=0, stand_in=None, hash=content))
+        ExpertInfo(name=name, layers=0, stand_in=None, hash=content)
         for name, content in zip(names, hashes, strict=True)
     ]
-    return {
-        **to_record(config.data.definition),
-        "splits": {
-            name: {"note": notes[name], "origin": examples.origin}
-            for name, examples in splits.items()
-        },
-        "data_fingerprint": caching.digest(dict(prints)),
-        "experts_id": caching.digest("given outputs", hashes),
-        "experts": experts,
-        "stem": asdict(StemInfo(name=stem, stand_in=None, hash=stem_hash)),
-        "notes": _notes(places.outputs),
-        "synthetic": places.source.kind == "sample",
-        "vectors": to_json(config.vectors()),
-    }
+    described = describe(
+        config,
+        places,
+        splits,
+        prints,
+        experts_id=caching.digest("given outputs", hashes),
+        experts=experts,
+        stem=StemInfo(name=stem, stand_in=None, hash=stem_hash),
+        notes=_notes(places.outputs),
+    )
+    return described | {"vectors": to_json(config.vectors())}
 
 
 def _notes(given: GivenOutputs) -> list[str]:

@@ -14,6 +14,7 @@ from mpc_router.config.trial import TrialConfig
 from mpc_router.data.output_tables import GivenOutputs
 from mpc_router.data.sources import Examples, Source
 from mpc_router.model.sources import Models
+from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.source_error import listed
 from mpc_router.tasks import TASKS
 
@@ -119,23 +120,23 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
     """Gives what is particular about each split; None where nothing is."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     notes: dict[str, list[str]] = {split: [] for split in splits}
-    notes["train"].append("experts were trained on these rows and look better here than on others")
-    if splits["validation"].origin == "train":
-        notes["validation"].append(
+    notes[TRAIN].append("experts were trained on these rows and look better here than on others")
+    if splits[VALIDATION].origin == TRAIN:
+        notes[VALIDATION].append(
             "a tenth of train, by a second hash of the row, seen by no expert: the data hold no "
             "validation"
         )
     if tuned:
-        notes["selection"].append("a fixed half of validation, by a hash of the row")
-        notes["validation"].append("the half of validation that is not selection")
+        notes[SELECTION].append("a fixed half of validation, by a hash of the row")
+        notes[VALIDATION].append("the half of validation that is not selection")
     else:
-        notes["selection"].append("a tenth of train, by a hash of the row, seen by no expert")
+        notes[SELECTION].append("a tenth of train, by a hash of the row, seen by no expert")
     for missing in set(data.definition.quoted) - set(splits):
-        notes["validation"].append(f"the data hold no {missing}")
+        notes[VALIDATION].append(f"the data hold no {missing}")
     for split, labels in _labels_that_lack(config, splits).items():
         notes[split].append(f"no row has the label {labels} of train")
     for split in splits:
-        limit = {"train": data.train_rows, "selection": 0}.get(split, data.validation_rows)
+        limit = {TRAIN: data.train_rows, SELECTION: 0}.get(split, data.validation_rows)
         if limit and limit == len(splits[split]):
             notes[split].append(f"limited to {limit} rows, chosen by a hash of the row")
     return {split: "; ".join(sentences) or None for split, sentences in notes.items()}
@@ -146,11 +147,11 @@ def _labels_that_lack(config: TrialConfig, splits: Mapping[str, Examples]) -> di
     task = config.data.definition
     if config.data.task_definition is None or task.regression:
         return {}
-    learned = np.unique(splits["train"].labels)
+    learned = np.unique(splits[TRAIN].labels)
     lacks = {
         split: np.setdiff1d(learned, examples.labels)
         for split, examples in splits.items()
-        if split not in ("train", "selection")
+        if split not in (TRAIN, SELECTION)
     }
     return {
         split: listed([task.label_names[int(number)] for number in numbers])

@@ -13,32 +13,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError, TrialConfig
-from mpc_router.costs import CostVector, from_json, to_json
+from mpc_router.costs import to_json
 from mpc_router.data.sources import Examples, cut, read, split_fingerprints
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
-from mpc_router.prepare._checks import check_device, check_inputs, headless
-from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
-from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
-from mpc_router.prepare.inputs import (
-    ExpertInfo,
-    Places,
-    StemInfo,
-    judged_by,
-    notes_of,
-    split_notes,
-)
-from mpc_router.prepare.recipes import Recipe, Recipes, recipes
-from mpc_router.prepare.split_tokens import (
+from mpc_router.prepare._checks import check_device, check_inputs
+from mpc_router.prepare._facts import Facts, describe_recipes, facts_of
+from mpc_router.prepare._split_tokens import (
     SplitTokens,
     encodings,
     is_whole,
     opened,
     tokenised,
 )
+from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
+from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
+from mpc_router.prepare.inputs import Places, judged_by
+from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.prepare.tokenizers import Tokenizers, check_one, tokenizers_of
 from mpc_router.progress import Progress, Silence, shown
-from mpc_router.tasks import Task, from_record, to_record
+from mpc_router.run_names import TRAIN
 
 if TYPE_CHECKING:
     from mpc_router.pricing.counts import Counted
@@ -50,25 +44,11 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointInputs:
+class JointInputs(Facts):
     """Holds everything that a trial with joint experts trains on."""
 
-    task: Task
     splits: dict[str, SplitTokens]
     """`train`, `selection`, then the quoted splits."""
-
-    data_fingerprint: str
-    experts_id: str
-    """Names the experts that training starts from."""
-
-    experts: tuple[ExpertInfo, ...]
-    stem: StemInfo
-    notes: tuple[str, ...]
-    synthetic: bool
-    split_notes: dict[str, str | None]
-    split_origin: dict[str, str]
-    vectors: dict[str, CostVector]
-    """The cost vectors that results are reported under."""
 
     expert_recipes: tuple[Recipe, ...]
     stem_recipe: Recipe
@@ -78,14 +58,6 @@ class JointInputs:
     models: Models
     frozen: Prepared | None
     """Outputs of the frozen experts, for a router that begins supervised."""
-
-    folder: Path
-    """What `open_joint` opens."""
-
-    @property
-    def models_id(self) -> str:
-        """Names experts and stem together: what a trial's key holds of the models."""
-        return caching.digest(self.experts_id, self.stem.hash)
 
     def bench(self, device: str, progress: Progress | None = None, *, tokenizer: int = 0) -> Bench:
         """Says where starting weights of the experts are found that have this tokenizer."""
@@ -161,7 +133,7 @@ def prepare_joint(
     files = read(config, places.source)
     prints = split_fingerprints(config, files)
     pool_recipes = recipes(
-        config, places.models, trained_on=prints["train"], memory=places.cache / "hashes"
+        config, places.models, trained_on=prints[TRAIN], memory=places.cache / "hashes"
     )
     begin = _beginnings(config, pool_recipes)
     name = caching.digest(
@@ -269,7 +241,7 @@ def _counted(
     """Gives the cost vectors that are counted from its models."""
     from mpc_router.pricing.counts import counted
 
-    means = [facts["mean_tokens"] for facts in encodings(kept["train"])]
+    means = [facts["mean_tokens"] for facts in encodings(kept[TRAIN])]
     tokens = [means[number] for number in (0, *tokenizers.experts)]
     return counted(config, places.models, tokens=tokens)
 
@@ -282,35 +254,19 @@ def _describe(
     pool_recipes: Recipes,
     begin: tuple[Recipe, ...],
 ) -> dict[str, Any]:
-    notes = split_notes(config, splits)
-    infos = [
-        ExpertInfo(
-            name=member.name, layers=member.layers, stand_in=member.stand_in, hash=member.key
-        )
-        for member in begin
-    ]
-    stem = StemInfo(
-        name=pool_recipes.stem.name, stand_in=pool_recipes.stem.stand_in, hash=pool_recipes.stem.key
+    described = describe_recipes(
+        config,
+        places,
+        splits,
+        prints,
+        experts_id=_experts_id(begin, pool_recipes.tokenizers),
+        experts=begin,
+        pool_recipes=pool_recipes,
     )
-    return {
-        **to_record(config.data.definition),
-        "splits": {
-            name: {"note": notes[name], "origin": examples.origin}
-            for name, examples in splits.items()
-        },
-        "data_fingerprint": caching.digest(prints),
-        "experts_id": _experts_id(begin, pool_recipes.tokenizers),
-        "experts": [asdict(info) for info in infos],
-        "stem": asdict(stem),
+    return described | {
         "expert_recipes": [asdict(recipe) for recipe in begin],
         "stem_recipe": asdict(pool_recipes.stem),
-        "tokenizers": pool_recipes.tokenizers.to_json(),
         "models": str(_absolute(places.models)) if places.models.folder else None,
-        "notes": [
-            *notes_of(config, headless=headless(config, places.models)),
-            *pool_recipes.tokenizers.notes,
-        ],
-        "synthetic": places.source.kind == "sample",
     }
 
 
@@ -321,28 +277,17 @@ def _experts_id(begin: tuple[Recipe, ...], tokenizers: Tokenizers) -> str:
 
 
 def _opened(folder: Path, description: dict[str, Any]) -> JointInputs:
-    cache, tokenizers = folder.parent.parent, Tokenizers.described(description)
+    cache, facts = folder.parent.parent, facts_of(folder, description)
     splits = {}
-    for split, facts in description["splits"].items():
-        if not is_whole(cache, facts):
+    for split, kept in description["splits"].items():
+        if not is_whole(cache, kept):
             raise FileNotFoundError(f"{folder} holds no whole tokens; prepare them again")
-        splits[split] = opened(cache, facts, split=split, tokenizers=tokenizers)
+        splits[split] = opened(cache, kept, split=split, tokenizers=facts["tokenizers"])
     return JointInputs(
-        task=from_record(description),
         splits=splits,
-        data_fingerprint=description["data_fingerprint"],
-        experts_id=description["experts_id"],
-        experts=tuple(ExpertInfo(**expert) for expert in description["experts"]),
-        stem=StemInfo(**description["stem"]),
-        notes=tuple(description["notes"]),
-        synthetic=description["synthetic"],
-        split_notes={split: facts["note"] for split, facts in description["splits"].items()},
-        split_origin={split: facts["origin"] for split, facts in description["splits"].items()},
-        vectors=from_json(description["vectors"]),
         expert_recipes=tuple(Recipe(**recipe) for recipe in description["expert_recipes"]),
         stem_recipe=Recipe(**description["stem_recipe"]),
-        tokenizers=tokenizers,
         models=Models(Path(description["models"]) if description["models"] else None),
         frozen=open_prepared(Path(description["frozen"])) if description["frozen"] else None,
-        folder=folder,
+        **facts,
     )

@@ -20,20 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mpc_router.cache import write_json
-from mpc_router.config.trial import TrialConfig
 from mpc_router.data.tokens import Inputs, Tokens, gather
-from mpc_router.measured_costs import FORMAT
 from mpc_router.model.gated_pool import GatedBertPool, Seen
 from mpc_router.progress import Progress, Silence
 
 _EXAMPLES: Final = 64
 """Examples timed in a round unless told."""
-
-_MEMORY: Final = (
-    "weights, and the most that was allocated at once while the longest batch ran "
-    "(CPU: torch.profiler; CUDA: torch.cuda.max_memory_allocated)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +39,8 @@ class Timing:
     """First and third, over the rounds."""
 
     memory: int
-    """Bytes, see `_MEMORY`."""
+    """Bytes of weights, and the most that was allocated at once while the longest batch ran (CPU:
+    torch.profiler; CUDA: torch.cuda.max_memory_allocated)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,77 +146,6 @@ def measure_latency(
         if tokens.others
         else (),
     )
-
-
-def write(path: Path, latency: Latency, config: TrialConfig, *, name: str = "latency") -> None:
-    """Writes a measurement of a configuration's pool as `measured_file.read_measured` reads it.
-
-    Raises:
-        ValueError: the measurement is of another number of experts.
-    """
-    data = _document(latency, config, name=name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, data)
-
-
-def _document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
-    """Gives a measurement as the JSON data of its file."""
-    model = config.model
-    members = list(zip(model.expert_model_names, model.expert_layers, strict=True))
-    if len(members) != len(latency.experts):
-        raise ValueError(
-            f"{len(latency.experts)} experts were measured, the configuration has {len(members)}"
-        )
-    # the same encoder twice in a pool is one entry
-    experts = dict(reversed(list(zip(members, latency.experts, strict=True))))
-    stem = (model.router_model_name, model.router_stem_layers)
-    if model.stem == "expert":
-        stem = members[0]
-    return {
-        "format": FORMAT,
-        "name": name,
-        "unit": "s",
-        "task": config.data.task,
-        "shared_stem": model.shared_stem and config.training.experts == "joint",
-        "experts": [
-            {"name": member[0], "layers": member[1], **_entry(experts[member])}
-            for member in dict.fromkeys(members)
-        ],
-        "router": {
-            "stem": model.stem,
-            "name": stem[0],
-            "layers": stem[1],
-            "hidden_size": model.router_hidden_size,
-            **_entry(latency.router),
-        },
-        "about": {
-            "device": latency.device,
-            "threads": latency.threads,
-            "machine": latency.machine,
-            "torch": latency.torch_version,
-            "date": latency.date,
-            "batch_size": latency.batch_size,
-            "rounds": latency.repeats,
-            "examples": latency.examples,
-            "mean_tokens": latency.mean_tokens,
-            "longest": latency.longest,
-            **(
-                {"mean_tokens_by_expert": list(latency.mean_tokens_by_expert)}
-                if latency.mean_tokens_by_expert
-                else {}
-            ),
-            "cost": "seconds an example, median over the rounds",
-            "memory_bytes": _MEMORY,
-        },
-    }
-
-
-def _entry(timing: Timing) -> dict[str, Any]:
-    return {
-        "cost": timing.seconds,
-        "quartiles": list(timing.quartiles),
-        "memory_bytes": timing.memory,
-    }
 
 
 def machine(device: str) -> str:

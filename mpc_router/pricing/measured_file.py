@@ -1,4 +1,4 @@
-"""Reads a file of measured costs, and gives the cost vector of a configuration from it.
+"""Writes and reads a file of measured costs, and gives a configuration's cost vector from it.
 
 `mpc-router-eval --measure-latency FILE` writes one, and a study takes it as
 `cost_vector=file:FILE`.
@@ -9,11 +9,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.config.sections import ConfigError
+from mpc_router.cache import write_json
+from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector
-from mpc_router.measured_costs import HOW, CostsFileError, MeasuredCosts, called
+from mpc_router.measured_costs import FORMAT, HOW, CostsFileError, MeasuredCosts, called
+
+if TYPE_CHECKING:
+    from mpc_router.pricing.latency import Latency, Timing
+
+_MEMORY: Final = (
+    "weights, and the most that was allocated at once while the longest batch ran "
+    "(CPU: torch.profiler; CUDA: torch.cuda.max_memory_allocated)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +117,76 @@ def from_json(data: object, *, origin: str) -> Measured:
         return Measured.from_json(data, origin=origin)
     except CostsFileError as error:
         raise ConfigError(str(error)) from error
+
+
+def write_measured(
+    path: Path, latency: Latency, config: TrialConfig, *, name: str = "latency"
+) -> None:
+    """Writes a measurement of a configuration's pool as `read_measured` reads it.
+
+    Raises:
+        ValueError: the measurement is of another number of experts.
+    """
+    data = _document(latency, config, name=name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, data)
+
+
+def _document(latency: Latency, config: TrialConfig, *, name: str = "latency") -> dict[str, Any]:
+    """Gives a measurement as the JSON data of its file."""
+    model = config.model
+    members = list(zip(model.expert_model_names, model.expert_layers, strict=True))
+    if len(members) != len(latency.experts):
+        raise ValueError(
+            f"{len(latency.experts)} experts were measured, the configuration has {len(members)}"
+        )
+    # the same encoder twice in a pool is one entry
+    experts = dict(reversed(list(zip(members, latency.experts, strict=True))))
+    stem = (model.router_model_name, model.router_stem_layers)
+    if model.stem == "expert":
+        stem = members[0]
+    return {
+        "format": FORMAT,
+        "name": name,
+        "unit": "s",
+        "task": config.data.task,
+        "shared_stem": model.shared_stem and config.training.experts == "joint",
+        "experts": [
+            {"name": member[0], "layers": member[1], **_entry(experts[member])}
+            for member in dict.fromkeys(members)
+        ],
+        "router": {
+            "stem": model.stem,
+            "name": stem[0],
+            "layers": stem[1],
+            "hidden_size": model.router_hidden_size,
+            **_entry(latency.router),
+        },
+        "about": {
+            "device": latency.device,
+            "threads": latency.threads,
+            "machine": latency.machine,
+            "torch": latency.torch_version,
+            "date": latency.date,
+            "batch_size": latency.batch_size,
+            "rounds": latency.repeats,
+            "examples": latency.examples,
+            "mean_tokens": latency.mean_tokens,
+            "longest": latency.longest,
+            **(
+                {"mean_tokens_by_expert": list(latency.mean_tokens_by_expert)}
+                if latency.mean_tokens_by_expert
+                else {}
+            ),
+            "cost": "seconds an example, median over the rounds",
+            "memory_bytes": _MEMORY,
+        },
+    }
+
+
+def _entry(timing: Timing) -> dict[str, Any]:
+    return {
+        "cost": timing.seconds,
+        "quartiles": list(timing.quartiles),
+        "memory_bytes": timing.memory,
+    }

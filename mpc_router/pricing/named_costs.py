@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.config.sections import ConfigError
+from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS, names_costs
 from mpc_router.messages import quoted

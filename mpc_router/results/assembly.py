@@ -42,6 +42,7 @@ from mpc_router.results.checkpoint import (
     load,
 )
 from mpc_router.results.summary import of_run, read_summary
+from mpc_router.run_names import TRAIN
 
 _EXPORTED: Final = "exported"
 _JOINT: Final = "joint"
@@ -248,7 +249,7 @@ def _recipes(checkpoint: LaneCheckpoint, places: Places) -> Recipes:
     if not unlike:
         return encoder_recipes
     files = read(checkpoint.config, places.source)
-    train = split_fingerprints(checkpoint.config, files)["train"]
+    train = split_fingerprints(checkpoint.config, files)[TRAIN]
     return recipes(checkpoint.config, places.models, trained_on=train, memory=memory)
 
 

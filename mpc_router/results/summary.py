@@ -15,6 +15,7 @@ from mpc_router.config.trial import TrialConfig, to_tree
 from mpc_router.costs import CostVector, to_json
 from mpc_router.results.checkpoint import CheckpointError
 from mpc_router.results.records import SplitReport
+from mpc_router.run_names import PROVENANCE_FILE, table_file
 
 SUMMARY_FILE: Final = "summary.json"
 _FORMAT: Final = "mpc-router summary 1"
@@ -126,8 +127,8 @@ def of_run(folder: Path) -> dict[str, Any] | None:
     import pyarrow.parquet as pq
 
     run, key = folder.resolve().parent.parent, folder.resolve().name
-    paths = {name: run / f"{name}.parquet" for name in ("trials", "reports")}
-    origin = run / "provenance.json"
+    paths = {name: run / table_file(name) for name in ("trials", "reports")}
+    origin = run / PROVENANCE_FILE
     if not all(path.is_file() for path in (*paths.values(), origin)):
         return None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.sample import language as grammar
+from mpc_router.sample import language
 
 if TYPE_CHECKING:
     from transformers import BertConfig, BertTokenizerFast
@@ -75,7 +75,7 @@ def tokenizer() -> BertTokenizerFast:
     from transformers import BertTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = {word: number for number, word in enumerate([*special, *grammar.words()])}
+    vocabulary = {word: number for number, word in enumerate([*special, *language.words()])}
     return BertTokenizerFast(vocab=vocabulary, model_max_length=_MAX_LENGTH)
 
 
@@ -91,7 +91,7 @@ def encoder_config(name: str) -> BertConfig:
 
     shape = ENCODERS[name]
     return BertConfig(
-        vocab_size=len(grammar.words()) + 5,
+        vocab_size=len(language.words()) + 5,
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,

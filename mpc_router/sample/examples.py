@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from mpc_router.sample import language as grammar
+from mpc_router.run_names import TRAIN, VALIDATION
+from mpc_router.sample import language
 from mpc_router.sample.language import Draw
 from mpc_router.tasks import TASKS
 
@@ -25,7 +26,7 @@ VERSION: Final = 2
 """Raised with every change of the rows or of the recipes."""
 
 _SEED: Final = 20260415
-_ROWS: Final = {"train": 8000, "validation": 1500, "validation_mismatched": 1500}
+_ROWS: Final = {TRAIN: 8000, VALIDATION: 1500, "validation_mismatched": 1500}
 PLAIN, TURNED = 0.4, 0.7
 """Bounds of the kinds on [0, 1): plain below the first, turned below the second, else nested."""
 
@@ -49,7 +50,7 @@ def table(task: str, split: str, *, rows: int | None = None) -> pa.Table:
     """
     if task not in TASKS:
         raise ValueError(f"the sample has no task {task!r}, allowed are {', '.join(TASKS)}")
-    splits = ("train", *TASKS[task].quoted)
+    splits = (TRAIN, *TASKS[task].quoted)
     if split not in splits:
         raise ValueError(f"the sample's {task} has no split {split!r}, but {', '.join(splits)}")
     count = _ROWS[split] if rows is None else rows
@@ -79,7 +80,7 @@ def _rows(task: str, split: str, count: int) -> list[_Row]:
             row = make(Draw(numbers), elsewhere)
             text = "\t".join(row[0])
             held_out = hashlib.sha256(text.encode()).digest()[0] % _HELD_OUT == 0
-            if text in seen or held_out == (split == "train"):
+            if text in seen or held_out == (split == TRAIN):
                 continue
             seen.add(text)
             rows.append(row)
@@ -109,8 +110,8 @@ def _single(
 
 def _paired(
     label: Callable[[Draw, bool], float],
-    plain: Callable[[Draw], tuple[grammar.Words, bool, float]],
-    spoken: Callable[[grammar.Pair], grammar.Pair] | None = None,
+    plain: Callable[[Draw], tuple[language.Words, bool, float]],
+    spoken: Callable[[language.Pair], language.Pair] | None = None,
 ) -> Callable[[Draw, bool], _Row]:
     """Makes rows of two sentences.
 
@@ -122,9 +123,9 @@ def _paired(
         kind = draw.unit()
         if kind < PLAIN:
             cues, close, value = plain(draw)
-            pair = grammar.plain_pair(draw, cues, close=close, elsewhere=elsewhere)
+            pair = language.plain_pair(draw, cues, close=close, elsewhere=elsewhere)
         else:
-            turn = grammar.turned_pair if kind < TURNED else grammar.nested_pair
+            turn = language.turned_pair if kind < TURNED else language.nested_pair
             pair, same = turn(draw, elsewhere=elsewhere)
             value = label(draw, same)
         return (spoken(pair) if spoken else pair), value
@@ -135,20 +136,20 @@ def _paired(
 def _two_way(same: int) -> tuple[Callable[..., float], Callable[..., Any]]:
     """Gives labels of two classes, where `same` is the class of pairs that mean the same."""
 
-    def plain(draw: Draw) -> tuple[grammar.Words, bool, float]:
+    def plain(draw: Draw) -> tuple[language.Words, bool, float]:
         close = draw.on(0.5)
-        return (grammar.SAME if close else grammar.APART), close, float(close == bool(same))
+        return (language.SAME if close else language.APART), close, float(close == bool(same))
 
     return lambda _, agree: float(agree == bool(same)), plain
 
 
-def _inference(draw: Draw) -> tuple[grammar.Words, bool, float]:
+def _inference(draw: Draw) -> tuple[language.Words, bool, float]:
     """Gives plain pairs of MNLI: mostly neutral, since turned and nested ones never are."""
     kind = draw.unit()
     if kind < 0.7:
-        return grammar.PERHAPS, True, 1.0
+        return language.PERHAPS, True, 1.0
     close = kind < 0.85
-    return (grammar.SAME if close else grammar.APART), close, 0.0 if close else 2.0
+    return (language.SAME if close else language.APART), close, 0.0 if close else 2.0
 
 
 def _near(draw: Draw, level: float) -> float:
@@ -156,20 +157,20 @@ def _near(draw: Draw, level: float) -> float:
     return round(min(5.0, max(0.0, level + 1.6 * draw.unit() - 0.8)), 1)
 
 
-def _similarity(draw: Draw) -> tuple[grammar.Words, bool, float]:
+def _similarity(draw: Draw) -> tuple[language.Words, bool, float]:
     """Gives plain pairs of STS-B: apart, partly, or the same."""
     level = int(3 * draw.unit())
-    cues = (grammar.APART, grammar.PARTLY, grammar.SAME)[level]
+    cues = (language.APART, language.PARTLY, language.SAME)[level]
     return cues, level > 0, _near(draw, (0.8, 2.5, 4.2)[level])
 
 
 _MAKERS: Final[dict[str, Callable[[Draw, bool], _Row]]] = {
-    "cola": _single(grammar.plain_grammar, grammar.turned_grammar, grammar.nested_grammar),
-    "sst2": _single(grammar.plain_sentiment, grammar.turned_sentiment, grammar.nested_sentiment),
+    "cola": _single(language.plain_grammar, language.turned_grammar, language.nested_grammar),
+    "sst2": _single(language.plain_sentiment, language.turned_sentiment, language.nested_sentiment),
     "mrpc": _paired(*_two_way(1)),
     "stsb": _paired(lambda draw, same: _near(draw, 4.2 if same else 0.8), _similarity),
-    "qqp": _paired(*_two_way(1), grammar.as_questions),
+    "qqp": _paired(*_two_way(1), language.as_questions),
     "mnli": _paired(lambda _, same: 0.0 if same else 2.0, _inference),
-    "qnli": _paired(*_two_way(0), grammar.as_question_and_sentence),
+    "qnli": _paired(*_two_way(0), language.as_question_and_sentence),
     "rte": _paired(*_two_way(0)),
 }

@@ -1,7 +1,7 @@
 """Holds tasks: what one is, the eight of GLUE, and metrics over stacks of predictions."""
 
+from mpc_router.tasks._counts import Counts, class_numbers
 from mpc_router.tasks.confidence import calibration_error
-from mpc_router.tasks.counts import Counts, class_numbers
 from mpc_router.tasks.definition import Task, TaskError, lists_labels, task_of
 from mpc_router.tasks.evaluation import evaluate, merit, score_of
 from mpc_router.tasks.glue import TASKS, from_record, label_key, to_record

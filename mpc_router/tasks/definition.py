@@ -14,6 +14,7 @@ from typing import Any, Final
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.plugins import Part
+from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.tasks.metrics import MEAN, Metric, is_of_table, metric_of
 from mpc_router.tasks.own_metrics import metric_of_part, part_of
 
@@ -57,7 +58,7 @@ class Task:
     score: str = MEAN
     """The metric that routers are judged by, or `mean`, of all metrics."""
 
-    quoted: tuple[str, ...] = ("validation",)
+    quoted: tuple[str, ...] = (VALIDATION,)
     """Splits that are quoted and never looked at before; the first one always exists."""
 
     def __post_init__(self) -> None:
@@ -158,7 +159,7 @@ def task_of(tree: object, label_names: tuple[str, ...] = ()) -> Task:
         label_range=_range(tree["range"]) if tree.get("range") is not None else None,
         metrics=metrics,
         score=tree.get("score", metrics[0] if len(metrics) == 1 else MEAN),
-        quoted=_words("quoted", tree.get("quoted", "validation")),
+        quoted=_words("quoted", tree.get("quoted", VALIDATION)),
     )
 
 
@@ -221,9 +222,9 @@ def _check_names(task: Task) -> None:
     if task.label in task.columns:
         raise TaskError(f"column {quoted(task.label)} is text and label of task_definition")
     for split in task.quoted:
-        if not is_plain(split) or split in ("train", "selection"):
+        if not is_plain(split) or split in (TRAIN, SELECTION):
             raise TaskError(f"quoted of task_definition is {quoted(split)}; name validation splits")
-    if task.quoted[0] != "validation":
+    if task.quoted[0] != VALIDATION:
         raise TaskError("quoted of task_definition must begin with validation")
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_router.tasks._counts import Counts
 from mpc_router.tasks.confidence import Confidence
-from mpc_router.tasks.counts import Counts
 from mpc_router.tasks.definition import Task
 from mpc_router.tasks.metrics import Metric
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.messages import quoted
-from mpc_router.tasks import confidence, counts, values
+from mpc_router.tasks import _counts, _values, confidence
 
 Values = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     """The least and the greatest that it can be."""
 
-    of_counts: Callable[[counts.Counts], Values] | None = None
+    of_counts: Callable[[_counts.Counts], Values] | None = None
     """Counts (..., K) to values (...)."""
 
     totals: bool = False
@@ -68,13 +68,13 @@ class Metric:
 _METRICS: Final = {
     metric.name: metric
     for metric in (
-        Metric(name="accuracy", of_counts=counts.accuracy, totals=True),
-        Metric(name="balanced_accuracy", of_counts=counts.balanced_accuracy),
-        Metric(name="macro_f1", of_counts=counts.macro_f1),
-        Metric(name="micro_f1", of_counts=counts.micro_f1, totals=True),
-        Metric(name="weighted_f1", of_counts=counts.weighted_f1),
-        Metric(name="f1", of_counts=functools.partial(counts.f1_of_class, number=1)),
-        Metric(name="matthews", of_counts=counts.matthews, range=(-1.0, 1.0)),
+        Metric(name="accuracy", of_counts=_counts.accuracy, totals=True),
+        Metric(name="balanced_accuracy", of_counts=_counts.balanced_accuracy),
+        Metric(name="macro_f1", of_counts=_counts.macro_f1),
+        Metric(name="micro_f1", of_counts=_counts.micro_f1, totals=True),
+        Metric(name="weighted_f1", of_counts=_counts.weighted_f1),
+        Metric(name="f1", of_counts=functools.partial(_counts.f1_of_class, number=1)),
+        Metric(name="matthews", of_counts=_counts.matthews, range=(-1.0, 1.0)),
         Metric(
             name="log_loss",
             of_confidence=confidence.log_loss,
@@ -84,20 +84,20 @@ _METRICS: Final = {
         Metric(name="ece", of_confidence=confidence.ece, low_is_better=True),
         Metric(
             name="pearson",
-            of_values=values.pearson,
-            of_weighted_values=values.weighted_pearson,
+            of_values=_values.pearson,
+            of_weighted_values=_values.weighted_pearson,
             range=(-1.0, 1.0),
         ),
         Metric(
             name="spearman",
-            of_values=values.spearman,
-            of_weighted_values=values.weighted_spearman,
+            of_values=_values.spearman,
+            of_weighted_values=_values.weighted_spearman,
             range=(-1.0, 1.0),
         ),
         Metric(
             name="mean_absolute_error",
-            of_values=values.mean_absolute_error,
-            of_weighted_values=values.weighted_absolute_error,
+            of_values=_values.mean_absolute_error,
+            of_weighted_values=_values.weighted_absolute_error,
             low_is_better=True,
             range=(0.0, math.inf),
         ),
@@ -144,4 +144,4 @@ def _f1_of(name: str, label_names: Sequence[str]) -> Metric:
             f"{quoted(labels)}"
         )
     number = list(label_names).index(label)
-    return Metric(name=name, of_counts=functools.partial(counts.f1_of_class, number=number))
+    return Metric(name=name, of_counts=functools.partial(_counts.f1_of_class, number=number))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mpc_router import plugins
 from mpc_router.messages import quoted
 from mpc_router.plugins import Part, PartError
+from mpc_router.tasks._counts import Counts
 from mpc_router.tasks.confidence import Confidence
-from mpc_router.tasks.counts import Counts
 from mpc_router.tasks.metrics import OF_CLASS, Metric
 
 Values = NDArray[np.float64]

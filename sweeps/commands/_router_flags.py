@@ -180,11 +180,11 @@ def _restore(args: argparse.Namespace) -> None:
     if not (args.run / JOURNAL_FILE).is_file():
         return  # a run's tables alone
     from sweeps.journal.journal import check_opened, state_of
-    from sweeps.provenance import places
+    from sweeps.provenance.places import restore_places
 
     state = state_of(args.run / JOURNAL_FILE)
     if state.opened is None:
         return
     check_opened(args.run / JOURNAL_FILE, state)
-    if note := places.restore(args, state):
+    if note := restore_places(args, state):
         tell(note)

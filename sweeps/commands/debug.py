@@ -22,7 +22,7 @@ from mpc_router.tasks import merit
 from sweeps.journal import bulk_files
 from sweeps.journal.state import State
 from sweeps.plan.preparation import Ready
-from sweeps.provenance import places
+from sweeps.provenance.places import restore_places
 from sweeps.records import (
     CHECKPOINTS_FOLDER,
     FAILED,
@@ -286,7 +286,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     study = from_tree(state.opened["study"])
     key = _key(args, state, study)
     display = make_display(quiet=args.quiet)
-    if note := places.restore(args, state):
+    if note := restore_places(args, state):
         display.say(note)
     trial, recorded = state.trials[key], Recorded.read(state, key, args.run)
     (ready,) = prepare_sets(study, places_of(args), display, only=trial.prepared)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mpc_router.commands import demo as command_of_checkpoints
+from mpc_router.commands.demo import demo
+from mpc_router.commands.demo import parser as parser_of_checkpoints
 from mpc_router.flags import Parser
 from mpc_router.streams import command
 from sweeps.commands._router_flags import add_run_flags, through
@@ -13,7 +14,7 @@ from sweeps.commands._router_flags import add_run_flags, through
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
-    command_line = command_of_checkpoints.parser()
+    command_line = parser_of_checkpoints()
     add_run_flags(command_line)
     return command_line
 
@@ -21,7 +22,7 @@ def parser() -> Parser:
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    return through(parser(), command_of_checkpoints.demo, arguments)
+    return through(parser(), demo, arguments)
 
 
 if __name__ == "__main__":

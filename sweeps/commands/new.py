@@ -45,10 +45,10 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     from sweeps.driver.queue import first_plan
     from sweeps.journal.journal import Journal
     from sweeps.plan.preparation import prepare_sets
-    from sweeps.provenance import places as origins
     from sweeps.provenance.facts import provenance
+    from sweeps.provenance.places import record_places
     from sweeps.terminal.live import make_display
-    from sweeps.worker import pack as worker
+    from sweeps.worker.pack import write_shared_parts
 
     display = make_display(quiet=args.quiet)
     end_orphans(display)
@@ -65,9 +65,7 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     with contextlib.ExitStack() as stack:
         try:
             journal = stack.enter_context(Journal(run / JOURNAL_FILE))
-            shared = worker.write_shared_parts(
-                [prepared.inputs for prepared in ready], run / PARTS_FOLDER
-            )
+            shared = write_shared_parts([prepared.inputs for prepared in ready], run / PARTS_FOLDER)
             journal.append(
                 "opened",
                 run=run.name,
@@ -75,7 +73,7 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
                 **facts,
                 provenance=provenance(run.name, tree, facts, ready, arguments=words),
                 parts=shared,
-                places=origins.record(args, cache=places.cache),
+                places=record_places(args, cache=places.cache),
             )
         except BaseException:
             shutil.rmtree(run, ignore_errors=True)  # the run has not begun, and its name stays free

@@ -48,9 +48,9 @@ def resume_run(args: argparse.Namespace) -> int:
     """Runs `--resume RUN`: goes on with a run, or repairs it; gives the exit code."""
     from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
-    from sweeps.provenance import places as origins
+    from sweeps.provenance.places import restore_places
     from sweeps.study.parts import parts_of
-    from sweeps.worker import pack as worker
+    from sweeps.worker.pack import write_shared_parts
 
     folder = _resumable(args)
     display = make_display(quiet=args.quiet)
@@ -77,7 +77,7 @@ def resume_run(args: argparse.Namespace) -> int:
         forced = changes.refuse_or_force(
             args.resume, journal.state, trains=trains, force=args.force
         )
-        if note := origins.restore(args, journal.state):
+        if note := restore_places(args, journal.state):
             display.say(note)
         ready = prepare_sets(study, places_of(args), display)
         forced += changes.refuse_other_data(
@@ -91,7 +91,7 @@ def resume_run(args: argparse.Namespace) -> int:
         for change in parts:
             display.say(f"--trust: {change_text(change)}", style="yellow")
         if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
-            shared = worker.write_shared_parts(
+            shared = write_shared_parts(
                 [prepared.inputs for prepared in ready], args.resume / PARTS_FOLDER
             )
             display.say(repair.reopen(journal, damaged, shared), style="yellow")

@@ -30,9 +30,8 @@ from sweeps.study.pack_share import PackSettings, packs_a_gpu
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
 from sweeps.terminal.signals import CleanStop
-from sweeps.worker import pack as worker
 from sweeps.worker.job import Job
-from sweeps.worker.pack import forget, run_pack
+from sweeps.worker.pack import count_gpus, forget, run_pack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def share_of(study: Study, address: str | None) -> Share:
         SweepError: there is no such cluster, or it has no room.
     """
     if address is None:
-        resources: Mapping[str, float] = {"CPU": cores(), "GPU": worker.gpus()}
+        resources: Mapping[str, float] = {"CPU": cores(), "GPU": count_gpus()}
     else:
         from sweeps.driver._supervisor import resources_of
 

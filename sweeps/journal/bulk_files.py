@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from mpc_router.files import atomic, make_folder
 from mpc_router.messages import quoted
+from mpc_router.run_names import table_file
 
-EXPERTS: Final = "experts.parquet"
-EXAMPLES: Final = "examples.parquet"
+EXPERTS: Final = table_file("experts")
+EXAMPLES: Final = table_file("examples")
 
 
 class Labelled(Protocol):

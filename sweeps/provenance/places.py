@@ -18,7 +18,7 @@ _CACHED: Final = frozenset(
 """They are the folders of a cache; a test compares them with what is really prepared."""
 
 
-def record(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:
+def record_places(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:
     """Gives the flags of data and models as plain data; paths are absolute."""
     return {
         "sample": args.sample,
@@ -28,7 +28,7 @@ def record(args: argparse.Namespace, *, cache: Path) -> dict[str, Any]:
     }
 
 
-def restore(args: argparse.Namespace, state: State) -> str:
+def restore_places(args: argparse.Namespace, state: State) -> str:
     """Sets the flags that were not given again to those of the run's beginning; names them.
 
     Data and models are read, and compared with the run's fingerprints. The cache is written to, so

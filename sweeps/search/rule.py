@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mpc_router.config.sections import unknown
+from mpc_router.config.rules import unknown
 from mpc_router.messages import quoted
 from mpc_router.plugins import PartError
 from sweeps.search.samplers import SAMPLERS, sampler_of

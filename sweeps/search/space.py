@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.sections import is_number
+from mpc_router.config.rules import is_number
 from mpc_router.messages import quoted
 
 _KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")

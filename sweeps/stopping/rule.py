@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.sections import unknown
+from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
 

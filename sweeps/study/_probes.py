@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mpc_router.config.sections import SECTIONS, is_number
+from mpc_router.config.rules import is_number
+from mpc_router.config.sections import SECTIONS
 from mpc_router.config.trial import (
     ConfigError,
     TrialConfig,

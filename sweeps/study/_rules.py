@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from mpc_router.config.sections import unknown
+from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.tasks import Task

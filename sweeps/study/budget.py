@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.sections import SpaceError, is_number, unknown
+from mpc_router.config.rules import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.sections import SpaceError, is_number, unknown
+from mpc_router.config.rules import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
 from sweeps.study.budget import seconds
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.config.pools import POOLS
-from mpc_router.config.sections import ModelConfig, SpaceError, unknown
+from mpc_router.config.rules import SpaceError, unknown
+from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.plugins import words_of_user
@@ -19,8 +20,8 @@ from sweeps.search.rule import SearchError, search_of
 from sweeps.search.space import Axis, AxisError, axis_of
 from sweeps.stopping.constraints import constraints_of
 from sweeps.stopping.rule import StoppingError, stopping_of
+from sweeps.study._completion import Surroundings, completed
 from sweeps.study.budget import Budget
-from sweeps.study.completion import Surroundings, completed
 from sweeps.study.overrides import KEYS, MAPPINGS, flat_settings, with_overrides
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.shipped import shipped_studies

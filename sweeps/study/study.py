@@ -31,7 +31,7 @@ from sweeps.search.space import Axis
 from sweeps.stopping.constraints import Constraint, reported
 from sweeps.stopping.rule import Rule
 from sweeps.stopping.rungs import Ranking
-from sweeps.study._probes import check_space, default_settings, examples, starts
+from sweeps.study._probes import check_space, examples, starts
 from sweeps.study._rules import (
     MOST_POINTS,
     check_brackets,
@@ -40,6 +40,7 @@ from sweeps.study._rules import (
     check_seeds,
     check_stopping,
 )
+from sweeps.study._tree import fixed_settings, kind_of, search_tree
 from sweeps.study.budget import Budget
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.parts import parts_of
@@ -290,21 +291,27 @@ class Study:
             "pool": self.base.model.pool,
             "metrics": list(self.task.metrics),
             "quoted": list(self.task.quoted),
-            "settings": {leaf: kind(first[leaf]) for leaf in self.searched},
+            "settings": {leaf: kind_of(first[leaf]) for leaf in self.searched},
         }
 
     def to_tree(self) -> dict[str, Any]:
         """Gives the resolved study as plain data, which `from_tree` reads without other files."""
         tree = {
             "study": self.study,
-            "trial": plain(self._fixed()),
+            "trial": plain(
+                fixed_settings(
+                    [settings(config) for _, config in self._resolved],
+                    chosen=self.trial,
+                    searched=self.searched,
+                )
+            ),
             "space": {leaf: axis.plain() for leaf, axis in self.space.items()},
             "start": [plain(point) for point in self.start],
             "seeds": list(self.seeds),
             "racing": self.racing,
             "objectives": dict(self.objectives),
             "cost_vector": self.cost_vector,
-            "search": self._search(),
+            "search": search_tree(self.search, self.seed),
             "stopping": {"method": "none"}
             if self.stopping.method == "none"
             else dataclasses.asdict(self.stopping),
@@ -323,38 +330,3 @@ class Study:
         if isinstance(self.measured, Measured):
             tree["measured"] = self.measured.to_json()
         return tree
-
-    def _search(self) -> dict[str, Any]:
-        """Gives the search as YAML has it."""
-        rule = dataclasses.asdict(self.search) if self.proposes else {"method": "grid"}
-        return {**rule, "seed": self.seed}
-
-    def _fixed(self) -> dict[str, Any]:
-        """Gives all settings that are not searched, complete.
-
-        Settings that the pool fills in are left out if points differ in them: a searched
-        `pool_size` gives each point its own experts, layers and costs.
-        """
-        complete = [settings(config) for _, config in self._resolved]
-        unfilled = {leaf: self.trial.get(leaf, value) for leaf, value in default_settings().items()}
-        fixed = {
-            leaf: value
-            for leaf, value in complete[0].items()
-            if leaf not in self.searched and (leaf != "task_definition" or value is not None)
-        }
-        filled = {
-            leaf
-            for leaf in fixed
-            if any(canonical(point[leaf]) != canonical(unfilled[leaf]) for point in complete)
-        }
-        if all(point[leaf] == fixed[leaf] for point in complete for leaf in filled):
-            return fixed
-        kept = {leaf: self.trial[leaf] for leaf in filled if leaf in self.trial}
-        return {leaf: value for leaf, value in fixed.items() if leaf not in filled} | kept
-
-
-def kind(value: Any) -> str:
-    """Names the kind of a setting: bool, int, float, str, or the plural of one for a list."""
-    if isinstance(value, tuple):
-        return f"{kind(value[0]) if value else 'str'}s"
-    return type(value).__name__

@@ -13,6 +13,7 @@ import torch
 from mpc_router import plugins
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
+from mpc_router.run_names import TRAIN
 from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
 from sweeps.records import INSIDE, SELECTION, Message, Pack
@@ -112,7 +113,7 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def gpus() -> int:
+def count_gpus() -> int:
     """Counts the GPUs that torch sees on this machine."""
     return torch.cuda.device_count()
 
@@ -143,4 +144,4 @@ def write_shared_parts(sets: Sequence[Inputs], folder: Path) -> dict[str, str]:
 
 def _all_but_train(inputs: Inputs) -> list[Any]:
     """Gives the splits of a set that are not trained on."""
-    return [split for name, split in inputs.splits.items() if name != "train"]
+    return [split for name, split in inputs.splits.items() if name != TRAIN]

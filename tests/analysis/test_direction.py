@@ -24,7 +24,7 @@ from analysis.report import abstract
 from analysis.report.page import write_report
 from analysis.runs.load import Run, load_run
 from mpc_router.tasks import Counts, Metric, metrics, task_of
-from mpc_router.tasks import values as of_values
+from mpc_router.tasks import _values as of_values
 from tests.analysis.conftest import Recipe, write_run
 
 SCORES = ("score", "mix", "selection_score", "error", "neg_error", "mae", "neg_mae")

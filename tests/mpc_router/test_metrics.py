@@ -16,8 +16,8 @@ from sklearn import metrics
 from mpc_router.tasks import Task, TaskError, evaluate, evaluation, merit, score_of, task_of
 from mpc_router.tasks import confidence as confidences
 from mpc_router.tasks import metrics as registry
+from mpc_router.tasks._counts import Counts
 from mpc_router.tasks.confidence import Confidence
-from mpc_router.tasks.counts import Counts
 
 Values = NDArray[np.float64]
 

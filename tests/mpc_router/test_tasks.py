@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn import metrics
 
 from mpc_router.tasks import TASKS, evaluate
-from mpc_router.tasks.counts import Counts, f1_of_class, matthews
+from mpc_router.tasks._counts import Counts, f1_of_class, matthews
 
 LANES, EXAMPLES = 7, 211
 

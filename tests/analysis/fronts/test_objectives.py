@@ -14,7 +14,7 @@ import pytest
 from analysis.figures.objectives import _pairs, objective_pictures
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import survey
-from analysis.report._rows import objective_rows
+from analysis.report._tables import objective_table
 from analysis.report.notices import notices
 from analysis.report.page import _render
 from analysis.runs.load import Run, RunError, load_run
@@ -160,11 +160,12 @@ def test_three_objectives_are_a_picture_for_every_two_and_a_row_for_every_point_
     assert len(drawn) == 3
     for chart in drawn.values():
         assert all(layer["mark"]["type"] != "line" for layer in chart.to_dict()["layer"])
-    rows = objective_rows(table, ways)
-    assert {row["point"] for row in rows} == set(table.loc[table["on_front"], "point"])
+    shown = objective_table(run, table)
+    assert [column.heading for column in shown.columns[1:-1]] == list(ways)
+    assert len(shown.rows) == table["on_front"].sum()
     best = table.loc[table["on_front"], "f1"].max()
-    assert rows[0]["cells"][0]["value"] == f"{best:.3f}"
-    assert rows[0]["cells"][0]["interval"] == ""  # without resamples there is none
+    assert shown.rows[0][1].text == f"{best:.3f}"
+    assert shown.rows[0][1].below == ("",)  # without resamples there is no interval
 
 
 def test_yardsticks_are_the_experts_and_the_coins_between_them(told: Told) -> None:

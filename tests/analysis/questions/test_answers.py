@@ -12,7 +12,7 @@ from analysis.figures.settings import _MOST_PLACES, setting_figure
 from analysis.fronts.survey import Survey, survey
 from analysis.questions.answers import Answers, answers
 from analysis.questions.choice import Choice, choose
-from analysis.report import _rows
+from analysis.report import _sentences, _tables
 from analysis.report._findings import findings
 from analysis.runs.load import Run, load_run
 from tests.analysis.conftest import WriteRun
@@ -76,17 +76,18 @@ def test_a_cap_that_is_not_kept_when_quoted_is_said_with_how_much(
 ) -> None:
     run, taken, found = whole
     found = replace(found, offers=_offers(whole, (2.0, 1.9), (4.0, 5.0), (5.0, 5.5)))
-    said = _rows.cap_sentence(taken, found)
+    said = _sentences.cap_sentence(taken, found)
     assert said.startswith(f"2 of 3 cost more on {taken.split}")
     assert "at worst 5 for 4 (25 % more)" in said
-    assert [row["over"] for row in _rows.offer_rows(run, found)] == [False, True, True]
+    costs = [row[-1] for row in _tables.offer_table(run, found).rows]
+    assert [cell.below for cell in costs] == [("",), ("over the cap",), ("over the cap",)]
 
 
 def test_of_caps_that_are_kept_nothing_is_said(whole: tuple[Run, Survey, Answers]) -> None:
     _, taken, found = whole
     kept = replace(found, offers=_offers(whole, (2.0, 2.0), (4.0, 3.0)))
-    assert _rows.cap_sentence(taken, kept) == ""
-    assert _rows.cap_sentence(taken, replace(found, offers=None)) == ""
+    assert _sentences.cap_sentence(taken, kept) == ""
+    assert _sentences.cap_sentence(taken, replace(found, offers=None)) == ""
 
 
 def test_only_a_setting_beyond_its_shuffles_is_named(whole: tuple[Run, Survey, Answers]) -> None:
@@ -102,11 +103,11 @@ def test_ranks_that_do_not_last_are_said_with_the_least_correlation(
     whole: tuple[Run, Survey, Answers],
 ) -> None:
     epochs = pd.DataFrame({"epoch": [1, 2, 1, 2], "rho": [0.98, 0.83, 0.98, 0.92], "points": 10})
-    said = _rows.trust_sentence(replace(whole[2], epochs=epochs, trusted=None))
+    said = _sentences.trust_sentence(replace(whole[2], epochs=epochs, trusted=None))
     assert "no epoch before the last (3) has a rank correlation of .9" in said
     assert "the least is 0.83" in said
     assert "chance" not in said
-    lasting = _rows.trust_sentence(replace(whole[2], epochs=epochs, trusted=1))
+    lasting = _sentences.trust_sentence(replace(whole[2], epochs=epochs, trusted=1))
     assert "after epoch 1 is that after epoch 3" in lasting
 
 

@@ -74,7 +74,7 @@ def test_the_importance_is_that_of_optuna_from_trials_one_by_one(
         ("cost", StudyDirection.MINIMIZE),
     ):
         study = optuna.create_study(direction=direction)
-        study.add_trials(parameters.trials(settings_table(run), list(settings), [objective]))
+        study.add_trials(parameters.optuna_trials(settings_table(run), list(settings), [objective]))
         theirs = optuna.importance.get_param_importances(
             study, evaluator=PedAnovaImportanceEvaluator(target_quantile=portion)
         )
@@ -202,7 +202,7 @@ def test_settings_become_ranges_or_choices_of_optuna(run_folder: Path) -> None:
     settings, rng = _noise(40, 7)
     settings["maybe"] = [None, "yes"] * 20
     run = _run(run_folder, settings, rng.random(40), rng.random(40))
-    made = parameters.trials(settings_table(run), list(settings), ["score", "cost"])
+    made = parameters.optuna_trials(settings_table(run), list(settings), ["score", "cost"])
     kinds = made[0].distributions
     rate, dropout = kinds["rate"], kinds["dropout"]
     assert isinstance(rate, FloatDistribution)

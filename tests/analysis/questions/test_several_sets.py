@@ -12,7 +12,7 @@ from analysis.questions import operating_points
 from analysis.questions.answers import answers
 from analysis.questions.calibration import calibration
 from analysis.questions.headroom import against_cascades, headroom
-from analysis.report._rows import calibration_sentence
+from analysis.report._sentences import calibration_sentence
 from analysis.report.page import _render
 from analysis.runs.load import Run, RunError
 from tests.analysis.several_sets import a_set_a_trial, two_sets

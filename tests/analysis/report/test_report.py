@@ -93,7 +93,7 @@ def test_every_trial_is_a_row_of_the_tables_data_with_its_whole_configuration(pa
 
 def test_a_configuration_is_what_all_have_and_what_is_ones_own(written: WriteRun) -> None:
     from analysis.fronts.survey import survey
-    from analysis.report._rows import trial_table
+    from analysis.report._trials import trial_table
 
     run = load_run(written("configured"))
     table = trial_table(run, survey(run, resamples=20))

@@ -10,7 +10,7 @@ from scipy.stats import rankdata, spearmanr
 from analysis.stats import resampling
 from mpc_router.tasks import TASKS as GLUE
 from mpc_router.tasks import evaluate, task_of
-from mpc_router.tasks.values import weighted_ranks
+from mpc_router.tasks._values import weighted_ranks
 
 OWN_TASKS: dict[str, dict[str, Any]] = {
     "topics": {

@@ -245,3 +245,28 @@ def test_a_published_path_is_noted_and_a_pickle_refused(
 
 def test_help_is_quick_because_it_loads_little() -> None:
     assert not loaded_for_help("mpc_router.commands.export")
+
+
+def test_a_bias_is_folded_in_and_the_folder_is_worth_what_the_checkpoint_is_with_it(
+    ask: Ask, router: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "exported"
+    words = ("--bias", "0.15", "--vector", "mpc_seconds_as_if")
+    assert ask(*router.flags, *words, str(folder)).code == 0
+    before = json.loads(asked(evaluation.main, capfd, *router.flags, *words, "--json").out)
+    assert before["biases"] == [{"bias": 0.15, "cost_vector": "mpc_seconds_as_if"}]
+    places = ("--sample", "--cache", str(tmp_path / "cache"))
+    answer = asked(evaluation.main, capfd, "--checkpoint", str(folder), *places, "--json")
+    assert json.loads(answer.out) == before | {"checkpoint": "exported"}
+    model = GatedBertPool.from_pretrained(folder)
+    assert model.route_costs == (4.11, 69.71, 199.78)
+
+
+def test_a_vector_without_a_bias_and_one_that_is_not_there_are_refused(
+    ask: Ask, router: Trained, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "exported")
+    refused(ask(*router.flags, "--vector", "constants", folder), "--vector", "--bias", "give both")
+    words = ("--bias", "1", "--vector", "euros")
+    refused(ask(*router.flags, *words, folder), "'euros'", "constants", "file:PATH")
+    assert not (tmp_path / "exported").exists()

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from mpc_router.commands import train
-from mpc_router.frozen import train as stack
+from mpc_router.frozen import train as frozen_training
 from mpc_router.joint import train as joint
 from mpc_router.results import checkpoint
 from mpc_router.results.summary import read_summary
@@ -200,7 +200,7 @@ def test_a_loss_that_becomes_nan_ends_the_training_with_its_reason(
 def test_ctrl_c_ends_with_130_and_a_line(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stops_after_an_epoch(monkeypatch, stack)
+    stops_after_an_epoch(monkeypatch, frozen_training)
     answer = command(*FROZEN)
     assert answer.code == 130
     assert "stopped after epoch 1" in answer.err.splitlines()[-1]
@@ -361,7 +361,7 @@ def test_resume_of_what_is_done_trains_nothing(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(*FROZEN).code == 0
-    monkeypatch.setattr(stack, "train", None)
+    monkeypatch.setattr(frozen_training, "train", None)
     answer = command(*FROZEN, "--resume")
     assert answer.code == 0
     assert "is done; leave out --resume" in answer.err

@@ -513,7 +513,7 @@ def test_there_is_one_lane(inputs: JointInputs, lanes: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"experts": "frozen"}, "stack.train is for frozen"),
+        ({"experts": "frozen"}, "frozen.train is for frozen"),
         ({"task": "rte"}, "prepare them with it"),
         (
             {"router": "supervised", "expert_start": "fine_tuned"},

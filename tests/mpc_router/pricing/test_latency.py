@@ -15,8 +15,8 @@ from mpc_router.data.tokens import Tokens
 from mpc_router.model.experts import ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter
-from mpc_router.pricing.latency import _document, _spread, measure_latency, write
-from mpc_router.pricing.measured_file import read_measured
+from mpc_router.pricing.latency import _spread, measure_latency
+from mpc_router.pricing.measured_file import _document, read_measured, write_measured
 from tests.mpc_router.small_models import save_encoder, some_split
 
 CONFIG = trial_config({"pool": "sample", "pool_size": 2})
@@ -141,7 +141,7 @@ def test_no_example_is_refused() -> None:
 def test_a_measurement_is_read_back_as_a_cost_vector(tmp_path: Path) -> None:
     found = measure_latency(sleepers(Sleeper(), Sleeper()), some_split(5), repeats=2, threads=1)
     path = tmp_path / "new" / "latency.json"
-    write(path, found, CONFIG)
+    write_measured(path, found, CONFIG)
     vector = read_measured(path).vector(CONFIG)
     assert vector.router == found.router.seconds
     assert vector.experts == tuple(timing.seconds for timing in found.experts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mpc_router.config.sections import ConfigError
+from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import trial_config, trial_key
 from mpc_router.config.yaml_files import settle
 from mpc_router.costs import FLOPS, PARAMETERS

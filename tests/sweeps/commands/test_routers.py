@@ -82,7 +82,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
 def _routes(made: Made, key: str, folder: Path) -> tuple[Any, Any]:
     """Routes of an exported folder on validation, and the examples' numbers."""
     row = made.run.trials.set_index("key").loc[key]
-    config = trial_config(flatten(json.loads(row["config"])))
+    config = trial_config(flatten(json.loads(str(row["config"]))))
     source = Source(kind="sample", folder=None)
     files = read(config, source)
     validation = cut(config, files)["validation"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpc_router.config.sections import SpaceError
+from mpc_router.config.rules import SpaceError
 from sweeps.stopping.constraints import constraints_of, dead, reported, total, violations
 
 EVEN = (0.5, 0.3, 0.2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpc_router.config.sections import SpaceError
+from mpc_router.config.rules import SpaceError
 from sweeps.study.budget import Budget, duration_text
 
 

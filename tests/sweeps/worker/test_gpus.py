@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from mpc_router.config.sections import SpaceError
+from mpc_router.config.rules import SpaceError
 from mpc_router.config.trial import trial_config
 from mpc_router.frozen.train import Lane
 from sweeps import run
@@ -27,7 +27,7 @@ from sweeps.records import InputError, SweepError
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
-from sweeps.worker import pack, stack
+from sweeps.worker import stack
 
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = "10.0.0.1:6379"
@@ -45,7 +45,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def has(*, cpus: int, gpus: int) -> None:
         monkeypatch.setattr("sweeps.driver.session.cores", lambda: cpus)
-        monkeypatch.setattr(pack, "gpus", lambda: gpus)
+        monkeypatch.setattr("sweeps.driver.session.count_gpus", lambda: gpus)
 
     return has
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.frozen import train as stack
+from mpc_router.frozen import train as frozen_training
 from mpc_router.joint._loss import JointLoss
 from sweeps.records import COMPLETED, FAILED, STOPPED
 from tests.sweeps.conftest import FIX, LITTLE, rows
@@ -34,7 +34,7 @@ OF_THE_WAY = ("seconds", "reason")
 
 def room_for(monkeypatch: pytest.MonkeyPatch, most: int, *, error: Exception) -> list[int]:
     """Stacks of more lanes than that run out of memory in their first epoch; sizes of all."""
-    train, sizes = stack.train, []
+    train, sizes = frozen_training.train, []
 
     def limited(lanes: Any, *args: Any, **more: Any) -> Generator[Any, Any, None]:
         sizes.append(len(lanes))
@@ -42,7 +42,7 @@ def room_for(monkeypatch: pytest.MonkeyPatch, most: int, *, error: Exception) ->
             raise error
         yield from train(lanes, *args, **more)
 
-    monkeypatch.setattr(stack, "train", limited)
+    monkeypatch.setattr(frozen_training, "train", limited)
     return sizes
 
 
@@ -107,7 +107,7 @@ def test_of_a_stack_only_the_lane_fails_that_breaks_it(
 ) -> None:
     assert command(*GRID, "--name", "whole") == 0
     whole = rows(tmp_path / "runs" / "whole", "trials")
-    guilty, train = whole[7], stack.train
+    guilty, train = whole[7], frozen_training.train
 
     def asserts(lanes: Any, *args: Any, **more: Any) -> Generator[Any, Any, None]:
         if any(
@@ -118,7 +118,7 @@ def test_of_a_stack_only_the_lane_fails_that_breaks_it(
             raise AssertionError("a route to nowhere")
         yield from train(lanes, *args, **more)
 
-    monkeypatch.setattr(stack, "train", asserts)
+    monkeypatch.setattr(frozen_training, "train", asserts)
     assert command(*GRID, "--name", "r") == 4
     found = {row["key"]: row for row in rows(tmp_path / "runs" / "r", "trials")}
     assert found[guilty["key"]]["reason"] == "AssertionError: a route to nowhere"
