@@ -13,9 +13,11 @@ Memory is the growth of the resident set over loading and one pass, each in a pr
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import torch
+import transformers
 from numpy.typing import NDArray
 
 from mpc_router import RoutedClassifier
 from mpc_router.serve.texts import Text
+from mpc_router.tasks import from_record
 
 BATCHES = (1, 8, 64)
 ALWAYS_LARGEST = -1e6
@@ -90,9 +94,10 @@ def pipeline(folder: Path, batch_size: int) -> Ask:
 
 
 def texts_of(folder: Path, file: Path, count: int) -> list[Text]:
-    """Reads the first texts of a Parquet file, as the router of the folder takes them."""
-    router = RoutedClassifier.from_pretrained(folder, lazy=True, device="cpu")
-    columns = [pq.read_table(file)[name].to_pylist()[:count] for name in router.task.columns]
+    """Reads the first texts of a Parquet file, as the router of the folder takes them, without it."""
+    trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+    names = from_record(trial["config"]["data"]).columns
+    columns = [pq.read_table(file)[name].to_pylist()[:count] for name in names]
     pairs = list(zip(*columns, strict=True))
     return [pair if len(pair) > 1 else pair[0] for pair in pairs]
 
@@ -145,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory-of", choices=CONTENDERS, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
+    transformers.logging.set_verbosity_error()
+    warnings.simplefilter("ignore")  # some texts are cut
     texts = texts_of(asked.folder, asked.texts, asked.count)
     if asked.memory_of:
         print(_grown(asked.folder, texts, asked.memory_of))

@@ -29,6 +29,7 @@ class Hub:
         """What was uploaded apart from a commit, by its sha256."""
 
         self.tokens: set[str] = set()
+        self.fetched: set[str] = set()
         hub = self
 
         class Handler(_Handler):
@@ -170,6 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", name)
         self.end_headers()
         if content:
+            self.serves.fetched.add(unquote(match[3]))
             self.wfile.write(data)
         return None
 
