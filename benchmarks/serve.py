@@ -94,7 +94,7 @@ def pipeline(folder: Path, batch_size: int) -> Ask:
 
 
 def texts_of(folder: Path, file: Path, count: int) -> list[Text]:
-    """Reads the first texts of a Parquet file, as the router of the folder takes them, without it."""
+    """Reads the first texts of a Parquet file as the folder's router takes them, without it."""
     trial = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     names = from_record(trial["config"]["data"]).columns
     columns = [pq.read_table(file)[name].to_pylist()[:count] for name in names]

