@@ -45,6 +45,18 @@ def test_routes_and_costs_are_those_of_the_training_example_by_example(
     assert mean == pytest.approx(router.report.cost["constants"][0])
 
 
+def test_a_router_that_looks_through_the_cheapest_expert_pays_that_once(
+    trained: Train, export_of: Export
+) -> None:
+    lane = trained(stem="expert")
+    answers = RoutedClassifier.from_pretrained(export_of(lane))(pairs_of(lane))
+    assert [answer.expert for answer in answers] == lane.routes.tolist()
+    mean = np.mean([answer.cost for answer in answers])
+    assert mean == pytest.approx(lane.report.cost["constants"][0])
+    cheap = next(answer for answer in answers if answer.expert == 0)
+    assert cheap.cost == lane.config.vectors()["constants"].router
+
+
 def test_answers_are_as_right_as_the_training_measured(
     classifier: RoutedClassifier, router: Trained
 ) -> None:
