@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -150,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory-of", choices=CONTENDERS, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity(logging.CRITICAL)  # the pipeline does not know our class
     warnings.simplefilter("ignore")  # some texts are cut
     texts = texts_of(asked.folder, asked.texts, asked.count)
     if asked.memory_of:

@@ -33,7 +33,8 @@ SPLITS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def assembled(exported: Path) -> Assembled:
-    return RoutedClassifier.from_pretrained(exported, lazy=True).assembled
+    lazy: Assembled = RoutedClassifier.from_pretrained(exported, lazy=True).assembled
+    return lazy
 
 
 def test_it_says_what_is_asked_and_what_is_answered(assembled: Assembled) -> None:
@@ -61,7 +62,8 @@ def test_scores_costs_shares_and_intervals_are_quoted(assembled: Assembled) -> N
     assert "| selection | 0.8000 | 5 | 50.0 % / 25.0 % / 25.0 % |" in card
     quoted = "| validation | 0.7500 (0.7 to 0.8) | 6 (5.5 to 6.5) | 40.0 % / 40.0 % / 20.0 % |"
     assert quoted in card
-    (result,) = ModelCard(card).data.eval_results
+    data: Any = ModelCard(card).data
+    (result,) = data.eval_results
     assert (result.dataset_split, result.metric_value) == ("validation", 0.75)
 
 
@@ -83,7 +85,7 @@ def test_parts_with_names_of_the_hub_are_what_the_model_is_based_on(assembled: A
             {"name": "/models/own", "hash": "3"},
         ],
     }
-    data = ModelCard(card_of(dataclasses.replace(assembled, origin=origin))).data
+    data: Any = ModelCard(card_of(dataclasses.replace(assembled, origin=origin))).data
     assert data.base_model == ["org/small", "org/stem"]
     assert data.license == "other"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -101,7 +102,7 @@ def test_a_bias_of_the_moment_is_not_saved(exported: Path, tmp_path: Path) -> No
 
 
 def test_the_card_has_metadata_that_the_hubs_own_reader_takes(exported: Path) -> None:
-    data = ModelCard.load(exported / "README.md").data
+    data: Any = ModelCard.load(exported / "README.md").data
     assert data.library_name == "mpc-router"
     assert data.pipeline_tag == "text-classification"
     assert data.license == "mit"  # all parts are the sample's
