@@ -17,6 +17,7 @@ _MODULES = {
     "CostAwareLoss": "model.losses",
     "CompositeLoss": "model.losses",
     "GLUEDataLoader": "data.loader",
+    "RoutedClassifier": "serve.classifier",
 }
 
 __all__ = sorted(_MODULES)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -78,19 +78,63 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     from safetensors.torch import load as from_bytes
 
     packed = _bytes_of(path)
-    if hashlib.sha256(packed).hexdigest() != sha256:
-        if is_pickle(packed[:HEAD]):
-            raise CheckpointError(f"{path} is a pickle, which can run code; it is not read")
-        raise CheckpointError(
-            f"{path} is not the file that {TRIAL_FILE} beside it belongs to: it is truncated or "
-            "was half replaced; take another checkpoint or train the trial again"
-        )
+    _check_hash(path, hashlib.sha256(packed).hexdigest(), sha256, packed[:HEAD])
     try:
         tensors: dict[str, Tensor] = from_bytes(packed)
     except Exception as error:
         # Whatever is raised: the file may come from elsewhere, and its header name any type or size
         raise CheckpointError(f"{path} is not safetensors: {quoted(error)}") from error
     return tensors
+
+
+class OpenTensors:
+    """Reads single tensors of a file with this hash, which stays open and is mapped into memory.
+
+    Raises:
+        CheckpointError: the file is missing, another file, no safetensors, or a pickle.
+    """
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        from safetensors import safe_open
+
+        try:
+            with path.open("rb") as file:
+                head = file.read(HEAD)
+                file.seek(0)
+                _check_hash(path, hashlib.file_digest(file, "sha256").hexdigest(), sha256, head)
+            self._file = cast("Any", safe_open(path, framework="pt"))
+            self.names: tuple[str, ...] = tuple(self._file.keys())
+        except CheckpointError:
+            raise
+        except Exception as error:
+            # Whatever is raised: the file may come from elsewhere
+            raise CheckpointError(f"{path} cannot be read: {quoted(error)}") from error
+
+    def tensor(self, name: str) -> Tensor:
+        """Reads the tensor of this name."""
+        value: Tensor = self._file.get_tensor(name)
+        return value
+
+    def with_prefix(self, prefix: str) -> dict[str, Tensor]:
+        """Reads the tensors whose names begin with a prefix, and gives them without it."""
+        names = [name for name in self.names if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self.tensor(name) for name in names}
+
+
+def _check_hash(path: Path, sha256: str, named: str, head: bytes) -> None:
+    """Refuses a file of tensors that has another hash than the JSON beside it names.
+
+    Raises:
+        CheckpointError: it has.
+    """
+    if sha256 == named:
+        return
+    if is_pickle(head):
+        raise CheckpointError(f"{path} is a pickle, which can run code; it is not read")
+    raise CheckpointError(
+        f"{path} is not the file that {TRIAL_FILE} beside it belongs to: it is truncated or was "
+        "half replaced; take another checkpoint or train the trial again"
+    )
 
 
 def is_pickle(head: bytes) -> bool:

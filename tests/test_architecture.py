@@ -47,6 +47,7 @@ def test_the_published_names_are_all_there() -> None:
         "ExpertPool",
         "MLPRouter",
         "BertExpert",
+        "RoutedClassifier",
         "TaskLoss",
         "LoadBalancingLoss",
         "CostAwareLoss",

@@ -14,7 +14,10 @@ ROOMS = [
     "analysis",
     "cluster",
     *(f"mpc_router/{room}" for room in ("commands", "config", "data", "frozen", "joint", "model")),
-    *(f"mpc_router/{room}" for room in ("prepare", "pricing", "results", "sample", "tasks")),
+    *(
+        f"mpc_router/{room}"
+        for room in ("prepare", "pricing", "results", "sample", "serve", "tasks")
+    ),
     *(f"sweeps/{room}" for room in ("driver", "journal", "plan", "search", "stopping", "study")),
     *(f"sweeps/{room}" for room in ("commands", "provenance", "raytune", "terminal", "worker")),
     *("docs/_ext", "mpc_router/*.py", "sweeps/python.py", "sweeps/run.py", "sweeps/tune.py"),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags
@@ -25,6 +25,9 @@ from mpc_router.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.results.assembled import Assembled
+    from mpc_router.serve.answers import Answer
+    from mpc_router.serve.classifier import RoutedClassifier
+    from mpc_router.tasks import Task
 
 _EXAMPLES: Final = """\
   mpc-router-demo --checkpoint outputs/sst2_best_model "a joy from start to end"
@@ -38,21 +41,6 @@ _HEADING: Final = "Label"
 
 _BAR: Final = 24
 """Characters of a bar that is full."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """Holds what one example was answered, and by which expert."""
-
-    label: str
-    """The task's word, or a regression's value."""
-
-    confidence: float | None
-    """Of the label; None for a regression."""
-
-    expert: int
-    scores: tuple[float, ...]
-    """(K,) softmax of the router's logits."""
 
 
 def parser() -> Parser:
@@ -92,6 +80,9 @@ def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     if any(not text.strip() for text in sentences):
         raise InputError("a sentence is empty; give text, or none at all to be asked for it")
     refuse_idle_vector(args, chosen)
+    from mpc_router.costs import CONSTANTS
+    from mpc_router.serve.classifier import RoutedClassifier
+
     assembled = assembled_of(args)
     if assembled.note:
         print(f"note: {assembled.note}", file=sys.stderr)
@@ -105,18 +96,20 @@ def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
             f"{assembled.task.name} takes pairs ({' and '.join(assembled.task.columns)}), and "
             f"{len(sentences)} sentences are no pairs; give two for each"
         )
+    strict = args.strict or assembled.strict
+    router = RoutedClassifier(assembled, vector=CONSTANTS, strict=False, device="cpu")
     if sentences:
         examples = [sentences[start : start + width] for start in range(0, len(sentences), width)]
         for texts in examples:  # all of them before the first answer
-            _check(assembled, texts, strict=args.strict)
+            _check(assembled, texts, strict=strict)
         for texts in examples:
-            _show(assembled, texts)
+            _show(router, texts)
         return DONE
     print(_greeting(assembled), file=sys.stderr)
     for texts in _asked(assembled.task.columns):
         try:
-            _check(assembled, texts, strict=args.strict)
-            _show(assembled, texts)
+            _check(assembled, texts, strict=strict)
+            _show(router, texts)
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
     return DONE
@@ -163,28 +156,6 @@ def _excess(assembled: Assembled, texts: Sequence[str]) -> tuple[int, int] | Non
     return (tokens, limit) if tokens > limit else None
 
 
-def _answer(assembled: Assembled, texts: Sequence[str]) -> Answer:
-    """Answers an example: stem and router run, and the expert that they choose.
-
-    Text beyond `assembled.limits` is cut.
-    """
-    import torch
-
-    model = assembled.model
-    with torch.inference_mode():
-        seen = model.look(*assembled.encode(texts))
-        scores = model.router(seen.features).softmax(-1)[0]
-        chosen = scores.argmax().unsqueeze(0)
-        outputs = model.experts.route(chosen, seen.states, seen.attention_mask, seen.token_type_ids)
-    label, confidence = _said(assembled, outputs[0])
-    return Answer(
-        label=label,
-        confidence=confidence,
-        expert=int(chosen),
-        scores=tuple(map(float, scores)),
-    )
-
-
 def _is_text(text: str) -> bool:
     """Says whether a text is UTF-8: other bytes reach Python as lone surrogates."""
     try:
@@ -194,19 +165,13 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _said(assembled: Assembled, output: Any) -> tuple[str, float | None]:
-    task = assembled.task
-    if task.regression:
-        bounds = " on {:g} to {:g}".format(*task.label_range) if task.label_range else ""
-        return f"{float(output[0]):.2f}{bounds}", None
-    shares = output.softmax(-1)
-    best = int(shares.argmax())
-    return _capitalised(task.label_names[best].replace("_", " ")), float(shares[best])
-
-
-def _capitalised(text: str) -> str:
-    """Gives a label with its first letter as a capital, as published."""
-    return text[:1].upper() + text[1:]
+def _label_words(task: Task, answer: Answer) -> str:
+    """Gives an answer's label as people read it, its first letter a capital, as published."""
+    if isinstance(answer.label, str):
+        words = answer.label.replace("_", " ")
+        return words[:1].upper() + words[1:]
+    bounds = " on {:g} to {:g}".format(*task.label_range) if task.label_range else ""
+    return f"{answer.label:.2f}{bounds}"
 
 
 def _experts(assembled: Assembled) -> list[str]:
@@ -234,19 +199,18 @@ def _check(assembled: Assembled, texts: Sequence[str], *, strict: bool) -> None:
         )
 
 
-def _show(assembled: Assembled, texts: Sequence[str]) -> None:
+def _show(router: RoutedClassifier, texts: Sequence[str]) -> None:
     """Prints the answer to one example."""
-    from mpc_router.costs import CONSTANTS
-
-    excess = _excess(assembled, texts)
-    reply = _answer(assembled, texts)
+    excess = _excess(router.assembled, texts)
+    with warnings.catch_warnings(action="ignore"):  # what is cut is said below
+        (reply,) = router([tuple(texts) if len(texts) > 1 else texts[0]])  # type: ignore[list-item]
     print("\n".join(f"  {text}" for text in texts))
     if excess is not None:
         print(f"  (cut: {excess[0]} tokens, the model takes {excess[1]})")
-    names, vector = _experts(assembled), assembled.vectors[CONSTANTS]
-    print(f"  {_HEADINGS.get(assembled.task.name, _HEADING)}: {reply.label}")
-    if reply.confidence is not None:
-        print(f"  Confidence: {100 * reply.confidence:.1f}%")
+    names, vector = _experts(router.assembled), router.vector
+    print(f"  {_HEADINGS.get(router.task.name, _HEADING)}: {_label_words(router.task, reply)}")
+    if reply.probability is not None:
+        print(f"  Confidence: {100 * reply.probability:.1f}%")
     print(f"  Expert: [{reply.expert}] {names[reply.expert]}")
     print("  Router Scores:")
     width = max(map(len, names))
@@ -254,11 +218,10 @@ def _show(assembled: Assembled, texts: Sequence[str]) -> None:
         bar = "\N{FULL BLOCK}" * round(_BAR * score)
         arrow = " <--" if number == reply.expert else ""
         print(f"    [{number}] {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f}%{arrow}")
-    cost = vector.router + vector.routed[reply.expert]
-    saved = 1 - cost / max(vector.experts)
+    saved = 1 - reply.cost / max(vector.experts)
     verb = "saved" if saved >= 0 else "more than"
     print(
-        f"  Cost: {cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f}% {verb} "
+        f"  Cost: {reply.cost:.4g} {vector.unit}, router paid: {100 * abs(saved):.0f}% {verb} "
         f"{'against ' if saved >= 0 else ''}the largest alone ({max(vector.experts):g})\n"
     )
 

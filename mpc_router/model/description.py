@@ -18,11 +18,13 @@ from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import PooledEncoder, drop_pooler, has_pooler, seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
+from mpc_router.model.lazy_expert import LazyExpert
 from mpc_router.model.router import RouterStem, rebuilt_router, router_shape
 from mpc_router.model.shared_stem import behind_stem, layers_before
 from mpc_router.tasks import from_record
 from mpc_router.tensor_files import (
     CheckpointError,
+    OpenTensors,
     read_tensors,
     read_trial,
     write_tensors,
@@ -33,6 +35,8 @@ Pool = TypeVar("Pool", bound=nn.Module)
 
 POOL_FILE: Final = "model.safetensors"
 _EXPORT_FORMAT: Final = "mpc-router export 1"
+_EXPERTS: Final = "experts.experts."
+"""It begins the names of the experts' tensors in a pool's state dict; a number and `.` follow."""
 
 _GATE: Final = (
     *("gate", "temperature", "straight_through", "mixing", "regression", "shared_stem"),
@@ -63,10 +67,15 @@ def describe(pool: Any) -> dict[str, Any]:
     }
 
 
-def rebuild(description: Mapping[str, Any], build: Callable[..., Pool]) -> Pool:
+def rebuild(
+    description: Mapping[str, Any],
+    build: Callable[..., Pool],
+    expert_of: Callable[[int, Mapping[str, Any]], nn.Module] | None = None,
+) -> Pool:
     """Builds a pool of this shape with arbitrary weights, in evaluation mode, without model files.
 
-    `build` makes it of its parts: `GatedBertPool.from_parts`.
+    `build` makes it of its parts: `GatedBertPool.from_parts`. `expert_of` makes an expert of its
+    number and description; without it a `BertExpert` is made.
 
     Raises:
         CheckpointError: the description is not one that `describe` gave.
@@ -77,7 +86,10 @@ def rebuild(description: Mapping[str, Any], build: Callable[..., Pool]) -> Pool:
                 _encoder(description["stem"]["encoder"]), pooling=description["stem"]["pooling"]
             )
             experts = ExpertPool(
-                (_expert(shape_of_expert) for shape_of_expert in description["experts"]),
+                (
+                    expert_of(number, shape_of_expert) if expert_of else _expert(shape_of_expert)
+                    for number, shape_of_expert in enumerate(description["experts"])
+                ),
                 description.get("encodings", ()),
             )
             shape = description["router"]
@@ -112,12 +124,52 @@ def filled(
     """
     _refuse_deeper(description, len(weights))
     pool = rebuild(description, build)
+    _load_into(pool, weights)
+    return pool
+
+
+def _lazily_filled(
+    description: Mapping[str, Any], weights: OpenTensors, build: Callable[..., Pool]
+) -> Pool:
+    """Builds the pool of this shape whose stem and router have these weights; see `filled`."""
+    _refuse_deeper(description, len(weights.names))
+
+    def later(number: int, shape: Mapping[str, Any]) -> LazyExpert:
+        def load() -> nn.Module:
+            with seeded(0):
+                expert = _expert(shape)
+            _load_into(expert, weights.with_prefix(f"{_EXPERTS}{number}."))
+            return expert.eval()
+
+        with torch.device("meta"):
+            skeleton = _expert(shape)
+        return LazyExpert(skeleton, load)
+
+    pool = rebuild(description, build, later)
+    names = [name for name in weights.names if not name.startswith(_EXPERTS)]
+    _load_into(pool, {name: weights.tensor(name) for name in names}, without=_EXPERTS)
+    return pool
+
+
+def _load_into(
+    module: nn.Module, weights: Mapping[str, torch.Tensor], *, without: str | None = None
+) -> None:
+    """Loads a state dict; nothing may be missing but what begins with `without`.
+
+    Raises:
+        CheckpointError: the weights are not those of the module's shape.
+    """
     try:
-        pool.load_state_dict(dict(weights))
+        missing, unexpected = module.load_state_dict(dict(weights), strict=False)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"the weights do not fit their description: {reason}") from error
-    return pool
+    missing = [name for name in missing if without is None or not name.startswith(without)]
+    if missing or unexpected:
+        raise CheckpointError(
+            f"the weights do not fit their description: {len(missing)} tensors are missing, "
+            f"{len(unexpected)} are of no part, {quoted([*missing, *unexpected][0])} among them"
+        )
 
 
 def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
@@ -156,17 +208,25 @@ def write_pool(folder: Path, pool: nn.Module, more: Mapping[str, Any]) -> None:
     )
 
 
-def read_pool(folder: Path, build: Callable[..., Pool]) -> tuple[Pool, dict[str, Any]]:
+def read_pool(
+    folder: Path, build: Callable[..., Pool], *, lazy: bool = False
+) -> tuple[Pool, dict[str, Any]]:
     """Reads the pool that `write_pool` left in a folder, and the JSON beside it; see `rebuild`.
+
+    A `lazy` pool reads the weights of an expert when that is asked for the first time.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another format.
     """
     trial = read_trial(folder, (_EXPORT_FORMAT,))
-    weights = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
     if not isinstance(trial.get("description"), dict):
         raise CheckpointError(f"{folder} does not describe its model; it is damaged")
-    pool = filled(trial["description"], weights, build)
+    if lazy:
+        weights = OpenTensors(folder / POOL_FILE, trial["weights_sha256"])
+        pool = _lazily_filled(trial["description"], weights, build)
+    else:
+        tensors = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
+        pool = filled(trial["description"], tensors, build)
     # what types of modules do not declare
     setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010
     setattr(pool, "route_costs", _route_costs(trial))  # noqa: B010

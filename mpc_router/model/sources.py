@@ -23,7 +23,7 @@ WEIGHT_FILES: Final = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_TRANSPORTS: Final = ("requests.", "httpx", "httpcore")
+TRANSPORTS: Final = ("requests.", "httpx", "httpcore")
 """Packages that the hub's client has spoken through, in one version or another."""
 
 TOKENIZER_FILES: Final = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
@@ -273,7 +273,7 @@ def check_hub(name: str, wanted: Sequence[str] = WEIGHT_FILES) -> None:
         raise unreachable(name, error) from error
     except Exception as error:
         # the client's transport differs by version, and its errors share no root of ours to name
-        if type(error).__module__.startswith(_TRANSPORTS):
+        if type(error).__module__.startswith(TRANSPORTS):
             raise unreachable(name, error) from error
         raise
     if CONFIG_FILE not in files or not files & set(wanted):

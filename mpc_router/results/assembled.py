@@ -54,6 +54,9 @@ class Assembled:
     biases: tuple[Bias, ...] = ()
     """What is added up in the router: of an export the one that was folded in, if any."""
 
+    strict: bool = False
+    """Whether text that is longer than the model takes is refused where the router is used."""
+
     @property
     def task(self) -> Task:
         """Gives the task that it was trained for."""

@@ -7,6 +7,7 @@ have to be those that it was trained with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,9 +56,28 @@ def assemble(path: Path, places: Places) -> Assembled:
         CheckpointError: there is no checkpoint, it is damaged, or its experts are not to be had.
         ModelError: an encoder or tokenizer that it names cannot be read.
     """
+    return _checked(path, lambda folder, note: _assembled(folder, note, places))
+
+
+def assemble_export(folder: Path, *, lazy: bool = False) -> Assembled:
+    """Loads the model of an exported folder; a `lazy` one reads an expert when that is first asked.
+
+    Raises:
+        CheckpointError: it is no exported folder, or a damaged one.
+    """
+    if folder.is_dir() and not (folder / POOL_FILE).is_file():
+        raise CheckpointError(
+            f"{folder} is no exported model: it holds no {POOL_FILE}; write one with "
+            "mpc-router-export --checkpoint PATH FOLDER"
+        )
+    return _checked(folder, lambda folder, note: _exported(folder, note, lazy=lazy))
+
+
+def _checked(path: Path, load_from: Callable[[Path, str | None], Assembled]) -> Assembled:
+    """Gives what `load_from` makes of a checkpoint's folder, whose parts have to fit."""
     folder, note = checkpoint_folder(path)
     try:
-        assembled = _assembled(folder, note, places)
+        assembled = load_from(folder, note)
         _refuse_misfit(assembled)
     except (CheckpointError, ConfigError, ModelError, SourceError, OSError):
         raise
@@ -134,10 +154,10 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     )
 
 
-def _exported(folder: Path, note: str | None) -> Assembled:
+def _exported(folder: Path, note: str | None, *, lazy: bool = False) -> Assembled:
     from transformers import AutoTokenizer
 
-    model, trial = read_pool(folder, GatedBertPool.from_parts)
+    model, trial = read_pool(folder, GatedBertPool.from_parts, lazy=lazy)
     try:
         tokenizers = tuple(
             AutoTokenizer.from_pretrained(
@@ -149,6 +169,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
         vectors = from_json(trial["cost_vectors"])
         origin = dict(trial["origin"])
         biases = read_biases(trial)
+        strict = bool(trial.get("strict", False))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder} is no whole export ({error}); export the model again"
@@ -163,6 +184,7 @@ def _exported(folder: Path, note: str | None) -> Assembled:
         summary=trial.get("summary"),
         note=note,
         biases=biases,
+        strict=strict,
     )
 
 

@@ -28,6 +28,7 @@ SHOWS = {
     "02_expert_utilization": (2, "ranks can be trusted from epoch"),
     "03_compare_runs": (1, "the least these seeds can give"),
     "04_choose_an_operating_point": (2, "knee: "),
+    "05_from_a_run_to_answers": (1, "a route says at most"),
 }
 """By notebook, how many pictures it shows and words that it prints."""
 
@@ -57,7 +58,7 @@ def _pictures(outputs: list[Any]) -> list[str]:
     return [page for page in pages if "vega" in page]
 
 
-def test_there_are_four_notebooks() -> None:
+def test_there_are_five_notebooks() -> None:
     assert [path.stem for path in NOTEBOOKS] == list(SHOWS)
 
 

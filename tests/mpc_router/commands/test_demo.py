@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from mpc_router.commands import demo as command
+from mpc_router.model.experts import ExpertPool
 from mpc_router.results.assembly import assemble
 from tests.mpc_router.commands.asking import asked, loaded_for_help, refused
 from tests.mpc_router.commands.conftest import Answer
@@ -190,15 +192,19 @@ def test_ctrl_c_ends_with_130(ask: Ask, router: Trained, monkeypatch: pytest.Mon
     assert answer.err.splitlines()[-1] == "error: stopped"
 
 
-def test_only_the_chosen_expert_runs(router: Trained) -> None:
-    found = assemble(router.folder, router.places)
+def test_only_the_chosen_expert_runs(
+    ask: Ask, router: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[int] = []
-    for number, expert in enumerate(found.model.experts.experts):
-        expert.register_forward_pre_hook(lambda *_, n=number: ran.append(n))
-    said = command._answer(found, PAIR)
-    assert ran == [said.expert]
-    assert said.expert == int(torch.tensor(said.scores).argmax())
-    assert sum(said.scores) == pytest.approx(1)
+
+    def asked_of(pool: ExpertPool, number: int, *inputs: Any, **more: Any) -> torch.Tensor:
+        ran.append(number)
+        return one_expert(pool, number, *inputs, **more)
+
+    one_expert = ExpertPool.ask
+    monkeypatch.setattr(ExpertPool, "ask", asked_of)
+    answer = ask(*router.flags, *PAIR)
+    assert ran == [[arrow for *_, arrow in bars(answer.out)].index(True)]
 
 
 def test_another_task_s_checkpoint_is_refused(ask: Ask, router: Trained) -> None:

@@ -108,13 +108,14 @@ def test_the_cards_snippet_as_printed_is_as_right_as_the_evaluation(
     monkeypatch.chdir(exported)
     names: dict[str, Any] = {}
     exec(snippet, names)
-    assert names["predictions"].shape == (1, 2)
-    assert names["chosen_expert"].shape == (1,)
+    assert names["answer"].label in ("not_equivalent", "equivalent")
     validation = load_splits(router.config, router.places.source)["validation"]
-    predictions, chosen = names["answer"](*map(list, validation.texts))
-    right = predictions.argmax(-1).numpy() == validation.labels
-    assert right.mean() == pytest.approx(evaluated(router, capfd, "accuracy"))
-    assert (chosen.numpy() == router.routes).all()
+    answers = names["router"](list(zip(*validation.texts, strict=True)))
+    words = router.config.data.definition.label_names
+    labels = [words[int(label)] for label in validation.labels]
+    right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
+    assert np.mean(right) == pytest.approx(evaluated(router, capfd, "accuracy"))
+    assert [answer.expert for answer in answers] == router.routes.tolist()
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -180,7 +181,7 @@ def test_an_export_that_fails_leaves_nothing(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mpc_router.model.description.write_pool", full)
+    monkeypatch.setattr("mpc_router.serve.export.write_pool", full)
     answer = ask(*router.flags, str(tmp_path / "exported"))
     assert answer.code == 3
     assert "No space left" in answer.err

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.commands.export import _write
 from mpc_router.data.sources import Source
 from mpc_router.joint.start import Examined, examine
 from mpc_router.model.experts import BertExpert
@@ -23,6 +22,7 @@ from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import _EXPORTED, _FROZEN, _JOINT, assemble
 from mpc_router.results.checkpoint import CheckpointError, JointCheckpoint, LaneCheckpoint
 from mpc_router.results.evaluate import routed_predictions, routes_of
+from mpc_router.serve.export import write_export
 from mpc_router.tasks import evaluate
 from tests import trained as training
 from tests.trained import Train, Trained
@@ -81,7 +81,7 @@ def test_an_exported_folder_gives_the_same_logits_and_outputs(
 ) -> None:
     source: Trained = request.getfixturevalue(kind)
     first = assemble(source.folder, source.places)
-    _write(first, tmp_path / "exported")
+    write_export(first, tmp_path / "exported")
     nowhere = Places(
         source=Source(kind="folder", folder=tmp_path / "no"),
         models=Models(tmp_path / "no models"),
@@ -195,7 +195,7 @@ def test_a_joint_checkpoint_s_weights_are_those_of_its_description(
 
 
 def test_half_an_export_is_refused(router: Trained, tmp_path: Path) -> None:
-    _write(assemble(router.folder, router.places), tmp_path / "whole")
+    write_export(assemble(router.folder, router.places), tmp_path / "whole")
     trial = json.loads((tmp_path / "whole/trial.json").read_text(encoding="utf-8"))
     for name in ("config", "cost_vectors", "origin"):
         folder = tmp_path / name

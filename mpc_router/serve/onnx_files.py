@@ -1,0 +1,188 @@
+"""The parts of a router as ONNX: one file for stem and router, one for each expert, and their list.
+
+What runs them elsewhere (under secure computation, or without Python) needs no code of this
+package: `onnx.json` says which file takes which tokens, what a route costs and what outputs mean.
+Letters: B examples, T tokens, F features, K experts, C outputs of an expert.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from mpc_router.costs import to_json
+from mpc_router.model.gated_pool import GatedBertPool
+from mpc_router.model.lazy_expert import load_experts
+from mpc_router.results.assembled import Assembled, tokenizer_folder
+from mpc_router.source_error import SourceError
+
+ONNX_FOLDER: Final = "onnx"
+LIST_FILE: Final = "onnx.json"
+ROUTER_FILE: Final = "router.onnx"
+_FORMAT: Final = "mpc-router onnx 1"
+_NEEDED: Final = ("onnx", "onnxscript")
+_TOKENS: Final = ("input_ids", "attention_mask", "token_type_ids")
+_STATES: Final = "states"
+
+
+def check_onnx() -> None:
+    """Makes sure that the packages which write ONNX are installed.
+
+    Raises:
+        SourceError: they are not.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SourceError(
+            f"writing ONNX needs {' and '.join(missing)}, which are not installed; "
+            "pip install 'mpc-router[onnx]'"
+        )
+
+
+def expert_file(number: int) -> str:
+    """Gives the name of the file of an expert."""
+    return f"expert-{number}.onnx"
+
+
+class _Front(nn.Module):
+    """Runs stem and router on tokens (B, T): logits (B, K), of a shared stem its states too."""
+
+    def __init__(self, pool: GatedBertPool) -> None:
+        super().__init__()
+        self.stem, self.router = pool.stem, pool.router
+        self.shared = pool.shared_stem
+        self.register_buffer("mean", pool.feature_mean)
+        self.register_buffer("deviation", pool.feature_deviation)
+
+    def forward(self, *tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Gives logits (B, K), and where the stem is shared its hidden states (B, T, F)."""
+        if self.shared:
+            states, features = self.stem.tokens(*tokens)  # type: ignore[operator]
+        else:
+            features = self.stem(*tokens)
+        logits: Tensor = self.router((features - self.mean) / self.deviation)
+        return (logits, states) if self.shared else logits
+
+
+def write_onnx(assembled: Assembled, folder: Path) -> None:
+    """Writes the parts into a new folder; the bias that is folded in is part of the router's file.
+
+    Batch and number of tokens are free. Logits and outputs are those of the model in float32.
+
+    Raises:
+        SourceError: a package that this needs is not installed.
+    """
+    check_onnx()
+    folder.mkdir()
+    pool = assembled.model
+    load_experts(pool.experts)
+    width = len(assembled.task.columns)
+    examples = [("one text",) * width, ("another",) * width]
+    tokens = [_tokens(assembled, number, examples) for number in range(pool.tokenizers)]
+    outputs = ("logits", _STATES) if pool.shared_stem else ("logits",)
+    front = _Front(pool).eval()
+    inputs = _write(front, tokens[0], folder / ROUTER_FILE, _TOKENS, outputs)
+    with torch.inference_mode():
+        given = front(*tokens[0])
+    parts = []
+    for number, encoding in enumerate(pool.experts.encodings):
+        expert = pool.experts.experts[number]
+        names, values = _TOKENS, tokens[encoding]
+        if pool.shared_stem:
+            names, values = (_STATES, *_TOKENS[1:]), (given[1].clone(), *tokens[0][1:])
+        target = folder / expert_file(number)
+        taken = _write(expert.eval(), values, target, names, ("outputs",))
+        parts.append(_part(assembled, number, target.name, taken, tokenizer_folder(encoding)))
+    listed = {
+        "format": _FORMAT,
+        "task": assembled.task.to_json(),
+        "router": {
+            "file": ROUTER_FILE,
+            "inputs": inputs,
+            "outputs": list(outputs),
+            "tokenizer": tokenizer_folder(0),
+        },
+        "experts": parts,
+        "limits": list(assembled.limits),
+        "cost_vectors": to_json(assembled.vectors),
+    }
+    (folder / LIST_FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+def _part(
+    assembled: Assembled, number: int, file: str, inputs: list[str], tokenizer: str
+) -> dict[str, Any]:
+    model = assembled.config.model
+    return {
+        "file": file,
+        "name": model.expert_model_names[number],
+        "layers": model.expert_layers[number],
+        "inputs": inputs,
+        "outputs": ["outputs"],
+        "tokenizer": tokenizer,
+    }
+
+
+def _tokens(
+    assembled: Assembled, number: int, examples: list[tuple[str, ...]]
+) -> tuple[Tensor, ...]:
+    """Gives a batch of two examples as a tokenizer makes it: what the export is traced on."""
+    encoding = assembled.tokenizers[number](
+        *(list(column) for column in zip(*examples, strict=True)),
+        padding=True,
+        return_tensors="pt",
+        return_token_type_ids=True,
+    )
+    return tuple(encoding[name] for name in _TOKENS)
+
+
+def _write(
+    module: nn.Module,
+    values: tuple[Tensor, ...],
+    path: Path,
+    names: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> list[str]:
+    """Writes a module as ONNX, traced on these values; gives the names of the inputs it takes."""
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    shapes: Any = tuple(free for _ in values)
+    if any(
+        parameter.kind is parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(module.forward).parameters.values()
+    ):
+        shapes = (shapes,)
+    with _quiet():
+        program: Any = torch.onnx.export(
+            module,
+            values,
+            input_names=list(names),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    program.save(path, external_data=False)
+    return [value.name for value in program.model.graph.inputs]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's notes on packages that it does without from the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
