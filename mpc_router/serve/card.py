@@ -164,7 +164,7 @@ def _worth(assembled: Assembled) -> list[str]:
 def _ends(measures: dict[str, Any], name: str) -> str:
     """Gives a 95 % interval in brackets, where it is known."""
     ends = measures.get(f"{name}_interval")
-    return "" if ends is None else f" ({decimal(ends[0], 3)} to {decimal(ends[1], 3)})"
+    return "" if ends is None else f" ({ends[0]:.4g} to {ends[1]:.4g})"
 
 
 def _bias(assembled: Assembled) -> list[str]:
