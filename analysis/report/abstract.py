@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from analysis.fronts.constraints import bounds
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, least_seeds, unit
 from analysis.questions.seed_effects import effects
+from analysis.questions.verdicts import verdicts
 from analysis.report._findings import findings
 from analysis.runs.load import Run
 from analysis.words import (
@@ -83,9 +84,14 @@ def best_trade(survey: Survey) -> pd.Series | None:
     return row
 
 
+def recommended(run: Run, survey: Survey) -> pd.Series | None:
+    """Gives the best trade, but where there is nothing to route None."""
+    return None if verdicts(run, survey).nothing_to_route else best_trade(survey)
+
+
 def export_line(run: Run, survey: Survey) -> str:
-    """Gives the command that exports the best trade; empty where there is none."""
-    row = best_trade(survey)
+    """Gives the command that exports the recommended point; empty where there is none."""
+    row = recommended(run, survey)
     return "" if row is None else export_command(run, "--point", str(row["point"]))
 
 

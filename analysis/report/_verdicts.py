@@ -1,0 +1,56 @@
+"""Puts in words what the experts alone say: nothing to route, or splits that are not alike."""
+
+from __future__ import annotations
+
+from analysis.fronts.survey import Survey, unit
+from analysis.questions.verdicts import LEVEL, Verdicts, verdicts
+from analysis.runs.load import Run
+from analysis.words import amount, constant_words, number, percent
+from mpc_router.run_names import SELECTION
+
+
+def verdict_texts(run: Run, survey: Survey) -> list[str]:
+    """Says what to know before any router is looked at, each with the next step."""
+    judged = verdicts(run, survey)
+    return [text for text in (_nothing(survey, judged), _unlike(run, survey, judged)) if text]
+
+
+def _nothing(survey: Survey, judged: Verdicts) -> str:
+    singles = survey.singles.set_index("expert")
+    if judged.unlearned:
+        merits = singles["score"] * (1 if survey.task.direction == "max" else -1)
+        best = singles.loc[merits.idxmax()]
+        blind = constant_words(survey.task)
+        return (
+            f"Nothing to route: no expert beats the {blind} by more than chance (the best, "
+            f"{best['name']}, scores {number(best['score'])}, {number(best['score_low'])} to "
+            f"{number(best['score_high'])}; the {blind} {number(survey.majority['score'])}). "
+            "A router chooses among answers and cannot make them right. Next: train the experts "
+            "longer or on more examples, and look whether labels and texts belong together."
+        )
+    if judged.enough is None:
+        return ""
+    expert = singles.loc[judged.enough]
+    score, cost = survey.oracle
+    return (
+        f"Nothing to route: even the oracle ({number(score)} at {amount(cost)}{unit(survey)}) is "
+        f"no better than {expert['name']} alone ({number(expert['score'])} at "
+        f"{amount(expert['cost'])}{unit(survey)}) by more than chance. Next: run "
+        f"{expert['name']} alone, or take a pool whose experts err on different examples."
+    )
+
+
+def _unlike(run: Run, survey: Survey, judged: Verdicts) -> str:
+    if not judged.unlike:
+        return ""
+    shown = ", ".join(
+        f"{run.expert_names[k]} {number(judged.selection[k])} and {number(judged.quoted[k])}"
+        for k in judged.unlike
+    )
+    p = min(judged.p)
+    return (
+        f"Selection does not look like {survey.split}: scores of experts differ between them by "
+        f"more than chance ({shown}; p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, tested at "
+        f"{percent(LEVEL)} % over all experts). What was chosen on {SELECTION} may not be the best "
+        f"on {survey.split}. Next: draw {SELECTION} from data like {survey.split}."
+    )
