@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 Width = int | str
 
+_EDGE = 0.2
+"""Share of the picture at either side in which a name is written towards the middle."""
+
 
 def front_figure(
     run: Run,
@@ -82,8 +85,8 @@ def front_figure(
         *_bars(survey, rows, x, y, colour),
         *_dots(run, rows, x, y, colour, shape),
         *yardsticks.experts(survey, x, y, colour, shape),
-        *_names(recommended, x, y),
-        better_arrow(),
+        *_names(survey, recommended, x, y),
+        *better_arrow(),
     ]
     chart = alt.layer(*layers).properties(width=width, height=height)
     return styled(chart)
@@ -125,10 +128,7 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
 
 
 def _cost_title(survey: Survey) -> str:
-    return (
-        f"cost per example, router included ({survey.vector.unit}, {survey.vector.name})"
-        "  \N{RIGHTWARDS ARROW} dearer"
-    )
+    return f"cost per example ({survey.vector.unit}, {survey.vector.name})"
 
 
 def _score_title(survey: Survey) -> str:
@@ -272,11 +272,25 @@ def _dots(
     return layers
 
 
-def _names(rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """Rings a point and writes its name over it."""
+def _names(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Rings a point and writes its name under it, where the front leaves room."""
     import altair as alt
 
-    base = alt.Chart(inline(rows)).encode(x=x, y=y)
-    ring = base.mark_point(size=330, strokeWidth=2, color=INK, opacity=1)
-    name = base.mark_text(dy=-19, fontSize=12.5, fontWeight=600, color=INK)
-    return [ring, name.encode(text="name:N")] if rows else []
+    layers = []
+    low, high = (float(cost) for cost in survey.mix.costs[[0, -1]])
+    for row in rows:
+        place = (row["cost"] - low) / (high - low) if high > low else 0.5
+        look: dict[str, Any] = {
+            "align": "left" if place < _EDGE else "right" if place > 1 - _EDGE else "center",
+            "baseline": "top",
+            "dy": 14,
+            "fontSize": 12.5,
+            "fontWeight": 600,
+            "lineBreak": "\n",
+        }
+        named = {**row, "text": f"recommended\n{row['name']}"}
+        base = alt.Chart(inline([named])).encode(x=x, y=y, text="text:N")
+        halo = base.mark_text(**look, color="white", stroke="white", strokeWidth=5)
+        ring = base.mark_point(size=330, strokeWidth=2, color=INK, opacity=1)
+        layers += [ring, halo, base.mark_text(**look, color=INK)]
+    return layers

@@ -71,7 +71,7 @@ def headroom_figure(
     colour = kind_colour(shown)
     x = alt.X(
         "cost:Q",
-        title=f"cost per example, router included ({survey.vector.unit}, {survey.vector.name})",
+        title=f"cost per example ({survey.vector.unit}, {survey.vector.name})",
         scale=alt.Scale(zero=False, nice=False, padding=12),
     )
     better = "above" if survey.task.direction == "max" else "better than"

@@ -35,6 +35,7 @@ BROKEN = "breaks a constraint"
 _LINE: Final = "M-1.7,-.17L1.7,-.17L1.7,.17L-1.7,.17Z"
 _DASHES: Final = "M-1.7,-.17L-.4,-.17L-.4,.17L-1.7,.17ZM.4,-.17L1.7,-.17L1.7,.17L.4,.17Z"
 _BEADS: Final = "M-1.7,-.1L1.7,-.1L1.7,.1L-1.7,.1ZM.5,0A.5,.5,0,1,1,-.5,0A.5,.5,0,1,1,.5,0Z"
+_ARROW: Final = "M-1,-1L.3,-1L-.2,-.5L1,.7L.7,1L-.5,-.2L-1,.3Z"
 _RING: Final = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0ZM.62,0A.62,.62,0,1,0,-.62,0A.62,.62,0,1,0,.62,0Z"
 
 
@@ -50,15 +51,15 @@ class _Look:
 
 
 _KINDS: Final = {
-    FRONT: _Look(ACCENT, "circle", "best routers (front)"),
+    FRONT: _Look(ACCENT, "circle", "best routers"),
     POINT: _Look(OTHER, "circle", "other routers"),
     BROKEN: _Look("#c0507f", _RING, "breaks a constraint"),
     EXPERT: _Look(INK, "diamond", "single experts"),
-    COIN: _Look(MIX, _LINE, "coin between experts"),
-    BLIND: _Look("#2f8f9d", "triangle-left", "label-blind yardstick"),
-    BEST: _Look(ORACLE, _DASHES, "oracle (knows answers)"),
-    CASCADE: _Look("#7b5ea7", _BEADS, "cascades of experts"),
-    BIASED: _Look("#d9a21b", _BEADS, "routers with a bias"),
+    COIN: _Look(MIX, _LINE, "coin of experts"),
+    BLIND: _Look("#2f8f9d", "triangle-left", "label-blind"),
+    BEST: _Look(ORACLE, _DASHES, "all-knowing oracle"),
+    CASCADE: _Look("#7b5ea7", _BEADS, "cascades"),
+    BIASED: _Look("#d9a21b", _BEADS, "biased routers"),
 }
 
 DARK: Final = {
@@ -143,14 +144,17 @@ def score_scale(task: Task, **scale: Any) -> alt.Scale:
     return alt.Scale(**scale, **turned)
 
 
-def better_arrow() -> alt.Chart:
+def better_arrow() -> list[alt.Chart]:
     """Says in the upper left corner that a better and cheaper router lies there."""
     import altair as alt
 
-    words = alt.Chart(inline([{"text": "\N{NORTH WEST ARROW} better"}])).encode(
-        x=alt.value(8), y=alt.value(12), text="text:N"
-    )
-    return words.mark_text(align="left", fontSize=13, fontWeight=600, color=MUTED)
+    corner = alt.Chart(inline([{"text": "better"}]))
+    arrow = corner.mark_point(shape=_ARROW, size=80, filled=True, color=MUTED, opacity=1)
+    words = corner.mark_text(align="left", fontSize=13, fontWeight=600, color=MUTED)
+    return [
+        arrow.encode(x=alt.value(12), y=alt.value(12)),
+        words.encode(x=alt.value(22), y=alt.value(12), text="text:N"),
+    ]
 
 
 def inline(rows: list[dict[str, Any]]) -> alt.InlineData:

@@ -36,11 +36,11 @@ _MOST_COMPARED: Final = 12
 def sentences(run: Run, survey: Survey, answered: Answers | None = None) -> list[str]:
     """Gives the abstract: what was run, the front, the best trade, yardsticks and findings."""
     return [
-        _what_was_run(run, survey),
+        run_sentence(run, survey),
         _the_front(survey),
-        _best_trade(run, survey),
-        _yardsticks(survey),
-        _standing(survey),
+        best_trade_sentence(run, survey),
+        yardstick_sentence(survey),
+        standing_sentence(survey),
         *_noise(run, survey),
         *(findings(survey, answered) if answered is not None else []),
     ]
@@ -101,7 +101,8 @@ def export_command(run: Run, *words: str) -> str:
     return shlex.join(line)
 
 
-def _what_was_run(run: Run, survey: Survey) -> str:
+def run_sentence(run: Run, survey: Survey) -> str:
+    """Says what was trained and how it is measured."""
     points = run.trials["point"].nunique()
     seeds = sorted({int(seed) for seed in run.trials["seed"]})
     epochs = int(run.trials["epochs"].max())
@@ -139,7 +140,8 @@ def _the_front(survey: Survey) -> str:
     )
 
 
-def _best_trade(run: Run, survey: Survey) -> str:
+def best_trade_sentence(run: Run, survey: Survey) -> str:
+    """Says what the best trade reaches, or why there is none."""
     row = best_trade(survey)
     if row is None:
         return (
@@ -168,7 +170,8 @@ def _best_trade(run: Run, survey: Survey) -> str:
     )
 
 
-def _yardsticks(survey: Survey) -> str:
+def yardstick_sentence(survey: Survey) -> str:
+    """Says what experts, the constant and the oracle reach."""
     singles = ", ".join(
         f"{row['name']} {number(row['score'])} at {amount(row['cost'])}{unit(survey)}"
         for _, row in survey.singles.iterrows()
@@ -182,7 +185,8 @@ def _yardsticks(survey: Survey) -> str:
     )
 
 
-def _standing(survey: Survey) -> str:
+def standing_sentence(survey: Survey) -> str:
+    """Says how many points beat the coin."""
     counts = Counter(survey.points["verdict"])
     total = len(survey.points)
     over = (
