@@ -84,8 +84,8 @@ def front_figure(
         *_offers(more, x, y, colour),
         *_bars(survey, rows, x, y, colour),
         *_dots(run, rows, x, y, colour, shape),
-        *yardsticks.experts(survey, x, y, colour, shape),
         *_names(survey, recommended, x, y),
+        *yardsticks.experts(survey, x, y, colour, shape),
         *better_arrow(),
     ]
     chart = alt.layer(*layers).properties(width=width, height=height)
@@ -289,8 +289,9 @@ def _names(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> li
             "lineBreak": "\n",
         }
         named = {**row, "text": f"recommended\n{row['name']}"}
-        base = alt.Chart(inline([named])).encode(x=x, y=y, text="text:N")
+        base = alt.Chart(inline([named])).encode(x=x, y=y)
         halo = base.mark_text(**look, color="white", stroke="white", strokeWidth=5)
         ring = base.mark_point(size=330, strokeWidth=2, color=INK, opacity=1)
-        layers += [ring, halo, base.mark_text(**look, color=INK)]
+        name = base.mark_text(**look, color=INK)
+        layers += [ring, *(text.encode(text="text:N") for text in (halo, name))]
     return layers

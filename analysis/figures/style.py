@@ -110,7 +110,7 @@ def kind_colour(kinds: list[str]) -> alt.Color:
     import altair as alt
 
     scale = alt.Scale(domain=kinds, range=[_KINDS[kind].colour for kind in kinds])
-    return alt.Color("kind:N", scale=scale, legend=_legend())
+    return alt.Color("kind:N", scale=scale, legend=_legend(kinds))
 
 
 def kind_shape(kinds: list[str]) -> alt.Shape:
@@ -118,10 +118,10 @@ def kind_shape(kinds: list[str]) -> alt.Shape:
     import altair as alt
 
     scale = alt.Scale(domain=kinds, range=[_KINDS[kind].shape for kind in kinds])
-    return alt.Shape("kind:N", scale=scale, legend=_legend())
+    return alt.Shape("kind:N", scale=scale, legend=_legend(kinds))
 
 
-def _legend() -> alt.Legend:
+def _legend(kinds: list[str]) -> alt.Legend:
     """Makes the legend of kinds in words: two columns where a page is narrow."""
     import altair as alt
 
@@ -129,8 +129,7 @@ def _legend() -> alt.Legend:
         orient="top",
         title=None,
         columns=alt.ExprRef(expr="width < 480 ? 2 : 4"),
-        labelExpr=f"({json.dumps({kind: look.words for kind, look in _KINDS.items()})})"
-        "[datum.label]",
+        labelExpr=f"({json.dumps({kind: _KINDS[kind].words for kind in kinds})})[datum.label]",
         symbolOpacity=1,
         symbolStrokeWidth=0,
     )

@@ -39,11 +39,11 @@ class Verdicts:
     enough: int | None
     """The cheapest expert than which the oracle is no better; None where it is better than all."""
 
-    selection: tuple[float, ...]
-    """(K,) scores on selection."""
+    selection_score: tuple[float, ...]
+    """(K,)"""
 
-    quoted: tuple[float, ...]
-    """(K,) scores on the quoted split."""
+    score: tuple[float, ...]
+    """(K,) on the quoted split."""
 
     p: tuple[float, ...]
     """(K,) how often chance alone sets the two scores so far apart, times K; see `alike`."""
@@ -118,7 +118,7 @@ def _judged(run: Run, split: str, vector: CostVector, resamples: int) -> Verdict
     on_selection = _scores(task, chosen, experts, _weights(chosen, resamples, 2))
     on_quoted = _scores(task, quoted, experts, weights)
     p = alike(on_selection, on_quoted) if split != SELECTION else np.ones(experts)
-    scores = {"selection": on_selection[:, 0], "quoted": on_quoted[:, 0], "p": p}
+    scores = {"selection_score": on_selection[:, 0], "score": on_quoted[:, 0], "p": p}
     plain = {name: tuple(values.tolist()) for name, values in scores.items()}
     if not resamples:
         return Verdicts(unlearned=False, enough=None, **plain)

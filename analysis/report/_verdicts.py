@@ -44,7 +44,7 @@ def _unlike(run: Run, survey: Survey, judged: Verdicts) -> str:
     if not judged.unlike:
         return ""
     shown = ", ".join(
-        f"{run.expert_names[k]} {number(judged.selection[k])} and {number(judged.quoted[k])}"
+        f"{run.expert_names[k]} {number(judged.selection_score[k])} and {number(judged.score[k])}"
         for k in judged.unlike
     )
     p = min(judged.p)

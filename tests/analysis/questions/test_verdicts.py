@@ -119,7 +119,7 @@ def test_a_run_with_three_experts_that_differ_has_something_to_route(run: Run) -
     assert not judged.nothing_to_route
     assert judged.unlike == ()
     singles = survey(run).singles["score"]
-    assert judged.quoted == pytest.approx(singles.tolist())
+    assert judged.score == pytest.approx(singles.tolist())
 
 
 @pytest.mark.parametrize("task", ["stsb", "cola", "mnli"])
