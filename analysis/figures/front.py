@@ -28,7 +28,7 @@ from analysis.figures.style import (
     short_label,
     styled,
 )
-from analysis.fronts.survey import Survey
+from analysis.fronts.survey import ABOVE, Survey
 from analysis.runs.load import Run
 from analysis.words import amount, number, percent, score_words, setting_text, signed
 from mpc_router.tasks import merit
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Width = int | str
 
-_EDGE = 0.2
+_EDGE = 0.35
 """Share of the picture at either side in which a name is written towards the middle."""
 
 
@@ -110,6 +110,7 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
         "point": str(row["point"]),
         "name": short_label(row, run.settings),
         "key": str(row["key"]),
+        "verdict": row["verdict"],
         "kind": FRONT if row["on_front"] else POINT if row["feasible"] else BROKEN,
         "breaks": row["breaks"],
         "bounds": f"breaks {row['breaks']}" if row["breaks"] else "kept",
@@ -288,7 +289,8 @@ def _names(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> li
             "fontWeight": 600,
             "lineBreak": "\n",
         }
-        named = {**row, "text": f"recommended\n{row['name']}"}
+        role = "recommended" if row["verdict"] == ABOVE else "best trade"
+        named = {**row, "text": f"{role}\n{row['name']}"}
         base = alt.Chart(inline([named])).encode(x=x, y=y)
         halo = base.mark_text(**look, color="white", stroke="white", strokeWidth=5)
         ring = base.mark_point(size=330, strokeWidth=2, color=INK, opacity=1)

@@ -71,6 +71,7 @@ DARK: Final = {
     ACCENT: "#f0764a",
     MIX: "#9fabb8",
     ORACLE: "#35b5a8",
+    "#7c2d12": "#b5532c",
     "#c0507f": "#e077a3",
     "#7b5ea7": "#a98ad6",
     "#236a8e": "#3b86ad",

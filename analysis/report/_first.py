@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analysis.figures.style import MOST_NAMED
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, unit
 from analysis.questions.answers import Answers
 from analysis.report import abstract
@@ -77,18 +78,23 @@ def _dearest(run: Run, survey: Survey) -> str:
 
 
 def _sentences(run: Run, survey: Survey, row: pd.Series, answered: Answers) -> tuple[str, ...]:
-    second = (
+    role = "Recommended" if row["verdict"] == ABOVE else "The best trade"
+    share = percent(row["cost"] / max(survey.vector.experts))
+    return (
+        f"{role}: router {row['point']}{_settings(run, row)}. On {survey.split} it scores "
+        f"{number(row['score'])} at {share} % of the cost of always asking "
+        f"{_dearest(run, survey)}.",
         f"A coin between the experts that costs as much scores {number(row['mix'])}; the router "
         f"is {signed(row['over_mix'])} better ({signed(row['over_mix_low'])} to "
-        f"{signed(row['over_mix_high'])}): {_VERDICTS[row['verdict']]}."
-    )
-    return (
-        f"Recommended: router {row['point']} ({row['label']}). On {survey.split} it scores "
-        f"{number(row['score'])} at {percent(row['cost'] / max(survey.vector.experts))} % of the "
-        f"cost of always asking {_dearest(run, survey)}.",
-        second,
+        f"{signed(row['over_mix_high'])}): {_VERDICTS[row['verdict']]}.",
         _best_single(survey, row, answered),
     )
+
+
+def _settings(run: Run, row: pd.Series) -> str:
+    """Gives a point's settings in brackets; where they are many its name must do."""
+    few = len(run.settings) <= MOST_NAMED
+    return f" ({str(row['label']).replace('_', ' ')})" if few else ""
 
 
 def _best_single(survey: Survey, row: pd.Series, answered: Answers) -> str:

@@ -188,7 +188,8 @@ def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
         Column("cost", _offered_cost),
         *([] if given else [command]),
     ]
-    return _table(columns, map(asdict, answered.offers or ()))
+    nothing = answered.verdicts is not None and answered.verdicts.nothing_to_route
+    return _table(columns, () if nothing else map(asdict, answered.offers or ()))
 
 
 def _command(run: Run, survey: Survey, row: _Row) -> str:
