@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from analysis import choose
+from analysis.fronts.constraints import Constraint
 from analysis.fronts.survey import Survey, survey
 from analysis.questions.answers import Answers, answers
 from analysis.questions.verdicts import verdicts
@@ -57,8 +58,9 @@ def test_where_all_points_break_a_constraint_none_is_recommended(
     run: Run, answered: Answers
 ) -> None:
     taken = survey(run)
-    judged = replace(taken.judged, feasible=np.zeros(len(taken.points), np.bool_))
-    barred = replace(taken, judged=judged)
+    capped = (Constraint(name="cost", high=0.5),)
+    broken = np.ones((len(taken.points), 1))
+    barred = replace(taken, judged=replace(taken.judged, constraints=capped, violation=broken))
     assert barred.judged.none_feasible
     first = first_screen(run, barred, answered)
     assert first.sentences[0].startswith("There is no best trade")
