@@ -72,8 +72,10 @@ def curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Ch
 def blind(
     answered: Answers | None, x: alt.X, y: alt.Y, colour: alt.Color, shape: alt.Shape
 ) -> list[alt.Chart]:
-    """Draws the label-blind yardstick: a line from its price where looking is free to where the
-    cheapest expert always runs first."""
+    """Draws the label-blind yardstick as a line between its two prices.
+
+    The lower is paid where looking is free, the higher where the cheapest expert always runs first.
+    """
     import altair as alt
 
     if answered is None or answered.worth is None:

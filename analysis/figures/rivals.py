@@ -99,7 +99,7 @@ def headroom_figure(
             y=alt.Y("over_mix_low:Q", title=title), y2="over_mix_high:Q"
         ),
         base.mark_point(size=70, opacity=1, filled=True).encode(
-            y=alt.Y("over_mix:Q", title=title), shape=kind_shape(shown)
+            y=alt.Y("over_mix:Q", title=title), shape=kind_shape(shown, dots=(CASCADE,))
         ),
     ]
     return styled(alt.layer(*layers).properties(width=width, height=height))

@@ -114,11 +114,15 @@ def kind_colour(kinds: list[str]) -> alt.Color:
     return alt.Color("kind:N", scale=scale, legend=_legend(kinds))
 
 
-def kind_shape(kinds: list[str]) -> alt.Shape:
-    """Shapes marks by kind, so that the legend of `kind_colour` shows the marks themselves."""
+def kind_shape(kinds: list[str], dots: tuple[str, ...] = ()) -> alt.Shape:
+    """Shapes marks by kind, so that the legend of `kind_colour` shows the marks themselves.
+
+    Kinds in `dots` are dots here, whatever they are in other pictures.
+    """
     import altair as alt
 
-    scale = alt.Scale(domain=kinds, range=[_KINDS[kind].shape for kind in kinds])
+    shapes = ["circle" if kind in dots else _KINDS[kind].shape for kind in kinds]
+    scale = alt.Scale(domain=kinds, range=shapes)
     return alt.Shape("kind:N", scale=scale, legend=_legend(kinds))
 
 

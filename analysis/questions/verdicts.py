@@ -65,7 +65,7 @@ def none_beats(merits: Values, constant: Values) -> bool:
     An expert beats it where the 95 % interval of its lead lies above 0, both under the same draws.
     """
     low, _ = interval(merits - constant)
-    return bool((low <= 0).all())
+    return not bool((low > 0).any())
 
 
 def as_good(merits: Values, costs: Sequence[float], best: Values, best_cost: float) -> int | None:
@@ -94,7 +94,7 @@ def alike(selection: Values, quoted: Values) -> Values:
     spread = np.sqrt(selection[:, 1:].var(axis=1, ddof=1) + quoted[:, 1:].var(axis=1, ddof=1))
     z = np.divide(apart, spread, out=np.zeros(len(apart)), where=spread > 0)
     p = np.asarray([math.erfc(abs(each) / math.sqrt(2)) for each in z])
-    return np.minimum(1, len(p) * p)
+    return np.asarray(np.minimum(1, len(p) * p))
 
 
 def verdicts(run: Run, survey: Survey) -> Verdicts:
@@ -140,13 +140,16 @@ def _weights(seen: Outcomes, resamples: int, stream: int) -> Weights:
 
 
 def _scores(task: Task, seen: Outcomes, experts: int, weights: Weights) -> Values:
-    """Gives scores by expert and weighting, (K, B), means over the pools that have the expert."""
+    """Gives scores by expert and weighting, (K, B), means over the pools that have the expert.
+
+    NaN of an expert that no trial had.
+    """
     total, pools = np.zeros((experts, len(weights))), np.zeros((experts, 1))
     for pool in seen.pools:
         members = list(pool.members)
         total[members] += weighted_scores(task, pool.prediction, seen.labels, weights)
         pools[members] += 1
-    return total / np.maximum(pools, 1)
+    return np.divide(total, pools, out=np.full_like(total, np.nan), where=pools > 0)
 
 
 def _oracle(

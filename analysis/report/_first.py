@@ -9,6 +9,7 @@ from analysis.figures.style import MOST_NAMED
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, unit
 from analysis.questions.answers import Answers
 from analysis.report import abstract
+from analysis.report._verdicts import best_single, single
 from analysis.runs.load import Run
 from analysis.words import (
     amount,
@@ -87,7 +88,7 @@ def _sentences(run: Run, survey: Survey, row: pd.Series, answered: Answers) -> t
         f"A coin between the experts that costs as much scores {number(row['mix'])}; the router "
         f"is {signed(row['over_mix'])} better ({signed(row['over_mix_low'])} to "
         f"{signed(row['over_mix_high'])}): {_VERDICTS[row['verdict']]}.",
-        _best_single(survey, row, answered),
+        _best_single(run, survey, row, answered),
     )
 
 
@@ -97,11 +98,11 @@ def _settings(run: Run, row: pd.Series) -> str:
     return f" ({str(row['label']).replace('_', ' ')})" if few else ""
 
 
-def _best_single(survey: Survey, row: pd.Series, answered: Answers) -> str:
+def _best_single(run: Run, survey: Survey, row: pd.Series, answered: Answers) -> str:
     """Says what the expert reaches that is best on selection, and for what part of its price."""
     if answered.worth is None:
         return abstract.yardstick_sentence(survey)
-    expert = survey.singles.set_index("name").loc[answered.worth.expert]
+    expert = single(survey, run.expert_names.index(answered.worth.expert))
     price = answered.worth.price
     if price is None:
         near = "no router comes near that"
@@ -145,8 +146,7 @@ def _blind_room(answered: Answers) -> Figure:
 
 
 def _of_experts(survey: Survey, answered: Answers) -> tuple[Figure, ...]:
-    merits = survey.singles["score"] * (1 if survey.task.direction == "max" else -1)
-    best = survey.singles.loc[merits.idxmax()]
+    best = best_single(survey)
     score, cost = survey.oracle
     return (
         Figure(number(best["score"]), f"best expert: {best['name']}", interval(best, "score")),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 from analysis.fronts.survey import Survey, unit
 from analysis.questions.verdicts import LEVEL, Verdicts, verdicts
 from analysis.runs.load import Run
 from analysis.words import amount, constant_words, number, percent
 from mpc_router.run_names import SELECTION
+from mpc_router.tasks import merit
 
 
 def verdict_texts(run: Run, survey: Survey) -> list[str]:
@@ -16,10 +20,8 @@ def verdict_texts(run: Run, survey: Survey) -> list[str]:
 
 
 def _nothing(survey: Survey, judged: Verdicts) -> str:
-    singles = survey.singles.set_index("expert")
     if judged.unlearned:
-        merits = singles["score"] * (1 if survey.task.direction == "max" else -1)
-        best = singles.loc[merits.idxmax()]
+        best = best_single(survey)
         blind = constant_words(survey.task)
         return (
             f"Nothing to route: no expert beats the {blind} by more than chance (the best, "
@@ -30,7 +32,7 @@ def _nothing(survey: Survey, judged: Verdicts) -> str:
         )
     if judged.enough is None:
         return ""
-    expert = singles.loc[judged.enough]
+    expert = single(survey, judged.enough)
     score, cost = survey.oracle
     return (
         f"Nothing to route: even the oracle ({number(score)} at {amount(cost)}{unit(survey)}) is "
@@ -40,6 +42,17 @@ def _nothing(survey: Survey, judged: Verdicts) -> str:
     )
 
 
+def best_single(survey: Survey) -> dict[Hashable, Any]:
+    """Gives the row of the single expert that scores best on the quoted split."""
+    rows = survey.singles.to_dict("records")
+    return max(rows, key=lambda row: merit(survey.task, float(row["score"])))
+
+
+def single(survey: Survey, expert: int) -> dict[Hashable, Any]:
+    """Gives the row of a single expert by its number."""
+    return next(row for row in survey.singles.to_dict("records") if row["expert"] == expert)
+
+
 def _unlike(run: Run, survey: Survey, judged: Verdicts) -> str:
     if not judged.unlike:
         return ""
@@ -47,7 +60,7 @@ def _unlike(run: Run, survey: Survey, judged: Verdicts) -> str:
         f"{run.expert_names[k]} {number(judged.selection_score[k])} and {number(judged.score[k])}"
         for k in judged.unlike
     )
-    p = min(judged.p)
+    p = min(judged.p[k] for k in judged.unlike)
     return (
         f"Selection does not look like {survey.split}: scores of experts differ between them by "
         f"more than chance ({shown}; p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, tested at "

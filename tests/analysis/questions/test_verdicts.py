@@ -108,10 +108,18 @@ def test_an_oracle_that_is_as_good_and_cheaper_is_better() -> None:
     assert as_good(draws, (2.0, 6.0), draws[1], 6.3) == 1
 
 
+def test_an_expert_that_no_trial_had_says_nothing() -> None:
+    draws = _draws(np.arange(400)[None] < 300, 1)
+    absent = np.concatenate([draws, np.full_like(draws, np.nan)])
+    assert none_beats(absent, draws[0])
+    assert as_good(absent, (7.0, 2.0), draws[0], 8.0) == 0
+    assert alike(absent, absent)[0] == 1
+
+
 def test_an_oracle_that_scores_more_is_better() -> None:
     right = np.stack([np.arange(400) < 300, np.arange(400) >= 100])
     draws = _draws(right, 1)
-    assert as_good(draws, (2.0, 10.0), _draws(right.any(axis=0)[None], 1)[0], 20.0) is None
+    assert as_good(draws, (2.0, 10.0), _draws(np.ones((1, 400), np.bool_), 1)[0], 20.0) is None
 
 
 def test_a_run_with_three_experts_that_differ_has_something_to_route(run: Run) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from analysis import choose
-from analysis.fronts.constraints import Constraint
+from analysis.bounds import Constraint
 from analysis.fronts.survey import Survey, survey
 from analysis.questions.answers import Answers, answers
 from analysis.questions.verdicts import verdicts
