@@ -49,7 +49,7 @@ def summary(
     lines += [
         text(notice.text, style="yellow")
         for notice in notices.notices(run, survey)
-        if notice.kind == notices.WARNING
+        if notice.kind != notices.NOTE
     ]
     return Group(
         *lines,

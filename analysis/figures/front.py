@@ -6,9 +6,9 @@ the width. Data are put inline, rounded, so a chart is complete in itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis.figures import _yardsticks as yardsticks
 from analysis.figures.style import (
     BEST,
     BIASED,
@@ -19,24 +19,18 @@ from analysis.figures.style import (
     EXPERT,
     FRONT,
     INK,
-    MUTED,
     POINT,
+    better_arrow,
     inline,
     kind_colour,
+    kind_shape,
     score_scale,
+    short_label,
     styled,
 )
-from analysis.fronts.survey import Survey
+from analysis.fronts.survey import ABOVE, Survey
 from analysis.runs.load import Run
-from analysis.words import (
-    amount,
-    constant_words,
-    low_words,
-    number,
-    percent,
-    setting_text,
-    signed,
-)
+from analysis.words import amount, number, percent, score_words, setting_text, signed
 from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
@@ -46,16 +40,22 @@ if TYPE_CHECKING:
 
 Width = int | str
 
+_EDGE = 0.35
+"""Share of the picture at either side in which a name is written towards the middle."""
+
 
 def front_figure(
     run: Run,
     survey: Survey,
     *,
     found: Answers | None = None,
+    marked: str = "",
     width: Width = 620,
     height: int = 380,
 ) -> alt.LayerChart:
     """Draws score over cost: front, other points, experts, random mix, oracle curve.
+
+    The point `marked` has a ring and its name.
 
     Points are quoted on the survey's split; bars are 95 % intervals on both axes. With `found` also
     the front of the cascades and that of the routers' cost-bias curves, quoted as well. What breaks
@@ -68,23 +68,25 @@ def front_figure(
     x = alt.X("cost:Q", title=_cost_title(survey), scale=_cost_scale(survey, rows), axis=few)
     y = alt.Y("score:Q", title=_score_title(survey), scale=_score_scale(survey, rows), axis=few)
     more = _offered(found)
-    colour = kind_colour(
-        [
-            *(FRONT, POINT),
-            *([BROKEN] if _any_broken(rows, found) else []),
-            *(EXPERT, COIN),
-            *([BLIND] if found is not None and found.worth is not None else []),
-            BEST,
-            *dict.fromkeys(m["kind"] for m in more if m["kind"] != BROKEN),
-        ]
-    )
+    kinds = [
+        *(FRONT, POINT),
+        *([BROKEN] if _any_broken(rows, found) else []),
+        *(EXPERT, COIN),
+        *([BLIND] if found is not None and found.worth is not None else []),
+        BEST,
+        *dict.fromkeys(m["kind"] for m in more if m["kind"] != BROKEN),
+    ]
+    colour, shape = kind_colour(kinds), kind_shape(kinds)
+    recommended = [row for row in rows if row["point"] == marked]
     layers = [
-        *_curves(survey, x, y, colour),
-        *_blind(found, x, y, colour),
+        *yardsticks.curves(survey, x, y, colour),
+        *yardsticks.blind(found, x, y, colour, shape),
         *_offers(more, x, y, colour),
         *_bars(survey, rows, x, y, colour),
-        *_dots(run, rows, x, y, colour),
-        *_experts(survey, x, y, colour),
+        *_dots(run, rows, x, y, colour, shape),
+        *_names(survey, recommended, x, y),
+        *yardsticks.experts(survey, x, y, colour, shape),
+        *better_arrow(),
     ]
     chart = alt.layer(*layers).properties(width=width, height=height)
     return styled(chart)
@@ -105,6 +107,10 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
     over = f"{signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}"
     return {
         **numbers,
+        "point": str(row["point"]),
+        "name": short_label(row, run.settings),
+        "key": str(row["key"]),
+        "verdict": row["verdict"],
         "kind": FRONT if row["on_front"] else POINT if row["feasible"] else BROKEN,
         "breaks": row["breaks"],
         "bounds": f"breaks {row['breaks']}" if row["breaks"] else "kept",
@@ -123,12 +129,12 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
 
 
 def _cost_title(survey: Survey) -> str:
-    unit = survey.vector.unit
-    return f"cost per example ({unit}, {survey.vector.name}), router paid"
+    return f"cost per example ({survey.vector.unit}, {survey.vector.name})"
 
 
 def _score_title(survey: Survey) -> str:
-    return f"score on {survey.split}{low_words(survey.task)}"
+    """Gives what the score is, and where: of several metrics it is their mean."""
+    return f"{score_words(survey.task).removeprefix('the ')} on {survey.split}"
 
 
 def _cost_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
@@ -145,101 +151,12 @@ def _score_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
     ends = [*survey.singles["score"], *survey.oracle_curve.scores]
     ends += [row["score_low"] for row in rows] + [row["score_high"] for row in rows]
     task = survey.task
-    worst, best = _ends(survey, ends)
-    if _majority_near(survey, worst, best):
+    worst, best = yardsticks.ends(survey, ends)
+    if yardsticks.majority_near(survey, worst, best):
         worst = min(worst, merit(task, survey.majority["score"]))
     pad = 0.06 * (best - worst) or 0.05
     domain = sorted([merit(task, worst - pad), merit(task, best + pad / 2)])
     return score_scale(task, domain=domain, nice=False, zero=False)
-
-
-def _ends(survey: Survey, scores: Sequence[float]) -> tuple[float, float]:
-    """Gives the merit of the worst and of the best score."""
-    merits = [merit(survey.task, float(score)) for score in scores]
-    return min(merits), max(merits)
-
-
-def _majority_near(survey: Survey, worst: float, best: float) -> bool:
-    """Says whether a majority class is near these merits; one far below squeezes the picture.
-
-    The text names it then.
-    """
-    return merit(survey.task, survey.majority["score"]) >= worst - 0.35 * (best - worst)
-
-
-def _curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
-    import altair as alt
-
-    coin = zip(survey.mix.costs, survey.mix.scores[:, 0], strict=True)
-    best = zip(survey.oracle_curve.costs, survey.oracle_curve.scores, strict=True)
-    layers = []
-    for kind, curve, dash in ((BEST, best, [5, 3]), (COIN, coin, [1, 0])):
-        rows = [
-            {"kind": kind, "cost": round(float(c), 5), "score": round(float(s), 5)}
-            for c, s in curve
-        ]
-        chart = (
-            alt.Chart(inline(rows))
-            .mark_line(strokeWidth=1.6, strokeDash=dash)
-            .encode(
-                x=x,
-                y=y,
-                color=colour,
-                order="cost:Q",
-                tooltip=[
-                    alt.Tooltip("kind:N", title="yardstick"),
-                    alt.Tooltip("cost:Q", format=".3~g"),
-                    alt.Tooltip("score:Q", format=".3f"),
-                ],
-            )
-        )
-        layers.append(chart)
-    score = survey.majority["score"]
-    worst, _ = _ends(survey, survey.singles["score"].tolist())
-    if _majority_near(survey, worst, merit(survey.task, float(survey.oracle[0]))):
-        words = constant_words(survey.task)
-        rule = alt.Chart(inline([{"score": round(score, 5), "text": words}])).encode(y=y)
-        layers.append(rule.mark_rule(stroke=MUTED, strokeDash=[1, 3], strokeWidth=1.2))
-        label = rule.mark_text(align="right", dy=-7, dx=-4, color=MUTED, fontSize=11)
-        layers.append(label.encode(x=alt.value("width"), text="text:N"))
-    return layers
-
-
-def _blind(answered: Answers | None, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
-    """Draws the label-blind yardstick: a line from its price where looking is free to where the
-    cheapest expert always runs first."""
-    import altair as alt
-
-    if answered is None or answered.worth is None:
-        return []
-    worth = answered.worth
-    rows = [
-        {
-            "kind": BLIND,
-            "what": what,
-            "cost": round(price.value, 5),
-            "score": round(worth.score.value, 5),
-        }
-        for what, price in (
-            ("looking is free", worth.free),
-            ("the cheapest expert always runs first", worth.paid),
-        )
-    ]
-    chart = alt.Chart(inline(rows)).encode(
-        x=x,
-        y=y,
-        color=colour,
-        tooltip=[
-            alt.Tooltip("kind:N", title="yardstick"),
-            alt.Tooltip("what:N", title="price"),
-            alt.Tooltip("cost:Q", format=".3~g"),
-            alt.Tooltip("score:Q", format=".3f"),
-        ],
-    )
-    return [
-        chart.mark_line(strokeWidth=1.6, strokeDash=[2, 2], clip=True),
-        chart.mark_point(shape="triangle-left", filled=True, size=70, opacity=1, clip=True),
-    ]
 
 
 def _offered(answered: Answers | None) -> list[dict[str, Any]]:
@@ -250,6 +167,7 @@ def _offered(answered: Answers | None) -> list[dict[str, Any]]:
         rows += [
             {
                 "kind": CASCADE,
+                "point": "",
                 "cost": round(float(row["cost"]), 5),
                 "score": round(float(row["score"]), 5),
                 "what": row["label"],
@@ -263,7 +181,8 @@ def _offered(answered: Answers | None) -> list[dict[str, Any]]:
                 "kind": BIASED,
                 "cost": round(point.cost, 5),
                 "score": round(point.score, 5),
-                "what": f"bias {point.bias:.3g}",
+                "point": answered.routers[point.curve],
+                "what": f"{answered.routers[point.curve]}, bias {point.bias:.3g}",
                 "pool": "",
             }
             for point in answered.operating or ()
@@ -273,7 +192,9 @@ def _offered(answered: Answers | None) -> list[dict[str, Any]]:
                 "kind": BROKEN,
                 "cost": round(point.cost, 5),
                 "score": round(point.score, 5),
-                "what": f"bias {point.bias:.3g}, breaks {point.breaks}",
+                "point": answered.routers[point.curve],
+                "what": f"{answered.routers[point.curve]}, bias {point.bias:.3g}, breaks "
+                f"{point.breaks}",
                 "pool": "",
             }
             for point in answered.barred or ()
@@ -295,7 +216,7 @@ def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -
             order="cost:Q",
             tooltip=[
                 alt.Tooltip("kind:N", title="what"),
-                alt.Tooltip("what:N", title="how"),
+                alt.Tooltip("what:N", title="which"),
                 alt.Tooltip("cost:Q", format=".3~g"),
                 alt.Tooltip("score:Q", format=".3f"),
             ],
@@ -325,12 +246,14 @@ def _bars(
 
 
 def _dots(
-    run: Run, rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color
+    run: Run, rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color, shape: alt.Shape
 ) -> list[alt.Chart]:
     import altair as alt
 
     tooltip = [
+        alt.Tooltip("point:N", title="router"),
         *(alt.Tooltip(f"s_{name}:N", title=name) for name in run.settings),
+        alt.Tooltip("key:N"),
         alt.Tooltip("seeds:N"),
         alt.Tooltip("n:N"),
         alt.Tooltip("score interval:N", title="score"),
@@ -345,41 +268,32 @@ def _dots(
         base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
             layers.append(base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order="cost:Q"))
-        if any(row["breaks"] for row in shown):
-            layers.append(base.mark_point(size=size, opacity=opacity, strokeWidth=1.8))
-        else:
-            layers.append(base.mark_circle(size=size, opacity=opacity))
+        marks = base.mark_point(size=size, opacity=opacity, filled=True)
+        layers.append(marks.encode(shape=shape))
     return layers
 
 
-def _experts(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
+def _names(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Rings a point and writes its name under it, where the front leaves room."""
     import altair as alt
 
-    rows = [
-        {
-            "cost": float(row["cost"]),
-            "score": round(float(row["score"]), 5),
-            "kind": EXPERT,
-            "name": str(row["name"]),
-            "interval": f"{number(row['score_low'])} to {number(row['score_high'])}",
+    layers = []
+    low, high = (float(cost) for cost in survey.mix.costs[[0, -1]])
+    for row in rows:
+        place = (row["cost"] - low) / (high - low) if high > low else 0.5
+        look: dict[str, Any] = {
+            "align": "left" if place < _EDGE else "right" if place > 1 - _EDGE else "center",
+            "baseline": "top",
+            "dy": 14,
+            "fontSize": 12.5,
+            "fontWeight": 600,
+            "lineBreak": "\n",
         }
-        for _, row in survey.singles.sort_values("cost").iterrows()
-    ]
-    tooltip = [
-        alt.Tooltip("name:N", title="expert"),
-        alt.Tooltip("cost:Q", format=".3~g"),
-        alt.Tooltip("score:Q", format=".3f"),
-        alt.Tooltip("interval:N", title="95 % interval"),
-    ]
-    marks = (
-        alt.Chart(inline(rows))
-        .mark_point(shape="diamond", size=190, filled=True, opacity=1, stroke="white")
-        .encode(x=x, y=y, color=colour, tooltip=tooltip)
-    )
-    layers = [marks]
-    for named, align, shift in ((rows[:-1], "left", 8), (rows[-1:], "right", 6)):
-        text = alt.Chart(inline(named)).mark_text(
-            align=align, dx=shift, dy=17, fontSize=12, fontWeight=600, color=INK
-        )
-        layers.append(text.encode(x=x, y=y, text="name:N"))
+        role = "recommended" if row["verdict"] == ABOVE else "best trade"
+        named = {**row, "text": f"{role}\n{row['name']}"}
+        base = alt.Chart(inline([named])).encode(x=x, y=y)
+        halo = base.mark_text(**look, color="white", stroke="white", strokeWidth=5)
+        ring = base.mark_point(size=330, strokeWidth=2, color=INK, opacity=1)
+        name = base.mark_text(**look, color=INK)
+        layers += [ring, *(text.encode(text="text:N") for text in (halo, name))]
     return layers

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
-from analysis.figures.style import BROKEN, COIN, EXPERT, FRONT, POINT, inline, kind_colour, styled
+from analysis.figures.style import (
+    BROKEN,
+    COIN,
+    EXPERT,
+    FRONT,
+    POINT,
+    inline,
+    kind_colour,
+    kind_shape,
+    styled,
+)
 from analysis.fronts.objectives import COST, OF_VECTOR, own_objectives
 from analysis.runs.load import Run
 from analysis.words import amount, number
@@ -94,13 +104,14 @@ def _objective_figure(
     x, y = alt.X("x:Q", title=across, scale=scale, axis=few), alt.Y("y:Q", title=up, scale=scale)
     kinds = [FRONT, POINT] if yards is None else [FRONT, POINT, EXPERT, COIN]
     kinds += [BROKEN] if any(row["kind"] == BROKEN for row in rows) else []
-    colour = kind_colour(kinds, legend=alt.Legend(orient="top", title=None, columns=3))
+    colour, shape = kind_colour(kinds), kind_shape(kinds)
     tooltip = [
+        alt.Tooltip("point:N", title="router"),
         alt.Tooltip("label:N", title="settings"),
         *(alt.Tooltip(f"says{n}:N", title=name_words(name)) for n, name in enumerate(objectives)),
         alt.Tooltip("chance:Q", title="on the front", format=".0%"),
     ]
-    layers = [] if yards is None else _yard_layers(yards, pair, x, y, colour)
+    layers = [] if yards is None else _yard_layers(yards, pair, x, y, colour, shape)
     for kind, size, opacity in ((POINT, 40, 0.8), (BROKEN, 50, 1.0), (FRONT, 85, 1.0)):
         of_kind = [row for row in rows if row["kind"] == kind]
         base = alt.Chart(inline(of_kind)).encode(x=x, y=y, color=colour, tooltip=tooltip)
@@ -111,15 +122,18 @@ def _objective_figure(
             if len(objectives) == 2:
                 line = base.mark_line(strokeWidth=1.2, opacity=0.6)
                 layers.append(line.encode(order="x:Q"))
-        if any(row["breaks"] for row in of_kind):
-            layers.append(base.mark_point(size=size, opacity=opacity, strokeWidth=1.8))
-        else:
-            layers.append(base.mark_circle(size=size, opacity=opacity))
+        marks = base.mark_point(size=size, opacity=opacity, filled=True)
+        layers.append(marks.encode(shape=shape))
     return styled(alt.layer(*layers).properties(width=width, height=height))
 
 
 def _yard_layers(
-    yards: pd.DataFrame, pair: tuple[str, str], x: alt.X, y: alt.Y, colour: alt.Color
+    yards: pd.DataFrame,
+    pair: tuple[str, str],
+    x: alt.X,
+    y: alt.Y,
+    colour: alt.Color,
+    shape: alt.Shape,
 ) -> list[alt.Chart]:
     """Draws coins between the experts as a line, and the experts on it by name."""
     import altair as alt
@@ -140,7 +154,7 @@ def _yard_layers(
     tooltip = alt.Tooltip("expert:N", title="expert alone")
     return [
         line.encode(x=x, y=y, color=colour, order="place:Q"),
-        named.mark_point(shape="diamond", filled=True, size=70, opacity=1).encode(tooltip=tooltip),
+        named.mark_point(filled=True, size=70, opacity=1).encode(shape=shape, tooltip=tooltip),
         named.mark_text(align="left", dx=7, dy=9, fontWeight="bold").encode(text="expert:N"),
     ]
 

@@ -18,6 +18,7 @@ from analysis.figures.style import (
     MUTED,
     inline,
     kind_colour,
+    kind_shape,
     score_scale,
     styled,
 )
@@ -49,6 +50,7 @@ def headroom_figure(
         {
             "kind": kinds[row["kind"]],
             "label": row["label"],
+            "point": row["point"],
             **{
                 name: round(float(row[name]), 5)
                 for name in ("cost", "score", "over_mix", "over_mix_low", "over_mix_high")
@@ -66,18 +68,19 @@ def headroom_figure(
         for c, r in zip(costs, room, strict=True)
     ]
     shown = [FRONT, BEST, *([CASCADE] if (table["kind"] == "cascade").any() else [])]
-    colour = kind_colour(shown, legend=alt.Legend(orient="top", title=None))
+    colour = kind_colour(shown)
     x = alt.X(
         "cost:Q",
         title=f"cost per example ({survey.vector.unit}, {survey.vector.name})",
         scale=alt.Scale(zero=False, nice=False, padding=12),
     )
     better = "above" if survey.task.direction == "max" else "better than"
-    title = f"score on {survey.split} {better} the coin"
+    title = f"score {better} the coin's  \N{UPWARDS ARROW} better"
     zero = alt.Chart(inline([{"over_mix": 0}])).mark_rule(stroke=MIX, strokeDash=[4, 3])
     tooltip = [
         alt.Tooltip("kind:N"),
-        alt.Tooltip("label:N"),
+        alt.Tooltip("point:N", title="router"),
+        alt.Tooltip("label:N", title="settings"),
         alt.Tooltip("cost:Q", format=".3~g"),
         alt.Tooltip("score:Q", format=".3f"),
         alt.Tooltip("over_mix:Q", title="above the coin", format="+.3f"),
@@ -95,7 +98,9 @@ def headroom_figure(
         base.mark_rule(strokeWidth=1.2, opacity=0.55).encode(
             y=alt.Y("over_mix_low:Q", title=title), y2="over_mix_high:Q"
         ),
-        base.mark_circle(size=70, opacity=1).encode(y=alt.Y("over_mix:Q", title=title)),
+        base.mark_point(size=70, opacity=1, filled=True).encode(
+            y=alt.Y("over_mix:Q", title=title), shape=kind_shape(shown, dots=(CASCADE,))
+        ),
     ]
     return styled(alt.layer(*layers).properties(width=width, height=height))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 INK: Final = "#1f2933"
 MUTED: Final = "#66727f"
 _GRID: Final = "#e8ecef"
+_AXIS: Final = "#b8c0c8"
 ACCENT: Final = "#c2491d"
 OTHER: Final = "#b3a79f"
 MIX: Final = "#5b6774"
@@ -28,6 +31,54 @@ FRONT, POINT = "front", "other points"
 EXPERT, COIN, BLIND, BEST = "experts", "random mix", "label-blind", "oracle"
 CASCADE, BIASED = "cascades", "biased routers"
 BROKEN = "breaks a constraint"
+
+_LINE: Final = "M-1.7,-.17L1.7,-.17L1.7,.17L-1.7,.17Z"
+_DASHES: Final = "M-1.7,-.17L-.4,-.17L-.4,.17L-1.7,.17ZM.4,-.17L1.7,-.17L1.7,.17L.4,.17Z"
+_BEADS: Final = "M-1.7,-.1L1.7,-.1L1.7,.1L-1.7,.1ZM.5,0A.5,.5,0,1,1,-.5,0A.5,.5,0,1,1,.5,0Z"
+_ARROW: Final = "M-1,-1L.3,-1L-.2,-.5L1,.7L.7,1L-.5,-.2L-1,.3Z"
+_RING: Final = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0ZM.62,0A.62,.62,0,1,0,-.62,0A.62,.62,0,1,0,.62,0Z"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Says how a kind of marks looks, in a picture and in its legend."""
+
+    colour: str
+    shape: str
+    """A shape of Vega, or the path of one."""
+
+    words: str
+
+
+_KINDS: Final = {
+    FRONT: _Look(ACCENT, "circle", "best routers"),
+    POINT: _Look(OTHER, "circle", "other routers"),
+    BROKEN: _Look("#c0507f", _RING, "breaks a constraint"),
+    EXPERT: _Look(INK, "diamond", "single experts"),
+    COIN: _Look(MIX, _LINE, "coin of experts"),
+    BLIND: _Look("#2f8f9d", "triangle-left", "label-blind"),
+    BEST: _Look(ORACLE, _DASHES, "all-knowing oracle"),
+    CASCADE: _Look("#7b5ea7", _BEADS, "cascades"),
+    BIASED: _Look("#d9a21b", _BEADS, "biased routers"),
+}
+
+DARK: Final = {
+    "white": "#15191d",
+    INK: "#e8ecef",
+    MUTED: "#9aa6b2",
+    _GRID: "#2a3138",
+    _AXIS: "#4a545e",
+    ACCENT: "#f0764a",
+    MIX: "#9fabb8",
+    ORACLE: "#35b5a8",
+    "#7c2d12": "#b5532c",
+    "#c0507f": "#e077a3",
+    "#7b5ea7": "#a98ad6",
+    "#236a8e": "#3b86ad",
+    "#113f5c": "#2f6487",
+}
+"""What takes a colour's place on a dark page; the others can be seen on both."""
+
 MOST_NAMED: Final = 3
 """Settings that name a point; points of more go by their own names."""
 
@@ -55,18 +106,37 @@ def short_label(row: Any, settings: tuple[str, ...]) -> str:
     return " \N{MIDDLE DOT} ".join(parts) or str(row["label"])
 
 
-def kind_colour(kinds: list[str] | None = None, legend: Any = "shared") -> alt.Color:
+def kind_colour(kinds: list[str]) -> alt.Color:
     """Colours marks by kind, with the legend that the layers of a picture share."""
     import altair as alt
 
-    colours = {FRONT: ACCENT, POINT: OTHER, EXPERT: INK, COIN: MIX, BEST: ORACLE}
-    colours |= {CASCADE: "#7b5ea7", BIASED: "#d9a21b", BROKEN: "#c0507f", BLIND: "#2f8f9d"}
-    domain = list(colours)[:5] if kinds is None else kinds
-    shared = alt.Legend(orient="top", title=None, columns=3, symbolType="circle", symbolOpacity=1)
-    return alt.Color(
-        "kind:N",
-        scale=alt.Scale(domain=domain, range=[colours[kind] for kind in domain]),
-        legend=shared if legend == "shared" else legend,
+    scale = alt.Scale(domain=kinds, range=[_KINDS[kind].colour for kind in kinds])
+    return alt.Color("kind:N", scale=scale, legend=_legend(kinds))
+
+
+def kind_shape(kinds: list[str], dots: tuple[str, ...] = ()) -> alt.Shape:
+    """Shapes marks by kind, so that the legend of `kind_colour` shows the marks themselves.
+
+    Kinds in `dots` are dots here, whatever they are in other pictures.
+    """
+    import altair as alt
+
+    shapes = ["circle" if kind in dots else _KINDS[kind].shape for kind in kinds]
+    scale = alt.Scale(domain=kinds, range=shapes)
+    return alt.Shape("kind:N", scale=scale, legend=_legend(kinds))
+
+
+def _legend(kinds: list[str]) -> alt.Legend:
+    """Makes the legend of kinds in words: two columns where a page is narrow."""
+    import altair as alt
+
+    return alt.Legend(
+        orient="top",
+        title=None,
+        columns=alt.ExprRef(expr="width < 480 ? 2 : 4"),
+        labelExpr=f"({json.dumps({kind: _KINDS[kind].words for kind in kinds})})[datum.label]",
+        symbolOpacity=1,
+        symbolStrokeWidth=0,
     )
 
 
@@ -76,6 +146,19 @@ def score_scale(task: Task, **scale: Any) -> alt.Scale:
 
     turned = {"reverse": True} if task.direction == "min" else {}
     return alt.Scale(**scale, **turned)
+
+
+def better_arrow() -> list[alt.Chart]:
+    """Says in the upper left corner that a better and cheaper router lies there."""
+    import altair as alt
+
+    corner = alt.Chart(inline([{"text": "better"}]))
+    arrow = corner.mark_point(shape=_ARROW, size=80, filled=True, color=MUTED, opacity=1)
+    words = corner.mark_text(align="left", fontSize=13, fontWeight=600, color=MUTED)
+    return [
+        arrow.encode(x=alt.value(12), y=alt.value(12)),
+        words.encode(x=alt.value(22), y=alt.value(12), text="text:N"),
+    ]
 
 
 def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
@@ -99,8 +182,8 @@ def styled(chart: alt.LayerChart) -> alt.LayerChart:
         .configure_view(stroke=None)
         .configure_axis(
             gridColor=_GRID,
-            domainColor="#b8c0c8",
-            tickColor="#b8c0c8",
+            domainColor=_AXIS,
+            tickColor=_AXIS,
             labelColor=MUTED,
             titleColor=INK,
             labelFontSize=12,

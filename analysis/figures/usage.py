@@ -11,6 +11,7 @@ from analysis.figures.style import (
     expert_colours,
     inline,
     kind_colour,
+    kind_shape,
     score_scale,
     short_label,
     styled,
@@ -54,6 +55,7 @@ def utilization_figure(
             rows.append(
                 {
                     "place": place,
+                    "point": str(row["point"]),
                     "expert": names[k],
                     "rank": k,
                     "share": round(float(share), 4),
@@ -72,7 +74,7 @@ def utilization_figure(
         .encode(
             x=alt.X(
                 "share:Q",
-                title=f"share of {survey.split}",
+                title=f"share of the examples of {survey.split}",
                 axis=alt.Axis(format="%", tickCount=5),
                 scale=alt.Scale(domain=[0, 1]),
             ),
@@ -82,7 +84,8 @@ def utilization_figure(
             ),
             order=alt.Order("rank:Q"),
             tooltip=[
-                alt.Tooltip("place:N", title="point"),
+                alt.Tooltip("point:N", title="router"),
+                alt.Tooltip("place:N", title="settings"),
                 "expert:N",
                 alt.Tooltip("share:Q", format=".1%"),
                 *(alt.Tooltip(f"{name}:N") for name in extra),
@@ -118,16 +121,18 @@ def training_figure(
             else alt.Scale(zero=False),
         ),
         detail="point:N",
-        color=kind_colour([FRONT, POINT], legend=alt.Legend(orient="top", title=None)),
+        color=kind_colour([FRONT, POINT]),
         opacity=alt.condition("datum.kind == 'front'", alt.value(1.0), alt.value(0.55)),
         tooltip=[
-            alt.Tooltip("label:N", title="point"),
+            alt.Tooltip("point:N", title="router"),
+            alt.Tooltip("label:N", title="settings"),
             "epoch:Q",
             alt.Tooltip("value:Q", title=measure, format=".3f"),
             alt.Tooltip("n:Q", title="replicates"),
         ],
     )
-    layers = [base.mark_line(strokeWidth=1.6), base.mark_point(filled=True, size=28)]
+    dots = base.mark_point(filled=True, size=28).encode(shape=kind_shape([FRONT, POINT]))
+    layers = [base.mark_line(strokeWidth=1.6), dots]
     return styled(alt.layer(*layers).properties(width=width, height=height))
 
 

@@ -18,6 +18,7 @@ from analysis.questions.calibration import calibration
 from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.questions.importance import importance, settings_table
+from analysis.questions.verdicts import Verdicts, verdicts
 from analysis.questions.worth import Worth, worth
 from analysis.runs.load import Run, RunError
 from analysis.stats.indicators import Surface
@@ -35,12 +36,16 @@ _CAPS = 5
 class Answers:
     """Holds the answers; None where the run cannot say, and then `unanswered` says why."""
 
+    verdicts: Verdicts | None = None
     worth: Worth | None = None
     headroom: pd.DataFrame | None = None
     rivals: list[Rival] | None = None
     operating: tuple[Operating, ...] | None = None
     barred: tuple[Operating, ...] | None = None
     """Operating points that the study's constraints alone keep from the front of all biases."""
+
+    routers: tuple[str, ...] = ()
+    """Points by the number that `Operating.curve` gives them."""
 
     offers: tuple[Choice, ...] | None = None
     """What to run for at most some costs."""
@@ -87,6 +92,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
     curves = ask("cost-bias curves", lambda: _curves(run, survey))
     epochs = ask("from which epoch ranks can be trusted", lambda: agreement.epoch_agreement(run))
     asked: dict[str, Any] = {
+        "verdicts": ask("whether there is anything to route", lambda: verdicts(run, survey)),
         "worth": ask("what the front is worth", lambda: worth(run, survey)),
         "history": ask("how the front came to be", lambda: progress.history(run, survey)),
         "surfaces": ask("what seeds attain", lambda: progress.surfaces(run, survey)),
@@ -119,6 +125,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         operating=curves[0] if curves else None,
         barred=curves[1] if curves else None,
         offers=curves[2] if curves else None,
+        routers=curves[3] if curves else (),
         epochs=epochs,
         trusted=None if epochs is None else agreement.trusted_epoch(epochs),
         **asked,
@@ -128,18 +135,19 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
 
 def _curves(
     run: Run, survey: Survey
-) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Choice, ...]]:
-    """Gives the front over all biases, what constraints keep from it, and what to run.
+) -> tuple[tuple[Operating, ...], tuple[Operating, ...], tuple[Choice, ...], tuple[str, ...]]:
+    """Gives the front over all biases, what constraints keep from it, what to run, and points.
 
     What to run is given for some wanted costs: nothing that breaks a constraint.
     """
     split, vector = survey.split, survey.vector.name
     curves = operating_points.bias_curves(run, split=split, vector=vector)
-    operating = curves.front()
+    operating, names = curves.front(), tuple(point.point for point in curves.points)
     if any(operating_point.breaks for operating_point in operating):
-        return operating, (), ()
+        return operating, (), (), names
     low, high = min(survey.vector.experts), max(survey.vector.experts)
-    caps = [low + (high - low) * step / (_CAPS + 1) for step in range(1, _CAPS + 1)]
+    steps = (step / (_CAPS + 1) for step in range(1, _CAPS + 1))
+    caps = [float(f"{low + (high - low) * step:.3g}") for step in steps]  # as they are shown
     choices = [pick(run, curves, at_most=cap, split=split, vector=vector) for cap in caps]
     offers = tuple(choice for choice in choices if choice is not None)
-    return operating, curves.barred(), offers
+    return operating, curves.barred(), offers, names

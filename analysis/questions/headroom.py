@@ -58,9 +58,10 @@ class Rival:
 def headroom(run: Run, survey: Survey) -> pd.DataFrame:
     """Gives a row for each gate of the front, then for each cascade of the sets' fronts.
 
-    Columns: kind (`gate`, `cascade`), label, pool (which set of experts a cascade is of, where the
-    run has several; else empty), score, cost, over_mix, over_mix_low, over_mix_high,
-    selection_over_mix (to choose by: the same on selection), selection_score, selection_cost,
+    Columns: kind (`gate`, `cascade`), point (empty of a cascade), label, pool (which set of
+    experts a cascade is of, where the run has several; else empty), score, cost, over_mix,
+    over_mix_low, over_mix_high, selection_over_mix (to choose by: the same on selection),
+    selection_score, selection_cost,
     headroom, headroom_low, headroom_high (NaN where coin and oracle lie closer than `least_room`),
     verdict.
     Cascades are chosen on selection and quoted on the survey's split, as gates are; coin and oracle
@@ -133,19 +134,23 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
 
 
 def _gate(survey: Survey, row: Any) -> dict[str, Any]:
-    return _row(
-        survey,
-        _GATE,
-        str(row["label"]),
-        "",
-        float(row["score"]),
-        float(row["cost"]),
-        (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
-        best=merit(survey.task, float(row["score"])) + float(row["regret"]),
-    ) | {
-        name: float(row[name])
-        for name in ("selection_over_mix", "selection_score", "selection_cost")
-    }
+    return (
+        _row(
+            survey,
+            _GATE,
+            str(row["label"]),
+            "",
+            float(row["score"]),
+            float(row["cost"]),
+            (float(row["over_mix"]), float(row["over_mix_low"]), float(row["over_mix_high"])),
+            best=merit(survey.task, float(row["score"])) + float(row["regret"]),
+        )
+        | {
+            name: float(row[name])
+            for name in ("selection_over_mix", "selection_score", "selection_cost")
+        }
+        | {"point": str(row["point"])}
+    )
 
 
 def _row(
@@ -165,6 +170,7 @@ def _row(
     verdict = ABOVE if over[1] > 0 else BELOW if over[2] < 0 else EQUAL
     return {
         "kind": kind,
+        "point": "",
         "label": label,
         "pool": pool,
         "score": score,

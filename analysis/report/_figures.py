@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from analysis.figures import front, history, objectives, rivals, settings, usage
 from analysis.fronts.survey import Survey
 from analysis.questions.answers import Answers
+from analysis.report.abstract import recommended
 from analysis.runs.load import Run
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def figures(run: Run, survey: Survey, use: pd.DataFrame, answered: Answers) -> l
             "front",
             "front",
             "Score over cost of all points, with yardsticks",
-            front.front_figure(run, survey, found=answered, width=_WIDE, height=420),
+            front.front_figure(
+                run, survey, found=answered, marked=_marked(run, survey), width=_WIDE, height=400
+            ),
         ),
         Figure(
             "headroom",
@@ -114,6 +117,12 @@ def figures(run: Run, survey: Survey, use: pd.DataFrame, answered: Answers) -> l
         *_of_settings(run, survey, answered.settings),
     ]
     return [figure for figure in listed if figure.chart is not None]
+
+
+def _marked(run: Run, survey: Survey) -> str:
+    """Names the recommended point; empty where there is none."""
+    row = recommended(run, survey)
+    return "" if row is None else str(row["point"])
 
 
 def _of_objectives(run: Run, survey: Survey, answered: Answers) -> list[Figure]:

@@ -191,7 +191,12 @@ def _settings(answered: Answers) -> str:
 
 
 def _next(survey: Survey, answered: Answers) -> str:
-    """Says what to run next, by what stands between this run and an answer."""
+    """Says what to run next, by what stands between this run and an answer.
+
+    Where there is nothing to route the verdict says it.
+    """
+    if answered.verdicts is not None and answered.verdicts.nothing_to_route:
+        return ""
     counts = Counter(survey.points["verdict"])
     if least_seeds(survey) < 3:
         return (

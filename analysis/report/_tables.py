@@ -15,6 +15,7 @@ from analysis.figures.style import MOST_NAMED
 from analysis.fronts.objectives import own_objectives
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
 from analysis.questions.answers import Answers
+from analysis.report.abstract import export_command
 from analysis.runs.load import Run
 from analysis.words import LARGER, amount, number, percent, setting_text, signed
 
@@ -26,6 +27,7 @@ _Row = Mapping[str, Any]
 NUMBER: Final = "num"
 LABEL: Final = "label"
 WORDS: Final = ""
+COMMAND: Final = "command"
 """Kinds of columns, as the page's style calls them: figures to the right, texts that may wrap."""
 
 
@@ -40,6 +42,9 @@ class Cell:
     strong: bool = False
     verdict: str = ""
     """Colours the text as a verdict: `above`, `below`, `not distinguishable`."""
+
+    copy: bool = False
+    """Says whether a button copies the text: a key, a command."""
 
     bars: tuple[tuple[str, str], ...] = ()
     """(name, per cent) of shares that are drawn over the text, by expert."""
@@ -80,6 +85,9 @@ class Table:
     broken: tuple[bool, ...]
     """Marks the rows that break a constraint of the study."""
 
+    points: tuple[str, ...]
+    """By row, the point that it is about; rows and marks of one point are selected together."""
+
 
 def tables(run: Run, survey: Survey, answered: Answers) -> dict[str, Table]:
     """Gives the tables of the page by name; one of which the run has nothing has no rows."""
@@ -87,7 +95,7 @@ def tables(run: Run, survey: Survey, answered: Answers) -> dict[str, Table]:
         "front": front_table(run, survey),
         "objectives": objective_table(run, answered.objectives),
         "rivals": rival_table(run, answered),
-        "offers": offer_table(run, answered),
+        "offers": offer_table(run, survey, answered),
         "routes": route_table(run, answered),
         "leaks": leak_table(run, answered),
     }
@@ -99,6 +107,7 @@ def _table(columns: Sequence[Column], rows: Iterable[_Row]) -> Table:
         tuple(columns),
         tuple(tuple(column.cell(row) for column in columns) for row in rows),
         tuple(bool(row.get("breaks")) for row in rows),
+        tuple(str(row.get("point", "")) for row in rows),
     )
 
 
@@ -117,7 +126,7 @@ def front_table(run: Run, survey: Survey) -> Table:
         Column("speed\N{NON-BREAKING HYPHEN}up", "speed_up", _times),
         Column("on the front", "chance", _share),
         Column("shares", lambda row: _bars(run, row["share"]), kind=WORDS),
-        Column("key", lambda row: Cell(row["key"], (row["point"],)), kind=WORDS),
+        Column("key", lambda row: Cell(row["key"], (row["point"],), copy=True), kind=WORDS),
     ]
     return _table(columns, [*_records(survey.front), *_records(survey.barred)])
 
@@ -161,16 +170,33 @@ def rival_table(run: Run, answered: Answers) -> Table:
     return _table(columns, [row | end for row, end in zip(rivals, ends, strict=True)])
 
 
-def offer_table(run: Run, answered: Answers) -> Table:
-    """Says what to run for at most some costs, and what costs more when quoted."""
+def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
+    """Says what to run for at most some costs, what costs more when quoted, and the command.
+
+    Prices that were given with `--costs` have no command: the run does not know them.
+    """
+    command = Column(
+        "command", lambda row: Cell(_command(run, survey, row), copy=True), kind=COMMAND
+    )
+    given = survey.vector.name in run.provenance.get("cost_vectors_given", ())
     columns = [
         Column("at most", "cap", amount),
         _router_column(run, "router"),
+        Column("seed", "seed"),
         Column("bias", "bias", _bias),
         Column("score", "score", number, strong=True),
         Column("cost", _offered_cost),
+        *([] if given else [command]),
     ]
-    return _table(columns, map(asdict, answered.offers or ()))
+    nothing = answered.verdicts is not None and answered.verdicts.nothing_to_route
+    return _table(columns, () if nothing else map(asdict, answered.offers or ()))
+
+
+def _command(run: Run, survey: Survey, row: _Row) -> str:
+    """Gives the command that exports an offer: the same demand, under the same prices."""
+    vector = survey.vector.name
+    words = [] if vector == run.provenance["cost_vector"] else ["--vector", vector]
+    return export_command(run, "--at-most", f"{row['cap']:g}", *words)
 
 
 def route_table(run: Run, answered: Answers) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from analysis.fronts.constraints import bounds
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey, least_seeds, unit
 from analysis.questions.seed_effects import effects
+from analysis.questions.verdicts import verdicts
 from analysis.report._findings import findings
 from analysis.runs.load import Run
 from analysis.words import (
@@ -35,11 +36,11 @@ _MOST_COMPARED: Final = 12
 def sentences(run: Run, survey: Survey, answered: Answers | None = None) -> list[str]:
     """Gives the abstract: what was run, the front, the best trade, yardsticks and findings."""
     return [
-        _what_was_run(run, survey),
+        run_sentence(run, survey),
         _the_front(survey),
-        _best_trade(run, survey),
-        _yardsticks(survey),
-        _standing(survey),
+        best_trade_sentence(run, survey),
+        yardstick_sentence(survey),
+        standing_sentence(survey),
         *_noise(run, survey),
         *(findings(survey, answered) if answered is not None else []),
     ]
@@ -83,9 +84,14 @@ def best_trade(survey: Survey) -> pd.Series | None:
     return row
 
 
+def recommended(run: Run, survey: Survey) -> pd.Series | None:
+    """Gives the best trade, but where there is nothing to route None."""
+    return None if verdicts(run, survey).nothing_to_route else best_trade(survey)
+
+
 def export_line(run: Run, survey: Survey) -> str:
-    """Gives the command that exports the best trade; empty where there is none."""
-    row = best_trade(survey)
+    """Gives the command that exports the recommended point; empty where there is none."""
+    row = recommended(run, survey)
     return "" if row is None else export_command(run, "--point", str(row["point"]))
 
 
@@ -95,7 +101,8 @@ def export_command(run: Run, *words: str) -> str:
     return shlex.join(line)
 
 
-def _what_was_run(run: Run, survey: Survey) -> str:
+def run_sentence(run: Run, survey: Survey) -> str:
+    """Says what was trained and how it is measured."""
     points = run.trials["point"].nunique()
     seeds = sorted({int(seed) for seed in run.trials["seed"]})
     epochs = int(run.trials["epochs"].max())
@@ -133,7 +140,8 @@ def _the_front(survey: Survey) -> str:
     )
 
 
-def _best_trade(run: Run, survey: Survey) -> str:
+def best_trade_sentence(run: Run, survey: Survey) -> str:
+    """Says what the best trade reaches, or why there is none."""
     row = best_trade(survey)
     if row is None:
         return (
@@ -162,7 +170,8 @@ def _best_trade(run: Run, survey: Survey) -> str:
     )
 
 
-def _yardsticks(survey: Survey) -> str:
+def yardstick_sentence(survey: Survey) -> str:
+    """Says what experts, the constant and the oracle reach."""
     singles = ", ".join(
         f"{row['name']} {number(row['score'])} at {amount(row['cost'])}{unit(survey)}"
         for _, row in survey.singles.iterrows()
@@ -176,7 +185,8 @@ def _yardsticks(survey: Survey) -> str:
     )
 
 
-def _standing(survey: Survey) -> str:
+def standing_sentence(survey: Survey) -> str:
+    """Says how many points beat the coin."""
     counts = Counter(survey.points["verdict"])
     total = len(survey.points)
     over = (

@@ -8,12 +8,14 @@ from typing import Final
 
 from analysis.fronts.survey import Survey
 from analysis.report._unfinished import unfinished
+from analysis.report._verdicts import verdict_texts
 from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
 from mpc_router.run_names import COMPLETED, FAILED, SELECTION, STOPPED
 
+VERDICT: Final = "verdict"
 WARNING: Final = "warning"
-_NOTE: Final = "note"
+NOTE: Final = "note"
 _REASONS_SHOWN: Final = 3
 _FEW_SEEDS: Final = 4
 _FAR_APART: Final = 4.0
@@ -31,14 +33,15 @@ class Notice:
     """Holds something that a reader must know before the numbers."""
 
     kind: str
-    """`warning` or `note`."""
+    """`verdict`, `warning` or `note`."""
 
     text: str
 
 
 def notices(run: Run, survey: Survey) -> list[Notice]:
-    """Gives warnings first (synthetic data, partial run, failed trials), then the run's notes."""
+    """Gives verdicts first, then warnings (synthetic data, partial run, ...), then notes."""
     listed = [
+        *(Notice(VERDICT, text) for text in verdict_texts(run, survey)),
         *_synthetic(run),
         *_unrouted(run),
         *_partial(run),
@@ -52,8 +55,8 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
         *_other_objectives(run),
         *_stand_ins(run, survey),
     ]
-    listed += [Notice(_NOTE, str(text)) for text in run.provenance.get("notes", ())]
-    return sorted(listed, key=lambda notice: notice.kind != WARNING)
+    listed += [Notice(NOTE, str(text)) for text in run.provenance.get("notes", ())]
+    return sorted(listed, key=lambda notice: (VERDICT, WARNING, NOTE).index(notice.kind))
 
 
 def _synthetic(run: Run) -> list[Notice]:
@@ -174,7 +177,7 @@ def _seeds_apart(survey: Survey) -> list[Notice]:
         "more than their examples explain: from so few seeds such an interval is wide, and holds "
         "the truth in about nine of ten runs instead of 95 %; more seeds would narrow it."
     )
-    return [Notice(_NOTE, text)]
+    return [Notice(NOTE, text)]
 
 
 def _other_objectives(run: Run) -> list[Notice]:
@@ -223,7 +226,7 @@ def _stopped(run: Run, survey: Survey) -> list[Notice]:
         f"{percent(1 - spent / planned)} % of {planned} epochs of trials; the front holds the "
         "points that trained to the end."
     )
-    return [Notice(_NOTE, text)]
+    return [Notice(NOTE, text)]
 
 
 def _left_out(run: Run, survey: Survey) -> list[Notice]:
@@ -254,7 +257,7 @@ def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
             listed.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
     for split, facts in (run.provenance.get("splits") or {}).items():
         if facts.get("note") and split in (SELECTION, survey.split):
-            listed.append(Notice(_NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
+            listed.append(Notice(NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))
     return [*listed, *_experts(run, survey)]
 
 
@@ -267,18 +270,18 @@ def _experts(run: Run, survey: Survey) -> list[Notice]:
             "against a random mix of its own experts; shares, and the mix and oracle that are "
             "drawn, are over all experts of the run."
         )
-        listed.append(Notice(_NOTE, text))
+        listed.append(Notice(NOTE, text))
     if survey.expert_sets > 1:
         why = "experts train with each trial" if survey.joint else "experts of one name differ"
         text = (
             f"The trials used {survey.expert_sets} sets of trained experts ({why}): each is held "
             "against its own, and the yardsticks shown are means over these sets."
         )
-        listed.append(Notice(_NOTE, text))
+        listed.append(Notice(NOTE, text))
     elif run.provenance.get("experts_fixed_seed"):
         text = (
             "Every expert was trained once and served all its trials: intervals hold for these "
             "experts and do not cover the chance in their training."
         )
-        listed.append(Notice(_NOTE, text))
+        listed.append(Notice(NOTE, text))
     return listed

@@ -63,6 +63,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     from analysis.questions.utilization import DEAD_SHARE, utilization
     from analysis.report import _sentences, _tables, abstract
     from analysis.report._figures import PLACES, figures
+    from analysis.report._first import first_screen
     from analysis.report._provenance import provenance_rows
     from analysis.report._trials import trial_table
     from analysis.report.notices import notices
@@ -90,7 +91,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         objectives=_objectives(run, answered),
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
-        export_line=abstract.export_line(run, survey),
+        first=first_screen(run, survey, answered),
         tables=_tables.tables(run, survey, answered),
         bounds=bounds(survey.judged.constraints),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
@@ -107,7 +108,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         dead_share=DEAD_SHARE,
         provenance=provenance_rows(run, survey),
         colours=_colours(run),
-        style=Markup((here / "report.css").read_text(encoding="utf-8")),
+        style=Markup((here / "report.css").read_text(encoding="utf-8") + _dark_rules()),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
         vega=Markup(_vega_scripts()),
         specs=Markup(_embedded(specs)),
@@ -185,6 +186,7 @@ def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
 def _spec(chart: alt.LayerChart) -> dict[str, Any]:
     spec: dict[str, Any] = chart.to_dict()
     spec.pop("$schema", None)
+    spec["config"]["background"] = "transparent"
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     return spec
 
@@ -195,6 +197,22 @@ def _embedded(data: Any) -> str:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
+
+
+def _dark_rules() -> str:
+    """Gives the style that puts a dark page's colours in the place of those of the pictures.
+
+    A picture's colours are attributes of its marks, which a rule of style outdoes: so pictures
+    follow the reader's setting at once, and there is one drawing of each.
+    """
+    from analysis.figures.style import DARK
+
+    rules = "".join(
+        f'.chart [fill="{light}"]{{fill:{dark}}}.chart [stroke="{light}"]{{stroke:{dark}}}'
+        f'.shares i[style*="{light}"]{{background:{dark}!important}}'
+        for light, dark in DARK.items()
+    )
+    return f"@media screen and (prefers-color-scheme:dark){{{rules}}}"
 
 
 def _colours(run: Run) -> list[str]:

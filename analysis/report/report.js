@@ -2,8 +2,70 @@
 (function () {
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   for (const [name, spec] of Object.entries(data("specs"))) {
-    vegaEmbed("#" + CSS.escape(name), spec, { mode: "vega-lite", actions: false, renderer: "svg", logLevel: 1 });
+    const options = { mode: "vega-lite", actions: false, renderer: "svg", logLevel: 1 };
+    vegaEmbed("#" + CSS.escape(name), spec, options).then(({ view }) => view.addResizeListener(() => setTimeout(paint)));
   }
+
+  /* What is about one router is selected together: marks know the datum they stand for, rows their point. */
+  const picked = document.getElementById("picked");
+  const pointOf = (element) => {
+    const row = element.closest("tr[data-point]");
+    if (row) return row.dataset.point;
+    const item = element.closest(".chart") && element.__data__;
+    return item && item.datum && item.datum.point;
+  };
+
+  function pick(point) {
+    picked.dataset.point = !point || point === picked.dataset.point ? "" : point;
+    paint();
+  }
+
+  function paint() {
+    const point = picked.dataset.point || "";
+    picked.hidden = !point;
+    picked.textContent = "router " + point + " is selected; Esc lets it go";
+    document.body.classList.toggle("picking", Boolean(point));
+    for (const row of document.querySelectorAll("tr[data-point]")) {
+      row.classList.toggle("picked", row.dataset.point === point);
+      row.setAttribute("aria-selected", row.dataset.point === point);
+    }
+    for (const mark of document.querySelectorAll(".chart [role=graphics-symbol]")) {
+      const own = pointOf(mark);
+      mark.classList.toggle("picked", Boolean(point) && own === point);
+      mark.classList.toggle("unpicked", Boolean(point && own) && own !== point);
+    }
+  }
+
+  /* A page that lies on a disk may not be let to the clipboard: then a selection is copied. */
+  async function copy(button) {
+    const text = button.dataset.copy;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch (error) {
+      const area = element("textarea", text, button.parentElement);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+      button.focus();
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button, a, input, summary");
+    if (button && button.classList.contains("copy")) copy(button);
+    if (button) return;
+    const point = pointOf(event.target);
+    if (point) pick(point);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") pick("");
+    if ((event.key === "Enter" || event.key === " ") && event.target.matches("tr[tabindex]")) {
+      event.preventDefault();
+      event.target.click();
+    }
+  });
 
   /* The table of trials is drawn from its data, a page at a time: thousands of rows stay light. */
   const trials = data("trial-data");
@@ -13,6 +75,7 @@
   const texts = trials.rows.map((row) => row.map((value, c) => shown(value, c)));
   const words = trials.rows.map((row, r) =>
     row.map((value, c) => trials.columns[c] + " " + texts[r][c]).join("\n").toLowerCase());
+  const [pointColumn, keyColumn] = ["point", "key"].map((name) => trials.columns.indexOf(name));
   let order = trials.rows.map((_, r) => r);
   let drawn = 0;
 
@@ -43,10 +106,18 @@
     for (const r of order.slice(drawn, drawn + page)) {
       const row = element("tr", null, body, "trial");
       row.dataset.row = r;
+      row.dataset.point = trials.rows[r][pointColumn];
+      row.tabIndex = 0;
       trials.rows[r].forEach((value, c) => {
-        element("td", texts[r][c], row, typeof value === "number" ? "num" : "");
+        const cell = element("td", texts[r][c], row, typeof value === "number" ? "num" : "");
+        if (c === keyColumn) {
+          const button = element("button", "Copy", cell, "copy");
+          button.type = "button";
+          button.dataset.copy = value;
+        }
       });
     }
+    paint();
     drawn = Math.min(order.length, drawn + page);
   }
 
@@ -90,7 +161,7 @@
 
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr.trial");
-    if (!row) return;
+    if (!row || event.target.closest("button")) return;
     const next = row.nextElementSibling;
     if (next && next.classList.contains("config")) next.remove();
     else row.after(configuration(Number(row.dataset.row)));
@@ -126,6 +197,9 @@
   frame.addEventListener("scroll", () => {
     if (frame.scrollTop + frame.clientHeight > frame.scrollHeight - 300 && drawn < order.length) draw(true);
   });
-  window.addEventListener("beforeprint", () => { while (drawn < Math.min(order.length, 1000)) draw(true); });
+  window.addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("details")) fold.open = true;
+    while (drawn < Math.min(order.length, 1000)) draw(true);
+  });
   draw(false);
 })();

@@ -97,6 +97,7 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
     ]
     facts: dict[str, Any] = {**run.provenance}
     facts["cost_vectors"] = {**facts["cost_vectors"], **parts[0]}
+    facts["cost_vectors_given"] = [*facts.get("cost_vectors_given", ()), *vectors]
     if facts.get("sets"):
         facts["sets"] = [
             {**one, "cost_vectors": {**one["cost_vectors"], **part}}

@@ -97,7 +97,7 @@ def test_terminal_picture_and_report_mark_what_only_a_bound_keeps_from_the_front
     assert "without them the last row would be on the front" in text
     assert "breaks a constraint" in str(front_figure(run, taken).to_dict())
     page = write_report(run, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert '<tr class="broken">' in page
+    assert '<tr class="broken" data-point=' in page
     assert "Hollow marks break a constraint" in page
 
 

@@ -123,7 +123,7 @@ def told(written: WriteRun, tmp_path: Path) -> Told:
 def test_the_report_draws_two_objectives_with_their_front(told: Told) -> None:
     run = told({"f1": "max", "cost_mpc_seconds_as_if": "min"})
     page = _render(run)
-    assert "Which are worth having by the study's own objectives?" in page
+    assert "Which are worth having by the objectives of the study?" in page
     assert "optimises f1 (max), cost mpc seconds as if (min)" in page
     table = objective_front(run, resamples=20)
     yards = objective_yardsticks(run, "validation")

@@ -79,7 +79,7 @@ def test_a_cap_that_is_not_kept_when_quoted_is_said_with_how_much(
     said = _sentences.cap_sentence(taken, found)
     assert said.startswith(f"2 of 3 cost more on {taken.split}")
     assert "at worst 5 for 4 (25 % more)" in said
-    costs = [row[-1] for row in _tables.offer_table(run, found).rows]
+    costs = [row[-2] for row in _tables.offer_table(run, taken, found).rows]
     assert [cell.below for cell in costs] == [("",), ("over the cap",), ("over the cap",)]
 
 

@@ -56,7 +56,8 @@ def test_the_report_lies_in_its_run_unless_told(written: WriteRun) -> None:
 def test_the_report_refers_to_nothing_outside(page: str) -> None:
     for tag, attributes in _Page(page).elements:
         assert tag not in ("link", "iframe", "img", "base")
-        assert not {"src", "href", "srcset", "action"} & set(attributes)
+        assert not {"src", "srcset", "action"} & set(attributes)
+        assert str(attributes.get("href", "#")).startswith("#")
     ours = page.replace(report._vega_scripts(), "")
     assert "http://" not in ours
     assert "https://" not in ours
@@ -121,7 +122,7 @@ def test_every_figure_has_its_place_and_its_data(page: str) -> None:
     places = {str(a.get("id")) for tag, a in _Page(page).elements if tag == "div"}
     assert set(specs) >= PICTURES
     assert set(specs) <= places
-    assert "p0" not in specs["front"]
+    assert '"point":"p0"' in specs["front"]
     assert '"seeds":"0, 1, 2"' in specs["front"]
 
 
@@ -216,7 +217,7 @@ def test_the_figures_are_valid_for_the_renderer_that_is_inlined(run_folder: Path
     chart = front_figure(run, survey(run, resamples=20)).to_dict()
     svg = vl_convert.vegalite_to_svg(chart, vl_version=report._vegalite_version())
     assert svg.count("large") >= 1
-    assert "cost per example (units, constants), router paid" in svg
+    assert "cost per example (units, constants)" in svg
 
 
 @pytest.mark.parametrize("ending", [".svg", ".pdf", ".png"])

@@ -92,5 +92,5 @@ def test_every_row_of_the_front_bears_its_whole_key_and_its_point(run: Run) -> N
     table = _tables.front_table(run, taken)
     assert table.columns[-1].heading == "key"
     assert [row[-1] for row in table.rows] == [
-        Cell(row["key"], (row["point"],)) for row in taken.front.to_dict("records")
+        Cell(row["key"], (row["point"],), copy=True) for row in taken.front.to_dict("records")
     ]
