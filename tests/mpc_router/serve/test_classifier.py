@@ -187,7 +187,6 @@ def test_a_lazy_router_loads_an_expert_when_it_is_chosen(exported: Path, router:
     lazy = RoutedClassifier.from_pretrained(exported, lazy=True)
     experts = list(lazy.assembled.model.experts.experts)
     assert all(isinstance(expert, LazyExpert) for expert in experts)
-    assert len({answer.expert for answer in answers}) > 1
     cheap = next(pair for pair, answer in zip(pairs, eager, strict=True) if answer.expert == 0)
     lazy(cheap)
     assert [expert.is_loaded for expert in experts] == [True, False, False]
