@@ -6,9 +6,8 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mpc_router.flags import Parser, add_choice_flags, add_trust_flag, place
 from mpc_router.streams import command, say_error
@@ -101,8 +100,7 @@ def _print(
         console.width = before
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(NamedTuple):
     """Describes a column of a table: a new one is a line of the table's list."""
 
     heading: str

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Width = int | str
 
-_EDGE = 0.35
+_EDGE = 0.3
 """Share of the picture at either side in which a name is written towards the middle."""
 
 

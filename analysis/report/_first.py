@@ -86,8 +86,8 @@ def _sentences(run: Run, survey: Survey, row: pd.Series, answered: Answers) -> t
         f"{number(row['score'])} at {share} % of the cost of always asking "
         f"{_dearest(run, survey)}.",
         f"A coin between the experts that costs as much scores {number(row['mix'])}; the router "
-        f"is {signed(row['over_mix'])} better ({signed(row['over_mix_low'])} to "
-        f"{signed(row['over_mix_high'])}): {_VERDICTS[row['verdict']]}.",
+        f"lies {signed(row['over_mix'])} from it ({signed(row['over_mix_low'])} to "
+        f"{signed(row['over_mix_high'])}, above 0 is better): {_VERDICTS[row['verdict']]}.",
         _best_single(run, survey, row, answered),
     )
 
