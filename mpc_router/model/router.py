@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from mpc_router.config.router_kinds import CLUSTERS, PREDICTIVE
+from mpc_router.config import router_kinds as kinds
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
@@ -119,15 +119,18 @@ def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
 
 def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
     model = config.model
-    if model.router_kind == CLUSTERS:
-        return ClusterRouter(features, config.experts, clusters=model.router_clusters)
-    return PredictiveRouter(
-        router_width(config, features),
-        config.experts,
-        hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
-        gain=model.router_gain,
-        sees_features=config.model.sees_features,
-    )
+    match model.router_kind:
+        case kinds.CLUSTERS:
+            return ClusterRouter(features, config.experts, clusters=model.router_clusters)
+        case kinds.PREDICTIVE:
+            return PredictiveRouter(
+                router_width(config, features),
+                config.experts,
+                hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
+                gain=model.router_gain,
+                sees_features=model.sees_features,
+            )
+    raise ValueError(f"router_kind={model.router_kind} has no module")
 
 
 def router_width(config: TrialConfig, features: int) -> int:
@@ -148,21 +151,21 @@ def router_shape(router: nn.Module) -> dict[str, Any]:
         return {"hidden_size": router.hidden.out_features, "dropout": router.dropout}
     if isinstance(router, PredictiveRouter):
         return {
-            "kind": PREDICTIVE,
+            "kind": kinds.PREDICTIVE,
             "inputs": len(router.input_mean),
             "hidden_size": router.hidden_size,
             "gain": router.gain,
             "sees_features": router.sees_features,
         }
     if isinstance(router, ClusterRouter):
-        return {"kind": CLUSTERS, "clusters": len(router.centres)}
+        return {"kind": kinds.CLUSTERS, "clusters": len(router.centres)}
     raise TypeError(f"a {type(router).__name__} cannot be described; take an MLPRouter")
 
 
 def rebuilt_router(shape: Mapping[str, Any], features: int, experts: int) -> nn.Module:
     """Makes a router of what `router_shape` gave, with arbitrary weights."""
     kind = shape.get("kind")
-    if kind == PREDICTIVE:
+    if kind == kinds.PREDICTIVE:
         return PredictiveRouter(
             shape["inputs"],
             experts,
@@ -170,7 +173,7 @@ def rebuilt_router(shape: Mapping[str, Any], features: int, experts: int) -> nn.
             gain=shape["gain"],
             sees_features=shape["sees_features"],
         )
-    if kind == CLUSTERS:
+    if kind == kinds.CLUSTERS:
         return ClusterRouter(features, experts, clusters=shape["clusters"])
     return build_router(
         RouterShape(experts=experts, hidden_size=shape["hidden_size"], dropout=shape["dropout"]),

@@ -199,7 +199,7 @@ def test_the_demo_takes_the_same_words(made: Made, capfd: pytest.CaptureFixture[
     names = {}
     for cap in _costs(made):
         assert demo.main(["--run", str(made.folder), "--at-most", repr(cap), *texts]) == 0
-        (line,) = [each for each in capfd.readouterr().out.splitlines() if "expert  " in each]
+        (line,) = [each for each in capfd.readouterr().out.splitlines() if "  Expert: [" in each]
         names[cap] = line.split()[-1]
     assert names[_costs(made)[0]] == "sample/tiny"
 
