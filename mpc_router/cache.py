@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -98,16 +98,24 @@ def in_use(cache: Path) -> Iterator[None]:
     file counts no longer.
     """
     folder = cache / LEASES
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
-    lease = folder / f".{name}.new"
-    with lease.open("xb") as file:
+    with _new_file(folder / f".{name}.new") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        lease = lease.rename(folder / name)  # others see it only when it is locked
+        lease = Path(file.name).rename(folder / name)  # others see it only when it is locked
         try:
             yield
         finally:
             lease.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other sweeps have theirs there
+                folder.rmdir()
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """Opens a new file in a folder that another process may remove while it is empty."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return path.open("xb")
 
 
 def used_since(cache: Path) -> float:
