@@ -122,7 +122,7 @@ def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
     if model.router_kind == CLUSTERS:
         return ClusterRouter(features, config.experts, clusters=model.router_clusters)
     return PredictiveRouter(
-        router_width(config, features),
+        _router_width(config, features),
         config.experts,
         hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
         gain=model.router_gain,
@@ -130,7 +130,7 @@ def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
     )
 
 
-def router_width(config: TrialConfig, features: int) -> int:
+def _router_width(config: TrialConfig, features: int) -> int:
     """Gives the numbers I that a router over F features is given of an example."""
     task, width = config.data.definition, 0
     if config.model.sees_outputs:
