@@ -170,8 +170,9 @@ def _shares(survey: Survey, blind: LabelBlind) -> tuple[Estimate, Estimate]:
         survey.front_costs, merit(task, survey.front_scores), ends=ends, floor=floor
     )
     over = captured - coin
-    single_costs = survey.singles["cost"].to_numpy(np.float64)
-    single_merits = merit(task, survey.singles["score"].to_numpy(np.float64))
+    singles = survey.singles[survey.singles["score"].notna()]  # a partial run may lack experts
+    single_costs = singles["cost"].to_numpy(np.float64)
+    single_merits = merit(task, singles["score"].to_numpy(np.float64))
     ceiling = hull_area(
         np.append(single_costs, blind.free[0])[:, None],
         np.append(single_merits, merit(task, blind.scores[0]))[:, None],

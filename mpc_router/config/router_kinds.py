@@ -73,7 +73,8 @@ class RouterKind:
         if self.sees_outputs and stem != "expert":
             raise ConfigError(
                 "router_kind=predictive looks at the cheapest expert's outputs, so that this "
-                f"expert is the stem, but stem is {stem!r}; set stem=expert"
+                f"expert is the stem, but stem is {stem!r}; set stem=expert, or with "
+                "outputs that are handed in leave out features"
             )
         if self.router_bias and joint:
             raise ConfigError(

@@ -31,7 +31,6 @@ LANE_SETTINGS: Final = (
     "temperature_end",
     "expert_costs",
     "router_bias",
-    "router_gain",
     "router_ridge",
     "router_labels",
     "label_cost",

@@ -124,7 +124,7 @@ def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
             return ClusterRouter(features, config.experts, clusters=model.router_clusters)
         case kinds.PREDICTIVE:
             return PredictiveRouter(
-                router_width(config, features),
+                _router_width(config, features),
                 config.experts,
                 hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
                 gain=model.router_gain,
@@ -133,7 +133,7 @@ def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
     raise ValueError(f"router_kind={model.router_kind} has no module")
 
 
-def router_width(config: TrialConfig, features: int) -> int:
+def _router_width(config: TrialConfig, features: int) -> int:
     """Gives the numbers I that a router over F features is given of an example."""
     task, width = config.data.definition, 0
     if config.model.sees_outputs:

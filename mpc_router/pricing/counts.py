@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mpc_router.config.router_kinds import CLUSTERS
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.model.encoders import blank_encoder, cut, depth_of, load_config, width_of
 from mpc_router.model.experts import comes_with_head
-from mpc_router.model.router import build_router, router_width
+from mpc_router.model.router import RouterShape, build_router
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
 
 _MILLION: Final = 1e6
@@ -221,10 +222,20 @@ def _linear(features: int, outputs: int) -> _Counts:
 
 
 def _router(config: TrialConfig, features: int) -> _Counts:
+    """Counts the network behind the stem, for every kind of router as a gated one's.
+
+    Kinds behind one expert share a prepared set, and so its vectors; beside an encoder none of them
+    matters. Clusters behind a stem of their own have no network.
+    """
+    model = config.model
+    if model.router_kind == CLUSTERS and model.stem == "model":
+        return _Counts(parameters=0, flops=0)
+    shape = RouterShape(
+        experts=config.experts, hidden_size=model.router_hidden_size, dropout=model.router_dropout
+    )
     with torch.device("meta"):
-        router = build_router(config, features).eval()
-        width = router_width(config, features)
-        return _counts_of(router, lambda: router(torch.empty(1, width)))
+        router = build_router(shape, features).eval()
+        return _counts_of(router, lambda: router(torch.empty(1, features)))
 
 
 def _ids(tokens: int) -> Tensor:

@@ -39,7 +39,7 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
     `router("a text")` gives one `Answer`, of a list it gives a list in the same order, and an
     iterator is answered as it comes, `batch_size` examples at a time. The two texts of a pair are a
     tuple. Texts are sorted by length; the router runs over all of them, then each expert that is
-    chosen over its group.
+    chosen over its group. An expert whose outputs the router is given has run by then.
 
     The route is argmax(z - bias * c): z are the router's logits, with the bias that was folded into
     the export, and c what a route to each expert costs under `vector`, which is also what `cost` of
@@ -279,16 +279,25 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
                 routes = torch.from_numpy(logits[rows].argmax(-1)).to(self.device)
                 inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
                 outputs[rows] = pool.experts.route(routes, *inputs).cpu().numpy()
+            elif seen.first is not None:  # kept where the route stays with the cheapest expert
+                outputs[rows] = seen.first.cpu().numpy()
         if not pool.shared_stem:
-            self._ask_experts(tokens, logits.argmax(-1), outputs)
+            routes = logits.argmax(-1)
+            asked = range(int(getattr(pool.router, "sees_outputs", False)), len(pool.experts))
+            self._ask_experts(tokens, routes, asked, outputs)
         return logits, outputs
 
     def _ask_experts(
-        self, tokens: Tokens, routes: NDArray[np.intp], outputs: NDArray[np.float32]
+        self,
+        tokens: Tokens,
+        routes: NDArray[np.intp],
+        numbers: Iterable[int],
+        outputs: NDArray[np.float32],
     ) -> None:
-        """Fills in outputs (N, C): each expert runs over the examples that are routed to it."""
+        """Fills in outputs (N, C): each of these experts runs over its own examples."""
         experts = self._pool.experts
-        for number, encoding in enumerate(experts.encodings):
+        for number in numbers:
+            encoding = experts.encodings[number]
             (rows,) = np.nonzero(routes == number)
             lengths = (tokens, *tokens.others)[encoding].lengths[rows]
             rows = rows[np.argsort(-lengths, kind="stable")]

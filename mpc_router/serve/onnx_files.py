@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mpc_router.costs import to_json
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.lazy_expert import load_experts
+from mpc_router.model.router import router_inputs
 from mpc_router.results.assembled import Assembled, tokenizer_folder
 from mpc_router.source_error import SourceError
 
@@ -33,6 +34,7 @@ _FORMAT: Final = "mpc-router onnx 1"
 _NEEDED: Final = ("onnx", "onnxscript")
 _TOKENS: Final = ("input_ids", "attention_mask", "token_type_ids")
 _STATES: Final = "states"
+_OUTPUTS: Final = "outputs"
 
 
 def check_onnx() -> None:
@@ -55,23 +57,47 @@ def expert_file(number: int) -> str:
 
 
 class _Front(nn.Module):
-    """Runs stem and router on tokens (B, T): logits (B, K), of a shared stem its states too."""
+    """Runs stem and router on tokens (B, T): logits (B, K), and what the router's parts leave."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, pool: GatedBertPool) -> None:
         super().__init__()
         self.stem, self.router = pool.stem, pool.router
         self.shared = pool.shared_stem
+        self.regression = pool.regression
+        self.first = pool.experts.experts[0] if pool.router.sees_outputs else None
         self.register_buffer("mean", pool.feature_mean)
         self.register_buffer("deviation", pool.feature_deviation)
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Names what is given."""
+        if self.shared:
+            return ("logits", _STATES)
+        return ("logits",) if self.first is None else ("logits", _OUTPUTS)
+
     def forward(self, *tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Gives logits (B, K), and where the stem is shared its hidden states (B, T, F)."""
+        """Gives logits (B, K); of a shared stem its hidden states (B, T, F) too.
+
+        A router that is given outputs (B, C) of the cheapest expert gives these too.
+        """
         if self.shared:
             states, features = self.stem.tokens(*tokens)  # type: ignore[operator]
-        else:
-            features = self.stem(*tokens)
-        logits: Tensor = self.router((features - self.mean) / self.deviation)
-        return (logits, states) if self.shared else logits
+            return self.router(self._standard(features)), states
+        if self.first is None:
+            logits: Tensor = self.router(self._standard(self.stem(*tokens)))
+            return logits
+        outputs = self.first(*tokens)
+        sees_features = self.router.sees_features
+        features = self._standard(self.stem(*tokens)) if sees_features else None
+        inputs = router_inputs(features, outputs, regression=self.regression)
+        return self.router(inputs), outputs
+
+    def _standard(self, features: Tensor) -> Tensor:
+        standard: Tensor = (features - self.mean) / self.deviation
+        return standard
 
 
 def write_onnx(assembled: Assembled, folder: Path) -> None:
@@ -89,9 +115,8 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
     width = len(assembled.task.columns)
     examples = [("one text",) * width, ("another",) * width]
     tokens = [_tokens(assembled, number, examples) for number in range(pool.tokenizers)]
-    outputs = ("logits", _STATES) if pool.shared_stem else ("logits",)
     front = _Front(pool).eval()
-    inputs = _write(front, tokens[0], folder / ROUTER_FILE, _TOKENS, outputs)
+    inputs = _write(front, tokens[0], folder / ROUTER_FILE, _TOKENS, front.gives)
     with torch.inference_mode():
         given = front(*tokens[0])
     parts = []
@@ -101,7 +126,7 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
         if pool.shared_stem:
             names, values = (_STATES, *_TOKENS[1:]), (given[1].clone(), *tokens[0][1:])
         target = folder / expert_file(number)
-        taken = _write(expert.eval(), values, target, names, ("outputs",))
+        taken = _write(expert.eval(), values, target, names, (_OUTPUTS,))
         parts.append(_part(assembled, number, target.name, taken, tokenizer_folder(encoding)))
     listed = {
         "format": _FORMAT,
@@ -109,7 +134,7 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
         "router": {
             "file": ROUTER_FILE,
             "inputs": inputs,
-            "outputs": list(outputs),
+            "outputs": list(front.gives),
             "tokenizer": tokenizer_folder(0),
         },
         "experts": parts,
@@ -128,7 +153,7 @@ def _part(
         "name": model.expert_model_names[number],
         "layers": model.expert_layers[number],
         "inputs": inputs,
-        "outputs": ["outputs"],
+        "outputs": [_OUTPUTS],
         "tokenizer": tokenizer,
     }
 

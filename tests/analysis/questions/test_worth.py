@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -76,6 +77,15 @@ def test_a_front_of_the_coin_itself_captures_nothing(run: Run) -> None:
         survey.cache_clear()
     assert measured.blind_share.value == pytest.approx(0, abs=1e-9)
     assert measured.labelled_share.value == pytest.approx(0, abs=1e-9)
+
+
+def test_an_expert_that_no_trial_of_a_partial_run_has_changes_nothing(run: Run) -> None:
+    taken = survey(run, resamples=5)
+    shares = worth(run, taken).blind_share, worth(run, taken).labelled_share
+    lacking = taken.singles.iloc[[0]].assign(name="later", score=math.nan)
+    more = dataclasses.replace(taken, singles=pd.concat([taken.singles, lacking]))
+    measured = worth(run, more)
+    assert (measured.blind_share, measured.labelled_share) == shares
 
 
 def test_luck_is_unknown_with_one_seed_of_experts_and_where_experts_train_with_trials(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,9 @@ def test_the_cards_snippet_as_printed_routes_as_the_training_did(
     exec(snippet, names)
     assert names["answer"].label in ("not_equivalent", "equivalent")
     validation = load_splits(router.config, router.places.source)["validation"]
-    answers = names["router"](list(zip(*validation.texts, strict=True)))
+    with warnings.catch_warnings():  # some texts are longer than was trained on, which is said
+        warnings.filterwarnings("ignore", message="text is cut")
+        answers = names["router"](list(zip(*validation.texts, strict=True)))
     assert [answer.expert for answer in answers] == router.routes.tolist()
     words = router.config.data.definition.label_names
     labels = [words[int(label)] for label in validation.labels]

@@ -70,6 +70,23 @@ def test_a_lane_is_the_same_alone_and_in_company(kind: dict[str, Any], prepared:
         assert_same(left_by(together[place], place), left_by(alone[0], 0))
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("other", [{"router_ridge": 50.0}, {"expert_costs": [1, 4, 9]}], ids=str)
+def test_lanes_of_one_stack_may_differ_in_ridge_and_costs(
+    other: dict[str, Any], kind: dict[str, Any], prepared: Prepared
+) -> None:
+    lanes = [Lane(config=config(**kind, **more), seed=0) for more in ({}, other)]
+    _, together = drained(lanes, prepared)
+    _, alone = drained(lanes[1:], prepared)
+    assert_same(left_by(together[1], 1), left_by(alone[0], 0))
+
+
+def test_lanes_of_another_gain_are_another_stack() -> None:
+    """What a predictive router makes of its weights depends on the gain."""
+    first, second = (config(**KINDS[0], router_gain=gain) for gain in ("right", "loss"))
+    assert stack_key(first) != stack_key(second)
+
+
 def test_every_epoch_reports_what_the_first_did_and_lanes_may_leave(prepared: Prepared) -> None:
     lanes = [Lane(config=config(**KINDS[0], epochs=3), seed=seed) for seed in (0, 1)]
     epochs, ended = drained(lanes, prepared, drop={2: [0]})

@@ -383,11 +383,7 @@ def test_dropping_every_lane_ends_the_training(prepared: Prepared) -> None:
 
 @pytest.mark.parametrize("name", LANE_SETTINGS)
 def test_a_lane_setting_is_not_in_the_stacks_key(name: str) -> None:
-    others: dict[str, Any] = {
-        "expert_costs": [1, 2, 3],
-        "router_labels": "loss_cost",
-        "router_gain": "loss",
-    }
+    others: dict[str, Any] = {"expert_costs": [1, 2, 3], "router_labels": "loss_cost"}
     value = others.get(name, 0.7)
     assert stack_key(config(**{name: value})) == stack_key(config())
 

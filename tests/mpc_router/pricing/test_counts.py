@@ -129,6 +129,29 @@ def test_a_stem_that_is_the_cheapest_expert_is_paid_once(models: Models) -> None
     assert flops.router == pytest.approx(flops.experts[0] + mlp_flops(2) / 1e9)
 
 
+def test_kinds_of_routers_that_share_a_set_cost_alike(models: Models) -> None:
+    """Whichever is prepared first, for the vectors are kept with the set."""
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {"router_kind": "predictive"},
+        {"router_kind": "clusters", "router_clusters": 5},
+    )
+    behind_expert = [
+        counted(pool("encoder2", "encoder4", stem="expert", **kind), models, tokens=TOKENS)
+        for kind in kinds
+    ]
+    assert all(one.vectors == behind_expert[0].vectors for one in behind_expert)
+    few, many = (
+        counted(
+            pool("encoder2", "encoder4", router_kind="clusters", router_clusters=clusters),
+            models,
+            tokens=TOKENS,
+        )
+        for clusters in (2, 50)
+    )
+    assert few.vectors == many.vectors
+
+
 def test_with_a_shared_stem_experts_are_the_layers_after_it(models: Models) -> None:
     apart = pool("encoder2", "encoder4", experts="joint")
     shared = pool("encoder2", "encoder4", experts="joint", shared_stem=True)

@@ -20,8 +20,13 @@ from sweeps.commands import export
 from tests.trained import Train, Trained
 
 KINDS: tuple[dict[str, Any], ...] = (
-    {"router_kind": "predictive", "stem": "expert", "router_bias": 0.01},
-    {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
+    {"router_kind": "predictive", "stem": "expert", "router_gain": "loss", "router_bias": 0.0003},
+    {
+        "router_kind": "predictive",
+        "stem": "expert",
+        "router_gain": "loss",
+        "router_sees": "outputs+features",
+    },
     {"router_kind": "clusters", "router_clusters": 4},
 )
 
@@ -39,6 +44,8 @@ def _answers(model: GatedBertPool, router: Trained) -> tuple[Any, Any]:
 
 
 def test_the_routes_of_the_model_are_those_of_the_run(fitted: Trained) -> None:
+    if fitted.config.model.sees_outputs:
+        assert len(set(fitted.routes.tolist())) > 1
     model = assemble(fitted.folder, fitted.places).model
     outputs, routes = _answers(model, fitted)
     assert np.array_equal(routes, fitted.routes)
@@ -93,8 +100,11 @@ def test_a_bias_folds_into_a_fitted_router(fitted: Trained) -> None:
     vector = assembled.vectors["constants"]
     (routing,) = [one for one in fitted.ended.routing if one.split == "validation"]
     logits = routing.logits[0].astype(np.float64)
-    folded = fold(assembled, Bias(value=0.037, vector=vector))
-    expected = (logits - 0.037 * np.asarray(vector.routed)).argmax(-1)
+    costs = np.asarray(vector.routed)
+    slopes = np.unique((logits[:, 1:] - logits[:, :1]) / (costs[1:] - costs[0]))
+    value = float(slopes[len(slopes) // 2 :][:2].mean())  # between two turns: no rounding decides
+    folded = fold(assembled, Bias(value=value, vector=vector))
+    expected = (logits - value * costs).argmax(-1)
     assert np.array_equal(_answers(folded.model, fitted)[1], expected)
 
 

@@ -28,7 +28,8 @@ class OnnxRouter:
             for part in parts
         }
 
-    def _run(self, number: int, pairs: Sequence[tuple[str, str]]) -> Values:
+    def _run(self, number: int, pairs: Sequence[tuple[str, str]], *, output: int = 0) -> Values:
+        """Gives one of the outputs that a part's entry in the list names."""
         part = (self.parts["router"], *self.parts["experts"])[number]
         encoded = self.tokenizers[part["tokenizer"]](
             *map(list, zip(*pairs, strict=True)),
@@ -39,8 +40,12 @@ class OnnxRouter:
             return_tensors="np",
         )
         feed = {name: encoded[name].astype(np.int64) for name in part["inputs"]}
-        outputs: Values = self.sessions[number].run(part["outputs"][:1], feed)[0]
+        outputs: Values = self.sessions[number].run([part["outputs"][output]], feed)[0]
         return outputs
+
+    def outputs_of_the_cheapest(self, pairs: Sequence[tuple[str, str]]) -> tuple[Values, Values]:
+        """Gives them (B, C) as the router's file does, and as the expert's own does."""
+        return self._run(0, pairs, output=1), self._run(1, pairs)
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Values:
         """Gives the router's logits (B, K), the folded bias taken off."""

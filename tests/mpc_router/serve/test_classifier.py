@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mpc_router import GatedBertPool, RoutedClassifier
+from mpc_router.data.tokens import gather
 from mpc_router.model.lazy_expert import LazyExpert
 from mpc_router.serve.answers import Answer, biased
 from mpc_router.serve.texts import Text
@@ -56,6 +57,35 @@ def test_a_router_that_looks_through_the_cheapest_expert_pays_that_once(
     assert len({answer.expert for answer in answers}) > 1
     cheap = next(answer for answer in answers if answer.expert == 0)
     assert cheap.cost == lane.config.vectors()["constants"].router
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_expert_whose_outputs_the_router_is_given_runs_once(
+    trained: Train, export_of: Export, lazy: bool
+) -> None:
+    lane = trained(router_kind="predictive", stem="expert", router_gain="loss")
+    pairs, folder = pairs_of(lane), export_of(lane)
+    (routing,) = [one for one in lane.ended.routing if one.split == "validation"]
+    slopes = (routing.logits[0, :, 1:] / lane.config.vectors()["constants"].routed[1:]).max(-1)
+    bias = float(np.median(slopes))  # half of the routes are left with the cheapest expert
+    classifier = RoutedClassifier.from_pretrained(folder, bias=bias, lazy=lazy, batch_size=1000)
+    rows = [0, 0, 0]
+    for number, expert in enumerate(classifier.assembled.model.experts.experts):
+
+        def count(_: object, inputs: tuple[torch.Tensor], number: int = number) -> None:
+            rows[number] += len(inputs[0])
+
+        expert.register_forward_pre_hook(count)
+    answers = classifier(pairs)
+    routed = np.bincount([answer.expert for answer in answers], minlength=3)
+    assert 0 < routed[0] < len(pairs)
+    assert rows == [len(pairs), *routed[1:]]
+    tokens = lane.validation()
+    inputs = gather(tokens, np.arange(len(tokens))).inputs
+    outputs, routes = GatedBertPool.from_pretrained(folder).forward_inference(*inputs, bias=bias)
+    assert [answer.expert for answer in answers] == routes.tolist()
+    words = lane.config.data.definition.label_names
+    assert [answer.label for answer in answers] == [words[k] for k in outputs.argmax(-1)]
 
 
 def test_answers_are_as_right_as_the_training_measured(

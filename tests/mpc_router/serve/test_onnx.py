@@ -15,7 +15,7 @@ from mpc_router.serve import onnx_files
 from tests.mpc_router.commands.asking import asked, refused
 from tests.mpc_router.serve.conftest import Export, pairs_of
 from tests.mpc_router.serve.onnx_runtime import OnnxRouter
-from tests.trained import Trained
+from tests.trained import Train, Trained
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +39,36 @@ def test_another_runtime_gives_the_same_routes_and_answers(
         [answer.probability for answer in answers], abs=1e-5
     )
     assert len({answer.expert for answer in answers}) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"router_kind": "predictive", "stem": "expert", "router_gain": "loss"},
+        {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
+        {"router_kind": "clusters", "router_clusters": 4},
+    ],
+    ids=str,
+)
+def test_routers_of_every_kind_are_what_they_are_elsewhere(
+    kind: dict[str, Any], trained: Train, export_of: Export
+) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed (extra onnx)")
+    lane = trained(**kind)
+    folder, pairs = export_of(lane, "--onnx"), pairs_of(lane)
+    runtime = OnnxRouter(folder)
+    answers = RoutedClassifier.from_pretrained(folder)(pairs)
+    others = [runtime(pair) for pair in pairs]
+    assert [expert for _, expert, _ in others] == [answer.expert for answer in answers]
+    assert [label for label, _, _ in others] == [answer.label for answer in answers]
+    sees_outputs = kind["router_kind"] == "predictive"
+    gives = ["logits", "outputs"] if sees_outputs else ["logits"]
+    assert runtime.parts["router"]["outputs"] == gives
+    if sees_outputs:
+        of_router, alone = runtime.outputs_of_the_cheapest(pairs[:7])
+        assert of_router == pytest.approx(alone, abs=1e-5)
 
 
 @pytest.mark.slow

@@ -332,7 +332,7 @@ def test_what_a_running_sweep_uses_is_never_pruned(ask: Ask, cache: Path) -> Non
         assert names(cache) == {"c"}
         assert ask("cache", "prune", "--older-than", "0", "--cache", cache).out.startswith("0 of 1")
     assert answer.out.startswith("4 of 5 entries")
-    assert list((cache / "leases").iterdir()) == []
+    assert not (cache / "leases").exists()
     assert ask("cache", "prune", "--older-than", "0", "--cache", cache).code == 0
     assert names(cache) == set()
 
