@@ -10,7 +10,11 @@ from mpc_router import run_names
 from sweeps import records
 
 ROOT = Path(run_names.__file__).parents[1]
-VALUES = {value for name, value in vars(run_names).items() if name.isupper()}
+VALUES = {
+    value
+    for name, value in vars(run_names).items()
+    if name.isupper() and not name.startswith("_") and isinstance(value, str)
+}
 
 
 def test_a_name_of_a_run_is_defined_in_one_place() -> None:
