@@ -1,6 +1,6 @@
 """Reads what was recorded of one split: labels, routers' logits, experts' outputs.
 
-For whoever asks what else could have been done with the same trained models. Letters: L trials,
+They say what else could have been done with the same trained models. Letters: L trials,
 N examples (ascending), K experts, C outputs of an expert.
 """
 

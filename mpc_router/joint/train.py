@@ -1,6 +1,6 @@
 """Joint training: stem, router and experts on one loss, the published recipe in one backward pass.
 
-Exactly one lane. It yields what `frozen.train` yields, so that whoever drives either drives both.
+Exactly one lane. It yields what `frozen.train` yields, so that a caller of either can call both.
 Everything random is keyed by (seed, epoch, step): a training that goes on from an epoch's
 checkpoint gives, on a CPU, the numbers of one that was never interrupted.
 """

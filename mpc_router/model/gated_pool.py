@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from mpc_router.model._vocabularies import check_one_vocabulary
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, Encoded, ExpertPool, encoded
@@ -35,9 +35,6 @@ from mpc_router.model.router import (
 )
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.model.sources import ModelError, Models
-
-_SPARE_TOKENS: Final = 1024
-"""The most tokens by which vocabularies differ that are padded to a round number."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class GatedBertPool(nn.Module):
             for name, depth in zip(expert_model_names, layers, strict=True)
         ]
         if not encodings:
-            _check_one_vocabulary(stem, router_model_name, experts, expert_model_names)
+            check_one_vocabulary(stem, router_model_name, experts, expert_model_names)
         elif shared_stem and any(encodings):
             raise ModelError(
                 "shared_stem=True gives the experts what the stem made of its tokens, so that all "
@@ -379,33 +376,3 @@ class GatedBertPool(nn.Module):
                 "experts, so a bias means nothing; set route_costs to what a route to each costs"
             )
         return bias * torch.tensor(self.route_costs, dtype=torch.float64)
-
-
-def _check_one_vocabulary(
-    stem: RouterStem, stem_name: str, experts: Sequence[BertExpert], names: Sequence[str]
-) -> None:
-    """Refuses experts whose number of tokens says that they have another vocabulary than the stem.
-
-    Vocabularies of one family differ by a few tokens that are never used.
-
-    Raises:
-        ModelError: there is one.
-    """
-    tokens = _vocabulary(stem.encoder)
-    for expert, name in zip(experts, names, strict=True):
-        others = _vocabulary(expert)
-        if tokens and others and abs(tokens - others) > _SPARE_TOKENS:
-            raise ModelError(
-                f"{name} knows {others} tokens and the stem {stem_name} {tokens}, so that they are "
-                "read with different tokenizers; say which expert has which with encodings, such "
-                "as encodings=[0, 1] (the stem's is 0), and give a tuple of tensors, one for each "
-                "tokenizer"
-            )
-
-
-def _vocabulary(module: nn.Module) -> int:
-    """Gives how many tokens the encoder in a module knows; 0 where it does not say so."""
-    for part in module.modules():
-        if hasattr(part, "config"):
-            return int(getattr(part.config, "vocab_size", None) or 0)
-    return 0
