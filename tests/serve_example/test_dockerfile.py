@@ -77,7 +77,7 @@ def free_port() -> int:
         return number
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_its_lines_make_a_server_that_answers(exported: Path, tmp_path: Path) -> None:
     if not pip_works(tmp_path / "fetched"):
         pytest.skip("pip fetches nothing here")

@@ -46,8 +46,11 @@ def test_another_runtime_gives_the_same_routes_and_answers(
     "kind",
     [
         {"router_kind": "predictive", "stem": "expert", "router_gain": "loss"},
-        {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
-        {"router_kind": "clusters", "router_clusters": 4},
+        pytest.param(
+            {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
+            marks=pytest.mark.long,
+        ),
+        pytest.param({"router_kind": "clusters", "router_clusters": 4}, marks=pytest.mark.long),
     ],
     ids=str,
 )
