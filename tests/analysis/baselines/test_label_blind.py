@@ -41,29 +41,29 @@ def test_its_score_is_that_of_the_best_expert_and_its_cost_no_more_than_the_expe
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 2, 400).astype(float)
     right = rng.random((3, 400)) < np.array([[0.6], [0.7], [0.8]])
-    said = np.where(right, labels, 1 - labels)
-    blind = blind_of(said, labels)
+    predictions = np.where(right, labels, 1 - labels)
+    blind = blind_of(predictions, labels)
     assert blind.expert == 2
     assert blind.scores[0] == right[2].mean()
     assert 2 <= blind.free[0] <= 13
 
 
 def test_experts_that_always_agree_cost_what_the_cheapest_costs() -> None:
-    said = np.tile(LABELS, (3, 1))
-    blind = blind_of(said, LABELS)
+    predictions = np.tile(LABELS, (3, 1))
+    blind = blind_of(predictions, LABELS)
     assert blind.free == blind.paid == pytest.approx([2.0])
 
 
 def test_an_expert_that_is_cheapest_and_best_is_the_yardstick() -> None:
-    said = np.stack([LABELS, 1 - LABELS, 1 - LABELS])
-    blind = blind_of(said, LABELS)
+    predictions = np.stack([LABELS, 1 - LABELS, 1 - LABELS])
+    blind = blind_of(predictions, LABELS)
     assert blind.expert == 0
     assert blind.free == pytest.approx([2.0])
 
 
 def test_of_equal_experts_the_cheapest_is_best() -> None:
-    said = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 0]], float)
-    assert label_blind.best_single(SST2, said, LABELS, FREE) == 0
+    predictions = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 0]], float)
+    assert label_blind.best_single(SST2, predictions, LABELS, FREE) == 0
 
 
 def test_resampled_examples_weigh_the_mean_cost() -> None:
@@ -80,13 +80,13 @@ def test_a_regression_agrees_within_the_widest_tolerance_that_costs_no_score() -
     labels = np.linspace(0, 5, 200)
     best = labels + rng.normal(0, 0.3, 200)
     near = best + np.where(np.arange(200) % 2, 0.001, 3.0) * np.where(labels > 2.5, -1, 1)
-    said = np.stack([near, best])
+    predictions = np.stack([near, best])
     vector = CostVector(name="two", unit="units", router=0.0, experts=(1.0, 10.0))
-    tolerance = label_blind.widest_tolerance(STSB, said, labels, expert=1, vector=vector)
+    tolerance = label_blind.widest_tolerance(STSB, predictions, labels, expert=1, vector=vector)
     assert 0.001 <= tolerance < 3.0
-    routes = label_blind.agreeing_routes(said, 1, vector, tolerance=tolerance)
+    routes = label_blind.agreeing_routes(predictions, 1, vector, tolerance=tolerance)
     assert 0.4 <= (routes == 0).mean() <= 0.6
-    answers = np.take_along_axis(said, routes[None], axis=0)
+    answers = np.take_along_axis(predictions, routes[None], axis=0)
     assert score_of(STSB, answers, labels)[0] >= score_of(STSB, best[None], labels)[0]
 
 
@@ -100,11 +100,11 @@ def test_areas_order_coin_label_blind_and_oracle() -> None:
     rng = np.random.default_rng(1)
     labels = np.ones(600)
     right = rng.random((3, 600)) < np.array([[0.65], [0.75], [0.85]])
-    said = right.astype(float)
+    predictions = right.astype(float)
     weights = np.ones((1, 600), np.float32)
-    mix = yardsticks.random_mix(SST2, said, labels, vector=FREE, weights=weights)
-    blind = blind_of(said, labels)
-    oracle = yardsticks.oracle_curve(SST2, said, labels, vector=FREE)
+    mix = yardsticks.random_mix(SST2, predictions, labels, vector=FREE, weights=weights)
+    blind = blind_of(predictions, labels)
+    oracle = yardsticks.oracle_curve(SST2, predictions, labels, vector=FREE)
     ends, floor = (2.0, 13.0), mix.scores[0]
     blind_area = label_blind.hull_area(blind.free[None], blind.scores[None], ends=ends, floor=floor)
     oracle_area = label_blind.hull_area(

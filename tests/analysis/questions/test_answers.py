@@ -74,12 +74,12 @@ def test_offers_are_what_is_chosen_for_their_caps(whole: tuple[Run, Survey, Answ
 def test_a_cap_that_is_not_kept_when_quoted_is_said_with_how_much(
     whole: tuple[Run, Survey, Answers],
 ) -> None:
-    run, taken, found = whole
-    found = replace(found, offers=_offers(whole, (2.0, 1.9), (4.0, 5.0), (5.0, 5.5)))
-    said = _sentences.cap_sentence(taken, found)
-    assert said.startswith(f"2 of 3 cost more on {taken.split}")
-    assert "at worst 5 for 4 (25 % more)" in said
-    costs = [row[-2] for row in _tables.offer_table(run, taken, found).rows]
+    run, taken, answered = whole
+    offering = replace(answered, offers=_offers(whole, (2.0, 1.9), (4.0, 5.0), (5.0, 5.5)))
+    sentence = _sentences.cap_sentence(taken, offering)
+    assert sentence.startswith(f"2 of 3 cost more on {taken.split}")
+    assert "at worst 5 for 4 (25 % more)" in sentence
+    costs = [row[-2] for row in _tables.offer_table(run, taken, offering).rows]
     assert [cell.below for cell in costs] == [("",), ("over the cap",), ("over the cap",)]
 
 
