@@ -42,6 +42,10 @@ class CostVector:
     The router then costs what that expert costs, and a route to that expert costs nothing more.
     """
 
+    paths: tuple[tuple[int, ...], ...] = ()
+    """It names the experts of each route where routes are paths; empty where a route is an expert.
+    """
+
     def __post_init__(self) -> None:
         if not self.experts:
             raise ValueError(f"cost vector {self.name!r} names no expert; give one cost an expert")
@@ -54,8 +58,25 @@ class CostVector:
 
     @property
     def routed(self) -> tuple[float, ...]:
-        """Gives what a route to each expert adds to the router's cost, (K,)."""
-        return (0.0, *self.experts[1:]) if self.stem_is_expert else self.experts
+        """Gives what each route adds to the router's cost: by expert (K,), or by path (P,)."""
+        added = (0.0, *self.experts[1:]) if self.stem_is_expert else self.experts
+        if not self.paths:
+            return added
+        return tuple(float(sum(added[expert] for expert in path)) for path in self.paths)
+
+    def on(self, paths: Sequence[Sequence[int]]) -> CostVector:
+        """Gives the vector of routes that are these paths, each a tuple of experts.
+
+        Routes that are single experts in their order have the vector as it is.
+
+        Raises:
+            ValueError: a path has an expert that the vector does not price.
+        """
+        tuples = tuple(tuple(path) for path in paths)
+        if any(not 0 <= expert < len(self.experts) for path in tuples for expert in path):
+            raise ValueError(f"paths {tuples} of the {len(self.experts)} experts of {self.name!r}")
+        single = tuple((expert,) for expert in range(len(self.experts)))
+        return replace(self, paths=() if tuples == single else tuples)
 
     def of_members(self, members: Sequence[int]) -> CostVector:
         """Gives the vector over some of the experts, by their numbers, in the order given."""
@@ -67,7 +88,7 @@ class CostVector:
         return np.asarray(self.router + routed[routes], np.float64)
 
     def mean(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Gives the mean cost T = router + sum_k share_k * cost_k over the last axis (K)."""
+        """Gives the mean cost T = router + sum_k share_k * cost_k over the last axis: routes."""
         return self.router + np.asarray(share, np.float64) @ np.asarray(self.routed, np.float64)
 
     def speed_up(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
