@@ -17,7 +17,17 @@ from mpc_router.results.records import LanesEnded, SplitReport
 from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
-from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
+from sweeps.records import (
+    COMPLETED,
+    FAILED,
+    STOPPED,
+    Ending,
+    Message,
+    Pack,
+    Report,
+    Trial,
+    config_of,
+)
 from sweeps.worker.job import Job
 
 
@@ -89,7 +99,8 @@ class PackRun:
     ) -> tuple[Report, ...]:
         """Makes reports of a split, with the study's measured costs; `only_lane`'s if given."""
         measured = self.job.measured.get(trials[0].prepared, {})
-        costs = {name: vector.mean(split.share) for name, vector in measured.items()}
+        paths = config_of(trials[0]).paths
+        costs = {name: vector.on(paths).mean(split.share) for name, vector in measured.items()}
         with_measured = dataclasses.replace(split, cost={**split.cost, **costs})
         seconds = self.seconds()
         return tuple(

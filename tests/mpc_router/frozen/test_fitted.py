@@ -11,7 +11,7 @@ import torch
 
 from mpc_router.config.trial import ConfigError, TrialConfig, applied, trial_config
 from mpc_router.frozen.train import Lane, stack_key
-from mpc_router.model.router import build_router, router_inputs
+from mpc_router.model.router import build_fitted, router_logits
 from mpc_router.prepare.frozen import Prepared
 from tests.mpc_router.conftest import random_prepared
 from tests.mpc_router.stacks import assert_same, config, drained, left_by
@@ -21,6 +21,11 @@ KINDS: tuple[dict[str, Any], ...] = (
     {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
     {"router_kind": "predictive", "stem": "expert", "predictor": "mlp", "router_hidden_size": 4},
     {"router_kind": "predictive", "stem": "expert", "router_gain": "loss"},
+    {"router_kind": "predictive", "stem": "expert", "combine": "logistic"},
+    {"router_kind": "sequential", "stem": "expert"},
+    {"router_kind": "sequential", "stem": "expert", "combine": "average", "router_gain": "loss"},
+    {"router_kind": "sequential", "stem": "expert", "router_sees": "outputs+features"},
+    {"router_kind": "cascade", "stem": "expert", "combine": "logistic"},
     {"router_kind": "clusters", "router_clusters": 5},
     {"router_kind": "clusters", "router_clusters": 3, "router_gain": "loss", "stem": "expert"},
 )
@@ -39,22 +44,15 @@ def test_the_checkpoint_s_router_gives_the_logits_of_the_run(
     _, ended = drained([Lane(config=trial, seed=2)], prepared)
     checkpoint = ended[0].checkpoints[0]
     split = prepared.splits["validation"]
-    router = build_router(trial, len(prepared.feature_mean)).eval()
+    router = build_fitted(trial, len(prepared.feature_mean)).eval()
     router.load_state_dict(checkpoint.weights)
     standard = (split.features - prepared.feature_mean) / prepared.feature_deviation
-    predictive = kind["router_kind"] == "predictive"
-    both = kind.get("router_sees") == "outputs+features"
     with torch.no_grad():
-        logits = router(
-            router_inputs(
-                torch.from_numpy(standard) if both or not predictive else None,
-                torch.from_numpy(np.array(split.outputs[:, 0])) if predictive else None,
-                regression=False,
-            )
-        )
+        outputs = torch.from_numpy(np.array(split.outputs))
+        logits = router_logits(router, torch.from_numpy(standard), outputs)
     left = left_by(ended[0], 0)
     assert left["validation.logits"] == pytest.approx(logits.numpy(), abs=1e-5)
-    assert (left["validation.routes"] == left["validation.logits"].argmax(-1)).all()
+    assert (left["validation.routes"] == router.decisions.routes(logits.numpy())).all()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
