@@ -9,13 +9,18 @@ Shape legend of the list columns: K experts, C outputs of an expert (its logits,
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
+from mpc_router.costs import from_json
+from mpc_router.messages import quoted
+from mpc_router.routes import Paths
 from mpc_router.run_names import CHECKPOINTS_FOLDER as CHECKPOINTS_FOLDER
 from mpc_router.run_names import COMPLETED as COMPLETED
 from mpc_router.run_names import FAILED as FAILED
+from mpc_router.run_names import FURTHER_TABLES as FURTHER_TABLES
 from mpc_router.run_names import INTERRUPTED as INTERRUPTED
 from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
 from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
@@ -30,8 +35,11 @@ from mpc_router.run_names import TABLES as TABLES
 from mpc_router.run_names import VALIDATION as VALIDATION
 from mpc_router.run_names import table_file as table_file
 
-VERSION: Final = 1
-"""Version of the tables; a reader refuses another one."""
+VERSION: Final = 2
+"""Version of the tables that are written."""
+
+READ_VERSIONS: Final = (1, VERSION)
+"""Versions that a reader takes. Version 1 has no paths: its routes are experts."""
 
 VERSION_KEY: Final = b"mpc_router.schema_version"
 _RUN_KEY: Final = b"mpc_router.run"
@@ -56,7 +64,8 @@ def trials(
     excepted); `quoted` the quoted splits (`validation`, and for MNLI `validation_mismatched`);
     `vectors` the names of the pool's cost vectors. Per split S of selection and `quoted`:
     `S_score`, `S_<metric>`, `S_cost` (under the study's vector) and `S_cost_<vector>`. Scores and
-    costs are null where the trial never reached the split.
+    costs are null where the trial never reached the split. `paths_id` names the trial's rows of
+    `paths`; it is null where a route is an expert's number.
     """
     fields = [
         _required("key", pa.string()),
@@ -68,6 +77,7 @@ def trials(
         _required("epochs", pa.int64()),
         _required("attempt", pa.int64()),
         pa.field("seconds", pa.float64()),
+        pa.field("paths_id", pa.string()),
         pa.field("experts_id", pa.string()),
     ]
     fields += [pa.field(name, kind) for name, kind in settings.items()]
@@ -82,9 +92,9 @@ def reports(metrics: tuple[str, ...]) -> pa.Schema:
     """Gives the columns of `reports`: a row is a trial x epoch x split.
 
     `loss` is the total of the soft gate, `loss_task`, `loss_balance` and `loss_cost` its terms
-    before their weights; `share` the hard routes' share by expert, `gate` the mean soft gate by
-    expert (both lists of length K); `gate_entropy` the mean entropy of a gate in nats; `seconds`
-    the time since the trial's pack started.
+    before their weights; `share` the hard routes' share by route, `gate` the mean soft gate by
+    route (both lists of length K, or P of a trial whose routes are paths); `gate_entropy` the mean
+    entropy of a gate in nats; `seconds` the time since the trial's pack started.
     """
     return pa.schema(
         [
@@ -109,8 +119,35 @@ ROUTING: Final = pa.schema(
         _required("logits", pa.list_(pa.float32())),
     ]
 )
-"""A row is a trial x split x example: the hard route and the router's K logits, before noise and
-temperature. Quoted splits and selection, at the trial's last epoch."""
+"""A row is a trial x split x example: the hard route and the router's M logits, before noise and
+temperature. Quoted splits and selection, at the trial's last epoch. The route is an expert's number
+and M is K; of a trial with a `paths_id` it is a path's number, and M the numbers of its router."""
+
+PART_PATHS: Final = pa.schema(
+    [
+        _required("paths_id", pa.string()),
+        _required("path", pa.uint8()),
+        _required("experts", pa.list_(pa.uint8())),
+        _required("combine", pa.string()),
+        _required("weights", pa.list_(pa.float64())),
+        _required("offset", pa.list_(pa.float64())),
+    ]
+)
+"""A row is a path of a router: its experts in the order in which they run, and what its answer is
+made of, `sum_k weights_k * output_k + offset` over K experts and C outputs; with `combine` `last`
+that is what the last expert says, with `average` the mean of the experts' probabilities."""
+
+
+def paths(vectors: tuple[str, ...]) -> pa.Schema:
+    """Gives the columns of `paths`: a row is a prepared set x paths_id x path.
+
+    `set` names the prepared set whose experts the path numbers; `cost_<vector>` is what the path
+    adds to the router's cost there, null under a vector that the set lacks. The others are those of
+    `PART_PATHS`.
+    """
+    costs = [pa.field(f"cost_{vector}", pa.float64()) for vector in vectors]
+    return pa.schema([_required("set", pa.string()), *PART_PATHS, *costs])
+
 
 EXPERTS: Final = pa.schema(
     [
@@ -140,6 +177,51 @@ EXAMPLES: Final = pa.schema(
 experts' tokenizers differ, `tokens_by_expert` has its K lengths, of which `tokens` is the greatest;
 the column is missing where they do not. Where points of a study have several pools, lengths are
 those of its first pool: tokenizers of others may give the same text another length."""
+
+
+def paths_from(rows: Sequence[Mapping[str, Any]]) -> Paths:
+    """Reads the rows of one `paths_id`, in any order, as the paths that they are.
+
+    Raises:
+        ValueError: they are no paths, or others than those that have this name.
+    """
+    ordered = sorted(rows, key=lambda row: int(row["path"]))
+    if not ordered or [row["path"] for row in ordered] != list(range(len(ordered))):
+        raise ValueError(f"there are {len(ordered)} paths, but not those from 0 on, once each")
+    record = {
+        "paths": [row["experts"] for row in ordered],
+        "combine": ordered[0]["combine"],
+        "weights": [row["weights"] for row in ordered],
+        "offset": [row["offset"] for row in ordered],
+    }
+    try:
+        paths = Paths.from_json(record)
+    except (TypeError, LookupError) as error:
+        raise ValueError(str(error)) from error
+    if any(row["paths_id"] != paths.name for row in ordered):
+        raise ValueError(f"their name is {quoted(ordered[0]['paths_id'])}, not {paths.name}")
+    return paths
+
+
+def path_rows(
+    rows: Sequence[Mapping[str, Any]], vectors: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Adds what each path costs to the rows of one `paths_id`; `vectors` are those of its set.
+
+    Raises:
+        ValueError: the paths are those of other experts than the vectors.
+    """
+    paths = paths_from(rows)
+    costs = {}
+    for name, vector in from_json(dict(vectors)).items():
+        if len(vector.experts) != paths.experts:
+            raise ValueError(f"they are of {paths.experts} experts, and {len(vector.experts)} run")
+        costs[f"cost_{name}"] = vector.on(paths.decisions.paths).routed
+    ordered = sorted(rows, key=lambda row: int(row["path"]))
+    return [
+        {**row, **{name: values[place] for name, values in costs.items()}}
+        for place, row in enumerate(ordered)
+    ]
 
 
 def stamped(schema: pa.Schema, run: str) -> pa.Schema:

@@ -18,6 +18,10 @@ PARTS_FOLDER: Final = "parts"
 CHECKPOINTS_FOLDER: Final = "checkpoints"
 
 TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
+PATHS: Final = "paths"
+CURVES: Final = "curves"
+FURTHER_TABLES: Final = (PATHS, CURVES)
+"""They are the tables that a run has only where its routers need them."""
 
 COMPLETED: Final = "COMPLETED"
 STOPPED: Final = "STOPPED"

@@ -102,6 +102,10 @@ class Pack:
         """Gives the name of the bulk file with the outputs of its trials' own experts."""
         return f"{self._stem(number)}.experts.parquet"
 
+    def paths_file(self, number: int = 0) -> str:
+        """Gives the name of the bulk file with the paths that its trials route between."""
+        return f"{self._stem(number)}.paths.parquet"
+
     def _stem(self, number: int) -> str:
         """Gives the beginning of a bulk file's name: pack, attempt and number."""
         attempt = f".{self.attempt}" if self.attempt > 1 else ""
@@ -199,6 +203,17 @@ class Ending:
 
     experts: PlainName | None = None
     """Names the file in `parts/` with its experts' outputs; None where they were frozen."""
+
+    paths: PlainName | None = None
+    """Names the file in `parts/` with the paths of its routes; None where a route is an expert."""
+
+    paths_id: str | None = None
+    """Names its paths in that file: equal paths have one name."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names the files in `parts/` that hold what the trial left."""
+        return tuple(filter(None, (self.part, self.experts, self.paths)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.run_names import (
     CHECKPOINTS_FOLDER,
+    FURTHER_TABLES,
     JOURNAL_FILE,
     PARTS_FOLDER,
     PROVENANCE_FILE,
@@ -120,7 +121,10 @@ class RunFolder:
     def owns(self, name: str) -> bool:
         """Tells whether runs write a file or folder of this name at the top of their folder."""
         parts = (self.journal, self.study, self.provenance, self.report, self.view, self.stop)
-        folders, tables = (self.parts, self.checkpoints), map(self.table, TABLES)
+        folders, tables = (
+            (self.parts, self.checkpoints),
+            map(self.table, (*TABLES, *FURTHER_TABLES)),
+        )
         return (
             name in {path.name for path in (*parts, *folders, *tables)}
             or name.startswith(f"{JOURNAL_FILE}.damaged-")
@@ -135,7 +139,7 @@ class RunFolder:
                 way round, or the journal has a second name (a hard link).
         """
         files = [self.journal, self.study, self.provenance, self.report, self.view, self.stop]
-        for path in (*files, *map(self.table, TABLES)):
+        for path in (*files, *map(self.table, (*TABLES, *FURTHER_TABLES))):
             _check_file(path)
         for folder in (self.parts, self.checkpoints, self.tensorboard):
             for path, is_folder in _below(folder):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+_PATHS_ID: Final = "paths_id"
 _BEFORE_SETTINGS: Final = "experts_id"
 _AFTER_SETTINGS: Final = "config"
 
@@ -51,6 +52,8 @@ class Run:
         """Gives the table whose row is a trial: a point with a seed."""
         frame = self._frame("trials")
         check_trials(self.path / table_file("trials"), frame, _settings(frame))
+        if _PATHS_ID not in frame:  # written before there were paths
+            frame.insert(0, _PATHS_ID, None)
         return frame
 
     @cached_property
@@ -265,9 +268,10 @@ def _check_version(path: Path, schema: Any) -> pa.Schema:
 
 
 def _refuse_version(path: Path, version: object, schema: Any) -> None:
-    if version != schema.VERSION:
+    if version not in schema.READ_VERSIONS:
+        readable = " and ".join(map(str, schema.READ_VERSIONS))
         raise RunError(
-            f"{path}: schema version {quoted(version)}, this program reads {schema.VERSION}; "
+            f"{path}: schema version {quoted(version)}, this program reads {readable}; "
             "use the program that wrote the run"
         )
 

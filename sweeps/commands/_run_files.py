@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mpc_router.run_names import TABLES
+from mpc_router.run_names import FURTHER_TABLES, TABLES
 from sweeps.commands._run_status import checked_run
 from sweeps.journal.locks import held
 from sweeps.records import InputError, SweepError
@@ -27,7 +27,7 @@ def sizes(run: Path) -> dict[str, int]:
         InputError: there is no run, or it cannot be read.
     """
     folder = checked_run(run)
-    tables = {folder.table(name).name for name in TABLES}
+    tables = {folder.table(name).name for name in (*TABLES, *FURTHER_TABLES)}
     totals = dict.fromkeys(("journal", "tables", "parts", "checkpoints", "report", "others"), 0)
     kinds = {
         folder.journal.name: "journal",

@@ -205,7 +205,7 @@ def _ended(state: State, event: Event) -> None:
         ending = Ending(**ending_json)
         _check_known([ending.key], state.pack_of, "a trial")
         _check_known([ending.status], STATUSES, "a status")
-        _check_known(filter(None, (ending.part, ending.experts)), state.parts, "a bulk file")
+        _check_known(ending.files, state.parts, "a bulk file")
         if _counts(state, ending, event["pack"]):
             state.endings[ending.key] = ending
             state.ended[ending.key] = event["time"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mpc_router.files import atomic, make_folder
 from mpc_router.messages import quoted
+from mpc_router.routes import Paths
 from mpc_router.run_names import table_file
 
 EXPERTS: Final = table_file("experts")
@@ -107,8 +108,8 @@ def routing(
         key: the trial's.
         split: its name.
         example: (N,) row numbers in the source file.
-        routes: (N,) the chosen experts.
-        logits: (N, K) of the gate.
+        routes: (N,) the chosen experts, or numbers of paths.
+        logits: (N, M) of the router, in a gate one for each of the K experts.
     """
     return pa.table(
         {
@@ -117,6 +118,22 @@ def routing(
             "example": example,
             "route": routes.astype(np.uint8),
             "logits": _lists(logits),
+        }
+    )
+
+
+def paths(paths: Paths) -> pa.Table:
+    """Makes the table of the P paths of a router, and of how each answers."""
+    count = len(paths.decisions.paths)
+    experts = [list(path) for path in paths.decisions.paths]
+    return pa.table(
+        {
+            "paths_id": _repeated(paths.name, count),
+            "path": np.arange(count, dtype=np.uint8),
+            "experts": pa.array(experts, pa.list_(pa.uint8())),
+            "combine": _repeated(paths.combine, count),
+            "weights": _lists(paths.weights, np.float64),
+            "offset": _lists(paths.offset, np.float64),
         }
     )
 

@@ -41,7 +41,7 @@ def damaged_parts(run: Path, state: State) -> dict[str, str]:
     needed = {bulk_files.EXAMPLES, bulk_files.EXPERTS} & state.parts.keys()
     for ending in state.endings.values():
         if ending.status != FAILED:
-            needed |= {name for name in (ending.part, ending.experts) if name}
+            needed |= set(ending.files)
     reasons = {}
     for name in sorted(needed):
         try:
@@ -55,7 +55,7 @@ def damaged_parts(run: Path, state: State) -> dict[str, str]:
 def _trials_of(names: set[str], state: State) -> list[str]:
     """Gives the keys of the trials with these bulk files, and of all trials of their brackets."""
     return _with_brackets(
-        {key for key, ending in state.endings.items() if {ending.part, ending.experts} & names},
+        {key for key, ending in state.endings.items() if names.intersection(ending.files)},
         state,
     )
 

@@ -60,6 +60,7 @@ def trial_rows(state: State) -> Iterator[dict[str, Any]]:
             "epochs": ending.epochs,
             "attempt": ending.attempt,
             "seconds": ending.seconds,
+            "paths_id": ending.paths_id,
             "experts_id": experts.get(trial.prepared, trial.key),
             **state.points[trial.point].settings,
             "config": trial.config,
@@ -99,6 +100,14 @@ def _frozen_experts(opened: Mapping[str, Any]) -> dict[str, str]:
     if "sets" not in provenance:
         return {FIRST_SET: provenance["fingerprints"]["experts"]}
     return {item["name"]: item["experts_id"] for item in provenance["sets"] if not item["joint"]}
+
+
+def priced(prepared: str, opened: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Gives the cost vectors of a prepared set by name, as they are written."""
+    provenance = opened["provenance"]
+    by_set = {item["name"]: item["cost_vectors"] for item in provenance.get("sets", ())}
+    vectors: Mapping[str, Any] = by_set.get(prepared, provenance["cost_vectors"])
+    return vectors
 
 
 def _results(report: Report, opened: Mapping[str, Any]) -> dict[str, float | None]:

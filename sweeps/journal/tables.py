@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from analysis import schema
 from mpc_router.files import atomic, write_text
 from mpc_router.messages import quoted
+from mpc_router.run_names import PATHS
 from sweeps.journal import bulk_files, forced
 from sweeps.journal.journal import Journal
-from sweeps.journal.rows import RowOrder, report_rows, trial_rows, vectors_of
+from sweeps.journal.rows import RowOrder, priced, report_rows, trial_rows, vectors_of
 from sweeps.journal.state import State
 from sweeps.records import (
     FAILED,
@@ -108,6 +109,7 @@ def write(run: Path, state: State) -> None:
         _write(run, name, run_name, table.schema, [table])
     _write(run, "routing", run_name, schema.ROUTING, _routing(run, state))
     _write(run, "experts", run_name, schema.EXPERTS, _experts(run, state))
+    _write_further(run, PATHS, run_name, list(_paths(run, state)))
     examples = _part(run, bulk_files.EXAMPLES, state, schema.EXAMPLES)
     _write(run, "examples", run_name, examples.schema, [examples])
     write_text(run / schema.STUDY_FILE, forced.study_text(state.study))
@@ -203,6 +205,30 @@ def _experts(run: Path, state: State) -> Iterator[pa.Table]:
             yield outputs.filter(pc.equal(outputs["experts_id"], key))
 
 
+def _paths(run: Path, state: State) -> Iterator[pa.Table]:
+    """Gives the paths of each prepared set, equal ones once, as their trials were asked."""
+    assert state.opened is not None
+    kind = schema.paths(vectors_of(state.opened))
+    seen: set[tuple[str, str]] = set()
+    for key, trial in state.trials.items():
+        ending = state.endings.get(key)
+        if not (ending and ending.paths and ending.paths_id) or ending.status == FAILED:
+            continue
+        if (trial.prepared, ending.paths_id) in seen:
+            continue
+        seen.add((trial.prepared, ending.paths_id))
+        part = _part(run, ending.paths, state, schema.PART_PATHS)
+        part = part.filter(pc.equal(part["paths_id"], ending.paths_id))
+        try:
+            rows = schema.path_rows(part.to_pylist(), priced(trial.prepared, state.opened))
+        except (ValueError, LookupError, TypeError) as error:
+            raise _PartError(
+                f"{RunFolder(run).part(ending.paths)}: paths {quoted(ending.paths_id)} of trial "
+                f"{key} do not fit ({error}); the journal names them"
+            ) from error
+        yield pa.Table.from_pylist([{"set": trial.prepared, **row} for row in rows], kind)
+
+
 def _part(run: Path, name: str, state: State, kind: pa.Schema) -> pa.Table:
     """Reads a bulk file as a table of this kind.
 
@@ -220,6 +246,14 @@ def _part(run: Path, name: str, state: State, kind: pa.Schema) -> pa.Table:
         return bulk_files.read(path, kind)
     except ValueError as error:
         raise _PartError(str(error)) from error
+
+
+def _write_further(run: Path, table: str, run_name: str, chunks: list[pa.Table]) -> None:
+    """Writes a table that a run has only where it has rows, and else removes an old one."""
+    if chunks:
+        _write(run, table, run_name, chunks[0].schema, chunks)
+    else:
+        (run / schema.table_file(table)).unlink(missing_ok=True)
 
 
 def _write(

@@ -23,6 +23,7 @@ SHARED = (
     "streams",
     "console",
     "plugins",
+    "routes",
 )
 ALLOWED = {f"mpc_router.{name}" for name in SHARED}
 
