@@ -151,7 +151,10 @@ class PathRouter(FittedRouter):
             output_features(outputs[..., expert, :], regression=regression)
             for expert in self.spoken(state)
         ]
-        return torch.cat([*seen, *([] if features is None else [features])], dim=-1)
+        if self.takes_features:
+            assert features is not None
+            seen.append(features)
+        return torch.cat(seen, dim=-1)
 
     def forward(self, features: Tensor | None, outputs: Tensor) -> Tensor:
         """Gives gains (B, M) over the path that stops in the state, plus the offset."""
@@ -168,12 +171,11 @@ class PathRouter(FittedRouter):
             ValueError: an input is not finite.
         """
         targets = rows.right if self.settings.gain == "right" else rows.losses
-        features = rows.features if self.takes_features else None
         open_paths = self.decisions.open_paths
         for place, predictor in enumerate(self.predictors):
             assert isinstance(predictor, Predictor)
             predictor.fit(
-                self._inputs(self.decisions.states[place], features, rows.outputs),
+                self._inputs(self.decisions.states[place], rows.features, rows.outputs),
                 targets[:, list(open_paths[place])],
                 ridge=self.settings.ridge,
                 seed=seed,
