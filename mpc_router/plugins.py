@@ -30,7 +30,8 @@ METRICS: Final = "mpc_router.metrics"
 COST_VECTORS: Final = "mpc_router.cost_vectors"
 POOLS: Final = "mpc_router.pools"
 STOPPING_RULES: Final = "mpc_router.stopping_rules"
-_GROUPS: Final = (SAMPLERS, METRICS, COST_VECTORS, POOLS, STOPPING_RULES)
+ROUTER_KINDS: Final = "mpc_router.router_kinds"
+_GROUPS: Final = (SAMPLERS, METRICS, COST_VECTORS, POOLS, STOPPING_RULES, ROUTER_KINDS)
 """Names the groups of entry points, one for each kind of part."""
 
 _WORDS: Final = {
@@ -39,6 +40,7 @@ _WORDS: Final = {
     COST_VECTORS: "cost vector",
     POOLS: "pool",
     STOPPING_RULES: "stopping rule",
+    ROUTER_KINDS: "router kind",
 }
 _PLACE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 """Matches `module:name`, both with dots where they are nested."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mpc_router.config.kind_traits import KindTraits
+from mpc_router.config.own_kinds import own_traits
 from mpc_router.config.rules import ConfigError, at_least, one_of
 from mpc_router.routes import (
     COMBINATIONS,
@@ -24,29 +26,7 @@ PREDICTIVE: Final = "predictive"
 SEQUENTIAL: Final = "sequential"
 CASCADE: Final = "cascade"
 CLUSTERS: Final = "clusters"
-
-
-@dataclass(frozen=True, kw_only=True)
-class KindTraits:
-    """Says of a kind of fitted routers what it is given, what it chooses between, what it heeds."""
-
-    sees_outputs: bool = False
-    """Whether it is given the outputs of the experts that have run."""
-
-    sees_features: bool = True
-    """Whether it may be given the stem's features; beside outputs `router_sees` decides."""
-
-    paths: Callable[[int], tuple[Experts, ...]] | None = None
-    """Gives its paths of the number of experts; without it a route is one expert."""
-
-    most_experts: int = 255
-    """Experts that it can choose between."""
-
-    classes_only: bool = False
-    """Whether it needs classes, and no regression."""
-
-    settings: frozenset[str] = frozenset()
-    """Names the settings of a router's kind that it depends on beside bias and `combine`."""
+RANDOM: Final = "random"
 
 
 _PREDICTS: Final = frozenset({"router_sees", "predictor", "router_gain", "router_ridge"})
@@ -64,8 +44,12 @@ FITTED_KINDS: Final[Mapping[str, KindTraits]] = {
         settings=frozenset({"router_threshold", "router_ridge"}),
     ),
     CLUSTERS: KindTraits(settings=frozenset({"router_clusters", "router_gain"})),
+    RANDOM: KindTraits(settings=frozenset({"router_shares"})),
 }
 """Kinds of routers that are fitted at once; a gated one is trained by steps."""
+
+_ROUNDING: Final = 1e-6
+"""Shares may miss 1 by this."""
 
 OUTPUTS_ALONE: Final = "outputs"
 OUTPUTS_AND_FEATURES: Final = "outputs+features"
@@ -79,9 +63,9 @@ class RouterKind:
     """What a router is: `gated` (published), trained by steps; `predictive`, which predicts from
     the cheapest expert's outputs what every other expert would gain; `sequential`, which predicts
     again after every expert that ran; `cascade`, which goes on to the next expert where the last
-    one is not sure enough; or `clusters`, the best expert of the cluster that an example's
-    features fall into. All but the first are fitted at once, in the first epoch (experts: frozen).
-    """
+    one is not sure enough; `clusters`, the best expert of the cluster that an example's features
+    fall into; `random`, experts by chance, the control; or a kind of one's own (see the guide to
+    own parts). All but the first are fitted at once, in the first epoch (experts: frozen)."""
 
     router_sees: str = OUTPUTS_ALONE
     """What a predictive or sequential router is given: the `outputs` of the experts that ran, or
@@ -105,6 +89,10 @@ class RouterKind:
     chance is that of the predicted class at this margin, so that every class has a threshold of
     its own on the margin (router_kind: cascade)."""
 
+    router_shares: tuple[float, ...] = ()
+    """The share of examples that each expert is sent by chance; empty is the same for all
+    (router_kind: random)."""
+
     combine: str = LAST
     """What an answer is made of where several experts ran for an example: the `last` one's output,
     the `average` (of probabilities, or of values), or a `logistic` regression on their outputs,
@@ -120,7 +108,9 @@ class RouterKind:
         Raises:
             ConfigError: there is one.
         """
-        one_of("router_kind", self.router_kind, [GATED, *FITTED_KINDS])
+        if self.router_kind != GATED and self.traits is None:
+            others = "the name of an installed kind of routers", "module:name"
+            one_of("router_kind", self.router_kind, [GATED, *FITTED_KINDS], others=others)
         one_of("router_sees", self.router_sees, [OUTPUTS_ALONE, OUTPUTS_AND_FEATURES])
         one_of("predictor", self.predictor, ["logistic", "mlp"])
         one_of("router_gain", self.router_gain, ["right", "loss"])
@@ -174,6 +164,14 @@ class RouterKind:
                 f"router_kind={self.router_kind} can choose between {traits.most_experts} experts, "
                 f"and there are {experts}; name fewer, or set another router_kind"
             )
+        shares = self.router_shares
+        if shares and (
+            len(shares) != experts or min(shares) < 0 or abs(sum(shares) - 1) > _ROUNDING
+        ):
+            raise ConfigError(
+                f"router_shares is {list(shares)} for {experts} experts; give one share from 0 an "
+                "expert, 1 together"
+            )
         if traits.classes_only and regression:
             raise ConfigError(
                 f"router_kind={self.router_kind} goes by how sure an expert is of a class, but the "
@@ -183,7 +181,9 @@ class RouterKind:
     @property
     def traits(self) -> KindTraits | None:
         """Gives what the kind is given and chooses between; None of a gated one."""
-        return FITTED_KINDS.get(self.router_kind)
+        if self.router_kind == GATED:
+            return None
+        return FITTED_KINDS.get(self.router_kind) or own_traits(self.router_kind)
 
     @property
     def fitted(self) -> bool:

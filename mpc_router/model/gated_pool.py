@@ -22,7 +22,7 @@ from mpc_router.model._vocabularies import check_one_vocabulary
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, Encoded, ExpertPool, encoded
-from mpc_router.model.fitted_routers import FittedRouter
+from mpc_router.model.fitted_router import FittedRouter
 from mpc_router.model.losses import mix
 from mpc_router.model.routed_run import run_routed
 from mpc_router.model.router import (

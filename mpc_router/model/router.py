@@ -17,13 +17,8 @@ from torch import Tensor, nn
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
-from mpc_router.model.fitted_routers import (
-    FittedRouter,
-    RouterSettings,
-    RouterSizes,
-    fitted_router,
-    rebuilt,
-)
+from mpc_router.model.fitted_router import FittedRouter, RouterSettings, RouterSizes
+from mpc_router.model.fitted_routers import fitted_router, rebuilt
 from mpc_router.model.sources import Models
 
 
@@ -124,6 +119,7 @@ def build_fitted(config: TrialConfig, features: int) -> FittedRouter:
             ridge=model.router_ridge,
             clusters=model.router_clusters,
             threshold=model.router_threshold,
+            shares=model.router_shares,
         ),
         RouterSizes(
             features=features,

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpc_router import plugins
+from mpc_router.config.own_kinds import part_of as kind_part
 from mpc_router.config.own_pools import part_of as pool_part
+from mpc_router.config.router_kinds import FITTED_KINDS, GATED
 from mpc_router.pricing.own_costs import OwnCosts
 from sweeps.records import InputError
 from sweeps.search.samplers import sampler_of
@@ -27,8 +29,9 @@ def parts_of(
     task: Task,
     costs: Measured | OwnCosts | None,
     pools: Iterable[str],
+    kinds: Iterable[str],
 ) -> tuple[Part, ...]:
-    """Gives the parts of one's own among the parts of a study; `pools` are names."""
+    """Gives the parts of one's own among the parts of a study; `pools` and `kinds` are names."""
     sampler, own_rule = sampler_of(search.method), stopping.own_rule
     parts = (
         None if sampler is None else sampler.part,
@@ -36,6 +39,7 @@ def parts_of(
         costs.part if isinstance(costs, OwnCosts) else None,
         *map(pool_part, dict.fromkeys(pools)),
         None if own_rule is None else own_rule.part,
+        *(kind_part(kind) for kind in dict.fromkeys(kinds) if kind not in (GATED, *FITTED_KINDS)),
     )
     return tuple(part for part in parts if part is not None)
 

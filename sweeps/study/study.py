@@ -212,8 +212,16 @@ class Study:
     def parts(self) -> tuple[Part, ...]:
         """Gives the parts of one's own that the study uses."""
         pools = (item.config.model.pool for item in self.sets)
+        kinds = [config.model.router_kind for _, config in self._resolved]
+        if "router_kind" in self.space:
+            kinds += self.space["router_kind"].corners
         return parts_of(
-            self.search, self.stopping, task=self.task, costs=self.measured, pools=pools
+            self.search,
+            self.stopping,
+            task=self.task,
+            costs=self.measured,
+            pools=pools,
+            kinds=kinds,
         )
 
     def merit(self, score: float) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mpc_router import plugins
-from mpc_router.config import own_pools
+from mpc_router.config import own_kinds, own_pools
 from mpc_router.tasks import own_metrics, task_of
 from sweeps import run
 from sweeps.search import samplers
@@ -35,6 +35,7 @@ SEARCH = (
     *("mrpc_pareto", "pool=two_depths", "pool_size=3", "epochs=2", "seeds=[0]", "search.points=16"),
     *("search.batch=8", "search.method=near_best", "stopping.method=near_front"),
     *("stopping.bracket=8", "router_hidden_size=8", "cost_vector=layers"),
+    "router_kind={choice: [gated, neighbours]}",
     f"task_definition={json.dumps(DEFINITION)}",
 )
 QUIET = ("--no-report", "--quiet")
@@ -58,6 +59,7 @@ def forget() -> None:
     samplers._samplers_of_users.clear()
     own_metrics._parts.clear()
     own_metrics._fitting.clear()
+    own_kinds._parts.clear()
     own_pools._parts.clear()
     own_rules._rules.clear()
 

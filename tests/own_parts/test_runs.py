@@ -27,6 +27,7 @@ PARTS = {
     plugins.COST_VECTORS: "layers",
     plugins.POOLS: "two_depths",
     plugins.STOPPING_RULES: "near_front",
+    plugins.ROUTER_KINDS: "neighbours",
 }
 """The parts of the run, in the order in which it records them."""
 
@@ -41,7 +42,10 @@ def test_an_installed_package_brings_a_part_of_each_kind(done: Path) -> None:
     assert provenance["parts"] == recorded
     assert yaml.safe_load((done / "study.yaml").read_text())["parts"] == recorded
     trials = rows(done, "trials")
-    assert len(trials) == 16
+    # proposals of `neighbours` differ in settings that it does not heed, and are one point
+    assert len(trials) == 7
+    kinds = {json.loads(trial["config"])["model"].get("router_kind") for trial in trials}
+    assert kinds == {None, "neighbours"}
     for trial in trials:
         assert 0 <= trial["validation_worst_recall"] <= trial["validation_accuracy"]
         assert trial["validation_score"] == trial["validation_worst_recall"]
@@ -64,10 +68,11 @@ def test_a_stopping_rule_decides_by_what_the_journal_says_of_a_rung(done: Path, 
         losses = np.array([reports[decision["key"]] for decision in bracket])
         answers = near_front(rung_of(losses, np.zeros(len(losses)), 1, 3))
         assert [decision["goes_on"] for decision in bracket] == answers.tolist()
-        words = f"near_front lets {answers.sum()} of 8 go on after epoch 1"
+        words = f"near_front lets {answers.sum()} of {len(losses)} go on after epoch 1"
         assert {decision["reason"] for decision in bracket} == {words}
-        assert 0 < answers.sum() < 8
-    assert len(brackets) == 2
+        assert 0 < answers.sum()
+    assert sum(map(len, brackets)) == 7
+    assert any(not decision["goes_on"] for bracket in brackets for decision in bracket)
 
 
 def decisions(folder: Path) -> list[list[dict[str, Any]]]:

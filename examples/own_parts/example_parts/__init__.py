@@ -1,1 +1,1 @@
-"""Brings parts of five kinds to mpc-router, named in `pyproject.toml`."""
+"""Brings parts of six kinds to mpc-router, named in `pyproject.toml`."""

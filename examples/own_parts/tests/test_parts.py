@@ -3,6 +3,7 @@
 from example_parts.costs import layers
 from example_parts.metric import worst_recall
 from example_parts.pool import two_depths
+from example_parts.router import Neighbours
 from example_parts.sampler import NearBest
 from example_parts.stopping import near_front
 
@@ -10,6 +11,7 @@ from mpc_router.testing import (
     check_cost_vector,
     check_metric,
     check_pool,
+    check_router_kind,
     check_sampler,
     check_stopping_rule,
 )
@@ -32,6 +34,11 @@ def test_the_cost_vector_is_of_every_pool() -> None:
 
 def test_the_pool_can_stand_in_a_study() -> None:
     check_pool(two_depths)
+
+
+def test_the_router_kind_can_stand_in_a_study() -> None:
+    for classes in (2, 5, 0):
+        check_router_kind(Neighbours, classes=classes)
 
 
 def test_the_stopping_rule_decides_by_any_number_of_objectives() -> None:

@@ -13,15 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from mpc_router.config import router_kinds as kinds
-from mpc_router.model.fitted_routers import (
-    ClusterRouter,
-    FitRows,
-    FittedRouter,
-    RouterSettings,
-    RouterSizes,
-    fitted_router,
-    rebuilt,
-)
+from mpc_router.model.feature_routers import ClusterRouter
+from mpc_router.model.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
+from mpc_router.model.fitted_routers import fitted_router, rebuilt
 from mpc_router.routes import pair_paths, prefix_paths, rising_paths, single_paths
 
 PATHS = {
@@ -29,6 +23,7 @@ PATHS = {
     kinds.SEQUENTIAL: rising_paths,
     kinds.CASCADE: prefix_paths,
     kinds.CLUSTERS: single_paths,
+    kinds.RANDOM: single_paths,
 }
 
 
@@ -197,3 +192,18 @@ def test_features_that_are_not_finite_are_refused() -> None:
 def test_a_kind_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="router_kind=best has no module"):
         fitted_router("best", RouterSettings(), made(kinds.CLUSTERS).sizes)
+
+
+def test_chance_sends_the_shares_it_is_given_and_knows_nothing() -> None:
+    router = made(kinds.RANDOM, features=40, shares=(0.5, 0.1, 0.4))
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(20_000, 40, generator=generator)
+    router.fit(cluster_rows(features, torch.ones(20_000, 3)), seed=3)
+    first = router(features, None).argmax(1)
+    share = torch.bincount(first, minlength=3) / len(first)
+    assert share.numpy() == pytest.approx([0.5, 0.1, 0.4], abs=0.015)
+    assert torch.equal(router(features + 1e-9, None).argmax(1), first)
+    correlations = torch.corrcoef(torch.cat([features.T, first[None].float()]))[-1, :-1]
+    assert correlations.abs().max() < 0.05
+    router.fit(cluster_rows(features, torch.ones(20_000, 3)), seed=4)
+    assert (router(features, None).argmax(1) != first).float().mean() > 0.3
