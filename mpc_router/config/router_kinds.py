@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mpc_router.config.rules import ConfigError, at_least, one_of
 
@@ -96,11 +94,3 @@ class RouterKind:
     def sees_features(self) -> bool:
         """Whether the router is given features of the stem."""
         return not self.sees_outputs or self.router_sees == OUTPUTS_AND_FEATURES
-
-
-def without_usual_kind(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out settings of a router's kind that are the usual ones, as files before kinds did."""
-    usual = {leaf.name: leaf.default for leaf in dataclasses.fields(RouterKind)}
-    return {
-        name: value for name, value in settings.items() if name not in usual or value != usual[name]
-    }

@@ -20,7 +20,8 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import OUTPUTS
-from mpc_router.config.router_kinds import CLUSTERS, GATED, PREDICTIVE, without_usual_kind
+from mpc_router.config.router_data import CROSS_FITTED, HELD_OUT, TRAIN_ROWS, UNUSED
+from mpc_router.config.router_kinds import CLUSTERS, GATED, PREDICTIVE
 from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
@@ -28,6 +29,7 @@ from mpc_router.config.sections import (
     LossWeights,
     ModelConfig,
     TrainingConfig,
+    without_usual,
 )
 from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
@@ -75,6 +77,11 @@ class TrialConfig:
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
         model.check(stem=model.stem, joint=training.joint)
+        self.data.check_router_data(
+            joint=training.joint,
+            handed_in=model.pool == OUTPUTS,
+            fine_tuned=bool(model.expert_fine_tuned),
+        )
         if (
             (training.router, training.experts) == ("supervised", "joint")
             and training.expert_start == "checkpoint"
@@ -234,11 +241,10 @@ def settings(config: TrialConfig) -> dict[str, Any]:
 def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     """Gives the configuration as plain nested data in the published shape.
 
-    Settings of a router's kind are left out where they have their defaults, and so is the
-    definition of one of GLUE's tasks: files without them stay as they were.
+    Settings of a router's kind and of what it learns from are left out where they have their
+    defaults, and so is the definition of one of GLUE's tasks: files without them stay as they were.
     """
-    tree = {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
-    tree["model"] = without_usual_kind(tree["model"])
+    tree = {part: without_usual(dataclasses.asdict(getattr(config, part))) for part in SECTIONS}
     definition = config.data.task_definition
     if definition is None:
         del tree["data"]["task_definition"]
@@ -258,6 +264,9 @@ _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
     (_STEPS, {"router_kind": GATED}),
     (("router_sees", "predictor", "router_ridge"), {"router_kind": PREDICTIVE}),
     (("router_clusters",), {"router_kind": CLUSTERS}),
+    (("router_share",), {"router_data": HELD_OUT}),
+    (("router_rows",), {"router_data": UNUSED}),
+    (("router_folds",), {"router_data": CROSS_FITTED}),
     (
         ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
         {"experts": "joint"},
@@ -295,6 +304,8 @@ def applied(config: TrialConfig) -> dict[str, Any]:
         idle.add("router_hidden_size")
     if not all_settings["router_bias"]:
         idle.add("router_bias")
+    if config.data.router_data == TRAIN_ROWS:
+        idle.add("router_data")  # as trials of before, which had no other
     for names, needs in _ONLY_WHERE:
         if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)
