@@ -302,10 +302,9 @@ def applied(config: TrialConfig) -> dict[str, Any]:
         idle |= {"router_kind", "router_gain"}  # trials of before had no kinds
     elif all_settings["predictor"] != "mlp" or all_settings["router_kind"] != PREDICTIVE:
         idle.add("router_hidden_size")
-    if not all_settings["router_bias"]:
-        idle.add("router_bias")
-    if config.data.router_data == TRAIN_ROWS:
-        idle.add("router_data")  # as trials of before, which had no other
+    for name, usual in (("router_bias", 0), ("router_data", TRAIN_ROWS)):
+        if all_settings[name] == usual:
+            idle.add(name)  # trials of before had no other
     for names, needs in _ONLY_WHERE:
         if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)

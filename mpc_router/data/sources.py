@@ -5,7 +5,6 @@ Letters: N examples.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,9 @@ from numpy.typing import NDArray
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data._dataset_rows import check_named, split_names, split_rows
+from mpc_router.data._glue_files import HUB, files_of, hub_files, sample_table, stored
 from mpc_router.data._label_checks import check_labels_agree, check_written_alike
-from mpc_router.data._parts import in_order
 from mpc_router.data._rows import Stored, parquet_rows, table_rows
-from mpc_router.data._split_files import absent, is_folder, split_files
 from mpc_router.data.columns import Columns, checked_rows
 from mpc_router.data.dataset import DatasetSpec
 from mpc_router.data.router_rows import (
@@ -34,7 +32,7 @@ from mpc_router.data.router_rows import (
 from mpc_router.labels import is_glue
 from mpc_router.messages import quoted
 from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
-from mpc_router.source_error import SourceError, shown
+from mpc_router.source_error import SourceError
 from mpc_router.tasks import TASKS, Task
 
 __all__ = [
@@ -50,8 +48,6 @@ __all__ = [
     "read",
     "split_fingerprints",
 ]
-
-_HUB: Final = "nyu-mll/glue"
 
 _CUT_PARTS: Final = 10
 """One part of so many of train is validation where there is none."""
@@ -97,7 +93,7 @@ class Source:
             return f"tables in memory ({', '.join(self.tables)})"
         if self.dataset is not None:
             return self.dataset.describe()
-        return f"the hub's {_HUB}" if self.folder is None else str(self.folder)
+        return f"the hub's {HUB}" if self.folder is None else str(self.folder)
 
     def quoted(self, task: Task) -> tuple[str, ...]:
         """Gives the quoted splits that are there; the first one is, or its absence is an error.
@@ -112,9 +108,9 @@ class Source:
         if self.folder is None:
             return task.quoted
         folder, (first, *more) = self.folder, task.quoted
-        if not is_glue(task) and not _stored(folder, task.name, first):
-            return tuple(split for split in more if _stored(folder, task.name, split))
-        return (first, *(split for split in more if _stored(folder, task.name, split)))
+        if not is_glue(task) and not stored(folder, task.name, first):
+            return tuple(split for split in more if stored(folder, task.name, split))
+        return (first, *(split for split in more if stored(folder, task.name, split)))
 
     def columns(self, task: Task, split: str) -> Columns:
         """Gives the checked rows of one source file: `train` or one of the task's quoted splits.
@@ -135,15 +131,15 @@ class Source:
         if self.tables is not None:
             return table_rows(self.tables[split], f"split {split} in memory")
         if self.folder is not None:
-            return parquet_rows(_files(self.folder, task, split))
+            return parquet_rows(files_of(self.folder, task, split))
         if task not in TASKS:
             raise SourceError(
                 f"{self.describe()} has no task {quoted(task)}; name its data by `dataset:`, or "
                 f"give --data DIR with DIR/{task}/train.parquet"
             )
         if self.kind == "sample":
-            return table_rows(_sample(task, split), f"the sample's {task}/{split}")
-        return parquet_rows(_hub_files(task, split))
+            return table_rows(sample_table(task, split), f"the sample's {task}/{split}")
+        return parquet_rows(hub_files(task, split))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,52 +314,3 @@ def _examples(split: str, origin: str, columns: Columns, rows: NDArray[np.int64]
         example=rows.astype(np.int64),
         origin=origin,
     )
-
-
-@functools.cache
-def _sample(task: str, split: str) -> Any:
-    """Gives a table of the embedded sample, which is generated once a process."""
-    from mpc_router.sample import examples  # generates text: only where the sample is asked for
-
-    return examples.table(task, split)
-
-
-def _files(folder: Path, task: str, split: str) -> list[Path]:
-    """Gives the files of a split, which must be there."""
-    if not is_folder(folder):
-        raise SourceError(
-            f"--data {shown(folder)} is not a folder; give one that holds {task}/*.parquet"
-        )
-    paths = _stored(folder, task, split)
-    if not paths:
-        raise absent(folder / task, split)
-    return paths
-
-
-def _stored(folder: Path, task: str, split: str) -> list[Path]:
-    """Gives the files of a split as we or the hub name them; empty where there are none."""
-    return split_files(folder / task, (split, _hub_name(task, split)))
-
-
-def _hub_name(task: str, split: str) -> str:
-    return "validation_matched" if (task, split) == ("mnli", VALIDATION) else split
-
-
-def _hub_files(task: str, split: str) -> list[Path]:
-    """Gives the split's files in the hub's cache, downloaded if they are not there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its client
-
-    pattern = f"{task}/{_hub_name(task, split)}-*.parquet"
-    instead = "give --data DIR with Parquet files, or --sample for the embedded sample"
-    try:
-        folder = snapshot_download(_HUB, repo_type="dataset", allow_patterns=[pattern])
-    except (OSError, HTTPError) as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
-        raise SourceError(
-            f"cannot get {pattern} of {_HUB} from the hub ({reason}); {instead}"
-        ) from error
-    files = list(Path(folder).glob(pattern))
-    if not files:
-        raise SourceError(f"the hub's {_HUB} has no {pattern}; {instead}")
-    return in_order(files, files[0].parent)
