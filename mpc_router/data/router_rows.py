@@ -88,22 +88,22 @@ def router_rows(
 
 def fingerprints(data: DataConfig, splits: Mapping[str, str], train: str) -> Fingerprints:
     """Gives the fingerprints, of those of splits where routers learn from all of `train`."""
-    whole, kind = splits[train], data.router_data
+    of_train, kind = splits[train], data.router_data
     if kind == HELD_OUT:
-        share: list[Any] = [kind, _VERSION, data.router_share, whole]
+        share: list[Any] = [kind, _VERSION, data.router_share, of_train]
         routers = {train: digest(*share, "routers")}
         return Fingerprints(splits={**splits, **routers}, experts=digest(*share, "experts"))
     if kind == UNUSED:
-        routers = {train: digest(kind, _VERSION, data.router_rows, whole)}
-        return Fingerprints(splits={**splits, **routers}, experts=whole)
+        routers = {train: digest(kind, _VERSION, data.router_rows, of_train)}
+        return Fingerprints(splits={**splits, **routers}, experts=of_train)
     folds = tuple(
         (
-            digest(kind, _VERSION, data.router_folds, fold, whole, "fold"),
-            digest(kind, _VERSION, data.router_folds, fold, whole, "others"),
+            digest(kind, _VERSION, data.router_folds, fold, of_train, "fold"),
+            digest(kind, _VERSION, data.router_folds, fold, of_train, "others"),
         )
         for fold in range(data.router_folds if kind == CROSS_FITTED else 0)
     )
-    return Fingerprints(splits=dict(splits), experts=whole, folds=folds)
+    return Fingerprints(splits=dict(splits), experts=of_train, folds=folds)
 
 
 def check_router_rows(data: DataConfig, shares: RouterRows, labels: NDArray[np.float64]) -> None:
