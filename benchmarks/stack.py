@@ -113,7 +113,7 @@ def stacked(prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = F
         else None
     )
     routers = StackedRouters(stack, features=FEATURES, device="cpu", supervision=labels)
-    train = SplitTensors(prepared.splits["train"], prepared, "cpu")
+    train = SplitTensors(prepared.splits["train"], prepared.splits["train"], prepared, "cpu")
     draws = epoch_draws(
         routers.seeds,
         epoch=1,

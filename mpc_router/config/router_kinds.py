@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mpc_router.config.kind_traits import KindTraits
 from mpc_router.config.own_kinds import own_traits
@@ -217,11 +217,3 @@ class RouterKind:
         used |= {name for name in ("router_bias",) if self.router_bias}
         used |= {name for name in ("combine",) if self.combine != LAST}
         return names - used
-
-
-def without_usual_kind(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out settings of a router's kind that are the usual ones, as files before kinds did."""
-    usual = {leaf.name: leaf.default for leaf in dataclasses.fields(RouterKind)}
-    return {
-        name: value for name, value in settings.items() if name not in usual or value != usual[name]
-    }

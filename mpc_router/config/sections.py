@@ -6,11 +6,14 @@ can say is checked here; what the pool decides is filled in by `mpc_router.confi
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mpc_router.config.own_pools import named_pool
+from mpc_router.config.router_data import RouterData
 from mpc_router.config.router_kinds import RouterKind
 from mpc_router.config.rules import ConfigError, at_least, check_no_path_fault, one_of
 from mpc_router.messages import quoted
@@ -280,7 +283,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(RouterData):
     """Holds the task, and how much of its data is used."""
 
     task: str = "mrpc"
@@ -325,3 +328,15 @@ SECTIONS: Final = {
     "training": TrainingConfig,
     "data": DataConfig,
 }
+
+
+def without_usual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out settings of a router's kind and data that are the usual ones.
+
+    Files that were written before there were such settings have none of them.
+    """
+    parts = (RouterKind, RouterData)
+    usual = {leaf.name: leaf.default for part in parts for leaf in dataclasses.fields(part)}
+    return {
+        name: value for name, value in settings.items() if name not in usual or value != usual[name]
+    }

@@ -20,7 +20,8 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import OUTPUTS
-from mpc_router.config.router_kinds import GATED, without_usual_kind
+from mpc_router.config.router_data import CROSS_FITTED, HELD_OUT, TRAIN_ROWS, UNUSED
+from mpc_router.config.router_kinds import GATED
 from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
@@ -28,6 +29,7 @@ from mpc_router.config.sections import (
     LossWeights,
     ModelConfig,
     TrainingConfig,
+    without_usual,
 )
 from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
@@ -77,6 +79,11 @@ class TrialConfig:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
         model.check(stem=model.stem, joint=training.joint)
         model.check_experts(count, regression=self.data.definition.regression)
+        self.data.check_router_data(
+            joint=training.joint,
+            handed_in=model.pool == OUTPUTS,
+            fine_tuned=bool(model.expert_fine_tuned),
+        )
         if (
             (training.router, training.experts) == ("supervised", "joint")
             and training.expert_start == "checkpoint"
@@ -241,11 +248,10 @@ def settings(config: TrialConfig) -> dict[str, Any]:
 def to_tree(config: TrialConfig) -> dict[str, dict[str, Any]]:
     """Gives the configuration as plain nested data in the published shape.
 
-    Settings of a router's kind are left out where they have their defaults, and so is the
-    definition of one of GLUE's tasks: files without them stay as they were.
+    Settings of a router's kind and of what it learns from are left out where they have their
+    defaults, and so is the definition of one of GLUE's tasks: files without them stay as they were.
     """
-    tree = {part: dataclasses.asdict(getattr(config, part)) for part in SECTIONS}
-    tree["model"] = without_usual_kind(tree["model"])
+    tree = {part: without_usual(dataclasses.asdict(getattr(config, part))) for part in SECTIONS}
     definition = config.data.task_definition
     if definition is None:
         del tree["data"]["task_definition"]
@@ -263,6 +269,9 @@ _STEPS: Final = (
 
 _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
     (_STEPS, {"router_kind": GATED}),
+    (("router_share",), {"router_data": HELD_OUT}),
+    (("router_rows",), {"router_data": UNUSED}),
+    (("router_folds",), {"router_data": CROSS_FITTED}),
     (
         ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
         {"experts": "joint"},
@@ -296,6 +305,8 @@ def applied(config: TrialConfig) -> dict[str, Any]:
     idle = {"device", "task_definition"} | config.model.idle()
     if config.model.fitted and ("predictor" in idle or config.model.predictor != "mlp"):
         idle.add("router_hidden_size")
+    if config.data.router_data == TRAIN_ROWS:
+        idle.add("router_data")  # trials of before had no other
     for names, needs in _ONLY_WHERE:
         if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)

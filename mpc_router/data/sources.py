@@ -5,7 +5,6 @@ Letters: N examples.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,30 +16,38 @@ from numpy.typing import NDArray
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data._dataset_rows import check_named, split_names, split_rows
+from mpc_router.data._glue_files import HUB, files_of, hub_files, sample_table, stored
 from mpc_router.data._label_checks import check_labels_agree, check_written_alike
-from mpc_router.data._parts import in_order
 from mpc_router.data._rows import Stored, parquet_rows, table_rows
-from mpc_router.data._split_files import absent, is_folder, split_files
 from mpc_router.data.columns import Columns, checked_rows
 from mpc_router.data.dataset import DatasetSpec
+from mpc_router.data.router_rows import (
+    Fingerprints,
+    check_router_rows,
+    fingerprints,
+    lowest,
+    router_rows,
+    salted,
+)
 from mpc_router.labels import is_glue
 from mpc_router.messages import quoted
 from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
-from mpc_router.source_error import SourceError, shown
+from mpc_router.source_error import SourceError
 from mpc_router.tasks import TASKS, Task
 
 __all__ = [
+    "Cut",
     "Examples",
     "Source",
     "SourceError",
+    "all_fingerprints",
     "cut",
+    "cut_all",
     "data_fingerprint",
     "load_splits",
     "read",
     "split_fingerprints",
 ]
-
-_HUB: Final = "nyu-mll/glue"
 
 _CUT_PARTS: Final = 10
 """One part of so many of train is validation where there is none."""
@@ -86,7 +93,7 @@ class Source:
             return f"tables in memory ({', '.join(self.tables)})"
         if self.dataset is not None:
             return self.dataset.describe()
-        return f"the hub's {_HUB}" if self.folder is None else str(self.folder)
+        return f"the hub's {HUB}" if self.folder is None else str(self.folder)
 
     def quoted(self, task: Task) -> tuple[str, ...]:
         """Gives the quoted splits that are there; the first one is, or its absence is an error.
@@ -101,9 +108,9 @@ class Source:
         if self.folder is None:
             return task.quoted
         folder, (first, *more) = self.folder, task.quoted
-        if not is_glue(task) and not _stored(folder, task.name, first):
-            return tuple(split for split in more if _stored(folder, task.name, split))
-        return (first, *(split for split in more if _stored(folder, task.name, split)))
+        if not is_glue(task) and not stored(folder, task.name, first):
+            return tuple(split for split in more if stored(folder, task.name, split))
+        return (first, *(split for split in more if stored(folder, task.name, split)))
 
     def columns(self, task: Task, split: str) -> Columns:
         """Gives the checked rows of one source file: `train` or one of the task's quoted splits.
@@ -124,15 +131,15 @@ class Source:
         if self.tables is not None:
             return table_rows(self.tables[split], f"split {split} in memory")
         if self.folder is not None:
-            return parquet_rows(_files(self.folder, task, split))
+            return parquet_rows(files_of(self.folder, task, split))
         if task not in TASKS:
             raise SourceError(
                 f"{self.describe()} has no task {quoted(task)}; name its data by `dataset:`, or "
                 f"give --data DIR with DIR/{task}/train.parquet"
             )
         if self.kind == "sample":
-            return table_rows(_sample(task, split), f"the sample's {task}/{split}")
-        return parquet_rows(_hub_files(task, split))
+            return table_rows(sample_table(task, split), f"the sample's {task}/{split}")
+        return parquet_rows(hub_files(task, split))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +165,21 @@ class Examples:
         return len(self.labels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Holds the splits of a task, and who learns from which rows of train."""
+
+    splits: dict[str, Examples]
+    """`train` (what routers learn from), `selection`, then the quoted splits."""
+
+    experts: Examples
+    """What the experts are trained on."""
+
+    folds: NDArray[np.int64] | None
+    """(N,) the fold of each example of train, from 0, where routers learn from cross-fitted ones.
+    """
+
+
 def load_splits(config: TrialConfig, source: Source) -> dict[str, Examples]:
     """Gives `train`, `selection`, then the quoted splits of the configuration's task.
 
@@ -173,7 +195,7 @@ def data_fingerprint(config: TrialConfig, source: Source) -> str:
     Raises:
         SourceError: data that is missing or bad.
     """
-    return digest(split_fingerprints(config, read(config, source)))
+    return all_fingerprints(config, read(config, source)).data
 
 
 def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
@@ -189,39 +211,53 @@ def read(config: TrialConfig, source: Source) -> dict[str, Columns]:
 
 
 def split_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, str]:
-    """Gives hex digits of each split's content, known before rows are hashed and chosen."""
+    """Gives hex digits of each split's content; of train the rows that routers learn from."""
+    return all_fingerprints(config, files).splits
+
+
+def all_fingerprints(config: TrialConfig, files: Mapping[str, Columns]) -> Fingerprints:
+    """Gives the fingerprints of `cut_all`, known before rows are hashed and chosen."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
-    fingerprints = {origin: columns.fingerprint() for origin, columns in files.items()}
+    contents = {origin: columns.fingerprint() for origin, columns in files.items()}
     cuts = () if VALIDATION in files else ("validation cut from train",)
     chosen = {
-        split: digest(_VERSION, fingerprints[origin], tuned, limit, *cuts)
+        split: digest(_VERSION, contents[origin], tuned, limit, *cuts)
         for split, origin, limit in _plan(config, list(files))
     }
-    return {split: digest(data.task, split, content) for split, content in chosen.items()}
+    splits = {split: digest(data.task, split, content) for split, content in chosen.items()}
+    return fingerprints(data, splits, TRAIN)
 
 
 def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples]:
+    """Gives the splits of `cut_all`, which says how they are cut and what it raises."""
+    return cut_all(config, files).splits
+
+
+def cut_all(config: TrialConfig, files: Mapping[str, Columns]) -> Cut:
     """Cuts the splits: rows chosen by a hash of their texts, in the order of the source file.
 
     Selection is the tenth of train with the lowest hashes; with experts that come fine-tuned (they
     have seen train) the half of validation with the lowest, and train stays whole. Then limits on
     rows keep those with the lowest hashes of what is left, so that more rows only add rows and
     selection is the same under every limit. Without a validation file, validation is cut first:
-    the tenth of train with the lowest second hashes.
+    the tenth of train with the lowest second hashes. Last, `router_data` shares out train between
+    experts and routers (`mpc_router.data.router_rows`).
 
     Raises:
-        SourceError: a split comes out empty, or there is no validation that such experts have not
-            seen.
+        SourceError: a split comes out empty, there is no validation that such experts have not
+            seen, or a part of train for experts or routers is one that nothing can be learned from.
     """
     tuned = bool(config.model.expert_fine_tuned)
     parts = 2 if tuned else 10
     hashes = {origin: columns.row_hashes() for origin, columns in files.items()}
     splits: dict[str, Examples] = {}
+    experts: Examples | None = None
+    folds = None
     for split, origin, limit in _plan(config, list(files)):
         low = _lowest(hashes[origin], parts)
         quoted_rows = np.zeros(len(low), np.bool_)
         if origin == TRAIN and VALIDATION not in files:
-            quoted_rows = _lowest(_second(hashes[origin]), _CUT_PARTS)
+            quoted_rows = _lowest(salted(hashes[origin], 1), _CUT_PARTS)
         if split == SELECTION:
             rows = np.flatnonzero(low & ~quoted_rows)
         elif split != TRAIN and origin == TRAIN:
@@ -230,14 +266,21 @@ def cut(config: TrialConfig, files: Mapping[str, Columns]) -> dict[str, Examples
             rows = np.flatnonzero(~low & ~quoted_rows)
         else:
             rows = np.arange(len(low))
-        rows = _limited(rows, hashes[origin], limit)
+        unlimited, rows = rows, lowest(rows, hashes[origin], limit)
         if not len(rows):
             raise SourceError(
                 f"task {config.data.task}: split {split} comes out empty, cut from the "
                 f"{len(files[origin])} rows of {origin}; give more rows"
             )
+        if split == TRAIN:
+            left = np.setdiff1d(unlimited, rows, assume_unique=True)
+            shares = router_rows(config.data, rows, left, hashes[origin])
+            check_router_rows(config.data, shares, files[origin].labels)
+            experts = _examples(split, origin, files[origin], shares.experts)
+            rows, folds = shares.routers, shares.folds
         splits[split] = _examples(split, origin, files[origin], rows)
-    return splits
+    assert experts is not None
+    return Cut(splits=splits, experts=experts, folds=folds)
 
 
 def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, int]]:
@@ -263,23 +306,6 @@ def _lowest(hashes: NDArray[np.uint64], parts: int) -> NDArray[np.bool_]:
     return np.asarray(hashes < np.uint64(2**64 // parts))
 
 
-def _second(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Gives another hash of rows, of their first hash alone and independent of it, (N,).
-
-    The finaliser of splitmix64 (Steele et al. 2014), one to one on 64 bits.
-    """
-    mixed = hashes + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
-
-
-def _limited(rows: NDArray[np.int64], hashes: NDArray[np.uint64], limit: int) -> NDArray[np.int64]:
-    if not limit or limit >= len(rows):
-        return rows
-    return np.sort(rows[np.argsort(hashes[rows], kind="stable")[:limit]])
-
-
 def _examples(split: str, origin: str, columns: Columns, rows: NDArray[np.int64]) -> Examples:
     return Examples(
         split=split,
@@ -288,52 +314,3 @@ def _examples(split: str, origin: str, columns: Columns, rows: NDArray[np.int64]
         example=rows.astype(np.int64),
         origin=origin,
     )
-
-
-@functools.cache
-def _sample(task: str, split: str) -> Any:
-    """Gives a table of the embedded sample, which is generated once a process."""
-    from mpc_router.sample import examples  # generates text: only where the sample is asked for
-
-    return examples.table(task, split)
-
-
-def _files(folder: Path, task: str, split: str) -> list[Path]:
-    """Gives the files of a split, which must be there."""
-    if not is_folder(folder):
-        raise SourceError(
-            f"--data {shown(folder)} is not a folder; give one that holds {task}/*.parquet"
-        )
-    paths = _stored(folder, task, split)
-    if not paths:
-        raise absent(folder / task, split)
-    return paths
-
-
-def _stored(folder: Path, task: str, split: str) -> list[Path]:
-    """Gives the files of a split as we or the hub name them; empty where there are none."""
-    return split_files(folder / task, (split, _hub_name(task, split)))
-
-
-def _hub_name(task: str, split: str) -> str:
-    return "validation_matched" if (task, split) == ("mnli", VALIDATION) else split
-
-
-def _hub_files(task: str, split: str) -> list[Path]:
-    """Gives the split's files in the hub's cache, downloaded if they are not there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of its client
-
-    pattern = f"{task}/{_hub_name(task, split)}-*.parquet"
-    instead = "give --data DIR with Parquet files, or --sample for the embedded sample"
-    try:
-        folder = snapshot_download(_HUB, repo_type="dataset", allow_patterns=[pattern])
-    except (OSError, HTTPError) as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
-        raise SourceError(
-            f"cannot get {pattern} of {_HUB} from the hub ({reason}); {instead}"
-        ) from error
-    files = list(Path(folder).glob(pattern))
-    if not files:
-        raise SourceError(f"the hub's {_HUB} has no {pattern}; {instead}")
-    return in_order(files, files[0].parent)

@@ -85,6 +85,21 @@ class Tokens:
             others=tuple(other.part(start, stop) for other in self.others),
         )
 
+    def take(self, rows: NDArray[np.int64]) -> Tokens:
+        """Gives these examples, in this order, in memory of their own."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        index = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return dataclasses.replace(
+            self,
+            ids=self.ids[index],
+            segments=self.segments[index],
+            offsets=offsets,
+            labels=self.labels[rows],
+            example=self.example[rows],
+            others=tuple(other.take(rows) for other in self.others),
+        )
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpc_router.config.router_kinds import KindTraits
+from mpc_router.config.kind_traits import KindTraits
 from mpc_router.routes import Decisions, Experts
 
 

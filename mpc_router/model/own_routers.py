@@ -26,9 +26,8 @@ def check_router_kind(kind: Any, *, experts: int = 3, classes: int = 2) -> None:
     Raises:
         AssertionError: it cannot; one sentence says what is wrong.
     """
-    assert isinstance(kind, type) and issubclass(kind, FittedRouter), (
-        f"it is {quoted(kind)}, and must be a class of FittedRouter"
-    )
+    is_kind = isinstance(kind, type) and issubclass(kind, FittedRouter)
+    assert is_kind, f"it is {quoted(kind)}, and must be a class of FittedRouter"
     traits = getattr(kind, "traits", None)
     assert isinstance(traits, KindTraits), "it has no traits; set the class's `traits` = KindTraits"
     paths = single_paths(experts) if traits.paths is None else traits.paths(experts)

@@ -13,9 +13,16 @@ from typing import Any
 from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector, from_json
-from mpc_router.data.sources import Examples
+from mpc_router.data.sources import Cut
 from mpc_router.prepare._checks import headless
-from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, notes_of, split_notes
+from mpc_router.prepare.inputs import (
+    ExpertInfo,
+    Places,
+    StemInfo,
+    notes_of,
+    router_notes,
+    split_notes,
+)
 from mpc_router.prepare.recipes import Recipe, Recipes
 from mpc_router.prepare.tokenizers import Tokenizers
 from mpc_router.tasks import Task, from_record, to_record
@@ -59,8 +66,8 @@ class Facts:
 def describe(
     config: TrialConfig,
     places: Places,
-    splits: Mapping[str, Examples],
-    prints: Mapping[str, str],
+    cut_rows: Cut,
+    data_fingerprint: str,
     *,
     experts_id: str,
     experts: Sequence[ExpertInfo],
@@ -68,18 +75,18 @@ def describe(
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """Gives the facts as plain data, of which `facts_of` makes them again; without cost vectors."""
-    notes_by_split = split_notes(config, splits)
+    notes_by_split = split_notes(config, cut_rows.splits)
     return {
         **to_record(config.data.definition),
         "splits": {
             name: {"note": notes_by_split[name], "origin": examples.origin}
-            for name, examples in splits.items()
+            for name, examples in cut_rows.splits.items()
         },
-        "data_fingerprint": caching.digest(dict(prints)),
+        "data_fingerprint": data_fingerprint,
         "experts_id": experts_id,
         "experts": [asdict(expert) for expert in experts],
         "stem": asdict(stem),
-        "notes": list(notes),
+        "notes": [*notes, *router_notes(config, cut_rows)],
         "synthetic": places.source.kind == "sample",
     }
 
@@ -87,8 +94,8 @@ def describe(
 def describe_recipes(
     config: TrialConfig,
     places: Places,
-    splits: Mapping[str, Examples],
-    prints: Mapping[str, str],
+    cut_rows: Cut,
+    data_fingerprint: str,
     *,
     experts_id: str,
     experts: Sequence[Recipe],
@@ -98,8 +105,8 @@ def describe_recipes(
     described = describe(
         config,
         places,
-        splits,
-        prints,
+        cut_rows,
+        data_fingerprint,
         experts_id=experts_id,
         experts=[
             ExpertInfo(

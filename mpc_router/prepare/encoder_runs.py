@@ -6,6 +6,7 @@ finds it there. Letters: N examples, C outputs, F features.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ class Bench:
 
     task: Task
     splits: Mapping[str, Split]
+    """What encoders are asked about."""
+
     models: Models
     cache: Path
     tokenizer: str
@@ -64,6 +67,18 @@ class Bench:
 
     device: str
     progress: Progress
+    learned: Split | None = None
+    """What experts are trained on; None: split train."""
+
+    @property
+    def train(self) -> Split:
+        """Gives what experts are trained on, and what the order of a head's labels is found on."""
+        return self.learned or self.splits[TRAIN]
+
+    def without(self, split: str) -> Bench:
+        """Gives a bench that trains alike and does not ask about one split."""
+        kept = {name: asked for name, asked in self.splits.items() if name != split}
+        return dataclasses.replace(self, splits=kept, learned=self.train)
 
     def outputs(self, recipe: Recipe, who: str) -> dict[str, NDArray[np.float32]]:
         """Gives the outputs (N, C) of each split, memory-mapped; `who` names the progress."""
@@ -194,7 +209,7 @@ def _judged(
     recipe: Recipe, bench: Bench, who: str, expert: Callable[[], BertExpert]
 ) -> _label_order.Judgement:
     """Says how the expert's outputs, as they come, fit the labels of train."""
-    train = bench.splits[TRAIN]
+    train = bench.train
     name = caching.digest(
         _label_order.VERSION,
         [recipe.weights, recipe.layers, label_key(bench.task)],
@@ -210,7 +225,7 @@ def _judged(
 def _train(
     expert: BertExpert, recipe: Recipe, bench: Bench, task: Task, new_folder: Path, who: str
 ) -> dict[str, Any]:
-    tokens = bench.splits[TRAIN].tokens
+    tokens = bench.train.tokens
     bench.progress.start(
         f"{who}: training", recipe.epochs * batch_count(len(tokens), recipe.batch_size)
     )

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import to_json
-from mpc_router.data.sources import Examples, cut, read, split_fingerprints
+from mpc_router.data.router_rows import Fingerprints
+from mpc_router.data.sources import Cut, all_fingerprints, cut_all, read
 from mpc_router.data.tokens import tokenise
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.prepare._checks import check_device, check_inputs
 from mpc_router.prepare._facts import Facts, describe_recipes, facts_of
+from mpc_router.prepare.cross_fitting import cross_fitted
 from mpc_router.prepare.encoder_runs import WINDOW, Bench, Split, found_order, head_note
 from mpc_router.prepare.inputs import Places, SplitOutputs, judged_by
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
@@ -81,13 +83,13 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
     check_device(config.training.device)
     hears = progress or Silence()
     files = read(config, places.source)
-    prints = split_fingerprints(config, files)
+    prints = all_fingerprints(config, files)
     pool_recipes = recipes(
-        config, places.models, trained_on=prints[TRAIN], memory=places.cache / "hashes"
+        config, places.models, trained_on=prints.experts, memory=places.cache / "hashes"
     )
     name = caching.digest(
         _VERSION,
-        prints,
+        prints.splits,
         pool_recipes.experts_id,
         [pool_recipes.stem.key, pool_recipes.stem_is_expert],
         pool_recipes.tokenizers.key,
@@ -96,18 +98,19 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         [recipe.name for recipe in (*pool_recipes.experts, pool_recipes.stem)],
         *_priced_by(config),
         *judged_by(config),
+        *prints.folds,
     )
     folder = places.cache / "outputs" / name
 
     def make(new_folder: Path) -> dict[str, Any]:
-        splits = cut(config, files)
-        benches = _benches(config, places, splits, prints, pool_recipes, hears)
-        _write(new_folder, benches, pool_recipes)
+        cut_rows = cut_all(config, files)
+        benches = _benches(config, places, cut_rows, prints, pool_recipes, hears)
+        _write(new_folder, benches, pool_recipes, cut_rows.folds, prints)
         described = describe_recipes(
             config,
             places,
-            splits,
-            prints,
+            cut_rows,
+            prints.data,
             experts_id=pool_recipes.experts_id,
             experts=pool_recipes.experts,
             pool_recipes=pool_recipes,
@@ -174,32 +177,36 @@ def _counted(config: TrialConfig, benches: Sequence[Bench], pool_recipes: Recipe
 def _benches(
     config: TrialConfig,
     places: Places,
-    splits: dict[str, Examples],
-    prints: dict[str, str],
+    cut_rows: Cut,
+    prints: Fingerprints,
     pool_recipes: Recipes,
     progress: Progress,
 ) -> tuple[Bench, ...]:
     """Gives a bench for each tokenizer of the pool, the stem's first."""
     length, tokenizers = config.data.max_length, pool_recipes.tokenizers
-    progress.start("tokens", len(splits) * len(tokenizers.names))
+    sources = [(prints.splits[split], examples) for split, examples in cut_rows.splits.items()]
+    if prints.experts != prints.splits[TRAIN]:
+        sources.append((prints.experts, cut_rows.experts))
+    progress.start("tokens", len(sources) * len(tokenizers.names))
     benches = []
     for name, key in zip(tokenizers.names, tokenizers.keys, strict=True):
         tokenizer = load_tokenizer(name, places.models)
         tokenised = {}
-        for split, examples in splits.items():
+        for fingerprint, examples in sources:
             tokens = tokenise(
                 examples,
                 tokenizer,
                 max_length=length,
-                fingerprint=prints[split],
+                fingerprint=fingerprint,
                 cache=places.cache,
             )
-            tokenised[split] = Split(tokens=tokens, fingerprint=prints[split])
+            tokenised[fingerprint] = Split(tokens=tokens, fingerprint=fingerprint)
             progress.advance()
         benches.append(
             Bench(
                 task=config.data.definition,
-                splits=tokenised,
+                splits={split: tokenised[content] for split, content in prints.splits.items()},
+                learned=tokenised[prints.experts],
                 models=places.models,
                 cache=places.cache,
                 tokenizer=key,
@@ -211,10 +218,23 @@ def _benches(
     return tuple(benches)
 
 
-def _write(new_folder: Path, benches: Sequence[Bench], pool_recipes: Recipes) -> None:
+def _write(
+    new_folder: Path,
+    benches: Sequence[Bench],
+    pool_recipes: Recipes,
+    folds: NDArray[np.int64] | None,
+    prints: Fingerprints,
+) -> None:
     """Writes all arrays of `Prepared` into a folder."""
     count = len(pool_recipes.experts)
-    parts = [bench.outputs(recipe, who) for bench, recipe, who in _asked(benches, pool_recipes)]
+    parts: list[dict[str, NDArray[np.float32]]] = []
+    for number, (bench, recipe, who) in enumerate(_asked(benches, pool_recipes), 1):
+        if folds is None:
+            parts.append(bench.outputs(recipe, who))
+            continue
+        place = f"expert {number} of {count}"
+        unseen = cross_fitted(bench, recipe, place, folds=folds, fingerprints=prints.folds)
+        parts.append({**bench.without(TRAIN).outputs(recipe, who), TRAIN: unseen})
     of_stem = benches[0]
     features = of_stem.features(pool_recipes.stem, f"stem: {pool_recipes.stem.label}")
     for name, split in of_stem.splits.items():

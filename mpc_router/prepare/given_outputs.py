@@ -20,7 +20,7 @@ from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, to_json
 from mpc_router.data.columns import Columns
 from mpc_router.data.output_tables import GivenOutputs, read_features, read_outputs
-from mpc_router.data.sources import Examples, Source, cut, read, split_fingerprints
+from mpc_router.data.sources import Cut, Examples, Source, all_fingerprints, cut_all, read
 from mpc_router.prepare._facts import describe
 from mpc_router.prepare.frozen import Prepared, open_prepared, standardised
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by
@@ -60,7 +60,7 @@ def check_given(config: TrialConfig, places: Places, vectors: Collection[str]) -
             f"cost vector {name} is counted from models, and these experts are tables of outputs; "
             "take constants, or a file of measured costs"
         )
-    cut(config, _read(config, places).files)
+    cut_all(config, _read(config, places).files)
 
 
 def prepare_given(config: TrialConfig, places: Places) -> Prepared:
@@ -71,14 +71,14 @@ def prepare_given(config: TrialConfig, places: Places) -> Prepared:
         ConfigError: a setting that these experts cannot have.
     """
     tables = _read(config, places)
-    prints = split_fingerprints(config, tables.files)
+    prints = all_fingerprints(config, tables.files)
     hashes = [_content(outputs) for outputs in tables.outputs]
     stem_hash = hashes[0] if config.model.stem == "expert" else _content(tables.features)
     names = list(config.model.expert_model_names)
     name = caching.digest(
         "given outputs",
         _VERSION,
-        prints,
+        prints.splits,
         hashes,
         stem_hash,
         names,
@@ -88,9 +88,9 @@ def prepare_given(config: TrialConfig, places: Places) -> Prepared:
     folder = places.cache / "outputs" / name
 
     def make(new_folder: Path) -> dict[str, Any]:
-        splits = cut(config, tables.files)
-        _write(new_folder, splits, tables)
-        return _describe(config, places, splits, prints, hashes, stem_hash)
+        cut_rows = cut_all(config, tables.files)
+        _write(new_folder, cut_rows.splits, tables)
+        return _describe(config, places, cut_rows, prints.data, hashes, stem_hash)
 
     caching.entry(folder, make)
     return open_prepared(folder)
@@ -160,8 +160,8 @@ def _words(examples: Examples) -> NDArray[np.int64]:
 def _describe(
     config: TrialConfig,
     places: Places,
-    splits: Mapping[str, Examples],
-    prints: Mapping[str, str],
+    cut_rows: Cut,
+    data_fingerprint: str,
     hashes: list[str],
     stem_hash: str,
 ) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def _describe(
     described = describe(
         config,
         places,
-        splits,
-        prints,
+        cut_rows,
+        data_fingerprint,
         experts_id=caching.digest("given outputs", hashes),
         experts=experts,
         stem=StemInfo(name=stem, stand_in=None, hash=stem_hash),

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_router.config.router_data import CROSS_FITTED, HELD_OUT, TRAIN_ROWS, UNUSED
+from mpc_router.config.sections import DataConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.output_tables import GivenOutputs
-from mpc_router.data.sources import Examples, Source
+from mpc_router.data.sources import Cut, Examples, Source
 from mpc_router.model.sources import Models
 from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.source_error import listed
 from mpc_router.tasks import TASKS
+
+_TRAIN_NOTES: Final = {
+    TRAIN_ROWS: "experts were trained on these rows and look better here than on others",
+    HELD_OUT: "a share of train, by a hash of the row, that routers alone learn from",
+    UNUSED: "rows of train beyond train_rows, seen by no expert",
+    CROSS_FITTED: "outputs of each row from experts trained without its fold, one of {folds}",
+}
+"""By router_data, what is particular about the rows that routers learn from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +130,7 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
     """Gives what is particular about each split; None where nothing is."""
     tuned, data = bool(config.model.expert_fine_tuned), config.data
     notes: dict[str, list[str]] = {split: [] for split in splits}
-    notes[TRAIN].append("experts were trained on these rows and look better here than on others")
+    notes[TRAIN].append(_TRAIN_NOTES[data.router_data].format(folds=data.router_folds))
     if splits[VALIDATION].origin == TRAIN:
         notes[VALIDATION].append(
             "a tenth of train, by a second hash of the row, seen by no expert: the data hold no "
@@ -136,10 +146,38 @@ def split_notes(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str
     for split, labels in _labels_that_lack(config, splits).items():
         notes[split].append(f"no row has the label {labels} of train")
     for split in splits:
-        limit = {TRAIN: data.train_rows, SELECTION: 0}.get(split, data.validation_rows)
+        limit = {TRAIN: _router_limit(data), SELECTION: 0}.get(split, data.validation_rows)
         if limit and limit == len(splits[split]):
             notes[split].append(f"limited to {limit} rows, chosen by a hash of the row")
     return {split: "; ".join(sentences) or None for split, sentences in notes.items()}
+
+
+def _router_limit(data: DataConfig) -> int:
+    """Gives the setting that limits the rows that routers learn from; of a share none does."""
+    return {HELD_OUT: 0, UNUSED: data.router_rows}.get(data.router_data, data.train_rows)
+
+
+def router_notes(config: TrialConfig, cut_rows: Cut) -> list[str]:
+    """Gives a sentence on the rows that routers learn from, where no expert has seen them."""
+    data, count = config.data, len(cut_rows.splits[TRAIN])
+    trained = len(cut_rows.experts)
+    if data.router_data == HELD_OUT:
+        return [
+            f"Routers learn from {count} rows of train that are kept from the experts, which were "
+            f"trained on the other {trained} (router_data: held_out)."
+        ]
+    if data.router_data == UNUSED:
+        return [
+            f"Routers learn from {count} rows of train that no expert has seen, beyond the "
+            f"{trained} of train_rows (router_data: unused)."
+        ]
+    if data.router_data == CROSS_FITTED:
+        return [
+            f"Routers learn from all {count} rows of train, each with outputs of experts that were "
+            f"trained without its fold, one of {data.router_folds}; the experts that run were "
+            "trained on all of train (router_data: cross_fitted)."
+        ]
+    return []
 
 
 def _labels_that_lack(config: TrialConfig, splits: Mapping[str, Examples]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import to_json
-from mpc_router.data.sources import Examples, cut, read, split_fingerprints
+from mpc_router.data.sources import Cut, all_fingerprints, cut_all, read
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
 from mpc_router.prepare._checks import check_device, check_inputs
@@ -131,7 +131,8 @@ def prepare_joint(
     if config.training.router == "supervised":
         frozen = prepare(_frozen(config), places, progress)
     files = read(config, places.source)
-    prints = split_fingerprints(config, files)
+    fingerprints = all_fingerprints(config, files)
+    prints = fingerprints.splits
     pool_recipes = recipes(
         config, places.models, trained_on=prints[TRAIN], memory=places.cache / "hashes"
     )
@@ -151,9 +152,9 @@ def prepare_joint(
     folder = places.cache / "joint" / name
 
     def make(_: Path) -> dict[str, Any]:
-        splits = cut(config, files)
-        kept = tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
-        described = _describe(config, places, splits, prints, pool_recipes, begin)
+        cut_rows = cut_all(config, files)
+        kept = tokenised(config, places, cut_rows.splits, prints, hears, pool_recipes.tokenizers)
+        described = _describe(config, places, cut_rows, fingerprints.data, pool_recipes, begin)
         described["splits"] = {
             split: facts | kept[split] for split, facts in described["splits"].items()
         }
@@ -167,7 +168,7 @@ def prepare_joint(
     waiting = shown(hears, "waiting for another process that prepares the same")
     found_entry = caching.entry(folder, make, waiting=waiting)
     if not all(is_whole(places.cache, facts) for facts in found_entry["splits"].values()):
-        splits = cut(config, files)
+        splits = cut_all(config, files).splits
         tokenised(config, places, splits, prints, hears, pool_recipes.tokenizers)
     for recipe in begin:  # the experts are read only where a trial begins
         caching.description(places.cache / "experts" / recipe.key)
@@ -251,16 +252,16 @@ def _counted(
 def _describe(
     config: TrialConfig,
     places: Places,
-    splits: dict[str, Examples],
-    prints: dict[str, str],
+    cut_rows: Cut,
+    data_fingerprint: str,
     pool_recipes: Recipes,
     begin: tuple[Recipe, ...],
 ) -> dict[str, Any]:
     described = describe_recipes(
         config,
         places,
-        splits,
-        prints,
+        cut_rows,
+        data_fingerprint,
         experts_id=_experts_id(begin, pool_recipes.tokenizers),
         experts=begin,
         pool_recipes=pool_recipes,

@@ -11,8 +11,10 @@ from statistics import fmean
 from typing import Final
 
 from mpc_router.commands.places import places_of
+from mpc_router.config.router_data import TRAIN_ROWS
 from mpc_router.config.trial import plain
 from mpc_router.messages import shortened
+from mpc_router.run_names import TRAIN
 from sweeps.commands._step_time import Measurement, measured_steps
 from sweeps.commands._text_table import table_lines
 from sweeps.commands.sweep import pack_share, planner_of
@@ -72,7 +74,7 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
     measured = _measured(planned.packs, ready, share)
     for line in [*_point_lines(study, planned), "", _totals(study, planned, share)]:
         print(line)
-    for line in _start_lines(study):
+    for line in [*_start_lines(study), *_router_lines(ready)]:
         print(line)
     rungs = _Rungs.of(study, planned)
     epoch_seconds = {name: measurement.epoch for name, measurement in measured.items()}
@@ -184,6 +186,22 @@ def _start_lines(study: Study) -> list[str]:
     hidden = len(points) - _MOST_NAMED
     shown = points[:_MOST_NAMED] + ([f"and {hidden} more"] if hidden > 0 else [])
     return [f"from start of the study: {'; '.join(shown)} (start=[] leaves these points out)"]
+
+
+def _router_lines(ready: Sequence[Ready]) -> list[str]:
+    """Says of each set how many rows its routers learn from, where no expert has seen them."""
+    lines = []
+    for prepared in ready:
+        data, label = prepared.prepared_set.config.data, prepared.prepared_set.label
+        if data.router_data != TRAIN_ROWS:
+            rows = len(prepared.inputs.splits[TRAIN])
+            lines.append(
+                f"{label}: "
+                * bool(label)
+                + f"routers learn from {rows} rows with outputs of experts that have not seen "
+                f"them (router_data={data.router_data})"
+            )
+    return lines
 
 
 def _clock(study: Study, planned: Plan, seconds: Sequence[float], workers: int) -> float:

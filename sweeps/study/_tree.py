@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mpc_router.config.router_kinds import without_usual_kind
+from mpc_router.config.sections import without_usual
 from mpc_router.config.trial import canonical
 from sweeps.search.rule import SearchRule
 from sweeps.study._probes import default_settings
@@ -29,7 +29,7 @@ def fixed_settings(
     unfilled = {leaf: chosen.get(leaf, value) for leaf, value in default_settings().items()}
     fixed = {
         leaf: value
-        for leaf, value in without_usual_kind(complete[0]).items()
+        for leaf, value in without_usual(complete[0]).items()
         if leaf not in searched and (leaf != "task_definition" or value is not None)
     }
     filled = {

@@ -27,6 +27,7 @@ _PREPARED: Final = (
     *("tokenizer_model_name", "stem", "router_model_name", "router_stem_layers", "stem_pooling"),
     *("experts", "expert_seed", "expert_epochs", "expert_learning_rate", "expert_batch_size"),
     *("precision", "shared_stem"),
+    *("router_data", "router_share", "router_folds", "router_rows"),
 )
 """Names the settings that decide what is prepared; points that differ in one have other sets."""
 

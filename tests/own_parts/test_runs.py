@@ -70,7 +70,7 @@ def test_a_stopping_rule_decides_by_what_the_journal_says_of_a_rung(done: Path, 
         assert [decision["goes_on"] for decision in bracket] == answers.tolist()
         words = f"near_front lets {answers.sum()} of {len(losses)} go on after epoch 1"
         assert {decision["reason"] for decision in bracket} == {words}
-        assert 0 < answers.sum()
+        assert answers.sum() > 0
     assert sum(map(len, brackets)) == 7
     assert any(not decision["goes_on"] for bracket in brackets for decision in bracket)
 

@@ -211,6 +211,10 @@ LIVE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"router": "supervised"}, {"router_labels": "loss_cost"}),
     ({"router": "supervised", "router_labels": "loss_cost"}, {"label_cost": 0.5}),
     ({"router": "supervised", "experts": "joint"}, {"router_epochs": 3}),
+    ({"pool": "sample", "router_data": "cross_fitted"}, {"router_folds": 4}),
+    ({"pool": "sample", "router_data": "held_out"}, {"router_share": 0.5}),
+    ({"pool": "sample", "router_data": "unused", "train_rows": 9}, {"router_rows": 5}),
+    ({"pool": "sample"}, {"router_data": "cross_fitted"}),
     ({}, {"stem_pooling": "mean"}),
     ({}, {"router": "supervised"}),
     ({}, {"experts": "joint"}),
@@ -232,7 +236,8 @@ def test_the_table_of_what_applies_names_settings_once_and_values_that_exist() -
     assert set(names) <= set(leaf_paths())
     for _, needs in _ONLY_WHERE:
         stem = {"stem": "expert"} if needs.get("router_kind") == "predictive" else {}
-        assert set(settings(trial_config({**needs, **stem})).items()) >= set(needs.items())
+        pool = {"pool": "sample", "train_rows": 9} if "router_data" in needs else {}
+        assert set(settings(trial_config({**needs, **stem, **pool})).items()) >= set(needs.items())
 
 
 def test_labels_of_experts_that_have_learned_nothing_are_refused() -> None:

@@ -88,6 +88,27 @@ def test_every_example_has_the_output_of_its_row(
             np.testing.assert_array_equal(split.outputs[:, number], wanted.astype(np.float32))
 
 
+def test_routers_may_learn_from_rows_beyond_train_rows(
+    frames: list[pd.DataFrame], tmp_path: Path
+) -> None:
+    places = places_with(tmp_path, frames)
+    few, beyond = (
+        prepare_given(trial_config({**CONFIG, "train_rows": 500, **more}), places)
+        for more in ({}, {"router_data": "unused", "router_rows": 90})
+    )
+    train = beyond.splits["train"]
+    assert len(train) == 90
+    assert not set(train.example) & set(few.splits["train"].example)
+    rows = frames[2].set_index(["split", "example"])["output"]
+    wanted = np.stack([rows["train", example] for example in train.example])
+    np.testing.assert_array_equal(train.outputs[:, 2], wanted.astype(np.float32))
+    assert beyond.data_fingerprint != few.data_fingerprint
+    assert any("90 rows of train" in note for note in beyond.notes)
+    alone = {**CONFIG, "train_rows": 500, "router_data": "unused", "router_rows": 1}
+    with pytest.raises(SourceError, match="raise router_rows"):
+        check(trial_config(alone), places)
+
+
 def test_without_features_the_router_looks_at_the_cheapest_experts_outputs(
     prepared: Prepared,
 ) -> None:
