@@ -149,6 +149,24 @@ def paths(vectors: tuple[str, ...]) -> pa.Schema:
     return pa.schema([_required("set", pa.string()), *PART_PATHS, *costs])
 
 
+def curves(quoted: tuple[str, ...]) -> pa.Schema:
+    """Gives the columns of `curves`: a row is a trial x cost vector x bias.
+
+    The routes are those of the trial's logits under argmax(z - bias x cost), the bias in nats per
+    unit of the cost vector; at 0 they are the trial's own. Scores and costs are on selection and on
+    the splits `quoted`, the router paid.
+    """
+    names = (f"{split}_{name}" for split in (SELECTION, *quoted) for name in ("score", "cost"))
+    return pa.schema(
+        [
+            _required("key", pa.string()),
+            _required("cost_vector", pa.string()),
+            _required("bias", pa.float64()),
+            *(_required(name, pa.float64()) for name in names),
+        ]
+    )
+
+
 EXPERTS: Final = pa.schema(
     [
         _required("experts_id", pa.string()),

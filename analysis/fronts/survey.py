@@ -147,7 +147,8 @@ def points(
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix` (how
     much better the score is than that: above 0 is better, also where a low score is), each
     with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
-    at that cost), `speed_up`, `share` (a list by expert); `selection_score` and `selection_cost`
+    at that cost), `speed_up`, `share` (a list over the
+    run's alternatives, see `alternatives`); `selection_score` and `selection_cost`
     with `_low` and `_high`, `selection_over_mix`; `seed_excess` (how much more
     the seeds' distances to the mix differ than their examples explain; NaN without routes or with
     one seed); `on_front`, decided by the means on selection;
