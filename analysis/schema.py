@@ -216,6 +216,8 @@ def paths_from(rows: Sequence[Mapping[str, Any]]) -> Paths:
         paths = Paths.from_json(record)
     except (TypeError, LookupError) as error:
         raise ValueError(str(error)) from error
+    if any(row["combine"] != paths.combine for row in ordered):
+        raise ValueError("they are combined in several ways")
     if any(row["paths_id"] != paths.name for row in ordered):
         raise ValueError(f"their name is {quoted(ordered[0]['paths_id'])}, not {paths.name}")
     return paths

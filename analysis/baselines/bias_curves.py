@@ -59,18 +59,20 @@ def _prices(vector: CostVector, decisions: Decisions | None) -> Values:
     return routed if decisions is None else decisions.price(routed)
 
 
-def _turns(logits: Values, vector: CostVector, decisions: Decisions | None) -> Values:
+def _turning_biases(
+    logits: Values, vector: CostVector, decisions: Decisions | None = None
+) -> Values:
     """Finds every bias at which a route can change: those of each state, as of a router alone.
 
     A route follows from what is chosen in the states on its way, so it changes nowhere else.
     """
     price = _prices(vector, decisions)
     states = [slice(None)] if decisions is None else list(decisions.columns)
-    found = [_turning_biases(logits[:, columns], price[columns]) for columns in states]
+    found = [_turns_of_state(logits[:, columns], price[columns]) for columns in states]
     return np.concatenate(found)
 
 
-def _turning_biases(logits: Values, price: Values) -> Values:
+def _turns_of_state(logits: Values, price: Values) -> Values:
     """Finds every bias at which an example's route changes, largest first; twins are kept.
 
     The routes that some bias reaches are the corners of the example's upper concave hull of (cost,
@@ -112,7 +114,7 @@ def spread_biases(
     """
     if count < 3 or not logits:
         raise ValueError(f"{count} biases for {len(logits)} trials; need at least 3, and 1 trial")
-    turns = np.unique(np.concatenate([_turns(one, vector, decisions) for one in logits]))
+    turns = np.unique(np.concatenate([_turning_biases(one, vector, decisions) for one in logits]))
     if not len(turns):
         return np.zeros(1)
     room = 0.01 * max(float(turns[-1] - turns[0]), abs(float(turns[-1])), 1e-9)

@@ -7,6 +7,7 @@ split.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,20 +114,48 @@ def bias_curves(
         RunError: no point can be judged, or a table lacks rows.
     """
     run_roster = roster(run)
-    reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
-    logits = {side: router_logits(run, run_roster.keys, side) for side in reader.sides}
-    trials: dict[str, tuple[BiasCurve, BiasCurve]] = {}
-    for point in run_roster.points:
+    of_trials = trial_curves(
+        run,
+        run_roster.points,
+        (run.split(split),),
+        vector=run.cost_vector(vector).name,
+        count=count,
+        biases=biases,
+    )
+    trials = {key: (curves[SELECTION], curves[run.split(split)]) for key, curves in of_trials}
+    return _curves(run, run_roster, trials)
+
+
+def trial_curves(
+    run: Run,
+    points: Sequence[Point],
+    splits: Sequence[str],
+    *,
+    vector: str,
+    count: int = BIASES,
+    biases: Values | None = None,
+) -> Iterator[tuple[str, dict[str, BiasCurve]]]:
+    """Gives the key of each trial of some points, and its curves by split, selection among them.
+
+    Biases are as `bias_curves` has them.
+
+    Raises:
+        RunError: a table lacks rows.
+    """
+    reader = _Reader(run, splits, vector)
+    keys = [key for point in points for key in point.keys]
+    logits = {side: router_logits(run, keys, side) for side in reader.sides}
+    for point in points:
         lead, tried = point.keys[0], biases
         if tried is None:
             of_seeds = [logits[SELECTION][key] for key in point.keys]
             price, decisions = reader.price(lead), reader.decisions(lead)
             tried = spread_biases(of_seeds, price, count=count, decisions=decisions)
         for key in point.keys:
-            pair = []
-            for side in reader.sides:
-                pair.append(
-                    bias_curve(
+            yield (
+                key,
+                {
+                    side: bias_curve(
                         run.task,
                         logits[side][key],
                         reader.routes(key, side).prediction,
@@ -135,9 +164,9 @@ def bias_curves(
                         biases=tried,
                         decisions=reader.decisions(key),
                     )
-                )
-            trials[key] = (pair[0], pair[-1])
-    return _curves(run, run_roster, trials)
+                    for side in reader.sides
+                },
+            )
 
 
 def unbiased_curves(run: Run, *, split: str | None = None, vector: str | None = None) -> Curves:
@@ -232,7 +261,7 @@ def cascades(
             f"{run.name}: {run.task.name} is a regression, whose experts do not say how sure they "
             "are; a cascade needs classes"
         )
-    reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
+    reader = _Reader(run, (run.split(split),), run.cost_vector(vector).name)
     fronts: dict[str, CascadeFront] = {}
     for point in roster(run).points:
         if run.sets[run.set_of_point[point.point]].joint and not joint:
@@ -257,9 +286,9 @@ def _own_price(run: Run, point: str, key: str, vector: str) -> CostVector:
 class _Reader:
     """Reads a run's tables by trial and split, each set of experts once."""
 
-    def __init__(self, run: Run, quoted: str, vector: str) -> None:
+    def __init__(self, run: Run, quoted: Sequence[str], vector: str) -> None:
         self._run, self._vector = run, vector
-        self.sides = tuple(dict.fromkeys((SELECTION, quoted)))
+        self.sides = tuple(dict.fromkeys((SELECTION, *quoted)))
         self.examples: dict[str, Examples] = {side: examples(run, side) for side in self.sides}
         ids = zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
         self._ids = dict(ids)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs._roster import GATED as GATED
 from analysis.runs._roster import LeftOut as LeftOut
 from analysis.runs._roster import Point as Point
 from analysis.runs._roster import Roster as Roster
 from analysis.runs._roster import roster as roster
+from analysis.runs._roster import router_kinds as router_kinds
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.recorded import answers, expert_outputs
