@@ -283,7 +283,8 @@ def _bits(bits: float, chance: float, p: float) -> Cell:
 
 def _bars(run: Run, shares: Sequence[float]) -> Cell:
     percents = [f"{100 * share:.1f}" for share in shares]
-    below = " / ".join(f"{round(float(share))}" for share in percents)
+    alone = len(shares) == len(run.expert_names)  # of many paths most have no example
+    below = " / ".join(f"{round(float(share))}" for share in percents if alone or float(share))
     bars = tuple(zip(alternatives(run).names, percents, strict=True))
     return Cell("", (f"{below} %",), bars=bars)
 

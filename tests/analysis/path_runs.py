@@ -154,8 +154,9 @@ def world(
         for seed in seeds:
             paths = router.of(seed, of_task.outputs)
             decisions = Decisions(((0,), (1,), (2,))) if paths is None else paths.decisions
+            lean = rng.normal() * decisions.price([len(path) for path in decisions.paths])
             logits = {
-                name: rng.normal(size=(examples, decisions.width)).astype(np.float32)
+                name: (rng.normal(size=(examples, decisions.width)) + lean).astype(np.float32)
                 for name in SPLITS
             }
             trials.append(
