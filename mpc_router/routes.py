@@ -152,6 +152,13 @@ class Decisions:
                     routes[taken] = route
         return routes.reshape(logits.shape[:-1])
 
+    def last_state(self, route: int) -> int:
+        """Gives the number of the state in which a route was decided for good."""
+        path = self.paths[route]
+        return max(
+            number for number, state in enumerate(self.states) if path[: len(state)] == state
+        )
+
     def price(self, costs: Sequence[float] | Floats) -> NDArray[np.float64]:
         """Gives the cost of the path of each number, (M,), of costs by path (P,)."""
         return np.asarray(costs, np.float64)[self.entries]

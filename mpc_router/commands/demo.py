@@ -182,6 +182,10 @@ def _experts(assembled: Assembled) -> list[str]:
     return [expert_words(name, layers) for name, layers in pairs]
 
 
+def _numbers(path: Sequence[int]) -> str:
+    return "experts " + ", ".join(map(str, path))
+
+
 def _check(assembled: Assembled, texts: Sequence[str], *, strict: bool) -> None:
     """Refuses an example that cannot be answered.
 
@@ -212,11 +216,16 @@ def _show(router: RoutedClassifier, texts: Sequence[str]) -> None:
     if reply.probability is not None:
         print(f"  Confidence: {100 * reply.probability:.1f}%")
     print(f"  Expert: [{reply.expert}] {names[reply.expert]}")
+    if len(reply.path) > 1:
+        print(f"  Ran: {', '.join(f'[{number}]' for number in reply.path)}")
     print("  Router Scores:")
-    width = max(map(len, names))
-    for number, (name, score) in enumerate(zip(names, reply.scores, strict=True)):
+    paths = router.paths
+    called = [names[path[0]] if len(path) == 1 else _numbers(path) for path in paths]
+    width = max(map(len, called))
+    best = max(range(len(paths)), key=reply.scores.__getitem__)
+    for number, (name, score) in enumerate(zip(called, reply.scores, strict=True)):
         bar = "\N{FULL BLOCK}" * round(_BAR * score)
-        arrow = " <--" if number == reply.expert else ""
+        arrow = " <--" if number == best else ""
         print(f"    [{number}] {name:<{width}} {bar:<{_BAR}} {100 * score:5.1f}%{arrow}")
     saved = 1 - reply.cost / max(vector.experts)
     verb = "saved" if saved >= 0 else "more than"

@@ -162,15 +162,19 @@ def measured(
 
     from mpc_router import tasks
     from mpc_router.joint.start import examine
-    from mpc_router.results.evaluate import expert_confidence, routed_predictions, routes_of
+    from mpc_router.results.evaluate import expert_confidence, routed_predictions
 
     task = assembled.task
     shown.start(f"{split}: {len(tokens)} examples", 1)
     seen = examine(assembled.model, tokens, task.outputs)
     shown.finish()
     labels = np.asarray(tokens.labels)
-    routes = routes_of(seen.logits[None])[0]
-    answers = routed_predictions(routes[None], seen.outputs, regression=task.regression)
+    pool = assembled.model
+    routes = pool.decisions.routes(seen.logits)
+    outputs = seen.outputs
+    if pool.paths is not None:
+        outputs = pool.paths.answers(outputs, regression=task.regression)
+    answers = routed_predictions(routes[None], outputs, regression=task.regression)
     count = seen.outputs.shape[1]
     alone = np.stack(
         [
@@ -180,13 +184,19 @@ def measured(
             for k in range(count)
         ]
     )
-    share = np.array([(routes == k).mean() for k in range(count)])
-    sure = expert_confidence(task, seen.outputs, labels)
+    paths = pool.decisions.paths
+    taken = np.array([(routes == path).mean() for path in range(len(paths))])
+    runs = np.array([[k in path for k in range(count)] for path in paths])[routes]  # (N, K)
+    share = runs.mean(axis=0)
+    sure = expert_confidence(task, outputs, labels)
     routed_sure = None if sure is None else sure.routed(routes[None])
     values = tasks.evaluate(task, answers, labels, confidence=routed_sure)
     scores = {name: float(value[0]) for name, value in values.items()}
     singles = tasks.score_of(task, alone, labels)
-    vectors = assembled.vectors | {vector.name: vector}
+    vectors = {
+        name: prices.on(paths)
+        for name, prices in (assembled.vectors | {vector.name: vector}).items()
+    }
     model = assembled.config.model
     return {
         "checkpoint": assembled.kind,
@@ -199,21 +209,26 @@ def measured(
         "biases": [
             {"bias": bias.value, "cost_vector": bias.vector.name} for bias in assembled.biases
         ],
-        "cost": {name: float(prices.mean(share)) for name, prices in vectors.items()},
-        "speed_up": {name: float(prices.speed_up(share)) for name, prices in vectors.items()},
+        "cost": {name: float(prices.mean(taken)) for name, prices in vectors.items()},
+        "speed_up": {name: float(prices.speed_up(taken)) for name, prices in vectors.items()},
         "majority": _majority(assembled, labels),
         "experts": [
             {
                 "expert": k,
                 "name": model.expert_model_names[k],
                 "layers": model.expert_layers[k],
-                "examples": int((routes == k).sum()),
+                "examples": int(runs[:, k].sum()),
                 "share": float(share[k]),
                 "cost": vector.experts[k],
                 "score": float(singles[k]),
-                "score_routed": _on(assembled, alone[k], labels, routes == k),
+                "score_routed": _on(assembled, alone[k], labels, runs[:, k]),
             }
             for k in range(count)
+        ],
+        "paths": [
+            {"experts": list(path), "share": float(taken[number])}
+            for number, path in enumerate(paths)
+            if pool.paths is not None
         ],
     }
 
@@ -291,6 +306,11 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
             f"{decimal(entry['score'], 4):>6}  {routed:>6}"
         )
     head += ["alone: its score on the whole split; routed: on the examples that it gets"]
+    if told["paths"]:
+        head += ["", "path" + " " * (width - 4) + "    share"]
+        for entry in told["paths"]:
+            path = " + ".join(names[expert] for expert in entry["experts"])
+            head.append(f"{path:<{width}}  {100 * entry['share']:5.1f} %")
     return head
 
 

@@ -1,19 +1,70 @@
-"""Settings of what a router is: its kind, what it sees, and the bias on its routes."""
+"""Settings of what a router is: its kind, what it sees, what an answer is made of, its bias."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mpc_router.config.rules import ConfigError, at_least, one_of
+from mpc_router.routes import (
+    COMBINATIONS,
+    LAST,
+    Experts,
+    pair_paths,
+    prefix_paths,
+    rising_paths,
+    single_paths,
+)
 
 GATED: Final = "gated"
 PREDICTIVE: Final = "predictive"
+SEQUENTIAL: Final = "sequential"
+CASCADE: Final = "cascade"
 CLUSTERS: Final = "clusters"
-FITTED_KINDS: Final = (PREDICTIVE, CLUSTERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindTraits:
+    """Says of a kind of fitted routers what it is given, what it chooses between, what it heeds."""
+
+    sees_outputs: bool = False
+    """Whether it is given the outputs of the experts that have run."""
+
+    sees_features: bool = True
+    """Whether it may be given the stem's features; beside outputs `router_sees` decides."""
+
+    paths: Callable[[int], tuple[Experts, ...]] | None = None
+    """Gives its paths of the number of experts; without it a route is one expert."""
+
+    most_experts: int = 255
+    """Experts that it can choose between."""
+
+    classes_only: bool = False
+    """Whether it needs classes, and no regression."""
+
+    settings: frozenset[str] = frozenset()
+    """Names the settings of a router's kind that it depends on beside bias and `combine`."""
+
+
+_PREDICTS: Final = frozenset({"router_sees", "predictor", "router_gain", "router_ridge"})
+
+FITTED_KINDS: Final[Mapping[str, KindTraits]] = {
+    PREDICTIVE: KindTraits(sees_outputs=True, settings=_PREDICTS),
+    SEQUENTIAL: KindTraits(
+        sees_outputs=True, paths=rising_paths, most_experts=8, settings=_PREDICTS
+    ),
+    CASCADE: KindTraits(
+        sees_outputs=True,
+        sees_features=False,
+        paths=prefix_paths,
+        classes_only=True,
+        settings=frozenset({"router_threshold", "router_ridge"}),
+    ),
+    CLUSTERS: KindTraits(settings=frozenset({"router_clusters", "router_gain"})),
+}
 """Kinds of routers that are fitted at once; a gated one is trained by steps."""
 
 OUTPUTS_ALONE: Final = "outputs"
@@ -26,26 +77,38 @@ class RouterKind:
 
     router_kind: str = GATED
     """What a router is: `gated` (published), trained by steps; `predictive`, which predicts from
-    the cheapest expert's outputs what every other expert would gain; or `clusters`, the best
-    expert of the cluster that an example's features fall into. The last two are fitted at once,
-    in the first epoch (experts: frozen)."""
+    the cheapest expert's outputs what every other expert would gain; `sequential`, which predicts
+    again after every expert that ran; `cascade`, which goes on to the next expert where the last
+    one is not sure enough; or `clusters`, the best expert of the cluster that an example's
+    features fall into. All but the first are fitted at once, in the first epoch (experts: frozen).
+    """
 
     router_sees: str = OUTPUTS_ALONE
-    """What a predictive router is given: the cheapest expert's `outputs`, or
-    `outputs+features`."""
+    """What a predictive or sequential router is given: the `outputs` of the experts that ran, or
+    `outputs+features`, those of the cheapest one."""
 
     predictor: str = "logistic"
-    """What a predictive router is: `logistic`, linear in what it sees, or an `mlp` of
-    `router_hidden_size`."""
+    """What predicts in a predictive or sequential router: `logistic`, linear in what it sees, or
+    an `mlp` of `router_hidden_size`."""
 
     router_gain: str = "right"
     """What fitted routers compare experts by: being `right`, or their `loss`."""
 
     router_ridge: float = 1.0
-    """Of a predictive router: half of it times the squared weights is added to the summed loss."""
+    """Of routers that predict: half of it times the squared weights is added to the summed loss."""
 
     router_clusters: int = 8
     """Clusters of features (router_kind: clusters)."""
+
+    router_threshold: float = 0.5
+    """The chance of being right, from 0 to 1, below which a cascade goes on to the next expert. The
+    chance is that of the predicted class at this margin, so that every class has a threshold of
+    its own on the margin (router_kind: cascade)."""
+
+    combine: str = LAST
+    """What an answer is made of where several experts ran for an example: the `last` one's output,
+    the `average` (of probabilities, or of values), or a `logistic` regression on their outputs,
+    fitted on the rows that the router learns from (least squares of values)."""
 
     router_bias: float = 0.0
     """b of route = argmax(logit - b x cost), in logits per unit of the pool's costs: above 0 saves,
@@ -61,8 +124,13 @@ class RouterKind:
         one_of("router_sees", self.router_sees, [OUTPUTS_ALONE, OUTPUTS_AND_FEATURES])
         one_of("predictor", self.predictor, ["logistic", "mlp"])
         one_of("router_gain", self.router_gain, ["right", "loss"])
+        one_of("combine", self.combine, list(COMBINATIONS))
         at_least("router_ridge", self.router_ridge, 0, open_end=True)
         at_least("router_clusters", self.router_clusters, 1)
+        if not 0 <= self.router_threshold <= 1:
+            raise ConfigError(
+                f"router_threshold is {self.router_threshold}, but is a chance from 0 to 1"
+            )
         if not math.isfinite(self.router_bias):
             raise ConfigError(f"router_bias is {self.router_bias}, but must be a finite number")
         if self.fitted and joint:
@@ -72,9 +140,19 @@ class RouterKind:
             )
         if self.sees_outputs and stem != "expert":
             raise ConfigError(
-                "router_kind=predictive looks at the cheapest expert's outputs, so that this "
-                f"expert is the stem, but stem is {stem!r}; set stem=expert, or with "
+                f"router_kind={self.router_kind} looks at the cheapest expert's outputs, so that "
+                f"this expert is the stem, but stem is {stem!r}; set stem=expert, or with "
                 "outputs that are handed in leave out features"
+            )
+        if joint and self.combine != LAST:
+            raise ConfigError(
+                f"combine={self.combine} is for experts that stay as they are, but experts=joint "
+                "trains them; set experts=frozen or combine=last"
+            )
+        if self.combine != LAST and stem != "expert":
+            raise ConfigError(
+                f"combine={self.combine} has nothing to combine: with stem={stem} one expert runs "
+                "for an example; set stem=expert, so that the cheapest always does, or combine=last"
             )
         if self.router_bias and joint:
             raise ConfigError(
@@ -82,20 +160,63 @@ class RouterKind:
                 "after the training (analysis.choose)"
             )
 
+    def check_experts(self, experts: int, *, regression: bool) -> None:
+        """Refuses a kind that cannot route between so many experts, or on such a task.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        traits = self.traits
+        if traits is None:
+            return
+        if experts > traits.most_experts:
+            raise ConfigError(
+                f"router_kind={self.router_kind} can choose between {traits.most_experts} experts, "
+                f"and there are {experts}; name fewer, or set another router_kind"
+            )
+        if traits.classes_only and regression:
+            raise ConfigError(
+                f"router_kind={self.router_kind} goes by how sure an expert is of a class, but the "
+                "task is a regression; set router_kind=sequential, which predicts errors"
+            )
+
+    @property
+    def traits(self) -> KindTraits | None:
+        """Gives what the kind is given and chooses between; None of a gated one."""
+        return FITTED_KINDS.get(self.router_kind)
+
     @property
     def fitted(self) -> bool:
         """Whether the router is fitted at once, and not trained by steps."""
-        return self.router_kind in FITTED_KINDS
+        return self.traits is not None
 
     @property
     def sees_outputs(self) -> bool:
-        """Whether the router is given outputs of the cheapest expert."""
-        return self.router_kind == PREDICTIVE
+        """Whether the router is given outputs of the experts that have run."""
+        return self.traits is not None and self.traits.sees_outputs
 
     @property
     def sees_features(self) -> bool:
         """Whether the router is given features of the stem."""
-        return not self.sees_outputs or self.router_sees == OUTPUTS_AND_FEATURES
+        if self.traits is None or not self.traits.sees_outputs:
+            return True
+        return self.traits.sees_features and self.router_sees == OUTPUTS_AND_FEATURES
+
+    def paths(self, experts: int, *, stem: str) -> tuple[Experts, ...]:
+        """Gives the paths that the router chooses between, each the experts that run, in order."""
+        if self.traits is not None and self.traits.paths is not None:
+            return self.traits.paths(experts)
+        if stem == "expert" and self.combine != LAST:
+            return pair_paths(experts)
+        return single_paths(experts)
+
+    def idle(self) -> set[str]:
+        """Gives the settings of a router's kind that no number of its trials depends on."""
+        names = {leaf.name for leaf in dataclasses.fields(RouterKind)}
+        used = set() if self.traits is None else {"router_kind", *self.traits.settings}
+        used |= {name for name in ("router_bias",) if self.router_bias}
+        used |= {name for name in ("combine",) if self.combine != LAST}
+        return names - used
 
 
 def without_usual_kind(settings: Mapping[str, Any]) -> dict[str, Any]:

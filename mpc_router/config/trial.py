@@ -20,7 +20,7 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import OUTPUTS
-from mpc_router.config.router_kinds import CLUSTERS, GATED, PREDICTIVE, without_usual_kind
+from mpc_router.config.router_kinds import GATED, without_usual_kind
 from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
@@ -32,6 +32,7 @@ from mpc_router.config.sections import (
 from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
+from mpc_router.routes import Experts
 from mpc_router.tasks import TASKS, Task
 
 __all__ = [
@@ -75,6 +76,7 @@ class TrialConfig:
         if count < 2:
             raise ConfigError(f"a router needs at least 2 experts, expert_model_names has {count}")
         model.check(stem=model.stem, joint=training.joint)
+        model.check_experts(count, regression=self.data.definition.regression)
         if (
             (training.router, training.experts) == ("supervised", "joint")
             and training.expert_start == "checkpoint"
@@ -90,6 +92,11 @@ class TrialConfig:
     def experts(self) -> int:
         """Gives the pool's size K."""
         return len(self.model.expert_model_names)
+
+    @property
+    def paths(self) -> tuple[Experts, ...]:
+        """Gives the paths that the router chooses between: single experts but of some kinds."""
+        return self.model.paths(self.experts, stem=self.model.stem)
 
     def vectors(self) -> dict[str, CostVector]:
         """Gives the cost vectors that results are reported under, by name.
@@ -256,8 +263,6 @@ _STEPS: Final = (
 
 _ONLY_WHERE: Final[tuple[tuple[tuple[str, ...], dict[str, str]], ...]] = (
     (_STEPS, {"router_kind": GATED}),
-    (("router_sees", "predictor", "router_ridge"), {"router_kind": PREDICTIVE}),
-    (("router_clusters",), {"router_kind": CLUSTERS}),
     (
         ("shared_stem", "aux_gradient", "encoder_learning_rate", "expert_start", "trainable"),
         {"experts": "joint"},
@@ -288,13 +293,9 @@ def applied(config: TrialConfig) -> dict[str, Any]:
     that the cheapest expert takes the place of. Configurations of which this is equal train alike.
     """
     all_settings = settings(config)
-    idle = {"device", "task_definition"}
-    if not config.model.fitted:
-        idle |= {"router_kind", "router_gain"}  # trials of before had no kinds
-    elif all_settings["predictor"] != "mlp" or all_settings["router_kind"] != PREDICTIVE:
+    idle = {"device", "task_definition"} | config.model.idle()
+    if config.model.fitted and ("predictor" in idle or config.model.predictor != "mlp"):
         idle.add("router_hidden_size")
-    if not all_settings["router_bias"]:
-        idle.add("router_bias")
     for names, needs in _ONLY_WHERE:
         if any(all_settings[name] != value for name, value in needs.items()):
             idle.update(names)

@@ -17,14 +17,16 @@ from torch import Tensor
 
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen.fitted_routers import FittedRouters
+from mpc_router.frozen.paths import answered, lane_paths
 from mpc_router.frozen.randomness import epoch_draws
 from mpc_router.frozen.stacked_routers import TERMS, Lane, SplitTensors, StackedRouters
 from mpc_router.model.router import temperature_at
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import LaneCheckpoint
-from mpc_router.results.evaluate import routes_of, split_report
+from mpc_router.results.evaluate import split_report
 from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing, SplitReport
+from mpc_router.routes import Decisions
 from mpc_router.run_names import SELECTION, TRAIN
 from mpc_router.tasks import merit
 
@@ -41,8 +43,14 @@ class Training:
         self.lanes = list(lanes)
         self.live = list(range(len(lanes)))
         self.supervised = self.config.training.router == "supervised"
+        self.paths = lane_paths(self.config, prepared)
+        self.decisions = Decisions(self.config.paths)
+        self.answers = {
+            name: answered(split, self.paths, prepared) for name, split in prepared.splits.items()
+        }
         self.splits = {
-            name: SplitTensors(split, prepared, device) for name, split in prepared.splits.items()
+            name: SplitTensors(split, self.answers[name], prepared, device)
+            for name, split in prepared.splits.items()
         }
         self.routers = self._routers()
         self.unfitted = getattr(self.routers, "errors", {})
@@ -76,7 +84,7 @@ class Training:
     def _supervision(self) -> Supervision:
         return Supervision.of(
             [lane.config for lane in self.lanes],
-            self.prepared.splits[TRAIN],
+            self.answers[TRAIN],
             regression=self.prepared.task.regression,
             device=self.device,
         )
@@ -182,7 +190,7 @@ class Training:
         temperature: Sequence[float],
     ) -> SplitReport:
         return split_report(
-            self.prepared.splits[split],
+            self.answers[split],
             task=self.prepared.task,
             lanes=lanes,
             configs=[self.lanes[lane].config for lane in lanes],
@@ -221,7 +229,12 @@ class Training:
             logits = self.routers.logits(self.splits[name], weights)
             example = np.asarray(split.example)
             routing.append(
-                Routing(split=name, example=example, routes=routes_of(logits), logits=logits)
+                Routing(
+                    split=name,
+                    example=example,
+                    routes=self.decisions.routes(logits),
+                    logits=logits,
+                )
             )
             if name != SELECTION:
                 reports.append(self._report(name, lanes, logits, temperature))
@@ -231,6 +244,7 @@ class Training:
             reason=reason,
             reports=tuple(reports),
             routing=tuple(routing),
+            paths=self.paths,
             checkpoints=self._checkpoints(lanes, results),
             best=self._checkpoints(lanes, best) if self.keep_best else (),
             last=self._checkpoints(lanes, last) if self.keep_best else (),
@@ -272,6 +286,7 @@ class Training:
             stem=dataclasses.asdict(prepared.stem),
             experts=tuple(dataclasses.asdict(expert) for expert in prepared.experts),
             optimizer=parts[False],
+            paths=self.paths,
         )
 
 

@@ -4,7 +4,7 @@ A fitted router is what it is after its first epoch. It reports the same numbers
 further one, so that it may stand in a study beside routers that are trained by steps, and be
 ranked, stopped and resumed as these are. Lanes that differ in `router_bias` alone share a fit.
 
-Letters: L lanes, N examples, K experts, I inputs of a router.
+Letters: L lanes, N examples, M numbers of a router.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch.func import functional_call
 from mpc_router.config.trial import TrialConfig, applied, canonical
 from mpc_router.frozen._labels import expert_losses
 from mpc_router.frozen.stacked_routers import Lane, SplitTensors, route_offset
-from mpc_router.model.router import build_router, fit_router, router_inputs
-from mpc_router.prepare.inputs import SplitOutputs
+from mpc_router.model.fitted_routers import FitRows
+from mpc_router.model.router import build_fitted
 
 _ROWS: Final = 1 << 12
 """Rows evaluated at once."""
@@ -40,13 +40,14 @@ class FittedRouters:
         self._regression = regression
         self.errors: dict[int, str] = {}
         """It says by place of a lane, before any has left, why it could not be fitted."""
-        self._router = build_router(self.config, train.features.shape[1]).eval()
+        self._router = build_fitted(self.config, train.features.shape[1]).eval()
+        rows = self._rows(train)
         fits: dict[str, dict[str, Tensor] | str] = {}
         states = []
         for place, lane in enumerate(lanes):
             name = canonical([_fit_settings(lane.config), lane.seed])
             if name not in fits:
-                fits[name] = self._fitted(lane, train)
+                fits[name] = self._fitted(lane, rows)
             state = fits[name]
             if isinstance(state, str):
                 self.errors[place] = state
@@ -57,37 +58,30 @@ class FittedRouters:
             key: torch.stack([state[key] for state in states]).to(device) for key in states[0]
         }
 
-    def _fitted(self, lane: Lane, train: SplitTensors) -> dict[str, Tensor] | str:
+    def _fitted(self, lane: Lane, rows: FitRows) -> dict[str, Tensor] | str:
         """Gives the state of a lane's fitted router, or why there is none."""
-        router = build_router(lane.config, train.features.shape[1])
-        rows = slice(0, len(train))
-        inputs = self._inputs(train, rows).cpu()
+        router = build_fitted(lane.config, rows.features.shape[1])
         try:
-            fit_router(router, lane.config, inputs, self._worth(lane.config, train), seed=lane.seed)
+            router.fit(rows, seed=lane.seed)
         except ValueError as error:
             return str(error)
         return router.state_dict()
 
-    def _inputs(self, split: SplitTensors, rows: slice) -> Tensor:
-        config = self.config
-        return router_inputs(
-            split.standardised(rows) if config.model.sees_features else None,
-            split.outputs[rows, 0] if config.model.sees_outputs else None,
-            regression=self._regression,
-        )
-
-    def _worth(self, config: TrialConfig, train: SplitTensors) -> Tensor:
-        """Gives (N, K) whether each expert is right, or its loss."""
-        split: SplitOutputs = train.outputs_of_split
-        outputs, truth = np.asarray(split.outputs), np.asarray(split.labels)
-        losses = expert_losses(outputs, truth, regression=self._regression)
-        if config.model.router_gain == "loss":
-            return torch.from_numpy(losses)
+    def _rows(self, train: SplitTensors) -> FitRows:
+        """Gives what the routers are fitted to, on the processor."""
+        answers = np.asarray(train.answers_of_split.outputs)
+        truth = np.asarray(train.answers_of_split.labels)
+        losses = expert_losses(answers, truth, regression=self._regression)
         if self._regression:
             right = losses == losses.min(axis=1, keepdims=True)
         else:
-            right = outputs.argmax(-1) == truth[:, None]
-        return torch.from_numpy(right.astype(np.float64))
+            right = answers.argmax(-1) == truth[:, None]
+        return FitRows(
+            features=train.standardised(slice(0, len(train))).cpu(),
+            outputs=train.outputs.cpu(),
+            right=torch.from_numpy(right.astype(np.float64)),
+            losses=torch.from_numpy(losses),
+        )
 
     def __len__(self) -> int:
         return len(self.lanes)
@@ -106,19 +100,24 @@ class FittedRouters:
     def logits(
         self, split: SplitTensors, weights: Mapping[str, Tensor] | None = None
     ) -> NDArray[np.float32]:
-        """Gives logits (L, N, K) over a split, the bias taken off.
+        """Gives the routers' numbers (L, N, M) over a split, the bias taken off.
 
         `weights` (L, ...) stand in for the present ones.
         """
         used = dict(self.weights if weights is None else weights)
         lanes = len(next(iter(used.values())))
-        logits = np.empty((lanes, len(split), self.config.experts), np.float32)
+        width = self._router.decisions.width
+        logits = np.empty((lanes, len(split), width), np.float32)
         for start in range(0, len(split) if lanes else 0, _ROWS):
             rows = slice(start, start + _ROWS)
-            inputs = self._inputs(split, rows)
+            router = self._router
+            inputs = (
+                split.standardised(rows) if router.takes_features else None,
+                split.outputs[rows] if router.traits.sees_outputs else None,
+            )
             for lane in range(lanes):  # one by one, so that no lane's numbers see its company
                 state = {name: value[lane] for name, value in used.items()}
-                gains = functional_call(self._router, state, (inputs,))
+                gains = functional_call(router, state, inputs)
                 logits[lane, rows] = gains.cpu().numpy()
         return logits
 

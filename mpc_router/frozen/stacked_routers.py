@@ -33,6 +33,7 @@ from mpc_router.model.losses import (
 from mpc_router.model.router import build_router, gumbel_gate, softmax_gate
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import SplitOutputs
+from mpc_router.routes import Decisions
 
 TERMS: Final = ("task", "balance", "cost", "total")
 """Rows of `StackedRouters.step`'s answer; of a supervised router `task` is the focal loss."""
@@ -50,21 +51,32 @@ class Lane:
 
 
 def route_offset(config: TrialConfig) -> Tensor:
-    """Gives what `router_bias` adds to the logits, (K,): less b times what each route costs more.
+    """Gives what `router_bias` adds to a router's numbers, (M,): less b times a path's cost.
 
     In units of the pool's constants, so that a bias means the same in every trial of a study.
     """
-    price = torch.tensor(config.vectors()[CONSTANTS].routed, dtype=torch.float32)
-    return -config.model.router_bias * price
+    paths = config.paths
+    price = Decisions(paths).price(config.vectors()[CONSTANTS].on(paths).routed)
+    return -config.model.router_bias * torch.tensor(price, dtype=torch.float32)
 
 
 class SplitTensors:
     """Holds a split on the device, on a CPU without a copy; features are not standardised."""
 
-    def __init__(self, outputs: SplitOutputs, prepared: Prepared, device: str) -> None:
+    def __init__(
+        self, outputs: SplitOutputs, answers: SplitOutputs, prepared: Prepared, device: str
+    ) -> None:
         self.outputs_of_split = outputs
+        self.answers_of_split = answers
         self.features = _tensor(outputs.features, device)
         self.outputs = _tensor(outputs.outputs, device)
+        """(N, K, C) of the experts."""
+
+        self.answers = self.outputs
+        """(N, P, C) of the paths: the experts' own where a path is one expert."""
+
+        if answers is not outputs:
+            self.answers = _tensor(answers.outputs, device)
         labels = outputs.labels.astype(np.float32 if prepared.task.regression else np.int64)
         self.labels = _tensor(labels, device)
         self.mean = _tensor(prepared.feature_mean, device)
@@ -208,7 +220,7 @@ class StackedRouters:
     def _mixed_loss(self, gates: Tensor, train: SplitTensors, rows: Tensor) -> Tensor:
         """Gives the task's loss (L,) of the experts' outputs, mixed by the gates."""
         regression = train.labels.is_floating_point()
-        outputs = self._of_lanes(train.outputs[rows])
+        outputs = self._of_lanes(train.answers[rows])
         mixed = mix(gates, outputs, self.config.model.mixing, regression=regression)
         return task_loss(mixed, self._of_lanes(train.labels[rows]), regression=regression)
 

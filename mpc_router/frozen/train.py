@@ -32,6 +32,7 @@ LANE_SETTINGS: Final = (
     "expert_costs",
     "router_bias",
     "router_ridge",
+    "router_threshold",
     "router_labels",
     "label_cost",
     "focal_gamma",

@@ -37,8 +37,9 @@ from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.prepare.joint import JointInputs
 from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import JointCheckpoint
-from mpc_router.results.evaluate import routes_of, split_report
+from mpc_router.results.evaluate import split_report
 from mpc_router.results.records import Failure, LanesEnded, Routing, SplitReport
+from mpc_router.routes import Decisions
 from mpc_router.run_names import SELECTION, TRAIN
 
 STEPS: Final = "steps."
@@ -301,7 +302,7 @@ class JointTraining:
                     Routing(
                         split=name,
                         example=np.asarray(split.example),
-                        routes=routes_of(logits),
+                        routes=Decisions(self.config.paths).routes(logits),
                         logits=logits,
                     )
                 )

@@ -128,6 +128,7 @@ class JointLoss:
         self, pool: GatedBertPool, view: Seen, part: Part, logits: Tensor, gates: Tensor
     ) -> Tensor:
         if self.weights.aux_gradient == "mlp":
+            assert view.features is not None  # a gated router always sees them
             logits = pool.router(view.features.detach(), part.mask)
             gates = pool.gates(logits, part.noise)
         return softmax_gate(logits) if self.weights.auxiliary_gates == "clean" else gates

@@ -20,7 +20,7 @@ from mpc_router.frozen.randomness import order, starting_weights
 from mpc_router.model.encoders import seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.model.router import RouterStem, build_router
+from mpc_router.model.router import RouterStem, build_router, router_logits
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.prepare.encoder_runs import load_trained
 from mpc_router.prepare.frozen import LEAST_DEVIATION
@@ -124,7 +124,7 @@ class Examined:
     """Holds a pool's logits and outputs on a split, in the split's order."""
 
     logits: NDArray[np.float32]
-    """(N, K) of the router, before noise and temperature."""
+    """(N, K) of the router, before noise and temperature; (N, M) where it decides in steps."""
 
     outputs: NDArray[np.float32]
     """(N, K, C) of every expert."""
@@ -139,7 +139,7 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
     """Runs router and all experts on every example, in evaluation mode and float32."""
     experts = len(pool.experts)
     examined = Examined(
-        np.empty((len(tokens), experts), np.float32),
+        np.empty((len(tokens), pool.decisions.width), np.float32),
         np.empty((len(tokens), experts, outputs), np.float32),
     )
     device, training = pool.feature_mean.device, pool.training
@@ -148,8 +148,10 @@ def examine(pool: GatedBertPool, tokens: Tokens, outputs: int) -> Examined:
         for batch in batches(tokens, _BATCH, generator=None):
             device_batch, rows = batch.to(device), batch.rows.numpy()
             view = pool.look(*device_batch.inputs)
-            examined.logits[rows] = pool.router(view.features).float().cpu().numpy()
-            examined.outputs[rows] = pool.ask(view).float().cpu().numpy()
+            spoken = pool.ask(view)
+            logits = router_logits(pool.router, view.features, spoken)
+            examined.logits[rows] = logits.float().cpu().numpy()
+            examined.outputs[rows] = spoken.float().cpu().numpy()
     pool.train(training)
     return examined
 

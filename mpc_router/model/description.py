@@ -21,6 +21,7 @@ from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.lazy_expert import LazyExpert
 from mpc_router.model.router import RouterStem, rebuilt_router, router_shape
 from mpc_router.model.shared_stem import behind_stem, layers_before
+from mpc_router.routes import Paths
 from mpc_router.tasks import from_record
 from mpc_router.tensor_files import (
     CheckpointError,
@@ -64,6 +65,7 @@ def describe(pool: Any) -> dict[str, Any]:
         "router": {"features": len(pool.feature_mean), **router_shape(router)},
         "experts": [_described(expert) for expert in pool.experts.experts],
         "gate": {name: getattr(pool, name) for name in _GATE},
+        **({} if pool.paths is None else {"paths": pool.paths.to_json()}),
     }
 
 
@@ -101,6 +103,7 @@ def rebuild(
                 feature_mean=torch.zeros(shape["features"]),
                 feature_deviation=torch.ones(shape["features"]),
                 **description["gate"],
+                paths=_paths(description, len(experts)),
             )
     except Exception as error:
         # Whatever is raised: a description may come from elsewhere, and of what it says a library
@@ -110,6 +113,20 @@ def rebuild(
             "another version"
         ) from error
     return pool.eval()
+
+
+def _paths(description: Mapping[str, Any], experts: int) -> Paths | None:
+    """Reads the paths that a description has.
+
+    Raises:
+        ValueError, TypeError, LookupError: they are none of so many experts.
+    """
+    if description.get("paths") is None:
+        return None
+    paths = Paths.from_json(description["paths"])
+    if paths.experts != experts:
+        raise ValueError(f"paths of {paths.experts} experts in a pool of {experts}")
+    return paths
 
 
 def filled(
@@ -240,7 +257,9 @@ def _route_costs(trial: Mapping[str, Any]) -> tuple[float, ...]:
         vectors = from_json(
             folded["vector"] if folded else {CONSTANTS: trial["cost_vectors"][CONSTANTS]}
         )
-        return next(iter(vectors.values())).routed
+        vector = next(iter(vectors.values()))
+        paths = trial["description"].get("paths")
+        return (vector if paths is None else vector.on(paths["paths"])).routed
     except (AttributeError, LookupError, TypeError, ValueError, StopIteration):
         return ()
 

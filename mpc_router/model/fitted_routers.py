@@ -1,190 +1,309 @@
-"""Routers that are fitted at once rather than trained by steps: predictive and clusters.
+"""Routers that are fitted at once rather than trained by steps.
 
-Each gives logits (B, K) of its inputs (B, I) in a unit that a bias can weigh against cost: expected
-gains over the first expert. Letters: N examples of the fit, B of a batch, I inputs, K experts.
+Each gives numbers (B, M) in a unit that a bias can weigh against cost: expected gains of paths over
+the one that stops here. `mpc_router.routes.Decisions` makes routes of them. Letters: N examples of
+the fit, B of a batch, F features, K experts, C outputs of an expert, P paths, M numbers, I inputs.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from mpc_router.config import router_kinds as kinds
+from mpc_router.model.output_features import output_features, output_width, sure_features
+from mpc_router.model.predictor import Predictor
+from mpc_router.routes import Decisions, Experts
+
 _ITERATIONS: Final = 200
-_LEAST_DEVIATION: Final = 1e-6
 _DRAWS: Final = 10
 """Starts of k-means, of which the tightest is kept."""
 
+_NEVER: Final = 1e-3
+"""It is added to a threshold of 1, so that no chance reaches it."""
 
-class PredictiveRouter(nn.Module):
-    """Predicts what each expert gains over the first, by a linear model or a small network.
 
-    Tryage (arXiv:2308.11601) predicts losses; deferral (arXiv:2307.02764) who is right. The route
-    is argmax_k gain_k - bias cost_k.
+@dataclass(frozen=True, kw_only=True)
+class RouterSettings:
+    """Holds the settings of a trial that shape a fitted router and its fit."""
+
+    sees_features: bool = False
+    hidden_size: int = 0
+    """Hidden units of what predicts; 0 is a linear model."""
+
+    gain: str = "right"
+    ridge: float = 1.0
+    clusters: int = 8
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterSizes:
+    """Holds the sizes of a fitted router."""
+
+    features: int
+    """F of the stem."""
+
+    outputs: int
+    """C of an expert."""
+
+    regression: bool
+    paths: tuple[Experts, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitRows:
+    """Holds the rows that a router is fitted to."""
+
+    features: Tensor
+    """(N, F), standardised."""
+
+    outputs: Tensor
+    """(N, K, C) of the experts."""
+
+    right: Tensor
+    """(N, P) 1 where a path's answer is right (of a regression: the nearest), else 0."""
+
+    losses: Tensor
+    """(N, P) of the paths' answers."""
+
+    def worth(self, gain: str) -> Tensor:
+        """Gives what paths are compared by, (N, P): high is good."""
+        return self.right if gain == "right" else -self.losses
+
+
+class FittedRouter(nn.Module):
+    """Gives numbers (B, M) of features and outputs; a kind of its own is a class of these.
+
+    `offset` (M,) is added last: what a bias takes off. It is called with features (B, F), None
+    where it sees none, and outputs (B, K, C), None where it sees none; outputs of experts that have
+    not run are 0, and no number of a state may depend on them.
     """
 
-    input_mean: Tensor
-    input_deviation: Tensor
-    scale: Tensor
+    traits: kinds.KindTraits
+    """What it is given and chooses between. A kind of one's own sets it on the class."""
+
     offset: Tensor
-    """(K,) added to the gains: less a bias times cost, once it is folded in."""
 
-    sees_outputs: Final = True
-
-    def __init__(
-        self,
-        inputs: int,
-        experts: int,
-        *,
-        hidden_size: int = 0,
-        gain: str = "right",
-        sees_features: bool = False,
-    ) -> None:
+    def __init__(self, kind: str, settings: RouterSettings, sizes: RouterSizes) -> None:
         super().__init__()
-        self.gain = gain
-        self.sees_features = sees_features
-        self.hidden_size = hidden_size
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_deviation", torch.ones(inputs))
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("offset", torch.zeros(experts))
-        if hidden_size:
-            self.hidden: nn.Module = nn.Linear(inputs, hidden_size)
-            self.out = nn.Linear(hidden_size, experts)
-        else:
-            self.hidden = nn.Identity()
-            self.out = nn.Linear(inputs, experts)
+        self.kind, self.settings, self.sizes = kind, settings, sizes
+        self.decisions = Decisions(sizes.paths)
+        self.register_buffer("offset", torch.zeros(self.decisions.width))
 
-    def raw(self, inputs: Tensor) -> Tensor:
-        """Gives by expert (B, K) the log-odds of being right, or the expected loss over `scale`."""
-        standard = (inputs.to(self.input_mean.dtype) - self.input_mean) / self.input_deviation
-        hidden = self.hidden(standard)
-        raw: Tensor = self.out(torch.tanh(hidden) if self.hidden_size else hidden)
-        return raw
+    def fit(self, rows: FitRows, *, seed: int) -> None:
+        """Fits the router in place.
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Gives gains (B, K) over the first expert, whose own is 0, plus the offset."""
-        raw = self.raw(inputs)
-        worth = torch.sigmoid(raw) if self.gain == "right" else -raw * self.scale
-        return worth - worth[..., :1] + self.offset
+        Raises:
+            ValueError: it cannot be fitted to these rows.
+        """
+        raise NotImplementedError
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether it is given features: beside outputs only where the settings say so."""
+        return not self.traits.sees_outputs or self.settings.sees_features
+
+    def shape(self) -> dict[str, Any]:
+        """Describes the router as plain JSON, of which `rebuilt` makes one of its shape."""
+        return {
+            "kind": self.kind,
+            "settings": dataclasses.asdict(self.settings),
+            "sizes": dataclasses.asdict(self.sizes),
+        }
+
+    def spoken(self, state: Experts) -> Experts:
+        """Gives the experts whose outputs are seen in a state: the cheapest one at least."""
+        return state or (0,)
 
 
-def fit_predictive(
-    router: PredictiveRouter, inputs: Tensor, targets: Tensor, *, ridge: float, seed: int
-) -> None:
-    """Fits the router in place: inputs (N, I), targets (N, K), right (0 or 1) or losses by expert.
+class PathRouter(FittedRouter):
+    """Predicts at every state what each open path gains over stopping there.
 
-    The objective is the summed cross-entropy (of losses half the squared error, in units of their
-    deviation) + ridge / 2 |w|^2 over weights, not biases, as in scikit-learn with C = 1 / ridge;
-    minimised by L-BFGS in float64. `seed` draws where a network starts; a linear one starts at 0.
-
-    Raises:
-        ValueError: an input or target is not finite.
+    With one state it is a predictive router (Tryage, arXiv:2308.11601, predicts losses; deferral,
+    arXiv:2307.02764, who is right); with more a sequential one (cascade routing, arXiv:2410.10347).
     """
-    inputs, targets = inputs.double(), targets.double()
-    if not (inputs.isfinite().all() and targets.isfinite().all()):
-        raise ValueError("an input or a target of the router is NaN or infinite")
-    router.double()
-    deviation = inputs.std(dim=0, unbiased=False)
-    router.input_mean.copy_(inputs.mean(dim=0))
-    router.input_deviation.copy_(torch.where(deviation < _LEAST_DEVIATION, 1.0, deviation))
-    if router.gain == "loss":
-        spread = targets.std(unbiased=False)
-        router.scale.copy_(torch.where(spread < _LEAST_DEVIATION, 1.0, spread))
-        targets = targets / router.scale
-    _start(router, torch.Generator().manual_seed(seed))
-    weights = [value for value in router.parameters() if value.ndim > 1]
-    optimizer = torch.optim.LBFGS(
-        list(router.parameters()),
-        max_iter=_ITERATIONS,
-        tolerance_grad=1e-9 * len(inputs),
-        tolerance_change=1e-12 * len(inputs),
-        line_search_fn="strong_wolfe",
-    )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        raw = router.raw(inputs)
-        if router.gain == "right":
-            loss = nn.functional.binary_cross_entropy_with_logits(raw, targets, reduction="sum")
-        else:
-            loss = 0.5 * (raw - targets).square().sum()
-        loss = loss + 0.5 * ridge * sum(value.square().sum() for value in weights)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+    traits = kinds.FITTED_KINDS[kinds.SEQUENTIAL]
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    router.float()
+    def __init__(self, kind: str, settings: RouterSettings, sizes: RouterSizes) -> None:
+        super().__init__(kind, settings, sizes)
+        width = output_width(sizes.outputs, regression=sizes.regression)
+        features = sizes.features if settings.sees_features else 0
+        self.predictors = nn.ModuleList(
+            Predictor(
+                len(self.spoken(state)) * width + features,
+                len(paths),
+                hidden_size=settings.hidden_size,
+                gain=settings.gain,
+            )
+            for state, paths in zip(self.decisions.states, self.decisions.open_paths, strict=True)
+        )
+
+    def _inputs(self, state: Experts, features: Tensor | None, outputs: Tensor) -> Tensor:
+        regression = self.sizes.regression
+        seen = [
+            output_features(outputs[..., expert, :], regression=regression)
+            for expert in self.spoken(state)
+        ]
+        if self.takes_features:
+            assert features is not None
+            seen.append(features)
+        return torch.cat(seen, dim=-1)
+
+    def forward(self, features: Tensor | None, outputs: Tensor) -> Tensor:
+        """Gives gains (B, M) over the path that stops in the state, plus the offset."""
+        gains = []
+        for state, predictor in zip(self.decisions.states, self.predictors, strict=True):
+            worth = predictor(self._inputs(state, features, outputs))
+            gains.append(worth - worth[..., :1])
+        return torch.cat(gains, dim=-1) + self.offset
+
+    def fit(self, rows: FitRows, *, seed: int) -> None:
+        """Fits the model of every state to all rows.
+
+        Raises:
+            ValueError: an input is not finite.
+        """
+        targets = rows.right if self.settings.gain == "right" else rows.losses
+        open_paths = self.decisions.open_paths
+        for place, predictor in enumerate(self.predictors):
+            assert isinstance(predictor, Predictor)
+            predictor.fit(
+                self._inputs(self.decisions.states[place], rows.features, rows.outputs),
+                targets[:, list(open_paths[place])],
+                ridge=self.settings.ridge,
+                seed=seed,
+            )
 
 
-@torch.no_grad()
-def _start(router: PredictiveRouter, generator: torch.Generator) -> None:
-    for value in router.parameters():
-        value.zero_()
-    if router.hidden_size:
-        for layer in (router.hidden, router.out):
-            weight: Tensor = layer.weight  # type: ignore[assignment]
-            drawn = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
-            weight.copy_(drawn / weight.shape[1] ** 0.5)
+class CascadeRouter(FittedRouter):
+    """Goes on to the next expert where the last one's chance of being right is too low.
+
+    The chance is logistic in the margin, class by class (Platt's scaling), so that a threshold on
+    it is a threshold on the margin of its own for every predicted class.
+    """
+
+    traits = kinds.FITTED_KINDS[kinds.CASCADE]
+
+    def __init__(self, kind: str, settings: RouterSettings, sizes: RouterSizes) -> None:
+        super().__init__(kind, settings, sizes)
+        self.predictors = nn.ModuleList(
+            Predictor(2 * sizes.outputs, 1) for _ in self.decisions.states
+        )
+        self.threshold: Tensor
+        threshold = settings.threshold + (_NEVER if settings.threshold == 1 else 0)
+        self.register_buffer("threshold", torch.tensor(threshold))
+
+    def forward(self, features: Tensor | None, outputs: Tensor) -> Tensor:
+        """Gives (B, M): at each state the chance of being right, then the threshold."""
+        numbers = []
+        for place, predictor in enumerate(self.predictors):
+            assert isinstance(predictor, Predictor)
+            last = self.decisions.states[place][-1]
+            chance = predictor(sure_features(outputs[..., last, :]))
+            others = len(self.decisions.open_paths[place]) - 1
+            numbers += [chance, self.threshold.expand(*chance.shape[:-1], others)]
+        return torch.cat(numbers, dim=-1) + self.offset
+
+    def fit(self, rows: FitRows, *, seed: int) -> None:
+        """Fits the chance that what a state answers is right.
+
+        Raises:
+            ValueError: an input is not finite.
+        """
+        for place, predictor in enumerate(self.predictors):
+            assert isinstance(predictor, Predictor)
+            stop = self.decisions.open_paths[place][0]
+            predictor.fit(
+                sure_features(rows.outputs[:, self.decisions.states[place][-1]]),
+                rows.right[:, stop : stop + 1],
+                ridge=self.settings.ridge,
+                seed=seed,
+            )
 
 
-class ClusterRouter(nn.Module):
-    """Gives each expert's mean score in the cluster that an example's features fall into.
+class ClusterRouter(FittedRouter):
+    """Gives each path's mean worth in the cluster that an example's features fall into.
 
     Avengers-Pro (arXiv:2508.12631): k-means on features, the best expert a cluster.
     """
 
+    traits = kinds.FITTED_KINDS[kinds.CLUSTERS]
+
     centres: Tensor
-    """(G, I)"""
+    """(G, F)"""
 
     gains: Tensor
-    """(G, K) over the first expert."""
+    """(G, P) over the first path."""
 
-    offset: Tensor
-    """(K,), as a predictive router's."""
+    def __init__(self, kind: str, settings: RouterSettings, sizes: RouterSizes) -> None:
+        super().__init__(kind, settings, sizes)
+        self.register_buffer("centres", torch.zeros(settings.clusters, sizes.features))
+        self.register_buffer("gains", torch.zeros(settings.clusters, len(sizes.paths)))
 
-    sees_outputs: Final = False
-    sees_features: Final = True
+    def forward(self, features: Tensor, outputs: Tensor | None) -> Tensor:
+        """Gives gains (B, P) of the nearest centre; of equally near ones the first."""
+        return self.gains[_nearest(features.to(self.centres.dtype), self.centres)] + self.offset
 
-    def __init__(self, inputs: int, experts: int, *, clusters: int) -> None:
-        super().__init__()
-        self.register_buffer("centres", torch.zeros(clusters, inputs))
-        self.register_buffer("gains", torch.zeros(clusters, experts))
-        self.register_buffer("offset", torch.zeros(experts))
+    def fit(self, rows: FitRows, *, seed: int) -> None:
+        """Fits centres by Lloyd's steps from k-means++ starts, the tightest of `_DRAWS`.
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Gives gains (B, K) of the nearest centre; of equally near ones the first."""
-        return self.gains[_nearest(inputs.to(self.centres.dtype), self.centres)] + self.offset
+        Raises:
+            ValueError: there are fewer examples than clusters, or a feature is not finite.
+        """
+        features, worth = rows.features.double(), rows.worth(self.settings.gain).double()
+        clusters = len(self.centres)
+        if len(features) < clusters:
+            raise ValueError(
+                f"{clusters} clusters of {len(features)} examples; take no more clusters"
+            )
+        if not features.isfinite().all():
+            raise ValueError("an input of the router is NaN or infinite")
+        generator = torch.Generator().manual_seed(seed)
+        runs = [_lloyd(features, clusters, generator) for _ in range(_DRAWS)]
+        self.centres.copy_(min(runs, key=lambda run: run[1])[0])
+        place = _nearest(features.float(), self.centres)
+        sums = torch.zeros(clusters, worth.shape[1], dtype=worth.dtype).index_add_(0, place, worth)
+        means = sums / torch.bincount(place, minlength=clusters).clamp_min(1)[:, None]
+        self.gains.copy_(means - means[:, :1])
 
 
-FITTED_ROUTERS: Final = (PredictiveRouter, ClusterRouter)
+_CLASSES: Final[Mapping[str, type[FittedRouter]]] = {
+    kinds.PREDICTIVE: PathRouter,
+    kinds.SEQUENTIAL: PathRouter,
+    kinds.CASCADE: CascadeRouter,
+    kinds.CLUSTERS: ClusterRouter,
+}
 
 
-def fit_clusters(router: ClusterRouter, inputs: Tensor, worth: Tensor, *, seed: int) -> None:
-    """Fits the router in place: inputs (N, I), worth (N, K) of each expert, such as being right.
-
-    K-means by Lloyd's steps from k-means++ starts, the tightest of `_DRAWS`.
+def fitted_router(kind: str, settings: RouterSettings, sizes: RouterSizes) -> FittedRouter:
+    """Makes a router of a kind with arbitrary weights.
 
     Raises:
-        ValueError: there are fewer examples than clusters, or an input is not finite.
+        ValueError: there is no such kind.
     """
-    inputs, worth = inputs.double(), worth.double()
-    clusters = len(router.centres)
-    if len(inputs) < clusters:
-        raise ValueError(f"{clusters} clusters of {len(inputs)} examples; take no more clusters")
-    if not inputs.isfinite().all():
-        raise ValueError("an input of the router is NaN or infinite")
-    generator = torch.Generator().manual_seed(seed)
-    runs = [_lloyd(inputs, clusters, generator) for _ in range(_DRAWS)]
-    centres = min(runs, key=lambda run: run[1])[0]
-    router.centres.copy_(centres)
-    place = _nearest(inputs.float(), router.centres)
-    sums = torch.zeros(clusters, worth.shape[1], dtype=worth.dtype).index_add_(0, place, worth)
-    counts = torch.bincount(place, minlength=clusters).clamp_min(1)
-    means = sums / counts[:, None]
-    router.gains.copy_(means - means[:, :1])
+    if kind not in _CLASSES:
+        raise ValueError(f"router_kind={kind} has no module")
+    router = _CLASSES[kind](kind, settings, sizes)
+    router.traits = kinds.FITTED_KINDS[kind]
+    return router
+
+
+def rebuilt(shape: Mapping[str, Any]) -> FittedRouter:
+    """Makes a router of what `FittedRouter.shape` gave, with arbitrary weights.
+
+    Raises:
+        ValueError, TypeError, LookupError: it is something else.
+    """
+    sizes = dict(shape["sizes"])
+    sizes["paths"] = tuple(tuple(map(int, path)) for path in sizes["paths"])
+    return fitted_router(shape["kind"], RouterSettings(**shape["settings"]), RouterSizes(**sizes))
 
 
 def _nearest(inputs: Tensor, centres: Tensor) -> Tensor:

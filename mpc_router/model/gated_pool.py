@@ -13,15 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mpc_router.model._vocabularies import check_one_vocabulary
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import BertExpert, Encoded, ExpertPool, encoded
-from mpc_router.model.fitted_routers import FITTED_ROUTERS
+from mpc_router.model.fitted_routers import FittedRouter
 from mpc_router.model.losses import mix
+from mpc_router.model.routed_run import run_routed
 from mpc_router.model.router import (
     RouterShape,
     RouterStem,
@@ -30,19 +33,22 @@ from mpc_router.model.router import (
     gumbel_noise,
     initial_weights,
     one_hot,
-    router_inputs,
+    router_logits,
+    sees_features,
+    sees_outputs,
     softmax_gate,
 )
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.model.sources import ModelError, Models
+from mpc_router.routes import Decisions, Paths, single_paths
 
 
 @dataclass(frozen=True)
 class Seen:
     """Holds a batch after the stem."""
 
-    features: Tensor
-    """(B, I), what the router is given: the stem's features, standardised, or what else it sees."""
+    features: Tensor | None
+    """(B, F) the stem's features, standardised; None where the router sees none."""
 
     states: Encoded
     """What each expert is given: token numbers (B, T), or of a shared stem hidden states
@@ -50,8 +56,6 @@ class Seen:
 
     attention_mask: Encoded | None
     token_type_ids: Encoded | None
-    first: Tensor | None = None
-    """(B, C) outputs of the cheapest expert, where the router sees them."""
 
 
 class GatedBertPool(nn.Module):
@@ -77,8 +81,11 @@ class GatedBertPool(nn.Module):
     where they are missing."""
 
     route_costs: tuple[float, ...]
-    """(K,) what a route to each expert adds to the cost: what a bias at inference is of. Empty
-    where nothing is known of them."""
+    """(K,) what a route to each expert adds to the cost, or (P,) each path: a bias at inference is
+    of these. Empty where nothing is known of them."""
+
+    paths: Paths | None
+    """What the router chooses between, where that is not single experts."""
 
     def __init__(
         self,
@@ -166,15 +173,18 @@ class GatedBertPool(nn.Module):
         mixing: str = "logits",
         regression: bool = False,
         shared_stem: bool = False,
+        paths: Paths | None = None,
     ) -> GatedBertPool:
         """Builds a pool of modules: `stem` gives (B, F), `router` takes it to (B, K).
 
         With a shared stem it is a `RouterStem`, and each expert stands behind it (`behind_stem`).
+        Without `paths` a route is one expert.
         """
         self = cls.__new__(cls)
         nn.Module.__init__(self)
         self._assemble(stem, router, experts, feature_mean, feature_deviation, shared=shared_stem)
         self._set_gate(gate, temperature, straight_through, mixing, regression)
+        self.paths = paths
         return self
 
     @classmethod
@@ -199,6 +209,7 @@ class GatedBertPool(nn.Module):
         self.shared_stem = shared
         self.pairs = False
         self.route_costs = ()
+        self.paths = None
         self._warned = False
         self.stem = stem
         self.router = router
@@ -235,8 +246,6 @@ class GatedBertPool(nn.Module):
     ) -> Seen:
         """Runs the stem on tokens (B, T): what the router is given, and what experts take.
 
-        A router that sees outputs has the cheapest expert run for every example.
-
         Raises:
             ValueError: the pool has several tokenizers, and the tokens are not one tensor for each.
         """
@@ -250,19 +259,14 @@ class GatedBertPool(nn.Module):
             if given[1] is None:
                 mask = given[1] = torch.ones_like(given[0])  # type: ignore[arg-type]
             states, features = self.stem.tokens(*given)  # type: ignore[operator]
-        elif getattr(self.router, "sees_features", True):
+        elif sees_features(self.router):
             features = self.stem(*given)
         else:
             features = None
         if features is not None:  # a stem in bfloat16 is standardised in the buffers' precision
             features = features.to(self.feature_mean.dtype) - self.feature_mean
             features = features / self.feature_deviation
-        if not getattr(self.router, "sees_outputs", False):
-            assert features is not None
-            return Seen(features, states, mask, token_type_ids)
-        first = self.experts.ask(0, *inputs)
-        seen = router_inputs(features, first, regression=self.regression)
-        return Seen(seen, states, mask, token_type_ids, first)
+        return Seen(features, states, mask, token_type_ids)
 
     def _check_count(self, values: Encoded | None) -> None:
         """Refuses another number of tensors than there are tokenizers."""
@@ -303,17 +307,31 @@ class GatedBertPool(nn.Module):
         attention_mask: Encoded | None = None,
         token_type_ids: Encoded | None = None,
     ) -> Tensor:
-        """Gives the router's logits (B, K), before noise and temperature."""
-        logits: Tensor = self.router(self.look(input_ids, attention_mask, token_type_ids).features)
-        return logits
+        """Gives the router's logits (B, K), before noise and temperature.
+
+        A router that is given outputs has all experts run, and gives all its numbers (B, M).
+        """
+        seen = self.look(input_ids, attention_mask, token_type_ids)
+        outputs = self.ask(seen) if sees_outputs(self.router) else None
+        return router_logits(self.router, seen.features, outputs)
+
+    @property
+    def decisions(self) -> Decisions:
+        """Gives how a route is made of the router's numbers."""
+        if self.paths is not None:
+            return self.paths.decisions
+        return Decisions(single_paths(len(self.experts)))
 
     def gates(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         """Gives soft gates (B, K) of logits; a Gumbel gate in training draws noise unless given.
 
-        The gate of a router that is fitted at once is its hard route.
+        The gate of a router that is fitted at once is its hard route, (B, P) where it chooses
+        between paths.
         """
-        if isinstance(self.router, FITTED_ROUTERS):
-            return one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
+        if isinstance(self.router, FittedRouter):
+            routes = self.decisions.routes(logits.detach().cpu().numpy()).astype(np.int64)
+            ways = len(self.decisions.paths)
+            return one_hot(torch.from_numpy(routes).to(logits.device), ways).to(logits.dtype)
         if self.gate == "gumbel" and (self.training or noise is not None):
             if noise is None:
                 noise = gumbel_noise(tuple(logits.shape)).to(logits)
@@ -333,11 +351,17 @@ class GatedBertPool(nn.Module):
         """Runs all experts and mixes their outputs: predictions (B, C) and gates (B, K).
 
         Predictions are logits (values for a regression). In training mode a Gumbel gate draws its
-        noise from the global state unless it is handed in (B, K).
+        noise from the global state unless it is handed in (B, K). Where routes are paths, their
+        answers are mixed, and no gradient reaches the experts.
         """
         seen = self.look(input_ids, attention_mask, token_type_ids)
-        gates = self.gates(self.router(seen.features), noise)
-        return mix(gates, self.ask(seen), self.mixing, regression=self.regression), gates
+        outputs = self.ask(seen)
+        gates = self.gates(router_logits(self.router, seen.features, outputs), noise)
+        if self.paths is not None:
+            spoken = outputs.detach().float().cpu().numpy()
+            answers = self.paths.answers(spoken, regression=self.regression)
+            outputs = torch.from_numpy(answers).to(outputs)
+        return mix(gates, outputs, self.mixing, regression=self.regression), gates
 
     @torch.no_grad()
     def forward_inference(
@@ -353,26 +377,37 @@ class GatedBertPool(nn.Module):
         Each expert runs once over the examples that chose it. Call `eval()` before, as for any
         module: a module in training mode drops out. `bias` b makes it argmax(z - b c) with c the
         `route_costs`: above 0 it saves, below 0 it spends. It adds to a bias that an export has.
+        Where routes are `paths`, the numbers of the paths taken stand for the experts.
 
         Raises:
             ValueError: a bias is given that is no finite number, or `route_costs` are not known.
         """
-        costs = self._biased_costs(bias)
+        price = self._price(bias)
         seen = self.look(input_ids, attention_mask, token_type_ids)
-        logits = self.router(seen.features)
-        chosen = (logits if costs is None else logits.double() - costs.to(logits.device)).argmax(-1)
         inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
-        return self.experts.route(chosen, *inputs, first=seen.first), chosen
+        ids = encoded(input_ids, 0)
+        assert ids is not None
 
-    def _biased_costs(self, bias: float) -> Tensor | None:
-        """Gives what a bias takes from the logits, (K,); None without one."""
+        def ask(expert: int, rows: NDArray[np.intp]) -> Tensor:
+            return self.experts.ask(expert, *inputs, rows=torch.from_numpy(rows).to(ids.device))
+
+        run = run_routed(
+            self.router, self.decisions, seen.features, ask, rows=len(ids), price=price
+        )
+        routes = torch.from_numpy(run.routes.astype(np.int64)).to(ids.device)
+        return run.answers(self.paths, regression=self.regression), routes
+
+    def _price(self, bias: float) -> NDArray[np.float64] | None:
+        """Gives what a bias takes from the router's numbers, (M,); None without one."""
         if not bias:
             return None
         if not math.isfinite(bias):
             raise ValueError(f"bias is {bias}, but must be a finite number")
-        if len(self.route_costs) != len(self.experts):
+        ways = len(self.decisions.paths)
+        if len(self.route_costs) != ways:
             raise ValueError(
-                f"this pool knows the costs of {len(self.route_costs)} of its {len(self.experts)} "
-                "experts, so a bias means nothing; set route_costs to what a route to each costs"
+                f"this pool knows the costs of {len(self.route_costs)} of its {ways} "
+                f"{'experts' if self.paths is None else 'paths'}, so a bias means nothing; set "
+                "route_costs to what a route to each costs"
             )
-        return bias * torch.tensor(self.route_costs, dtype=torch.float64)
+        return bias * self.decisions.price(self.route_costs)

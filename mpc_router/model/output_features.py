@@ -31,5 +31,14 @@ def output_features(outputs: Tensor, *, regression: bool) -> Tensor:
     return torch.cat([centred, margin, margin.square(), chosen, chosen * margin], dim=-1)
 
 
+def sure_features(outputs: Tensor) -> Tensor:
+    """Gives the features (..., 2 C) of class outputs (..., C) that say how sure an expert is.
+
+    They are the chosen class as one-hot, and that times the margin.
+    """
+    classes = outputs.shape[-1]
+    return output_features(outputs, regression=False)[..., -2 * classes :]
+
+
 _LARGEST = 1e4
 """Margins are cut here, so that a square stays finite and no example outweighs all others."""

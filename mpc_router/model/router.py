@@ -9,23 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mpc_router.config import router_kinds as kinds
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
 from mpc_router.model.fitted_routers import (
-    FITTED_ROUTERS,
-    ClusterRouter,
-    PredictiveRouter,
-    fit_clusters,
-    fit_predictive,
+    FittedRouter,
+    RouterSettings,
+    RouterSizes,
+    fitted_router,
+    rebuilt,
 )
-from mpc_router.model.output_features import output_features, output_width
 from mpc_router.model.sources import Models
 
 
@@ -61,9 +59,6 @@ class RouterStem(PooledEncoder):
 
 class MLPRouter(nn.Module):
     """Takes features to the experts' logits: linear (F, H), ReLU, dropout, linear (H, K)."""
-
-    sees_outputs: Final = False
-    sees_features: Final = True
 
     def __init__(
         self, features: int, num_experts: int, hidden_size: int = 256, dropout: float = 0.1
@@ -104,11 +99,11 @@ def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
     """Builds the router of a configuration over F features, in training mode.
 
     No other function makes one. Its weights are torch's own draws from the global state, or 0: load
-    those of `initial_weights`, or of a checkpoint, or fit them (`fit_router`).
+    those of `initial_weights`, or of a checkpoint, or fit them (`FittedRouter.fit`).
     """
     if isinstance(config, TrialConfig):
         if config.model.fitted:
-            return _fitted_router(config, features)
+            return build_fitted(config, features)
         config = RouterShape(
             experts=config.experts,
             hidden_size=config.model.router_hidden_size,
@@ -117,28 +112,26 @@ def build_router(config: TrialConfig | RouterShape, features: int) -> nn.Module:
     return MLPRouter(features, config.experts, config.hidden_size, config.dropout)
 
 
-def _fitted_router(config: TrialConfig, features: int) -> nn.Module:
-    model = config.model
-    match model.router_kind:
-        case kinds.CLUSTERS:
-            return ClusterRouter(features, config.experts, clusters=model.router_clusters)
-        case kinds.PREDICTIVE:
-            return PredictiveRouter(
-                _router_width(config, features),
-                config.experts,
-                hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
-                gain=model.router_gain,
-                sees_features=model.sees_features,
-            )
-    raise ValueError(f"router_kind={model.router_kind} has no module")
-
-
-def _router_width(config: TrialConfig, features: int) -> int:
-    """Gives the numbers I that a router over F features is given of an example."""
-    task, width = config.data.definition, 0
-    if config.model.sees_outputs:
-        width += output_width(task.outputs, regression=task.regression)
-    return width + (features if config.model.sees_features else 0)
+def build_fitted(config: TrialConfig, features: int) -> FittedRouter:
+    """Builds the router of a configuration whose kind is fitted at once, over F features."""
+    model, task = config.model, config.data.definition
+    return fitted_router(
+        model.router_kind,
+        RouterSettings(
+            sees_features=model.sees_features,
+            hidden_size=model.router_hidden_size if model.predictor == "mlp" else 0,
+            gain=model.router_gain,
+            ridge=model.router_ridge,
+            clusters=model.router_clusters,
+            threshold=model.router_threshold,
+        ),
+        RouterSizes(
+            features=features,
+            outputs=task.outputs,
+            regression=task.regression,
+            paths=config.paths,
+        ),
+    )
 
 
 def router_shape(router: nn.Module) -> dict[str, Any]:
@@ -149,32 +142,15 @@ def router_shape(router: nn.Module) -> dict[str, Any]:
     """
     if isinstance(router, MLPRouter):
         return {"hidden_size": router.hidden.out_features, "dropout": router.dropout}
-    if isinstance(router, PredictiveRouter):
-        return {
-            "kind": kinds.PREDICTIVE,
-            "inputs": len(router.input_mean),
-            "hidden_size": router.hidden_size,
-            "gain": router.gain,
-            "sees_features": router.sees_features,
-        }
-    if isinstance(router, ClusterRouter):
-        return {"kind": kinds.CLUSTERS, "clusters": len(router.centres)}
+    if isinstance(router, FittedRouter):
+        return router.shape()
     raise TypeError(f"a {type(router).__name__} cannot be described; take an MLPRouter")
 
 
 def rebuilt_router(shape: Mapping[str, Any], features: int, experts: int) -> nn.Module:
     """Makes a router of what `router_shape` gave, with arbitrary weights."""
-    kind = shape.get("kind")
-    if kind == kinds.PREDICTIVE:
-        return PredictiveRouter(
-            shape["inputs"],
-            experts,
-            hidden_size=shape["hidden_size"],
-            gain=shape["gain"],
-            sees_features=shape["sees_features"],
-        )
-    if kind == kinds.CLUSTERS:
-        return ClusterRouter(features, experts, clusters=shape["clusters"])
+    if "kind" in shape:
+        return rebuilt(shape)
     return build_router(
         RouterShape(experts=experts, hidden_size=shape["hidden_size"], dropout=shape["dropout"]),
         features,
@@ -182,45 +158,43 @@ def rebuilt_router(shape: Mapping[str, Any], features: int, experts: int) -> nn.
 
 
 def logit_offset(router: nn.Module) -> Tensor:
-    """Gives the vector (K,) that a router adds to its logits last: where a bias is folded in.
+    """Gives the vector (M,) that a router adds to its logits last: where a bias is folded in.
 
     Raises:
         TypeError: it is of a kind that this package does not make.
     """
     if isinstance(router, MLPRouter):
         return router.out.bias
-    if isinstance(router, FITTED_ROUTERS):
+    if isinstance(router, FittedRouter):
         return router.offset
     raise TypeError(f"a {type(router).__name__} has no vector to fold a bias into")
 
 
-def router_inputs(features: Tensor | None, outputs: Tensor | None, *, regression: bool) -> Tensor:
-    """Puts together what a router is given: standardised features (N, F), outputs (N, C), or both.
+def sees_features(router: nn.Module) -> bool:
+    """Tells whether a router is given features of the stem."""
+    return not isinstance(router, FittedRouter) or router.takes_features
 
-    Outputs of the cheapest expert come first, as `output_features`.
+
+def sees_outputs(router: nn.Module) -> bool:
+    """Tells whether a router is given outputs of the experts that have run."""
+    return isinstance(router, FittedRouter) and router.traits.sees_outputs
+
+
+def router_logits(
+    router: nn.Module, features: Tensor | None, outputs: Tensor | None = None
+) -> Tensor:
+    """Gives a router's numbers (B, M) of standardised features (B, F) and outputs (B, K, C).
+
+    Of outputs only those of experts that have run count; a router that sees none is given none.
     """
-    parts = [] if outputs is None else [output_features(outputs, regression=regression)]
-    return torch.cat([*parts, *([] if features is None else [features])], dim=-1)
-
-
-def fit_router(
-    router: nn.Module, config: TrialConfig, inputs: Tensor, worth: Tensor, *, seed: int
-) -> None:
-    """Fits a router of a kind that is fitted at once, in place.
-
-    `inputs` (N, I) are `router_inputs` of train; `worth` (N, K) says by expert whether it was
-    right, or its loss (`router_gain`).
-
-    Raises:
-        ValueError: an input is not finite, or there are fewer examples than clusters.
-    """
-    if isinstance(router, ClusterRouter):
-        worth = worth if config.model.router_gain == "right" else -worth
-        fit_clusters(router, inputs, worth, seed=seed)
-    elif isinstance(router, PredictiveRouter):
-        fit_predictive(router, inputs, worth, ridge=config.model.router_ridge, seed=seed)
-    else:
-        raise TypeError(f"a {type(router).__name__} is trained by steps, and not fitted")
+    if not isinstance(router, FittedRouter):
+        logits: Tensor = router(features)
+        return logits
+    numbers: Tensor = router(
+        features if router.takes_features else None,
+        outputs if router.traits.sees_outputs else None,
+    )
+    return numbers
 
 
 def initial_weights(

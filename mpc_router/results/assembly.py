@@ -100,6 +100,8 @@ def _refuse_misfit(assembled: Assembled) -> None:
     experts = assembled.model.experts.experts
     counts = {len(experts), assembled.config.experts}
     counts |= {len(vector.experts) for vector in assembled.vectors.values()}
+    if assembled.model.decisions.paths != assembled.config.paths:
+        raise ValueError("its paths are not those of its configuration")
     if len(counts) > 1:
         raise ValueError(f"it speaks of {' and of '.join(map(str, sorted(counts)))} experts")
     outputs = {expert.num_labels for expert in experts}
@@ -136,7 +138,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
     vectors = checkpoint.config.vectors()
     if summary is not None:
         vectors = from_json(summary["cost_vectors"]) | vectors
-    model.route_costs = vectors[CONSTANTS].routed
+    model.route_costs = vectors[CONSTANTS].on(checkpoint.config.paths).routed
     return Assembled(
         model=model,
         tokenizers=tuple(load_tokenizer(name, places.models) for name in tokenizers.names),
@@ -230,6 +232,7 @@ def _lane(checkpoint: LaneCheckpoint, places: Places, folder: Path) -> GatedBert
         straight_through=model.straight_through,
         mixing=model.mixing,
         regression=config.data.definition.regression,
+        paths=checkpoint.paths,
     ).eval()
 
 

@@ -43,15 +43,16 @@ def add(assembled: Assembled, bias: Bias) -> Assembled:
     Raises:
         CheckpointError: the vector has another number of experts.
     """
-    costs = bias.vector.routed
-    offset = logit_offset(assembled.model.router)
-    if len(costs) != len(offset):
+    decisions = assembled.model.decisions
+    if len(bias.vector.experts) != assembled.config.experts:
         raise CheckpointError(
-            f"the cost vector {bias.vector.name} has {len(costs)} experts, the router "
-            f"{len(offset)}; take a vector of its own pool"
+            f"the cost vector {bias.vector.name} has {len(bias.vector.experts)} experts, the "
+            f"router {assembled.config.experts}; take a vector of its own pool"
         )
+    price = decisions.price(bias.vector.on(decisions.paths).routed)
+    offset = logit_offset(assembled.model.router)
     with torch.no_grad():
-        exact = offset.double() - bias.value * torch.tensor(costs, dtype=torch.float64)
+        exact = offset.double() - bias.value * torch.from_numpy(price)
         offset.copy_(exact)
     vectors = {**assembled.vectors, bias.vector.name: bias.vector}
     return replace(assembled, biases=(*assembled.biases, bias), vectors=vectors)

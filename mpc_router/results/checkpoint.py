@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, to_tree, trial_config
 from mpc_router.plugins import part_error
+from mpc_router.routes import Paths
 from mpc_router.run_names import CHECKPOINTS_FOLDER, whole_key
 from mpc_router.tensor_files import (
     HEAD,
@@ -84,6 +85,9 @@ class LaneCheckpoint:
     optimizer: dict[str, Tensor] | None = None
     """The optimizer's moments, for going on; None when the lane has ended for good."""
 
+    paths: Paths | None = None
+    """What the router chooses between, where that is not single experts."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointCheckpoint:
@@ -149,7 +153,8 @@ def _write_lane(checkpoint: LaneCheckpoint, folder: Path) -> dict[str, Any]:
     if checkpoint.optimizer is not None:
         tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
     sha256 = write_tensors(folder / WEIGHTS_FILE, tensors, form=_FORMAT)
-    return {"format": _FORMAT, "weights_sha256": sha256}
+    paths = {} if checkpoint.paths is None else {"paths": checkpoint.paths.to_json()}
+    return {"format": _FORMAT, "weights_sha256": sha256, **paths}
 
 
 def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
@@ -197,7 +202,7 @@ def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
         }
         resumable = bool(trial["resumable"])
         if trial["format"] == _FORMAT:
-            return _read_lane(folder, trial["weights_sha256"], common, resumable=resumable)
+            return _read_lane(folder, trial, common, resumable=resumable)
         return _read_joint(folder, trial, common, resumable=resumable)
     except CheckpointError:
         raise
@@ -210,15 +215,17 @@ def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
 
 
 def _read_lane(
-    folder: Path, sha256: str, common: dict[str, Any], *, resumable: bool
+    folder: Path, trial: dict[str, Any], common: dict[str, Any], *, resumable: bool
 ) -> LaneCheckpoint:
-    tensors = read_tensors(folder / WEIGHTS_FILE, sha256)
+    tensors = read_tensors(folder / WEIGHTS_FILE, trial["weights_sha256"])
+    paths = Paths.from_json(trial["paths"]) if trial.get("paths") is not None else None
     return LaneCheckpoint(
         **common,
         weights=with_prefix(tensors, "weights."),
         feature_mean=tensors["feature_mean"],
         feature_deviation=tensors["feature_deviation"],
         optimizer=with_prefix(tensors, "optimizer.") if resumable else None,
+        paths=paths,
     )
 
 

@@ -1,12 +1,15 @@
 """What a stack of routers is worth on a split: hard routes, scores, costs, and soft losses beside.
 
-Routes are always hard: the argmax of the logits (the cheapest expert of a tie). The losses are
+Routes are always hard: the argmax of the logits (the cheapest expert of a tie), step by step where
+a router decides again after an expert has run. A path stands where an expert stands: of kinds that
+choose between paths, K counts these, and the outputs are the paths' answers. The losses are
 those of the soft gate as it would be in training less what is random: softmax of the logits over
 the temperature of the last step, no noise, no dropout, never straight-through; the balance is that
 of the whole split. They say how training goes; scores and costs say what a router does. A router
 that is fitted at once has no soft gate: its gate is its hard route.
 
-Letters: L lanes, N examples, K experts, C outputs of an expert.
+Letters: L lanes, N examples, K experts (or paths), C outputs of one, M numbers of a router, which
+are K logits but of routers that decide in steps.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss,
 from mpc_router.model.router import one_hot, softmax_gate
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.records import ARRAYS, SplitReport
+from mpc_router.routes import Decisions
 from mpc_router.tasks import Task
 from mpc_router.tasks.confidence import Confidence
 
@@ -36,11 +40,6 @@ if TYPE_CHECKING:
 _LANES: Final = 32
 _ROWS: Final = 1024
 """Lanes and rows at once: bounds the memory of gates and mixed outputs."""
-
-
-def routes_of(logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Gives the hard routes (L, N) of logits (L, N, K)."""
-    return np.asarray(logits.argmax(-1), np.uint8)
 
 
 def routed_predictions(
@@ -74,9 +73,10 @@ def split_report(
     temperature: Sequence[float],
     vectors: Mapping[str, CostVector] | None = None,
 ) -> SplitReport:
-    """Reports on lanes with these finite logits (L, N, K) and present temperatures (L,).
+    """Reports on lanes with these finite logits (L, N, M) and present temperatures (L,).
 
-    `vectors` are those of what was prepared; a lane's own constants win over theirs.
+    The split's outputs are the answers of the paths that the lanes choose between. `vectors` are
+    those of what was prepared; a lane's own constants win over theirs.
     """
     confidence = expert_confidence(task, split.outputs, split.labels)
     parts = [
@@ -119,11 +119,14 @@ def _report_block(
     confidence: Confidence | None,
 ) -> SplitReport:
     """Reports on a few lanes; `confidence` (K, N) is the experts'."""
-    routes = routes_of(logits)
-    experts = logits.shape[-1]
-    counts = np.stack([(routes == expert).sum(-1) for expert in range(experts)], -1)
+    paths = configs[0].paths if configs else ()
+    routes = Decisions(paths).routes(logits) if configs else np.empty((0, len(split)), np.uint8)
+    ways = split.outputs.shape[1]
+    counts = np.stack([(routes == way).sum(-1) for way in range(ways)], -1)
     predictions = routed_predictions(routes, split.outputs, regression=task.regression)
-    soft = _Soft.of(split, task=task, configs=configs, logits=logits, temperature=temperature)
+    soft = _Soft.of(
+        split, task=task, configs=configs, logits=logits, routes=routes, temperature=temperature
+    )
     alpha = np.array([config.loss_weights.alpha for config in configs], np.float64)
     beta = np.array([config.loss_weights.beta for config in configs], np.float64)
     share = counts / len(split)
@@ -151,7 +154,10 @@ def _costs(
     configs: Sequence[TrialConfig], share: Values, vectors: Mapping[str, CostVector]
 ) -> dict[str, Values]:
     """Gives mean costs (L,) by vector, lane by lane: a spelled-out pool has its trial's costs."""
-    of_lanes = [{**vectors, **config.vectors()} for config in configs]
+    of_lanes = [
+        {name: vector.on(config.paths) for name, vector in {**vectors, **config.vectors()}.items()}
+        for config in configs
+    ]
     names = list(of_lanes[0]) if of_lanes else []
     return {
         name: np.array(
@@ -184,10 +190,12 @@ class _Soft:
         task: Task,
         configs: Sequence[TrialConfig],
         logits: NDArray[np.float32],
+        routes: NDArray[np.uint8],
         temperature: Sequence[float],
     ) -> _Soft:
         """Sums gate, entropy and losses over chunks of rows, in float64."""
-        lanes, rows, experts = logits.shape
+        lanes, rows = logits.shape[:2]
+        experts = split.outputs.shape[1]
         if not lanes:
             none = np.empty(0)
             return cls(np.empty((0, experts)), none, none, none, none)
@@ -200,7 +208,11 @@ class _Soft:
         for start in range(0, rows, _ROWS):
             part = slice(start, start + _ROWS)
             z = torch.from_numpy(logits[:, part]).double()
-            gates = one_hot(z.argmax(-1), experts).double() if fitted else softmax_gate(z, tau)
+            if fitted:
+                chosen = torch.from_numpy(routes[:, part].astype(np.int64))
+                gates = one_hot(chosen, experts).double()
+            else:
+                gates = softmax_gate(z, tau)
             gate += gates.sum(1)
             entropy += torch.special.entr(gates).sum((1, 2))
             outputs = torch.from_numpy(split.outputs[part].astype(np.float64))
@@ -209,7 +221,7 @@ class _Soft:
             loss += task_loss(mixed, labels, regression=task.regression) * len(labels)
         clean = config.loss_weights.auxiliary_gates == "clean" and not fitted
         seen = _mean_gate(logits) if clean else gate / rows
-        costs = torch.tensor([config.model.expert_costs for config in configs], dtype=torch.float64)
+        costs = torch.tensor([_trained_costs(config) for config in configs], dtype=torch.float64)
         # importance is the mean gate times N, and the loss does not change with its scale
         balance = balance_of_lanes(seen.unsqueeze(1), config.loss_weights.balance_variance)
         cost = cost_loss(seen.unsqueeze(1), costs)
@@ -219,6 +231,14 @@ class _Soft:
                 for values in (gate / rows, entropy / rows, loss / rows, balance, cost)
             )
         )
+
+
+def _trained_costs(config: TrialConfig) -> list[float]:
+    """Gives the training costs by path: a gate weighs its experts', other kinds what runs."""
+    costs = config.model.expert_costs
+    if not config.model.fitted:
+        return list(costs)
+    return [sum(costs[expert] for expert in path) for path in config.paths]
 
 
 def _mean_gate(logits: NDArray[np.float32]) -> Tensor:

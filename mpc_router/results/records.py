@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.checkpoint import JointCheckpoint, LaneCheckpoint
+from mpc_router.routes import Paths
 from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 
 Values = NDArray[np.float64]
@@ -33,7 +34,7 @@ class SplitReport:
     """Mean cost of an example under every cost vector, the router paid, (L,) each."""
 
     share: Values
-    """(L, K) of the hard routes."""
+    """(L, K) of the hard routes: by path, where the lanes choose between paths."""
 
     gate: Values
     """(L, K) mean soft gate."""
@@ -60,7 +61,7 @@ class Routing:
     """(L, N)"""
 
     logits: NDArray[np.float32]
-    """(L, N, K) before noise and temperature."""
+    """(L, N, K) before noise and temperature; of lanes that decide in steps (L, N, M)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,9 @@ class LanesEnded:
     experts: tuple[SplitOutputs, ...] = ()
     """Where experts train too: what they say of selection and the quoted splits at the end. They
     have no features, (N, 0)."""
+
+    paths: Paths | None = None
+    """What the lanes choose between, where that is not single experts."""
 
     best: tuple[LaneCheckpoint, ...] | tuple[JointCheckpoint, ...] = ()
     """If asked for: each lane after its best epoch on selection."""

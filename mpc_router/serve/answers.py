@@ -1,6 +1,6 @@
 """What a router answers to a text: the label, how sure it is, who answered, and the price.
 
-Letters: N examples, K experts, C outputs of an expert.
+Letters: N examples, K experts, P paths, M numbers of a router, C outputs of an expert.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.costs import CostVector
+from mpc_router.routes import Decisions
 from mpc_router.tasks import Task
 
 Values = NDArray[np.floating[Any]]
@@ -28,28 +29,34 @@ class Answer:
     """The answering expert's, for the label; None for a regression."""
 
     expert: int
-    """Number of the expert that answered, from 0, the cheapest first."""
+    """Number of the expert that answered, from 0, the cheapest first: the last one that ran."""
+
+    path: tuple[int, ...]
+    """The experts that ran for the example, in their order; the cheapest first where it is the
+    router's stem."""
 
     cost: float
     """What the example cost, the router's own cost included, in the unit of the cost vector."""
 
     scores: tuple[float, ...]
-    """(K,) softmax of the router's logits less the biased costs; the largest is the expert's."""
+    """(K,) softmax of the router's logits less the biased costs; the largest is the expert's. Of a
+    router that chooses between paths by path, (P,), as it was decided last."""
 
 
-def biased(logits: Values, bias: float, vector: CostVector) -> NDArray[np.float64]:
-    """Gives z - bias * c of logits z (N, K), in float64; c is what a route adds (`routed`)."""
-    price = np.asarray(vector.routed, np.float64)
-    return np.asarray(logits, np.float64) - bias * price
+def answers_of(
+    task: Task,
+    vector: CostVector,
+    decisions: Decisions,
+    logits: Values,
+    routes: NDArray[np.uint8],
+    outputs: Values,
+) -> list[Answer]:
+    """Puts answers together of where examples went and what was answered there.
 
-
-def answers_of(task: Task, vector: CostVector, logits: Values, outputs: Values) -> list[Answer]:
-    """Puts answers together of the router's logits (N, K) and the chosen experts' outputs (N, C).
-
-    The route is the logits' argmax, the cheapest expert of a tie.
+    `logits` (N, M) are the router's, the bias taken off, `routes` (N,) the paths taken, `outputs`
+    (N, C) what these answer, and `vector` prices paths.
     """
-    routes = logits.argmax(-1)
-    scores = softmax(logits)
+    scores = _scores(decisions, logits, routes)
     costs = vector.of_routes(routes)
     shares = softmax(outputs)
     classes = outputs.argmax(-1)
@@ -57,12 +64,30 @@ def answers_of(task: Task, vector: CostVector, logits: Values, outputs: Values) 
         Answer(
             label=float(outputs[row, 0]) if task.regression else task.label_names[classes[row]],
             probability=None if task.regression else float(shares[row, classes[row]]),
-            expert=int(routes[row]),
+            expert=decisions.paths[route][-1],
+            path=_ran(decisions, vector, int(route)),
             cost=float(costs[row]),
             scores=tuple(map(float, scores[row])),
         )
-        for row in range(len(logits))
+        for row, route in enumerate(routes)
     ]
+
+
+def _ran(decisions: Decisions, vector: CostVector, route: int) -> tuple[int, ...]:
+    """Gives the experts of a route: before a single one the cheapest, where that is the stem."""
+    path = decisions.paths[route]
+    return path if not vector.stem_is_expert or path[0] == 0 else (0, *path)
+
+
+def _scores(decisions: Decisions, logits: Values, routes: NDArray[np.uint8]) -> Values:
+    """Gives softmax of the numbers of the state in which each route was decided, (N, P)."""
+    scores = np.zeros((len(routes), len(decisions.paths)))
+    for route in np.unique(routes):
+        state = decisions.last_state(int(route))
+        rows = np.flatnonzero(routes == route)
+        shares = softmax(logits[rows, decisions.columns[state]])
+        scores[np.ix_(rows, np.array(decisions.open_paths[state]))] = shares
+    return scores
 
 
 def softmax(values: Values) -> NDArray[np.float64]:

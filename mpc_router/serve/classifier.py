@@ -17,13 +17,16 @@ import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mpc_router.costs import CONSTANTS, CostVector
 from mpc_router.data.tokens import Tokens, batches, gather
 from mpc_router.messages import quoted
+from mpc_router.model.routed_run import RoutedRun, joined, run_routed
+from mpc_router.model.router import sees_features
 from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import assemble_export
-from mpc_router.serve.answers import Answer, answers_of, biased
+from mpc_router.serve.answers import Answer, answers_of
 from mpc_router.serve.card import LIBRARY, card_of
 from mpc_router.serve.export import write_export
 from mpc_router.serve.hub import exported_folder
@@ -39,7 +42,8 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
     `router("a text")` gives one `Answer`, of a list it gives a list in the same order, and an
     iterator is answered as it comes, `batch_size` examples at a time. The two texts of a pair are a
     tuple. Texts are sorted by length; the router runs over all of them, then each expert that is
-    chosen over its group. An expert whose outputs the router is given has run by then.
+    chosen over its group. Where the router decides again of what an expert said, only those go on
+    whose path does.
 
     The route is argmax(z - bias * c): z are the router's logits, with the bias that was folded into
     the export, and c what a route to each expert costs under `vector`, which is also what `cost` of
@@ -79,6 +83,9 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
         self.strict = assembled.strict if strict is None else strict
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._pool = assembled.model.to(self.device).eval()
+        decisions = self._pool.decisions
+        self._route_vector = self.vector.on(decisions.paths)
+        self._price = self.bias * decisions.price(self._route_vector.routed)
         self._limits = assembled.limits
         self._tokenizing = threading.Lock()
         """Tokenizers of transformers keep the last call's settings and bear one thread at a time.
@@ -182,6 +189,11 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
             for name, layers in zip(model.expert_model_names, model.expert_layers, strict=True)
         )
 
+    @property
+    def paths(self) -> tuple[tuple[int, ...], ...]:
+        """Gives what the router chooses between: single experts, or the experts of a path."""
+        return self._pool.decisions.paths
+
     @overload
     def __call__(self, texts: Text) -> Answer: ...  # type: ignore[overload-overlap]  # str is one
 
@@ -229,9 +241,13 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
         if not examples:
             return []
         tokens = self._tokens(examples)
+        pool = self._pool
         with torch.inference_mode():
-            logits, outputs = self._routed(tokens)
-        return answers_of(self.task, self.vector, logits, outputs)
+            run = self._routed(tokens)
+            outputs = run.answers(pool.paths, regression=self.task.regression).cpu().numpy()
+        return answers_of(
+            self.task, self._route_vector, pool.decisions, run.logits, run.routes, outputs
+        )
 
     def _tokens(self, examples: Sequence[tuple[str, ...]]) -> Tokens:
         """Gives examples as the pool takes them; says or refuses what has to be cut."""
@@ -266,42 +282,64 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
                 stacklevel=5,  # the line that asked, of `__call__` and of a stream alike
             )
 
-    def _routed(self, tokens: Tokens) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Gives biased logits (N, K) and the chosen experts' outputs (N, C)."""
+    def _routed(self, tokens: Tokens) -> RoutedRun:
+        """Sends examples through the router and the experts on their paths."""
         pool = self._pool
-        logits = np.empty((len(tokens), len(pool.experts)), np.float64)
-        outputs = np.empty((len(tokens), self.task.outputs), np.float32)
-        for batch in batches(tokens, self.batch_size, generator=None):
-            rows = batch.rows.numpy()
-            seen = pool.look(*batch.to(self.device).inputs)
-            logits[rows] = biased(pool.router(seen.features).cpu().numpy(), self.bias, self.vector)
-            if pool.shared_stem:  # the experts take the stem's states, which are of this batch
-                routes = torch.from_numpy(logits[rows].argmax(-1)).to(self.device)
-                inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
-                outputs[rows] = pool.experts.route(routes, *inputs).cpu().numpy()
-            elif seen.first is not None:  # kept where the route stays with the cheapest expert
-                outputs[rows] = seen.first.cpu().numpy()
-        if not pool.shared_stem:
-            routes = logits.argmax(-1)
-            asked = range(int(getattr(pool.router, "sees_outputs", False)), len(pool.experts))
-            self._ask_experts(tokens, routes, asked, outputs)
-        return logits, outputs
+        if pool.shared_stem:
+            return self._routed_by_batch(tokens)
+        features = self._features(tokens) if sees_features(pool.router) else None
+        return run_routed(
+            pool.router,
+            pool.decisions,
+            features,
+            lambda expert, rows: self._ask(tokens, expert, rows),
+            rows=len(tokens),
+            price=self._price,
+        )
 
-    def _ask_experts(
-        self,
-        tokens: Tokens,
-        routes: NDArray[np.intp],
-        numbers: Iterable[int],
-        outputs: NDArray[np.float32],
-    ) -> None:
-        """Fills in outputs (N, C): each of these experts runs over its own examples."""
+    def _routed_by_batch(self, tokens: Tokens) -> RoutedRun:
+        """Does so batch by batch: these experts take what the stem made of the same batch."""
+        pool, runs, rows = self._pool, [], []
+        for batch in batches(tokens, self.batch_size, generator=None):
+            seen = pool.look(*batch.to(self.device).inputs)
+            inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
+
+            def ask(expert: int, wanted: NDArray[np.intp], inputs: Any = inputs) -> Tensor:
+                index = torch.from_numpy(wanted).to(self.device)
+                return pool.experts.ask(expert, *inputs, rows=index)
+
+            runs.append(
+                run_routed(
+                    pool.router,
+                    pool.decisions,
+                    seen.features,
+                    ask,
+                    rows=len(batch.rows),
+                    price=self._price,
+                )
+            )
+            rows.append(batch.rows.numpy())
+        return joined(runs, rows)
+
+    def _features(self, tokens: Tokens) -> Tensor:
+        """Gives the standardised features (N, F) of all examples."""
+        features: list[tuple[Tensor, Tensor]] = []
+        for batch in batches(tokens, self.batch_size, generator=None):
+            seen = self._pool.look(*batch.to(self.device).inputs).features
+            assert seen is not None
+            features.append((batch.rows, seen))
+        order = torch.cat([rows for rows, _ in features]).argsort().to(self.device)
+        return torch.cat([values for _, values in features])[order]
+
+    def _ask(self, tokens: Tokens, number: int, rows: NDArray[np.intp]) -> Tensor:
+        """Runs an expert over examples, those of like length together: outputs (n, C)."""
         experts = self._pool.experts
-        for number in numbers:
-            encoding = experts.encodings[number]
-            (rows,) = np.nonzero(routes == number)
-            lengths = (tokens, *tokens.others)[encoding].lengths[rows]
-            rows = rows[np.argsort(-lengths, kind="stable")]
-            for start in range(0, len(rows), self.batch_size):
-                part = rows[start : start + self.batch_size]
-                inputs = gather(tokens, part).to(self.device).inputs
-                outputs[part] = experts.ask(number, *inputs).cpu().numpy()
+        encoding = experts.encodings[number]
+        lengths = (tokens, *tokens.others)[encoding].lengths[rows]
+        order = np.argsort(-lengths, kind="stable")
+        outputs = []
+        for start in range(0, len(rows), self.batch_size):
+            part = rows[order[start : start + self.batch_size]]
+            outputs.append(experts.ask(number, *gather(tokens, part).to(self.device).inputs))
+        back = torch.from_numpy(np.argsort(order)).to(self.device)
+        return torch.cat(outputs)[back]

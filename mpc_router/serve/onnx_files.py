@@ -23,18 +23,22 @@ from torch import Tensor, nn
 from mpc_router.costs import to_json
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.lazy_expert import load_experts
-from mpc_router.model.router import router_inputs
+from mpc_router.model.router import router_logits, sees_features, sees_outputs
 from mpc_router.results.assembled import Assembled, tokenizer_folder
+from mpc_router.routes import Paths
 from mpc_router.source_error import SourceError
 
 ONNX_FOLDER: Final = "onnx"
 LIST_FILE: Final = "onnx.json"
 ROUTER_FILE: Final = "router.onnx"
+STEM_FILE: Final = "stem.onnx"
 _FORMAT: Final = "mpc-router onnx 1"
 _NEEDED: Final = ("onnx", "onnxscript")
 _TOKENS: Final = ("input_ids", "attention_mask", "token_type_ids")
 _STATES: Final = "states"
 _OUTPUTS: Final = "outputs"
+_FEATURES: Final = "features"
+_LOGITS: Final = "logits"
 
 
 def check_onnx() -> None:
@@ -66,8 +70,7 @@ class _Front(nn.Module):
         super().__init__()
         self.stem, self.router = pool.stem, pool.router
         self.shared = pool.shared_stem
-        self.regression = pool.regression
-        self.first = pool.experts.experts[0] if pool.router.sees_outputs else None
+        self.first = pool.experts.experts[0] if sees_outputs(pool.router) else None
         self.register_buffer("mean", pool.feature_mean)
         self.register_buffer("deviation", pool.feature_deviation)
 
@@ -75,8 +78,8 @@ class _Front(nn.Module):
     def gives(self) -> tuple[str, ...]:
         """Names what is given."""
         if self.shared:
-            return ("logits", _STATES)
-        return ("logits",) if self.first is None else ("logits", _OUTPUTS)
+            return (_LOGITS, _STATES)
+        return (_LOGITS,) if self.first is None else (_LOGITS, _OUTPUTS)
 
     def forward(self, *tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Gives logits (B, K); of a shared stem its hidden states (B, T, F) too.
@@ -87,23 +90,52 @@ class _Front(nn.Module):
             states, features = self.stem.tokens(*tokens)  # type: ignore[operator]
             return self.router(self._standard(features)), states
         if self.first is None:
-            logits: Tensor = self.router(self._standard(self.stem(*tokens)))
-            return logits
+            return router_logits(self.router, self._standard(self.stem(*tokens)))
         outputs = self.first(*tokens)
-        sees_features = self.router.sees_features
-        features = self._standard(self.stem(*tokens)) if sees_features else None
-        inputs = router_inputs(features, outputs, regression=self.regression)
-        return self.router(inputs), outputs
+        features = self._standard(self.stem(*tokens)) if sees_features(self.router) else None
+        return router_logits(self.router, features, outputs.unsqueeze(1)), outputs
 
     def _standard(self, features: Tensor) -> Tensor:
         standard: Tensor = (features - self.mean) / self.deviation
         return standard
 
 
+class _Features(nn.Module):
+    """Runs the stem on tokens (B, T): standardised features (B, F)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, pool: GatedBertPool) -> None:
+        super().__init__()
+        self.stem = pool.stem
+        self.register_buffer("mean", pool.feature_mean)
+        self.register_buffer("deviation", pool.feature_deviation)
+
+    def forward(self, *tokens: Tensor) -> Tensor:
+        """Gives the features."""
+        features: Tensor = (self.stem(*tokens) - self.mean) / self.deviation
+        return features
+
+
+class _Steps(nn.Module):
+    """Gives the numbers (B, M) of a router that decides in steps, of outputs (B, K, C)."""
+
+    def __init__(self, pool: GatedBertPool) -> None:
+        super().__init__()
+        self.router = pool.router
+
+    def forward(self, outputs: Tensor, features: Tensor | None = None) -> Tensor:
+        """Gives the numbers of all states; those of experts that have not run count for nothing."""
+        return router_logits(self.router, features, outputs)
+
+
 def write_onnx(assembled: Assembled, folder: Path) -> None:
     """Writes the parts into a new folder; the bias that is folded in is part of the router's file.
 
-    Batch and number of tokens are free. Logits and outputs are those of the model in float32.
+    Batch and number of tokens are free. Logits and outputs are those of the model in float32. A
+    router that decides in steps takes the outputs (B, K, C) of the experts that have run, 0 for the
+    others; `paths` of the list says which of its numbers count when, and what a path answers.
 
     Raises:
         SourceError: a package that this needs is not installed.
@@ -115,33 +147,69 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
     width = len(assembled.task.columns)
     examples = [("one text",) * width, ("another",) * width]
     tokens = [_tokens(assembled, number, examples) for number in range(pool.tokenizers)]
-    front = _Front(pool).eval()
-    inputs = _write(front, tokens[0], folder / ROUTER_FILE, _TOKENS, front.gives)
-    with torch.inference_mode():
-        given = front(*tokens[0])
+    router, given = _write_router(pool, tokens[0], folder)
     parts = []
     for number, encoding in enumerate(pool.experts.encodings):
         expert = pool.experts.experts[number]
         names, values = _TOKENS, tokens[encoding]
         if pool.shared_stem:
-            names, values = (_STATES, *_TOKENS[1:]), (given[1].clone(), *tokens[0][1:])
+            names, values = (_STATES, *_TOKENS[1:]), (given.clone(), *tokens[0][1:])
         target = folder / expert_file(number)
         taken = _write(expert.eval(), values, target, names, (_OUTPUTS,))
         parts.append(_part(assembled, number, target.name, taken, tokenizer_folder(encoding)))
     listed = {
         "format": _FORMAT,
         "task": assembled.task.to_json(),
-        "router": {
-            "file": ROUTER_FILE,
-            "inputs": inputs,
-            "outputs": list(front.gives),
-            "tokenizer": tokenizer_folder(0),
-        },
+        "router": router,
         "experts": parts,
+        **({} if pool.paths is None else {"paths": _listed_paths(pool.paths)}),
         "limits": list(assembled.limits),
         "cost_vectors": to_json(assembled.vectors),
     }
     (folder / LIST_FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_router(
+    pool: GatedBertPool, tokens: tuple[Tensor, ...], folder: Path
+) -> tuple[dict[str, Any], Tensor]:
+    """Writes the router; gives what the list says of it, and a shared stem's states if any."""
+    entry: dict[str, Any] = {"file": ROUTER_FILE, "tokenizer": tokenizer_folder(0)}
+    if not pool.decisions.staged:
+        front = _Front(pool).eval()
+        inputs = _write(front, tokens, folder / ROUTER_FILE, _TOKENS, front.gives)
+        with torch.inference_mode():
+            given = front(*tokens)
+        states = given[1] if isinstance(given, tuple) else given
+        return {**entry, "inputs": inputs, "outputs": list(front.gives)}, states
+    with torch.inference_mode():
+        width = int(pool.experts.experts[0].num_labels)  # type: ignore[arg-type]
+        outputs = torch.zeros(len(tokens[0]), len(pool.experts), width)
+        features = _Features(pool).eval()(*tokens).clone()
+    names, values = (_OUTPUTS,), (outputs,)
+    if sees_features(pool.router):
+        stem = _write(_Features(pool).eval(), tokens, folder / STEM_FILE, _TOKENS, (_FEATURES,))
+        entry["stem"] = {"file": STEM_FILE, "inputs": stem, "outputs": [_FEATURES]}
+        names, values = (_OUTPUTS, _FEATURES), (outputs, features)  # type: ignore[assignment]
+    batch = {0: torch.export.Dim("batch")}
+    shapes = tuple(batch for _ in values)
+    inputs = _write(
+        _Steps(pool).eval(), values, folder / ROUTER_FILE, names, (_LOGITS,), shapes=shapes
+    )
+    return {**entry, "inputs": inputs, "outputs": [_LOGITS]}, features
+
+
+def _listed_paths(paths: Paths) -> dict[str, Any]:
+    """Says what the router chooses between, where its numbers stand, and what a path answers."""
+    decisions = paths.decisions
+    return {
+        **paths.to_json(),
+        "states": [
+            {"experts": list(state), "first": columns.start, "paths": list(open_paths)}
+            for state, columns, open_paths in zip(
+                decisions.states, decisions.columns, decisions.open_paths, strict=True
+            )
+        ],
+    }
 
 
 def _part(
@@ -177,10 +245,13 @@ def _write(
     path: Path,
     names: tuple[str, ...],
     outputs: tuple[str, ...],
+    *,
+    shapes: Any = None,
 ) -> list[str]:
     """Writes a module as ONNX, traced on these values; gives the names of the inputs it takes."""
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
-    shapes: Any = tuple(free for _ in values)
+    if shapes is None:
+        shapes = tuple(free for _ in values)
     if any(
         parameter.kind is parameter.VAR_POSITIONAL
         for parameter in inspect.signature(module.forward).parameters.values()

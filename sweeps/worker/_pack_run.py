@@ -17,7 +17,17 @@ from mpc_router.results.records import LanesEnded, SplitReport
 from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
-from sweeps.records import COMPLETED, FAILED, STOPPED, Ending, Message, Pack, Report, Trial
+from sweeps.records import (
+    COMPLETED,
+    FAILED,
+    STOPPED,
+    Ending,
+    Message,
+    Pack,
+    Report,
+    Trial,
+    config_of,
+)
 from sweeps.worker.job import Job
 
 
@@ -30,6 +40,9 @@ class PackRun:
     began: float = field(default_factory=time.monotonic)
     routing: list[pa.Table] = field(default_factory=list)
     experts: list[pa.Table] = field(default_factory=list)
+    paths: dict[str, pa.Table] = field(default_factory=dict)
+    """They are the paths that trials choose between, by their name."""
+
     endings: list[Ending] = field(default_factory=list)
     stop_reasons: dict[str, str] = field(default_factory=dict)
     """They are the reasons why trials were stopped, by key."""
@@ -50,6 +63,7 @@ class PackRun:
         files = {
             self.pack.file(self.written): self.routing,
             self.pack.experts_file(self.written): self.experts,
+            self.pack.paths_file(self.written): list(self.paths.values()),
         }
         settled = dataclasses.replace(
             message,
@@ -60,7 +74,7 @@ class PackRun:
                 if tables
             },
         )
-        self.endings, self.routing, self.experts = [], [], []
+        self.endings, self.routing, self.experts, self.paths = [], [], [], {}
         self.written += 1
         return settled
 
@@ -89,7 +103,8 @@ class PackRun:
     ) -> tuple[Report, ...]:
         """Makes reports of a split, with the study's measured costs; `only_lane`'s if given."""
         measured = self.job.measured.get(trials[0].prepared, {})
-        costs = {name: vector.mean(split.share) for name, vector in measured.items()}
+        paths = config_of(trials[0]).paths
+        costs = {name: vector.on(paths).mean(split.share) for name, vector in measured.items()}
         with_measured = dataclasses.replace(split, cost={**split.cost, **costs})
         seconds = self.seconds()
         return tuple(
@@ -125,6 +140,8 @@ class PackRun:
                 self.experts += bulk_files.experts(
                     trial.key, outputs, regression=inputs.task.regression
                 )
+            if event.paths is not None:
+                self.paths.setdefault(event.paths.name, bulk_files.paths(event.paths))
             self.endings.append(self._ending(event, trial, checkpoint.epoch))
         return tuple(reports)
 
@@ -141,6 +158,8 @@ class PackRun:
             reason="; ".join(filter(None, reasons)) or None,
             part=self.pack.file(self.written),
             experts=self.pack.experts_file(self.written) if event.experts else None,
+            paths=self.pack.paths_file(self.written) if event.paths else None,
+            paths_id=event.paths.name if event.paths else None,
         )
 
 

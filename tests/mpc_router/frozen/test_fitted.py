@@ -11,7 +11,7 @@ import torch
 
 from mpc_router.config.trial import ConfigError, TrialConfig, applied, trial_config
 from mpc_router.frozen.train import Lane, stack_key
-from mpc_router.model.router import build_router, router_inputs
+from mpc_router.model.router import build_fitted, router_logits
 from mpc_router.prepare.frozen import Prepared
 from tests.mpc_router.conftest import random_prepared
 from tests.mpc_router.stacks import assert_same, config, drained, left_by
@@ -21,6 +21,11 @@ KINDS: tuple[dict[str, Any], ...] = (
     {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
     {"router_kind": "predictive", "stem": "expert", "predictor": "mlp", "router_hidden_size": 4},
     {"router_kind": "predictive", "stem": "expert", "router_gain": "loss"},
+    {"router_kind": "predictive", "stem": "expert", "combine": "logistic"},
+    {"router_kind": "sequential", "stem": "expert"},
+    {"router_kind": "sequential", "stem": "expert", "combine": "average", "router_gain": "loss"},
+    {"router_kind": "sequential", "stem": "expert", "router_sees": "outputs+features"},
+    {"router_kind": "cascade", "stem": "expert", "combine": "logistic"},
     {"router_kind": "clusters", "router_clusters": 5},
     {"router_kind": "clusters", "router_clusters": 3, "router_gain": "loss", "stem": "expert"},
 )
@@ -39,22 +44,15 @@ def test_the_checkpoint_s_router_gives_the_logits_of_the_run(
     _, ended = drained([Lane(config=trial, seed=2)], prepared)
     checkpoint = ended[0].checkpoints[0]
     split = prepared.splits["validation"]
-    router = build_router(trial, len(prepared.feature_mean)).eval()
+    router = build_fitted(trial, len(prepared.feature_mean)).eval()
     router.load_state_dict(checkpoint.weights)
     standard = (split.features - prepared.feature_mean) / prepared.feature_deviation
-    predictive = kind["router_kind"] == "predictive"
-    both = kind.get("router_sees") == "outputs+features"
     with torch.no_grad():
-        logits = router(
-            router_inputs(
-                torch.from_numpy(standard) if both or not predictive else None,
-                torch.from_numpy(np.array(split.outputs[:, 0])) if predictive else None,
-                regression=False,
-            )
-        )
+        outputs = torch.from_numpy(np.array(split.outputs))
+        logits = router_logits(router, torch.from_numpy(standard), outputs)
     left = left_by(ended[0], 0)
     assert left["validation.logits"] == pytest.approx(logits.numpy(), abs=1e-5)
-    assert (left["validation.routes"] == left["validation.logits"].argmax(-1)).all()
+    assert (left["validation.routes"] == router.decisions.routes(logits.numpy())).all()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -107,7 +105,8 @@ def test_an_endless_bias_sends_all_to_the_cheapest_or_the_dearest(
     kind: dict[str, Any], prepared: Prepared
 ) -> None:
     assert (routes(config(**kind, router_bias=1e6), prepared) == 0).all()
-    assert (routes(config(**kind, router_bias=-1e6), prepared) == 2).all()
+    trial = config(**kind, router_bias=-1e6)
+    assert (routes(trial, prepared) == len(trial.paths) - 1).all()
 
 
 def test_a_bias_moves_a_gated_router_s_routes_and_not_its_training(prepared: Prepared) -> None:
@@ -148,7 +147,7 @@ def test_a_router_that_sees_who_is_right_beats_every_expert() -> None:
 
 def test_fewer_examples_than_clusters_end_a_lane_as_failed_with_the_reason() -> None:
     prepared = random_prepared(rows={"train": 4, "selection": 30, "validation": 30})
-    lanes = [Lane(config=config(**KINDS[4]), seed=0)]
+    lanes = [Lane(config=config(router_kind="clusters", router_clusters=5), seed=0)]
     epochs, ended = drained(lanes, prepared)
     assert ended[0].reason == "failed"
     assert "5 clusters of 4 examples" in epochs[0].failures[0].message
@@ -171,7 +170,7 @@ def test_settings_of_one_kind_are_no_part_of_another_s_key() -> None:
     [
         ({"router_kind": "predictive"}, "set stem=expert"),
         ({"router_kind": "clusters", "experts": "joint"}, "set experts=frozen"),
-        ({"router_kind": "oracle"}, "allowed are clusters, gated, predictive"),
+        ({"router_kind": "oracle"}, "allowed are cascade, clusters, gated, predictive, sequential"),
         ({"router_kind": "clusters", "router_clusters": 0}, "at least 1"),
         ({"router_bias": float("nan")}, "finite"),
         ({"router_bias": 0.1, "experts": "joint"}, "frozen experts"),

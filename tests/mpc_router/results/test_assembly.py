@@ -21,7 +21,7 @@ from mpc_router.results import checkpoint
 from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import _EXPORTED, _FROZEN, _JOINT, assemble
 from mpc_router.results.checkpoint import CheckpointError, JointCheckpoint, LaneCheckpoint
-from mpc_router.results.evaluate import routed_predictions, routes_of
+from mpc_router.results.evaluate import routed_predictions
 from mpc_router.serve.export import write_export
 from mpc_router.tasks import evaluate
 from tests import trained as training
@@ -35,7 +35,7 @@ def asked(found: Assembled, trained: Trained) -> Examined:
 def says_what_its_training_said(found: Assembled, trained: Trained) -> None:
     """Routes, score and cost of validation."""
     seen, tokens = asked(found, trained), trained.validation()
-    routes = routes_of(seen.logits[None])
+    routes = found.model.decisions.routes(seen.logits[None])
     assert np.array_equal(routes[0], trained.routes)
     predictions = routed_predictions(routes, seen.outputs, regression=found.task.regression)
     score = evaluate(found.task, predictions, np.asarray(tokens.labels))["score"][0]

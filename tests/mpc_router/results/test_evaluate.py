@@ -13,7 +13,7 @@ from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.costs import CostVector
 from mpc_router.frozen.train import Lane, train
 from mpc_router.prepare.frozen import Prepared
-from mpc_router.results.evaluate import routed_predictions, routes_of, split_report
+from mpc_router.results.evaluate import routed_predictions, split_report
 from mpc_router.results.records import SplitReport
 from mpc_router.tasks.confidence import Confidence
 from tests.mpc_router.conftest import random_prepared
@@ -184,7 +184,7 @@ def test_a_lane_is_charged_the_vector_of_its_own_configuration(prepared: Prepare
 
 def test_routes_of_a_regression_give_the_experts_values() -> None:
     outputs = np.array([[[1.5], [2.5]], [[3.5], [4.5]]], np.float32)
-    routes = routes_of(np.array([[[0.0, 1.0], [1.0, 0.0]]], np.float32))
+    routes = np.array([[1, 0]], np.uint8)
     np.testing.assert_array_equal(
         routed_predictions(routes, outputs, regression=True), [[2.5, 3.5]]
     )

@@ -17,7 +17,7 @@ import torch
 from mpc_router import GatedBertPool, RoutedClassifier
 from mpc_router.data.tokens import gather
 from mpc_router.model.lazy_expert import LazyExpert
-from mpc_router.serve.answers import Answer, biased
+from mpc_router.serve.answers import Answer
 from mpc_router.serve.texts import Text
 from tests.mpc_router.serve.conftest import Export, pairs_of
 from tests.trained import Train, Trained
@@ -201,14 +201,6 @@ def test_a_large_price_buys_the_cheapest_and_a_negative_one_the_dearest(
 def test_costs_are_those_of_the_vector_that_is_named(exported: Path) -> None:
     answer = RoutedClassifier.from_pretrained(exported, vector="mpc_seconds_as_if")(PAIR)
     assert answer.cost == pytest.approx(4.17 + (4.11, 69.71, 199.78)[answer.expert])
-
-
-def test_the_bias_is_added_in_double_precision_to_what_a_route_adds(
-    classifier: RoutedClassifier,
-) -> None:
-    logits = np.array([[1.0, 2.0, 3.0]], np.float32)
-    by_hand = [[1 - 0.1 * 2, 2 - 0.1 * 7, 3 - 0.1 * 13]]
-    assert biased(logits, 0.1, classifier.vector) == pytest.approx(np.array(by_hand), abs=1e-15)
 
 
 def test_a_lazy_router_loads_an_expert_when_it_is_chosen(exported: Path, router: Trained) -> None:
