@@ -154,7 +154,8 @@ def points(
     mix differ than their examples explain; NaN without routes or with one seed); `on_front`,
     decided by the means on selection; `chance`, the share of the resamples of selection in which
     the point is on the front; `feasible`, whether it keeps the study's constraints on selection,
-    and `breaks`, the names of those that it breaks. The front holds feasible points alone, unless there are none.
+    and `breaks`, the names of those that it breaks. The front holds feasible points alone, unless
+    there are none.
     """
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 

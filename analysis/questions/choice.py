@@ -48,8 +48,7 @@ class Choice:
     """b in route = argmax(z - b c), in nats per unit of `vector`; 0 is the router as trained."""
 
     vector: CostVector
-    """c, over the experts of the point's own set, or the paths of its router; costs below are in
-    it."""
+    """c, over the experts of the point's own set; costs below are in it."""
 
     split: str
     """The quoted one."""
@@ -257,9 +256,7 @@ def _chosen(
     key = keys[demand.best_seed(*_on_selection(curves, keys, bias))]
     point = curves.points[number]
     chosen, quoted_curve = curves.trials[key]
-    price = alternatives(run).own_price(
-        key, run.sets[run.set_of_point[point.point]].vectors[vector]
-    )
+    price = run.sets[run.set_of_point[point.point]].vectors[vector]
     ends = _intervals(run, key, float(chosen.biases[bias]), price, split)
     return Choice(
         point=point.point,
@@ -294,6 +291,7 @@ def _intervals(run: Run, key: str, bias: float, price: CostVector, split: str) -
         zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
     )
     choices = alternatives(run)
+    price = choices.own_price(key, price)
     logits = router_logits(run, [key], split)[key]
     routes = route(logits, price, np.asarray([bias]), choices.decisions(key))
     labels = examples(run, split).labels
