@@ -68,8 +68,8 @@ def _turning_biases(
     """
     price = _prices(vector, decisions)
     states = [slice(None)] if decisions is None else list(decisions.columns)
-    found = [_turns_of_state(logits[:, columns], price[columns]) for columns in states]
-    return np.concatenate(found)
+    turns_by_state = [_turns_of_state(logits[:, columns], price[columns]) for columns in states]
+    return np.concatenate(turns_by_state)
 
 
 def _turns_of_state(logits: Values, price: Values) -> Values:

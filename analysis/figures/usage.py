@@ -86,7 +86,7 @@ def utilization_figure(
                 scale=colours,
                 sort=ordered,
                 title=None,
-                legend=alt.Legend(orient="top", columns=4, labelLimit=260),
+                legend=alt.Legend(orient="top", columns=5 if len(ordered) > 8 else None),
             ),
             order=alt.Order("rank:Q"),
             tooltip=[

@@ -116,7 +116,7 @@ def _own_routes(routes: NDArray[np.integer[Any]], places: Sequence[int]) -> NDAr
     """Gives routes (N,) by their number among the trial's own, of numbers among the run's."""
     number = np.zeros(max(places) + 1, np.intp)
     number[list(places)] = np.arange(len(places))
-    return number[routes]
+    return np.asarray(number[routes], np.intp)
 
 
 @dataclass(frozen=True, slots=True)

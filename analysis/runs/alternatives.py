@@ -97,23 +97,25 @@ def alternatives(run: Run) -> Alternatives:
         if isinstance(name, str):
             named[str(key)] = name
     count = len(run.expert_names)
-    found: dict[tuple[tuple[int, ...], str], int] = {}
-    known = _paths(run) if named else {}
+    place_of: dict[tuple[tuple[int, ...], str], int] = {}
+    by_name = _paths(run) if named else {}
     paths = {}
     for key, name in named.items():
-        own = paths[key] = _checked(run, key, name, known, len(sets[key]))
+        paths[key] = _checked(run, key, name, by_name, len(sets[key]))
         numbers = []
-        for path in own.decisions.paths:
+        for path in paths[key].decisions.paths:
             experts = tuple(sets[key][expert] for expert in path)
             if len(experts) == 1:
                 numbers.append(experts[0])
             else:
-                numbers.append(found.setdefault((experts, own.combine), count + len(found)))
+                numbers.append(
+                    place_of.setdefault((experts, paths[key].combine), count + len(place_of))
+                )
         places[key] = tuple(numbers)
     single = tuple((expert,) for expert in range(count))
     return Alternatives(
-        experts=(*single, *(experts for experts, _ in found)),
-        names=(*run.expert_names, *(_name(run, *path) for path in found)),
+        experts=(*single, *(experts for experts, _ in place_of)),
+        names=(*run.expert_names, *(_name(run, *path) for path in place_of)),
         count=count,
         paths=paths,
         places=places,
@@ -146,18 +148,18 @@ def _paths(run: Run) -> dict[str, Paths]:
     return paths
 
 
-def _checked(run: Run, key: str, name: str, known: dict[str, Paths], experts: int) -> Paths:
+def _checked(run: Run, key: str, name: str, by_name: dict[str, Paths], experts: int) -> Paths:
     """Gives the paths that a trial names.
 
     Raises:
         RunError: there are none of this name, or they are those of other experts.
     """
     path = run.path / table_file(PATHS)
-    if name not in known:
+    if name not in by_name:
         raise RunError(f"{path}: no paths {quoted(name)}, which trial {key} names; {anew(path)}")
-    if known[name].experts != experts:
+    if by_name[name].experts != experts:
         raise RunError(
-            f"{path}: paths {name} are those of {known[name].experts} experts, and trial {key} "
+            f"{path}: paths {name} are those of {by_name[name].experts} experts, and trial {key} "
             f"routes between {experts}; {anew(path)}"
         )
-    return known[name]
+    return by_name[name]

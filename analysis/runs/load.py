@@ -53,7 +53,7 @@ class Run:
         frame = self._frame("trials")
         check_trials(self.path / table_file("trials"), frame, _settings(frame))
         if _PATHS_ID not in frame:  # written before there were paths
-            frame.insert(frame.columns.get_loc(_BEFORE_SETTINGS), _PATHS_ID, None)
+            frame.insert(list(frame.columns).index(_BEFORE_SETTINGS), _PATHS_ID, None)
         return frame
 
     @cached_property

@@ -91,7 +91,7 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
     routed = trials.keys if run.routed else ()
     local = _routes(run, routed, split, example) if routed else np.empty((0, len(example)), np.intp)
     routes, predictions = np.empty(local.shape, np.uint16), np.empty(local.shape, np.float64)
-    choices, said = alternatives(run), _Said(run, split, experts)
+    choices, spoken = alternatives(run), _Spoken(run, split, experts)
     for lane, key in enumerate(routed):
         places, highest = choices.places[key], int(local[lane].max(initial=0))
         if highest >= len(places):
@@ -101,7 +101,7 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
             )
         routes[lane] = np.asarray(places, np.uint16)[local[lane]]
         predictions[lane] = np.take_along_axis(
-            said.by_route(lanes[lane], choices.paths.get(key)), local[lane][None], axis=0
+            spoken.by_route(lanes[lane], choices.paths.get(key)), local[lane][None], axis=0
         )[0]
     pools, place = _pools(experts, labels, regression=run.task.regression)
     return Outcomes(
@@ -117,7 +117,7 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
     )
 
 
-class _Said:
+class _Spoken:
     """Gives what a trial's routes say of every example, each set of paths once."""
 
     def __init__(self, run: Run, split: str, experts: dict[str, ExpertSet]) -> None:

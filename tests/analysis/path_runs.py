@@ -200,7 +200,7 @@ def write(folder: Path, made: World, **study: Any) -> Path:
         "trials": pa.Table.from_pylist(
             [_trial_row(made, trial) for trial in made.trials],
             schema.trials(
-                {"router_kind": pa.string()},
+                {"router_kind": pa.string(), "combine": pa.string()},
                 metrics=task.metrics,
                 quoted=task.quoted,
                 vectors=vectors,
@@ -265,6 +265,7 @@ def _trial_row(made: World, trial: Trial) -> dict[str, Any]:
         "experts_id": "e0",
         "paths_id": None if trial.paths is None else trial.paths.name,
         "router_kind": trial.router.kind,
+        "combine": trial.router.combine,
         "config": json.dumps(
             {"model": {} if trial.paths is None else {"router_kind": trial.router.kind}}
         ),

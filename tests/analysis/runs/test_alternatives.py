@@ -79,14 +79,16 @@ def test_alternatives_are_the_experts_and_then_each_path_once(run: Run) -> None:
 
 
 def test_use_is_shown_by_path_and_by_the_experts_that_run(made: World, run: Run) -> None:
-    use = utilization(run).set_index("point")
+    use = utilization(run)
+    shares = dict(zip(use["point"], use["share"], strict=True))
+    loads = dict(zip(use["point"], use["runs"], strict=True))
     choices = alternatives(run)
     for point in ("p0", "p2", "p4"):
-        share, runs = np.asarray(use.loc[point, "share"]), np.asarray(use.loc[point, "runs"])
+        share, runs = np.asarray(shares[point]), np.asarray(loads[point])
         assert share.sum() == pytest.approx(1)
         assert runs == pytest.approx(share @ choices.runs)
-    assert use.loc["p0", "share"][:3] == use.loc["p0", "runs"]
-    assert use.loc["p2", "runs"][0] == pytest.approx(1)  # the cheapest expert always runs
+    assert shares["p0"][:3] == loads["p0"]
+    assert loads["p2"][0] == pytest.approx(1)  # the cheapest expert always runs
 
 
 def test_other_prices_are_paid_by_path(made: World, run: Run) -> None:
