@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from analysis.figures.style import (
+    EXPERTS,
     FRONT,
     MUTED,
     POINT,
@@ -69,10 +70,11 @@ def utilization_figure(
                 }
             )
     extra = ["cost", "score", "load CV\N{SUPERSCRIPT TWO}", "entropy of shares", "dead"]
-    colours = alt.Scale(domain=ordered, range=expert_colours(len(ordered)))
+    colours = alt.Scale(domain=ordered, range=_shades(len(ordered)))
+    edges = {"stroke": "white", "strokeWidth": 1} if len(ordered) > len(EXPERTS) else {}
     bars = (
         alt.Chart(inline(rows))
-        .mark_bar(height={"band": 0.74})
+        .mark_bar(height={"band": 0.74}, **edges)
         .encode(
             x=alt.X(
                 "share:Q",
@@ -148,8 +150,21 @@ def runs_figure(
 def route_colours(run: Run) -> list[str]:
     """Gives the colour of each alternative of a run, light to dark as cheap to dear."""
     ranks = _ranks(run)
-    colours = expert_colours(len(ranks))
+    colours = _shades(len(ranks))
     return [colours[rank] for rank in ranks]
+
+
+def _shades(count: int) -> list[str]:
+    """Gives so many colours, light to dark: those of experts, and more between them if needed."""
+    if count <= len(EXPERTS):
+        return expert_colours(count)
+    stops = np.array([[int(one[at : at + 2], 16) for at in (1, 3, 5)] for one in EXPERTS])
+    places = np.linspace(0, len(EXPERTS) - 1, count)
+    mixed = [np.interp(places, range(len(EXPERTS)), stops[:, part]) for part in range(3)]
+    return [
+        "#" + "".join(f"{round(value):02x}" for value in shade)
+        for shade in zip(*mixed, strict=True)
+    ]
 
 
 def _ranks(run: Run) -> list[int]:
