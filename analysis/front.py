@@ -161,18 +161,19 @@ def _measured_columns(survey: Survey, *, wide: bool) -> list[_Column]:
     from analysis.fronts.survey import unit
 
     def shares(row: Any) -> str:
-        return "/".join(words.percent(share) for share in row["share"])
+        return "/".join(words.percent(share) for share in row["runs"])
 
     def verdict(row: Any) -> Text:
         return text(_WORDS[row["verdict"]], style=_STYLES[row["verdict"]])
 
+    paths = any(len(row["share"]) > len(row["runs"]) for row in _shown(survey))
     bounds = [_Column("bounds", _bounds, left=True)] if survey.judged.constraints else []
     return [
         _Column("score", lambda row: words.number(row["score"])),
         _Column(_INTERVAL, lambda row: _range(row, "score")),
         _Column(f"cost{unit(survey)}", lambda row: words.amount(row["cost"])),
         *bounds,
-        _Column("shares %", shares),
+        _Column("runs %" if paths else "shares %", shares),
         _Column("over mix", lambda row: words.signed(row["over_mix"])),
         _Column(_INTERVAL, lambda row: _range(row, "over_mix")),
         _Column("", verdict),

@@ -149,6 +149,24 @@ def paths(vectors: tuple[str, ...]) -> pa.Schema:
     return pa.schema([_required("set", pa.string()), *PART_PATHS, *costs])
 
 
+def curves(quoted: tuple[str, ...]) -> pa.Schema:
+    """Gives the columns of `curves`: a row is a trial x cost vector x bias.
+
+    The routes are those of the trial's logits under argmax(z - bias x cost), the bias in nats per
+    unit of the cost vector; at 0 they are the trial's own. Scores and costs are on selection and on
+    the splits `quoted`, the router paid.
+    """
+    names = (f"{split}_{name}" for split in (SELECTION, *quoted) for name in ("score", "cost"))
+    return pa.schema(
+        [
+            _required("key", pa.string()),
+            _required("cost_vector", pa.string()),
+            _required("bias", pa.float64()),
+            *(_required(name, pa.float64()) for name in names),
+        ]
+    )
+
+
 EXPERTS: Final = pa.schema(
     [
         _required("experts_id", pa.string()),
@@ -198,6 +216,8 @@ def paths_from(rows: Sequence[Mapping[str, Any]]) -> Paths:
         paths = Paths.from_json(record)
     except (TypeError, LookupError) as error:
         raise ValueError(str(error)) from error
+    if any(row["combine"] != paths.combine for row in ordered):
+        raise ValueError("they are combined in several ways")
     if any(row["paths_id"] != paths.name for row in ordered):
         raise ValueError(f"their name is {quoted(ordered[0]['paths_id'])}, not {paths.name}")
     return paths

@@ -276,7 +276,10 @@ class Paths:
         spoken = np.asarray(outputs[:, experts], np.float64)
         if self.combine == AVERAGE and not regression:
             return np.asarray(_log_mean_probability(spoken), np.float32)
-        total = np.einsum("nkc,k->nc", spoken, self.weights[path, experts]) + self.offset[path]
+        total = np.zeros((len(spoken), spoken.shape[2]))
+        for place, expert in enumerate(experts):  # in this order however many rows there are
+            total += self.weights[path, expert] * spoken[:, place]
+        total += self.offset[path]
         return np.asarray(total, np.float32)
 
     def answers(self, outputs: Floats, *, regression: bool) -> NDArray[np.float32]:

@@ -4,7 +4,10 @@ A router with logits z sends an example to argmax_k log softmax(z)_k - bias * co
 is the router as trained; a larger bias saves, a negative one spends. Since log softmax differs from
 z by the same amount for all experts, the logits themselves give the same routes.
 
-Letters: N examples, K experts, G biases, L trials.
+A router whose routes are paths of experts decides state by state, and the price of each of its M
+numbers is that of the path that the number is for (`mpc_router.routes.Decisions`).
+
+Letters: N examples, K experts (or paths, where these are the routes), G biases, L trials.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from analysis.stats.choice import best_within
 from mpc_router.costs import CostVector
+from mpc_router.routes import Decisions
 from mpc_router.tasks import Task, score_of
 
 Values = NDArray[np.float64]
@@ -26,29 +30,54 @@ BIASES: Final = 49
 """Biases of a curve: few enough to draw, and every one is another share of changed routes."""
 
 
-def route(logits: Values, vector: CostVector, biases: Values) -> NDArray[np.intp]:
+def route(
+    logits: Values, vector: CostVector, biases: Values, decisions: Decisions | None = None
+) -> NDArray[np.intp]:
     """Routes under each bias: logits (N, K), biases (G,) -> (G, N); of equals the first expert.
+
+    With `decisions` that are made in several states the logits are (N, M).
 
     The price of a route is what it adds once the router is paid (`CostVector.routed`). A bias is in
     nats per unit of the vector, so it belongs to the vector that it was found under.
     """
-    price = np.asarray(vector.routed, np.float64)
+    price = _prices(vector, decisions)
     if logits.ndim != 2 or logits.shape[1] != len(price):
         raise ValueError(
             f"logits {logits.shape} and the {len(price)} experts of vector {vector.name!r} do not "
             "match; need (examples, experts)"
         )
-    routes_by_bias = [(logits - bias * price).argmax(axis=1) for bias in biases]
+    if decisions is not None and decisions.staged:
+        routes_by_bias = [decisions.routes(logits - bias * price) for bias in biases]
+    else:
+        routes_by_bias = [(logits - bias * price).argmax(axis=1) for bias in biases]
     return np.asarray(routes_by_bias, np.intp).reshape(len(biases), len(logits))
 
 
-def _turning_biases(logits: Values, vector: CostVector) -> Values:
+def _prices(vector: CostVector, decisions: Decisions | None) -> Values:
+    """Gives what the route of each of a router's numbers adds to the router's cost."""
+    routed = np.asarray(vector.routed, np.float64)
+    return routed if decisions is None else decisions.price(routed)
+
+
+def _turning_biases(
+    logits: Values, vector: CostVector, decisions: Decisions | None = None
+) -> Values:
+    """Finds every bias at which a route can change: those of each state, as of a router alone.
+
+    A route follows from what is chosen in the states on its way, so it changes nowhere else.
+    """
+    price = _prices(vector, decisions)
+    states = [slice(None)] if decisions is None else list(decisions.columns)
+    turns_by_state = [_turns_of_state(logits[:, columns], price[columns]) for columns in states]
+    return np.concatenate(turns_by_state)
+
+
+def _turns_of_state(logits: Values, price: Values) -> Values:
     """Finds every bias at which an example's route changes, largest first; twins are kept.
 
     The routes that some bias reaches are the corners of the example's upper concave hull of (cost,
     logit), and its slopes are the turning biases: at most K - 1 an example.
     """
-    price = np.asarray(vector.routed, np.float64)
     everyone = np.arange(len(logits))
     cheapest = price == price.min()
     now = np.where(cheapest, logits, -np.inf).argmax(axis=1)
@@ -67,7 +96,13 @@ def _turning_biases(logits: Values, vector: CostVector) -> Values:
     return np.sort(np.concatenate(turns))[::-1] if turns else np.empty(0)
 
 
-def spread_biases(logits: Sequence[Values], vector: CostVector, *, count: int = BIASES) -> Values:
+def spread_biases(
+    logits: Sequence[Values],
+    vector: CostVector,
+    *,
+    count: int = BIASES,
+    decisions: Decisions | None = None,
+) -> Values:
     """Spreads at most `count` rising biases from all-cheapest to all-dearest, 0 among them.
 
     `logits` are those of the trials that share the biases (the seeds of a point), each (N, K).
@@ -79,7 +114,7 @@ def spread_biases(logits: Sequence[Values], vector: CostVector, *, count: int = 
     """
     if count < 3 or not logits:
         raise ValueError(f"{count} biases for {len(logits)} trials; need at least 3, and 1 trial")
-    turns = np.unique(np.concatenate([_turning_biases(one, vector) for one in logits]))
+    turns = np.unique(np.concatenate([_turning_biases(one, vector, decisions) for one in logits]))
     if not len(turns):
         return np.zeros(1)
     room = 0.01 * max(float(turns[-1] - turns[0]), abs(float(turns[-1])), 1e-9)
@@ -128,10 +163,13 @@ def bias_curve(
     *,
     vector: CostVector,
     biases: Values,
+    decisions: Decisions | None = None,
 ) -> BiasCurve:
     """Measures one router under every bias.
 
-    `logits` are (N, K), `predictions` the experts' (K, N), `labels` (N,) and `biases` (G,).
+    `logits` are (N, K), `predictions` the experts' (K, N), `labels` (N,) and `biases` (G,). Where
+    the routes are paths, `decisions` say how logits (N, M) become routes, `predictions` are the
+    paths', and `vector` is that of the paths.
 
     At bias 0 score and cost are those of the trial. To be honest about a bias, choose it on
     selection and take its score from another split's curve over the same biases.
@@ -139,13 +177,14 @@ def bias_curve(
     Raises:
         ValueError: the arrays are not of the same examples and experts.
     """
-    if predictions.shape != logits.T.shape or labels.shape != logits.shape[:1]:
+    shape = (len(vector.routed), len(logits))
+    if predictions.shape != shape or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"logits {logits.shape}, predictions {predictions.shape} and labels {labels.shape} do "
             "not match; need (examples, experts), (experts, examples) and (examples,)"
         )
     biases = np.sort(np.asarray(biases, np.float64))
-    routes = route(logits, vector, biases)
+    routes = route(logits, vector, biases, decisions)
     routed_predictions = np.take_along_axis(predictions, routes, axis=0)
     experts = len(vector.routed)
     shares = np.stack([(routes == expert).mean(axis=1) for expert in range(experts)], axis=-1)

@@ -29,6 +29,7 @@ from analysis.figures.style import (
     styled,
 )
 from analysis.fronts.survey import ABOVE, Survey
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.words import amount, number, percent, score_words, setting_text, signed
 from mpc_router.tasks import merit
@@ -97,7 +98,7 @@ def _any_broken(rows: list[dict[str, Any]], answered: Answers | None) -> bool:
 
 
 def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
-    shares = zip(run.expert_names, row["share"], strict=True)
+    shares = zip(alternatives(run).names, row["share"], strict=True)
     numbers = {
         name: round(float(row[name]), 5)
         for base in ("score", "cost")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from analysis.figures.style import (
+    EXPERTS,
     FRONT,
+    MUTED,
     POINT,
     expert_colours,
     inline,
@@ -17,6 +21,7 @@ from analysis.figures.style import (
     styled,
 )
 from analysis.fronts.survey import Survey
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.words import amount, low_words, number
 from mpc_router.run_names import SELECTION
@@ -36,20 +41,18 @@ _MOST_CURVES: Final = 80
 def utilization_figure(
     run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
 ) -> alt.LayerChart:
-    """Draws shares of examples by expert, a bar a point, cheapest first; stars mark the front.
+    """Draws shares of examples by route, a bar a point, cheapest first; stars mark the front.
 
     `table` is that of `questions.utilization` on the same split.
     """
     import altair as alt
 
-    joined = survey.points.merge(table.drop(columns=["label", "n", "share"]), on="point")
-    front_first = joined.sort_values(["on_front", "cost"], ascending=[False, True])
-    shown = front_first.head(MOST_POINTS).sort_values(["cost", "score"])
-    names = list(run.expert_names)
+    shown = _shown(survey, table)
+    names, ranks = alternatives(run).names, _ranks(run)
+    ordered = [names[place] for place in np.argsort(ranks)]
     rows, order = [], []
     for _, row in shown.iterrows():
-        star = "\N{BLACK STAR} " if row["on_front"] else ""
-        place = f"{star}{short_label(row, run.settings)}"
+        place = _place(run, row)
         order.append(place)
         for k, share in enumerate(row["share"]):
             rows.append(
@@ -57,7 +60,7 @@ def utilization_figure(
                     "place": place,
                     "point": str(row["point"]),
                     "expert": names[k],
-                    "rank": k,
+                    "rank": ranks[k],
                     "share": round(float(share), 4),
                     "cost": amount(row["cost"]),
                     "score": number(row["score"]),
@@ -67,10 +70,11 @@ def utilization_figure(
                 }
             )
     extra = ["cost", "score", "load CV\N{SUPERSCRIPT TWO}", "entropy of shares", "dead"]
-    colours = alt.Scale(domain=names, range=expert_colours(len(names)))
+    colours = alt.Scale(domain=ordered, range=_shades(len(ordered)))
+    edges = {"stroke": "white", "strokeWidth": 1} if len(ordered) > len(EXPERTS) else {}
     bars = (
         alt.Chart(inline(rows))
-        .mark_bar(height={"band": 0.74})
+        .mark_bar(height={"band": 0.74}, **edges)
         .encode(
             x=alt.X(
                 "share:Q",
@@ -80,7 +84,11 @@ def utilization_figure(
             ),
             y=alt.Y("place:N", sort=order, title=None, axis=alt.Axis(labelLimit=190)),
             color=alt.Color(
-                "expert:N", scale=colours, sort=names, title=None, legend=alt.Legend(orient="top")
+                "expert:N",
+                scale=colours,
+                sort=ordered,
+                title=None,
+                legend=alt.Legend(orient="top", columns=5 if len(ordered) > 8 else None),
             ),
             order=alt.Order("rank:Q"),
             tooltip=[
@@ -93,6 +101,96 @@ def utilization_figure(
         )
     )
     return styled(alt.layer(bars).properties(width=width, height=24 * len(order)))
+
+
+def runs_figure(
+    run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
+) -> alt.LayerChart | None:
+    """Draws the share of examples that each expert runs for, a row a point as for their routes.
+
+    None where every route is one expert: then it says what `utilization_figure` does.
+    """
+    import altair as alt
+
+    if len(alternatives(run).experts) == len(run.expert_names):
+        return None
+    names, rows, order = list(run.expert_names), [], []
+    for _, row in _shown(survey, table).iterrows():
+        order.append(_place(run, row))
+        rows += [
+            {"place": order[-1], "point": str(row["point"]), "expert": name, "runs": round(runs, 4)}
+            for name, runs in zip(names, row["runs"], strict=True)
+        ]
+    base = alt.Chart(inline(rows)).encode(
+        x=alt.X(
+            "runs:Q",
+            title=f"share of the examples of {survey.split} that an expert runs for",
+            axis=alt.Axis(format="%", tickCount=5),
+            scale=alt.Scale(domain=[0, 1]),
+        ),
+        y=alt.Y("place:N", sort=order, title=None, axis=alt.Axis(labelLimit=190)),
+        color=alt.Color(
+            "expert:N",
+            scale=alt.Scale(domain=names, range=expert_colours(len(names))),
+            sort=names,
+            title=None,
+            legend=alt.Legend(orient="top"),
+        ),
+        tooltip=[
+            alt.Tooltip("point:N", title="router"),
+            alt.Tooltip("place:N", title="settings"),
+            "expert:N",
+            alt.Tooltip("runs:Q", format=".1%"),
+        ],
+    )
+    dots = base.mark_point(filled=True, size=110, opacity=1, stroke=MUTED, strokeWidth=0.8)
+    return styled(alt.layer(dots).properties(width=width, height=24 * len(order)))
+
+
+def route_colours(run: Run) -> list[str]:
+    """Gives the colour of each alternative of a run, light to dark as cheap to dear."""
+    ranks = _ranks(run)
+    colours = _shades(len(ranks))
+    return [colours[rank] for rank in ranks]
+
+
+def _shades(count: int) -> list[str]:
+    """Gives so many colours, light to dark: those of experts, and more between them if needed."""
+    if count <= len(EXPERTS):
+        return expert_colours(count)
+    stops = np.array([[int(one[at : at + 2], 16) for at in (1, 3, 5)] for one in EXPERTS])
+    places = np.linspace(0, len(EXPERTS) - 1, count)
+    mixed = [np.interp(places, range(len(EXPERTS)), stops[:, part]) for part in range(3)]
+    return [
+        "#" + "".join(f"{round(value):02x}" for value in shade)
+        for shade in zip(*mixed, strict=True)
+    ]
+
+
+def _ranks(run: Run) -> list[int]:
+    """Ranks the alternatives of a run by what they cost; experts alone stay as they are named."""
+    choices = alternatives(run)
+    if len(choices.experts) == choices.count:
+        return list(range(choices.count))
+    order = np.argsort(choices.price(run.cost_vector()).routed, kind="stable")
+    ranks = np.empty(len(order), int)
+    ranks[order] = np.arange(len(order))
+    return [int(rank) for rank in ranks]
+
+
+def _shown(survey: Survey, table: pd.DataFrame) -> pd.DataFrame:
+    """Gives the points that a picture has room for, the front first, cheapest first."""
+    others = [name for name in table.columns if name not in survey.points or name == "point"]
+    joined = survey.points.merge(table[others], on="point")
+    front_first = joined.sort_values(["on_front", "cost"], ascending=[False, True])
+    shown: pd.DataFrame = front_first.head(MOST_POINTS).sort_values(["cost", "score"])
+    return shown
+
+
+def _place(run: Run, row: Any) -> str:
+    """Names the row of a point; a star marks the front."""
+    star = "\N{BLACK STAR} " if row["on_front"] else ""
+    return f"{star}{short_label(row, run.settings)}"
 
 
 def training_figure(

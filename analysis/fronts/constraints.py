@@ -22,6 +22,7 @@ from analysis.bounds import (
     reported,
     violations,
 )
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
 from mpc_router.costs import CostVector
@@ -139,17 +140,15 @@ def _recorded(run: Run, name: str) -> dict[str, float]:
 
 
 def _shares(run: Run, run_roster: Roster, seen: Outcomes) -> dict[str, list[float]]:
-    """Gives by trial the hard routes' shares of its own set's experts, on selection."""
-    members_of = dict(zip(run_roster.keys, seen.own, strict=True))
-    if not run.routed:
-        shares = recorded_shares(run, run_roster, SELECTION)
-        return {
-            key: row[list(members_of[key])].tolist()
-            for key, row in zip(run_roster.keys, shares, strict=True)
-        }
+    """Gives by trial the share of selection that each of its own set's experts runs for."""
+    runs = alternatives(run).runs
+    if run.routed:
+        shares = [np.bincount(routes, minlength=len(runs)) / routes.size for routes in seen.routes]
+    else:
+        shares = list(recorded_shares(run, run_roster, SELECTION))
     return {
-        key: [float((routes == expert).mean()) for expert in members_of[key]]
-        for key, routes in zip(run_roster.keys, seen.routes, strict=True)
+        key: (share @ runs)[list(members)].tolist()
+        for key, members, share in zip(run_roster.keys, seen.own, shares, strict=True)
     }
 
 
@@ -163,7 +162,7 @@ def judge_curve(
     """Names the constraints that a point breaks under each bias of its curve, (G,).
 
     `curve` is the mean over the point's seeds on selection, `trials` are those of its seeds, and
-    `vectors` price the experts of its own set. What shares do not tell (a single metric) is judged
+    `vectors` price the routes of its own set. What shares do not tell (a single metric) is judged
     as the point without a bias is.
     """
     columns = []
@@ -188,7 +187,10 @@ def _along(
     if name == SCORE:
         return curve.scores
     if name == DEAD_EXPERTS:
-        dead = [(trial_curve.shares < LEAST_SHARE).sum(axis=1) for trial_curve in trials]
+        dead = [
+            (_by_expert(trial_curve.shares, vectors) < LEAST_SHARE).sum(axis=1)
+            for trial_curve in trials
+        ]
         return np.asarray(np.mean(dead, axis=0), np.float64)
     if name != COST and not name.startswith(OF_VECTOR):
         return None
@@ -196,6 +198,17 @@ def _along(
     if vector not in vectors:
         return None
     return np.asarray(vectors[vector].mean(curve.shares), np.float64)
+
+
+def _by_expert(shares: Values, vectors: Mapping[str, CostVector]) -> Values:
+    """Gives the shares of examples that experts run for, (G, K), of shares by route."""
+    vector = next(iter(vectors.values()))
+    if not vector.paths:
+        return shares
+    runs = np.zeros((len(vector.paths), len(vector.experts)))
+    for row, path in enumerate(vector.paths):
+        runs[row, list(path)] = 1
+    return np.asarray(shares @ runs, np.float64)
 
 
 def _names(constraints: Sequence[Constraint], row: Any) -> str:

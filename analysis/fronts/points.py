@@ -1,6 +1,6 @@
 """Measures points, and the yardsticks that each is compared with.
 
-Letters: L trials, P points, N examples, B weightings, K experts of the run.
+Letters: L trials, P points, N examples, B weightings, K experts and A alternatives of the run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from analysis.baselines import yardsticks
 from analysis.baselines.yardsticks import Curve, Mix
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Outcomes, Point, Roster, recorded_scores, recorded_shares
 from analysis.stats import resampling
@@ -148,7 +149,7 @@ def _mean_curve(curves: list[Curve]) -> Curve:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Holds means over replicates by weighting: score and cost (P, B), share (P, K)."""
+    """Holds means over replicates by weighting: score and cost (P, B), share (P, A)."""
 
     score: Values
     cost: Values
@@ -174,11 +175,11 @@ class Measured:
         draw leaves the score's range, or costs less than the cheapest route or more than the
         dearest.
         """
-        task = run.task
+        task, choices = run.task, alternatives(run)
         if run.routed:
             score = resampling.weighted_scores(task, seen.predictions, seen.labels, weights)
             score[:, 0] = score_of(task, seen.predictions, seen.labels)
-            shares = resampling.weighted_shares(seen.routes, len(vector.experts), weights)
+            shares = resampling.weighted_shares(seen.routes, len(choices.experts), weights)
         else:
             times = len(weights)
             score = recorded_scores(run, run_roster, seen.split)[:, None].repeat(times, axis=1)
@@ -187,8 +188,9 @@ class Measured:
         paid: list[float] = []
         for number in np.unique(seen.set_of):
             in_set, prepared_set = seen.set_of == number, run.sets[int(number)]
-            price = prepared_set.vectors[vector.name]
-            cost[in_set] = price.mean(shares[in_set][..., list(prepared_set.members)])
+            places, paths = choices.within(prepared_set.members)
+            price = prepared_set.vectors[vector.name].on(paths)
+            cost[in_set] = price.mean(shares[in_set][..., places])
             paid += [price.router + route for route in price.routed]
         return cls(
             score=resampling.bounded(task, by_point(score, run_roster.points, seeds)),

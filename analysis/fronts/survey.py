@@ -31,6 +31,7 @@ from analysis.fronts.points import (
     example_draws,
     seed_draws,
 )
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import LeftOut, Roster, outcomes, roster
 from analysis.stats import resampling
@@ -147,13 +148,14 @@ def points(
     `score`, `cost`, `mix` (the random mix of the point's experts at that cost), `over_mix` (how
     much better the score is than that: above 0 is better, also where a low score is), each
     with `_low` and `_high`; `verdict`, `headroom` and `regret` (to the oracle curve of its experts
-    at that cost), `speed_up`, `share` (a list by expert); `selection_score` and `selection_cost`
-    with `_low` and `_high`, `selection_over_mix`; `seed_excess` (how much more
-    the seeds' distances to the mix differ than their examples explain; NaN without routes or with
-    one seed); `on_front`, decided by the means on selection;
-    `chance`, the share of the resamples of selection in which the point is on the front;
-    `feasible`, whether it keeps the study's constraints on selection, and `breaks`, the names of
-    those that it breaks. The front holds feasible points alone, unless there are none.
+    at that cost), `speed_up`, `share` (a list over the run's alternatives, see there), `runs` (a
+    list by expert: the share that it runs for); `selection_score` and `selection_cost` with `_low`
+    and `_high`, `selection_over_mix`; `seed_excess` (how much more the seeds' distances to the
+    mix differ than their examples explain; NaN without routes or with one seed); `on_front`,
+    decided by the means on selection; `chance`, the share of the resamples of selection in which
+    the point is on the front; `feasible`, whether it keeps the study's constraints on selection,
+    and `breaks`, the names of those that it breaks. The front holds feasible points alone, unless
+    there are none.
     """
     return survey(run, split=split, vector=vector, resamples=resamples, seed=seed).points
 
@@ -322,6 +324,7 @@ def _points_table(
         "regret": yardsticks.regret(reached, merit(task, best)),
         "speed_up": dearest / second.cost[:, 0],
         "share": list(second.share.tolist()),
+        "runs": list((second.share @ alternatives(run).runs).tolist()),
     }
     columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
     columns["selection_over_mix"] = merit(task, first.score[:, 0] - coin_there)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fronts.survey import Survey
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import outcomes, roster
 from mpc_router.run_names import COMPLETED, SELECTION
@@ -103,7 +104,7 @@ def trusted_epoch(table: pd.DataFrame, floor: float = 0.9) -> int | None:
 
 
 def seed_agreement(run: Run, survey: Survey) -> pd.DataFrame:
-    """Measures whether the seeds of a point send the same examples to the same experts.
+    """Measures whether the seeds of a point send the same examples to the same experts, or paths.
 
     A row a point: point, label, agreement (share of examples with equal routes, mean over pairs of
     seeds), chance (what shares alone would give), kappa ((agreement - chance) / (1 - chance); 1 the
@@ -116,7 +117,7 @@ def seed_agreement(run: Run, survey: Survey) -> pd.DataFrame:
 
     run_roster = roster(run)
     routes = outcomes(run, run_roster, survey.split).routes
-    count = len(run.expert_names)
+    count = len(alternatives(run).experts)
     rows: list[dict[str, Any]] = []
     first = 0
     for point in run_roster.points:
@@ -146,7 +147,7 @@ def moving_examples(run: Run, survey: Survey) -> pd.DataFrame:
     """Counts examples that change experts from one point of the front to the next dearer one.
 
     A row a step: from_point, to_point, up, down, stay (shares of the examples, by the cost of the
-    expert, mean over the seeds that both points have). A front that buys score with dearer experts
+    route, mean over the seeds that both points have). A front that buys score with dearer experts
     alone has no `down`.
 
     Raises:
@@ -159,7 +160,7 @@ def moving_examples(run: Run, survey: Survey) -> pd.DataFrame:
         raise RunError(f"{run.name}: the front is one point; nothing moves along it")
     run_roster = roster(run)
     routes = outcomes(run, run_roster, survey.split).routes
-    price = np.asarray(survey.vector.routed)
+    price = np.asarray(alternatives(run).price(survey.vector).routed)
     lanes: dict[str, dict[int, int]] = {}
     first = 0
     for point in run_roster.points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from analysis.baselines.cascades import confidence
 from analysis.fronts.survey import Survey
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import outcomes, roster
-from analysis.runs.recorded import examples, expert_outputs
+from analysis.runs.recorded import answers, examples, expert_outputs
+from mpc_router.routes import Paths
 from mpc_router.run_names import SELECTION
 from mpc_router.tasks import calibration_error
 
@@ -47,8 +50,9 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
 
     Rows are the experts alone, then the front's points.
 
-    Temperatures are fitted on selection, by expert, errors are of the survey's split. A row: kind
-    (`expert`, `point`), label, temperature (NaN of a point, which uses its experts'), accuracy,
+    Temperatures are fitted on selection, by expert, errors are of the survey's split. Answers of
+    several experts have a temperature of their own, by path. A row: kind (`expert`, `point`),
+    label, temperature (NaN of a point, which uses those of its routes), accuracy,
     confidence (mean), before, after (calibration errors), low, high (95 % percentile interval of
     `after` over resamples of the examples, the same for all replicates of a point). An expert that
     several sets share has one row; where experts of one name differ, each has one, with its set's
@@ -77,6 +81,13 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
     }
     wanted = dict.fromkeys([*served, *(ids[key] for point in front for key in members[point])])
     judged = {name: _Judged.of(run, name, survey.split) for name in wanted}
+    choices = alternatives(run)
+    paths_of = {
+        key: _Judged.of(run, ids[key], survey.split, choices.paths[key])
+        for point in front
+        for key in members[point]
+        if key in choices.paths
+    }
     experts = {
         (int(seen.pool_of[lane]), member): (name, k)
         for name, lane in served.items()
@@ -87,11 +98,11 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
         label = run.expert_names[member] + (f" [{name[:6]}]" if len(seen.pools) > 1 else "")
         rows.append(judged[name].row(k, label))
     for point, label in zip(front, survey.front["label"], strict=True):
-        replicates = [(judged[ids[key]], seen.routes[place[key]]) for key in members[point]]
-        experts_of = [seen.own[place[key]] for key in members[point]]
         taken = [
-            one.taken(np.searchsorted(pool_experts, route))
-            for (one, route), pool_experts in zip(replicates, experts_of, strict=True)
+            paths_of.get(key, judged[ids[key]]).taken(
+                _own_routes(seen.routes[place[key]], choices.places[key])
+            )
+            for key in members[point]
         ]
         plain, scaled, right = (np.stack(part) for part in zip(*taken, strict=True))
         rows.append(
@@ -101,9 +112,16 @@ def calibration(run: Run, survey: Survey) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _own_routes(routes: NDArray[np.integer[Any]], places: Sequence[int]) -> NDArray[np.intp]:
+    """Gives routes (N,) by their number among the trial's own, of numbers among the run's."""
+    number = np.zeros(max(places) + 1, np.intp)
+    number[list(places)] = np.arange(len(places))
+    return np.asarray(number[routes], np.intp)
+
+
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Holds a set of experts on the quoted split, with temperatures fitted on selection."""
+    """Holds experts, or paths of them, on the quoted split; temperatures are of selection."""
 
     temperatures: tuple[float, ...]
     plain: Values
@@ -114,10 +132,11 @@ class _Judged:
     """(K, N)."""
 
     @classmethod
-    def of(cls, run: Run, experts_id: str, split: str) -> _Judged:
-        on_selection, on_quoted = (
-            expert_outputs(run, experts_id, side) for side in (SELECTION, split)
-        )
+    def of(cls, run: Run, experts_id: str, split: str, paths: Paths | None = None) -> _Judged:
+        spoken = [expert_outputs(run, experts_id, side) for side in (SELECTION, split)]
+        if paths is not None:
+            spoken = [answers(experts, paths, regression=False) for experts in spoken]
+        on_selection, on_quoted = spoken
         labels = {side: examples(run, side).labels for side in (SELECTION, split)}
         classes = on_selection.output.shape[-1]
         if classes <= max(split_labels.max() for split_labels in labels.values()):
@@ -141,7 +160,7 @@ class _Judged:
         return facts | _errors(*columns)
 
     def taken(self, routes: NDArray[np.intp]) -> tuple[Values, Values, NDArray[np.bool_]]:
-        """Gives the numbers of the expert that each example (N,) is sent to."""
+        """Gives the numbers of the expert or path that each example (N,) is sent to."""
         column = np.arange(len(routes))
         return self.plain[routes, column], self.scaled[routes, column], self.right[routes, column]
 

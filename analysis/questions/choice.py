@@ -19,8 +19,9 @@ from analysis.baselines.bias_curves import BiasCurve, route
 from analysis.fronts.constraints import constraints_of
 from analysis.questions._demand import Demand, check_demands, named_point
 from analysis.questions.operating_points import Curves, bias_curves, unbiased_curves
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
-from analysis.runs.recorded import examples, expert_outputs, router_logits
+from analysis.runs.recorded import answers, examples, expert_outputs, router_logits
 from analysis.stats.resampling import example_weights, interval, resamples_for, weighted_scores
 from mpc_router.costs import CostVector
 from mpc_router.tasks import merit
@@ -67,10 +68,10 @@ class Choice:
     cost_low: float
     cost_high: float
     selection_share: tuple[float, ...]
-    """(K,) of the examples of selection by expert."""
+    """(K,) of the examples of selection by expert; by path where its routes are paths."""
 
     share: tuple[float, ...]
-    """(K,)"""
+    """The same of the quoted split."""
 
     breaks: str = ""
     """The study's constraints that it breaks on selection: of a point that was named alone."""
@@ -289,11 +290,15 @@ def _intervals(run: Run, key: str, bias: float, price: CostVector, split: str) -
     ids = dict(
         zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
     )
-    routes = route(router_logits(run, [key], split)[key], price, np.asarray([bias]))
+    choices = alternatives(run)
+    price = choices.own_price(key, price)
+    logits = router_logits(run, [key], split)[key]
+    routes = route(logits, price, np.asarray([bias]), choices.decisions(key))
     labels = examples(run, split).labels
-    predictions = np.take_along_axis(
-        expert_outputs(run, ids[key], split).prediction, routes, axis=0
-    )
+    spoken = expert_outputs(run, ids[key], split)
+    if key in choices.paths:
+        spoken = answers(spoken, choices.paths[key], regression=run.task.regression)
+    predictions = np.take_along_axis(spoken.prediction, routes, axis=0)
     rng = np.random.default_rng([0, _STREAM])
     weights = example_weights(len(labels), resamples_for(run.task), rng)
     scores = weighted_scores(run.task, predictions, labels, weights)[0]

@@ -19,6 +19,7 @@ from analysis.questions.information import (
     mutual_information,
     permuted,
 )
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.runs.outcomes import outcomes, roster
 
@@ -47,7 +48,7 @@ def leakage(run: Run, survey: Survey, *, permutations: int = PERMUTATIONS) -> pd
     run_roster = roster(run)
     seen = outcomes(run, run_roster, survey.split)
     label = features(run, seen)["label"]
-    price = np.asarray(survey.vector.routed)
+    price = np.asarray(alternatives(run).price(survey.vector).routed)
     rows: list[dict[str, Any]] = []
     front = {str(row["point"]): row for _, row in survey.front.iterrows()}
     first = 0

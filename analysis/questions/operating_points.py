@@ -7,6 +7,7 @@ split.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +30,7 @@ from analysis.baselines.cascades import (
     confidence,
 )
 from analysis.fronts.constraints import constraints_of, judge, judge_curve
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import (
     Point,
@@ -38,8 +40,16 @@ from analysis.runs.outcomes import (
     recorded_shares,
     roster,
 )
-from analysis.runs.recorded import Examples, Experts, examples, expert_outputs, router_logits
+from analysis.runs.recorded import (
+    Examples,
+    Experts,
+    answers,
+    examples,
+    expert_outputs,
+    router_logits,
+)
 from mpc_router.costs import CostVector
+from mpc_router.routes import Decisions
 from mpc_router.run_names import SELECTION
 
 
@@ -104,28 +114,59 @@ def bias_curves(
         RunError: no point can be judged, or a table lacks rows.
     """
     run_roster = roster(run)
-    reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
-    logits = {side: router_logits(run, run_roster.keys, side) for side in reader.sides}
-    trials: dict[str, tuple[BiasCurve, BiasCurve]] = {}
-    for point in run_roster.points:
-        price = reader.price(point.point)
-        of_seeds = [logits[SELECTION][key] for key in point.keys]
-        tried = spread_biases(of_seeds, price, count=count) if biases is None else biases
+    of_trials = trial_curves(
+        run,
+        run_roster.points,
+        (run.split(split),),
+        vector=run.cost_vector(vector).name,
+        count=count,
+        biases=biases,
+    )
+    trials = {key: (curves[SELECTION], curves[run.split(split)]) for key, curves in of_trials}
+    return _curves(run, run_roster, trials)
+
+
+def trial_curves(
+    run: Run,
+    points: Sequence[Point],
+    splits: Sequence[str],
+    *,
+    vector: str,
+    count: int = BIASES,
+    biases: Values | None = None,
+) -> Iterator[tuple[str, dict[str, BiasCurve]]]:
+    """Gives the key of each trial of some points, and its curves by split, selection among them.
+
+    Biases are as `bias_curves` has them.
+
+    Raises:
+        RunError: a table lacks rows.
+    """
+    reader = _Reader(run, splits, vector)
+    keys = [key for point in points for key in point.keys]
+    logits = {side: router_logits(run, keys, side) for side in reader.sides}
+    for point in points:
+        lead, tried = point.keys[0], biases
+        if tried is None:
+            of_seeds = [logits[SELECTION][key] for key in point.keys]
+            price, decisions = reader.price(lead), reader.decisions(lead)
+            tried = spread_biases(of_seeds, price, count=count, decisions=decisions)
         for key in point.keys:
-            pair = []
-            for side in reader.sides:
-                pair.append(
-                    bias_curve(
+            yield (
+                key,
+                {
+                    side: bias_curve(
                         run.task,
                         logits[side][key],
-                        reader.experts(key, side).prediction,
+                        reader.routes(key, side).prediction,
                         reader.examples[side].labels,
-                        vector=price,
+                        vector=reader.price(key),
                         biases=tried,
+                        decisions=reader.decisions(key),
                     )
-                )
-            trials[key] = (pair[0], pair[-1])
-    return _curves(run, run_roster, trials)
+                    for side in reader.sides
+                },
+            )
 
 
 def unbiased_curves(run: Run, *, split: str | None = None, vector: str | None = None) -> Curves:
@@ -135,12 +176,11 @@ def unbiased_curves(run: Run, *, split: str | None = None, vector: str | None = 
         RunError: no point can be judged, or a trial lacks a score or a share.
     """
     run_roster = roster(run)
-    name = run.cost_vector(vector).name
-    sets = [run.sets[run.set_of_point[point.point]] for point in run_roster.points]
+    name, choices = run.cost_vector(vector).name, alternatives(run)
     of_lanes = [
-        prepared
-        for prepared, point in zip(sets, run_roster.points, strict=True)
-        for _ in point.keys
+        (list(choices.places[key]), _own_price(run, point.point, key, name))
+        for point in run_roster.points
+        for key in point.keys
     ]
     by_side = []
     for side in (SELECTION, run.split(split)):
@@ -150,12 +190,12 @@ def unbiased_curves(run: Run, *, split: str | None = None, vector: str | None = 
             [
                 BiasCurve(
                     biases=np.zeros(1),
-                    costs=prepared.vectors[name].mean(share[None, list(prepared.members)]),
+                    costs=price.mean(share[None, places]),
                     scores=np.asarray([score]),
-                    shares=share[None, list(prepared.members)],
+                    shares=share[None, places],
                     low_is_better=run.task.direction == "min",
                 )
-                for score, share, prepared in zip(scores, shares, of_lanes, strict=True)
+                for score, share, (places, price) in zip(scores, shares, of_lanes, strict=True)
             ]
         )
     pairs = zip(*by_side, strict=True)
@@ -181,7 +221,11 @@ def _curves(run: Run, run_roster: Roster, trials: dict[str, tuple[BiasCurve, Bia
             breaks.append(("",) * len(chosen[-1].biases))
             trial_breaks |= dict.fromkeys(point.keys, breaks[-1])
             continue
-        vectors = run.sets[run.set_of_point[point.point]].vectors
+        choices = alternatives(run)
+        vectors = {
+            name: choices.own_price(point.keys[0], vector)
+            for name, vector in run.sets[run.set_of_point[point.point]].vectors.items()
+        }
         breaks.append(judge_curve(judged, number, chosen[-1], on_selection, vectors))
         for key, curve in zip(point.keys, on_selection, strict=True):
             trial_breaks[key] = judge_curve(judged, number, curve, [curve], vectors)
@@ -217,7 +261,7 @@ def cascades(
             f"{run.name}: {run.task.name} is a regression, whose experts do not say how sure they "
             "are; a cascade needs classes"
         )
-    reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
+    reader = _Reader(run, (run.split(split),), run.cost_vector(vector).name)
     fronts: dict[str, CascadeFront] = {}
     for point in roster(run).points:
         if run.sets[run.set_of_point[point.point]].joint and not joint:
@@ -225,7 +269,7 @@ def cascades(
         for key in point.keys:
             if reader.experts_id(key) in fronts:
                 continue
-            price = reader.price(point.point)
+            price = reader.experts_price(point.point)
             on, quoted = (reader.world(key, side) for side in (SELECTION, reader.sides[-1]))
             tried = candidates(on[1], vector=price, levels=levels)
             fronts[reader.experts_id(key)] = cascade_front(
@@ -234,24 +278,50 @@ def cascades(
     return fronts
 
 
+def _own_price(run: Run, point: str, key: str, vector: str) -> CostVector:
+    """Gives the vector over a trial's own routes, priced as its own set is."""
+    return alternatives(run).own_price(key, run.sets[run.set_of_point[point]].vectors[vector])
+
+
 class _Reader:
     """Reads a run's tables by trial and split, each set of experts once."""
 
-    def __init__(self, run: Run, quoted: str, vector: str) -> None:
+    def __init__(self, run: Run, quoted: Sequence[str], vector: str) -> None:
         self._run, self._vector = run, vector
-        self.sides = tuple(dict.fromkeys((SELECTION, quoted)))
+        self.sides = tuple(dict.fromkeys((SELECTION, *quoted)))
         self.examples: dict[str, Examples] = {side: examples(run, side) for side in self.sides}
         ids = zip(run.trials["key"].astype(str), run.trials["experts_id"].astype(str), strict=True)
         self._ids = dict(ids)
         self._said: dict[tuple[str, str], Experts] = {}
+        self._answers: dict[tuple[str, str, str], Experts] = {}
+        self._points = dict(zip(run.trials["key"].astype(str), run.trials["point"], strict=True))
 
     def experts_id(self, key: str) -> str:
         """Says whose experts a trial was trained with."""
         return self._ids[key]
 
-    def price(self, point: str) -> CostVector:
+    def experts_price(self, point: str) -> CostVector:
         """Gives the vector over the experts of the point's own set."""
         return self._run.sets[self._run.set_of_point[point]].vectors[self._vector]
+
+    def price(self, key: str) -> CostVector:
+        """Gives the vector over a trial's own routes."""
+        return _own_price(self._run, str(self._points[key]), key, self._vector)
+
+    def decisions(self, key: str) -> Decisions | None:
+        """Says how a trial's logits become routes; None where the largest one is the route."""
+        return alternatives(self._run).decisions(key)
+
+    def routes(self, key: str, side: str) -> Experts:
+        """Reads what a trial's routes, its experts or its paths, answer on a split."""
+        paths = alternatives(self._run).paths.get(key)
+        if paths is None:
+            return self.experts(key, side)
+        place = self._ids[key], side, paths.name
+        if place not in self._answers:
+            regression = self._run.task.regression
+            self._answers[place] = answers(self.experts(key, side), paths, regression=regression)
+        return self._answers[place]
 
     def experts(self, key: str, side: str) -> Experts:
         """Reads what a trial's experts predicted on a split."""

@@ -1,6 +1,7 @@
 """Measures the use of experts by point: shares, balance, entropies and dead experts.
 
-Shares are hard counts on a named split. Letters: K experts.
+Shares are hard counts on a named split. Letters: K experts, A alternatives of the run (its experts,
+and the paths of several of them).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Roster, outcomes, recorded_shares, roster
 
@@ -50,38 +52,43 @@ def utilization(
 ) -> pd.DataFrame:
     """Gives a row a point: its shares, balance, entropies and dead experts.
 
-    Columns are label, n, share, load_cv2, share_entropy, gate_entropy and dead (list).
+    Columns are label, n, share, runs, load_cv2, share_entropy, gate_entropy and dead (list).
 
-    `share` is a list over all experts of the run; load CV^2 is over those of the point's pool.
+    `share` is a list over all alternatives of the run, `runs` over its experts: the share of the
+    examples that an expert runs for. Where a route is an expert both are the same. Load CV^2 is of
+    `runs`, over the experts of the point's pool.
 
     Shares are means over replicates; load CV^2 and entropies are taken by trial and then averaged,
     so replicates that collapse onto different experts do not pass for balance. `gate_entropy` is
     the mean entropy of the soft gate after the last epoch, NaN where it was not reported.
-    `soft_hard_gap` is half the sum over experts of |soft share - hard share|: how far the gate that
+    `soft_hard_gap` is half the sum over routes of |soft share - hard share|: how far the gate that
     was trained lies from the routes that are run, 0 to 1. `dead`
-    names the experts of the point's pool whose mean share lies under the threshold, and
-    `collapsed` counts the replicates in which one expert takes all but less than the threshold.
+    names the experts of the point's pool that run for less than the threshold on average, and
+    `collapsed` counts the replicates in which one route takes all but less than the threshold.
     """
     import pandas as pd
 
     run_roster, name = roster(run), run.split(split)
     share = _shares(run, run_roster, name)
+    by_expert = share @ alternatives(run).runs
     gates, gaps = _gate_entropy(run, name), _soft_hard_gaps(run, name)
     rows, first = [], 0
     for point in run_roster.points:
         replicates = share[first : first + len(point.keys)]
+        loads = by_expert[first : first + len(point.keys)]
         members = list(run.sets[run.set_of_point[point.point]].members)
         first += len(point.keys)
-        mean = replicates.mean(axis=0)
+        runs = loads.mean(axis=0)
         soft = [gates.get(key, np.nan) for key in point.keys]
-        dead = [k for k in members if dead_experts(mean[k], threshold=threshold)]
+        dead = [k for k in members if dead_experts(runs[k], threshold=threshold)]
         rows.append(
             {
                 "point": point.point,
                 "label": point.label,
                 "n": len(point.keys),
-                "share": mean.tolist(),
-                "load_cv2": float(load_cv2(replicates[:, members]).mean()),
+                "share": replicates.mean(axis=0).tolist(),
+                "runs": runs.tolist(),
+                "load_cv2": float(load_cv2(loads[:, members]).mean()),
                 "share_entropy": float(_entropy(replicates).mean()),
                 "gate_entropy": float(np.mean(soft)),
                 "soft_hard_gap": float(np.mean([gaps.get(key, np.nan) for key in point.keys])),
@@ -93,12 +100,12 @@ def utilization(
 
 
 def _shares(run: Run, run_roster: Roster, split: str) -> Values:
-    """Gives shares (L, K) counted on the routes; without routes as trials reported them."""
+    """Gives shares (L, A) counted on the routes; without routes as trials reported them."""
     if not run.routed:
         return recorded_shares(run, run_roster, split)
     routes = outcomes(run, run_roster, split).routes
-    experts = range(len(run.expert_names))
-    return np.stack([(routes == expert).mean(axis=1) for expert in experts], axis=-1)
+    places = range(len(alternatives(run).experts))
+    return np.stack([(routes == place).mean(axis=1) for place in places], axis=-1)
 
 
 def _gate_entropy(run: Run, split: str) -> dict[str, float]:

@@ -73,8 +73,14 @@ def figures(run: Run, survey: Survey, use: pd.DataFrame, answered: Answers) -> l
         Figure(
             "use",
             "use",
-            "Share of examples by expert for each point",
+            "Share of examples by route for each point",
             usage.utilization_figure(run, survey, use, width=_WIDE),
+        ),
+        Figure(
+            "runs",
+            "use",
+            "Share of examples that each expert runs for, for each point",
+            usage.runs_figure(run, survey, use, width=_WIDE),
         ),
         Figure(
             "curve-score",

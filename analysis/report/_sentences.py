@@ -9,6 +9,7 @@ from analysis.figures.objectives import name_words
 from analysis.figures.usage import MOST_POINTS
 from analysis.fronts.survey import Survey
 from analysis.questions.answers import Answers
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.words import amount, number, percent
 
@@ -21,6 +22,7 @@ def use_rows(run: Run, survey: Survey, use: pd.DataFrame) -> dict[str, Any]:
     dead = {name: int(sum(name in names for names in use["dead"])) for name in run.expert_names}
     return {
         "points": len(use),
+        "paths": len(alternatives(run).experts) > len(run.expert_names),
         "shown": min(len(use), MOST_POINTS),
         "dead": {name: count for name, count in dead.items() if count},
         "collapsed": int(use["collapsed"].sum()),

@@ -16,6 +16,7 @@ from analysis.fronts.objectives import own_objectives
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
 from analysis.questions.answers import Answers
 from analysis.report.abstract import export_command
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
 from analysis.words import LARGER, amount, number, percent, setting_text, signed
 
@@ -282,8 +283,9 @@ def _bits(bits: float, chance: float, p: float) -> Cell:
 
 def _bars(run: Run, shares: Sequence[float]) -> Cell:
     percents = [f"{100 * share:.1f}" for share in shares]
-    below = " / ".join(f"{round(float(share))}" for share in percents)
-    bars = tuple(zip(run.expert_names, percents, strict=True))
+    alone = len(shares) == len(run.expert_names)  # of many paths most have no example
+    below = " / ".join(f"{round(float(share))}" for share in percents if alone or float(share))
+    bars = tuple(zip(alternatives(run).names, percents, strict=True))
     return Cell("", (f"{below} %",), bars=bars)
 
 

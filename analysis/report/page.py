@@ -216,6 +216,6 @@ def _dark_rules() -> str:
 
 
 def _colours(run: Run) -> list[str]:
-    from analysis.figures.style import expert_colours
+    from analysis.figures.usage import route_colours
 
-    return expert_colours(len(run.expert_names))
+    return route_colours(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +14,10 @@ import numpy as np
 from analysis.runs.load import Run, RunError
 from analysis.words import settings_label
 from mpc_router.run_names import COMPLETED, FAILED, STOPPED
+
+GATED: Final = "gated"
+"""Names the kind of routers that are trained by steps; what `router_kind` is where it is not set.
+"""
 
 _RACED: Final = "raced with"
 
@@ -140,6 +145,24 @@ def roster(run: Run) -> Roster:
         planned=planned,
         status=status,
     )
+
+
+def router_kinds(run: Run) -> dict[str, str]:
+    """Gives the kind of each point's routers, as its trials' configuration names it."""
+    return {
+        str(point): _kind_of(config)
+        for point, config in zip(run.trials["point"], run.trials["config"], strict=True)
+    }
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(config: object) -> str:
+    """Gives the kind that a configuration names; one that names none is of a gate."""
+    try:
+        settings = json.loads(config) if isinstance(config, str) else {}
+        return str(settings["model"]["router_kind"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return GATED
 
 
 def _contends(run: Run, asked: _Asked, *, raced: bool) -> bool:

@@ -53,7 +53,7 @@ class Run:
         frame = self._frame("trials")
         check_trials(self.path / table_file("trials"), frame, _settings(frame))
         if _PATHS_ID not in frame:  # written before there were paths
-            frame.insert(0, _PATHS_ID, None)
+            frame.insert(list(frame.columns).index(_BEFORE_SETTINGS), _PATHS_ID, None)
         return frame
 
     @cached_property
@@ -214,8 +214,9 @@ def load_run(path: Path | str) -> Run:
         raise RunError(f"{folder}: {what} there; name the folder of a run, such as runs/NAME")
     provenance = _provenance(folder, schema)
     study = read_study(folder / schema.STUDY_FILE)
-    for table in schema.TABLES:
-        if table != "routing" or (folder / schema.table_file(table)).is_file():
+    for table in (*schema.TABLES, *schema.FURTHER_TABLES):
+        needed = table in schema.TABLES and table != "routing"
+        if needed or (folder / schema.table_file(table)).is_file():
             written = _check_version(folder / schema.table_file(table), schema)
             check_columns(folder / schema.table_file(table), written, columns_of(table, provenance))
     return Run(path=folder, provenance=provenance, study=study)

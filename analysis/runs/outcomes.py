@@ -1,6 +1,6 @@
 """Reads the tables of a run as arrays: which trial or expert predicted what on a split.
 
-Letters: L trials, P points, N examples, K experts.
+Letters: L trials, P points, N examples, K experts, A alternatives (see `alternatives`).
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs._roster import GATED as GATED
 from analysis.runs._roster import LeftOut as LeftOut
 from analysis.runs._roster import Point as Point
 from analysis.runs._roster import Roster as Roster
 from analysis.runs._roster import roster as roster
+from analysis.runs._roster import router_kinds as router_kinds
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
+from analysis.runs.recorded import answers, expert_outputs
 from analysis.words import setting_text as setting_text
+from mpc_router.routes import Paths
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Values = NDArray[np.float64]
-_NO_ROUTE: Final = 255
+_NO_ROUTE: Final = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +51,12 @@ class Outcomes:
     split: str
     example: NDArray[np.int64]
     labels: Values
-    routes: NDArray[np.uint8]
-    """(L, N): the hard route, a number among all experts of the run; trials in the order of the
-    roster's keys."""
+    routes: NDArray[np.uint16]
+    """(L, N): the hard route, a number among the run's alternatives, of which its K experts are the
+    first; trials in the order of the roster's keys."""
 
     predictions: Values
-    """(L, N): what the routed expert said. Both are (0, N) where no routes were recorded."""
+    """(L, N): what the routed expert or path said; (0, N) as `routes` where none were recorded."""
 
     pools: tuple[ExpertSet, ...]
     """What trials are held against. Sets that agree on the experts they share are one pool, the
@@ -84,20 +89,19 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
     members = {name: run.sets[number].members for name, number in zip(lanes, sets, strict=True)}
     experts = _expert_sets(run, split, example, members)
     routed = trials.keys if run.routed else ()
-    local = (
-        _routes(run, routed, split, example) if routed else np.empty((0, len(example)), np.uint8)
-    )
-    routes, predictions = np.empty_like(local), np.empty(local.shape, np.float64)
-    for lane, name in enumerate(lanes[: len(local)]):
-        trained = experts[name]
-        width, highest = len(trained.members), int(local[lane].max(initial=0))
-        if highest >= width:
+    local = _routes(run, routed, split, example) if routed else np.empty((0, len(example)), np.intp)
+    routes, predictions = np.empty(local.shape, np.uint16), np.empty(local.shape, np.float64)
+    choices, spoken = alternatives(run), _Spoken(run, split, experts)
+    for lane, key in enumerate(routed):
+        places, highest = choices.places[key], int(local[lane].max(initial=0))
+        if highest >= len(places):
+            kind = "path" if key in choices.paths else "expert"
             raise RunError(
-                f"{run.path / 'routing.parquet'}: a route to expert {highest} of {width}"
+                f"{run.path / 'routing.parquet'}: a route to {kind} {highest} of {len(places)}"
             )
-        routes[lane] = np.asarray(trained.members, np.uint8)[local[lane]]
+        routes[lane] = np.asarray(places, np.uint16)[local[lane]]
         predictions[lane] = np.take_along_axis(
-            trained.prediction, local[lane][None].astype(np.intp), axis=0
+            spoken.by_route(lanes[lane], choices.paths.get(key)), local[lane][None], axis=0
         )[0]
     pools, place = _pools(experts, labels, regression=run.task.regression)
     return Outcomes(
@@ -111,6 +115,25 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
         set_of=np.array(sets, np.intp),
         own=tuple(run.sets[number].members for number in sets),
     )
+
+
+class _Spoken:
+    """Gives what a trial's routes say of every example, each set of paths once."""
+
+    def __init__(self, run: Run, split: str, experts: dict[str, ExpertSet]) -> None:
+        self._run, self._split, self._experts = run, split, experts
+        self._answers: dict[tuple[str, str], Values] = {}
+
+    def by_route(self, experts_id: str, paths: Paths | None) -> Values:
+        """Gives the predictions of experts (K, N), or of the paths of them (P, N)."""
+        if paths is None:
+            return self._experts[experts_id].prediction
+        place = experts_id, paths.name
+        if place not in self._answers:
+            experts = expert_outputs(self._run, experts_id, self._split)
+            regression = self._run.task.regression
+            self._answers[place] = answers(experts, paths, regression=regression).prediction
+        return self._answers[place]
 
 
 def _pools(
@@ -172,14 +195,14 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArr
 
 def _routes(
     run: Run, keys: tuple[str, ...], split: str, example: NDArray[np.int64]
-) -> NDArray[np.uint8]:
+) -> NDArray[np.intp]:
     where = f"{run.path / 'routing.parquet'}: split {split!r}"
     rows = _of_split(run, "routing", ["key", "example", "route"], split)
     lane = _codes(rows["key"], keys)
     known_lane = lane >= 0
     lane = lane[known_lane]
     position = _positions(rows["example"].to_numpy()[known_lane], example, where)
-    routes = np.full((len(keys), len(example)), _NO_ROUTE, np.uint8)
+    routes = np.full((len(keys), len(example)), _NO_ROUTE, np.intp)
     routes[lane, position] = rows["route"].to_numpy()[known_lane]
     lacking = (routes == _NO_ROUTE).sum(axis=1)
     if lacking.any() or len(lane) != routes.size:
@@ -245,22 +268,21 @@ def recorded_values(run: Run, run_roster: Roster, split: str, name: str) -> Valu
 
 
 def recorded_shares(run: Run, run_roster: Roster, split: str) -> Values:
-    """Gives the hard routes' shares that each trial reported last on a split, (L, K).
+    """Gives the hard routes' shares that each trial reported last on a split, (L, A).
 
     Raises:
-        RunError: a trial of the roster has none, or of another number of experts than its set.
+        RunError: a trial of the roster has none, or of another number of routes than it has.
     """
     reports = run.reports[run.reports["split"] == split].sort_values("epoch")
     last = reports.drop_duplicates("key", keep="last")
     share_of = dict(zip(last["key"].astype(str), last["share"], strict=True))
-    shares = np.full((len(run_roster.keys), len(run.expert_names)), np.nan)
-    points = [point.point for point in run_roster.points for _ in point.keys]
-    for lane, (key, point) in enumerate(zip(run_roster.keys, points, strict=True)):
-        members = run.sets[run.set_of_point[point]].members
-        share = share_of.get(key)
-        if share is not None and len(share) == len(members):
+    choices = alternatives(run)
+    shares = np.full((len(run_roster.keys), len(choices.experts)), np.nan)
+    for lane, key in enumerate(run_roster.keys):
+        places, share = choices.places[key], share_of.get(key)
+        if share is not None and len(share) == len(places):
             shares[lane] = 0
-            shares[lane, list(members)] = share
+            shares[lane, list(places)] = share
     return _finite(run, "reports", shares, run_roster, "share of every expert")
 
 

@@ -1,7 +1,7 @@
 """Reads what was recorded of one split: labels, routers' logits, experts' outputs.
 
 They say what else could have been done with the same trained models. Letters: L trials,
-N examples (ascending), K experts, C outputs of an expert.
+N examples (ascending), K experts, C outputs of an expert, P paths of a trial's router.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.runs.load import Run, RunError
+from mpc_router.routes import Paths
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ def examples(run: Run, split: str) -> Examples:
 
 
 def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, Values]:
-    """Reads logits (N, K) of each trial's router; K may differ by trial.
+    """Reads logits (N, K) of each trial's router, (N, M) of one with paths; widths may differ.
 
     They are those before noise and temperature.
 
@@ -106,6 +107,30 @@ def expert_outputs(run: Run, experts_id: str, split: str) -> Experts:
     return Experts(
         prediction=np.asarray(predictions, np.float64), output=np.asarray(outputs, np.float64)
     )
+
+
+def answers(experts: Experts, paths: Paths, *, regression: bool) -> Experts:
+    """Gives what every path answers, (P, N) and (P, N, C), of what its experts said.
+
+    Raises:
+        RunError: the paths are those of other experts or outputs.
+    """
+    count, _, width = experts.output.shape
+    if (paths.experts, paths.offset.shape[1]) != (count, width):
+        raise RunError(
+            f"paths {paths.name} combine {paths.experts} experts of {paths.offset.shape[1]} "
+            f"outputs, but there are {count} of {width}"
+        )
+    outputs = np.ascontiguousarray(experts.output.transpose(1, 0, 2))
+    predictions, spoken = [], []
+    for place, path in enumerate(paths.decisions.paths):
+        output = paths.answer(place, outputs, regression=regression).astype(np.float64)
+        spoken.append(output)
+        if len(path) == 1:  # one expert answers what it says
+            predictions.append(experts.prediction[path[0]])
+        else:
+            predictions.append(output[:, 0] if regression else output.argmax(axis=1))
+    return Experts(prediction=np.asarray(predictions, np.float64), output=np.asarray(spoken))
 
 
 def _rows(run: Run, table: str, columns: list[str], wanted: dict[str, Sequence[str]]) -> pa.Table:

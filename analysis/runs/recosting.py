@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
 from mpc_router.measured_costs import CostsFileError, MeasuredCosts, called
@@ -112,6 +113,7 @@ def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
 
 def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """The trials with `S_cost_NAME` of every vector, from the shares of their last reports."""
+    choices = alternatives(run)
     last = run.reports.sort_values("epoch").drop_duplicates(["key", "split"], keep="last")
     shares = dict(zip(zip(last["key"], last["split"], strict=True), last["share"], strict=True))
     trials = run.trials
@@ -122,15 +124,17 @@ def _priced_trials(run: Run, names: Sequence[str]) -> pd.DataFrame:
         done = trials[f"{split}_score"].notna().tolist()
         for name in names:
             columns[f"{split}_cost_{name}"] = [
-                _paid(by_name[name], shares.get((key, split))) if known else np.nan
+                _paid(choices.own_price(key, by_name[name]), shares.get((key, split)))
+                if known
+                else np.nan
                 for key, by_name, known in zip(keys, vectors, done, strict=True)
             ]
     return trials.assign(**columns)
 
 
 def _paid(vector: CostVector, share: Sequence[float] | None) -> float:
-    """NaN where no share of every expert was reported."""
-    if share is None or len(share) != len(vector.experts):
+    """NaN where no share of every route was reported."""
+    if share is None or len(share) != len(vector.routed):
         return float("nan")
     return float(vector.mean(np.asarray(share, np.float64)))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
+from mpc_router.run_names import CURVES, PATHS
 from mpc_router.shapes import Optional, Tree, fields
 from mpc_router.tasks import from_record
 
@@ -142,11 +143,15 @@ def columns_of(table: str, provenance: Mapping[str, Any]) -> pa.Schema:
     from analysis import schema
 
     task = from_record(provenance)
+    vectors = tuple(provenance["cost_vectors"])
     if table == "trials":
-        vectors = tuple(provenance["cost_vectors"])
         columns = schema.trials({}, metrics=task.metrics, quoted=task.quoted, vectors=vectors)
     elif table == "reports":
         columns = schema.reports(task.metrics)
+    elif table == PATHS:
+        columns = schema.paths(vectors)
+    elif table == CURVES:
+        columns = schema.curves(task.quoted)
     else:
         columns = getattr(schema, table.upper())
     return columns

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def bounded(task: Task, scores: Values) -> Values:
     return np.clip(scores, lowest, highest)
 
 
-def weighted_shares(routes: NDArray[np.uint8], experts: int, weights: Weights) -> Values:
+def weighted_shares(routes: NDArray[np.integer[Any]], experts: int, weights: Weights) -> Values:
     """Gives the share of examples routed to each expert by weighting: (L, N) -> (L, B, K)."""
     total = weights.sum(axis=1, dtype=np.float64)
     counts = [_sums(routes == expert, weights) / total for expert in range(experts)]

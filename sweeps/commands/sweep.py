@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpc_router.progress import shown
+from mpc_router.run_names import CURVES
 from sweeps.records import SweepError
 from sweeps.terminal.signals import ASKED, EXIT_CODES, tell
 
 if TYPE_CHECKING:
+    from analysis.runs.load import Run
     from sweeps.driver.session import Outcome, Share
     from sweeps.journal.journal import Journal
     from sweeps.plan.plan import Planner
@@ -155,8 +157,23 @@ def _again(run: Path) -> str:
     return f"python -m sweeps.run --resume {run}"
 
 
+def _write_curves(loaded: Run) -> None:
+    """Writes the table of what routers reach under every bias, where a router has such a knob."""
+    from analysis.questions.curves import curves_table
+    from analysis.runs.load import RunError
+    from mpc_router.messages import one_line
+    from sweeps.journal import tables
+
+    try:
+        curves = curves_table(loaded)
+    except RunError as error:
+        tell(f"no curves: {one_line(str(error))}")
+        return
+    tables.write_further(loaded.path, CURVES, loaded.name, [] if curves is None else [curves])
+
+
 def _show(args: argparse.Namespace, run: Path, display: Display) -> None:
-    """Shows the front in the terminal, and writes the report."""
+    """Shows the front in the terminal, and writes curves and the report."""
     from analysis.front import print_front
     from analysis.report.page import write_report
     from analysis.runs.load import RunError, load_run
@@ -167,6 +184,7 @@ def _show(args: argparse.Namespace, run: Path, display: Display) -> None:
     try:
         with guarded(run):
             loaded = load_run(run)
+            _write_curves(loaded)
             print_front(loaded, LastingConsole())
             tell(f"run: {run}", sys.stdout)
             if not args.no_report:

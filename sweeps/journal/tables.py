@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from analysis import schema
 from mpc_router.files import atomic, write_text
 from mpc_router.messages import quoted
-from mpc_router.run_names import PATHS
+from mpc_router.run_names import CURVES, PATHS
 from sweeps.journal import bulk_files, forced
 from sweeps.journal.journal import Journal
 from sweeps.journal.rows import RowOrder, priced, report_rows, trial_rows, vectors_of
@@ -109,7 +109,8 @@ def write(run: Path, state: State) -> None:
         _write(run, name, run_name, table.schema, [table])
     _write(run, "routing", run_name, schema.ROUTING, _routing(run, state))
     _write(run, "experts", run_name, schema.EXPERTS, _experts(run, state))
-    _write_further(run, PATHS, run_name, list(_paths(run, state)))
+    write_further(run, PATHS, run_name, list(_paths(run, state)))
+    write_further(run, CURVES, run_name, [])  # those of before are not of these tables
     examples = _part(run, bulk_files.EXAMPLES, state, schema.EXAMPLES)
     _write(run, "examples", run_name, examples.schema, [examples])
     write_text(run / schema.STUDY_FILE, forced.study_text(state.study))
@@ -248,8 +249,12 @@ def _part(run: Path, name: str, state: State, kind: pa.Schema) -> pa.Table:
         raise _PartError(str(error)) from error
 
 
-def _write_further(run: Path, table: str, run_name: str, chunks: list[pa.Table]) -> None:
-    """Writes a table that a run has only where it has rows, and else removes an old one."""
+def write_further(run: Path, table: str, run_name: str, chunks: Sequence[pa.Table]) -> None:
+    """Writes a table that a run has only where it has rows, and else removes an old one.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     if chunks:
         _write(run, table, run_name, chunks[0].schema, chunks)
     else:

@@ -115,6 +115,17 @@ def spoken(outputs: int = 3) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(50, 3, outputs)).astype(np.float32)
 
 
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("combine", [LAST, AVERAGE, LOGISTIC])
+def test_an_answer_does_not_depend_on_the_rows_beside_it(combine: str, regression: bool) -> None:
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(size=(50, 9, 1 if regression else 3)).astype(np.float32)
+    paths = Paths.of([tuple(range(9))], experts=9, outputs=outputs.shape[2], combine=combine)
+    together = paths.answer(0, outputs, regression=regression)
+    alone = [paths.answer(0, outputs[row : row + 1], regression=regression) for row in range(50)]
+    assert (together == np.concatenate(alone)).all()
+
+
 @pytest.mark.parametrize("combine", [LAST, AVERAGE, LOGISTIC])
 def test_one_expert_alone_answers_what_it_says(combine: str) -> None:
     outputs = spoken()
