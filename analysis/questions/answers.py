@@ -18,6 +18,7 @@ from analysis.questions.calibration import calibration
 from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.questions.importance import importance, settings_table
+from analysis.questions.kinds import kinds, kinds_of
 from analysis.questions.verdicts import Verdicts, verdicts
 from analysis.questions.worth import Worth, worth
 from analysis.runs.load import Run, RunError
@@ -49,6 +50,9 @@ class Answers:
 
     offers: tuple[Choice, ...] | None = None
     """What to run for at most some costs."""
+
+    kinds: pd.DataFrame | None = None
+    """Kinds of routers beside each other, where the run has several; see `kinds`."""
 
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
@@ -102,6 +106,11 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         "calibration": ask("calibration", lambda: calibration(run, survey)),
         "moving": ask("who moves along the front", lambda: agreement.moving_examples(run, survey)),
     }
+    if len(kinds_of(run)) > 1:
+        asked["kinds"] = ask(
+            "which kind of routers is best where",
+            lambda: kinds(run, split=survey.split, vector=survey.vector.name),
+        )
     if own_objectives(run):
         asked["objectives"] = ask(
             "the front of the study's own objectives",

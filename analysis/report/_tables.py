@@ -15,6 +15,7 @@ from analysis.figures.style import MOST_NAMED
 from analysis.fronts.objectives import own_objectives
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
 from analysis.questions.answers import Answers
+from analysis.questions.kinds import GATED
 from analysis.report.abstract import export_command
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
@@ -97,6 +98,7 @@ def tables(run: Run, survey: Survey, answered: Answers) -> dict[str, Table]:
         "objectives": objective_table(run, answered.objectives),
         "rivals": rival_table(run, answered),
         "offers": offer_table(run, survey, answered),
+        "kinds": kind_table(answered),
         "routes": route_table(run, answered),
         "leaks": leak_table(run, answered),
     }
@@ -191,6 +193,28 @@ def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
     ]
     nothing = answered.verdicts is not None and answered.verdicts.nothing_to_route
     return _table(columns, () if nothing else map(asdict, answered.offers or ()))
+
+
+def kind_table(answered: Answers) -> Table:
+    """Compares kinds of routers at stated costs; what selection picks there is in bold."""
+    columns = [
+        Column("at most", "cap", amount),
+        Column("kind", lambda row: Cell(row["kind"], strong=row["best"]), kind=LABEL),
+        Column("bias", "bias", _bias),
+        Column("score", "score", number, interval=True, strong=True),
+        Column("cost", "cost", amount, interval=True),
+        Column("over the mix", "over_coin", signed, interval=True),
+        Column("over the best gated", _over_gated),
+    ]
+    return _table(columns, [] if answered.kinds is None else _records(answered.kinds))
+
+
+def _over_gated(row: _Row) -> Cell:
+    """Shows the lead over the gated router, a dash where there is none to compare."""
+    if row["router_kind"] == GATED or row["over_gated"] != row["over_gated"]:
+        return Cell("\N{EN DASH}")
+    low, high = signed(row["over_gated_low"]), signed(row["over_gated_high"])
+    return Cell(signed(row["over_gated"]), (f"{low} to {high}",))
 
 
 def _command(run: Run, survey: Survey, row: _Row) -> str:

@@ -102,6 +102,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
             "trust": _sentences.trust_sentence(answered),
             "calibration": _sentences.calibration_sentence(answered),
             "caps": _sentences.cap_sentence(survey, answered),
+            "kinds": _sentences.kind_sentence(survey, answered),
         },
         use=_sentences.use_rows(run, survey, use),
         room_in_points=has_bounds(run.task),

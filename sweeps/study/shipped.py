@@ -34,8 +34,12 @@ class ShippedStudy:
 
 
 def shipped_studies() -> dict[str, ShippedStudy]:
-    """Gives the studies that come with the package by name, in alphabetical order."""
-    studies = {study.name: study for path in _FOLDER.glob("*.yaml") for study in _studies(path)}
+    """Gives the studies that come with the package by name, in alphabetical order.
+
+    A study with a file of its own takes the place of its template's.
+    """
+    files = sorted(_FOLDER.glob("*.yaml"), key=lambda path: not path.stem.startswith(_TEMPLATE))
+    studies = {study.name: study for path in files for study in _studies(path)}
     return dict(sorted(studies.items()))
 
 
