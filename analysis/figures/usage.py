@@ -88,7 +88,7 @@ def utilization_figure(
                 scale=colours,
                 sort=ordered,
                 title=None,
-                legend=alt.Legend(orient="top", columns=5 if len(ordered) > 8 else None),
+                legend=alt.Legend(orient="top", columns=5 if len(ordered) > 8 else alt.Undefined),
             ),
             order=alt.Order("rank:Q"),
             tooltip=[

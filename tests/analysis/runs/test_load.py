@@ -7,7 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import analysis
 from analysis import schema
+from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError, load_run
 
 
@@ -127,3 +129,14 @@ def test_experts_cut_from_one_model_are_named_by_their_layers(run: Run) -> None:
     ]
     cut = Run(path=run.path, provenance=run.provenance | {"experts": experts}, study={})
     assert cut.expert_names == ("2 layers", "4 layers", "6 layers")
+
+
+def test_a_run_of_the_first_version_is_read_and_has_no_paths() -> None:
+    recorded = Path(analysis.__file__).parent / "notebooks" / "recorded" / "grid"
+    written = pq.read_schema(recorded / schema.table_file("trials"))
+    assert (written.metadata or {})[schema.VERSION_KEY] == b"1"
+    assert "paths_id" not in written.names
+    old = load_run(recorded)
+    assert old.trials["paths_id"].isna().all()
+    assert alternatives(old).names == old.expert_names
+    assert "paths_id" not in old.settings
