@@ -122,7 +122,10 @@ def _rows(
             chosen[kind] = best
     if not chosen:
         return []
-    merits = {kind: curves.chosen[place].merits[bias] for kind, (place, bias) in chosen.items()}
+    merits = {  # of equal ones the cheapest
+        kind: (curves.chosen[place].merits[bias], -curves.chosen[place].costs[bias])
+        for kind, (place, bias) in chosen.items()
+    }
     quotes = {
         kind: reader.quote(curves.points[place], float(curves.chosen[place].biases[bias]))
         for kind, (place, bias) in chosen.items()

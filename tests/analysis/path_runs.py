@@ -267,7 +267,11 @@ def _trial_row(made: World, trial: Trial) -> dict[str, Any]:
         "router_kind": trial.router.kind,
         "combine": trial.router.combine,
         "config": json.dumps(
-            {"model": {} if trial.paths is None else {"router_kind": trial.router.kind}}
+            {
+                "model": {}
+                if trial.paths is None
+                else {"router_kind": trial.router.kind, "combine": trial.router.combine}
+            }
         ),
     }
     for split in SPLITS:
