@@ -387,8 +387,10 @@ IN_PROCESS = """
 import sys
 from pathlib import Path
 import pytest
+from analysis.stats import resampling
 from sweeps import run
 from tests.sweeps.conftest import in_process
+resampling.resamples_for = lambda _: 20
 in_process(pytest.MonkeyPatch(), Path(sys.argv[1]))
 failing = run.main([*sys.argv[2:], "--name", "failing", "learning_rate=1e30"])
 sound = run.main([*sys.argv[2:], "--name", "sound"])
@@ -403,7 +405,8 @@ def unheard(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with subprocess.Popen(
         [
             *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX),
-            *("seeds=[0]", "pack.points=1", "--sample", "--quiet", "--out", str(out)),
+            *("seeds=[0]", "pack.points=1", "alpha=0.1", "start=[]", "--sample", "--quiet"),
+            *("--out", str(out)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
