@@ -58,22 +58,13 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports whose intervals and questions draw less and whose pictures are neither held against
-    Vega-Lite's schema nor copied with their data: `analysis/report/test_report.py` makes one with
-    everything."""
+    """Reports whose intervals and questions draw less, and whose pictures are not held against
+    Vega-Lite's schema: `analysis/report/test_report.py` makes one with everything."""
     import altair
-    from altair.utils import schemapi
 
     from analysis.questions import information, leakage
     from analysis.stats import resampling
 
-    copy = schemapi._deep_copy
-
-    def without_rows(value: Any, by_ref: set[str]) -> Any:
-        rows = isinstance(value, list) and bool(value) and type(value[0]) is dict
-        return value if rows else copy(value, by_ref)
-
-    monkeypatch.setattr(schemapi, "_deep_copy", without_rows)
     monkeypatch.setattr(resampling, "resamples_for", lambda _: 20)
 
     for question in (information.route_information, leakage.leakage):

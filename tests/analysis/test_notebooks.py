@@ -49,7 +49,7 @@ from analysis.stats import resampling
 from mpc_router.commands import train
 few = ["train_rows=200", "validation_rows=100", "expert_epochs=1"]
 resampling.resamples_for = lambda _: 20
-train.main = lambda words, whole=train.main: whole([*words, *few])
+train.main = lambda words, few=few, whole=train.main: whole([*words, *few])
 """
 """Draws and rows of the notebooks, which take minutes with all of them; said once to a kernel."""
 

@@ -368,7 +368,7 @@ def disturbed(
     folder = tmp_path_factory.mktemp("d")
     told = disturb(
         *(prepared_folder, folder, short),
-        arguments=[*LONG, "--out", str(folder), "--name", "r"],
+        arguments=[*LONG, "pack.points=10", "--out", str(folder), "--name", "r"],  # in one pack
         before=rob,
         disturbance=terminate_all,
     )
@@ -398,7 +398,8 @@ def test_after_all_that_the_tables_equal_those_of_an_undisturbed_run(
         in_process(patch, prepared_folder)
         known = ["--no-report", "--cache", str(tmp_path)]
         assert main(["--resume", str(run), *known]) == 0
-        assert main([*LONG, "--sample", *known, "--out", str(tmp_path), "--name", "r"]) == 0
+        words = [*LONG, "pack.points=10", "--sample"]
+        assert main([*words, *known, "--out", str(tmp_path), "--name", "r"]) == 0
     assert set(statuses(run)) == {"COMPLETED"}
     assert_same_tables(run, tmp_path / "r")
 
