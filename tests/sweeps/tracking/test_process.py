@@ -76,11 +76,14 @@ def test_a_tracker_that_hangs_is_left_and_its_process_ends(
 ) -> None:
     monkeypatch.setattr(process, "_WAIT", 1)
     broken("import time; time.sleep(600)")
-    said, ended = Said(), []
+    said, ended = Said(), list[subprocess.Popen[bytes]]()
     kill = subprocess.Popen.kill
-    monkeypatch.setattr(
-        subprocess.Popen, "kill", lambda process: (ended.append(process), kill(process))
-    )
+
+    def noted(process: subprocess.Popen[bytes]) -> None:
+        ended.append(process)
+        kill(process)
+
+    monkeypatch.setattr(subprocess.Popen, "kill", noted)
     with tracking(["trackio"], searched, said):
         assert not ended  # the run goes on beside it
     (process_that_hung,) = ended
