@@ -163,7 +163,7 @@ def test_a_dead_head_ends_the_run_with_the_line_to_go_on(
     assert code == 3
     assert "its head does not answer; what was done is safe, go on with" in said
     assert len(rows(tmp_path / "r", "trials")) == 10
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert [each.name() for each in alive] == []
     assert list(short.iterdir()) == []
 

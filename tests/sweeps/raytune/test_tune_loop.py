@@ -84,8 +84,9 @@ def modes(paths):
 def look(self, pack, message):
     heard(self, pack, message)
     time.sleep(float(os.environ.get("SLOW", 0)))
-    if "WATCH" in os.environ:
-        search()
+    if "WATCH" not in os.environ:
+        return
+    search()
     if not sockets.exists():
         import psutil
         me = psutil.Process()
@@ -97,9 +98,8 @@ def look(self, pack, message):
         ]
         names = [process.name() for process in me.children(recursive=True)]
         used = tempfile.gettempdir()
-        watched = "WATCH" in os.environ  # else the folder may be everybody's, and large
-        below = sorted(map(str, Path(used).rglob("*"))) if watched else []
-        could = attack(below[0], below) if os.getuid() == 0 and watched else None
+        below = sorted(map(str, Path(used).rglob("*")))
+        could = attack(below[0], below) if os.getuid() == 0 else None
         listing = [os.listdir(used), modes(below), could]
         sockets.write_text(json.dumps([found, names, used, *listing]))
 ledger.Ledger.received = look
@@ -262,7 +262,7 @@ class Told:
     code: int
     said: str
     left: list[str]
-    """Processes it had started that outlived it by some seconds."""
+    """Processes it had started that outlived it by a minute."""
 
     statuses: list[str]
 
@@ -298,7 +298,7 @@ def disturb(
     started = psutil.Process(running.pid).children(recursive=True)
     disturbance(running.pid)
     _, said = running.communicate(timeout=PATIENCE)
-    _, alive = psutil.wait_procs(started, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=60)
     return Told(
         code=running.returncode,
         said=said,
@@ -339,7 +339,7 @@ def rob(process: int, gained: Callable[[], bytes]) -> None:
         started = [event["pack"] for event in events if event["event"] == "started"]
         if len(set(started)) < len(started):
             return
-        assert psutil.pid_exists(process)
+        assert psutil.Process(process).status() != psutil.STATUS_ZOMBIE
         time.sleep(0.05)
     raise AssertionError("no pack was tried again")
 
@@ -447,7 +447,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         head.send_signal(signal.SIGTERM)
-        head.wait(timeout=60)
+        head.wait(timeout=PATIENCE)
 
 
 def test_a_running_cluster_is_joined_and_left_running(
