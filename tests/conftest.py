@@ -58,11 +58,14 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports whose questions permute less and whose pictures are not held against Vega-Lite's
-    schema: `analysis/report/test_report.py` makes one with everything."""
+    """Reports whose intervals and questions draw less, and whose pictures are not held against
+    Vega-Lite's schema: `analysis/report/test_report.py` makes one with everything."""
     import altair
 
     from analysis.questions import information, leakage
+    from analysis.stats import resampling
+
+    monkeypatch.setattr(resampling, "resamples_for", lambda _: 20)
 
     for question in (information.route_information, leakage.leakage):
         fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}

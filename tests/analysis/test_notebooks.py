@@ -38,8 +38,20 @@ def kernel() -> Iterator[KernelManager]:
     """One for all notebooks: modules stay loaded, names do not."""
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel(env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)})
+    first = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(QUICK)])
+    nbclient.NotebookClient(first, timeout=300, km=manager).execute()
     yield manager
     manager.shutdown_kernel(now=True)
+
+
+QUICK = """
+from analysis.stats import resampling
+from mpc_router.commands import train
+few = ["train_rows=200", "validation_rows=100", "expert_epochs=1"]
+resampling.resamples_for = lambda _: 20
+train.main = lambda words, few=few, whole=train.main: whole([*words, *few])
+"""
+"""Draws and rows of the notebooks, which take minutes with all of them; said once to a kernel."""
 
 
 def _executed(path: Path, kernel: KernelManager, run: Path | str | None = None) -> list[Any]:

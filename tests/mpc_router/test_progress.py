@@ -23,7 +23,7 @@ def test_a_step_that_is_silent_for_long_has_a_line_every_minute(
             third.set()
 
     with shown(StepLines(say), "thinking"):
-        assert third.wait(10)
+        assert third.wait(300)
     assert lines[0] == "thinking ..."
     assert lines[1] == "thinking: 0 s"
     assert lines[-1] == "thinking: 0.0 s"
@@ -41,7 +41,7 @@ def test_a_step_that_was_broken_off_says_no_more(monkeypatch: pytest.MonkeyPatch
     steps.close()
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and "_repeat" in thread.name:
-            thread.join(10)
+            thread.join(300)
     assert threading.active_count() == before
 
 

@@ -19,7 +19,7 @@ from mpc_router.tasks import own_metrics, task_of
 from sweeps import run
 from sweeps.search import samplers
 from sweeps.stopping import own_rules
-from tests.sweeps.conftest import in_process, on_disk
+from tests.sweeps.conftest import few_draws, in_process, on_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/own_parts"
@@ -40,6 +40,7 @@ SEARCH = (
 )
 QUIET = ("--no-report", "--quiet")
 Sweep = Callable[..., int]
+__all__ = ["few_draws"]  # a fixture of the sweeps' tests that these use too
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import schema
+from analysis.stats import resampling
 from mpc_router import cache
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import _ARRAYS, Prepared, open_prepared
@@ -51,6 +52,15 @@ def on_disk(
 
     cache.entry(folder, make)
     return open_prepared(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws() -> Iterator[None]:
+    """The front that each sweep in this process prints draws 20 resamples: with all 1000 it is half
+    of a small sweep's time. The tests of `analysis` draw them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "resamples_for", lambda _: 20)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -31,7 +33,7 @@ from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.worker.job import Job
 from sweeps.worker.pack import run_pack
-from tests.sweeps.conftest import FIX, LITTLE, assert_same_tables, rows
+from tests.sweeps.conftest import FIX, LITTLE, assert_same_tables, in_process, rows
 from tests.sweeps.study.test_study import BAD
 
 Command = Callable[..., int]
@@ -383,36 +385,29 @@ def test_what_would_be_passed_over_or_wait_for_ever_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-IN_PROCESS = """
-import sys
-from pathlib import Path
-import pytest
-from sweeps import run
-from tests.sweeps.conftest import in_process
-in_process(pytest.MonkeyPatch(), Path(sys.argv[1]))
-failing = run.main([*sys.argv[2:], "--name", "failing", "learning_rate=1e30"])
-sound = run.main([*sys.argv[2:], "--name", "sound"])
-sys.exit(10 * failing + sound)
-"""
-
-
 @pytest.fixture(scope="module")
 def unheard(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs, of `2>&1 | tee log`, say, whose tee ends as the first begins."""
     out = tmp_path_factory.mktemp("unheard")
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-c", IN_PROCESS, str(prepared_folder), "mrpc_grid", *FIX),
-            *("seeds=[0]", "pack.points=1", "--sample", "--quiet", "--out", str(out)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=Path(__file__).resolve().parents[2],
-    ) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline()
-        running.stdout.close()
-    assert running.returncode == 40
+    words = ("mrpc_grid", *FIX, "seeds=[0]", "pack.points=1", "alpha=0.1", "start=[]", "--sample")
+    reading, writing = os.pipe()
+    reader, writer = os.fdopen(reading), os.fdopen(writing, "w", buffering=1)
+
+    def tee() -> None:
+        assert reader.readline()
+        reader.close()
+
+    ends_soon = threading.Thread(target=tee)
+    ends_soon.start()
+    with pytest.MonkeyPatch.context() as patch:
+        in_process(patch, prepared_folder)
+        with contextlib.redirect_stdout(writer), contextlib.redirect_stderr(writer):
+            known = ("--quiet", "--out", str(out))
+            failing = run.main([*words, *known, "--name", "failing", "learning_rate=1e30"])
+            sound = run.main([*words, *known, "--name", "sound"])
+    ends_soon.join()
+    writer.close()
+    assert (failing, sound) == (4, 0)
     return out
 
 

@@ -94,17 +94,18 @@ def test_a_folder_without_a_configuration_is_named(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
-@pytest.mark.parametrize("call", ["check", "load"])
-def test_no_network_is_one_sentence_that_says_what_to_do(tmp_path: Path, call: str) -> None:
+def test_no_network_is_one_sentence_that_says_what_to_do(tmp_path: Path) -> None:
     code = (
-        "import sys\n"
         "from mpc_router.model.sources import ModelError, Models\n"
         "from mpc_router.model.encoders import load_encoder\n"
-        "try:\n"
-        f"    {'Models().check' if call == 'check' else 'load'}('nobody/nothing')\n"
-        "except ModelError as error:\n"
-        "    print(error)\n"
-    ).replace("load('nobody/nothing')", "load_encoder('nobody/nothing', 0, Models(), seed=0)")
+        "check = lambda: Models().check('nobody/nothing')\n"
+        "load = lambda: load_encoder('nobody/nothing', 0, Models(), seed=0)\n"
+        "for call in (check, load):\n"
+        "    try:\n"
+        "        call()\n"
+        "    except ModelError as error:\n"
+        "        print(error)\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
@@ -112,10 +113,11 @@ def test_no_network_is_one_sentence_that_says_what_to_do(tmp_path: Path, call: s
         text=True,
         check=True,
     )
-    assert "model 'nobody/nothing' is not on this machine" in done.stdout
-    assert "--models DIR" in done.stdout
-    assert "--sample" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    of_check, of_load = done.stdout.splitlines()
+    for line in (of_check, of_load):
+        assert "model 'nobody/nothing' is not on this machine" in line
+        assert "--models DIR" in line
+        assert "--sample" in line
 
 
 class FakeHub:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import Pipe
@@ -37,11 +36,40 @@ Fault = Callable[["Player", dict[str, Any]], bool]
 """Of a pack that has said its first message; True where that was its last."""
 
 
+class Clock:
+    """The supervisor's clock and its waits: only a player lets time pass, never the machine."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.silences = 0
+        """How many waits for a question are still to end without one."""
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class SupervisorEnd(PipeEnd):
+    """Waits for a question as long as it takes, unless the player is to be silent."""
+
+    def __init__(self, connection: Any, clock: Clock) -> None:
+        super().__init__(connection)
+        self._pipe, self._clock = connection, clock
+
+    def question(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
+        while not self._clock.silences and not self._pipe.poll(0.01):
+            pass
+        if self._clock.silences:
+            self._clock.silences -= 1
+            self._clock.now += seconds
+            return None
+        return super().question(seconds)
+
+
 class Player:
     """Does what the driver does, a pack after the other and without Ray."""
 
-    def __init__(self, line: PipeEnd, faults: Mapping[str, Fault]) -> None:
-        self.line, self._faults = line, faults
+    def __init__(self, line: PipeEnd, faults: Mapping[str, Fault], clock: Clock) -> None:
+        self.line, self._faults, self.clock = line, faults, clock
         self.attempts: Counter[str] = Counter()
         self.killed: list[str] = []
 
@@ -54,8 +82,9 @@ class Player:
                     self._train(found["pack"], job)
             self.line.ask("done")
 
-    def turn(self) -> bool:
-        """Whether to end; notes who is to be killed."""
+    def turn(self, *, seconds: float = 0.0) -> bool:
+        """Whether to end, asked so many seconds later; notes who is to be killed."""
+        self.clock.now += seconds
         answer = self.line.ask("turn")
         self.killed += answer["kill"]
         return bool(answer["end"])
@@ -96,6 +125,7 @@ def cancelled(*, times: int) -> Fault:
 
     def unstarted(player: Player, pack: dict[str, Any]) -> bool:
         if player.attempts[pack["name"]] <= times:
+            player.clock.now += 1
             player.line.ask("lost", pack=pack["name"], reason="never ran", how="cancelled")
             return True
         return False
@@ -107,18 +137,18 @@ def hangs(player: Player, pack: dict[str, Any]) -> bool:
     if player.attempts[pack["name"]] > 1:
         return False
     while pack["name"] not in player.killed:
-        player.turn()
+        player.turn(seconds=1)
     player.line.ask("lost", pack=pack["name"], reason="killed", how="died")
     return True
 
 
 def silent(player: Player, pack: dict[str, Any]) -> bool:
-    threading.Event().wait(2)
-    return False
+    player.clock.silences = 10**9
+    raise EOFError if player.turn() else AssertionError("a question was heard in the silence")
 
 
 def deaf(player: Player, pack: dict[str, Any]) -> bool:
-    while not player.turn():
+    while not player.turn(seconds=1):
         pass
     return True
 
@@ -137,8 +167,14 @@ Sweep = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
 def sweep(
     prepared_folder: Path,
+    clock: Clock,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -151,15 +187,17 @@ def sweep(
         @contextlib.contextmanager
         def ray_process(address: str | None) -> Iterator[RayProcess]:
             ours, theirs = Pipe()
-            player = threading.Thread(target=Player(PipeEnd(theirs), faults).play)
+            player = threading.Thread(target=Player(PipeEnd(theirs), faults, clock).play)
             player.start()
             try:
-                yield RayProcess(pipe=PipeEnd(ours), folder=tmp_path, process=cast(Any, None))
+                pipe = SupervisorEnd(ours, clock)
+                yield RayProcess(pipe=pipe, folder=tmp_path, process=cast(Any, None))
             finally:
                 ours.close()
                 player.join()
 
         monkeypatch.setattr(_supervisor, "ray_process", ray_process)
+        monkeypatch.setattr(_supervisor, "time", clock)
         where = ("--sample", "--no-report", "--quiet", "--out", str(tmp_path), "--name", "r")
         code = run.main([*GRID, *more, *where])
         return code, capsys.readouterr().err
@@ -245,13 +283,10 @@ def test_an_actor_that_was_cancelled_before_it_started_is_no_loss(
     assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
 
 
-def test_actors_that_are_cancelled_for_ever_end_the_run(
-    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_supervisor, "STARTING", 0.5)
+def test_actors_that_are_cancelled_for_ever_end_the_run(sweep: Sweep, tmp_path: Path) -> None:
     code, said = sweep({f"pack0{number}": cancelled(times=10**9) for number in range(4)})
     assert code == 3
-    assert "no worker has started on this machine for" in said
+    assert "no worker has started on this machine for 60" in said  # of STARTING's 600 s
     assert attempts(tmp_path) == {}
 
 
@@ -268,35 +303,27 @@ def test_a_worker_that_was_ended_for_its_memory_fails_its_trials_by_name(
 
 
 def test_a_pack_that_hangs_is_killed_and_tried_again(sweep: Sweep, tmp_path: Path) -> None:
-    code, said = sweep({"pack01": hangs}, "pack.timeout=0.3")
+    code, said = sweep({"pack01": hangs}, "pack.timeout=30")
     assert code == 0, said
     assert (
-        "pack01 lost its worker (sent no message for 0.3 s, pack.timeout); it is tried again"
-        in said
+        "pack01 lost its worker (sent no message for 30 s, pack.timeout); it is tried again" in said
     )
     assert attempts(tmp_path) == {"pack00": 1, "pack01": 2, "pack02": 1, "pack03": 1}
 
 
 @pytest.mark.parametrize(
-    ("fault", "limits", "sentence"),
+    ("fault", "sentence"),
     [
-        (silent, {"SILENCE": 0.4}, "Ray on this machine has not answered for"),
-        (deaf, {"SILENCE": 0.4}, "pack00 hangs, and Ray cannot end its worker"),
-        (gone, {}, "Ray is gone: it printed nothing"),
-        (gives_up, {}, "Ray gave up: enough"),
+        (silent, "Ray on this machine has not answered for 60 s"),
+        (deaf, "pack00 hangs, and Ray cannot end its worker"),
+        (gone, "Ray is gone: it printed nothing"),
+        (gives_up, "Ray gave up: enough"),
     ],
 )
 def test_a_ray_that_hangs_or_goes_ends_the_run_with_the_line_to_go_on(
-    sweep: Sweep,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Fault,
-    limits: dict[str, float],
-    sentence: str,
+    sweep: Sweep, tmp_path: Path, fault: Fault, sentence: str
 ) -> None:
-    for name, value in limits.items():
-        monkeypatch.setattr(_supervisor, name, value)
-    code, said = sweep({"pack00": fault}, "pack.timeout=0.3")
+    code, said = sweep({"pack00": fault}, "pack.timeout=30")
     assert code == 3
     assert sentence in said
     assert f"what was done is safe, go on with python -m sweeps.run --resume {tmp_path}" in said
@@ -304,20 +331,16 @@ def test_a_ray_that_hangs_or_goes_ends_the_run_with_the_line_to_go_on(
 
 
 def test_the_time_that_writing_tables_takes_is_no_silence_of_ray(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    sweep: Sweep, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slowly(self: tables.Refresh) -> None:
-        time.sleep(0.6)
-
-    def hesitates(player: Player, pack: dict[str, Any]) -> bool:
-        time.sleep(0.02)
-        return False
+        clock.now += _supervisor.SILENCE + 1
+        clock.silences = 1  # and Ray's next question does not come at once
 
     monkeypatch.setattr(tables.Refresh, "maybe", slowly)
-    monkeypatch.setattr(_supervisor, "SILENCE", 0.5)
-    monkeypatch.setattr(_supervisor, "TURN", 0.01)
-    code, said = sweep(dict.fromkeys(("pack00", "pack01"), hesitates))
+    code, said = sweep({})
     assert code == 0, said
+    assert clock.now > 2 * _supervisor.SILENCE
 
 
 def test_after_a_stop_no_pack_is_given_any_more(
@@ -337,22 +360,23 @@ def test_after_a_stop_no_pack_is_given_any_more(
 
 
 def test_time_in_which_the_journals_process_was_suspended_is_no_silence_of_packs(
-    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep: Sweep, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Ledger.received
+    real, killed = Ledger.received, list[str]()
 
     def suspended(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
-        time.sleep(0.7)
+        clock.now += 31
         return real(self, pack, message)
 
     def turns(player: Player, pack: dict[str, Any]) -> bool:
         player.turn()
+        killed.extend(player.killed)
         return False
 
     monkeypatch.setattr(Ledger, "received", suspended)
-    monkeypatch.setattr(_supervisor, "PAUSE", 0.5)
-    code, said = sweep({"pack00": turns}, "pack.timeout=0.6", "pack.points=5")
-    assert (code, "lost its worker" in said) == (0, False)
+    assert sweep({"pack00": turns}, "pack.timeout=30", "pack.points=5")[0] == 0
+    assert killed == []
+    assert clock.now >= 31
 
 
 def test_what_ended_the_run_is_said_though_its_tables_cannot_be_written(
@@ -368,18 +392,16 @@ def test_what_ended_the_run_is_said_though_its_tables_cannot_be_written(
 
 
 def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    sweep: Sweep,
 ) -> None:
-    monkeypatch.setattr(_supervisor, "STARTING", 0.3)
-
     def unstarted(player: Player, pack: dict[str, Any]) -> bool:
-        while not player.turn():
+        while not player.turn(seconds=1):
             pass
         return True
 
     code, said = sweep({"pack00": unstarted})
     assert code == 3
-    assert "no worker has started on this machine for 0 s" in said
+    assert "no worker has started on this machine for 601 s" in said
 
 
 def test_tables_are_there_while_the_run_goes_on(

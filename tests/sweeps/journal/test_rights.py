@@ -43,6 +43,7 @@ def of_all(run: Path) -> tuple[set[int], set[int]]:
     )
 
 
+@pytest.mark.usefixtures("quick_reports")
 @pytest.mark.parametrize(
     ("umask", "folders", "files", "own"),
     [
@@ -81,11 +82,11 @@ def test_a_searchs_view_and_a_damaged_journal_are_no_more_open(
 def test_a_resume_goes_by_the_folders_rights_also_after_a_chmod(
     command: Command, tmp_path: Path
 ) -> None:
-    assert command(*GRID, "budget.epochs=6") == 5
+    assert command(*GRID, "budget.epochs=6", "--no-report") == 5
     run = tmp_path / "runs" / "r"
     for folder in (run, run / "parts", run / "checkpoints"):
         folder.chmod(0o755)
-    assert command("--resume", str(run), "budget.epochs=9999", "--quiet") == 0
+    assert command("--resume", str(run), "budget.epochs=9999", "--quiet", "--no-report") == 0
     assert {rights(path) for path in run.iterdir() if path.is_file()} == {0o644}
     assert rights(run / "parts" / "pack00.parquet") == 0o600  # as it was written
     assert rights(run / "parts" / "pack02.parquet") == 0o644

@@ -88,7 +88,7 @@ def test_processes_of_a_killed_session_are_ended_and_counted(left: Path) -> None
         process.stdout.readline()  # of its child, so both run
         lead(left, process.pid)
         with session_folder():  # whoever comes next ends them
-            assert process.wait(timeout=10) == -9
+            assert process.wait(timeout=300) == -9
             assert process.stdout.read() == b""  # its child has let go of it too
     assert remove_orphans().folders == 0
 

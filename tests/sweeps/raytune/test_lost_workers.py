@@ -133,6 +133,7 @@ def test_packs_whose_workers_die_or_hang_are_tried_again_and_the_tables_are_the_
     assert_same_tables(run, tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_workers_that_never_start_end_the_run_after_a_few(
     sabotaged: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_workers_that_never_start_end_the_run_after_a_few(
     assert events(tmp_path / "r", "started") == []
 
 
+@pytest.mark.long
 def test_a_dead_head_ends_the_run_with_the_line_to_go_on(
     prepared_folder: Path, tmp_path: Path, short: Path
 ) -> None:
@@ -161,7 +163,7 @@ def test_a_dead_head_ends_the_run_with_the_line_to_go_on(
     assert code == 3
     assert "its head does not answer; what was done is safe, go on with" in said
     assert len(rows(tmp_path / "r", "trials")) == 10
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert [each.name() for each in alive] == []
     assert list(short.iterdir()) == []
 
