@@ -88,10 +88,10 @@ def run_routed(
         if not len(asked):
             return
         done[asked, expert] = True
-        said = ask(expert, asked)
+        answers = ask(expert, asked)
         if not outputs:
-            outputs.append(said.new_zeros((rows, experts, said.shape[-1])))
-        outputs[0][torch.from_numpy(asked).to(said.device), expert] = said
+            outputs.append(answers.new_zeros((rows, experts, answers.shape[-1])))
+        outputs[0][torch.from_numpy(asked).to(answers.device), expert] = answers
 
     def logits(wanted: NDArray[np.intp]) -> NDArray[np.float64]:
         where = features if features is not None else outputs[0]
