@@ -176,8 +176,8 @@ def _best(curves: Curves, places: Sequence[int], cap: float) -> tuple[int, int] 
         return None
     merits = np.array([curves.chosen[place].merits[bias] for place, bias in cells])
     paid = np.array([curves.chosen[place].costs[bias] for place, bias in cells])
-    found = best_within(merits, paid, cap=cap)
-    return None if found is None else cells[found]
+    place = best_within(merits, paid, cap=cap)
+    return None if place is None else cells[place]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
