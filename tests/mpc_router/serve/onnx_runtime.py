@@ -52,10 +52,74 @@ class OnnxRouter:
         return self._run(0, pairs)
 
     def __call__(self, pair: tuple[str, str]) -> tuple[str, int, float]:
-        """Gives label, expert and probability of one pair."""
-        expert = int(self.logits([pair])[0].argmax())
-        outputs = self._run(1 + expert, [pair])[0].astype(np.float64)
+        """Gives label, answering expert and probability of one pair."""
+        if "paths" in self.parts:
+            expert, outputs = self._along_path(pair)
+        else:
+            expert = int(self.logits([pair])[0].argmax())
+            outputs = self._run(1 + expert, [pair])[0].astype(np.float64)
         shares = np.exp(outputs - outputs.max())
         shares /= shares.sum()
         best = int(shares.argmax())
         return self.parts["task"]["labels"][best], expert, float(shares[best])
+
+    def _along_path(self, pair: tuple[str, str]) -> tuple[int, NDArray[np.float64]]:
+        """Runs expert by expert as the list's states say; gives the last one and the answer."""
+        listed = self.parts["paths"]
+        spoken: dict[int, NDArray[np.float64]] = {}
+
+        def run(expert: int) -> None:
+            if expert not in spoken:
+                spoken[expert] = self._run(1 + expert, [pair])[0].astype(np.float64)
+
+        state = 0
+        for expert in listed["states"][0]["experts"]:
+            run(expert)
+        while True:
+            here = listed["states"][state]
+            logits = self._numbers(pair, spoken)[here["first"] :][: len(here["paths"])]
+            route = here["paths"][int(logits.argmax())]
+            path, ran = listed["paths"][route], here["experts"]
+            if path == ran:
+                break
+            after = path[: len(ran) + 1]
+            run(after[-1])
+            states = [each["experts"] for each in listed["states"]]
+            if after not in states:
+                (route,) = [
+                    number
+                    for number, other in enumerate(listed["paths"])
+                    if other[: len(after)] == after
+                ]
+                break
+            state = states.index(after)
+        path = listed["paths"][route]
+        for expert in path:
+            run(expert)
+        return path[-1], self._answer(route, spoken)
+
+    def _numbers(
+        self, pair: tuple[str, str], spoken: dict[int, NDArray[np.float64]]
+    ) -> NDArray[np.float32]:
+        """Gives the router's numbers, of what experts have said where it takes that."""
+        router = self.parts["router"]
+        if "outputs" not in router["inputs"]:
+            return self.logits([pair])[0]
+        outputs = np.zeros((1, len(self.parts["experts"]), len(spoken[0])), np.float32)
+        for expert, said in spoken.items():
+            outputs[0, expert] = said
+        numbers: NDArray[np.float32] = self.sessions[0].run(["logits"], {"outputs": outputs})[0][0]
+        return numbers
+
+    def _answer(self, route: int, spoken: dict[int, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Gives the logits that a path answers, as the page on runtimes says."""
+        listed = self.parts["paths"]
+        path = listed["paths"][route]
+        if len(path) == 1 or listed["combine"] == "last":
+            return spoken[path[-1]]
+        if listed["combine"] == "average":
+            chances = [np.exp(spoken[expert]) / np.exp(spoken[expert]).sum() for expert in path]
+            return np.log(np.mean(chances, axis=0))
+        weighted = [listed["weights"][route][expert] * spoken[expert] for expert in path]
+        total: NDArray[np.float64] = np.sum(weighted, axis=0) + listed["offset"][route]
+        return total

@@ -59,6 +59,34 @@ def test_a_router_that_looks_through_the_cheapest_expert_pays_that_once(
     assert cheap.cost == lane.config.vectors()["constants"].router
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"router_kind": "sequential", "router_gain": "loss", "combine": "logistic"},
+        {"router_kind": "cascade", "combine": "average"},
+        {"combine": "average"},
+    ],
+    ids=str,
+)
+def test_answers_go_the_paths_of_the_run(
+    kind: dict[str, str], trained: Train, export_of: Export
+) -> None:
+    lane = trained(stem="expert", **kind)
+    answers = RoutedClassifier.from_pretrained(export_of(lane))(pairs_of(lane))
+    paths = [lane.config.paths[route] for route in lane.routes]
+    assert [answer.path for answer in answers] == paths
+    assert [answer.expert for answer in answers] == [path[-1] for path in paths]
+    best = [int(np.argmax(answer.scores)) for answer in answers]
+    assert best == lane.routes.tolist()
+    assert {len(answer.scores) for answer in answers} == {len(lane.config.paths)}
+    mean = np.mean([answer.cost for answer in answers])
+    assert mean == pytest.approx(lane.report.cost["constants"][0])
+    words = lane.config.data.definition.label_names
+    right = [words[int(label)] for label in lane.validation().labels]
+    accuracy = np.mean([answer.label == word for answer, word in zip(answers, right, strict=True)])
+    assert accuracy == pytest.approx(lane.report.metrics["accuracy"][0])
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 def test_an_expert_whose_outputs_the_router_is_given_runs_once(
     trained: Train, export_of: Export, lazy: bool

@@ -47,6 +47,17 @@ def test_another_runtime_gives_the_same_routes_and_answers(
     "kind",
     [
         {"router_kind": "predictive", "stem": "expert", "router_gain": "loss"},
+        {
+            "router_kind": "sequential",
+            "stem": "expert",
+            "router_gain": "loss",
+            "combine": "logistic",
+        },
+        pytest.param(
+            {"router_kind": "cascade", "stem": "expert", "combine": "average"},
+            marks=pytest.mark.long,
+        ),
+        pytest.param({"stem": "expert", "combine": "logistic"}, marks=pytest.mark.long),
         pytest.param(
             {"router_kind": "predictive", "stem": "expert", "router_sees": "outputs+features"},
             marks=pytest.mark.long,
@@ -65,14 +76,14 @@ def test_routers_of_every_kind_are_what_they_are_elsewhere(
     write = onnx_files._write
     listed = json.loads((onnx_export / "onnx/onnx.json").read_text("utf-8"))
 
-    def written_once(module: Any, values: Any, path: Path, *names: Any) -> list[str]:
+    def written_once(module: Any, values: Any, path: Path, *names: Any, **more: Any) -> list[str]:
         """Experts are those of the other export: only the router's part is written anew."""
         for part in listed["experts"]:
             if part["file"] == path.name:
                 shutil.copy(onnx_export / "onnx" / path.name, path)
                 inputs: list[str] = part["inputs"]
                 return inputs
-        return write(module, values, path, *names)
+        return write(module, values, path, *names, **more)
 
     monkeypatch.setattr(onnx_files, "_write", written_once)
     lane = trained(**kind)
@@ -82,7 +93,7 @@ def test_routers_of_every_kind_are_what_they_are_elsewhere(
     others = [runtime(pair) for pair in pairs]
     assert [expert for _, expert, _ in others] == [answer.expert for answer in answers]
     assert [label for label, _, _ in others] == [answer.label for answer in answers]
-    sees_outputs = kind["router_kind"] == "predictive"
+    sees_outputs = kind.get("router_kind") == "predictive"
     gives = ["logits", "outputs"] if sees_outputs else ["logits"]
     assert runtime.parts["router"]["outputs"] == gives
     if sees_outputs:
