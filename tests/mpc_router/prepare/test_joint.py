@@ -62,7 +62,7 @@ def test_what_was_prepared_is_opened_again(
         return plain[0] == plain[1] and list(inputs.splits) == list(other.splits)
 
     assert same(open_joint(inputs.folder))
-    for name in ("cut", "tokenised", "load_trained"):
+    for name in ("cut_all", "tokenised", "load_trained"):
         monkeypatch.delattr(f"mpc_router.prepare.joint.{name}")
     assert same(prepare_joint(config(), places))
 
