@@ -195,6 +195,7 @@ def _trials(
         "attempt": np.ones(lanes, np.int64),
         "seconds": 20.0 + np.arange(lanes) % 64 / 10,
         "experts_id": [EXPERTS_ID] * lanes,
+        "paths_id": pa.nulls(lanes, pa.string()),
         **settings,
         "config": [
             json.dumps({name: float(values[lane]) for name, values in settings.items()})

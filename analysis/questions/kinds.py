@@ -28,6 +28,7 @@ from analysis.runs.outcomes import ExpertSet, Point, outcomes, roster
 from analysis.runs.recorded import answers, expert_outputs, router_logits
 from analysis.stats.choice import best_within
 from analysis.stats.resampling import interval, resamples_for, weighted_scores
+from mpc_router.run_names import TRAIN
 from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 GATED: Final = "gated"
-_TRAIN: Final = "train"
 _LAST: Final = "last"
 _STREAM: Final = 3
 """Of the examples' draws: the one that surveys quote with, so that both see the same examples."""
@@ -58,7 +58,7 @@ class Kind:
         """Gives the kind in words: what is usual is not said."""
         parts = [self.router_kind]
         parts += [f"combine={self.combine}"] if self.combine != _LAST else []
-        parts += [f"on {self.router_data}"] if self.router_data != _TRAIN else []
+        parts += [f"on {self.router_data}"] if self.router_data != TRAIN else []
         return ", ".join(parts)
 
 
@@ -68,7 +68,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
     return Kind(
         router_kind=str(model.get("router_kind", GATED)),
         combine=str(model.get("combine", _LAST)),
-        router_data=str(data.get("router_data", _TRAIN)),
+        router_data=str(data.get("router_data", TRAIN)),
     )
 
 

@@ -74,7 +74,11 @@ def nearest(name: str, known: Collection[str]) -> str:
     shared = {candidate: len(words.intersection(candidate.split("_"))) for candidate in known}
     akin = sorted(
         (candidate for candidate in known if shared[candidate]),
-        key=lambda candidate: -shared[candidate],
+        key=lambda candidate: (
+            -shared[candidate],
+            candidate.count("_"),
+            -difflib.SequenceMatcher(None, candidate, name[:100]).ratio(),
+        ),
     )
     names = list(dict.fromkeys([*close, *akin]))[: max(3, len(close))]
     return f"did you mean {' or '.join(names)}?" if names else f"known are {', '.join(known)}"

@@ -38,7 +38,7 @@ def test_an_answer_over_http_is_the_routers_own(client: Client, exported: Path) 
     _, reply = client.post("/answers", {"texts": [PAIR]})
     (answer,) = reply["answers"]
     own = dataclasses.asdict(RoutedClassifier.from_pretrained(exported)((PAIR[0], PAIR[1])))
-    assert answer == {**own, "scores": list(own["scores"])}
+    assert answer == {**own, "scores": list(own["scores"]), "path": list(own["path"])}
 
 
 def test_concurrent_requests_get_their_own_answers(client: Client, router: Trained) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mpc_router.config.router_kinds import FITTED_KINDS
 from mpc_router.config.trial import ConfigError, trial_key
 from mpc_router.tasks import TASKS
 from sweeps.study.read import from_tree, load
@@ -34,7 +35,7 @@ def test_every_task_has_its_grid_the_published_one_and_the_baseline(task: str) -
 
 
 def test_a_grid_and_a_search_for_every_task_and_the_two_published_ablations_ship() -> None:
-    studies = [f"{task}_{kind}" for task in TASKS for kind in ("grid", "pareto")]
+    studies = [f"{task}_{kind}" for task in TASKS for kind in ("grid", "pareto", "routers")]
     assert sorted(shipped_studies()) == sorted([*studies, "mrpc_pool_size", "mrpc_cost_profiles"])
 
 
@@ -42,6 +43,8 @@ def test_the_studies_that_ship_and_their_trials_keys_stay_as_they_were() -> None
     """The hash was recorded when each of them was a file of its own."""
     resolved = {}
     for name in shipped_studies():
+        if name.endswith("_routers"):
+            continue
         for sample in (False, True):
             study = load(name, sample=sample)
             keys = [
@@ -53,6 +56,16 @@ def test_the_studies_that_ship_and_their_trials_keys_stay_as_they_were() -> None
         hashlib.sha256(text.encode()).hexdigest()
         == "f1ed0941de2e115df582f91cb2bba590c0dcf3591d63b42b6f7d37d9f2224a1e"
     )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_study_of_all_kinds_of_routers(task: str) -> None:
+    study = load(f"{task}_routers")
+    kinds = {config.model.router_kind for _, config in study._resolved}
+    expected = {"gated", *FITTED_KINDS} - ({"cascade"} if TASKS[task].regression else set())
+    assert kinds == expected
+    assert study.base.data.router_data == "cross_fitted"
+    assert len(study.seeds) == 5
 
 
 @pytest.mark.parametrize("pool", ["bert", "minilm", "sample"])
