@@ -7,8 +7,9 @@ from typing import Final
 
 from mpc_router.config.rules import ConfigError, at_least, one_of
 from mpc_router.messages import quoted
-from mpc_router.run_names import TRAIN as TRAIN_ROWS
+from mpc_router.run_names import TRAIN
 
+TRAIN_ROWS: Final = TRAIN
 HELD_OUT: Final = "held_out"
 UNUSED: Final = "unused"
 CROSS_FITTED: Final = "cross_fitted"
