@@ -20,7 +20,7 @@ SLACK = 12 * MEGABYTE
 """What two equal processes may differ by: allocators, other numbers of rows in a chunk."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_times_the_rows_take_hardly_more_memory() -> None:
     few, many = (measured(rows, asked=300) for rows in (5_000, 40_000))
     assert many["rows"] - few["rows"] == pytest.approx(35_000, rel=0.01)

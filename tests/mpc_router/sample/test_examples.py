@@ -229,8 +229,8 @@ def test_a_hash_and_not_the_order_of_drawing_decides_a_texts_split() -> None:
             assert (hashlib.sha256("\t".join(row).encode()).digest()[0] % 4 == 0) == held_out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["mrpc", pytest.param("sst2", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("task", ["mrpc", "sst2"])
 def test_each_larger_expert_is_better_by_five_points(task: str, tmp_path: Path) -> None:
     from mpc_router.config.trial import trial_config
     from mpc_router.data.sources import Source

@@ -119,7 +119,8 @@ class OnnxRouter:
             return spoken[path[-1]]
         if listed["combine"] == "average":
             chances = [np.exp(spoken[expert]) / np.exp(spoken[expert]).sum() for expert in path]
-            return np.log(np.mean(chances, axis=0))
+            mixed: NDArray[np.float64] = np.log(np.mean(chances, axis=0))
+            return mixed
         weighted = [listed["weights"][route][expert] * spoken[expert] for expert in path]
         total: NDArray[np.float64] = np.sum(weighted, axis=0) + listed["offset"][route]
         return total

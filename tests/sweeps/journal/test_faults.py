@@ -389,7 +389,7 @@ JOINT = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epoch", ["last", "best_score"])
+@pytest.mark.parametrize("epoch", ["last", pytest.param("best_score", marks=pytest.mark.long)])
 def test_damaged_epochs_of_a_joint_trial_are_trained_again_and_never_gone_on_from(
     sample: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: str
 ) -> None:

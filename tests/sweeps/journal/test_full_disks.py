@@ -74,7 +74,7 @@ def check(lab: Laboratory, kind: str, run: Path, first: Answer) -> None:
     assert_same_tables(run, lab.sound(kind))
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("call", [pytest.param("fsync", marks=pytest.mark.long), "replace"])
 def test_a_disk_that_fails_at_any_moment_is_exit_3_and_a_resume_mends_it(
     lab: Laboratory, call: str
 ) -> None:

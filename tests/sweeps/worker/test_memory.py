@@ -55,7 +55,10 @@ def same_but_for_the_way(found: Path, wanted: Path, table: str = "trials") -> No
                 assert one[name] == value or one[name] == pytest.approx(value, abs=1e-5), name
 
 
-@pytest.mark.parametrize("words", [GRID, SEARCH], ids=["grid", "bracket"])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(GRID, marks=pytest.mark.long, id="grid"), pytest.param(SEARCH, id="bracket")],
+)
 def test_a_stack_too_large_for_its_gpu_is_trained_in_two_with_the_same_numbers(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
