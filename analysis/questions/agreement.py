@@ -23,14 +23,15 @@ _LEAST_POINTS: Final = 4
 _RESAMPLES: Final = 200
 
 
-def spearman(first: Values, second: Values) -> float:
-    """Gives the rank correlation, ties at their mean rank; NaN where one never varies."""
+def spearman(first: Values, second: Values) -> Values:
+    """Gives rank correlations of rows (..., N), ties at their mean rank; NaN where one is flat."""
     from scipy.stats import rankdata
 
-    a, b = rankdata(first), rankdata(second)
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum() / size) if size > 0 else float("nan")
+    a, b = rankdata(first, axis=-1), rankdata(second, axis=-1)
+    a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
+    size = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    flat = np.full_like(size, np.nan)
+    return np.asarray(np.divide((a * b).sum(axis=-1), size, out=flat, where=size > 0))
 
 
 def epoch_agreement(run: Run) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
             if (objective, epoch) not in trained:
                 continue
             here = trained[objective, epoch].to_numpy(np.float64)
-            resampled = [spearman(here[draw], final[draw]) for draw in draws]
+            resampled = spearman(here[draws], final[draws])
             low, high = (
                 np.nanpercentile(resampled, [2.5, 97.5])
                 if np.isfinite(resampled).any()
@@ -77,7 +78,7 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
                 {
                     "epoch": epoch,
                     "objective": objective,
-                    "rho": spearman(here, final),
+                    "rho": float(spearman(here, final)),
                     "low": float(low),
                     "high": float(high),
                     "points": len(trained),
