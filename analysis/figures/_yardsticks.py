@@ -52,7 +52,7 @@ def curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Ch
                 order="cost:Q",
                 tooltip=[
                     alt.Tooltip("kind:N", title="yardstick"),
-                    alt.Tooltip("cost:Q", format=".3~g"),
+                    alt.Tooltip("cost:Q", format=".4~r"),
                     alt.Tooltip("score:Q", format=".3f"),
                 ],
             )
@@ -100,7 +100,7 @@ def blind(
         tooltip=[
             alt.Tooltip("kind:N", title="yardstick"),
             alt.Tooltip("what:N", title="price"),
-            alt.Tooltip("cost:Q", format=".3~g"),
+            alt.Tooltip("cost:Q", format=".4~r"),
             alt.Tooltip("score:Q", format=".3f"),
         ],
     )
@@ -128,7 +128,7 @@ def experts(
     ]
     tooltip = [
         alt.Tooltip("name:N", title="expert"),
-        alt.Tooltip("cost:Q", format=".3~g"),
+        alt.Tooltip("cost:Q", format=".4~r"),
         alt.Tooltip("score:Q", format=".3f"),
         alt.Tooltip("interval:N", title="95 % interval"),
     ]

@@ -218,7 +218,7 @@ def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -
             tooltip=[
                 alt.Tooltip("kind:N", title="what"),
                 alt.Tooltip("what:N", title="which"),
-                alt.Tooltip("cost:Q", format=".3~g"),
+                alt.Tooltip("cost:Q", format=".4~r"),
                 alt.Tooltip("score:Q", format=".3f"),
             ],
         )

@@ -40,7 +40,7 @@ def history_figure(
         y=alt.Y("hypervolume:Q", title="hypervolume on selection"),
         tooltip=[
             alt.Tooltip("point:N"),
-            alt.Tooltip(f"{over}:Q", title=titles[over], format=".3~g"),
+            alt.Tooltip(f"{over}:Q", title=titles[over], format=".4~r"),
             alt.Tooltip("hypervolume:Q", format=".4f"),
         ],
     )
@@ -110,7 +110,7 @@ def attainment_figure(
     )
     tooltip = [
         "kind:N",
-        alt.Tooltip("cost:Q", format=".3~g"),
+        alt.Tooltip("cost:Q", format=".4~r"),
         alt.Tooltip("score:Q", format=".3f"),
     ]
     unit = survey.vector.unit

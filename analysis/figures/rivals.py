@@ -81,7 +81,7 @@ def headroom_figure(
         alt.Tooltip("kind:N"),
         alt.Tooltip("point:N", title="router"),
         alt.Tooltip("label:N", title="settings"),
-        alt.Tooltip("cost:Q", format=".3~g"),
+        alt.Tooltip("cost:Q", format=".4~r"),
         alt.Tooltip("score:Q", format=".3f"),
         alt.Tooltip("over_mix:Q", title="above the coin", format="+.3f"),
         alt.Tooltip("over_mix_low:Q", title="95 % from", format="+.3f"),
@@ -161,7 +161,7 @@ def comparison_figure(
     y = alt.Y("score:Q", title=title, scale=score_scale(first.task, zero=False))
     base = alt.Chart(inline(rows)).encode(x=x, color=colour)
     tooltip = ["run:N", "label:N", alt.Tooltip("score:Q", format=".3f")]
-    tooltip += [alt.Tooltip("cost:Q", format=".3~g"), "merged:N"]
+    tooltip += [alt.Tooltip("cost:Q", format=".4~r"), "merged:N"]
     fill = alt.FillOpacity(
         "merged:N",
         scale=alt.Scale(domain=["on the front of all", "beaten"], range=[1, 0]),

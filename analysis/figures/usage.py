@@ -225,7 +225,7 @@ def training_figure(
             alt.Tooltip("point:N", title="router"),
             alt.Tooltip("label:N", title="settings"),
             "epoch:Q",
-            alt.Tooltip("value:Q", title=measure, format=".3f"),
+            alt.Tooltip("value:Q", title=measure, format=".4~r"),
             alt.Tooltip("n:Q", title="replicates"),
         ],
     )
@@ -249,7 +249,7 @@ def _curve_records(run: Run, survey: Survey, measure: str) -> list[dict[str, Any
             "label": short_label(row, run.settings),
             "kind": FRONT if row["on_front"] else POINT,
             "epoch": int(row["epoch"]),
-            "value": round(float(row["mean"]), 5),
+            "value": float(f"{row['mean']:.5g}"),
             "n": int(row["count"]),
         }
         for _, row in named.iterrows()
