@@ -36,12 +36,13 @@ def mutual_information(first: Codes, second: Codes) -> float:
 def _joint(first: Codes, second: Codes) -> Values:
     """Counts every pair of codes, flat."""
     width = int(second.max()) + 1
-    return np.bincount(first * width + second, minlength=(int(first.max()) + 1) * width) * 1.0
+    counts = np.bincount(first * width + second, minlength=(int(first.max()) + 1) * width)
+    return counts.astype(np.float64)
 
 
 def _alone(code: Codes) -> float:
     """Gives the entropy of one code in bits."""
-    return _entropy(np.bincount(code) * 1.0)
+    return _entropy(np.bincount(code).astype(np.float64))
 
 
 def _entropy(counts: Values) -> float:
