@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search docs clean
+.PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search bench-routers docs clean
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # with it every process of the tests compiles every module again
 
@@ -55,6 +55,9 @@ BENCH_SEARCH ?= --seeds 3 --workers 4 --budget 400
 bench-search: .venv/.bench  ## searches and stopping rules replayed on recorded curves (minutes)
 	$(BIN)/python -m benchmarks.search benchmarks/recorded/*.parquet --out build/search $(BENCH_SEARCH)
 	$(BIN)/python -m benchmarks.search_figure build/search
+
+bench-routers: .venv/.dev  ## kinds of routers side by side on recorded outputs of real experts (minutes)
+	$(BIN)/python -m benchmarks.routers benchmarks/recorded/routers_mrpc.parquet
 
 .venv/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
