@@ -104,12 +104,14 @@ class OnnxRouter:
         """Gives the router's numbers, of what experts have said where it takes that."""
         router = self.parts["router"]
         if "outputs" not in router["inputs"]:
-            return self.logits([pair])[0]
+            alone: NDArray[np.float32] = self.logits([pair])[0]
+            return alone
         outputs = np.zeros((1, len(self.parts["experts"]), len(spoken[0])), np.float32)
         for expert, said in spoken.items():
             outputs[0, expert] = said
-        numbers: NDArray[np.float32] = self.sessions[0].run(["logits"], {"outputs": outputs})[0][0]
-        return numbers
+        numbers: NDArray[np.float32] = self.sessions[0].run(["logits"], {"outputs": outputs})[0]
+        first: NDArray[np.float32] = numbers[0]
+        return first
 
     def _answer(self, route: int, spoken: dict[int, NDArray[np.float64]]) -> NDArray[np.float64]:
         """Gives the logits that a path answers, as the page on runtimes says."""
