@@ -18,28 +18,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mpc_router.model._vocabularies import check_one_vocabulary
+from mpc_router.model._named_parts import named_parts
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
-from mpc_router.model.experts import BertExpert, Encoded, ExpertPool, encoded
+from mpc_router.model.experts import Encoded, ExpertPool, encoded
 from mpc_router.model.fitted_router import FittedRouter
 from mpc_router.model.losses import mix
 from mpc_router.model.routed_run import run_routed
 from mpc_router.model.router import (
-    RouterShape,
-    RouterStem,
-    build_router,
     gumbel_gate,
     gumbel_noise,
-    initial_weights,
     one_hot,
     router_logits,
     sees_features,
     sees_outputs,
     softmax_gate,
 )
-from mpc_router.model.shared_stem import behind_stem, layers_of
-from mpc_router.model.sources import ModelError, Models
+from mpc_router.model.sources import Models
 from mpc_router.routes import Decisions, Paths, single_paths
 
 
@@ -111,51 +106,25 @@ class GatedBertPool(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        places = models if isinstance(models, Models) else Models(Path(models) if models else None)
-        layers = tuple(expert_layers) or (0,) * len(expert_model_names)
-        if len(layers) != len(expert_model_names):
-            raise ModelError(
-                f"expert_layers has {len(layers)} values for {len(expert_model_names)} experts; "
-                "give one an expert"
-            )
-        stem = RouterStem(
+        stem, router, experts = named_parts(
             router_model_name,
-            layers=router_stem_layers,
-            pooling=stem_pooling,
-            models=places,
+            expert_model_names,
+            num_labels,
+            stem_layers=router_stem_layers,
+            stem_pooling=stem_pooling,
+            hidden_size=router_hidden_size,
+            dropout=router_dropout,
+            expert_layers=expert_layers,
+            expert_pooling=expert_pooling,
+            label_names=label_names,
+            shared_stem=shared_stem,
+            encodings=encodings,
+            models=models
+            if isinstance(models, Models)
+            else Models(Path(models) if models else None),
             seed=seed,
         )
-        experts = [
-            BertExpert(
-                name,
-                num_labels,
-                layers=depth,
-                pooling=expert_pooling,
-                label_names=label_names,
-                models=places,
-                seed=seed,
-            )
-            for name, depth in zip(expert_model_names, layers, strict=True)
-        ]
-        if not encodings:
-            check_one_vocabulary(stem, router_model_name, experts, expert_model_names)
-        elif shared_stem and any(encodings):
-            raise ModelError(
-                "shared_stem=True gives the experts what the stem made of its tokens, so that all "
-                "have its tokenizer; leave encodings out"
-            )
-        if shared_stem:
-            after = len(layers_of(stem.encoder, router_model_name))
-            experts = [behind_stem(expert, after) for expert in experts]
-        shape = RouterShape(
-            experts=len(experts), hidden_size=router_hidden_size, dropout=router_dropout
-        )
-        router = build_router(shape, stem.width)
-        generator = torch.Generator().manual_seed(seed)
-        router.load_state_dict(
-            initial_weights(stem.width, router_hidden_size, len(experts), generator)
-        )
-        self._assemble(stem, router, ExpertPool(experts, encodings), shared=shared_stem)
+        self._assemble(stem, router, experts, shared=shared_stem)
         self._set_gate(gate, temperature, straight_through, mixing, regression)
 
     @classmethod
