@@ -93,7 +93,7 @@ def sample_of(columns: Columns) -> Sample:
 
 
 def lengths_of(sample: Sample, tokenizers: Sequence[Any], *, limit: int) -> Lengths:
-    """Counts tokens with each tokenizer, and chooses how many are kept; `limit` at most."""
+    """Counts tokens with each tokenizer, and chooses a number to keep, at most `limit`."""
     counted = [
         np.array(
             [

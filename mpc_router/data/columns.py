@@ -1,4 +1,4 @@
-"""One source file's texts and labels, checked and then read in batches as often as they are needed.
+"""Checks one source file's texts and labels, then reads them in batches as often as needed.
 
 Texts never lie in memory as a whole: what stays there of N rows are numbers, a few bytes a row.
 Letters: N rows.

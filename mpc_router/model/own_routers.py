@@ -84,7 +84,7 @@ def _check_unseen(router: FittedRouter, rows: FitRows, numbers: Tensor) -> None:
 def _fitted(
     kind: type[FittedRouter], sizes: RouterSizes, experts: int
 ) -> tuple[FittedRouter, FitRows]:
-    """Makes a router and rows, and fits the one to the others."""
+    """Makes a router and made-up rows, and fits the router to the rows."""
     generator = torch.Generator().manual_seed(0)
     outputs = torch.randn(_ROWS, experts, sizes.outputs, generator=generator)
     right = (torch.rand(_ROWS, len(sizes.paths), generator=generator) < 0.7).double()

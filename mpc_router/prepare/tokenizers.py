@@ -166,7 +166,7 @@ def _stem(config: TrialConfig) -> str:
 
 
 def _lender(name: str, encoders: Sequence[str], models: Models) -> str:
-    """Names the encoder whose tokenizer this one is read with: itself, where it brings one."""
+    """Names the encoder whose tokenizer reads this one's text: itself if it brings one."""
     if _brings_one(name, models):
         return name
     words = _vocabulary(name, models)

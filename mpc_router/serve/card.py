@@ -62,7 +62,7 @@ def metadata(assembled: Assembled) -> ModelCardData:
 
 
 def _may_be_on_hub(name: str) -> bool:
-    """Says whether a part's name has the form of an id on the hub, and is none of the sample."""
+    """Says whether a part's name has the form of an id on the hub, which no sample encoder has."""
     parts = name.split("/")
     return (
         len(parts) == 2
