@@ -285,8 +285,8 @@ class Paths:
     def answers(self, outputs: Floats, *, regression: bool) -> NDArray[np.float32]:
         """Gives what every path answers, (N, P, C), of the outputs (N, K, C) of all experts."""
         numbers = range(len(self.decisions.paths))
-        each = [self.answer(path, outputs, regression=regression) for path in numbers]
-        return np.stack(each, axis=1)
+        answers = [self.answer(path, outputs, regression=regression) for path in numbers]
+        return np.stack(answers, axis=1)
 
     def to_json(self) -> dict[str, Any]:
         """Gives the paths as plain JSON."""

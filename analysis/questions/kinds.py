@@ -22,6 +22,7 @@ from analysis.baselines.bias_curves import route
 from analysis.baselines.yardsticks import Mix, random_mix
 from analysis.fronts.points import example_draws
 from analysis.questions.operating_points import Curves, bias_curves
+from analysis.questions.worth import stated_costs
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import ExpertSet, Point, outcomes, roster
@@ -40,9 +41,6 @@ GATED: Final = "gated"
 _LAST: Final = "last"
 _STREAM: Final = 3
 """Of the examples' draws: the one that surveys quote with, so that both see the same examples."""
-
-_CAPS: Final = (0.1, 0.25, 0.5)
-"""Stated costs, as shares of the way from the cheapest expert's cost to the dearest's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +101,7 @@ def kinds(
     reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
     if costs is None:
         prices = run.cost_vector(vector).experts
-        low, high = min(prices), max(prices)
-        costs = [float(f"{low + share * (high - low):.2g}") for share in _CAPS]
+        costs = stated_costs(min(prices), max(prices))
     members: dict[Kind, list[int]] = {}
     for place, point in enumerate(curves.points):
         members.setdefault(reader.kind(point.keys[0]), []).append(place)
@@ -203,6 +200,8 @@ class _Reader:
         self._configs = dict(zip(keys, trials["config"].astype(str), strict=True))
         self._pools = dict(zip(self._roster.keys, self._seen.pool_of.tolist(), strict=True))
         self._mixes: dict[int, Mix] = {}
+        self._logits = router_logits(run, list(self._roster.keys), split)
+        self._predictions: dict[tuple[str, str], Values] = {}
 
     def kind(self, key: str) -> Kind:
         """Gives the kind of a trial."""
@@ -210,31 +209,25 @@ class _Reader:
 
     def quote(self, point: Point, bias: float) -> _Quote:
         """Quotes the mean of a point's seeds: seeds are drawn with the examples."""
-        logits = router_logits(self._run, list(point.keys), self._split)
-        lanes = [self._lane(point, key, bias, logits[key]) for key in point.keys]
+        lanes = [self._lane(point, key, bias) for key in point.keys]
         scores, costs, coins = (np.stack(values) for values in zip(*lanes, strict=True))
         count, draws = len(point.keys), len(self._weights)
         drawn = np.random.default_rng([count, _STREAM]).integers(count, size=(count, draws))
         drawn[:, 0] = np.arange(count)
-        each = np.arange(draws)
+        columns = np.arange(draws)
         return _Quote(
-            score=scores[drawn, each].mean(axis=0),
-            cost=costs[drawn, each].mean(axis=0),
-            coin=coins[drawn, each].mean(axis=0),
+            score=scores[drawn, columns].mean(axis=0),
+            cost=costs[drawn, columns].mean(axis=0),
+            coin=coins[drawn, columns].mean(axis=0),
         )
 
-    def _lane(
-        self, point: Point, key: str, bias: float, logits: Values
-    ) -> tuple[Values, Values, Values]:
+    def _lane(self, point: Point, key: str, bias: float) -> tuple[Values, Values, Values]:
         """Gives score, cost and the coin's score of one trial by draw, (B,) each."""
         run, choices = self._run, alternatives(self._run)
         prices = run.sets[run.set_of_point[point.point]].vectors[self._vector]
         price = choices.own_price(key, prices)
-        routes = route(logits, price, np.array([bias]), choices.decisions(key))
-        spoken = expert_outputs(run, self._experts[key], self._split)
-        if key in choices.paths:
-            spoken = answers(spoken, choices.paths[key], regression=run.task.regression)
-        predictions = np.take_along_axis(spoken.prediction, routes, axis=0)
+        routes = route(self._logits[key], price, np.array([bias]), choices.decisions(key))
+        predictions = np.take_along_axis(self._answers(key), routes, axis=0)
         score = weighted_scores(run.task, predictions, self._seen.labels, self._weights)[0]
         total = self._weights.sum(axis=1, dtype=np.float64)
         cost = self._weights @ price.of_routes(routes)[0] / total
@@ -246,6 +239,17 @@ class _Reader:
             ]
         )
         return score, np.asarray(cost, np.float64), coin
+
+    def _answers(self, key: str) -> Values:
+        """Gives what a trial's routes answer, (P, N); equal paths are read once."""
+        paths = alternatives(self._run).paths.get(key)
+        place = self._experts[key], "" if paths is None else paths.name
+        if place not in self._predictions:
+            spoken = expert_outputs(self._run, self._experts[key], self._split)
+            if paths is not None:
+                spoken = answers(spoken, paths, regression=self._run.task.regression)
+            self._predictions[place] = spoken.prediction
+        return self._predictions[place]
 
     def _mix(self, number: int) -> Mix:
         """Gives the coin over a pool's experts."""

@@ -151,6 +151,11 @@ def worth(run: Run, survey: Survey, *, costs: Sequence[float] | None = None) -> 
     )
 
 
+def stated_costs(cheapest: float, dearest: float) -> list[float]:
+    """Gives the costs at which routers are quoted, between those of two experts."""
+    return [float(f"{cheapest + share * (dearest - cheapest):.2g}") for share in _CAPS]
+
+
 def _estimate(draws: Values) -> Estimate:
     low, high = interval(draws)
     return Estimate(value=float(draws[0]), low=float(low), high=float(high))
@@ -192,8 +197,7 @@ def _shares(survey: Survey, blind: LabelBlind) -> tuple[Estimate, Estimate]:
 def _at_costs(survey: Survey, costs: Sequence[float] | None) -> tuple[AtCost, ...]:
     """Finds the best front point on selection for at most each cost; caps too low for all go."""
     if costs is None:
-        low, high = float(survey.mix.costs[0]), float(survey.mix.costs[-1])
-        costs = [float(f"{low + share * (high - low):.2g}") for share in _CAPS]
+        costs = stated_costs(float(survey.mix.costs[0]), float(survey.mix.costs[-1]))
     front = survey.front
     merits = merit(survey.task, front["selection_score"].to_numpy(np.float64))
     stated = []
