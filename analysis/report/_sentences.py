@@ -153,7 +153,7 @@ def kind_sentence(survey: Survey, answered: Answers) -> str:
 def _lead(row: pd.Series) -> str:
     """Says how a kind stands to the best gated router at its cost."""
     if row["router_kind"] == GATED:
-        return "the published kind"
+        return "the published kind" if row["kind"] == GATED else "a gated router"
     if row["over_gated"] != row["over_gated"]:
         return "with no gated router that costs as little"
     low, high = row["over_gated_low"], row["over_gated_high"]

@@ -200,7 +200,7 @@ def kind_table(answered: Answers) -> Table:
     columns = [
         Column("at most", "cap", amount),
         Column("kind", lambda row: Cell(row["kind"], strong=row["best"]), kind=LABEL),
-        Column("bias", "bias", _bias),
+        Column("bias", "bias", _bias, phone=False),
         Column("score", "score", number, interval=True, strong=True),
         Column("cost", "cost", amount, interval=True),
         Column("over the mix", "over_coin", signed, interval=True),
