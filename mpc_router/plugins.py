@@ -14,16 +14,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import importlib.metadata
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.messages import quoted
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 SAMPLERS: Final = "mpc_router.samplers"
 METRICS: Final = "mpc_router.metrics"
@@ -219,6 +221,8 @@ def _entry_point(group: str, name: str) -> importlib.metadata.EntryPoint | None:
     Raises:
         PartError: several packages have one.
     """
+    import importlib.metadata  # it reads e-mail headers: only where a part is looked for
+
     points = list(importlib.metadata.entry_points(group=group, name=name))
     packages = sorted({_shown(*_package_of(point)) for point in points})
     if len(packages) > 1:
@@ -245,6 +249,8 @@ def _found(name: str) -> tuple[Any, str]:
 
 def _package_of_module(module: str) -> tuple[str | None, str | None]:
     """Gives the installed package of a module and its version, or None and its file's hash."""
+    import importlib.metadata
+
     packages = importlib.metadata.packages_distributions().get(module.partition(".")[0])
     if packages:
         return packages[0], importlib.metadata.version(packages[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import Any, Final
 
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import POOLS, Pool
@@ -16,8 +18,36 @@ def with_pool(
 ) -> tuple[ModelConfig, TrainingConfig]:
     """Fills in every value that the pool decides, in both sections."""
     pool = pool_of(model.pool)
-    if pool is None:
-        return _spelled_out(model, training)
+    filled = _spelled_out(model) if pool is None else _filled(model, pool, task)
+    return filled, _trained(training, pool)
+
+
+_SECTIONS: Final = 1024
+"""Sections that are remembered: points of a study differ in a few settings, and so in a section."""
+
+_SPELLED_OUT: Final[dict[str, Any]] = {
+    "expert_batch_size": 32,
+    "expert_epochs": 3,
+    "expert_learning_rate": 3e-5,
+    "encoder_learning_rate": 3e-5,
+}
+"""How encoders are trained where the pool has no name, and unless a configuration says it."""
+
+
+@functools.lru_cache(_SECTIONS)
+def _trained(training: TrainingConfig, pool: Pool | None) -> TrainingConfig:
+    """Fills in how encoders are trained."""
+    recipe = {
+        name: usual if pool is None else getattr(pool, name) for name, usual in _SPELLED_OUT.items()
+    }
+    return dataclasses.replace(
+        training, **{name: getattr(training, name) or value for name, value in recipe.items()}
+    )
+
+
+@functools.lru_cache(_SECTIONS)
+def _filled(model: ModelConfig, pool: Pool, task: str) -> ModelConfig:
+    """Fills in the experts and the stem that a named pool decides."""
     names, layers, costs = _members(model, pool, task)
     _size(model, len(names))
     filled = dataclasses.replace(
@@ -46,14 +76,7 @@ def with_pool(
             "with expert_layers "
             f"{quoted(list(layers))} are {quoted(prices)} in pool {pool.name!r}; put them in order"
         )
-    filled = dataclasses.replace(filled, router_cost=_router_cost(filled, pool, task))
-    return filled, dataclasses.replace(
-        training,
-        expert_batch_size=training.expert_batch_size or pool.expert_batch_size,
-        expert_epochs=training.expert_epochs or pool.expert_epochs,
-        expert_learning_rate=training.expert_learning_rate or pool.expert_learning_rate,
-        encoder_learning_rate=training.encoder_learning_rate or pool.encoder_learning_rate,
-    )
+    return dataclasses.replace(filled, router_cost=_router_cost(filled, pool, task))
 
 
 def has_stem(model: ModelConfig, pool: Pool) -> bool:
@@ -121,9 +144,8 @@ def _members(
     return names, layers, costs
 
 
-def _spelled_out(
-    model: ModelConfig, training: TrainingConfig
-) -> tuple[ModelConfig, TrainingConfig]:
+@functools.lru_cache(_SECTIONS)
+def _spelled_out(model: ModelConfig) -> ModelConfig:
     """Refuses a pool without a name that leaves out what has no default."""
     for name in ("expert_model_names", "expert_costs"):
         if not getattr(model, name):
@@ -146,13 +168,7 @@ def _spelled_out(
         router_cost=max(0.0, model.router_cost),
     )
     _poolings(filled)
-    return filled, dataclasses.replace(
-        training,
-        expert_batch_size=training.expert_batch_size or 32,
-        expert_epochs=training.expert_epochs or 3,
-        expert_learning_rate=training.expert_learning_rate or 3e-5,
-        encoder_learning_rate=training.encoder_learning_rate or 3e-5,
-    )
+    return filled
 
 
 def _size(model: ModelConfig, experts: int) -> None:

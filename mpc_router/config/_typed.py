@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, get_args, get_type_hints
 
 from mpc_router.config._yaml_text import LARGEST
@@ -26,14 +27,33 @@ _NUMBER: Final = re.compile(
 """A number as text: in quotes, or spelled otherwise than YAML does."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Says what the values of a setting are: of a kind, or several of it, or none."""
+
+    kind: type
+    several: bool
+    optional: bool
+
+
 @functools.cache
-def kinds() -> dict[str, Any]:
-    """Gives the type of every setting, by leaf name: `float`, `bool | None`, `tuple[int, ...]`."""
+def _forms() -> dict[str, _Form]:
+    """Gives the form of every setting's values by leaf name, read once of the sections' types."""
     return {
-        leaf: hint
+        leaf: _form(hint)
         for section in SECTIONS.values()
         for leaf, hint in get_type_hints(section).items()
     }
+
+
+def _form(hint: Any) -> _Form:
+    """Reads a type: `float`, `bool | None`, `tuple[int, ...]`."""
+    arguments = get_args(hint)
+    return _Form(
+        kind=arguments[0] if arguments else hint,
+        several=Ellipsis in arguments,
+        optional=type(None) in arguments,
+    )
 
 
 def typed(leaf: str, value: Any) -> Any:
@@ -42,15 +62,14 @@ def typed(leaf: str, value: Any) -> Any:
     Raises:
         ConfigError: it is of another kind.
     """
-    hint = kinds()[leaf]
-    arguments = get_args(hint)
-    if Task in arguments:
-        return value if value is None or isinstance(value, Task) else _task(value)
-    if Ellipsis in arguments:
-        return _several(leaf, value, arguments[0])
-    if type(None) in arguments:
-        return None if value is None else _one(leaf, value, arguments[0])
-    return _one(leaf, value, hint)
+    form = _forms()[leaf]
+    if form.optional and value is None:
+        return None
+    if form.several:
+        return _several(leaf, value, form.kind)
+    if form.kind is Task:
+        return value if isinstance(value, Task) else _task(value)
+    return _one(leaf, value, form.kind)
 
 
 def _task(value: Any) -> Task:

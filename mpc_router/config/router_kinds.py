@@ -212,8 +212,10 @@ class RouterKind:
 
     def idle(self) -> set[str]:
         """Gives the settings of a router's kind that no number of its trials depends on."""
-        names = {leaf.name for leaf in dataclasses.fields(RouterKind)}
         used = set() if self.traits is None else {"router_kind", *self.traits.settings}
         used |= {name for name in ("router_bias",) if self.router_bias}
         used |= {name for name in ("combine",) if self.combine != LAST}
-        return names - used
+        return set(_OF_A_KIND - used)
+
+
+_OF_A_KIND: Final = frozenset(leaf.name for leaf in dataclasses.fields(RouterKind))

@@ -29,8 +29,9 @@ def one_of(
     name: str, value: object, allowed: Iterable[str], *, others: Collection[str] = ()
 ) -> None:
     """Refuses a value that is not among `allowed`, with the nearest one; `others` are in words."""
-    names = sorted(allowed)
+    names = list(allowed)
     if value not in names:
+        names.sort()
         close = difflib.get_close_matches(str(value)[:100], names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         parts = str(value).split(",")

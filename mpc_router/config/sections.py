@@ -330,13 +330,21 @@ SECTIONS: Final = {
 }
 
 
+_USUAL: Final = {
+    leaf.name: leaf.default
+    for part in (RouterKind, RouterData)
+    for leaf in dataclasses.fields(part)
+}
+"""Defaults of settings that not all files hold."""
+
+
 def without_usual(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Leaves out settings of a router's kind and data that are the usual ones.
 
     Files that were written before there were such settings have none of them.
     """
-    parts = (RouterKind, RouterData)
-    usual = {leaf.name: leaf.default for part in parts for leaf in dataclasses.fields(part)}
     return {
-        name: value for name, value in settings.items() if name not in usual or value != usual[name]
+        name: value
+        for name, value in settings.items()
+        if name not in _USUAL or value != _USUAL[name]
     }

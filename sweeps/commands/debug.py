@@ -209,14 +209,14 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
     Gives 0, or 4 where the trial failed.
     """
     from sweeps.driver.session import share_of
-    from sweeps.plan.plan import trial_of
+    from sweeps.plan.plan import trials_of
     from sweeps.plan.preparation import prepare_sets
 
     display = _calm_display(args)
     point, config = study.first
     (ready,) = prepare_sets(study, places_of(args), display, only=study.set_of(config).name)
-    trial = trial_of(
-        config, point, study.seeds[0], prepared_set=ready.prepared_set, prints=ready.prints
+    (trial,) = trials_of(
+        config, point, study.seeds[:1], prepared_set=ready.prepared_set, prints=ready.prints
     )
     share = share_of(study, None)
     succeeded = debug(trial, ready, display, threads=share.pack.threads, gpus=share.gpus)

@@ -144,10 +144,7 @@ class Planner:
         """Gives the trials of a point with these seeds."""
         prepared_set = self.study.set_of(config)
         prints = self.prints[prepared_set.name]
-        return [
-            trial_of(config, point, seed, prepared_set=prepared_set, prints=prints)
-            for seed in seeds
-        ]
+        return trials_of(config, point, seeds, prepared_set=prepared_set, prints=prints)
 
     def _groups(self, points: Sequence[Asked]) -> Iterator[tuple[PreparedSet | None, list[str]]]:
         """Gives the names of points that may share packs, with their set.
@@ -200,17 +197,26 @@ def _check_keys(chunks: Iterable[Sequence[Trial]]) -> None:
             )
 
 
-def trial_of(
-    config: TrialConfig, point: Point, seed: int, *, prepared_set: PreparedSet, prints: Fingerprints
-) -> Trial:
-    """Gives the trial of a point of a set with a seed."""
-    return Trial(
-        key=trial_key(config, seed, data=prints.data, experts=prints.models),
-        point=point.name,
-        seed=seed,
-        config=json.dumps(to_tree(config), sort_keys=True),
-        prepared=prepared_set.name,
-    )
+def trials_of(
+    config: TrialConfig,
+    point: Point,
+    seeds: Sequence[int],
+    *,
+    prepared_set: PreparedSet,
+    prints: Fingerprints,
+) -> list[Trial]:
+    """Gives the trials of a point of a set with these seeds."""
+    config_json = json.dumps(to_tree(config), sort_keys=True)
+    return [
+        Trial(
+            key=trial_key(config, seed, data=prints.data, experts=prints.models),
+            point=point.name,
+            seed=seed,
+            config=config_json,
+            prepared=prepared_set.name,
+        )
+        for seed in seeds
+    ]
 
 
 def _pack_count(

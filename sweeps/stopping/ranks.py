@@ -17,7 +17,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-import moocore
 import numpy as np
 from numpy.typing import NDArray
 
@@ -217,6 +216,8 @@ def ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _Or
 
 def _keys(losses: Values, violations: Values, lots: Values, ties: str) -> tuple[Values, ...]:
     """Gives the sort keys, the last one first: class, violation, front, place within the front."""
+    import moocore
+
     count = len(losses)
     far = np.where(np.isnan(violations), np.inf, violations)
     finite = np.isfinite(losses).all(axis=1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import moocore
 import numpy as np
 
 from sweeps.records import Decision, Pack, Report
@@ -190,6 +189,8 @@ def front(
     objectives stands for all. Every result has values, in the order of the objectives.
     """
     signs = [-1.0 if way == "max" else 1.0 for way in objectives.values()]
+    import moocore  # it takes a tenth of the start of `--list`
+
     losses = np.array(
         [[s * v for s, v in zip(signs, result.values, strict=True)] for result in results]
     ).reshape(len(results), len(signs))

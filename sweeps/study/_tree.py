@@ -35,7 +35,8 @@ def fixed_settings(
     filled = {
         leaf
         for leaf in fixed
-        if any(canonical(point[leaf]) != canonical(unfilled[leaf]) for point in complete)
+        if {canonical(value) for value in {point[leaf] for point in complete}}
+        != {canonical(unfilled[leaf])}
     }
     if all(point[leaf] == fixed[leaf] for point in complete for leaf in filled):
         return fixed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,6 +43,10 @@ _JOINT: Final = ("expert_start", "router")
 
 DECIDING: Final = (*_PREPARED, *_COSTED, *_COSTED_WITH_STEM, *_JOINT)
 """Names all settings that decide a set; a search lists their values, so that all sets are known."""
+
+
+_REMEMBERED: Final = 10_000
+"""Counts the configurations whose keys are remembered: a plan asks for each of them three times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +101,10 @@ def _deciding(config: TrialConfig) -> dict[str, Any]:
     return {leaf: complete[leaf] for leaf in leaves}
 
 
+@functools.lru_cache(_REMEMBERED)
 def set_key(config: TrialConfig) -> str:
     """Gives a key that is equal for configurations of one set."""
-    return canonical(plain(_deciding(config)))
+    return canonical(_deciding(config))
 
 
 def _label(config: TrialConfig, searched: Sequence[str]) -> str:
@@ -115,13 +121,14 @@ def _check_one_value(configs: Mapping[str, TrialConfig], searched: Sequence[str]
     """
     reason = {leaf: "a run has one set of examples" for leaf in _ONE_VALUE}
     reason["device"] = "a run trains on one kind of device"
+    complete = [settings(config) for config in configs.values()]
     for leaf in _ONE_VALUE:
         if leaf in searched:
             raise ConfigError(
                 f"{leaf} is searched, but {reason[leaf]}; fix it ({leaf}=VALUE) and run a study "
                 "for each value"
             )
-        values = sorted({canonical(settings(config)[leaf]) for config in configs.values()})
+        values = sorted(map(canonical, {point[leaf] for point in complete}))
         if len(values) > 1:
             raise ConfigError(
                 f"the points differ in {leaf} ({' and '.join(values)}), but {reason[leaf]}; "
@@ -136,7 +143,9 @@ def _check_costs(configs: Sequence[TrialConfig]) -> None:
         ConfigError: they do.
     """
     first: dict[str, CostVector] = configs[0].vectors()
-    if any(config.vectors() != first for config in configs):
+    # they are those of the experts and the stem, in which few points differ
+    unlike = {config.model: config for config in configs}.values()
+    if any(config.vectors() != first for config in unlike):
         raise ConfigError(
             "points with the same experts differ in their cost vectors; fix expert_costs and "
             "router_cost"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +29,16 @@ class ShippedStudy:
 
     def tree(self) -> dict[str, Any]:
         """Reads the study as plain data."""
-        tree = read_yaml(self.path)
+        tree = copy.deepcopy(_read(self.path))
         if self.task is None:
             return tree
         return {**tree, "study": self.name, "trial": {**tree["trial"], "task": self.task}}
+
+
+@functools.cache
+def _read(path: Path) -> dict[str, Any]:
+    """Reads a file once, for the studies of a template are all in one."""
+    return read_yaml(path)
 
 
 def shipped_studies() -> dict[str, ShippedStudy]:

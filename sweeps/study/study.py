@@ -297,7 +297,7 @@ class Study:
         for searched_settings in (*self.start, *grid):
             config = self.config(searched_settings)
             point = self.point(f"p{len(points):02d}", config)
-            points.setdefault(canonical(plain(applied(config))), (point, config))
+            points.setdefault(canonical(applied(config)), (point, config))
         return tuple(points.values())
 
     def facts(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sweeps.commands import dry_run as module
 from sweeps.commands._step_time import Measurement
 from sweeps.commands.dry_run import _forecast, _Stage, _stages, _start_lines
 from sweeps.driver.session import Share
-from sweeps.plan.plan import Fingerprints, Plan, trial_of
+from sweeps.plan.plan import Fingerprints, Plan, trials_of
 from sweeps.records import Pack
 from sweeps.stopping.ranks import Entry, cut
 from sweeps.stopping.rule import Rule
@@ -58,10 +58,7 @@ def first_batch(study: Study, points: int, packs: int = 1) -> Plan:
     prints = Fingerprints(data="d", models="m")
     size = points // packs
     trials = [
-        [
-            trial_of(config, point, seed, prepared_set=study.set_of(config), prints=prints)
-            for seed in study.seeds
-        ]
+        trials_of(config, point, study.seeds, prepared_set=study.set_of(config), prints=prints)
         for config, point in zip(configs, named, strict=True)
     ]
     cut_up = [
