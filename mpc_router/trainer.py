@@ -1,29 +1,29 @@
 """The module is the entry to training: check, prepare, open and train, frozen or joint.
 
 With frozen experts a stack of routers trains on cached outputs (`prepare.frozen`, `frozen.train`);
-with joint experts all of one trial trains together (`prepare.joint`, `joint.train`).
+with joint experts all of one trial trains together (`prepare.joint`, `joint.train`). Each is
+imported where it is needed: a command that finds all prepared needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Union
 
 from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig
-from mpc_router.data.sources import SourceError
-from mpc_router.frozen import train as frozen_training
-from mpc_router.frozen.train import Lane, stack_key
-from mpc_router.joint import train as joint_training
+from mpc_router.frozen.lanes import Lane, stack_key
 from mpc_router.model.sources import ModelError
-from mpc_router.prepare import frozen, given_outputs, joint
+from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.joint import JointInputs
-from mpc_router.pricing.counts import check_counted
 from mpc_router.progress import Progress
-from mpc_router.results.records import EpochResult, LanesEnded
+from mpc_router.source_error import SourceError
+
+if TYPE_CHECKING:
+    from mpc_router.prepare.joint import JointInputs
+    from mpc_router.results.records import EpochResult, LanesEnded
 
 __all__ = [
     "INPUT_ERRORS",
@@ -40,10 +40,10 @@ __all__ = [
 INPUT_ERRORS: Final = (ConfigError, SourceError, ModelError)
 """They are the errors about the user's configuration, data or models."""
 
-Inputs = Prepared | JointInputs
+Inputs = Union[Prepared, "JointInputs"]
 """They are what trials train on: outputs of frozen experts, or the start of joint training."""
 
-Events = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
+Events = Generator[Union["EpochResult", "LanesEnded"], Collection[int] | None, None]
 """It yields results of a training; an answer to an `EpochResult` names lanes to end now."""
 
 
@@ -56,14 +56,16 @@ def check(config: TrialConfig, places: Places, *, vectors: Collection[str] = ())
         ConfigError, SourceError, ModelError: the input is wrong.
     """
     if config.model.pool == OUTPUTS:
+        from mpc_router.prepare import given_outputs
+
         given_outputs.check_given(config, places, vectors)
         return
     if config.training.joint:
-        joint.check_joint(config, places)
+        from mpc_router.prepare import joint
+
+        joint.check_joint(config, places, vectors)
     else:
-        frozen.check_inputs(config, places)
-    for name in vectors:
-        check_counted(config, places.models, name)
+        frozen.check_inputs(config, places, vectors)
 
 
 def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
@@ -73,8 +75,12 @@ def prepare(config: TrialConfig, places: Places, progress: Progress) -> Inputs:
         ConfigError, SourceError, ModelError: the input is wrong.
     """
     if config.model.pool == OUTPUTS:
+        from mpc_router.prepare import given_outputs
+
         return given_outputs.prepare_given(config, places)
     if config.training.joint:
+        from mpc_router.prepare import joint
+
         return joint.prepare_joint(config, places, progress)
     return frozen.prepare(config, places, progress)
 
@@ -85,7 +91,11 @@ def open_inputs(folder: Path, config: TrialConfig) -> Inputs:
     Raises:
         FileNotFoundError: the folder holds nothing complete; `prepare` makes it again.
     """
-    return joint.open_joint(folder) if config.training.joint else frozen.open_prepared(folder)
+    if config.training.joint:
+        from mpc_router.prepare import joint
+
+        return joint.open_joint(folder)
+    return frozen.open_prepared(folder)
 
 
 def train(
@@ -108,7 +118,9 @@ def train(
         ValueError: at the first `next`, the lanes do not fit each other or the inputs.
         CheckpointError: at the first `next`, the folder of epochs belongs to another trial.
     """
-    if isinstance(inputs, JointInputs):
+    if not isinstance(inputs, Prepared):
+        from mpc_router.joint import train as joint_training
+
         return joint_training.train(
             lanes,
             inputs,
@@ -119,6 +131,8 @@ def train(
             resume=resume,
             pieces=pieces,
         )
+    from mpc_router.frozen import train as frozen_training
+
     return frozen_training.train(
         lanes, inputs, device=device, progress=progress, keep_best=keep_best
     )

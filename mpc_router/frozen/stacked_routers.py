@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,6 +20,7 @@ from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CONSTANTS
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen._optimizer import LaneAdamW
+from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.randomness import StepDraws, starting_weights
 from mpc_router.model.losses import (
     balance_of_lanes,
@@ -40,14 +40,6 @@ TERMS: Final = ("task", "balance", "cost", "total")
 
 _ROWS: Final = 256
 """Rows evaluated at once: one number for every stack, so that logits depend on no neighbour."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lane:
-    """Names a trial while it trains: lanes are numbered from 0 in the order they are given."""
-
-    config: TrialConfig
-    seed: int
 
 
 def route_offset(config: TrialConfig) -> Tensor:

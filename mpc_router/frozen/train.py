@@ -10,44 +10,16 @@ as it would alone: its randomness is keyed (`randomness`), its kernels see its o
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
-from typing import Any, Final
 
-from mpc_router.config.trial import TrialConfig, canonical, settings
+from mpc_router.config.trial import canonical
 from mpc_router.frozen._loop import Training
-from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.frozen.lanes import LANE_SETTINGS, Lane, common_settings, stack_key
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
 from mpc_router.results.records import EpochResult, LanesEnded
 from mpc_router.run_names import TRAIN
 
 __all__ = ["LANE_SETTINGS", "Lane", "stack_key", "train"]
-
-LANE_SETTINGS: Final = (
-    "alpha",
-    "beta",
-    "learning_rate",
-    "weight_decay",
-    "temperature",
-    "temperature_end",
-    "expert_costs",
-    "router_bias",
-    "router_ridge",
-    "router_threshold",
-    "router_labels",
-    "label_cost",
-    "focal_gamma",
-    "class_balance",
-)
-"""Settings in which the lanes of a stack may differ."""
-
-
-def stack_key(config: TrialConfig) -> str:
-    """Gives the key of a trial's stack: lanes with equal keys may share one."""
-    return canonical(_common(config))
-
-
-def _common(config: TrialConfig) -> dict[str, Any]:
-    return {name: value for name, value in settings(config).items() if name not in LANE_SETTINGS}
 
 
 def train(
@@ -107,9 +79,9 @@ def _named(answer: Collection[int] | None, lanes: int) -> set[int]:
 def _check(lanes: Sequence[Lane], prepared: Prepared) -> None:
     if not lanes:
         raise ValueError("a stack needs at least one lane")
-    first = _common(lanes[0].config)
+    first = common_settings(lanes[0].config)
     for number, lane in enumerate(lanes):
-        common = _common(lane.config)
+        common = common_settings(lane.config)
         if canonical(common) != canonical(first):
             differing = [name for name in first if first[name] != common[name]]
             raise ValueError(

@@ -23,8 +23,8 @@ from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import RouterStem, build_router, router_logits
 from mpc_router.model.shared_stem import behind_stem, layers_of
 from mpc_router.prepare.encoder_runs import load_trained
-from mpc_router.prepare.frozen import LEAST_DEVIATION
 from mpc_router.prepare.joint import JointInputs, starts_fine_tuned
+from mpc_router.prepare.standardisation import LEAST_DEVIATION
 from mpc_router.run_names import TRAIN
 
 _BATCH: Final = 64

@@ -241,11 +241,11 @@ def whatever_is_raised(make: Callable[[str], ModelError]) -> Iterator[None]:
 
 
 def _check_sample(name: str) -> None:
-    from mpc_router.sample.encoders import encoder_config
+    from mpc_router.sample.encoders import shape_of
 
     try:
-        encoder_config(name)
-    except (KeyError, ValueError) as error:
+        shape_of(name)
+    except ValueError as error:
         raise ModelError(f"the sample has no model {name!r}: {error}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.sections import DataConfig
-from mpc_router.config.trial import ConfigError, TrialConfig
+from mpc_router.config.trial import TrialConfig
 from mpc_router.data.sources import cut, read
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import blank_encoder, places_of
@@ -24,6 +23,7 @@ from mpc_router.model.experts import comes_with_head, head_order
 from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import ModelError, Models, Resolved, whatever_is_raised
 from mpc_router.prepare._rehearsal import rehearse, two_examples
+from mpc_router.prepare._surroundings import check_surroundings
 from mpc_router.prepare.recipes import recipes, weight_files
 from mpc_router.run_names import TRAIN
 
@@ -51,9 +51,7 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
             positions, or comes with a head that is not the task's.
         ConfigError: cuda without a GPU, or a cache folder that cannot be written.
     """
-    check_device(config.training.device)
-    _check_cache(places.cache)
-    places.models.check_place()
+    check_surroundings(config, places)
     train = cut(config, read(config, places.source))[TRAIN]
     model, memory = config.model, places.cache / "hashes"
     experts = set(zip(model.expert_model_names, model.expert_layers, strict=True))
@@ -90,24 +88,6 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
         for called, tokenizer in zip(tokenizers.names, read_with, strict=True)
     ]
     rehearse(config, pool_recipes, places.models, tokens, memory=memory)
-
-
-def check_device(device: str) -> None:
-    """Raises a ConfigError if the device is `cuda` and there is no GPU."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but torch sees no GPU; set device=cpu or device=auto")
-
-
-def _check_cache(cache: Path) -> None:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        writable = os.access(cache, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise ConfigError(
-            f"--cache {cache} cannot be made ({error.strerror}); give another folder"
-        ) from error
-    if not writable:
-        raise ConfigError(f"--cache {cache} cannot be written to; give another folder")
 
 
 def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None:

@@ -14,7 +14,6 @@ from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector, from_json
 from mpc_router.data.sources import Cut
-from mpc_router.prepare._checks import headless
 from mpc_router.prepare.inputs import (
     ExpertInfo,
     Places,
@@ -102,6 +101,8 @@ def describe_recipes(
     pool_recipes: Recipes,
 ) -> dict[str, Any]:
     """Gives the facts of a pool of encoders as plain data, and its tokenizers."""
+    from mpc_router.prepare._checks import headless  # with torch
+
     described = describe(
         config,
         places,

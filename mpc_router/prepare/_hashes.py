@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mpc_router.cache import digest, write_json
 from mpc_router.model.sources import ModelError, unreachable, whatever_is_raised
+
+_READERS: Final = ("tokenizers", "transformers")
+"""Libraries that read what a model's files say besides weights."""
 
 
 def hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
@@ -41,21 +45,42 @@ def file_hash(path: Path, memory: Path | None) -> str:
     state = path.stat()
     stamp = [state.st_size, state.st_mtime_ns]
     note = memory / f"{digest(str(path.resolve()))}.json"
-    remembered = _noted(note)
-    if remembered.get("stamp") == stamp:
-        return str(remembered["sha256"])
+    noted = _noted(note)
+    if noted.get("stamp") == stamp and "sha256" in noted:
+        return str(noted["sha256"])
     checksum = _sha256(path)
     memory.mkdir(parents=True, exist_ok=True)
     write_json(note, {"stamp": stamp, "sha256": checksum})
     return checksum
 
 
+def remembered(
+    memory: Path | None, parts: Sequence[object], make: Callable[[], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Gives what `make` learns of a model's files by reading them with transformers: plain data.
+
+    It is remembered in `memory`, under `parts` (the hash of these files among them) and the
+    versions of the libraries that read them, so that the next process need not import them.
+    """
+    if memory is None:
+        return make()
+    versions = [importlib.metadata.version(name) for name in _READERS]
+    note = memory / f"{digest('learned', *parts, versions)}.json"
+    learned = _noted(note)
+    if not learned:
+        learned = make()
+        memory.mkdir(parents=True, exist_ok=True)
+        write_json(note, learned)
+    return learned
+
+
 def _noted(note: Path) -> Mapping[str, Any]:
+    """Reads a note; it is empty where there is none."""
     try:
-        remembered = json.loads(note.read_text(encoding="utf-8"))
+        noted = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return remembered if isinstance(remembered, dict) and "sha256" in remembered else {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def _sha256(path: Path) -> str:

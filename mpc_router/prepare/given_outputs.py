@@ -22,8 +22,9 @@ from mpc_router.data.columns import Columns
 from mpc_router.data.output_tables import GivenOutputs, read_features, read_outputs
 from mpc_router.data.sources import Cut, Examples, Source, all_fingerprints, cut_all, read
 from mpc_router.prepare._facts import describe
-from mpc_router.prepare.frozen import Prepared, open_prepared, standardised
+from mpc_router.prepare.frozen import Prepared, open_prepared
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by
+from mpc_router.prepare.standardisation import standardised
 from mpc_router.run_names import TRAIN
 from mpc_router.tasks import Task
 

@@ -29,6 +29,10 @@ _TRAIN_NOTES: Final = {
 """By router_data, what is particular about the rows that routers learn from."""
 
 
+BY_EXPERT: Final = "tokens_by_expert"
+"""An array of prepared splits, where the experts' tokenizers differ."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Places:
     """Says where data and models come from, and where what is made of them is kept."""

@@ -7,6 +7,7 @@ but the experts that are to start fine-tuned. Letters: N examples.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from mpc_router.costs import to_json
 from mpc_router.data.sources import Cut, all_fingerprints, cut_all, read
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
-from mpc_router.prepare._checks import check_device, check_inputs
+from mpc_router.prepare._checks import check_inputs
 from mpc_router.prepare._facts import Facts, describe_recipes, facts_of
 from mpc_router.prepare._split_tokens import (
     SplitTokens,
@@ -26,11 +27,13 @@ from mpc_router.prepare._split_tokens import (
     opened,
     tokenised,
 )
+from mpc_router.prepare._surroundings import check_device
 from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import Places, judged_by
 from mpc_router.prepare.recipes import Recipe, Recipes, recipes
 from mpc_router.prepare.tokenizers import Tokenizers, check_one, tokenizers_of
+from mpc_router.pricing.counts import check_counted
 from mpc_router.progress import Progress, Silence, shown
 from mpc_router.run_names import TRAIN
 
@@ -84,8 +87,10 @@ def starts_fine_tuned(config: TrialConfig) -> bool:
     return training.expert_start == "fine_tuned" or training.router == "supervised"
 
 
-def check_joint(config: TrialConfig, places: Places) -> None:
+def check_joint(config: TrialConfig, places: Places, vectors: Collection[str] = ()) -> None:
     """Finds everything that can be known to be wrong before joint training; trains nothing.
+
+    `vectors` names the cost vectors that must be known.
 
     Raises:
         SourceError, ModelError, ConfigError: as `checks.check_inputs`; and a stem that cannot be
@@ -93,6 +98,8 @@ def check_joint(config: TrialConfig, places: Places) -> None:
     """
     check_inputs(config, places)
     _check_stem(config, places.models)
+    for name in vectors:
+        check_counted(config, places.models, name)
 
 
 def _check_stem(config: TrialConfig, models: Models) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
@@ -24,7 +25,7 @@ from mpc_router.model.sources import (
     Models,
     Resolved,
 )
-from mpc_router.prepare._hashes import file_hash, hub_folder, sample_hash
+from mpc_router.prepare._hashes import file_hash, hub_folder, remembered, sample_hash
 from mpc_router.prepare.tokenizers import Tokenizers, tokenizers_of
 from mpc_router.tasks import label_key
 
@@ -108,7 +109,7 @@ def recipes(
         ModelError: a model that cannot be found, or has no weights or no tokenizer.
     """
     model = config.model
-    tokenizers = tokenizers_of(config, models)
+    tokenizers = tokenizers_of(config, models, memory=memory)
 
     def start(name: str, layers: int, pooling: str) -> Recipe:
         """Gives a recipe that trains nothing yet."""
@@ -130,6 +131,7 @@ def recipes(
             models,
             trained_on=trained_on,
             tokenizer=tokenizers.keys[number],
+            memory=memory,
         )
         for name, layers, number in zip(
             model.expert_model_names, model.expert_layers, tokenizers.experts, strict=True
@@ -145,7 +147,13 @@ def recipes(
 
 
 def _trained(
-    recipe: Recipe, config: TrialConfig, models: Models, *, trained_on: str, tokenizer: str
+    recipe: Recipe,
+    config: TrialConfig,
+    models: Models,
+    *,
+    trained_on: str,
+    tokenizer: str,
+    memory: Path | None,
 ) -> Recipe:
     """Gives an expert's recipe: the sample's own training, else the configuration's.
 
@@ -153,14 +161,11 @@ def _trained(
     with its head keeps it, and nothing of a training that never happens is in its key.
     """
     if config.model.expert_fine_tuned and not recipe.name.startswith(SAMPLE_PREFIX):
-        from mpc_router.model.encoders import load_config
-        from mpc_router.model.experts import comes_with_head, names_labels
-
-        shape = load_config(models.resolve(recipe.name))
-        if comes_with_head(shape, recipe.layers):
+        head = _head(models.resolve(recipe.name), recipe.layers, memory)
+        if head["kept"]:
             task = config.data.definition
             kept = dataclasses.replace(recipe, keep_head=True, task=label_key(task))
-            if task.regression or names_labels(shape.id2label):
+            if task.regression or head["names_labels"]:
                 return kept
             # the order of its labels is found on train, so train decides what it says
             return dataclasses.replace(kept, trained_on=trained_on, tokenizer=tokenizer)
@@ -199,6 +204,23 @@ def _trained(
             "expert_learning_rate"
         )
     return trained
+
+
+def _head(model: Resolved, layers: int, memory: Path | None) -> Mapping[str, Any]:
+    """Tells whether a checkpoint's head is kept at this depth, and whether it names its labels."""
+
+    def read() -> dict[str, Any]:
+        from mpc_router.model.experts import comes_with_head, names_labels
+        from mpc_router.model.reading import load_config
+
+        shape = load_config(model)
+        return {
+            "kept": comes_with_head(shape, layers),
+            "names_labels": names_labels(shape.id2label),
+        }
+
+    config = weight_files(model)[0].parent / CONFIG_FILE
+    return remembered(memory, ["head", file_hash(config, None), layers], read)
 
 
 def _model_hash(model: Resolved, memory: Path | None) -> str:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
-from mpc_router.data.tokens import tokenizer_state
 from mpc_router.model.reading import check_tokenizer_files, load_config, load_tokenizer
 from mpc_router.model.sources import (
     SAMPLE_PREFIX,
@@ -25,7 +24,7 @@ from mpc_router.model.sources import (
     ModelError,
     Models,
 )
-from mpc_router.prepare._hashes import file_hash, hub_folder, sample_hash
+from mpc_router.prepare._hashes import file_hash, hub_folder, remembered, sample_hash
 
 _PARTS: Final = (
     *TOKENIZER_FILES,
@@ -95,11 +94,12 @@ class Tokenizers:
         return asdict(self)
 
 
-def tokenizers_of(config: TrialConfig, models: Models) -> Tokenizers:
+def tokenizers_of(config: TrialConfig, models: Models, *, memory: Path | None = None) -> Tokenizers:
     """Gives the tokenizers of a configuration's encoders.
 
     `tokenizer_model_name` names one for all. Where it is empty, each encoder has its own; one that
-    brings none takes the first of the pool whose encoder knows as many tokens.
+    brings none takes the first of the pool whose encoder knows as many tokens. `memory` is a folder
+    that remembers which tokenizers give the same numbers.
 
     Raises:
         ModelError: a tokenizer is missing or cannot be read.
@@ -125,8 +125,7 @@ def tokenizers_of(config: TrialConfig, models: Models) -> Tokenizers:
             continue
         state = ""
         if len(set(key_of.values())) > 1:  # else no tokenizer has to be loaded
-            tokenizer = load_tokenizer(lender, models)
-            state = digest(tokenizer_state(tokenizer, config.data.max_length))
+            state = _state(lender, key, config, models, memory)
         number_of_key[key] = number_of_state.setdefault(state, len(names))
         if number_of_key[key] == len(names):
             names.append(lender)
@@ -197,6 +196,18 @@ def _folder(name: str, models: Models) -> Path:
     if model.kind == "hub":
         return hub_folder(model.name, (*_PARTS, _MERGES_FILE, *SENTENCEPIECE_FILES))
     return Path(model.path_or_name)
+
+
+def _state(name: str, key: str, config: TrialConfig, models: Models, memory: Path | None) -> str:
+    """Gives a hash of what a tokenizer of this key does, which others may do too."""
+
+    def read() -> dict[str, Any]:
+        from mpc_router.data.tokens import tokenizer_state
+
+        tokenizer = load_tokenizer(name, models)
+        return {"state": digest(tokenizer_state(tokenizer, config.data.max_length))}
+
+    return str(remembered(memory, ["tokenizer", key], read)["state"])
 
 
 def _key(name: str, config: TrialConfig, models: Models) -> str:

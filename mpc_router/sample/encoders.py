@@ -79,17 +79,26 @@ def tokenizer() -> BertTokenizerFast:
     return BertTokenizerFast(vocab=vocabulary, model_max_length=_MAX_LENGTH)
 
 
-def encoder_config(name: str) -> BertConfig:
-    """Gives the configuration of a sample encoder, which starts from random weights.
+def shape_of(name: str) -> _Encoder:
+    """Gives the shape of a sample encoder; it imports no library.
 
     Raises:
         ValueError: the sample has no encoder of this name.
     """
     if name not in ENCODERS:
         raise ValueError(f"the sample has no encoder {name!r}, allowed are {', '.join(_NAMES)}")
+    return ENCODERS[name]
+
+
+def encoder_config(name: str) -> BertConfig:
+    """Gives the configuration of a sample encoder, which starts from random weights.
+
+    Raises:
+        ValueError: the sample has no encoder of this name.
+    """
     from transformers import BertConfig
 
-    shape = ENCODERS[name]
+    shape = shape_of(name)
     return BertConfig(
         vocab_size=len(language.words()) + 5,
         hidden_size=shape.hidden,

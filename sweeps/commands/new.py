@@ -48,7 +48,7 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     from sweeps.provenance.facts import provenance
     from sweeps.provenance.places import record_places
     from sweeps.terminal.live import make_display
-    from sweeps.worker.pack import write_shared_parts
+    from sweeps.worker.shared_parts import write_shared_parts
 
     display = make_display(quiet=args.quiet)
     end_orphans(display)

@@ -50,7 +50,7 @@ def resume_run(args: argparse.Namespace) -> int:
     from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance.places import restore_places
-    from sweeps.worker.pack import write_shared_parts
+    from sweeps.worker.shared_parts import write_shared_parts
 
     folder = _resumable(args)
     display = make_display(quiet=args.quiet)

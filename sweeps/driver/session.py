@@ -23,6 +23,7 @@ from sweeps.records import (
     PARTS_FOLDER,
     InputError,
     Message,
+    Pack,
     SweepError,
 )
 from sweeps.run_folder import STOP_FILE
@@ -30,8 +31,8 @@ from sweeps.study.pack_share import PackSettings, packs_a_gpu
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
 from sweeps.terminal.signals import CleanStop
-from sweeps.worker.job import Job
-from sweeps.worker.pack import count_gpus, forget, run_pack
+from sweeps.worker.gpus import count_gpus
+from sweeps.worker.job import Job, forget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +178,13 @@ def train(
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
     return _train(journal, display, planner, by_ray, common, refresh)
+
+
+def run_pack(pack: Pack, job: Job) -> Generator[Message, Mapping[str, str] | None, None]:
+    """Trains a pack in this process, as `sweeps.worker.pack` does."""
+    from sweeps.worker import pack as worker  # with torch, which a run with Ray does without
+
+    return worker.run_pack(pack, job)
 
 
 def train_in_process(

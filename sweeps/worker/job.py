@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -67,3 +68,9 @@ class Job:
             ranking=data["ranking"] and Ranking.from_json(data["ranking"]),
             trusted=trusted,
         )
+
+
+def forget(keys: Iterable[str], job: Job) -> None:
+    """Removes the epochs that trials would go on from: the journal has their endings."""
+    for key in keys:
+        shutil.rmtree(job.checkpoints / key / EPOCHS, ignore_errors=True)

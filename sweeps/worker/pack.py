@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Generator, Iterator
 
 import torch
 
-from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
-from mpc_router.run_names import TRAIN
-from mpc_router.trainer import Inputs
-from sweeps.journal import bulk_files
 from sweeps.records import INSIDE, SELECTION, Message, Pack
 from sweeps.stopping import rungs
 from sweeps.stopping.rungs import Ranking
 from sweeps.worker._pack_run import PackRun
-from sweeps.worker.job import EPOCHS, Job
+from sweeps.worker.job import Job, forget
 from sweeps.worker.stack import Drop, Stack, group_trials
 
 
@@ -67,12 +60,6 @@ def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
     return _advance(training, place, {})
 
 
-def forget(keys: Iterable[str], job: Job) -> None:
-    """Removes the epochs that trials would go on from: the journal has their endings."""
-    for key in keys:
-        shutil.rmtree(job.checkpoints / key / EPOCHS, ignore_errors=True)
-
-
 def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[Message]:
     """Trains all stacks epoch by epoch.
 
@@ -109,37 +96,3 @@ def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[
 def use_threads(count: int) -> None:
     """Sets how many threads torch uses from now on."""
     torch.set_num_threads(count)
-
-
-def count_gpus() -> int:
-    """Counts the GPUs that torch sees on this machine."""
-    return torch.cuda.device_count()
-
-
-def write_shared_parts(sets: Sequence[Inputs], folder: Path) -> dict[str, str]:
-    """Writes frozen experts' outputs and examples as bulk files; gives the files' hashes.
-
-    Every split but train is written.
-
-    Experts that several sets have in common are written once. The examples are the
-    first set's.
-    """
-    frozen = {inputs.experts_id: inputs for inputs in sets if isinstance(inputs, Prepared)}
-    experts = [
-        table
-        for prepared in frozen.values()
-        for split in _all_but_train(prepared)
-        for table in bulk_files.experts(
-            prepared.experts_id, split, regression=prepared.task.regression
-        )
-    ]
-    examples = [bulk_files.examples(split) for split in _all_but_train(sets[0])]
-    written = {bulk_files.EXAMPLES: bulk_files.write(folder / bulk_files.EXAMPLES, examples)}
-    if experts:
-        written[bulk_files.EXPERTS] = bulk_files.write(folder / bulk_files.EXPERTS, experts)
-    return written
-
-
-def _all_but_train(inputs: Inputs) -> list[Any]:
-    """Gives the splits of a set that are not trained on."""
-    return [split for name, split in inputs.splits.items() if name != TRAIN]

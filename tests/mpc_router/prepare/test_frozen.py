@@ -19,9 +19,10 @@ from mpc_router.model.encoders import load_tokenizer, seeded
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.router import RouterStem
 from mpc_router.model.sources import ModelError, Models
-from mpc_router.prepare.frozen import Prepared, check_inputs, moments, open_prepared, prepare
+from mpc_router.prepare.frozen import Prepared, check_inputs, open_prepared, prepare
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.recipes import recipes
+from mpc_router.prepare.standardisation import moments
 from mpc_router.pricing.counts import counted
 from mpc_router.sample import encoders
 

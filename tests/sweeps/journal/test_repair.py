@@ -17,8 +17,7 @@ from sweeps.driver._ledger import Ledger
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay
 from sweeps.records import COMPLETED, FAILED, STOPPED, Message, Pack, Trial
-from sweeps.worker import pack as worker
-from sweeps.worker import stack
+from sweeps.worker import shared_parts, stack
 from tests.sweeps.conftest import assert_same_tables, rows
 from tests.sweeps.search.test_searches import FINISHED
 
@@ -126,7 +125,7 @@ def test_a_run_that_could_not_begin_leaves_its_name_free(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "write_shared_parts", full)
+        patch.setattr(shared_parts, "write_shared_parts", full)
         assert command(*FINISHED, "--name", "n", "--no-report", "--quiet") == 3
     assert "--resume" not in capsys.readouterr().err
     assert not (tmp_path / "runs" / "n").exists()

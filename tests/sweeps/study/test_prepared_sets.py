@@ -110,7 +110,7 @@ def test_the_counted_vectors_may_be_named() -> None:
 def test_every_set_is_checked_before_the_first_is_prepared(
     sample: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse_three(config: Any, places: Any) -> None:
+    def refuse_three(config: Any, *_: Any) -> None:
         if config.experts == 3:
             raise SourceError("the third expert is missing")
 
