@@ -29,6 +29,10 @@ def loaded_by(statement: str) -> set[str]:
         "sweeps.records",
         "sweeps.journal.journal",
         "sweeps.study.study",
+        "sweeps.driver.session",
+        "sweeps.commands.new",
+        "sweeps.worker.shared_parts",
+        "mpc_router.trainer",
     ],
 )
 def test_a_light_import_loads_no_framework(module: str) -> None:

@@ -15,7 +15,7 @@ from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source, cut, read, split_fingerprints
 from mpc_router.data.tokens import Tokens, tokenise
 from mpc_router.frozen import train as frozen_training
-from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.frozen.lanes import Lane
 from mpc_router.joint import train as joint
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.sources import Models

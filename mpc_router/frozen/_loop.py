@@ -17,9 +17,10 @@ from torch import Tensor
 
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen.fitted_routers import FittedRouters
+from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.paths import answered, lane_paths
 from mpc_router.frozen.randomness import epoch_draws
-from mpc_router.frozen.stacked_routers import TERMS, Lane, SplitTensors, StackedRouters
+from mpc_router.frozen.stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.model.router import temperature_at
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mpc_router.data.tokens import Batch, batch_count, batches
+from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.randomness import dropout, gumbel, torch_seed
-from mpc_router.frozen.stacked_routers import Lane
 from mpc_router.joint._history import report_json
 from mpc_router.joint._loss import TERMS, JointLoss, Part
 from mpc_router.joint._parameters import choose, optimizer_of, restore, state_of

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mpc_router.frozen import train as frozen_training
-from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.frozen.lanes import Lane
 from mpc_router.joint._history import History, best_epoch, light, report_of
 from mpc_router.joint._loop import JointTraining, copied
 from mpc_router.joint.start import Beginning

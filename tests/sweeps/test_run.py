@@ -346,12 +346,14 @@ def test_resuming_a_finished_run_trains_nothing(command: Command, finished: Path
     assert after.attempts == before.attempts
 
 
-def test_help_loads_no_framework() -> None:
+@pytest.mark.parametrize("flag", ["--help", "--list"])
+def test_help_and_the_list_of_studies_load_no_framework(flag: str) -> None:
+    heavy = {"torch", "ray", "pandas", "datasets", "pyarrow", "optuna", "moocore", "rich"}
     code = (
         "import sys; from sweeps import run\n"
-        "try: run.main(['--help'])\n"
+        f"try: run.main(['{flag}'])\n"
         "except SystemExit: pass\n"
-        "print({'torch', 'ray', 'pandas', 'datasets'} & set(sys.modules))"
+        f"print({heavy} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

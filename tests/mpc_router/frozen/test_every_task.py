@@ -9,7 +9,7 @@ import pytest
 
 from mpc_router.config.trial import trial_config
 from mpc_router.data.sources import Source
-from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.train import train
 from mpc_router.model.sources import Models
 from mpc_router.prepare.frozen import prepare

@@ -14,7 +14,7 @@ import torch
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source
 from mpc_router.data.tokens import batches
-from mpc_router.frozen.stacked_routers import Lane
+from mpc_router.frozen.lanes import Lane
 from mpc_router.joint import train as joint
 from mpc_router.joint._history import History
 from mpc_router.joint._loop import JointTraining

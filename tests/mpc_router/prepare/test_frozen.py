@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from mpc_router.model.encoders import load_tokenizer, seeded
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.router import RouterStem
 from mpc_router.model.sources import ModelError, Models
+from mpc_router.prepare import _checks
 from mpc_router.prepare.frozen import Prepared, check_inputs, open_prepared, prepare
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.recipes import recipes
@@ -154,12 +157,58 @@ def test_a_second_call_loads_no_model_and_tokenises_nothing(
 ) -> None:
     for name in (
         "mpc_router.prepare.encoder_runs.BertExpert",
-        "mpc_router.prepare.frozen.load_tokenizer",
+        "mpc_router.prepare._frozen_outputs.load_tokenizer",
     ):
         monkeypatch.setattr(name, forbid)
     again = prepare(config(), places)
     assert again.folder == prepared.folder
     assert again.experts_id == prepared.experts_id
+
+
+def test_what_is_prepared_is_checked_and_opened_without_torch(
+    prepared: Prepared, places: Places
+) -> None:
+    vectors = ("constants", "flops")
+    check_inputs(config(), places, vectors)
+    code = (
+        "import pathlib, sys\n"
+        "from mpc_router import trainer\n"
+        "from mpc_router.config.trial import trial_config\n"
+        "from mpc_router.data.sources import Source\n"
+        "from mpc_router.model.sources import Models\n"
+        "from mpc_router.prepare.inputs import Places\n"
+        "from mpc_router.progress import Silence\n"
+        f"config = trial_config({ {'pool': 'sample', 'task': 'mrpc', **SHORT} })\n"
+        f"cache = pathlib.Path({str(places.cache)!r})\n"
+        "places = Places(source=Source(kind='sample'), models=Models(), cache=cache)\n"
+        f"trainer.check(config, places, vectors={vectors})\n"
+        "print(trainer.prepare(config, places, Silence()).folder)\n"
+        "print({'torch', 'transformers', 'tokenizers', 'safetensors'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(prepared.folder), "set()"]
+
+
+def test_inputs_that_have_passed_pass_again_until_a_model_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_folder(tmp_path / "models", tuned=True)
+    chosen = custom(expert_fine_tuned=True)
+    places = places_at(tmp_path / "cache", models)
+    prepare(chosen, places)
+    looked: list[TrialConfig] = []
+    monkeypatch.setattr(_checks, "check_inputs", lambda config, _: looked.append(config))
+    check_inputs(chosen, places)
+    assert looked == [chosen]  # what is prepared and was not checked is checked
+    monkeypatch.setattr("mpc_router.model.reading.load_config", forbid)
+    check_inputs(chosen, places)
+    assert looked == [chosen]
+    monkeypatch.undo()
+    monkeypatch.setattr(_checks, "check_inputs", lambda config, _: looked.append(config))
+    path = models / "org" / "small" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_act": "relu"}))
+    check_inputs(chosen, places)
+    assert looked == [chosen, chosen]
 
 
 def test_a_worker_opens_the_same(prepared: Prepared) -> None:

@@ -192,6 +192,23 @@ def test_other_words_make_other_experts_though_their_weights_are_the_same(models
     assert before.experts_id != after.experts_id
 
 
+def test_what_tokenizers_do_is_remembered_until_their_files_change(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "hashes"
+    first = tokenizers_of(pool(), Models(models), memory=memory)
+    assert first == tokenizers_of(pool(), Models(models))
+
+    def forbid(*_: Any) -> None:
+        raise AssertionError("a tokenizer was loaded")
+
+    monkeypatch.setattr("mpc_router.prepare.tokenizers.load_tokenizer", forbid)
+    assert tokenizers_of(pool(), Models(models), memory=memory) == first
+    byte_pairs(290).save_pretrained(models / "org" / "roberta")
+    with pytest.raises(AssertionError):
+        tokenizers_of(pool(), Models(models), memory=memory)
+
+
 def test_an_encoder_without_a_tokenizer_takes_that_of_one_with_as_many_tokens(
     models: Path,
 ) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from mpc_router.config import _pool_defaults
 from mpc_router.config.router_kinds import FITTED_KINDS
-from mpc_router.config.trial import ConfigError, trial_key
+from mpc_router.config.trial import ConfigError, read_yaml, trial_key
 from mpc_router.tasks import TASKS
+from sweeps.study import shipped
+from sweeps.study.prepared_sets import set_key
 from sweeps.study.read import from_tree, load
 from sweeps.study.shipped import shipped_studies
 
@@ -32,6 +35,34 @@ def test_every_task_has_its_grid_the_published_one_and_the_baseline(task: str) -
     assert len(found) == 10
     assert study.seeds == (0, 1, 2)
     assert study.task.name == task
+
+
+def test_a_thousand_points_fill_in_their_pool_once() -> None:
+    values = [round(0.001 * (1 + number), 3) for number in range(40)]
+    before = _pool_defaults._filled.cache_info(), _pool_defaults._trained.cache_info()
+    keys = set_key.cache_info()
+    study = load("mrpc_grid", [f"alpha={{grid: {values}}}", f"beta={{grid: {values[:25]}}}"])
+    assert len(study.points()) == 1000 + 1
+    after = _pool_defaults._filled.cache_info(), _pool_defaults._trained.cache_info()
+    # as given and as it is once filled in: of the study's points, and of its defaults
+    assert all(new.misses - old.misses <= 4 for new, old in zip(after, before, strict=True))
+    for config in study.configs().values():
+        study.set_of(config)
+    assert set_key.cache_info().misses - keys.misses <= 1001
+
+
+def test_the_file_of_a_template_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped._read.cache_clear()
+    read: list[Path] = []
+
+    def reading(path: Path) -> dict[str, Any]:
+        read.append(path)
+        return read_yaml(path)
+
+    monkeypatch.setattr(shipped, "read_yaml", reading)
+    names = [load(name).study for name in shipped_studies()]
+    assert names == list(shipped_studies())
+    assert len(read) == len(set(read)) < len(names)
 
 
 def test_a_grid_and_a_search_for_every_task_and_the_two_published_ablations_ship() -> None:

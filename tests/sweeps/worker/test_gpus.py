@@ -16,7 +16,7 @@ import yaml
 
 from mpc_router.config.rules import SpaceError
 from mpc_router.config.trial import trial_config
-from mpc_router.frozen.train import Lane
+from mpc_router.frozen.lanes import Lane
 from sweeps import run
 from sweeps.driver import _supervisor
 from sweeps.driver.session import share_of
@@ -28,6 +28,7 @@ from sweeps.study.pack_share import PackSettings
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
 from sweeps.worker import stack
+from sweeps.worker.gpus import count_gpus
 
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = "10.0.0.1:6379"
@@ -48,6 +49,16 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr("sweeps.driver.session.count_gpus", lambda: gpus)
 
     return has
+
+
+def test_torch_is_asked_for_gpus_only_where_a_machine_may_have_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    (tmp_path / "nvidiactl").touch()
+    assert count_gpus(tmp_path) == 0
+    (tmp_path / "nvidia0").touch()
+    assert count_gpus(tmp_path) == 3
 
 
 @pytest.mark.parametrize(
