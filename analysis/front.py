@@ -289,6 +289,7 @@ def _choice_lines(
     ((name, value),) = asked.items()
     flag = f"--{name.replace('_', '-')}"
     flags = [flag] if value is True else [flag, f"{value:g}"]
+    command = abstract.export_command(run, *flags, *(["--vector", costs] if costs else []))
     over = choice.cost > choice.cap
     row = {name: getattr(choice, name) for name in ("score_low", "score_high")}
     return [
@@ -298,7 +299,7 @@ def _choice_lines(
         f"on {choice.split}: score {words.number(choice.score)} ({words.interval(row, 'score')}) "
         f"at cost {words.amount(choice.cost)} ({words.amount(choice.cost_low)} to "
         f"{words.amount(choice.cost_high)}){', more than was asked for' if over else ''}",
-        f"  {abstract.export_command(run, *flags, *(['--vector', costs] if costs else []))}",
+        *([f"  {command}"] if command else []),
     ]
 
 

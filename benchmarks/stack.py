@@ -87,7 +87,9 @@ def plain(prepared: Prepared) -> Step:
     return step
 
 
-def stacked(prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = False) -> Step:
+def stacked(
+    prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = False, device: str = "cpu"
+) -> Step:
     """A stack of this many lanes of three seeds; with one learning rate, or each its own."""
     stack = [
         Lane(
@@ -109,12 +111,12 @@ def stacked(prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = F
     ]
     configs = [lane.config for lane in stack]
     labels = (
-        Supervision.of(configs, prepared.splits["train"], regression=False, device="cpu")
+        Supervision.of(configs, prepared.splits["train"], regression=False, device=device)
         if supervised
         else None
     )
-    routers = StackedRouters(stack, features=FEATURES, device="cpu", supervision=labels)
-    train = SplitTensors(prepared.splits["train"], prepared.splits["train"], prepared, "cpu")
+    routers = StackedRouters(stack, features=FEATURES, device=device, supervision=labels)
+    train = SplitTensors(prepared.splits["train"], prepared.splits["train"], prepared, device)
     draws = epoch_draws(
         routers.seeds,
         epoch=1,
@@ -124,7 +126,7 @@ def stacked(prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = F
         hidden_size=HIDDEN,
         probability=0.1,
     )
-    temperature = torch.ones(lanes, 1, 1)
+    temperature = torch.ones(lanes, 1, 1, device=device)
 
     def step(number: int) -> None:
         routers.step(train, draws.at(number), temperature)

@@ -176,12 +176,14 @@ def rival_table(run: Run, answered: Answers) -> Table:
 def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
     """Says what to run for at most some costs, what costs more when quoted, and the command.
 
-    Prices that were given with `--costs` have no command: the run does not know them.
+    Prices that were given with `--costs` have no command, for the run does not know them; nor have
+    routers over experts that were handed in as tables.
     """
     command = Column(
         "command", lambda row: Cell(_command(run, survey, row), copy=True), kind=COMMAND
     )
     given = survey.vector.name in run.provenance.get("cost_vectors_given", ())
+    exports = bool(export_command(run)) and not given
     columns = [
         Column("at most", "cap", amount),
         _router_column(run, "router"),
@@ -189,7 +191,7 @@ def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
         Column("bias", "bias", _bias),
         Column("score", "score", number, strong=True),
         Column("cost", _offered_cost),
-        *([] if given else [command]),
+        *([command] if exports else []),
     ]
     nothing = answered.verdicts is not None and answered.verdicts.nothing_to_route
     return _table(columns, () if nothing else map(asdict, answered.offers or ()))

@@ -23,6 +23,7 @@ from analysis.words import (
     score_words,
     signed,
 )
+from mpc_router.config.pools import OUTPUTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,12 @@ def export_line(run: Run, survey: Survey) -> str:
 
 
 def export_command(run: Run, *words: str) -> str:
-    """Gives the command that exports what these words choose of a run."""
+    """Gives the command that exports what these words choose of a run.
+
+    Empty where the experts were handed in as tables: then there is no model to export.
+    """
+    if run.provenance["pool"] == OUTPUTS:
+        return ""
     line = ("mpc-router-export", "--run", str(run.path), *words, f"exported/{run.path.name}")
     return shlex.join(line)
 

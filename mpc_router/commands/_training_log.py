@@ -63,11 +63,15 @@ def epoch_line(summary: Mapping[str, Any], *, epochs: int, best: bool) -> str:
     return f"{count:>7} {decimal(summary['score'], 4):>7}{numbers}  {shares}{' *' if best else ''}"
 
 
-def expert_words(name: str, layers: int) -> str:
-    """Gives an expert in a few words: its name without what is too long, and where it is cut."""
-    short = name if len(name) <= _NAME else name.rpartition("/")[2]
-    cut = f" [{layers} layers]" if layers else ""
-    return f"{short[:_NAME]}{cut}"
+def expert_words(experts: Sequence[tuple[str, int]]) -> list[str]:
+    """Gives names and cuts in a few words; all names lose their folders where one is too long."""
+    names = [name for name, _ in experts]
+    if any(len(name) > _NAME for name in names):
+        names = [name.rpartition("/")[2] for name in names]
+    return [
+        f"{name[:_NAME]}{f' [{layers} layers]' if layers else ''}"
+        for name, (_, layers) in zip(names, experts, strict=True)
+    ]
 
 
 def table(
@@ -86,9 +90,9 @@ def table(
         if all(name in summary["cost"] for summary in every):
             costs = [f"{summary['cost'][name]:.4g}" for summary in every]
             rows.append((f"cost, {name} ({vector.unit})", costs))
-    for number, (name, layers) in enumerate(experts):
+    for number, words in enumerate(expert_words(experts)):
         shares = [f"{100 * summary['share'][number]:.1f} %" for summary in every]
-        rows.append((f"share, {expert_words(name, layers)}", shares))
+        rows.append((f"share, {words}", shares))
     width = max(len(label) for label, _ in rows)
     columns = [max(len(name), 8) + 2 for name in names]
     return [

@@ -178,8 +178,7 @@ def _experts(assembled: Assembled) -> list[str]:
     from mpc_router.commands._training_log import expert_words
 
     model = assembled.config.model
-    pairs = zip(model.expert_model_names, model.expert_layers, strict=True)
-    return [expert_words(name, layers) for name, layers in pairs]
+    return expert_words(list(zip(model.expert_model_names, model.expert_layers, strict=True)))
 
 
 def _numbers(path: Sequence[int]) -> str:

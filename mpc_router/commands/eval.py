@@ -275,15 +275,15 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
 
     metrics = ", ".join(f"{name} {decimal(value, 4)}" for name, value in told["metrics"].items())
     cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
-    dearest = max(told["experts"], key=lambda entry: entry["cost"])
+    costs = [entry["cost"] for entry in told["experts"]]
+    names = expert_words([(entry["name"], entry["layers"]) for entry in told["experts"]])
     head = [
         f"{told['task']}, {told['split']}: {told['examples']} examples"
         + (" of the embedded synthetic sample" if told["synthetic"] else ""),
         f"score     {decimal(told['score'], 4)}  ({metrics})",
         f"cost      {cost:.4g} {vector.unit} an example ({vector.name}, router {vector.router:g} "
         "paid)",
-        f"speed-up  {faster:.2f}x projected, over sending all to "
-        f"{expert_words(dearest['name'], dearest['layers'])}",
+        f"speed-up  {faster:.2f}x projected, over sending all to {names[costs.index(max(costs))]}",
     ]
     if told["majority"] is not None:
         head.append(
@@ -296,7 +296,6 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
         if name != vector.name
     ]
     head += [f"bias      {entry['bias']:.4g} in {entry['cost_vector']}" for entry in told["biases"]]
-    names = [expert_words(entry["name"], entry["layers"]) for entry in told["experts"]]
     width = max(len("expert"), *map(len, names))
     head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]
     for name, entry in zip(names, told["experts"], strict=True):

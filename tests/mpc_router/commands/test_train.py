@@ -445,6 +445,14 @@ def test_a_summary_that_is_damaged_is_named(tmp_path: Path) -> None:
     assert read_summary(tmp_path / "elsewhere") is None
 
 
+def test_names_of_experts_are_shortened_together() -> None:
+    from mpc_router.commands._training_log import expert_words
+
+    short, long = ("org/a", 0), ("/some/folder/of/models/org/b", 2)
+    assert expert_words([short, short]) == ["org/a", "org/a"]
+    assert expert_words([short, long]) == ["a", "b [2 layers]"]
+
+
 @pytest.mark.parametrize("splits", [1, 3])
 def test_a_table_of_long_names_fits_a_narrow_terminal(splits: int) -> None:
     from mpc_router.commands._training_log import HEADER, epoch_line, table

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis import load_run, survey
+from analysis import front, load_run, survey
+from analysis.report.abstract import export_line
 from mpc_router.commands import eval as evaluation
 from mpc_router.config.trial import ConfigError, trial_config
 from mpc_router.data.sources import Source, read
@@ -61,10 +62,10 @@ def run(folder: Path) -> Path:
 
 def test_its_experts_are_quoted_as_they_were_handed_in(run: Path, folder: Path) -> None:
     loaded = load_run(run)
-    front = survey(loaded, resamples=20)
+    taken = survey(loaded, resamples=20)
     accuracy = loaded.experts.query("split == 'validation'").groupby("expert")["right"].mean()
     assert list(accuracy) == pytest.approx(list(NAMES.values()), abs=0.05)
-    assert len(front.points) == 4
+    assert len(taken.points) == 4
     assert set(loaded.cost_vectors) == {"constants"}
     assert any("handed in as tables" in note for note in loaded.provenance["notes"])
 
@@ -88,6 +89,14 @@ def test_a_router_over_tables_cannot_be_run_on_text_and_says_so(
     (checkpoint, *_) = sorted((run / "checkpoints").iterdir())
     assert evaluation.main(["--checkpoint", str(checkpoint), "--sample"]) == 2
     assert "were run elsewhere and handed in as outputs" in capsys.readouterr().err
+
+
+def test_no_command_is_printed_that_would_be_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert front.main([str(run), "--knee"]) == 0
+    assert "mpc-router-export" not in capsys.readouterr().out
+    assert export_line(load_run(run), survey(load_run(run), resamples=20)) == ""
 
 
 @pytest.mark.parametrize(
