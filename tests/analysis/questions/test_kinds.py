@@ -119,7 +119,7 @@ def test_the_shares_of_a_kind_are_areas_under_the_hull_that_selection_picks(
     taken, curves = survey(run), bias_curves(run)
     front = worth(run, taken)  # one pool, so that all kinds have the room of the front
     mix = taken.mix
-    coin, floor = mix_area(mix)[0], mix.scores[0, 0]
+    coin = mix_area(mix)[0]
     reached = hull_area(
         taken.front_costs[:, :1], taken.front_scores[:, :1], ends=(2.0, 13.0), floor=mix.scores[0]
     )
@@ -131,7 +131,10 @@ def test_the_shares_of_a_kind_are_areas_under_the_hull_that_selection_picks(
         chosen, quoted = (side[of_kind[row["kind"]]] for side in (curves.chosen, curves.quoted))
         turns = hull_places(chosen.costs, chosen.scores)
         area = hull_area(
-            quoted.costs[turns, None], quoted.scores[turns, None], ends=(2.0, 13.0), floor=[floor]
+            quoted.costs[turns, None],
+            quoted.scores[turns, None],
+            ends=(2.0, 13.0),
+            floor=mix.scores[0, :1],
         )
         for name, room in zip(("blind_share", "labelled_share"), rooms, strict=True):
             assert row[name] == pytest.approx((area[0] - coin) / room)
