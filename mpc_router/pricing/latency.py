@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mpc_router.data.tokens import Inputs, Tokens, gather
-from mpc_router.model.gated_pool import GatedBertPool, Seen
+from mpc_router.model.gated_pool import GatedBertPool
+from mpc_router.model.seen import Seen
 from mpc_router.progress import Progress, Silence
 
 _EXAMPLES: Final = 64
