@@ -64,7 +64,7 @@ def test_the_routes_of_the_model_are_those_of_the_run(fitted: Trained) -> None:
 def _passes(model: GatedBertPool) -> tuple[list[list[int]], list[list[int]]]:
     """Rows of every pass of each expert's encoder, and of a stem that is none of theirs."""
     stem: Any = model.stem
-    encoders = [base_of(expert) for expert in model.experts.experts]  # type: ignore[arg-type]
+    encoders = [base_of(expert) for expert in model.experts.experts]
     own = [] if stem.encoder in encoders else [stem.encoder]
     counted: list[list[int]] = []
     for encoder in (*encoders, *own):
