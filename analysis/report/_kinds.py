@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _NOTHING = "\N{EN DASH}"
 
 
-def tables(survey: Survey, answered: Answers) -> dict[str, Table]:
+def tables(answered: Answers) -> dict[str, Table]:
     """Gives the tables by name; a run of one kind has no rows of them."""
-    return {"kinds": kind_table(answered), "kind_worth": worth_table(survey, answered)}
+    return {"kinds": kind_table(answered), "kind_worth": worth_table(answered)}
 
 
 def sentences(survey: Survey, answered: Answers) -> dict[str, str]:
@@ -55,15 +55,15 @@ def kind_table(answered: Answers) -> Table:
     return table_of(columns, [] if answered.kinds is None else records(answered.kinds))
 
 
-def worth_table(survey: Survey, answered: Answers) -> Table:
+def worth_table(answered: Answers) -> Table:
     """Says of each kind the price of nearly the best single score, and the shares it captures."""
     columns = [
         Column("kind", lambda row: Cell(row["kind"], strong=row["cheapest"]), kind=LABEL),
-        Column(f"price of the best score less {half_words(survey)}", _price),
-        Column("of the best expert's", lambda row: share_text(row["of_best"])),
+        Column("price", _price),
+        Column("of the best's", lambda row: share_text(row["of_best"])),
         Column("score there", lambda row: _estimated(row, "price_score"), phone=False),
-        Column("label-blind share", lambda row: _captured(row, "blind_share")),
-        Column("share up to the oracle", lambda row: _captured(row, "labelled_share")),
+        Column("of label-blind", lambda row: _captured(row, "blind_share")),
+        Column("of the oracle", lambda row: _captured(row, "labelled_share")),
     ]
     rows = [] if answered.kind_worth is None else records(answered.kind_worth)
     return table_of(columns, [row | {"point": row["price_point"]} for row in rows])

@@ -92,7 +92,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
         first=first_screen(run, survey, answered),
-        tables=_tables.tables(run, survey, answered) | _kinds.tables(survey, answered),
+        tables=_tables.tables(run, survey, answered) | _kinds.tables(answered),
         bounds=bounds(survey.judged.constraints),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
         quality=_sentences.quality_rows(answered),

@@ -185,7 +185,7 @@ def test_the_report_says_which_kind_is_best_where(run: Run, tmp_path: Path) -> N
     assert "Which kind of router is best where?" in text
     assert "selection picks" in text
     assert "Of the kinds selection picks" in text
-    assert "price of the best score less half a point" in text
+    assert "as a share of that expert" in text
     one = Router(point="p0", kind="gated")
     lone = load_run(write(tmp_path / "lone", world(routers=[one], examples=40)))
     text = write_report(lone, tmp_path / "lone.html").read_text(encoding="utf-8")
