@@ -36,13 +36,13 @@ def tie(stem: nn.Module, experts: ExpertPool, stored: Callable[[str], Tensor]) -
         stored: gives the tensor of this name of the first expert's state dict.
     """
     expert: Any = experts.experts[0]
-    whole: Any = stem
+    looked_through: Any = stem
     shape = expert.skeleton if isinstance(expert, LazyExpert) else expert
     if not isinstance(shape, BertExpert) or not _fits(stem, shape, experts):
         return
     base = base_of(shape)
     (prefix,) = [f"{name}." for name, module in shape.named_modules() if module is base]
-    weights = whole.encoder.state_dict()
+    weights = looked_through.encoder.state_dict()
     of_expert = base.state_dict()
     if weights.keys() != of_expert.keys():
         return
@@ -52,7 +52,7 @@ def tie(stem: nn.Module, experts: ExpertPool, stored: Callable[[str], Tensor]) -
         return
     if isinstance(expert, LazyExpert):
         expert = experts.experts[0] = expert.loaded()
-    whole.encoder = base_of(expert)
+    looked_through.encoder = base_of(expert)
 
 
 def _fits(stem: nn.Module, expert: BertExpert, experts: ExpertPool) -> bool:

@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import TextIO
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.cells import fits
 from mpc_router.console import LastingConsole
 from mpc_router.messages import decimal, printable
 from mpc_router.progress import MINUTE, StepLines, times
@@ -220,7 +220,7 @@ def front_table(
     settings = list(standings[0].point.settings) if standings else []
     for count in range(len(settings), -1, -1):
         table = _front_table(standings, rows, settings[:count], left_out=len(settings) - count)
-        if width is None or fits(table, width):
+        if width is None or Console(width=10 * width).measure(table).maximum <= width:
             break
     return table
 
