@@ -13,10 +13,10 @@ from statistics import fmean
 from typing import Any, Final
 
 DEAD_EXPERTS: Final = "dead_experts"
-"""Experts that hardly any example is routed to."""
+"""Experts that run for hardly any example."""
 
 LEAST_SHARE: Final = 0.01
-"""Of the hard routes: an expert below it is dead."""
+"""Of the examples: an expert that runs for less is dead."""
 
 BOUNDS: Final = ("min", "max")
 
@@ -73,7 +73,8 @@ def violations(
     Args:
         constraints: the study's.
         values: means over the point's replicates by the name of what is bounded (`reported`).
-        shares: hard routes' share by expert, one a replicate; dead experts are a mean as well.
+        shares: by replicate, the share of examples that each expert runs for; dead experts are a
+            mean as well.
     """
     counted = {**values, DEAD_EXPERTS: fmean(map(dead, shares)) if shares else math.nan}
     return {
@@ -88,7 +89,7 @@ def total(violations_by_name: Mapping[str, float]) -> float:
 
 
 def dead(share: Sequence[float]) -> int:
-    """Counts the experts with less than 1 % of the routes."""
+    """Counts the experts that run for less than 1 % of the examples."""
     return sum(expert_share < LEAST_SHARE for expert_share in share)
 
 

@@ -32,3 +32,10 @@ def add_row(table: Table, cells: Sequence[object]) -> None:
     from rich.text import Text
 
     table.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in cells))
+
+
+def fits(table: Table, width: int) -> bool:
+    """Says whether nothing of a table is cut in so many columns of a terminal."""
+    from rich.console import Console
+
+    return Console(width=10 * width).measure(table).maximum <= width

@@ -138,20 +138,23 @@ def _heading(survey: Survey) -> str:
 
 
 def _front_tables(run: Run, survey: Survey, width: int) -> list[Table]:
-    """Makes one table, or a second one of settings where they leave numbers no room."""
-    from rich.console import Console
+    """Makes one table, or further ones of settings where they leave numbers no room."""
+    from analysis.cells import fits
 
     measured = _measured_columns(survey, wide=width >= _WIDE)
     settings = [_setting_column(name) for name in run.settings]
     point = _Column("point", lambda row: _plain(row["point"]), left=True)
     key = _Column("key", lambda row: _plain(row["key"]), left=True)
-    single = _table([point, *settings, *measured, key], _shown(survey))
-    if Console(width=10 * width).measure(single).maximum <= width:
+    rows = _shown(survey)
+    single = _table([point, *settings, *measured, key], rows)
+    if fits(single, width):
         return [single]
-    return [
-        _table([point, *measured], _shown(survey)),
-        _table([point, key, *settings], _shown(survey)),
-    ]
+    spread = [[point, *measured], [point, key]]
+    for setting in settings:
+        if not fits(_table([*spread[-1], setting], rows), width):
+            spread.append([point])
+        spread[-1].append(setting)
+    return [_table(columns, rows) for columns in spread]
 
 
 def _measured_columns(survey: Survey, *, wide: bool) -> list[_Column]:

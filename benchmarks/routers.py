@@ -4,7 +4,9 @@
 
 runs a study of all kinds over the recorded outputs, under the pool's constants and under the
 published seconds of secure computation, and prints at stated costs what each kind reaches and how
-much that is over a coin of the same cost. `--record` makes such a file of what is prepared.
+much that is over a coin of the same cost, then the price at which each has nearly the best single
+score, and the shares of the headroom that it captures. `--record` makes such a file of what is
+prepared.
 """
 
 from __future__ import annotations
@@ -69,8 +71,13 @@ def record(task: str, seed: int, folders: argparse.Namespace) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def compare(path: Path, folder: Path, *, seeds: int, vector: str) -> Any:
-    """Runs all kinds over the recorded outputs under these costs; gives the table of kinds."""
+def compare(path: Path, folder: Path, *, seeds: int, vector: str) -> tuple[Any, Any]:
+    """Runs all kinds over the recorded outputs under these costs.
+
+    Gives the kinds at stated costs, and what each is worth over all of them.
+    """
+    from analysis import survey
+    from analysis.questions.kind_worth import kind_worth
     from analysis.questions.kinds import kinds
     from sweeps import run_study
 
@@ -111,7 +118,7 @@ def compare(path: Path, folder: Path, *, seeds: int, vector: str) -> Any:
         out=folder / "runs",
         report=False,
     )
-    return kinds(run, costs=CAPS[vector])
+    return kinds(run, costs=CAPS[vector]), kind_worth(run, survey(run))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -134,14 +141,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pq.write_table(table, args.file, compression="zstd")
         return 0
     columns = ["cap", "kind", "score", "cost", "over_coin", "over_coin_low", "over_coin_high"]
+    measures = ("price", "blind_share", "labelled_share")
+    ends = [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
+    worth_columns = ["kind", "price_score", "of_best", *ends, "cheapest"]
     for vector in COSTS:
         with tempfile.TemporaryDirectory() as folder:
-            table = compare(args.file, Path(folder), seeds=args.seeds, vector=vector)
+            table, worths = compare(args.file, Path(folder), seeds=args.seeds, vector=vector)
         print(f"\n{vector}: at most CAP, chosen on selection, quoted on validation")
         print(table[[*columns, "best"]].round(4).to_string(index=False))
+        print(f"\n{vector}: price of the best single score less half a point, and shares")
+        print(worths[worth_columns].round(3).to_string(index=False))
         if args.out is not None:
             args.out.mkdir(parents=True, exist_ok=True)
             table.to_csv(args.out / f"{args.file.stem} {vector}.csv", index=False)
+            worths.to_csv(args.out / f"{args.file.stem} {vector} worth.csv", index=False)
     return 0
 
 

@@ -11,8 +11,9 @@
      "about": {"device": "cpu", "threads": 1, ...}}
 
 `layers` is as in the configuration, 0 for all. `task` and `hidden_size` may be null: then the
-costs hold for any. An entry may have more fields (`quartiles`, `memory_bytes`), and `about` tells
-how it was measured: both are for people.
+costs hold for any. An entry may have more fields (`quartiles`, `memory_bytes`, the `router_kind`
+that was measured), and `about` tells how it was measured: both are for people. The costs hold for
+every kind of router behind the same stem: beside an encoder their heads cost nothing.
 """
 
 from __future__ import annotations

@@ -54,6 +54,19 @@ def rising_paths(experts: int) -> tuple[Experts, ...]:
     return tuple(sorted(paths, key=lambda path: (len(path), path)))
 
 
+def expert_shares(
+    shares: NDArray[np.float64], paths: Sequence[Experts], experts: int
+) -> NDArray[np.float64]:
+    """Gives the shares (..., K) of examples that experts run for, of shares (..., P) by path.
+
+    They add up to more than 1 where paths have several experts.
+    """
+    runs = np.zeros((len(paths), experts))
+    for row, path in enumerate(paths):
+        runs[row, list(path)] = 1
+    return np.asarray(shares @ runs, np.float64)
+
+
 @dataclass(frozen=True)
 class Decisions:
     """Says how a router's M numbers become a route: a path, found state by state.

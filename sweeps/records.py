@@ -131,16 +131,30 @@ class Report:
     """Holds `loss` of the soft gate, and its terms `loss_task`, `loss_balance`, `loss_cost`."""
 
     share: tuple[float, ...]
-    """Holds the share of hard routes by expert."""
+    """Holds the share of hard routes by expert, or by path of the trial's."""
 
     gate: tuple[float, ...]
-    """Holds the mean soft gate by expert."""
+    """Holds the mean soft gate, likewise."""
 
     gate_entropy: float
     """Gives the mean entropy of a gate in nats."""
 
     seconds: float
     """Counts from the start of the trial's pack."""
+
+    runs: tuple[float, ...] = ()
+    """Holds the share of examples that each expert runs for, where routes are paths of several
+    experts; else it is empty."""
+
+    @property
+    def expert_share(self) -> tuple[float, ...]:
+        """Gives the share of examples that each expert runs for."""
+        return self.runs or self.share
+
+    def to_json(self) -> dict[str, Any]:
+        """Gives plain data; `runs` is left out where it is empty."""
+        data = dataclasses.asdict(self)
+        return data if self.runs else {name: data[name] for name in data if name != "runs"}
 
     @property
     def place(self) -> tuple[str, int, str]:
@@ -231,7 +245,7 @@ class Message:
     def to_json(self) -> dict[str, Any]:
         """Gives plain data, the way the journal and Ray carry it."""
         return {
-            "reports": [dataclasses.asdict(report) for report in self.reports],
+            "reports": [report.to_json() for report in self.reports],
             "decisions": [dataclasses.asdict(decision) for decision in self.decisions],
             "endings": [dataclasses.asdict(ending) for ending in self.endings],
             "parts": dict(self.parts),
@@ -250,7 +264,8 @@ class Message:
 
 def report_from(data: Mapping[str, Any]) -> Report:
     """Reads a report from its plain data."""
-    return Report(**{**data, **{name: tuple(data[name]) for name in REPORT_LISTS}})
+    lists = {name: tuple(data[name]) for name in REPORT_LISTS}
+    return Report(**{**data, **lists, "runs": tuple(data.get("runs", ()))})
 
 
 def pack_from(data: Mapping[str, Any]) -> Pack:

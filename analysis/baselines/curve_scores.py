@@ -28,17 +28,25 @@ def _concave_hull(costs: Values, scores: Values) -> Curve:
         ValueError: no point, or a number that is not finite.
     """
     costs, scores = _points(costs, scores)
-    order = np.lexsort((-scores, costs))
-    hull: list[tuple[float, float]] = []
-    for cost, score in zip(costs[order].tolist(), scores[order].tolist(), strict=True):
-        if hull and score <= hull[-1][1]:
+    places = hull_places(costs, scores)
+    return Curve(costs=costs[places], scores=scores[places])
+
+
+def hull_places(costs: Values, scores: Values) -> list[int]:
+    """Gives the places of the points that the rising upper concave hull turns at, cheapest first.
+
+    A coin between two neighbours of them reaches whatever a coin between any points (P,) reaches.
+    """
+    order = np.lexsort((-scores, costs)).tolist()
+    points = list(zip(costs.tolist(), scores.tolist(), strict=True))
+    hull: list[int] = []
+    for place in order:
+        if hull and points[place][1] <= points[hull[-1]][1]:
             continue
-        while len(hull) > 1 and _under(hull[-2], hull[-1], (cost, score)):
+        while len(hull) > 1 and _under(points[hull[-2]], points[hull[-1]], points[place]):
             hull.pop()
-        hull.append((cost, score))
-    return Curve(
-        costs=np.array([cost for cost, _ in hull]), scores=np.array([score for _, score in hull])
-    )
+        hull.append(place)
+    return hull
 
 
 def _under(

@@ -6,6 +6,7 @@ Letters: N examples, K experts, B weightings (see `resampling`), G costs of a gr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
@@ -58,6 +59,14 @@ class Mix:
         """Gives the number of weightings B."""
         return int(self.scores.shape[1])
 
+    @classmethod
+    def mean(cls, mixes: Sequence[Mix]) -> Mix:
+        """Gives the mean of the scores of several at each cost."""
+        if len(mixes) == 1:
+            return mixes[0]
+        costs = np.unique(np.concatenate([mix.costs for mix in mixes]))
+        return cls(costs=costs, scores=np.mean([mix.at(costs[:, None]) for mix in mixes], axis=0))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
@@ -69,6 +78,14 @@ class Curve:
     def at(self, cost: Values) -> Values:
         """Gives the score at a cost: linear between the curve's points, flat beyond its ends."""
         return np.interp(cost, self.costs, self.scores)
+
+    @classmethod
+    def mean(cls, curves: Sequence[Curve]) -> Curve:
+        """Gives the mean of the scores of several at each cost."""
+        if len(curves) == 1:
+            return curves[0]
+        costs = np.unique(np.concatenate([curve.costs for curve in curves]))
+        return cls(costs=costs, scores=np.mean([curve.at(costs) for curve in curves], axis=0))
 
 
 def random_mix(

@@ -26,6 +26,7 @@ from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
 from mpc_router.costs import CostVector
+from mpc_router.routes import expert_shares
 from mpc_router.run_names import SELECTION, STUDY_FILE
 
 Values = NDArray[np.float64]
@@ -203,12 +204,7 @@ def _along(
 def _by_expert(shares: Values, vectors: Mapping[str, CostVector]) -> Values:
     """Gives the shares of examples that experts run for, (G, K), of shares by route."""
     vector = next(iter(vectors.values()))
-    if not vector.paths:
-        return shares
-    runs = np.zeros((len(vector.paths), len(vector.experts)))
-    for row, path in enumerate(vector.paths):
-        runs[row, list(path)] = 1
-    return np.asarray(shares @ runs, np.float64)
+    return expert_shares(shares, vector.paths, len(vector.experts)) if vector.paths else shares
 
 
 def _names(constraints: Sequence[Constraint], row: Any) -> str:

@@ -82,10 +82,10 @@ class Yards:
             vector=vector,
             mixes=mixes,
             curves=curves,
-            mix=_mean_mix([mixes[key] for key in pool_keys]),
+            mix=Mix.mean([mixes[key] for key in pool_keys]),
             singles=np.where(having > 0, singles.T / np.maximum(having, 1), np.nan).T,
             oracle=(float(score), float(cost)),
-            curve=_mean_curve([curves[key] for key in pool_keys]),
+            curve=Curve.mean([curves[key] for key in pool_keys]),
         )
 
     def coin(self, run_roster: Roster, measured: Measured, seen: Outcomes) -> tuple[Values, Values]:
@@ -130,21 +130,6 @@ class Yards:
             alone = [float(curve.at(cost)) for curve, cost in zip(curves, paid, strict=True)]
             rows.append(float(np.mean(alone)))
         return np.asarray(rows, np.float64)
-
-
-def _mean_mix(mixes: list[Mix]) -> Mix:
-    if len(mixes) == 1:
-        return mixes[0]
-    costs = np.unique(np.concatenate([mix.costs for mix in mixes]))
-    scores = np.mean([mix.at(costs[:, None]) for mix in mixes], axis=0)
-    return Mix(costs=costs, scores=scores)
-
-
-def _mean_curve(curves: list[Curve]) -> Curve:
-    if len(curves) == 1:
-        return curves[0]
-    costs = np.unique(np.concatenate([curve.costs for curve in curves]))
-    return Curve(costs=costs, scores=np.mean([curve.at(costs) for curve in curves], axis=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from analysis.questions.calibration import calibration
 from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.questions.importance import importance, settings_table
+from analysis.questions.kind_worth import kind_worth
 from analysis.questions.kinds import kinds, kinds_of
 from analysis.questions.verdicts import Verdicts, verdicts
 from analysis.questions.worth import Worth, worth
@@ -53,6 +54,9 @@ class Answers:
 
     kinds: pd.DataFrame | None = None
     """Kinds of routers beside each other, where the run has several; see `kinds`."""
+
+    kind_worth: pd.DataFrame | None = None
+    """What each of them is worth over the range of costs; see `kind_worth`."""
 
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
@@ -110,6 +114,9 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         asked["kinds"] = ask(
             "which kind of routers is best where",
             lambda: kinds(run, split=survey.split, vector=survey.vector.name),
+        )
+        asked["kind_worth"] = ask(
+            "what each kind of routers is worth", lambda: kind_worth(run, survey)
         )
     if own_objectives(run):
         asked["objectives"] = ask(

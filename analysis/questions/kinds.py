@@ -5,30 +5,26 @@ cost the best point and bias of every kind is chosen on selection, by the mean o
 quoted on another split: its score, its lead over a coin of the same cost, and its lead over the
 best gated router there. Intervals are over examples and seeds, the same draws for all.
 
-Letters: N examples, B weightings, L trials of a point, K experts.
+Letters: B weightings, C cells.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.baselines.bias_curves import route
-from analysis.baselines.yardsticks import Mix, random_mix
-from analysis.fronts.points import example_draws
+from analysis.questions._quotes import Quote, Quotes
 from analysis.questions.operating_points import Curves, bias_curves
 from analysis.questions.worth import stated_costs
-from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
-from analysis.runs.outcomes import ExpertSet, Point, outcomes, roster
-from analysis.runs.recorded import answers, expert_outputs, router_logits
 from analysis.stats.choice import best_within
-from analysis.stats.resampling import interval, resamples_for, weighted_scores
+from analysis.stats.resampling import interval
 from mpc_router.run_names import TRAIN
 from mpc_router.tasks import merit
 
@@ -39,8 +35,6 @@ Values = NDArray[np.float64]
 
 GATED: Final = "gated"
 _LAST: Final = "last"
-_STREAM: Final = 3
-"""Of the examples' draws: the one that surveys quote with, so that both see the same examples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +53,11 @@ class Kind:
         parts += [f"on {self.router_data}"] if self.router_data != TRAIN else []
         return ", ".join(parts)
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Gives the columns that name a kind in a table."""
+        return {"kind": self.words, **asdict(self)}
+
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
     """Gives the kind of a trial's configuration, whose settings lie in sections."""
@@ -74,6 +73,74 @@ def kinds_of(run: Run) -> tuple[Kind, ...]:
     """Gives the kinds of a run's trials, in the order of the trials."""
     configs = run.trials["config"].astype(str)
     return tuple(dict.fromkeys(kind_of(json.loads(config)) for config in configs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cells:
+    """Holds what a kind offers on selection: a cell is a point under a bias.
+
+    Cells that break a constraint of the study are left out.
+    """
+
+    places: tuple[tuple[int, int], ...]
+    """(C,) the number of the point and that of the bias, in `Curves`."""
+
+    merits: Values
+    """(C,)"""
+
+    costs: Values
+    """(C,)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compared:
+    """Holds what kinds are compared by: curves, quotes, and what every kind offers."""
+
+    curves: Curves
+    quotes: Quotes
+    cells: dict[Kind, Cells]
+    """Of the kinds that offer any."""
+
+    def quote(self, cell: tuple[int, int]) -> Quote:
+        """Quotes a point under a bias."""
+        place, bias = cell
+        return self.quotes.quote(
+            self.curves.points[place], float(self.curves.chosen[place].biases[bias])
+        )
+
+
+@lru_cache(maxsize=1)
+def compared(run: Run, split: str, vector: str) -> Compared:
+    """Reads what the run's kinds are compared by.
+
+    Raises:
+        RunError: the run has no routes, or a table lacks rows.
+    """
+    if not run.routed:
+        raise RunError(f"{run.name}: no routing table, so kinds of routers cannot be compared")
+    curves = bias_curves(run, split=split, vector=vector)
+    trials = run.trials
+    configs = dict(zip(trials["key"].astype(str), trials["config"].astype(str), strict=True))
+    members: dict[Kind, list[int]] = {}
+    for place, point in enumerate(curves.points):
+        members.setdefault(kind_of(json.loads(configs[point.keys[0]])), []).append(place)
+    offered = {kind: _cells(curves, places) for kind, places in members.items()}
+    cells = {kind: of_kind for kind, of_kind in offered.items() if of_kind.places}
+    return Compared(curves=curves, quotes=Quotes(run, split, vector), cells=cells)
+
+
+def _cells(curves: Curves, points: Sequence[int]) -> Cells:
+    places = tuple(
+        (place, bias)
+        for place in points
+        for bias in range(len(curves.chosen[place].biases))
+        if not curves.breaks[place][bias]
+    )
+    return Cells(
+        places=places,
+        merits=np.array([curves.chosen[place].merits[bias] for place, bias in places]),
+        costs=np.array([curves.chosen[place].costs[bias] for place, bias in places]),
+    )
 
 
 def kinds(
@@ -95,38 +162,27 @@ def kinds(
     """
     import pandas as pd
 
-    if not run.routed:
-        raise RunError(f"{run.name}: no routing table, so kinds of routers cannot be compared")
-    curves = bias_curves(run, split=split, vector=vector)
-    reader = _Reader(run, run.split(split), run.cost_vector(vector).name)
+    prices = run.cost_vector(vector)
+    comparison = compared(run, run.split(split), prices.name)
     if costs is None:
-        prices = run.cost_vector(vector).experts
-        costs = stated_costs(min(prices), max(prices))
-    members: dict[Kind, list[int]] = {}
-    for place, point in enumerate(curves.points):
-        members.setdefault(reader.kind(point.keys[0]), []).append(place)
-    rows = [row for cap in costs for row in _rows(run, curves, reader, members, cap)]
-    return pd.DataFrame(rows)
+        costs = stated_costs(min(prices.experts), max(prices.experts))
+    return pd.DataFrame([row for cap in costs for row in _rows(run, comparison, cap)])
 
 
-def _rows(
-    run: Run, curves: Curves, reader: _Reader, members: Mapping[Kind, list[int]], cap: float
-) -> list[dict[str, Any]]:
+def _rows(run: Run, comparison: Compared, cap: float) -> list[dict[str, Any]]:
     """Gives the rows of a cost: the best of each kind that keeps to it on selection."""
     chosen: dict[Kind, tuple[int, int]] = {}
-    for kind, places in members.items():
-        if (best := _best(curves, places, cap)) is not None:
-            chosen[kind] = best
+    for kind, cells in comparison.cells.items():
+        if (best := best_within(cells.merits, cells.costs, cap=cap)) is not None:
+            chosen[kind] = cells.places[best]
     if not chosen:
         return []
+    curves = comparison.curves
     merits = {  # of equal ones the cheapest
         kind: (curves.chosen[place].merits[bias], -curves.chosen[place].costs[bias])
         for kind, (place, bias) in chosen.items()
     }
-    quotes = {
-        kind: reader.quote(curves.points[place], float(curves.chosen[place].biases[bias]))
-        for kind, (place, bias) in chosen.items()
-    }
+    quotes = {kind: comparison.quote(cell) for kind, cell in chosen.items()}
     gated = [kind for kind in chosen if kind.router_kind == GATED]
     rival = np.full(1, np.nan)
     if gated:
@@ -138,129 +194,22 @@ def _rows(
         reached = merit(run.task, quote.score)
         rows.append(
             {
-                "kind": kind.words,
-                "router_kind": kind.router_kind,
-                "combine": kind.combine,
-                "router_data": kind.router_data,
+                **kind.columns,
                 "cap": cap,
                 "point": curves.points[place].point,
                 "bias": float(curve.biases[bias]),
                 "selection_score": float(curve.scores[bias]),
-                **_spread("score", quote.score),
-                **_spread("cost", quote.cost),
-                **_spread("over_coin", reached - merit(run.task, quote.coin)),
-                **_spread("over_gated", reached - rival),
+                **spread("score", quote.score),
+                **spread("cost", quote.cost),
+                **spread("over_coin", reached - merit(run.task, quote.coin)),
+                **spread("over_gated", reached - rival),
                 "best": kind == winner,
             }
         )
     return rows
 
 
-def _spread(name: str, draws: Values) -> dict[str, float]:
+def spread(name: str, draws: Values) -> dict[str, float]:
+    """Gives the columns of an estimate of draws (B,): its value, and its interval's ends."""
     low, high = interval(draws)
     return {name: float(draws[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
-def _best(curves: Curves, places: Sequence[int], cap: float) -> tuple[int, int] | None:
-    """Finds the (point, bias) of the best score on selection for at most a cost."""
-    cells = [
-        (place, bias)
-        for place in places
-        for bias in range(len(curves.chosen[place].biases))
-        if not curves.breaks[place][bias]
-    ]
-    if not cells:
-        return None
-    merits = np.array([curves.chosen[place].merits[bias] for place, bias in cells])
-    paid = np.array([curves.chosen[place].costs[bias] for place, bias in cells])
-    place = best_within(merits, paid, cap=cap)
-    return None if place is None else cells[place]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Quote:
-    """Holds what a point reaches under a bias, and a coin of its cost, by draw, (B,) each."""
-
-    score: Values
-    cost: Values
-    coin: Values
-
-
-class _Reader:
-    """Quotes points under biases, all over the same draws of examples and seeds."""
-
-    def __init__(self, run: Run, split: str, vector: str) -> None:
-        self._run, self._split, self._vector = run, split, vector
-        self._roster = roster(run)
-        self._seen = outcomes(run, self._roster, split)
-        self._weights = example_draws(run, self._seen, resamples_for(run.task), 0, _STREAM)
-        trials = run.trials
-        keys = trials["key"].astype(str)
-        self._experts = dict(zip(keys, trials["experts_id"].astype(str), strict=True))
-        self._configs = dict(zip(keys, trials["config"].astype(str), strict=True))
-        self._pools = dict(zip(self._roster.keys, self._seen.pool_of.tolist(), strict=True))
-        self._mixes: dict[int, Mix] = {}
-        self._logits = router_logits(run, list(self._roster.keys), split)
-        self._predictions: dict[tuple[str, str], Values] = {}
-
-    def kind(self, key: str) -> Kind:
-        """Gives the kind of a trial."""
-        return kind_of(json.loads(self._configs[key]))
-
-    def quote(self, point: Point, bias: float) -> _Quote:
-        """Quotes the mean of a point's seeds: seeds are drawn with the examples."""
-        lanes = [self._lane(point, key, bias) for key in point.keys]
-        scores, costs, coins = (np.stack(values) for values in zip(*lanes, strict=True))
-        count, draws = len(point.keys), len(self._weights)
-        drawn = np.random.default_rng([count, _STREAM]).integers(count, size=(count, draws))
-        drawn[:, 0] = np.arange(count)
-        columns = np.arange(draws)
-        return _Quote(
-            score=scores[drawn, columns].mean(axis=0),
-            cost=costs[drawn, columns].mean(axis=0),
-            coin=coins[drawn, columns].mean(axis=0),
-        )
-
-    def _lane(self, point: Point, key: str, bias: float) -> tuple[Values, Values, Values]:
-        """Gives score, cost and the coin's score of one trial by draw, (B,) each."""
-        run, choices = self._run, alternatives(self._run)
-        prices = run.sets[run.set_of_point[point.point]].vectors[self._vector]
-        price = choices.own_price(key, prices)
-        routes = route(self._logits[key], price, np.array([bias]), choices.decisions(key))
-        predictions = np.take_along_axis(self._answers(key), routes, axis=0)
-        score = weighted_scores(run.task, predictions, self._seen.labels, self._weights)[0]
-        total = self._weights.sum(axis=1, dtype=np.float64)
-        cost = self._weights @ price.of_routes(routes)[0] / total
-        mix = self._mix(self._pools[key])
-        coin = np.array(
-            [
-                np.interp(paid, mix.costs, mix.scores[:, draw])
-                for draw, paid in enumerate(cost.tolist())
-            ]
-        )
-        return score, np.asarray(cost, np.float64), coin
-
-    def _answers(self, key: str) -> Values:
-        """Gives what a trial's routes answer, (P, N); equal paths are read once."""
-        paths = alternatives(self._run).paths.get(key)
-        place = self._experts[key], "" if paths is None else paths.name
-        if place not in self._predictions:
-            spoken = expert_outputs(self._run, self._experts[key], self._split)
-            if paths is not None:
-                spoken = answers(spoken, paths, regression=self._run.task.regression)
-            self._predictions[place] = spoken.prediction
-        return self._predictions[place]
-
-    def _mix(self, number: int) -> Mix:
-        """Gives the coin over a pool's experts."""
-        if number not in self._mixes:
-            pool: ExpertSet = self._seen.pools[number]
-            vector = self._run.cost_vector(self._vector).of_members(pool.members)
-            self._mixes[number] = random_mix(
-                self._run.task,
-                pool.prediction,
-                self._seen.labels,
-                vector=vector,
-                weights=self._weights,
-            )
-        return self._mixes[number]

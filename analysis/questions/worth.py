@@ -18,37 +18,25 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.baselines.label_blind import LabelBlind, hull_area, label_blind, mix_area
 from analysis.baselines.yardsticks import has_bounds
 from analysis.fronts.points import example_draws
 from analysis.fronts.survey import Survey
+from analysis.questions.shares import Estimate as Estimate
+from analysis.questions.shares import Room, best_expert, mean_blind
 from analysis.runs.load import Run
-from analysis.runs.outcomes import ExpertSet, Outcomes, outcomes, roster
-from analysis.stats.choice import best_within
-from analysis.stats.resampling import interval
+from analysis.runs.outcomes import Outcomes, outcomes, roster
+from analysis.stats.choice import best_within, cheapest_reaching
 from mpc_router.run_names import SELECTION
-from mpc_router.tasks import merit, score_of
+from mpc_router.tasks import merit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Values = NDArray[np.float64]
 
-_LEAST_AREA: Final = 0.002
-"""A share is quoted where the yardstick's area lies at least this far over the coin's."""
-
 _HALF_POINT: Final = 0.005
 _CAPS: Final = (0.1, 0.25, 0.5)
 """Stated costs, as shares of the way from the cheapest expert's cost to the dearest's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Holds a number with its 95 % interval; NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +67,10 @@ class Worth:
     """Holds the label-blind yardstick and what the front captures of it."""
 
     expert: str
-    """The single expert that scores best on selection."""
+    """The single expert that scores best on selection, by the mean over pools."""
+
+    pools: int
+    """Pools of trained experts, each with its own best expert; yardsticks are means over them."""
 
     tolerance: float
     """How far values may lie apart to agree; 0 for classes."""
@@ -111,87 +102,65 @@ class Worth:
 def worth(run: Run, survey: Survey, *, costs: Sequence[float] | None = None) -> Worth:
     """Measures what the survey's front is worth; `costs` are those to state points over the coin.
 
+    Where trials are held against several pools of trained experts, yardsticks are means over them.
+
     Raises:
         RunError: a table lacks rows.
     """
     run_roster = roster(run)
     quoted = outcomes(run, run_roster, survey.split, need_routes=False)
     chosen = outcomes(run, run_roster, SELECTION, need_routes=False)
+    pools = range(len(quoted.pools))
     weights = example_draws(run, quoted, survey.resamples, 0, 3)
-    blinds = [
-        label_blind(
-            run.task,
-            (chosen_pool.prediction, chosen.labels),
-            pool.prediction,
-            quoted.labels,
-            vector=survey.vector.of_members(pool.members),
-            weights=weights,
-        )
-        for pool, chosen_pool in zip(quoted.pools, chosen.pools, strict=True)
-    ]
-    blind = LabelBlind(
-        expert=quoted.pools[0].members[blinds[0].expert],
-        tolerance=blinds[0].tolerance,
-        scores=np.mean([one.scores for one in blinds], axis=0),
-        free=np.mean([one.free for one in blinds], axis=0),
-        paid=np.mean([one.paid for one in blinds], axis=0),
+    blind = mean_blind(run.task, chosen, quoted, pools, vector=survey.vector, weights=weights)
+    singles = survey.singles[survey.singles["score"].notna()]  # a partial run may lack experts
+    room = Room.of(
+        survey.task,
+        mix=survey.mix,
+        oracle=survey.oracle_curve,
+        blind=blind,
+        singles=(singles["cost"].to_numpy(np.float64), singles["score"].to_numpy(np.float64)),
+        scale=score_scale(survey),
     )
-    blind_share, labelled_share = _shares(survey, blind)
+    blind_share, labelled_share = room.shares(survey.front_costs, survey.front_scores)
     return Worth(
         expert=run.expert_names[blind.expert],
+        pools=len(pools),
         tolerance=blind.tolerance,
-        score=_estimate(blind.scores),
-        free=_estimate(blind.free),
-        paid=_estimate(blind.paid),
+        score=Estimate.of(blind.scores),
+        free=Estimate.of(blind.free),
+        paid=Estimate.of(blind.paid),
         blind_share=blind_share,
         labelled_share=labelled_share,
         at_costs=_at_costs(survey, costs),
-        price=_price(survey, chosen, blind.expert),
+        price=_price(survey, least_merit(survey, chosen), blind.expert),
         luck=_luck(run, quoted, survey, blind.expert),
     )
+
+
+def score_scale(survey: Survey) -> float:
+    """Gives what a point of score is a hundredth of: 1, or without bounds the best constant's."""
+    return 1.0 if has_bounds(survey.task) else abs(survey.majority["score"])
+
+
+def half_words(survey: Survey) -> str:
+    """Names the margin under the best single score."""
+    return "half a point" if has_bounds(survey.task) else "half a per cent"
+
+
+def least_merit(survey: Survey, chosen: Outcomes) -> float:
+    """Gives the best single expert's merit on selection less half a point.
+
+    The expert is the best by the mean over pools; see `best_expert`.
+    """
+    pools = range(len(chosen.pools))
+    _, score = best_expert(survey.task, chosen, pools, survey.vector)
+    return float(merit(survey.task, score)) - _HALF_POINT * score_scale(survey)
 
 
 def stated_costs(cheapest: float, dearest: float) -> list[float]:
     """Gives the costs at which routers are quoted, between those of two experts."""
     return [float(f"{cheapest + share * (dearest - cheapest):.2g}") for share in _CAPS]
-
-
-def _estimate(draws: Values) -> Estimate:
-    low, high = interval(draws)
-    return Estimate(value=float(draws[0]), low=float(low), high=float(high))
-
-
-def _shares(survey: Survey, blind: LabelBlind) -> tuple[Estimate, Estimate]:
-    """Gives the front's share of the label-blind and of the labelled headroom, by areas."""
-    nothing = Estimate(value=math.nan, low=math.nan, high=math.nan)
-    mix = survey.mix
-    ends = float(mix.costs[0]), float(mix.costs[-1])
-    if not ends[0] < ends[1]:
-        return nothing, nothing
-    task = survey.task
-    floor = merit(task, mix.scores[0])
-    coin = merit(task, mix_area(mix))
-    captured = hull_area(
-        survey.front_costs, merit(task, survey.front_scores), ends=ends, floor=floor
-    )
-    over = captured - coin
-    singles = survey.singles[survey.singles["score"].notna()]  # a partial run may lack experts
-    single_costs = singles["cost"].to_numpy(np.float64)
-    single_merits = merit(task, singles["score"].to_numpy(np.float64))
-    ceiling = hull_area(
-        np.append(single_costs, blind.free[0])[:, None],
-        np.append(single_merits, merit(task, blind.scores[0]))[:, None],
-        ends=ends,
-        floor=floor[:1],
-    )
-    oracle = survey.oracle_curve
-    labelled = hull_area(
-        oracle.costs[:, None], merit(task, oracle.scores)[:, None], ends=ends, floor=floor[:1]
-    )
-    least = _LEAST_AREA if has_bounds(task) else _LEAST_AREA * abs(survey.majority["score"])
-    rooms = float(ceiling[0] - coin[0]), float(labelled[0] - coin[0])
-    first, second = (_estimate(over / room) if room >= least else nothing for room in rooms)
-    return first, second
 
 
 def _at_costs(survey: Survey, costs: Sequence[float] | None) -> tuple[AtCost, ...]:
@@ -223,25 +192,14 @@ def _of_row(row: pd.Series, name: str) -> Estimate:
     return Estimate(value=value, low=low, high=high)
 
 
-def _price(survey: Survey, chosen: Outcomes, expert: int) -> Price | None:
-    """Finds the cheapest front point that reaches the best single score less half a point.
-
-    Everything is chosen on selection, where the single expert's score is the mean over pools.
-    """
-    singles = [
-        float(score_of(survey.task, _predictions(pool, expert), chosen.labels)[0])
-        for pool in chosen.pools
-        if expert in pool.members
-    ]
-    margin = _HALF_POINT
-    if not has_bounds(survey.task):
-        margin *= abs(survey.majority["score"])
-    least = merit(survey.task, float(np.mean(singles))) - margin
+def _price(survey: Survey, least: float, expert: int) -> Price | None:
+    """Finds the cheapest front point that reaches a merit on selection."""
     front = survey.front
-    reaching = front[merit(survey.task, front["selection_score"].to_numpy(np.float64)) >= least]
-    if not len(reaching):
+    merits = merit(survey.task, front["selection_score"].to_numpy(np.float64))
+    place = cheapest_reaching(merits, front["selection_cost"].to_numpy(np.float64), score=least)
+    if place is None:
         return None
-    row = reaching.iloc[int(reaching["selection_cost"].to_numpy(np.float64).argmin())]
+    row = front.iloc[place]
     dear = float(survey.vector.experts[expert])
     return Price(
         point=str(row["point"]),
@@ -250,10 +208,6 @@ def _price(survey: Survey, chosen: Outcomes, expert: int) -> Price | None:
         cost=_of_row(row, "cost"),
         of_best=float(row["cost"]) / dear if dear else math.inf,
     )
-
-
-def _predictions(pool: ExpertSet, expert: int) -> Values:
-    return np.asarray(pool.prediction[pool.members.index(expert)][None])
 
 
 def _luck(run: Run, quoted: Outcomes, survey: Survey, expert: int) -> float | None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.baselines.yardsticks import has_bounds
 from analysis.fronts.survey import ABOVE, Survey, least_seeds, unit
 from analysis.questions.answers import Answers
-from analysis.questions.worth import Estimate, Worth
+from analysis.questions.worth import Estimate, Worth, half_words
 from analysis.words import LARGER, amount, count, number, percent, signed
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _worth(survey: Survey, answered: Answers) -> str:
             f"over the coin ({signed(over.low)} to {signed(over.high)}) at {amount(stated.cost)}"
         )
     price = worth.price
-    half = "half a point" if has_bounds(survey.task) else "half a per cent"
+    half = half_words(survey)
     if price is None:
         return f"{text}. No router reaches the score of {worth.expert} less {half} on selection."
     return (
@@ -67,9 +66,11 @@ def _worth(survey: Survey, answered: Answers) -> str:
 def blind_words(survey: Survey, worth: Worth) -> str:
     """Says what the label-blind yardstick is and reaches."""
     near = f" within {amount(worth.tolerance)}" if worth.tolerance else ""
+    best = worth.expert if worth.pools == 1 else "the best of its pool"
+    over = "" if worth.pools == 1 else f" (the mean over {worth.pools} pools of trained experts)"
     return (
-        f"Label-blind, each example from the cheapest expert that answers as {worth.expert} "
-        f"does{near}, reaches {number(worth.score.value)} at {amount(worth.free.value)}"
+        f"Label-blind, each example from the cheapest expert that answers as {best} "
+        f"does{near}, reaches {number(worth.score.value)}{over} at {amount(worth.free.value)}"
         f"{unit(survey)}, or at {amount(worth.paid.value)} where the cheapest expert always runs "
         "first"
     )

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.figures.objectives import name_words
 from analysis.figures.usage import MOST_POINTS
-from analysis.fronts.survey import Survey, unit
+from analysis.fronts.survey import Survey
 from analysis.questions.answers import Answers
-from analysis.questions.kinds import GATED
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
-from analysis.words import amount, number, percent, signed
+from analysis.words import amount, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,27 +135,3 @@ def calibration_sentence(answered: Answers) -> str:
 def objective_words(objectives: Mapping[str, str]) -> str:
     """Gives `f1 (max), cost mpc seconds as if (min)`."""
     return ", ".join(f"{name_words(name)} ({way})" for name, way in objectives.items())
-
-
-def kind_sentence(survey: Survey, answered: Answers) -> str:
-    """Says at each stated cost which kind selection picks, and whether it beats the published."""
-    if answered.kinds is None:
-        return ""
-    sentences = []
-    for _, row in answered.kinds[answered.kinds["best"]].iterrows():
-        at = f"For at most {amount(row['cap'])}{unit(survey)} selection picks {row['kind']}"
-        reached = f"{number(row['score'])} at {amount(row['cost'])} on {survey.split}"
-        sentences.append(f"{at}: {reached}, {_lead(row)}.")
-    return " ".join(sentences)
-
-
-def _lead(row: pd.Series) -> str:
-    """Says how a kind stands to the best gated router at its cost."""
-    if row["router_kind"] == GATED:
-        return "the published kind" if row["kind"] == GATED else "a gated router"
-    if row["over_gated"] != row["over_gated"]:
-        return "with no gated router that costs as little"
-    low, high = row["over_gated_low"], row["over_gated_high"]
-    lead = f"{signed(row['over_gated'])} over the best gated router"
-    lead = f"{lead} ({signed(low)} to {signed(high)})"
-    return lead if low > 0 or high < 0 else f"{lead}, which is not distinguishable from nothing"

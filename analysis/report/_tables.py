@@ -15,7 +15,6 @@ from analysis.figures.style import MOST_NAMED
 from analysis.fronts.objectives import own_objectives
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
 from analysis.questions.answers import Answers
-from analysis.questions.kinds import GATED
 from analysis.report.abstract import export_command
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run
@@ -24,7 +23,7 @@ from analysis.words import LARGER, amount, number, percent, setting_text, signed
 if TYPE_CHECKING:
     import pandas as pd
 
-_Row = Mapping[str, Any]
+Row = Mapping[str, Any]
 
 NUMBER: Final = "num"
 LABEL: Final = "label"
@@ -57,7 +56,7 @@ class Column:
     """Describes a column: its heading, where its value comes from, how that is shown."""
 
     heading: str
-    value: str | Callable[[_Row], Any]
+    value: str | Callable[[Row], Any]
     """A field of the row, or what is made of the row; that may be a whole cell."""
 
     show: Callable[[Any], str] = str
@@ -69,7 +68,7 @@ class Column:
     phone: bool = True
     """Says whether a narrow screen shows the column."""
 
-    def cell(self, row: _Row) -> Cell:
+    def cell(self, row: Row) -> Cell:
         """Shows a row's value."""
         value = row[self.value] if isinstance(self.value, str) else self.value(row)
         if isinstance(value, Cell):
@@ -98,13 +97,13 @@ def tables(run: Run, survey: Survey, answered: Answers) -> dict[str, Table]:
         "objectives": objective_table(run, answered.objectives),
         "rivals": rival_table(run, answered),
         "offers": offer_table(run, survey, answered),
-        "kinds": kind_table(answered),
         "routes": route_table(run, answered),
         "leaks": leak_table(run, answered),
     }
 
 
-def _table(columns: Sequence[Column], rows: Iterable[_Row]) -> Table:
+def table_of(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    """Gives the table of some rows: a cell for each column."""
     rows = list(rows)
     return Table(
         tuple(columns),
@@ -125,13 +124,13 @@ def front_table(run: Run, survey: Survey) -> Table:
         *bounds,
         Column("over the mix", "over_mix", signed, interval=True),
         Column("against the mix", lambda row: _verdict(row["verdict"]), kind=WORDS),
-        Column("headroom", "headroom", _share),
+        Column("headroom", "headroom", share_text),
         Column("speed\N{NON-BREAKING HYPHEN}up", "speed_up", _times),
-        Column("on the front", "chance", _share),
+        Column("on the front", "chance", share_text),
         Column("shares", lambda row: _bars(run, row["share"]), kind=WORDS),
         Column("key", lambda row: Cell(row["key"], (row["point"],), copy=True), kind=WORDS),
     ]
-    return _table(columns, [*_records(survey.front), *_records(survey.barred)])
+    return table_of(columns, [*records(survey.front), *records(survey.barred)])
 
 
 def objective_table(run: Run, points: pd.DataFrame | None) -> Table:
@@ -139,7 +138,7 @@ def objective_table(run: Run, points: pd.DataFrame | None) -> Table:
     objectives = own_objectives(run)
 
     def column(name: str) -> Column:
-        def cell(row: _Row) -> Cell:
+        def cell(row: Row) -> Cell:
             return Cell(value_words(name, row[name]), (interval_words(name, row),), strong=True)
 
         return Column(name_words(name), cell)
@@ -147,13 +146,13 @@ def objective_table(run: Run, points: pd.DataFrame | None) -> Table:
     columns = [
         _point_column(run, breaks=True),
         *map(column, objectives),
-        Column("on the front", "chance", _share),
+        Column("on the front", "chance", share_text),
     ]
     if points is None:
-        return _table(columns, [])
+        return table_of(columns, [])
     first, way = next(iter(objectives.items()))
     front = points[points["on_front"]].sort_values(first, ascending=way == "min")
-    return _table(columns, _records(front))
+    return table_of(columns, records(front))
 
 
 def rival_table(run: Run, answered: Answers) -> Table:
@@ -170,7 +169,7 @@ def rival_table(run: Run, answered: Answers) -> Table:
     ]
     rivals = [asdict(rival) for rival in answered.rivals or ()]
     ends = ({"difference_low": row["low"], "difference_high": row["high"]} for row in rivals)
-    return _table(columns, [row | end for row, end in zip(rivals, ends, strict=True)])
+    return table_of(columns, [row | end for row, end in zip(rivals, ends, strict=True)])
 
 
 def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
@@ -188,38 +187,16 @@ def offer_table(run: Run, survey: Survey, answered: Answers) -> Table:
         Column("at most", "cap", amount),
         _router_column(run, "router"),
         Column("seed", "seed"),
-        Column("bias", "bias", _bias),
+        Column("bias", "bias", bias_text),
         Column("score", "score", number, strong=True),
         Column("cost", _offered_cost),
         *([command] if exports else []),
     ]
     nothing = answered.verdicts is not None and answered.verdicts.nothing_to_route
-    return _table(columns, () if nothing else map(asdict, answered.offers or ()))
+    return table_of(columns, () if nothing else map(asdict, answered.offers or ()))
 
 
-def kind_table(answered: Answers) -> Table:
-    """Compares kinds of routers at stated costs; what selection picks there is in bold."""
-    columns = [
-        Column("at most", "cap", amount),
-        Column("kind", lambda row: Cell(row["kind"], strong=row["best"]), kind=LABEL),
-        Column("bias", "bias", _bias, phone=False),
-        Column("score", "score", number, interval=True, strong=True),
-        Column("cost", "cost", amount, interval=True),
-        Column("over the mix", "over_coin", signed, interval=True),
-        Column("over the best gated", _over_gated),
-    ]
-    return _table(columns, [] if answered.kinds is None else _records(answered.kinds))
-
-
-def _over_gated(row: _Row) -> Cell:
-    """Shows the lead over the gated router, a dash where there is none to compare."""
-    if row["router_kind"] == GATED or row["over_gated"] != row["over_gated"]:
-        return Cell("\N{EN DASH}")
-    low, high = signed(row["over_gated_low"]), signed(row["over_gated_high"])
-    return Cell(signed(row["over_gated"]), (f"{low} to {high}",))
-
-
-def _command(run: Run, survey: Survey, row: _Row) -> str:
+def _command(run: Run, survey: Survey, row: Row) -> str:
     """Gives the command that exports an offer: the same demand, under the same prices."""
     vector = survey.vector.name
     words = [] if vector == run.provenance["cost_vector"] else ["--vector", vector]
@@ -230,7 +207,7 @@ def route_table(run: Run, answered: Answers) -> Table:
     """Says what routes tell of each feature: a row a point of the front, cheapest first."""
     rows: dict[str, dict[str, Any]] = {}
     fields: dict[str, str] = {}
-    for row in [] if answered.information is None else _records(answered.information):
+    for row in [] if answered.information is None else records(answered.information):
         field = fields.setdefault(row["feature"], f"bits on {row['feature']}")
         of_point = rows.setdefault(row["point"], {"point": row["point"], "label": row["label"]})
         of_point[field] = _bits(row["information"], row["high"], row["p"])
@@ -238,7 +215,7 @@ def route_table(run: Run, answered: Answers) -> Table:
         _router_column(run, "router of the front"),
         *(Column(feature, field) for feature, field in fields.items()),
     ]
-    return _table(columns, rows.values())
+    return table_of(columns, rows.values())
 
 
 def leak_table(run: Run, answered: Answers) -> Table:
@@ -251,10 +228,11 @@ def leak_table(run: Run, answered: Answers) -> Table:
         Column("padded to two", "bucket_cost", amount),
         Column("bits then", "bucket_bits", number),
     ]
-    return _table(columns, [] if answered.leakage is None else _records(answered.leakage))
+    return table_of(columns, [] if answered.leakage is None else records(answered.leakage))
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Gives the rows of a table by their columns."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -266,7 +244,7 @@ def _has_many_settings(run: Run) -> bool:
 def _point_column(run: Run, *, breaks: bool = False) -> Column:
     """Names points with their settings, and with the constraints that they break."""
 
-    def cell(row: _Row) -> Cell:
+    def cell(row: Row) -> Cell:
         below = (_breaks(row),) if breaks and row["breaks"] else ()
         label = _plain(row["label"])
         if _has_many_settings(run):
@@ -281,15 +259,15 @@ def _router_column(run: Run, heading: str) -> Column:
     return Column(heading, "point" if _has_many_settings(run) else "label", kind=LABEL)
 
 
-def _bounds(row: _Row) -> Cell:
+def _bounds(row: Row) -> Cell:
     return Cell(_breaks(row), verdict=BELOW) if row["breaks"] else Cell("kept", verdict=ABOVE)
 
 
-def _breaks(row: _Row) -> str:
+def _breaks(row: Row) -> str:
     return f"breaks {', '.join(map(name_words, row['breaks'].split(', ')))}"
 
 
-def _against(row: _Row) -> Cell:
+def _against(row: Row) -> Cell:
     return _verdict(ABOVE if row["low"] > 0 else BELOW if row["high"] < 0 else EQUAL)
 
 
@@ -297,7 +275,7 @@ def _verdict(verdict: str) -> Cell:
     return Cell(verdict, verdict=verdict)
 
 
-def _offered_cost(row: _Row) -> Cell:
+def _offered_cost(row: Row) -> Cell:
     over = "over the cap" if row["cost"] > row["cap"] else ""
     return Cell(amount(row["cost"]), (over,))
 
@@ -315,7 +293,7 @@ def _bars(run: Run, shares: Sequence[float]) -> Cell:
     return Cell("", (f"{below} %",), bars=bars)
 
 
-def _share(share: float) -> str:
+def share_text(share: float) -> str:
     """Gives a share in per cent, a dash where there is none."""
     return f"{percent(share)} %" if share == share else "\N{EN DASH}"
 
@@ -324,7 +302,8 @@ def _times(factor: float) -> str:
     return f"{factor:.2f}\N{MULTIPLICATION SIGN}"
 
 
-def _bias(bias: float) -> str:
+def bias_text(bias: float) -> str:
+    """Gives a bias with three significant digits."""
     return f"{bias:.3g}".replace("-", "\N{MINUS SIGN}")
 
 

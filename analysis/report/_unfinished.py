@@ -33,8 +33,11 @@ def unfinished(run: Run) -> str:
         return ""
     again = f"python -m sweeps.run --resume {run.path}"
     if not closed:
-        left.append("its journal is not closed, so it still runs or was killed")
-        return f"Partial: {', '.join(left)}. If it does not run any more, go on: {again}"
+        ended = f"{len(run.trials) - interrupted} of {count(len(run.trials), 'trial')} have ended"
+        return (
+            f"This run is not over: {ended}, and its journal is not closed, so it still runs or "
+            f"was killed. If it does not run any more, go on: {again}"
+        )
     left = left or [_of_search(run)]
     if outcome == _BUDGET:
         return (

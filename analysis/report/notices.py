@@ -14,8 +14,10 @@ from analysis.words import count, percent
 from mpc_router.run_names import COMPLETED, FAILED, SELECTION, STOPPED
 
 VERDICT: Final = "verdict"
+UNFINISHED: Final = "unfinished"
 WARNING: Final = "warning"
 NOTE: Final = "note"
+_KINDS: Final = (VERDICT, UNFINISHED, WARNING, NOTE)
 _REASONS_SHOWN: Final = 3
 _FEW_SEEDS: Final = 4
 _FAR_APART: Final = 4.0
@@ -33,13 +35,13 @@ class Notice:
     """Holds something that a reader must know before the numbers."""
 
     kind: str
-    """`verdict`, `warning` or `note`."""
+    """`verdict`, `unfinished`, `warning` or `note`."""
 
     text: str
 
 
 def notices(run: Run, survey: Survey) -> list[Notice]:
-    """Gives verdicts first, then warnings (synthetic data, partial run, ...), then notes."""
+    """Gives verdicts first, then that a run is not over, warnings (synthetic data, ...), notes."""
     listed = [
         *(Notice(VERDICT, text) for text in verdict_texts(run, survey)),
         *_synthetic(run),
@@ -56,7 +58,7 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
         *_stand_ins(run, survey),
     ]
     listed += [Notice(NOTE, str(text)) for text in run.provenance.get("notes", ())]
-    return sorted(listed, key=lambda notice: (VERDICT, WARNING, NOTE).index(notice.kind))
+    return sorted(listed, key=lambda notice: _KINDS.index(notice.kind))
 
 
 def _synthetic(run: Run) -> list[Notice]:
@@ -82,7 +84,7 @@ def _unrouted(run: Run) -> list[Notice]:
 
 def _partial(run: Run) -> list[Notice]:
     text = unfinished(run)
-    return [Notice(WARNING, text)] if text else []
+    return [Notice(UNFINISHED, text)] if text else []
 
 
 def _partial_front(survey: Survey) -> list[Notice]:

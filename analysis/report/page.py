@@ -61,7 +61,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
     from analysis.questions.utilization import DEAD_SHARE, utilization
-    from analysis.report import _sentences, _tables, abstract
+    from analysis.report import _kinds, _sentences, _tables, abstract
     from analysis.report._figures import PLACES, figures
     from analysis.report._first import first_screen
     from analysis.report._provenance import provenance_rows
@@ -92,7 +92,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         notices=notices(run, survey),
         sentences=abstract.sentences(run, survey, answered),
         first=first_screen(run, survey, answered),
-        tables=_tables.tables(run, survey, answered),
+        tables=_tables.tables(run, survey, answered) | _kinds.tables(answered),
         bounds=bounds(survey.judged.constraints),
         several=answered.headroom is not None and answered.headroom["pool"].nunique() > 1,
         quality=_sentences.quality_rows(answered),
@@ -102,7 +102,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
             "trust": _sentences.trust_sentence(answered),
             "calibration": _sentences.calibration_sentence(answered),
             "caps": _sentences.cap_sentence(survey, answered),
-            "kinds": _sentences.kind_sentence(survey, answered),
+            **_kinds.sentences(survey, answered),
         },
         use=_sentences.use_rows(run, survey, use),
         room_in_points=has_bounds(run.task),

@@ -258,7 +258,7 @@ def _check_version(path: Path, schema: Any) -> pa.Schema:
         metadata = written.metadata or {}
         check = metadata.get(schema.COLUMNS_KEY, b"").decode()
         if check and check != schema.columns_check(written):
-            raise pa.ArrowInvalid("the columns are not those that were written")
+            raise pa.ArrowInvalid("its columns were changed after it was written")
         version = metadata.get(schema.VERSION_KEY, b"none").decode()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
@@ -272,8 +272,8 @@ def _refuse_version(path: Path, version: object, schema: Any) -> None:
     if version not in schema.READ_VERSIONS:
         readable = " and ".join(map(str, schema.READ_VERSIONS))
         raise RunError(
-            f"{path}: schema version {quoted(version)}, this program reads {readable}; "
-            "use the program that wrote the run"
+            f"{path} was written in version {quoted(version)} of the tables, and this program "
+            f"reads {readable}; use the version of mpc-router that wrote the run"
         )
 
 

@@ -24,6 +24,7 @@ from mpc_router.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.commands._progress import Lines
+    from mpc_router.config.trial import TrialConfig
     from mpc_router.costs import CostVector
     from mpc_router.data.tokens import Tokens
     from mpc_router.prepare.inputs import Places
@@ -96,6 +97,7 @@ def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
         if bias.value:
             assembled = add(assembled, bias)
         told = measured(assembled, split, tokens, vector, shown)
+        told["note"] = seen_note(assembled.config, split)
         told["synthetic"] = places.source.kind == "sample"
         if target is not None:
             told["latency"] = _measure(assembled, tokens, target, shown)
@@ -152,6 +154,29 @@ def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str
         cut(assembled.config, files)[name], fingerprint=prints[name], cache=places.cache
     )
     return name, tokens
+
+
+def seen_note(config: TrialConfig, split: str) -> str | None:
+    """Says which of the router's parts have seen a split's rows; None where none has."""
+    from mpc_router.config.router_data import HELD_OUT, UNUSED
+    from mpc_router.run_names import TRAIN
+
+    if split != TRAIN:
+        return None
+    if config.model.expert_fine_tuned:
+        return (
+            "the experts come fine-tuned and may have seen these rows, and the router learned from "
+            "them, so that all look better here than they are"
+        )
+    if config.data.router_data in (HELD_OUT, UNUSED):
+        return (
+            "the experts have not seen these rows, but the router learned from them and looks "
+            "better here than it is"
+        )
+    return (
+        "the experts were trained on these rows, and the router learned from them, so that all "
+        "look better here than they are"
+    )
 
 
 def measured(
@@ -285,6 +310,8 @@ def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
         "paid)",
         f"speed-up  {faster:.2f}x projected, over sending all to {names[costs.index(max(costs))]}",
     ]
+    if told["note"]:
+        head.insert(1, f"note: {told['note']}")
     if told["majority"] is not None:
         head.append(
             f"majority  {decimal(told['majority'], 4)}  "

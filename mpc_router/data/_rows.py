@@ -58,7 +58,10 @@ class Files:
                     if len(batch):
                         yield shown(path), batch
                 if count != file.metadata.num_rows:
-                    raise ValueError(f"{count} of its {file.metadata.num_rows} rows are there")
+                    raise ValueError(
+                        f"the file says that it has {file.metadata.num_rows} rows, and {count} can "
+                        "be read"
+                    )
         pa.default_memory_pool().release_unused()
 
 

@@ -293,8 +293,8 @@ def _plan(config: TrialConfig, origins: Sequence[str]) -> list[tuple[str, str, i
             raise SourceError(
                 f"task {config.data.task} has no validation split, and experts that come "
                 "fine-tuned (expert_fine_tuned, or `seen: true` of outputs) may have seen every "
-                "row of train: on none of them could one see what they are worth; give a "
-                "validation split that they have not seen, or let encoders be trained here "
+                "row of train, so their scores there would be too high; give a validation split "
+                "that they have not seen, or let encoders be trained here "
                 "(expert_fine_tuned: false)"
             )
         quoted_splits.insert(0, (VALIDATION, TRAIN, limit))

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from mpc_router.config.sections import LossWeights
 from mpc_router.data.tokens import Batch
-from mpc_router.model.gated_pool import GatedBertPool, Seen
+from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss, total_loss
 from mpc_router.model.router import softmax_gate
+from mpc_router.model.seen import Seen
 
 TERMS: Final = ("task", "balance", "cost", "total")
 """What a step measures, in the order of its numbers."""

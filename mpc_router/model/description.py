@@ -21,6 +21,7 @@ from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.lazy_expert import LazyExpert
 from mpc_router.model.router import RouterStem, rebuilt_router, router_shape
 from mpc_router.model.shared_stem import behind_stem, layers_before
+from mpc_router.model.tied_stem import tie
 from mpc_router.routes import Paths
 from mpc_router.tasks import from_record
 from mpc_router.tensor_files import (
@@ -165,7 +166,14 @@ def _lazily_filled(
     pool = rebuild(description, build, later)
     names = [name for name in weights.names if not name.startswith(_EXPERTS)]
     _load_into(pool, {name: weights.tensor(name) for name in names}, without=_EXPERTS)
+    _tie(pool, weights.tensor)
     return pool
+
+
+def _tie(pool: nn.Module, tensor: Callable[[str], torch.Tensor]) -> None:
+    """Makes the first expert's encoder the stem where a file has it twice; see `tie`."""
+    parts: Any = pool
+    tie(parts.stem, parts.experts, lambda name: tensor(f"{_EXPERTS}0.{name}"))
 
 
 def _load_into(
@@ -244,6 +252,7 @@ def read_pool(
     else:
         tensors = read_tensors(folder / POOL_FILE, trial["weights_sha256"])
         pool = filled(trial["description"], tensors, build)
+        _tie(pool, tensors.__getitem__)
     # what types of modules do not declare
     setattr(pool, "pairs", _of_pairs(trial))  # noqa: B010
     setattr(pool, "route_costs", _route_costs(trial))  # noqa: B010

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +33,10 @@ from mpc_router.model.router import (
     sees_outputs,
     softmax_gate,
 )
+from mpc_router.model.seen import Seen
 from mpc_router.model.sources import Models
+from mpc_router.model.tied_stem import is_first_expert
 from mpc_router.routes import Decisions, Paths, single_paths
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Holds a batch after the stem."""
-
-    features: Tensor | None
-    """(B, F) the stem's features, standardised; None where the router sees none."""
-
-    states: Encoded
-    """What each expert is given: token numbers (B, T), or of a shared stem hidden states
-    (B, T, F)."""
-
-    attention_mask: Encoded | None
-    token_type_ids: Encoded | None
 
 
 class GatedBertPool(nn.Module):
@@ -215,6 +201,9 @@ class GatedBertPool(nn.Module):
     ) -> Seen:
         """Runs the stem on tokens (B, T): what the router is given, and what experts take.
 
+        The cheapest expert runs too where the router is given its outputs, once where it is the
+        stem as well.
+
         Raises:
             ValueError: the pool has several tokenizers, and the tokens are not one tensor for each.
         """
@@ -224,18 +213,21 @@ class GatedBertPool(nn.Module):
         self._heed_segments(token_type_ids)
         states, mask = input_ids, attention_mask
         given = [encoded(values, 0) for values in inputs]
+        features = first = None
         if self.shared_stem:
             if given[1] is None:
                 mask = given[1] = torch.ones_like(given[0])  # type: ignore[arg-type]
             states, features = self.stem.tokens(*given)  # type: ignore[operator]
+        elif sees_features(self.router) and is_first_expert(self.stem, self.experts):
+            first, features = self.experts.experts[0].examine(*given)  # type: ignore[operator]
         elif sees_features(self.router):
             features = self.stem(*given)
-        else:
-            features = None
+        if first is None and sees_outputs(self.router):
+            first = self.experts.ask(0, states, mask, token_type_ids)
         if features is not None:  # a stem in bfloat16 is standardised in the buffers' precision
             features = features.to(self.feature_mean.dtype) - self.feature_mean
             features = features / self.feature_deviation
-        return Seen(features, states, mask, token_type_ids)
+        return Seen(features, states, mask, token_type_ids, first)
 
     def _check_count(self, values: Encoded | None) -> None:
         """Refuses another number of tensors than there are tokenizers."""
@@ -266,9 +258,9 @@ class GatedBertPool(nn.Module):
             )
 
     def ask(self, seen: Seen) -> Tensor:
-        """Runs every expert on every example: outputs (B, K, C)."""
-        outputs: Tensor = self.experts(seen.states, seen.attention_mask, seen.token_type_ids)
-        return outputs
+        """Runs every expert on every example that was looked at: outputs (B, K, C)."""
+        numbers = range(len(self.experts))
+        return torch.stack([seen.ask(self.experts, number) for number in numbers], dim=1)
 
     def route_logits(
         self,
@@ -353,12 +345,11 @@ class GatedBertPool(nn.Module):
         """
         price = self._price(bias)
         seen = self.look(input_ids, attention_mask, token_type_ids)
-        inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
         ids = encoded(input_ids, 0)
         assert ids is not None
 
         def ask(expert: int, rows: NDArray[np.intp]) -> Tensor:
-            return self.experts.ask(expert, *inputs, rows=torch.from_numpy(rows).to(ids.device))
+            return seen.ask(self.experts, expert, torch.from_numpy(rows).to(ids.device))
 
         run = run_routed(
             self.router, self.decisions, seen.features, ask, rows=len(ids), price=price

@@ -18,10 +18,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from mpc_router.data.tokens import Inputs, Tokens, gather
-from mpc_router.model.gated_pool import GatedBertPool, Seen
+from mpc_router.model.gated_pool import GatedBertPool
+from mpc_router.model.router import router_logits, sees_outputs
+from mpc_router.model.seen import Seen
+from mpc_router.model.tied_stem import is_first_expert
 from mpc_router.progress import Progress, Silence
 
 _EXAMPLES: Final = 64
@@ -184,7 +187,12 @@ def _seen(
 
 
 def _parts(pool: GatedBertPool, batches: Sequence[tuple[Inputs, Seen]]) -> list[_Part]:
-    """Gives stem with router, then every expert."""
+    """Gives stem with router, then every expert.
+
+    Of a router that is given outputs, or looks through the cheapest expert, the first part is that
+    expert with the router, as they run before anything is decided: what later decisions of a router
+    in steps take is left out, for beside an encoder it is nothing.
+    """
 
     def asks(number: int) -> Callable[[int], Any]:
         def run(batch: int) -> Any:
@@ -193,9 +201,23 @@ def _parts(pool: GatedBertPool, batches: Sequence[tuple[Inputs, Seen]]) -> list[
 
         return run
 
-    router = _Part((pool.stem, pool.router), lambda batch: pool.route_logits(*batches[batch][0]))
+    begins_with_expert = sees_outputs(pool.router) or is_first_expert(pool.stem, pool.experts)
+    looks = pool.experts.experts[0] if begins_with_expert else pool.stem
+    router = _Part((looks, pool.router), lambda batch: _begin(pool, batches[batch][0]))
     experts = enumerate(pool.experts.experts)
     return [router, *(_Part((encoder,), asks(number)) for number, encoder in experts)]
+
+
+def _begin(pool: GatedBertPool, inputs: Inputs) -> Tensor:
+    """Runs what every example passes before anything is decided: the router's numbers (B, M)."""
+    seen = pool.look(*inputs)
+    if not sees_outputs(pool.router):
+        return router_logits(pool.router, seen.features)
+    assert seen.first is not None
+    rows, width = seen.first.shape
+    outputs = seen.first.new_zeros((rows, len(pool.experts), width))
+    outputs[:, 0] = seen.first
+    return router_logits(pool.router, seen.features, outputs)
 
 
 def _rounds(

@@ -84,7 +84,7 @@ class Measured(MeasuredCosts):
                 f"(stem={router.stem}), this router looks through {called(*stem)} "
                 f"(stem={model.stem}); measure this one, or take another cost_vector"
             )
-        if router.hidden_size not in (None, model.router_hidden_size):
+        if not model.fitted and router.hidden_size not in (None, model.router_hidden_size):
             raise ConfigError(
                 f"{self.origin} was measured with router_hidden_size={router.hidden_size}, this "
                 f'router has {model.router_hidden_size}; measure this one, or write "hidden_size": '
@@ -159,7 +159,8 @@ def _document(latency: Latency, config: TrialConfig, *, name: str = "latency") -
             "stem": model.stem,
             "name": stem[0],
             "layers": stem[1],
-            "hidden_size": model.router_hidden_size,
+            "hidden_size": None if model.fitted else model.router_hidden_size,
+            "router_kind": model.router_kind,
             **_entry(latency.router),
         },
         "about": {

@@ -23,7 +23,7 @@ from mpc_router.costs import CONSTANTS, CostVector
 from mpc_router.data.tokens import Tokens, batches, gather
 from mpc_router.messages import quoted
 from mpc_router.model.routed_run import RoutedRun, joined, run_routed
-from mpc_router.model.router import sees_features
+from mpc_router.model.seen import Seen
 from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import assemble_export
 from mpc_router.serve.answers import Answer, answers_of
@@ -287,14 +287,15 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
         pool = self._pool
         if pool.shared_stem:
             return self._routed_by_batch(tokens)
-        features = self._features(tokens) if sees_features(pool.router) else None
+        features, first = self._look(tokens)
+
+        def ask(expert: int, rows: NDArray[np.intp]) -> Tensor:
+            if expert == 0 and first is not None:
+                return first[torch.from_numpy(rows).to(self.device)]
+            return self._ask(tokens, expert, rows)
+
         return run_routed(
-            pool.router,
-            pool.decisions,
-            features,
-            lambda expert, rows: self._ask(tokens, expert, rows),
-            rows=len(tokens),
-            price=self._price,
+            pool.router, pool.decisions, features, ask, rows=len(tokens), price=self._price
         )
 
     def _routed_by_batch(self, tokens: Tokens) -> RoutedRun:
@@ -302,34 +303,31 @@ class RoutedClassifier(ModelHubMixin, library_name=LIBRARY):
         pool, runs, rows = self._pool, [], []
         for batch in batches(tokens, self.batch_size, generator=None):
             seen = pool.look(*batch.to(self.device).inputs)
-            inputs = (seen.states, seen.attention_mask, seen.token_type_ids)
 
-            def ask(expert: int, wanted: NDArray[np.intp], inputs: Any = inputs) -> Tensor:
-                index = torch.from_numpy(wanted).to(self.device)
-                return pool.experts.ask(expert, *inputs, rows=index)
+            def ask(expert: int, wanted: NDArray[np.intp], seen: Seen = seen) -> Tensor:
+                return seen.ask(pool.experts, expert, torch.from_numpy(wanted).to(self.device))
 
+            count = len(batch.rows)
             runs.append(
                 run_routed(
-                    pool.router,
-                    pool.decisions,
-                    seen.features,
-                    ask,
-                    rows=len(batch.rows),
-                    price=self._price,
+                    pool.router, pool.decisions, seen.features, ask, rows=count, price=self._price
                 )
             )
             rows.append(batch.rows.numpy())
         return joined(runs, rows)
 
-    def _features(self, tokens: Tokens) -> Tensor:
-        """Gives the standardised features (N, F) of all examples."""
-        features: list[tuple[Tensor, Tensor]] = []
+    def _look(self, tokens: Tokens) -> tuple[Tensor | None, Tensor | None]:
+        """Gives features (N, F) and outputs (N, C) of the cheapest expert; see `Seen`."""
+        looks: list[tuple[Tensor, Seen]] = []
         for batch in batches(tokens, self.batch_size, generator=None):
-            seen = self._pool.look(*batch.to(self.device).inputs).features
-            assert seen is not None
-            features.append((batch.rows, seen))
-        order = torch.cat([rows for rows, _ in features]).argsort().to(self.device)
-        return torch.cat([values for _, values in features])[order]
+            looks.append((batch.rows, self._pool.look(*batch.to(self.device).inputs)))
+        order = torch.cat([rows for rows, _ in looks]).argsort().to(self.device)
+        features = [seen.features for _, seen in looks if seen.features is not None]
+        first = [seen.first for _, seen in looks if seen.first is not None]
+        return (
+            torch.cat(features)[order] if features else None,
+            torch.cat(first)[order] if first else None,
+        )
 
     def _ask(self, tokens: Tokens, number: int, rows: NDArray[np.intp]) -> Tensor:
         """Runs an expert over examples, those of like length together: outputs (n, C)."""

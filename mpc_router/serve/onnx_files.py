@@ -24,6 +24,7 @@ from mpc_router.costs import to_json
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.lazy_expert import load_experts
 from mpc_router.model.router import router_logits, sees_features, sees_outputs
+from mpc_router.model.tied_stem import is_first_expert
 from mpc_router.results.assembled import Assembled, tokenizer_folder
 from mpc_router.routes import Paths
 from mpc_router.source_error import SourceError
@@ -70,7 +71,9 @@ class _Front(nn.Module):
         super().__init__()
         self.stem, self.router = pool.stem, pool.router
         self.shared = pool.shared_stem
-        self.first = pool.experts.experts[0] if sees_outputs(pool.router) else None
+        self.is_tied = is_first_expert(pool.stem, pool.experts)
+        first = self.is_tied or sees_outputs(pool.router)
+        self.first = pool.experts.experts[0] if first else None
         self.register_buffer("mean", pool.feature_mean)
         self.register_buffer("deviation", pool.feature_deviation)
 
@@ -91,8 +94,14 @@ class _Front(nn.Module):
             return self.router(self._standard(features)), states
         if self.first is None:
             return router_logits(self.router, self._standard(self.stem(*tokens)))
-        outputs = self.first(*tokens)
-        features = self._standard(self.stem(*tokens)) if sees_features(self.router) else None
+        features = None
+        if not sees_features(self.router):
+            outputs = self.first(*tokens)
+        elif self.is_tied:
+            outputs, features = self.first.examine(*tokens)  # type: ignore[operator]
+        else:
+            outputs, features = self.first(*tokens), self.stem(*tokens)
+        features = None if features is None else self._standard(features)
         return router_logits(self.router, features, outputs.unsqueeze(1)), outputs
 
     def _standard(self, features: Tensor) -> Tensor:
@@ -101,7 +110,10 @@ class _Front(nn.Module):
 
 
 class _Features(nn.Module):
-    """Runs the stem on tokens (B, T): standardised features (B, F)."""
+    """Runs the stem on tokens (B, T): standardised features (B, F).
+
+    A stem that is the cheapest expert gives its outputs (B, C) too.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -109,13 +121,23 @@ class _Features(nn.Module):
     def __init__(self, pool: GatedBertPool) -> None:
         super().__init__()
         self.stem = pool.stem
+        tied = is_first_expert(pool.stem, pool.experts)
+        self.first = pool.experts.experts[0] if tied else None
         self.register_buffer("mean", pool.feature_mean)
         self.register_buffer("deviation", pool.feature_deviation)
 
-    def forward(self, *tokens: Tensor) -> Tensor:
-        """Gives the features."""
-        features: Tensor = (self.stem(*tokens) - self.mean) / self.deviation
-        return features
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Names what is given."""
+        return (_FEATURES,) if self.first is None else (_FEATURES, _OUTPUTS)
+
+    def forward(self, *tokens: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Gives the features, and outputs where there are some."""
+        if self.first is None:
+            features: Tensor = (self.stem(*tokens) - self.mean) / self.deviation
+            return features
+        outputs, features = self.first.examine(*tokens)  # type: ignore[operator]
+        return (features - self.mean) / self.deviation, outputs
 
 
 class _Steps(nn.Module):
@@ -184,18 +206,21 @@ def _write_router(
     with torch.inference_mode():
         width = int(pool.experts.experts[0].num_labels)  # type: ignore[arg-type]
         outputs = torch.zeros(len(tokens[0]), len(pool.experts), width)
-        features = _Features(pool).eval()(*tokens).clone()
     names, values = (_OUTPUTS,), (outputs,)
     if sees_features(pool.router):
-        stem = _write(_Features(pool).eval(), tokens, folder / STEM_FILE, _TOKENS, (_FEATURES,))
-        entry["stem"] = {"file": STEM_FILE, "inputs": stem, "outputs": [_FEATURES]}
+        stem = _Features(pool).eval()
+        inputs = _write(stem, tokens, folder / STEM_FILE, _TOKENS, stem.gives)
+        entry["stem"] = {"file": STEM_FILE, "inputs": inputs, "outputs": list(stem.gives)}
+        with torch.inference_mode():
+            given = stem(*tokens)
+        features = (given[0] if isinstance(given, tuple) else given).clone()
         names, values = (_OUTPUTS, _FEATURES), (outputs, features)  # type: ignore[assignment]
     batch = {0: torch.export.Dim("batch")}
     shapes = tuple(batch for _ in values)
     inputs = _write(
         _Steps(pool).eval(), values, folder / ROUTER_FILE, names, (_LOGITS,), shapes=shapes
     )
-    return {**entry, "inputs": inputs, "outputs": [_LOGITS]}, features
+    return {**entry, "inputs": inputs, "outputs": [_LOGITS]}, outputs
 
 
 def _listed_paths(paths: Paths) -> dict[str, Any]:

@@ -65,4 +65,4 @@ def _plain(value: Any) -> Any:
     """Gives a dataclass as a mapping, for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    raise TypeError(f"{value!r} is no JSON")
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {quoted(value)}")

@@ -82,7 +82,7 @@ def means_of(
     bounded = {name: mean(name) for name in reported(constraints)}
     return Means(
         values={name: mean(name) for name in objectives},
-        violations=violations(constraints, bounded, [report.share for report in replicates]),
+        violations=violations(constraints, bounded, [report.expert_share for report in replicates]),
     )
 
 

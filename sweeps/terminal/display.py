@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TextIO
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -208,17 +209,33 @@ class Display:
         self._line_due = math.inf
 
 
-def front_table(standings: Sequence[Standing], *, rows: int = _FRONT_ROWS) -> Table:
+def front_table(
+    standings: Sequence[Standing], *, rows: int = _FRONT_ROWS, width: int | None = None
+) -> Table:
     """Draws the front so far, on selection, without the dearest rows of a long one.
 
-    Stopped points are grey.
+    Stopped points are grey. Settings that a narrow terminal, of `width` columns, has no room for
+    are left out, for numbers that are cut say nothing.
     """
+    settings = list(standings[0].point.settings) if standings else []
+    for count in range(len(settings), -1, -1):
+        table = _front_table(standings, rows, settings[:count], left_out=len(settings) - count)
+        if width is None or Console(width=10 * width).measure(table).maximum <= width:
+            break
+    return table
+
+
+def _front_table(
+    standings: Sequence[Standing], rows: int, settings: Sequence[str], *, left_out: int
+) -> Table:
+    """Draws the front so far with some of the settings."""
     broken = bool(standings) and bool(standings[0].breaks)
     grey = any(standing.stopped for standing in standings)
     table = Table(
         title="front so far (selection)"
         + ("; no point keeps the constraints" if broken else "")
-        + ("; grey: stopped early" if grey else ""),
+        + ("; grey: stopped early" if grey else "")
+        + (f"; {left_out} more settings" if left_out else ""),
         title_justify="left",
         title_style="dim",
         box=box.SIMPLE_HEAD,
@@ -227,12 +244,12 @@ def front_table(standings: Sequence[Standing], *, rows: int = _FRONT_ROWS) -> Ta
     if not standings:
         return table
     first = standings[0]
-    for name in (*first.values, *first.point.settings, "epoch", *(["breaks"] if broken else [])):
+    for name in (*first.values, *settings, "epoch", *(["breaks"] if broken else [])):
         table.add_column(Text(printable(name)), justify="right")
     for standing in standings[:rows]:
         table.add_row(
             *(decimal(value, 4) for value in standing.values.values()),
-            *(Text(printable(_short(value))) for value in standing.point.settings.values()),
+            *(Text(printable(_short(standing.point.settings.get(name, "")))) for name in settings),
             str(standing.epoch),
             *([Text(", ".join(standing.breaks))] if broken else []),
             style="bright_black" if standing.stopped else None,
@@ -261,9 +278,10 @@ def _rung_line(pack: Pack, message: Message) -> str:
     for trial in pack.trials:
         if trial.key in going:
             points[trial.point] = going[trial.key]
+    going_on = sum(points.values())
     return (
-        f"{pack.name}: after epoch {first.epoch} {sum(points.values())} of {len(points)} points "
-        "go on"
+        f"{pack.name}: {going_on} of {len(points)} points {'goes' if going_on == 1 else 'go'} on "
+        f"after epoch {first.epoch}"
     )
 
 

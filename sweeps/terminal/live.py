@@ -151,7 +151,11 @@ class LiveDisplay(Display):
         return Group(
             *lines,
             self._packs,
-            front_table(self._front(state), rows=max(_LEAST_ROWS, min(room, _MOST_ROWS))),
+            front_table(
+                self._front(state),
+                rows=max(_LEAST_ROWS, min(room, _MOST_ROWS)),
+                width=self.console.width,
+            ),
         )
 
 

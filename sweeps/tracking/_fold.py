@@ -139,15 +139,17 @@ class Fold:
 
 
 def _values(report: Report, vector: str) -> Mapping[str, float]:
-    """Gives the numbers of a report by `split/column`; experts count from 0."""
+    """Gives the numbers of a report by `split/column`; experts, or paths, count from 0."""
+    route = "path" if report.runs else "expert"
     numbers: dict[str, Any] = {
         **report.metrics,
         "cost": report.cost[vector],
         **{f"cost_{name}": value for name, value in report.cost.items()},
         **report.losses,
         "gate_entropy": report.gate_entropy,
-        **{f"share_expert_{expert}": share for expert, share in enumerate(report.share)},
-        **{f"gate_expert_{expert}": gate for expert, gate in enumerate(report.gate)},
+        **{f"share_{route}_{number}": share for number, share in enumerate(report.share)},
+        **{f"gate_{route}_{number}": gate for number, gate in enumerate(report.gate)},
+        **{f"runs_expert_{expert}": share for expert, share in enumerate(report.runs)},
         "seconds": report.seconds,
     }
     return {f"{report.split}/{name}": float(value) for name, value in numbers.items()}

@@ -14,6 +14,7 @@ import pyarrow as pa
 from mpc_router.files import make_folder
 from mpc_router.results.checkpoint import save
 from mpc_router.results.records import LanesEnded, SplitReport
+from mpc_router.routes import expert_shares, single_paths
 from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
 from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
@@ -169,6 +170,10 @@ def _report(split: SplitReport, row: int, trial: Trial, epoch: int, seconds: flo
         name: tuple(getattr(split, name)[row].tolist()) for name in REPORT_LISTS
     }
     numbers: dict[str, Any] = {name: float(getattr(split, name)[row]) for name in REPORT_NUMBERS}
+    config = config_of(trial)
+    runs: tuple[float, ...] = ()
+    if config.paths != single_paths(config.experts):
+        runs = tuple(expert_shares(split.share[row], config.paths, config.experts).tolist())
     return Report(
         key=trial.key,
         epoch=epoch,
@@ -177,6 +182,7 @@ def _report(split: SplitReport, row: int, trial: Trial, epoch: int, seconds: flo
         cost={name: float(values[row]) for name, values in split.cost.items()},
         losses={name: float(getattr(split, name)[row]) for name in REPORT_LOSSES},
         seconds=seconds,
+        runs=runs,
         **lists,
         **numbers,
     )

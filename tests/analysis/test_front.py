@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from analysis import choose, schema
-from analysis.front import main, print_front
+from analysis.front import _front_tables, main, print_front
 from analysis.fronts.survey import survey
 from analysis.report.abstract import best_trade
 from analysis.runs.load import load_run
@@ -135,3 +138,21 @@ def test_a_cost_that_no_router_keeps_is_one_line_and_exit_2(
     assert captured.out == ""
     assert captured.err.startswith("error: fixture: no router costs at most 2 in constants")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_keys_and_many_settings_are_whole_in_a_terminal_of_any_width(
+    run_folder: Path, width: int
+) -> None:
+    run = load_run(run_folder)
+    taken = survey(run, resamples=5)
+    names = [f"a_setting_of_number_{number}" for number in range(7)]
+    points = taken.points.assign(**dict.fromkeys(names, 0.000123))
+    many: Any = SimpleNamespace(settings=names)
+    tables = _front_tables(many, dataclasses.replace(taken, points=points), width)
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(*tables)
+    text = console.export_text()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    for word in (*names, *taken.front["key"]):
+        assert word in text

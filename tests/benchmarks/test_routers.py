@@ -32,8 +32,11 @@ def test_every_kind_is_compared_at_every_cost(tmp_path: Path) -> None:
     pq.write_table(part, tmp_path / "routers_mrpc.parquet")
     folder = tmp_path / "work"
     folder.mkdir()
-    table = routers.compare(tmp_path / "routers_mrpc.parquet", folder, seeds=1, vector="constants")
+    table, worths = routers.compare(
+        tmp_path / "routers_mrpc.parquet", folder, seeds=1, vector="constants"
+    )
     kinds = len(routers.SPACE["router_kind"]) * len(routers.SPACE["combine"])
     assert set(table["cap"]) <= set(routers.CAPS["constants"])
     assert table["kind"].nunique() == kinds
     assert (table.groupby("cap")["best"].sum() == 1).all()
+    assert set(worths["kind"]) == set(table["kind"])

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from analysis import schema
 from analysis.runs.load import RunError, load_run
 from mpc_router.results.checkpoint import CheckpointError, load
+from mpc_router.run_names import FURTHER_TABLES, table_file
 from sweeps.journal.journal import read
 from sweeps.journal.state import JournalError, State, apply
 from sweeps.records import BETWEEN, COMPLETED, INSIDE, SELECTION, STOPPED, Decision
@@ -63,7 +64,7 @@ def check(run: Path, undisturbed: Path, variant: Variant, alone: Alone) -> Findi
     found = Findings()
     try:
         state = _recomputed(run, found)
-        tables = {name: pq.read_table(run / f"{name}.parquet") for name in schema.TABLES}
+        tables = {name: pq.read_table(run / table_file(name)) for name in _tables_of(run)}
     except (JournalError, OSError, pa.ArrowException) as error:
         found.broken.append(f"the run cannot be read: {error}")
         return found
@@ -165,7 +166,16 @@ def _checkpoints(run: Path, trials: pa.Table, found: Findings) -> None:
             )
 
 
+def _tables_of(run: Path) -> list[str]:
+    """The tables that every run has, and those that this one needs for its routers."""
+    further = [name for name in FURTHER_TABLES if (run / table_file(name)).exists()]
+    return [*schema.TABLES, *further]
+
+
 def _same_tables(tables: dict[str, pa.Table], undisturbed: Path, found: Findings) -> None:
+    if [*tables] != _tables_of(undisturbed):
+        found.broken.append(f"the tables are {[*tables]}, not {_tables_of(undisturbed)}")
+        return
     for name, mine in tables.items():
         other = pq.read_table(undisturbed / f"{name}.parquet")
         clock = list(OF_THE_CLOCK.get(name, ()))

@@ -14,6 +14,7 @@ from mpc_router.routes import (
     Decisions,
     Experts,
     Paths,
+    expert_shares,
     pair_paths,
     prefix_paths,
     rising_paths,
@@ -196,3 +197,11 @@ def test_plain_paths_are_the_experts_themselves() -> None:
         "prefix_paths": False,
         "rising_paths": False,
     }
+
+
+def test_experts_run_for_the_examples_of_all_their_paths() -> None:
+    paths = ((0,), (0, 1), (0, 2), (0, 1, 2))
+    shares = np.array([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]])
+    assert expert_shares(shares, paths, 3) == pytest.approx(np.array([[1, 0.6, 0.7], [1, 0, 0]]))
+    singles = np.array([0.2, 0.3, 0.5])
+    assert expert_shares(singles, single_paths(3), 3) == pytest.approx(singles)

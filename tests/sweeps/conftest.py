@@ -18,6 +18,7 @@ from analysis.stats import resampling
 from mpc_router import cache
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import _ARRAYS, Prepared, open_prepared
+from mpc_router.run_names import FURTHER_TABLES, table_file
 from sweeps import run
 from tests.mpc_router.conftest import random_prepared
 
@@ -127,8 +128,10 @@ def rows(folder: Path, table: str) -> list[dict[str, Any]]:
 
 def assert_same_tables(found: Path, wanted: Path) -> None:
     """The same rows in the same order, equal in every number but the clock's."""
-    for table in schema.TABLES:
-        mine, others = (pq.read_table(run / f"{table}.parquet") for run in (found, wanted))
+    further = [name for name in FURTHER_TABLES if (wanted / table_file(name)).exists()]
+    assert further == [name for name in FURTHER_TABLES if (found / table_file(name)).exists()]
+    for table in (*schema.TABLES, *further):
+        mine, others = (pq.read_table(run / table_file(table)) for run in (found, wanted))
         clock = list(OF_THE_CLOCK.get(table, ()))
         assert len(mine) == len(others) > 0, table
         assert mine.drop(clock).equals(others.drop(clock)), table

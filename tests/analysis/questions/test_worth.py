@@ -16,7 +16,11 @@ import yaml
 from analysis import schema
 from analysis.fronts.survey import survey
 from analysis.questions.worth import worth
+from analysis.report._findings import blind_words
 from analysis.runs.load import Run, load_run
+from analysis.runs.outcomes import outcomes, roster
+from analysis.words import number
+from mpc_router.run_names import SELECTION
 from tests.analysis.conftest import WriteRun
 from tests.analysis.several_sets import a_set_a_trial, two_sets
 
@@ -96,6 +100,23 @@ def test_luck_is_unknown_with_one_seed_of_experts_and_where_experts_train_with_t
     assert worth(joint, survey(joint, resamples=5)).luck is None
     pools = two_sets(run_folder, tmp_path / "mixed")
     assert worth(pools, survey(pools, resamples=5)).luck is None
+
+
+def test_with_several_pools_yardsticks_are_means_and_the_best_expert_is_so_on_average(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    joint = a_set_a_trial(run_folder, tmp_path / "joint")
+    taken = survey(joint, resamples=5)
+    measured = worth(joint, taken)
+    chosen = outcomes(joint, roster(joint), SELECTION, need_routes=False)
+    assert measured.pools == len(chosen.pools) > 1
+    scores = np.mean([(p.prediction == chosen.labels).mean(axis=1) for p in chosen.pools], axis=0)
+    assert measured.expert == joint.expert_names[int(scores.argmax())]
+    words = blind_words(taken, measured)
+    assert f"the best of its pool does, reaches {number(measured.score.value)} (the mean over" in (
+        words
+    )
+    assert "pools" not in blind_words(taken, dataclasses.replace(measured, pools=1))
 
 
 def test_a_regression_has_a_yardstick_within_a_tolerance(written: WriteRun) -> None:

@@ -49,13 +49,13 @@ def test_every_row_of_the_front_has_a_cell_under_each_heading(run: Run) -> None:
 def test_a_further_line_of_the_list_is_a_column_of_the_page(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: Callable[..., _tables.Table] = _tables._table
+    made: Callable[..., _tables.Table] = _tables.table_of
     more = Column("<regret>", "regret", number, phone=False)
 
     def with_one_more(columns: list[Column], rows: list[dict[str, object]]) -> _tables.Table:
         return made([*columns, more] if columns[-1].heading == "key" else columns, rows)
 
-    monkeypatch.setattr(_tables, "_table", with_one_more)
+    monkeypatch.setattr(_tables, "table_of", with_one_more)
     headings, cells = _table_of(_render(run))
     best = survey(run).front.iloc[0]
     assert headings[-1] == '<th class="num no-phone">&lt;regret&gt;'

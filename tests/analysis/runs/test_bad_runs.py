@@ -341,7 +341,9 @@ def test_another_schema_version_is_one_line_with_both_versions(
     path = copy / schema.table_file("trials")
     table = pq.read_table(path)
     pq.write_table(table.replace_schema_metadata({schema.VERSION_KEY: b"3"}), path)
-    assert "schema version 3, this program reads 1 and 2" in refused(copy, capsys)
+    assert "was written in version 3 of the tables, and this program reads 1 and 2" in refused(
+        copy, capsys
+    )
 
 
 def test_routes_that_lack_one_trial_are_refused_with_its_name(

@@ -195,8 +195,19 @@ def test_a_journal_that_says_nothing_is_as_none(text: str, written: WriteRun) ->
 def test_a_journal_that_is_not_closed_is_of_a_run_that_may_still_run(written: WriteRun) -> None:
     folder = written("left_open", status={(0, 0): "INTERRUPTED"})
     said = unfinished(_closed(folder, None))
-    assert "1 trial interrupted, its journal is not closed" in said
+    assert said.startswith("This run is not over: 11 of 12 trials have ended, and its journal is")
     assert f"--resume {folder}" in said
+
+
+def test_that_a_run_is_not_over_stands_on_the_report_beside_a_warning_and_not_under_it(
+    written: WriteRun, tmp_path: Path
+) -> None:
+    folder = written("left_going", status={(0, 0): "INTERRUPTED"})
+    said = unfinished(_closed(folder, None))
+    page = write_report(folder, tmp_path / "report.html").read_text(encoding="utf-8")
+    shown = page.split('<details class="warning"')[0]
+    assert f'<p class="warning" role="note">{said}</p>' in shown
+    assert notices(load_run(folder), survey(load_run(folder)))[0].text == said
 
 
 def test_the_points_table_names_seeds_and_bounds(one_failed: Run, tmp_path: Path) -> None:

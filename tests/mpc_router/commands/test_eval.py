@@ -50,6 +50,34 @@ def test_the_result_is_that_of_the_training(
     assert [each["share"] for each in found["experts"]] == pytest.approx(list(report.share[0]))
 
 
+def test_a_split_that_was_learned_from_says_so(ask: Ask, router: Trained) -> None:
+    on_train = ask(*router.flags, "--split", "train")
+    note = command.seen_note(router.config, "train")
+    assert on_train.out.splitlines()[1] == f"note: {note}"
+    assert told(ask(*router.flags, "--split", "selection", "--json"))["note"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "the experts were trained on these rows, and the router learned from them"),
+        ({"router_data": "cross_fitted"}, "the experts were trained on these rows"),
+        ({"router_data": "held_out"}, "the experts have not seen these rows, but the router"),
+        ({"router_data": "unused", "train_rows": 99}, "the experts have not seen these rows"),
+        ({"expert_fine_tuned": True}, "come fine-tuned and may have seen these rows"),
+        ({"experts": "joint"}, "the experts were trained on these rows"),
+    ],
+    ids=str,
+)
+def test_who_has_seen_the_rows_of_train_depends_on_what_a_router_learns_from(
+    settings: dict[str, Any], words: str
+) -> None:
+    pool = "bert" if "expert_fine_tuned" in settings else "sample"
+    config = trial_config({"task": "mrpc", "pool": pool, "experts": "frozen", **settings})
+    assert words in str(command.seen_note(config, "train"))
+    assert command.seen_note(config, "validation") is None
+
+
 def test_shares_costs_and_speed_ups_belong_together(ask: Ask, router: Trained) -> None:
     found = told(ask(*router.flags, "--json"))
     experts = found["experts"]

@@ -9,14 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mpc_router.config.router_kinds import PREDICTIVE
 from mpc_router.config.trial import trial_config
 from mpc_router.data.tokens import Tokens
 from mpc_router.model.experts import ExpertPool
+from mpc_router.model.fitted_router import RouterSettings, RouterSizes
+from mpc_router.model.fitted_routers import fitted_router
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter
 from mpc_router.pricing import latency
 from mpc_router.pricing.latency import _spread, measure_latency
 from mpc_router.pricing.measured_file import _document, read_measured, write_measured
+from mpc_router.routes import single_paths
 from tests.mpc_router.small_models import save_encoder, some_split
 
 CONFIG = trial_config({"pool": "sample", "pool_size": 2})
@@ -84,6 +88,19 @@ def test_seconds_are_those_that_an_example_takes() -> None:
     assert measured.router.seconds == 0  # the stem and the router let no time pass
     for timing in measured.experts:
         assert timing.quartiles == pytest.approx((timing.seconds, timing.seconds))
+
+
+def test_a_router_that_is_given_outputs_is_timed_with_the_cheapest_expert_alone() -> None:
+    """It was fitted to two experts; what decides takes no time, and the dear one does not run."""
+    sizes = RouterSizes(features=WIDTH, outputs=2, regression=False, paths=single_paths(2))
+    router = fitted_router(PREDICTIVE, RouterSettings(), sizes)
+    first, second = Sleeper(0.002, 50_000), Sleeper(0.01, 100_000)
+    pool = GatedBertPool.from_parts(Stem(), router, ExpertPool([first, second]))
+    measured = measure_latency(pool, some_split(10), repeats=3)
+    assert measured.router.seconds == pytest.approx(0.002)
+    assert [timing.seconds for timing in measured.experts] == pytest.approx([0.002, 0.01])
+    head = 4 * sum(values.numel() for values in (*router.parameters(), *router.buffers()))
+    assert measured.router.memory == pytest.approx(4 * 250 + head + 4 * 50_000, rel=0.01)
 
 
 def test_in_batches_an_example_takes_its_share() -> None:

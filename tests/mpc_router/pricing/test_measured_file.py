@@ -109,6 +109,15 @@ def test_null_holds_for_any_task_and_any_hidden_size() -> None:
     assert from_json(data, origin="costs.json").vector(config).router == 0.1
 
 
+def test_the_costs_hold_for_every_kind_of_router_behind_the_stem() -> None:
+    entry = router(stem="expert", name=MINILM_MODEL, layers=2, cost=0.55, router_kind="gated")
+    measured = from_json(entry, origin="costs.json")
+    for kind in ("predictive", "sequential", "cascade"):
+        settings = {"pool": "minilm", "stem": "expert", "router_kind": kind}
+        assert measured.vector(trial_config({**settings, "router_hidden_size": 64})).router == 0.55
+    assert measured.to_json()["router"]["router_kind"] == "gated"
+
+
 BAD: list[tuple[object, str]] = [
     ([1, 2], "format is None"),
     (changed(format="another 7"), "'another 7'"),

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from mpc_router import GatedBertPool
+from mpc_router import GatedBertPool, RoutedClassifier
 from mpc_router.costs import Bias
+from mpc_router.data.sources import load_splits
 from mpc_router.data.tokens import gather
+from mpc_router.joint.start import examine
 from mpc_router.model.description import describe, rebuild
+from mpc_router.model.lazy_expert import LazyExpert, load_experts
+from mpc_router.model.shared_stem import base_of
 from mpc_router.results.assembly import assemble
 from mpc_router.results.bias import fold
 from mpc_router.routes import Decisions
@@ -58,30 +61,57 @@ def test_the_routes_of_the_model_are_those_of_the_run(fitted: Trained) -> None:
     assert accuracy == pytest.approx(fitted.report.metrics["accuracy"][0])
 
 
-def test_an_expert_sees_its_own_examples_and_the_cheapest_those_it_is_looked_at(
-    fitted: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _passes(model: GatedBertPool) -> tuple[list[list[int]], list[list[int]]]:
+    """Rows of every pass of each expert's encoder, and of a stem that is none of theirs."""
+    stem: Any = model.stem
+    encoders = [base_of(expert) for expert in model.experts.experts]
+    own = [] if stem.encoder in encoders else [stem.encoder]
+    counted: list[list[int]] = []
+    for encoder in (*encoders, *own):
+        rows: list[int] = []
+        encoder.register_forward_pre_hook(lambda _, given, rows=rows: rows.append(len(given[0])))
+        counted.append(rows)
+    return counted[: len(encoders)], counted[len(encoders) :]
+
+
+def _expected(fitted: Trained) -> tuple[list[int], list[int]]:
+    """How many examples each expert runs for, and the stem where it is none of them."""
+    paths, config = fitted.config.paths, fitted.config.model
+    ran = np.array([[expert in paths[route] for expert in range(3)] for route in fitted.routes])
+    experts = ran.sum(axis=0).tolist()
+    if config.stem == "expert":
+        experts[0] = len(ran)
+        return experts, []
+    return experts, [len(ran)]
+
+
+def test_an_encoder_runs_once_for_the_examples_on_whose_path_it_is(fitted: Trained) -> None:
     model = assemble(fitted.folder, fitted.places).model
-    rows = [0] * len(model.experts)
+    experts, stem = _passes(model)
+    _answers(model, fitted)
+    assert ([sum(rows) for rows in experts], [sum(rows) for rows in stem]) == _expected(fitted)
 
-    def counting(number: int, expert: nn.Module) -> None:
-        plain = expert.forward
 
-        def forward(*inputs: Any) -> Any:
-            rows[number] += len(inputs[0])
-            return plain(*inputs)
-
-        monkeypatch.setattr(expert, "forward", forward)
-
-    for number, expert in enumerate(model.experts.experts):
-        counting(number, expert)
-    _, routes = _answers(model, fitted)
-    paths = fitted.config.paths
-    ran = np.array([[expert in paths[route] for expert in range(3)] for route in routes])
-    expected = ran.sum(axis=0).tolist()
-    if fitted.config.model.sees_outputs:
-        expected[0] = len(routes)
-    assert rows == expected
+def test_an_export_runs_an_encoder_no_more_often(fitted: Trained, tmp_path: Path) -> None:
+    assert export.main([*fitted.flags, str(tmp_path / "out")]) == 0
+    rows = len(fitted.routes)
+    for lazy in (False, True):
+        classifier = RoutedClassifier.from_pretrained(tmp_path / "out", lazy=lazy)
+        model = classifier.assembled.model
+        looks_through_first = fitted.config.model.stem == "expert"
+        assert isinstance(model.experts.experts[0], LazyExpert) == (
+            lazy and not looks_through_first
+        )
+        load_experts(model.experts)
+        experts, stem = _passes(model)
+        pairs = load_splits(fitted.config, fitted.places.source)["validation"].texts
+        answers = classifier(list(zip(*pairs, strict=True)))
+        last = [fitted.config.paths[route][-1] for route in fitted.routes]
+        assert [answer.expert for answer in answers] == last
+        assert ([sum(rows) for rows in experts], [sum(rows) for rows in stem]) == _expected(fitted)
+    examined = _passes(model)
+    examine(model, fitted.validation(), 2)
+    assert [sum(counted) for counted in (*examined[0], *examined[1])] == [rows] * (3 + len(stem))
 
 
 def test_an_export_is_the_same_router_without_its_experts_folder(

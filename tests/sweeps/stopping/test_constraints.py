@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mpc_router.config.rules import SpaceError
+from sweeps.records import Message, Report
 from sweeps.stopping.constraints import constraints_of, dead, reported, total, violations
+from sweeps.stopping.rungs import means_of
 
 EVEN = (0.5, 0.3, 0.2)
 
@@ -104,3 +107,29 @@ def test_constraints_survive_yaml() -> None:
 def test_a_constraint_that_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(SpaceError, match=said):
         constraints_of(given)
+
+
+def test_an_expert_that_runs_on_the_way_of_many_paths_is_not_dead() -> None:
+    """Shares are by path, experts are judged by the examples that they run for."""
+    by_path = Report(
+        key="k",
+        epoch=1,
+        split="selection",
+        metrics={"score": 0.8},
+        cost={"constants": 6.0},
+        losses={},
+        share=(0.0, 0.995, 0.005),
+        gate=(0.0, 0.995, 0.005),
+        gate_entropy=0.0,
+        seconds=1.0,
+        runs=(1.0, 0.995, 0.005),
+    )
+    bounds = constraints_of({"dead_experts": {"max": 1}})
+    assert means_of([by_path], ["score"], "constants", bounds).violations == {"dead_experts": 0.0}
+    (again,) = Message.from_json(Message(reports=(by_path,)).to_json()).reports
+    assert again == by_path
+    by_expert = replace(by_path, runs=())
+    assert means_of([by_expert], ["score"], "constants", bounds).violations["dead_experts"] > 0
+    (data,) = Message(reports=(by_expert,)).to_json()["reports"]
+    assert "runs" not in data
+    assert Message.from_json({**Message().to_json(), "reports": [data]}).reports == (by_expert,)

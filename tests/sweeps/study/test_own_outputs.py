@@ -115,3 +115,14 @@ def test_outputs_that_cannot_be_are_one_message(
     tree = yaml.safe_load((folder / "handed.yaml").read_text())
     with pytest.raises(ConfigError, match=message):
         from_tree({**tree, "study": "x", **change})
+
+
+def test_routers_that_see_outputs_refuse_features_of_their_own_in_one_message(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = ["features=words.csv", "router_cost=1", "router_kind=predictive"]
+    with pytest.raises(
+        ConfigError, match=r"looks at the cheapest expert's outputs.*leave out feat"
+    ):
+        load(str(folder / "handed.yaml"), features)
+    assert load(str(folder / "handed.yaml"), ["router_kind=predictive"]).base.model.sees_outputs

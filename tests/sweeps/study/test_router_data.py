@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from mpc_router import RoutedClassifier
 from mpc_router.config.trial import trial_config
+from mpc_router.data.sources import Source, load_splits
+from sweeps.commands import export
 from sweeps.study.prepared_sets import sets_of
 from sweeps.study.read import from_tree, load
-from tests.sweeps.conftest import LITTLE, rows
+from tests.sweeps.conftest import LITTLE, assert_same_tables, rows
 
 Command = Callable[..., int]
 
@@ -51,6 +54,36 @@ def test_every_choice_of_rows_is_a_set_and_a_trial_of_it_is_replayed(
     capsys.readouterr()
     assert sample("--debug", "--key", key, "--run", str(run)) == 0
     assert "equal to the run's numbers" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_of_cross_fitted_routers_goes_on_to_the_same_tables_and_is_exported(
+    sample: Command, tmp_path: Path, sample_cache: Path
+) -> None:
+    words = (
+        *("mrpc_grid", *LITTLE, "epochs=2", "seeds=[0]", "stem=expert", "alpha=0.05", "beta=0.08"),
+        *("router_data=cross_fitted", "router_folds=2", "combine=average", "pack.points=1"),
+        "router_kind={grid: [gated, sequential]}",
+    )
+    whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
+    assert sample(*words, "--name", "whole") == 0
+    assert sample(*words, "budget.epochs=2", "--name", "cut") == 5
+    assert sorted(trial["status"] for trial in rows(cut, "trials")) == ["COMPLETED", "INTERRUPTED"]
+    assert sample("--resume", str(cut), "budget.epochs=99") == 0
+    assert_same_tables(cut, whole)
+    (trial,) = [trial for trial in rows(cut, "trials") if trial["router_kind"] == "sequential"]
+    folder = tmp_path / "exported"
+    places = ("--sample", "--cache", str(sample_cache))
+    assert export.main(["--run", str(cut), "--key", trial["key"], *places, str(folder)]) == 0
+    classifier = RoutedClassifier.from_pretrained(folder)
+    routed = [
+        row
+        for row in rows(cut, "routing")
+        if (row["key"], row["split"]) == (trial["key"], "validation")
+    ]
+    config = trial_config(json.loads(trial["config"]))
+    texts = load_splits(config, Source(kind="sample"))["validation"].texts
+    answers = classifier(list(zip(*texts, strict=True)))
+    assert [answer.path for answer in answers] == [config.paths[row["route"]] for row in routed]
 
 
 def test_a_dry_run_says_how_many_rows_no_expert_has_seen(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from sweeps.journal.state import State, apply
 from sweeps.records import Message, Pack, Point, Report, Trial
 from sweeps.stopping.constraints import constraints_of
 from sweeps.terminal.display import front_table
-from sweeps.terminal.front_so_far import front
+from sweeps.terminal.front_so_far import Standing, front
 from sweeps.terminal.outline import Outline
 
 
@@ -92,3 +94,22 @@ def test_the_live_front_holds_what_keeps_the_constraints_as_long_as_anything_doe
     assert all(each.breaks == ("cost",) for each in none)
     assert "no point keeps the constraints" in str(front_table(none).title)
     assert "constraints" not in str(front_table(capped).title)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_numbers_of_the_front_so_far_are_whole_in_a_terminal_of_any_width(width: int) -> None:
+    settings = {f"setting_{number}": 0.00012345 for number in range(6)}
+    standing = Standing(
+        point=Point(name="p00", settings=settings),
+        values={"score": 0.81234, "cost": 7.25},
+        epoch=3,
+    )
+    table = front_table([standing], width=width)
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table)
+    text = console.export_text()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert "0.8123" in text
+    left_out = 6 - sum("setting" in str(column.header) for column in table.columns)
+    assert (f"{left_out} more settings" in text) == (left_out > 0)
+    assert (width < 200) == (left_out > 0)
