@@ -80,6 +80,7 @@ def test_without_gated_routers_nothing_is_compared_with_them(tmp_path: Path) -> 
     assert kinds(alone)["over_gated"].map(math.isnan).all()
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_the_report_says_which_kind_is_best_where(run: Run, tmp_path: Path) -> None:
     text = write_report(run, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Which kind of router is best where?" in text
