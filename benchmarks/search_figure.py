@@ -227,7 +227,7 @@ def _panel(part: pd.DataFrame, head: str, title: str) -> alt.LayerChart:
         axis=alt.Axis(title="hypervolume, % of all points", tickCount=4),
     )
     return alt.layer(
-        base.mark_area(opacity=0.18).encode(y=y, y2="high:Q"),
+        base.mark_area(opacity=0.18).encode(y=y, y2=alt.Y2("high:Q")),
         base.mark_line(strokeWidth=1.8).encode(y="y:Q"),
         title=head,
     )

@@ -58,10 +58,8 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports whose intervals and questions draw less, and whose pictures are not held against
-    Vega-Lite's schema: `analysis/report/test_report.py` makes one with everything."""
-    import altair
-
+    """Reports whose intervals and questions draw less: `analysis/report/test_report.py` makes one
+    with everything."""
     from analysis.questions import information, leakage
     from analysis.stats import resampling
 
@@ -70,7 +68,6 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     for question in (information.route_information, leakage.leakage):
         fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}
         monkeypatch.setattr(question, "__kwdefaults__", fewer)
-    monkeypatch.setattr(altair.SchemaBase, "validate", lambda *_, **__: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,7 +49,7 @@ def curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Ch
                 x=x,
                 y=y,
                 color=colour,
-                order="cost:Q",
+                order=alt.Order("cost:Q"),
                 tooltip=[
                     alt.Tooltip("kind:N", title="yardstick"),
                     alt.Tooltip("cost:Q", format=".4~r"),
@@ -65,7 +65,7 @@ def curves(survey: Survey, x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Ch
         rule = alt.Chart(inline([{"score": round(score, 5), "text": words}])).encode(y=y)
         layers.append(rule.mark_rule(stroke=MUTED, strokeDash=[1, 3], strokeWidth=1.2))
         label = rule.mark_text(align="right", dy=-7, dx=-4, color=MUTED, fontSize=11)
-        layers.append(label.encode(x=alt.value("width"), text="text:N"))
+        layers.append(label.encode(x=alt.XValue("width"), text=alt.Text("text:N")))
     return layers
 
 
@@ -142,5 +142,5 @@ def experts(
         text = alt.Chart(inline(named)).mark_text(
             align=align, dx=shift, dy=17, fontSize=12, fontWeight=600, color=INK
         )
-        layers.append(text.encode(x=x, y=y, text="name:N"))
+        layers.append(text.encode(x=x, y=y, text=alt.Text("name:N")))
     return layers

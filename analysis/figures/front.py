@@ -89,8 +89,7 @@ def front_figure(
         *yardsticks.experts(survey, x, y, colour, shape),
         *better_arrow(),
     ]
-    chart = alt.layer(*layers).properties(width=width, height=height)
-    return styled(chart)
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def _any_broken(rows: list[dict[str, Any]], answered: Answers | None) -> bool:
@@ -213,8 +212,8 @@ def _offers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color) -
             x=x,
             y=y,
             color=colour,
-            detail="pool:N",
-            order="cost:Q",
+            detail=alt.Detail("pool:N"),
+            order=alt.Order("cost:Q"),
             tooltip=[
                 alt.Tooltip("kind:N", title="what"),
                 alt.Tooltip("what:N", title="which"),
@@ -238,10 +237,10 @@ def _bars(
         opacity=alt.condition("datum.kind == 'front'", alt.value(0.75), alt.value(0.3)),
     )
     upright = base.mark_rule(strokeWidth=1.3).encode(
-        x=x, y=alt.Y("score_low:Q", title=_score_title(survey)), y2="score_high:Q"
+        x=x, y=alt.Y("score_low:Q", title=_score_title(survey)), y2=alt.Y2("score_high:Q")
     )
     across = base.mark_rule(strokeWidth=1.3).encode(
-        y=y, x=alt.X("cost_low:Q", title=_cost_title(survey)), x2="cost_high:Q"
+        y=y, x=alt.X("cost_low:Q", title=_cost_title(survey)), x2=alt.X2("cost_high:Q")
     )
     return [upright, across]
 
@@ -268,7 +267,9 @@ def _dots(
         shown = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
         base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
-            layers.append(base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order="cost:Q"))
+            layers.append(
+                base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order=alt.Order("cost:Q"))
+            )
         marks = base.mark_point(size=size, opacity=opacity, filled=True)
         layers.append(marks.encode(shape=shape))
     return layers
@@ -296,5 +297,5 @@ def _names(survey: Survey, rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> li
         halo = base.mark_text(**look, color="white", stroke="white", strokeWidth=5)
         ring = base.mark_point(size=330, strokeWidth=2, color=INK, opacity=1)
         name = base.mark_text(**look, color=INK)
-        layers += [ring, *(text.encode(text="text:N") for text in (halo, name))]
+        layers += [ring, *(text.encode(text=alt.Text("text:N")) for text in (halo, name))]
     return layers

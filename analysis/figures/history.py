@@ -46,7 +46,7 @@ def history_figure(
     )
     line = base.mark_line(interpolate="step-after", color=ACCENT, strokeWidth=1.8)
     layers = [line, base.mark_point(filled=True, size=26, color=ACCENT)]
-    return styled(alt.layer(*layers).properties(width=width, height=height))
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def agreement_figure(
@@ -69,22 +69,22 @@ def agreement_figure(
         x=alt.X("epoch:O", title="epoch", axis=alt.Axis(labelAngle=0)),
         color=colour,
         tooltip=[
-            "objective:N",
-            "epoch:O",
+            alt.Tooltip("objective:N"),
+            alt.Tooltip("epoch:O"),
             alt.Tooltip("rho:Q", title="rank correlation", format=".2f"),
             alt.Tooltip("low:Q", format=".2f"),
             alt.Tooltip("high:Q", format=".2f"),
-            "points:Q",
+            alt.Tooltip("points:Q"),
         ],
     )
     title = "rank correlation with the last epoch"
     y = alt.Y("rho:Q", title=title)
     layers = [
-        base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
+        base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q")),
         base.mark_line(strokeWidth=1.6).encode(y=y),
         base.mark_point(filled=True, size=36).encode(y=y),
     ]
-    return styled(alt.layer(*layers).properties(width=width, height=height))
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def attainment_figure(
@@ -109,7 +109,7 @@ def attainment_figure(
         legend=alt.Legend(orient="top", title=None, columns=2),
     )
     tooltip = [
-        "kind:N",
+        alt.Tooltip("kind:N"),
         alt.Tooltip("cost:Q", format=".4~r"),
         alt.Tooltip("score:Q", format=".3f"),
     ]
@@ -120,14 +120,14 @@ def attainment_figure(
     steps = (
         alt.Chart(inline(rows))
         .mark_line(interpolate="step-after", strokeWidth=1.8)
-        .encode(x=x, y=y, color=colour, order="cost:Q", tooltip=tooltip)
+        .encode(x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=tooltip)
     )
     line = (
         alt.Chart(inline(coin))
         .mark_line(strokeWidth=1.4, strokeDash=[4, 3])
-        .encode(x=x, y=y, color=colour, order="cost:Q", tooltip=tooltip)
+        .encode(x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=tooltip)
     )
-    return styled(alt.layer(line, steps).properties(width=width, height=height))
+    return styled(alt.layer(line, steps, width=width, height=height))
 
 
 def _plain(value: Any) -> Any:

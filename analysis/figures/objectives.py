@@ -117,14 +117,14 @@ def _objective_figure(
         base = alt.Chart(inline(of_kind)).encode(x=x, y=y, color=colour, tooltip=tooltip)
         if kind == FRONT:
             bar = base.mark_rule(strokeWidth=1.2, opacity=0.5)
-            layers.append(bar.encode(y=alt.Y("y_low:Q", title=up), y2="y_high:Q"))
-            layers.append(bar.encode(x=alt.X("x_low:Q", title=across), x2="x_high:Q"))
+            layers.append(bar.encode(y=alt.Y("y_low:Q", title=up), y2=alt.Y2("y_high:Q")))
+            layers.append(bar.encode(x=alt.X("x_low:Q", title=across), x2=alt.X2("x_high:Q")))
             if len(objectives) == 2:
                 line = base.mark_line(strokeWidth=1.2, opacity=0.6)
-                layers.append(line.encode(order="x:Q"))
+                layers.append(line.encode(order=alt.Order("x:Q")))
         marks = base.mark_point(size=size, opacity=opacity, filled=True)
         layers.append(marks.encode(shape=shape))
-    return styled(alt.layer(*layers).properties(width=width, height=height))
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def _yard_layers(
@@ -153,9 +153,11 @@ def _yard_layers(
     named = alt.Chart(inline(experts)).encode(x=x, y=y, color=colour)
     tooltip = alt.Tooltip("expert:N", title="expert alone")
     return [
-        line.encode(x=x, y=y, color=colour, order="place:Q"),
+        line.encode(x=x, y=y, color=colour, order=alt.Order("place:Q")),
         named.mark_point(filled=True, size=70, opacity=1).encode(shape=shape, tooltip=tooltip),
-        named.mark_text(align="left", dx=7, dy=9, fontWeight="bold").encode(text="expert:N"),
+        named.mark_text(align="left", dx=7, dy=9, fontWeight="bold").encode(
+            text=alt.Text("expert:N")
+        ),
     ]
 
 

@@ -94,15 +94,15 @@ def headroom_figure(
         zero.encode(y=alt.Y("over_mix:Q", title=title)),
         alt.Chart(inline(best))
         .mark_line(strokeWidth=1.4, strokeDash=[5, 3])
-        .encode(x=x, y=alt.Y("over_mix:Q", title=title), color=colour, order="cost:Q"),
+        .encode(x=x, y=alt.Y("over_mix:Q", title=title), color=colour, order=alt.Order("cost:Q")),
         base.mark_rule(strokeWidth=1.2, opacity=0.55).encode(
-            y=alt.Y("over_mix_low:Q", title=title), y2="over_mix_high:Q"
+            y=alt.Y("over_mix_low:Q", title=title), y2=alt.Y2("over_mix_high:Q")
         ),
         base.mark_point(size=70, opacity=1, filled=True).encode(
             y=alt.Y("over_mix:Q", title=title), shape=kind_shape(shown, dots=(CASCADE,))
         ),
     ]
-    return styled(alt.layer(*layers).properties(width=width, height=height))
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def comparison_figure(
@@ -160,8 +160,8 @@ def comparison_figure(
     title = f"score on {comparison.split}{low_words(first.task)}"
     y = alt.Y("score:Q", title=title, scale=score_scale(first.task, zero=False))
     base = alt.Chart(inline(rows)).encode(x=x, color=colour)
-    tooltip = ["run:N", "label:N", alt.Tooltip("score:Q", format=".3f")]
-    tooltip += [alt.Tooltip("cost:Q", format=".4~r"), "merged:N"]
+    tooltip = [alt.Tooltip("run:N"), alt.Tooltip("label:N"), alt.Tooltip("score:Q", format=".3f")]
+    tooltip += [alt.Tooltip("cost:Q", format=".4~r"), alt.Tooltip("merged:N")]
     fill = alt.FillOpacity(
         "merged:N",
         scale=alt.Scale(domain=["on the front of all", "beaten"], range=[1, 0]),
@@ -170,14 +170,16 @@ def comparison_figure(
     layers = [
         alt.Chart(inline(coin))
         .mark_line(strokeDash=[4, 3], strokeWidth=1.4)
-        .encode(x=x, y=y, order="cost:Q", color=colour),
-        base.mark_rule(opacity=0.35).encode(y=alt.Y("score_low:Q", title=title), y2="score_high:Q"),
-        base.mark_line(strokeWidth=1.2, opacity=0.6).encode(y=y, order="cost:Q"),
+        .encode(x=x, y=y, order=alt.Order("cost:Q"), color=colour),
+        base.mark_rule(opacity=0.35).encode(
+            y=alt.Y("score_low:Q", title=title), y2=alt.Y2("score_high:Q")
+        ),
+        base.mark_line(strokeWidth=1.2, opacity=0.6).encode(y=y, order=alt.Order("cost:Q")),
         base.mark_point(size=70, strokeWidth=1.6).encode(
             y=y, fill=colour, fillOpacity=fill, tooltip=tooltip
         ),
     ]
-    return styled(alt.layer(*layers).properties(width=width, height=height))
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def _percent(row: Mapping[Any, Any]) -> str:

@@ -56,8 +56,8 @@ def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerCh
         yOffset=alt.YOffset("objective:N", sort=["score", "cost"]),
         color=colour,
         tooltip=[
-            "parameter:N",
-            "objective:N",
+            alt.Tooltip("parameter:N"),
+            alt.Tooltip("objective:N"),
             alt.Tooltip("importance:Q", format=".0%"),
             alt.Tooltip("low:Q", format=".0%"),
             alt.Tooltip("high:Q", format=".0%"),
@@ -72,12 +72,12 @@ def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerCh
         opacity=alt.condition(f"datum.p < {LARGER}", alt.value(0.9), alt.value(0.3)),
     )
     rules = base.mark_rule().encode(
-        x=alt.X("low:Q", title=title), x2="high:Q", color=alt.value(INK)
+        x=alt.X("low:Q", title=title), x2=alt.X2("high:Q"), color=alt.ColorValue(INK)
     )
     words = base.mark_text(align="left", dx=5, fontSize=10).encode(
-        x=alt.X("high:Q", title=title), text="says:N", color=alt.value(INK)
+        x=alt.X("high:Q", title=title), text=alt.Text("says:N"), color=alt.ColorValue(INK)
     )
-    return styled(alt.layer(bars, rules, words).properties(width=width, height=34 * len(order)))
+    return styled(alt.layer(bars, rules, words, width=width, height=34 * len(order)))
 
 
 def _p(value: float) -> str:
@@ -129,13 +129,13 @@ def setting_figure(
             x=x,
             y=alt.Y("value:Q", title=objective, scale=alt.Scale(zero=False)),
             tooltip=[
-                "point:N",
+                alt.Tooltip("point:N"),
                 alt.Tooltip("setting:Q" if numbers else "setting:N", title=setting),
                 alt.Tooltip("value:Q", title=objective, format=".4~g"),
             ],
         )
     )
-    return styled(alt.layer(marks).properties(width=width, height=height))
+    return styled(alt.layer(marks, width=width, height=height))
 
 
 def parallel_figure(
@@ -168,8 +168,12 @@ def parallel_figure(
     base = alt.Chart(inline(rows)).encode(
         x=alt.X("axis:N", sort=names, title=None, axis=alt.Axis(labelAngle=0, grid=True)),
         y=alt.Y("rank:Q", title="rank among the points", axis=alt.Axis(format="%", tickCount=3)),
-        detail="point:N",
-        tooltip=["point:N", alt.Tooltip("axis:N", title="setting"), "value:N"],
+        detail=alt.Detail("point:N"),
+        tooltip=[
+            alt.Tooltip("point:N"),
+            alt.Tooltip("axis:N", title="setting"),
+            alt.Tooltip("value:N"),
+        ],
     )
     others = base.transform_filter("datum.kind != 'front'").mark_line(
         color=OTHER, opacity=0.22, strokeWidth=0.8
@@ -177,7 +181,7 @@ def parallel_figure(
     on_front = base.transform_filter("datum.kind == 'front'").mark_line(
         color=ACCENT, opacity=0.9, strokeWidth=1.6, point={"color": ACCENT, "size": 24}
     )
-    return styled(alt.layer(others, on_front).properties(width=width, height=height))
+    return styled(alt.layer(others, on_front, width=width, height=height))
 
 
 def _ranks(values: list[Any]) -> list[float]:

@@ -156,8 +156,8 @@ def better_arrow() -> list[alt.Chart]:
     arrow = corner.mark_point(shape=_ARROW, size=80, filled=True, color=MUTED, opacity=1)
     words = corner.mark_text(align="left", fontSize=13, fontWeight=600, color=MUTED)
     return [
-        arrow.encode(x=alt.value(12), y=alt.value(12)),
-        words.encode(x=alt.value(22), y=alt.value(12), text="text:N"),
+        arrow.encode(x=alt.XValue(12), y=alt.YValue(12)),
+        words.encode(x=alt.XValue(22), y=alt.YValue(12), text=alt.Text("text:N")),
     ]
 
 
@@ -166,7 +166,8 @@ def inline(rows: list[dict[str, Any]]) -> alt.InlineData:
     import altair as alt
     from altair.utils.schemapi import debug_mode
 
-    plain = [{name: _finite(value) for name, value in row.items()} for row in rows]
+    # Altair copies the lists of a chart with every layer, tuples it shares
+    plain = tuple({name: _finite(value) for name, value in row.items()} for row in rows)
     with debug_mode(False):  # records need no check against the schema, which takes seconds
         return alt.InlineData(values=plain)
 
@@ -176,11 +177,14 @@ def _finite(value: Any) -> Any:
 
 
 def styled(chart: alt.LayerChart) -> alt.LayerChart:
-    """Gives the chart the fonts, grid and legend of this project."""
-    done: alt.LayerChart = (
-        chart.configure(font=_FONT, background="white")
-        .configure_view(stroke=None)
-        .configure_axis(
+    """Gives the chart, just made, the fonts, grid and legend of this project."""
+    import altair as alt
+
+    chart.config = alt.Config(  # `configure` would copy the chart
+        font=_FONT,
+        background="white",
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(
             gridColor=_GRID,
             domainColor=_AXIS,
             tickColor=_AXIS,
@@ -190,10 +194,10 @@ def styled(chart: alt.LayerChart) -> alt.LayerChart:
             titleFontSize=12,
             titleFontWeight="normal",
             titlePadding=8,
-        )
-        .configure_legend(labelFontSize=12, labelColor=INK, symbolSize=90, padding=4)
+        ),
+        legend=alt.LegendConfig(labelFontSize=12, labelColor=INK, symbolSize=90, padding=4),
     )
-    return done
+    return chart
 
 
 def save(chart: alt.LayerChart, path: Path) -> Path:

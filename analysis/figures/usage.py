@@ -94,13 +94,13 @@ def utilization_figure(
             tooltip=[
                 alt.Tooltip("point:N", title="router"),
                 alt.Tooltip("place:N", title="settings"),
-                "expert:N",
+                alt.Tooltip("expert:N"),
                 alt.Tooltip("share:Q", format=".1%"),
                 *(alt.Tooltip(f"{name}:N") for name in extra),
             ],
         )
     )
-    return styled(alt.layer(bars).properties(width=width, height=24 * len(order)))
+    return styled(alt.layer(bars, width=width, height=24 * len(order)))
 
 
 def runs_figure(
@@ -139,12 +139,12 @@ def runs_figure(
         tooltip=[
             alt.Tooltip("point:N", title="router"),
             alt.Tooltip("place:N", title="settings"),
-            "expert:N",
+            alt.Tooltip("expert:N"),
             alt.Tooltip("runs:Q", format=".1%"),
         ],
     )
     dots = base.mark_point(filled=True, size=110, opacity=1, stroke=MUTED, strokeWidth=0.8)
-    return styled(alt.layer(dots).properties(width=width, height=24 * len(order)))
+    return styled(alt.layer(dots, width=width, height=24 * len(order)))
 
 
 def route_colours(run: Run) -> list[str]:
@@ -218,20 +218,20 @@ def training_figure(
             if measure == "score"
             else alt.Scale(zero=False),
         ),
-        detail="point:N",
+        detail=alt.Detail("point:N"),
         color=kind_colour([FRONT, POINT]),
         opacity=alt.condition("datum.kind == 'front'", alt.value(1.0), alt.value(0.55)),
         tooltip=[
             alt.Tooltip("point:N", title="router"),
             alt.Tooltip("label:N", title="settings"),
-            "epoch:Q",
+            alt.Tooltip("epoch:Q"),
             alt.Tooltip("value:Q", title=measure, format=".4~r"),
             alt.Tooltip("n:Q", title="replicates"),
         ],
     )
     dots = base.mark_point(filled=True, size=28).encode(shape=kind_shape([FRONT, POINT]))
     layers = [base.mark_line(strokeWidth=1.6), dots]
-    return styled(alt.layer(*layers).properties(width=width, height=height))
+    return styled(alt.layer(*layers, width=width, height=height))
 
 
 def _curve_records(run: Run, survey: Survey, measure: str) -> list[dict[str, Any]]:

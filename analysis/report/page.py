@@ -6,13 +6,16 @@ import functools
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import altair as alt
+    import jinja2
 
     from analysis.questions.answers import Answers
     from analysis.runs.load import Run
+
+_HERE: Final = Path(__file__).parent
 
 
 def write_report(
@@ -53,7 +56,7 @@ def write_report(
 
 def _render(run: Run, *, split: str | None = None, vector: str | None = None) -> str:
     """Gives the report as HTML text: template, style, scripts and data in one."""
-    import jinja2
+    from altair.utils.schemapi import debug_mode
     from markupsafe import Markup
 
     from analysis.baselines.yardsticks import has_bounds
@@ -71,18 +74,10 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     survey = take(run, split=split, vector=vector)
     use = utilization(run, split=survey.split)
     answered = answers(run, survey)
-    drawn = figures(run, survey, use, answered)
+    with debug_mode(False):  # tests hold every picture against Vega-Lite's schema, once
+        drawn = figures(run, survey, use, answered)
     specs = {figure.name: _spec(figure.chart) for figure in drawn}
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html")
-    return template.render(
+    return _template().render(
         run=run,
         survey=survey,
         found=answered,
@@ -109,13 +104,28 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         dead_share=DEAD_SHARE,
         provenance=provenance_rows(run, survey),
         colours=_colours(run),
-        style=Markup((here / "report.css").read_text(encoding="utf-8") + _dark_rules()),
-        script=Markup((here / "report.js").read_text(encoding="utf-8")),
+        style=Markup((_HERE / "report.css").read_text(encoding="utf-8") + _dark_rules()),
+        script=Markup((_HERE / "report.js").read_text(encoding="utf-8")),
         vega=Markup(_vega_scripts()),
         specs=Markup(_embedded(specs)),
         trials=Markup(_embedded(trial_table(run, survey))),
         count=len(run.trials),
     )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    """Gives the page's template, compiled once in a process."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
 
 
 def write_figures(run: Run, folder: Path, *, split: str | None, vector: str | None) -> list[Path]:
@@ -185,7 +195,7 @@ def _objectives(run: Run, answered: Answers) -> dict[str, Any] | None:
 
 
 def _spec(chart: alt.LayerChart) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.to_dict()
+    spec: dict[str, Any] = chart.to_dict(validate=False)
     spec.pop("$schema", None)
     spec["config"]["background"] = "transparent"
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}

@@ -37,6 +37,9 @@ _PATHS_ID: Final = "paths_id"
 _BEFORE_SETTINGS: Final = "experts_id"
 _AFTER_SETTINGS: Final = "config"
 
+_SMALL: Final = 1 << 24
+"""Bytes up to which a table stays in memory; larger ones are read again."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -46,6 +49,11 @@ class Run:
     provenance: dict[str, Any] = field(repr=False)
     study: dict[str, Any] = field(repr=False)
     """`study.yaml`, resolved."""
+
+    _kept: dict[tuple[str, tuple[str, ...] | None], pa.Table] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """Small tables that were read, by name and columns: a report asks for each a hundred times."""
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -182,8 +190,13 @@ class Run:
             RunError: the file is missing, damaged, without one of the columns, or with an empty
                 cell in a column that has a value in every row.
         """
+        asked = name, None if columns is None else tuple(columns)
+        if asked in self._kept:
+            return self._kept[asked]
         table = _read(self.path, name, columns)
         check_gaps(self.path / table_file(name), table, columns_of(name, self.provenance))
+        if table.nbytes <= _SMALL:
+            self._kept[asked] = table
         return table
 
     def _frame(self, name: str) -> pd.DataFrame:

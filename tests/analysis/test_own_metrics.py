@@ -71,6 +71,7 @@ def test_a_front_by_metrics_of_a_label_and_of_outputs(own: Run) -> None:
     assert why == "log_loss is computed of outputs, and a coin between experts has none"
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_labels_cannot_break_the_page_and_keep_their_signs(own: Run, tmp_path: Path) -> None:
     text = write_report(own, tmp_path / "report.html").read_text("utf-8")
     assert HOSTILE not in text

@@ -44,6 +44,7 @@ def test_experts_of_one_name_depth_and_cost_stay_two(written: WriteRun) -> None:
     assert found.points["cost"].to_numpy() == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_experts_that_no_whole_point_has_are_left_out_of_the_singles(written: WriteRun) -> None:
     folder = written("unfinished", status={(3, seed): schema.FAILED for seed in range(3)})
 

@@ -45,6 +45,7 @@ def test_a_run_of_gates_has_no_second_picture(tmp_path: Path) -> None:
     assert runs_figure(run, survey(run, resamples=0), utilization(run)) is None
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_the_report_says_what_a_path_is_and_which_kind_a_point_is_of(run: Run) -> None:
     page = write_report(run).read_text()
     assert "its route is their path" in page
