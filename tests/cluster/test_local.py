@@ -24,7 +24,7 @@ import pytest
 from cluster import local, nodes, state
 from cluster.addresses import clusters_here
 from cluster.processes import boot, members, processes
-from cluster.state import Cluster, Node
+from cluster.state import LocalNodes, Node
 from sweeps.journal.journal import read
 from sweeps.raytune import _environment
 from sweeps.raytune.folders import PREFIX
@@ -65,13 +65,13 @@ class Place:
     def local(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "cluster.local", *words, **more)
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> LocalNodes:
         found = state.read(self.folder)
         assert found is not None
         return found
 
 
-def kept(cluster: Cluster) -> bool:
+def kept(cluster: LocalNodes) -> bool:
     """Whether anything of it is left on this machine."""
     return bool(cluster.processes()) or Path(cluster.temporary).exists()
 
@@ -273,7 +273,7 @@ class Swept:
     """The most workers of packs that a node had."""
 
 
-def packs_on(cluster: Cluster) -> dict[str, int]:
+def packs_on(cluster: LocalNodes) -> dict[str, int]:
     """How many workers of packs each node has now."""
     found = dict.fromkeys(NAMES, 0)
     names = {node.pid: node.name for node in cluster.nodes}
@@ -343,7 +343,7 @@ def test_the_cluster_outlives_the_sweep(swept: Swept, up: Place) -> None:
     assert up.local("status").returncode == 0
 
 
-def raylet(cluster: Cluster, node: Node) -> int:
+def raylet(cluster: LocalNodes, node: Node) -> int:
     """The process that is the node to Ray."""
     for each in cluster.processes():
         words = psutil.Process(each.pid).cmdline()
@@ -514,7 +514,7 @@ def written(folder: Path, *, pid: int, start: int, boot_id: str) -> None:
     node = Node(name="head", pid=pid, start=start)
     place = str(folder / "theirs")
     state.write(
-        folder, Cluster(address="127.0.0.1:1", temporary=place, boot=boot_id, nodes=(node,))
+        folder, LocalNodes(address="127.0.0.1:1", temporary=place, boot=boot_id, nodes=(node,))
     )
 
 
