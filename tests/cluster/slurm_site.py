@@ -1,4 +1,4 @@
-"""A Slurm of three nodes on this machine, in a network of its own; from Debian's packages, by root."""
+"""A Slurm of three nodes here, in a network of its own: Debian's packages, started by root."""
 
 from __future__ import annotations
 
