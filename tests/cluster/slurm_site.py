@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,50 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.cluster import networks
+
 NEEDED: Final = {
     "munged": "munge",
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
     "sbatch": "slurm-client",
-    "ip": "iproute2",
-    "nsenter": "util-linux",
+    **networks.NEEDED,
 }
 """Programs, and the packages that bring them."""
 
-ADDRESS: Final = "10.77.0.1"
 NODES: Final = ("n1", "n2", "n3")
 CPUS: Final = 2
 
 
 def missing() -> str:
     """Says why there can be no such Slurm here; empty where there can."""
-    if os.geteuid() != 0:
-        return "only root makes networks and starts slurmd"
-    gone = sorted({package for name, package in NEEDED.items() if not shutil.which(name)})
-    return f"install {' '.join(gone)}" if gone else ""
-
-
-@contextlib.contextmanager
-def network(name: str) -> Iterator[tuple[str, ...]]:
-    """A network of its own with one address and a route; gives the words that enter it."""
-    _call("ip", "netns", "add", name)
-    try:
-        for words in (
-            ("link", "set", "lo", "up"),
-            ("link", "add", "outer", "type", "veth", "peer", "name", "other"),
-            ("link", "set", "other", "up"),
-            ("address", "add", f"{ADDRESS}/24", "dev", "outer"),
-            ("link", "set", "outer", "up"),
-            ("route", "add", "default", "dev", "outer"),
-        ):
-            _call("ip", "-n", name, *words)
-        yield ("nsenter", f"--net=/var/run/netns/{name}")  # `ip netns exec` hides cgroups
-    finally:
-        _call("ip", "netns", "delete", name)
-
-
-def _call(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True)
+    return networks.missing(NEEDED)
 
 
 @dataclass(kw_only=True)
@@ -134,7 +107,7 @@ def _configuration(folder: Path) -> str:
     host = socket.gethostname()
     settings: Mapping[str, object] = {
         "ClusterName": "proof",
-        "SlurmctldHost": f"{host}({ADDRESS})",
+        "SlurmctldHost": f"{host}({networks.ADDRESS})",
         "SlurmUser": "root",
         "SlurmctldPort": 16817,
         "AuthType": "auth/munge",
@@ -157,7 +130,7 @@ def _configuration(folder: Path) -> str:
     }
     lines = [f"{name}={value}" for name, value in settings.items()]
     lines += [
-        f"NodeName={name} NodeHostname={host} NodeAddr={ADDRESS} Port={17000 + place} CPUs={CPUS}"
+        f"NodeName={name} NodeHostname={host} NodeAddr={networks.ADDRESS} Port={17000 + place} CPUs={CPUS}"
         for place, name in enumerate(NODES)
     ]
     return "\n".join([*lines, "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE", ""])
@@ -174,7 +147,7 @@ def running(folder: Path, name: str) -> Iterator[Site]:
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
-    with network(name) as inside:
+    with networks.network(name) as inside:
         site = Site(folder=folder, inside=inside)
         try:
             places = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
