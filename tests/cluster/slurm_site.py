@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from tests.cluster import networks
 
 NEEDED: Final = {
@@ -81,6 +83,22 @@ class Site:
         """Starts a node."""
         self.start(name, "slurmd", "-D", "-N", name)
 
+    def kill(self, name: str) -> None:
+        """Kills a node at once with all that runs on it, as a power failure does."""
+        daemon = self.processes.pop(name)
+        victims = [psutil.Process(daemon.pid)]
+        victims += victims[0].children(recursive=True)
+        for process in psutil.process_iter():  # steps run in daemons of their own
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("SLURMD_NODENAME") == name:
+                    daemons = [each for each in process.parents() if each.name() == "slurmstepd"]
+                    victims += [*daemons, process]
+                    victims += process.children(recursive=True)
+        for victim in victims:
+            with contextlib.suppress(psutil.Error):
+                victim.kill()
+        daemon.wait()
+
     def wait_for_nodes(self, state: str, names: Sequence[str] = NODES, seconds: float = 40) -> None:
         """Waits until nodes have a state."""
         words = ("sinfo", "--noheader", "--Node", "--format=%T", f"--nodes={','.join(names)}")
@@ -130,7 +148,8 @@ def _configuration(folder: Path) -> str:
     }
     lines = [f"{name}={value}" for name, value in settings.items()]
     lines += [
-        f"NodeName={name} NodeHostname={host} NodeAddr={networks.ADDRESS} Port={17000 + place} CPUs={CPUS}"
+        f"NodeName={name} NodeHostname={host} NodeAddr={networks.ADDRESS} "
+        f"Port={17000 + place} CPUs={CPUS}"
         for place, name in enumerate(NODES)
     ]
     return "\n".join([*lines, "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE", ""])

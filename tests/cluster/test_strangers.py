@@ -108,7 +108,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             children = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0, (folder / "log").read_text()
-        gone, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
         assert not list(Path("/tmp").glob(f"{prefix}*"))
 
