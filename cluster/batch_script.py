@@ -135,10 +135,10 @@ wait_for() {{ # gives the exit code of a process, although a trap ends the wait 
     done
 }}
 
-on_nodes() {{ # runs a command once on each of some nodes: COUNT WHICH COMMAND...
+on_nodes() {{ # becomes a command once on each of some nodes: COUNT WHICH COMMAND...
     local count=$1 which=$2
     shift 2
-    srun --overlap --no-kill --kill-on-bad-exit=0 --wait=0 --nodes="$count" --ntasks="$count" \
+    exec srun --overlap --no-kill --kill-on-bad-exit=0 --wait=0 --nodes="$count" --ntasks="$count" \
         --ntasks-per-node=1 --cpus-per-task="$cpus" ${{which:+"$which"}} "$@"
 }}
 
@@ -147,15 +147,16 @@ start_nodes() {{ # starts Ray on some nodes, in the background: COUNT WHICH ROLE
     shift 2
     # the text in single quotes is for the shells on the nodes
     # shellcheck disable=SC2016
-    on_nodes "$count" "$which" --output="$logs/%N.log" bash -c \
-        'exec "$@" --name "$SLURMD_NODENAME"' node \
-        "$python" -m cluster.node "$@" --cpus "$cpus" --gpus "$gpus" --folders "$folders" &
+    on_nodes "$count" "$which" bash -c \
+        'log=$1/$SLURMD_NODENAME.log; shift; exec "$@" --name "$SLURMD_NODENAME" >"$log" 2>&1' \
+        node "$logs" "$python" -m cluster.node "$@" \
+        --cpus "$cpus" --gpus "$gpus" --folders "$folders" 2>>"$logs/srun.log" &
     steps+=("$!")
 }}
 
 remove_folders() {{ # what killed nodes of this job have left
     # shellcheck disable=SC2016
-    on_nodes "$nodes" '' --output=/dev/null bash -c 'rm -rf -- /tmp/"$1"*' remove "$folders" &
+    on_nodes "$nodes" '' --output=/dev/null bash -c 'rm -rf -- /tmp/"$1"*' remove "$folders" 2>>"$logs/srun.log" &
     wait_for "$!"
 }}
 
@@ -207,7 +208,7 @@ remove_folders
 train
 code=$?
 if [ "${{#steps[@]}}" -gt 0 ]; then
-    kill -TERM "${{steps[@]}}" 2>/dev/null
+    scancel --signal=TERM "$SLURM_JOB_ID" # its steps; srun would kill them on SIGTERM
     for step in "${{steps[@]}}"; do wait_for "$step"; done
 fi
 remove_folders
@@ -217,6 +218,8 @@ echo "session $session ends with $code $(date -Is)"
 state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T)
 if [ "$code" = {SESSION_OVER} ] && [ "$state" = RUNNING ]; then
     scontrol requeue "$SLURM_JOB_ID"
+elif [ "$code" = {SESSION_OVER} ]; then
+    echo "the job is not queued again, because it is $state"
 fi
 exit "$code"
 """

@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 GRID = [
-    *("mrpc_grid", "train_rows=96", "validation_rows=60", "router_hidden_size=8", "epochs=300"),
+    *("mrpc_grid", "train_rows=96", "validation_rows=60", "router_hidden_size=8", "epochs=150"),
     *("seeds=[0, 1]", "start=[]", "pack.points=1"),
     *("alpha={grid: [0.01, 0.1, 1]}", "beta={grid: [0.003, 0.01, 0.03, 0.1]}"),
 ]
@@ -121,6 +121,7 @@ class Submitted:
         while (state := self.state()).partition(" ")[0] in ("PENDING", "RUNNING", "COMPLETING"):
             assert time.monotonic() < end, self.output + self.site.report()
             if "BeginTime" in state:
+                time.sleep(5.0)  # sooner, nodes take the job's credential for a revoked one
                 self.site.call("scontrol", "update", f"JobId={self.number}", "StartTime=now")
             time.sleep(1.0)
         print(f"\n--- job {self.number}: {state}\n{self.output}")
