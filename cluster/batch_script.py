@@ -156,7 +156,8 @@ start_nodes() {{ # starts Ray on some nodes, in the background: COUNT WHICH ROLE
 
 remove_folders() {{ # what killed nodes of this job have left
     # shellcheck disable=SC2016
-    on_nodes "$nodes" '' --output=/dev/null bash -c 'rm -rf -- /tmp/"$1"*' remove "$folders" 2>>"$logs/srun.log" &
+    on_nodes "$nodes" '' --output=/dev/null bash -c 'rm -rf -- /tmp/"$1"*' \
+        remove "$folders" 2>>"$logs/srun.log" &
     wait_for "$!"
 }}
 

@@ -24,7 +24,7 @@ def missing(needed: Mapping[str, str] = NEEDED) -> str:
     if packages:
         return f"install {' '.join(packages)}"
     try:
-        with network("mpcr-probe"):
+        with network(f"mpcr-{os.getpid()}"):
             return ""
     except subprocess.CalledProcessError:
         return "this machine's kernel gives no networks"

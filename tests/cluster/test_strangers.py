@@ -19,11 +19,7 @@ from tests.cluster import networks
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 9001
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(networks.missing()), reason=networks.missing() or "-"),
-]
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 ASK = """
 import sys
@@ -76,6 +72,8 @@ class Head:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """The head of a session on Slurm, as its batch script starts it."""
+    if reason := networks.missing():
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("head")
     (folder / "token").write_text("5" * 64)
     (folder / "wrong").write_text("6" * 64)
