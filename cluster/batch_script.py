@@ -154,11 +154,26 @@ start_nodes() {{ # starts Ray on some nodes, in the background: COUNT WHICH ROLE
     steps+=("$!")
 }}
 
-remove_folders() {{ # what killed nodes of this job have left
-    # shellcheck disable=SC2016
-    on_nodes "$nodes" '' --output=/dev/null bash -c 'rm -rf -- /tmp/"$1"*' \
-        remove "$folders" 2>>"$logs/srun.log" &
-    wait_for "$!"
+within() {{ # waits for processes, and kills them after some seconds: SECONDS PIDS...
+    local left=$1
+    shift
+    while [ "$left" -gt 0 ] && kill -0 "$@" 2>/dev/null; do
+        sleep 1
+        left=$((left - 1))
+    done
+    kill -KILL "$@" 2>/dev/null
+    wait "$@"
+}}
+
+remove_folders() {{ # what killed nodes of this job have left; one by one, for one may be down
+    local host pids=()
+    for host in $(scontrol show hostnames "$SLURM_JOB_NODELIST"); do
+        # shellcheck disable=SC2016
+        on_nodes 1 "--nodelist=$host" --immediate=15 --output=/dev/null \
+            bash -c 'rm -rf -- /tmp/"$1"*' remove "$folders" 2>>"$logs/srun.log" &
+        pids+=("$!")
+    done
+    within 20 "${{pids[@]}}"
 }}
 
 keep_logs() {{ # in the run's folder, as soon as there is one
@@ -210,7 +225,7 @@ train
 code=$?
 if [ "${{#steps[@]}}" -gt 0 ]; then
     scancel --signal=TERM "$SLURM_JOB_ID" # its steps; srun would kill them on SIGTERM
-    for step in "${{steps[@]}}"; do wait_for "$step"; done
+    within 12 "${{steps[@]}}" # of a node that went, srun would wait for ever
 fi
 remove_folders
 rm -f -- "$RAY_AUTH_TOKEN_PATH" "$beside/address"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,10 @@ def test_the_session_ends_after_its_time_or_with_the_allocation() -> None:
     now = time.monotonic()
     assert settled().session_end is None
     assert settled(session_time=40.0).session_end == pytest.approx(now + 40.0, abs=5.0)
-    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": str(int(time.time()) + 600)}
+    job: dict[str, Any] = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_END_TIME": str(int(time.time()) + 600),
+    }
     assert settled(**job).session_end == pytest.approx(now + 570.0, abs=5.0)
     assert settled(None, 40.0, **job).session_end == pytest.approx(now + 40.0, abs=5.0)
 
