@@ -8,10 +8,10 @@ from typing import Final
 _JOB: Final = "SLURM_JOB_ID"
 _END: Final = "SLURM_JOB_END_TIME"
 
-_EARLY: Final = 150.0
+_EARLY: Final = 120.0
 """It is how many seconds before the end Slurm may send the signal of the end.
 
-`cluster.slurm` asks for it 60 seconds before, and Slurm sends it up to a minute earlier.
+`cluster.slurm` asks for it 20 seconds before, and Slurm sends it up to a minute earlier.
 """
 
 

@@ -75,7 +75,7 @@ def batch_script(job: Job) -> str:
         f"--cpus-per-task={job.cpus}",
         *([f"--gpus-per-node={job.gpus}"] if job.gpus else []),
         f"--time={job.minutes}",
-        "--signal=B:USR1@60",
+        "--signal=B:USR1@20",
         "--requeue",
         "--no-kill",
         "--open-mode=append",

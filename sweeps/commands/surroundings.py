@@ -21,8 +21,11 @@ AUTO: Final = "auto"
 
 _RAY_ADDRESS: Final = "RAY_ADDRESS"
 
-_AFTERWARDS: Final = 30.0
-"""Gives the seconds that an allocation's batch script has after the sweep."""
+_AFTERWARDS: Final = 60.0
+"""Gives the seconds that an allocation's batch script has after the sweep.
+
+With those in which a session closes, it ends by itself before Slurm's signal of the end comes.
+"""
 
 _NO_HEAD: Final = re.compile(r"(?i)(ray|https?)://")
 """Finds addresses through which Ray takes calls and jobs, but no worker's results."""
@@ -37,7 +40,7 @@ def check_address(name: str, address: str) -> None:
     if _NO_HEAD.match(address):
         raise InputError(
             f"{name} is {quoted(address)}, through which a sweep cannot run; call the command "
-            f"on the cluster's head with HOST:PORT of that, or by `ray job submit --address "
+            "on the cluster's head with HOST:PORT of that, or by `ray job submit --address "
             "http://HEAD:8265 -- python -m sweeps.run ...`, which sets RAY_ADDRESS"
         )
     if address in (LOCAL, AUTO):

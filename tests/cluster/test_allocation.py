@@ -25,6 +25,6 @@ def test_without_a_job_there_is_no_end() -> None:
 
 def test_only_a_signal_shortly_before_the_end_is_the_end() -> None:
     assert not is_ending(JOB, 800.0)
-    assert is_ending(JOB, 880.0)  # asked for 60 s before the end, Slurm may come a minute early
+    assert is_ending(JOB, 880.0)  # Slurm may come a minute before it is asked to
     assert is_ending(JOB, 1001.0)
     assert not is_ending({}, 1001.0)

@@ -55,7 +55,7 @@ def options(script: str) -> list[str]:
 def test_slurm_is_asked_for_what_the_job_says() -> None:
     asked = options(batch_script(job(nodes=3, cpus=8, gpus=2, minutes=90, options=("--qos=x",))))
     assert {"--nodes=3", "--cpus-per-task=8", "--gpus-per-node=2", "--time=90"} <= set(asked)
-    assert {"--requeue", "--no-kill", "--signal=B:USR1@60", "--open-mode=append"} <= set(asked)
+    assert {"--requeue", "--no-kill", "--signal=B:USR1@20", "--open-mode=append"} <= set(asked)
     assert "--output=/shared/runs/grid.slurm/%j.out" in asked
     assert "--chdir=/home/me" in asked
     assert asked[-1] == "--qos=x"  # the user's own win

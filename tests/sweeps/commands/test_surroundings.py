@@ -120,7 +120,7 @@ def test_the_session_ends_after_its_time_or_with_the_allocation() -> None:
         "SLURM_JOB_ID": "7",
         "SLURM_JOB_END_TIME": str(int(time.time()) + 600),
     }
-    assert settled(**job).session_end == pytest.approx(now + 570.0, abs=5.0)
+    assert settled(**job).session_end == pytest.approx(now + 540.0, abs=5.0)
     assert settled(None, 40.0, **job).session_end == pytest.approx(now + 40.0, abs=5.0)
 
 
