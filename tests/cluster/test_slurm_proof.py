@@ -21,9 +21,6 @@ from tests.sweeps.conftest import assert_same_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 1800.0
-CLOSING = 20.0
-"""The seconds that a session keeps for its end."""
-
 SESSIONS = 4
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
@@ -38,13 +35,10 @@ GRID = [
 
 @dataclass(frozen=True, kw_only=True)
 class Undisturbed:
-    """The sweep without Slurm, and its times."""
+    """The sweep without Slurm, and the cache of both."""
 
     run: Path
     cache: Path
-    training: float
-    rest: float
-    """The seconds of the command beside its training."""
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +61,9 @@ def undisturbed(folder: Path) -> Undisturbed:
         [*command, "--name", "prepared", "budget.epochs=1"], cwd=ROOT, check=False
     )
     assert prepared.returncode == 5
-    begin = time.monotonic()
     done = subprocess.run([*command, "--name", run.name], cwd=ROOT, check=False)
     assert done.returncode == 0
-    whole = time.monotonic() - begin
-    times = [event["mono"] for event in read(run / "journal.jsonl") if event["event"] == "reported"]
-    training = float(times[-1] - times[0])
-    return Undisturbed(run=run, cache=cache, training=training, rest=whole - training)
+    return Undisturbed(run=run, cache=cache)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +92,12 @@ class Submitted:
         words = ("squeue", "--noheader", "--states=all", f"--jobs={self.number}", "--format=%T %r")
         return self.site.call(*words).stdout.strip()
 
-    def until_started(self, node: str) -> None:
-        """Waits until a pack runs on a node."""
-        until(lambda: node in self.nodes(), PATIENCE, lambda: self.output + self.site.report())
+    def until_started(self) -> str:
+        """Waits until a pack runs on a node that is no head; names the node."""
+        workers = set(NODES[1:])
+        report = self.site.report
+        until(lambda: workers & set(self.nodes()), PATIENCE, lambda: self.output + report())
+        return next(node for node in reversed(self.nodes()) if node in workers)
 
     def nodes(self) -> list[str]:
         """Names the nodes of the packs that were started."""
@@ -113,14 +106,27 @@ class Submitted:
             return []
         return [event["node"] for event in read(journal) if event["event"] == "started"]
 
+    def until_ended(self, count: int) -> None:
+        """Waits until so many packs have ended trials."""
+        journal = self.run / "journal.jsonl"
+
+        def packs() -> int:
+            events = read(journal) if journal.exists() else ()
+            return len({event["pack"] for event in events if event["event"] == "ended"})
+
+        until(lambda: packs() >= count, PATIENCE, lambda: self.output + self.site.report())
+
+    def begin_now(self) -> None:
+        """Cuts Slurm's wait before the next session."""
+        until(lambda: "BeginTime" in self.state(), 60, self.site.report)
+        time.sleep(5.0)  # sooner, nodes take the job's credential for a revoked one
+        self.site.call("scontrol", "update", f"JobId={self.number}", "StartTime=now")
+
     def until_over(self) -> str:
-        """Waits for the end of the job, whose waits between sessions are cut; gives its state."""
+        """Waits for the end of the job; gives its state."""
         end = time.monotonic() + PATIENCE
         while (state := self.state()).partition(" ")[0] in ("PENDING", "RUNNING", "COMPLETING"):
             assert time.monotonic() < end, self.output + self.site.report()
-            if "BeginTime" in state:
-                time.sleep(5.0)  # sooner, nodes take the job's credential for a revoked one
-                self.site.call("scontrol", "update", f"JobId={self.number}", "StartTime=now")
             time.sleep(1.0)
         print(f"\n--- job {self.number}: {state}\n{self.output}")
         return state.partition(" ")[0]
@@ -155,21 +161,27 @@ def submit(site: Site, undisturbed: Undisturbed, name: str, *flags: str) -> Subm
 def test_a_sweep_of_several_sessions_ends_with_the_tables_of_the_undisturbed_run(
     site: Site, undisturbed: Undisturbed
 ) -> None:
-    seconds = CLOSING + undisturbed.rest + undisturbed.training / SESSIONS
-    job = submit(site, undisturbed, "sessions", "--session-time", f"{seconds:.0f}")
+    job = submit(site, undisturbed, "sessions")
+    for session in range(1, SESSIONS):
+        job.until_ended(2 * session)
+        site.call("scancel", "--batch", "--signal=USR1", job.number)  # as at an allocation's end
+        until(lambda count=session: len(job.ends()) == count, PATIENCE, site.report)
+        job.begin_now()
     assert job.until_over() == "COMPLETED"
     assert job.ends()[-1] == "0"
     assert set(job.ends()[:-1]) == {"75"}
     assert len(job.ends()) >= SESSIONS
-    assert set(job.nodes()) == set(NODES)
+    assert set(job.nodes()) > {NODES[0]}
     assert_same_tables(job.run, undisturbed.run)
     job.assert_clean()
 
 
 def test_a_killed_node_costs_no_result(site: Site, undisturbed: Undisturbed) -> None:
     job = submit(site, undisturbed, "killed")
-    job.until_started("n3")
-    site.kill("n3")
+    node = job.until_started()
+    site.kill(node)
+    until(lambda: job.ends(), PATIENCE, site.report)
+    site.node(node)  # a job is completing until all of its nodes have said so
     try:
         assert job.until_over() == "COMPLETED"
         assert job.ends() == ["0"]
@@ -179,7 +191,6 @@ def test_a_killed_node_costs_no_result(site: Site, undisturbed: Undisturbed) -> 
         ]
         assert any(event["attempt"] > 1 for event in attempts)
     finally:
-        site.node("n3")
         site.wait_for_nodes("idle")
     shutil.rmtree(job.run)
 
@@ -188,7 +199,7 @@ def test_scancel_ends_the_job_for_good_and_a_new_one_goes_on(
     site: Site, undisturbed: Undisturbed
 ) -> None:
     job = submit(site, undisturbed, "cancelled")
-    job.until_started("n2")
+    job.until_started()
     site.call("scancel", job.number)
     assert job.until_over() == "CANCELLED"
     end = time.monotonic() + 60
