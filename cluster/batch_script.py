@@ -210,7 +210,7 @@ train() {{ # gives the sweep's exit code
     wait_for "$sweep"
     code=$?
     sweep=''
-    [ "$ended:$code" != {SESSION_OVER}:143 ] || code={SESSION_OVER} # the limit was changed meanwhile
+    [ "$ended:$code" != {SESSION_OVER}:143 ] || code={SESSION_OVER}
     return "$code"
 }}
 
