@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search bench-routers docs clean
+.PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search bench-routers slurm docs clean
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # with it every process of the tests compiles every module again
 
@@ -19,6 +19,9 @@ test: .venv/.dev  ## the whole test suite
 
 test-long: .venv/.dev  ## what `make test` leaves out: more of Ray, clusters and ONNX
 	$(BIN)/pytest -m long
+
+slurm: .venv/.dev  ## a sweep on a real Slurm of three nodes here: as root, Debian's packages (an hour)
+	$(BIN)/pytest -n0 -m long -rs -s tests/cluster/test_slurm_proof.py
 
 CHAOS ?= --rounds 50
 chaos: .venv/.dev  ## sweeps whose processes are killed at random, resumed and compared (an hour)

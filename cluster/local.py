@@ -23,8 +23,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cluster import nodes, state
-from cluster.state import TOKEN, Cluster, Refused, default_folder
+from cluster import nodes
+from cluster.contract import Condition, Refused, Running
+from cluster.local_cluster import LocalCluster
+from cluster.state import TOKEN, default_folder
 from mpc_router.flags import Parser, place
 from mpc_router.messages import one_line
 from mpc_router.streams import command, tell
@@ -139,44 +141,46 @@ def _say(text: str, code: int) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
-    """Starts the nodes; gives the exit code."""
+    """Starts the nodes and waits for them; gives the exit code."""
     if importlib.util.find_spec("ray") is None:
         raise Refused("Ray is not installed; install this project with its extra: [sweep]", 3)
-    state.make_private(args.folder)
-    with state.locked(args.folder):
-        earlier = state.read(args.folder)
-        if earlier is not None and earlier.processes():
-            raise Refused(
-                f"a cluster is up at {earlier.address}; look at it with "
-                f"`{_call('status', args.folder)}`, end it with `{_call('down', args.folder)}`",
-                2,
-            )
-        wanted = nodes.Wanted(
+
+    def wanted() -> nodes.Wanted:
+        return nodes.Wanted(
             nodes=args.nodes,
             cpus=args.cpus,
             gpus=args.gpus,
             port=nodes.free_port(args.port),
             timeout=args.timeout,
         )
-        nodes.end(args.folder, earlier)  # a dead cluster has left its files
-        try:
-            cluster = nodes.start(wanted, args.folder)
-        except BaseException:
-            nodes.end(args.folder, state.read(args.folder))
-            raise
-    print(_next_steps(args.folder, cluster))
+
+    cluster = LocalCluster(args.folder, wanted)
+    try:
+        cluster.start()
+    except Running as error:
+        look, end = _call("status", args.folder), _call("down", args.folder)
+        raise Refused(f"{error}; look at it with `{look}`, end it with `{end}`", 2) from error
+    try:
+        cluster.wait(args.timeout)
+    except Refused as error:
+        cluster.stop()
+        raise Refused(f"{error}; all nodes were ended", error.code) from error
+    except BaseException:
+        cluster.stop()
+        raise
+    print(_next_steps(args.folder, str(cluster.address)))
     return 0
 
 
-def _next_steps(folder: Path, cluster: Cluster) -> str:
+def _next_steps(folder: Path, address: str) -> str:
     """Writes what to type next; a token in the default folder needs no setting."""
     token = shlex.quote(str(folder / TOKEN))
     setting = "" if folder == default_folder() else f"RAY_AUTH_TOKEN_PATH={token} "
     return "\n".join(
         [
-            f"all nodes are up at {cluster.address}; clients need the token in {token}",
+            f"all nodes are up at {address}; clients need the token in {token}",
             "to use them, and to end them:",
-            f"  {setting}python -m sweeps.run mrpc_grid --sample --address {cluster.address}",
+            f"  {setting}python -m sweeps.run mrpc_grid --sample --address {address}",
             f"  {_call('down', folder)}",
         ]
     )
@@ -184,42 +188,18 @@ def _next_steps(folder: Path, cluster: Cluster) -> str:
 
 def _status(args: argparse.Namespace) -> int:
     """Prints which nodes are up; gives the exit code."""
-    cluster = state.read(args.folder)
-    if cluster is None:
+    status = LocalCluster(args.folder).status()
+    if status.condition is Condition.ABSENT:
         raise Refused(f"nothing is up; start it with `{_call('up', args.folder)}`", 2)
-    living, running = cluster.living(), cluster.processes()
-    head_lives = bool(cluster.nodes) and cluster.nodes[0] in living
-    alive = nodes.alive(args.folder, cluster) if head_lives else {}
-    up = [node for node in living if node.name in alive]
-    print(f"{cluster.address}: {len(up)} of {len(cluster.nodes)} nodes are up")
-    for node in cluster.nodes:
-        count = sum(process.session == node.pid for process in running)
-        if node in up:
-            resources = alive[node.name]
-            condition = f"up, {resources.get('CPU', 0):g} CPU, {resources.get('GPU', 0):g} GPU"
-        elif node in living:
-            condition = "dead: its process runs, but Ray does not count it"
-        else:
-            condition = "dead: its process has ended"
-        print(f"  {node.name}: {condition}; pid {node.pid}, {count} processes")
-    if cluster.nodes and len(up) == len(cluster.nodes):
+    print("\n".join(status.lines))
+    if status.condition is Condition.UP:
         return 0
-    return _say(f"nodes are dead; end the others with `{_call('down', args.folder)}`", 3)
+    return _say(f"not all nodes are up; end the others with `{_call('down', args.folder)}`", 3)
 
 
 def _down(args: argparse.Namespace) -> int:
     """Ends the nodes; gives the exit code."""
-    if not args.folder.is_dir():
-        print("nothing is up")
-        return 0
-    with state.locked(args.folder):
-        cluster = state.read(args.folder)
-        if cluster is None:  # then a file `token` in the folder is not this program's
-            print("nothing is up")
-            return 0
-        ended, forced = nodes.end(args.folder, cluster)
-    by_force = f", {forced} of them by SIGKILL" if forced else ""
-    print(f"ended {len(cluster.nodes)} nodes at {cluster.address}: {ended} processes{by_force}")
+    print(LocalCluster(args.folder).stop())
     return 0
 
 

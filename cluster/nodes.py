@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cluster import private, state
+from cluster import private, probe, state
+from cluster.contract import Refused
 from cluster.processes import boot, processes
-from cluster.state import LOOPBACK, TOKEN, Cluster, Node, Refused
+from cluster.state import LOOPBACK, TOKEN, LocalNodes, Node
 
 _PREFIX: Final = "mpcr-local-"
 _SHORT: Final = 20
@@ -34,7 +35,7 @@ _MEMORY: Final = 2 * 2**30
 _GRACE: Final = 5.0
 """It is the time between SIGTERM and SIGKILL, in seconds."""
 
-_SETTINGS: Final = {
+SETTINGS: Final = {
     "RAY_AUTH_MODE": "token",  # `ray start` asks for none by default
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every part binds to 127.0.0.1 and not to all
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -64,21 +65,6 @@ The variable that keeps Ray to 127.0.0.1 also makes `ray start --address` refuse
 only the command sees another value.
 """
 
-_PROBE: Final = """\
-import json, sys, time
-import ray
-address, wanted, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-end = time.monotonic() + seconds
-ray.init(address=address, log_to_driver=False, logging_level="error")
-while True:
-    alive = {node["NodeName"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-    print(json.dumps(alive), flush=True)
-    if len(alive) >= wanted or time.monotonic() > end:
-        break
-    time.sleep(0.5)
-"""
-"""It prints which nodes Ray counts as alive, until there are as many as wanted."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -94,17 +80,17 @@ class Wanted:
     """It is the time in which all nodes must be up, in seconds."""
 
 
-def start(wanted: Wanted, folder: Path) -> Cluster:
-    """Starts a head, then workers as soon as it answers; returns when Ray counts all of them.
+def start(wanted: Wanted, folder: Path) -> LocalNodes:
+    """Starts a head, then workers as soon as it answers.
 
     The folder's file names all that has been started, at any time.
 
     Raises:
-        Refused: a node ended, or not all were up in time; the other nodes still run.
+        Refused: the head ended, or did not answer in time; what was started still runs.
     """
     end = time.monotonic() + wanted.timeout
     private.write(folder / TOKEN, secrets.token_hex(32))
-    cluster = Cluster(
+    cluster = LocalNodes(
         address=f"{LOOPBACK}:{wanted.port}",
         temporary=tempfile.mkdtemp(prefix=_PREFIX, dir=private.temporary_parent(_SHORT)),
         boot=boot(),
@@ -114,18 +100,17 @@ def start(wanted: Wanted, folder: Path) -> Cluster:
     alone = ("--include-dashboard=false", "--no-monitor")
     cluster = _with_node(wanted, folder, cluster, "head", (*_HEAD, *ports, *alone))
     while not _answers(wanted.port):
-        _check(cluster, wanted, end)
+        _check(cluster, wanted.timeout, end)
         time.sleep(0.2)
     join = (*_WORKER, f"--address={cluster.address}")
     for number in range(1, wanted.nodes):
         cluster = _with_node(wanted, folder, cluster, f"worker{number}", join)
-    _await(wanted, folder, cluster, end)
     return cluster
 
 
 def _with_node(
-    wanted: Wanted, folder: Path, cluster: Cluster, name: str, words: Sequence[str]
-) -> Cluster:
+    wanted: Wanted, folder: Path, cluster: LocalNodes, name: str, words: Sequence[str]
+) -> LocalNodes:
     """Starts a node, and writes it to the folder's file before anything else is done."""
     node_folder = Path(cluster.temporary) / str(len(cluster.nodes))  # two raylets race for names
     with Path(cluster.temporary, f"{name}.log").open("wb") as log:
@@ -154,46 +139,51 @@ def _with_node(
     return cluster
 
 
-def _await(wanted: Wanted, folder: Path, cluster: Cluster, end: float) -> None:
-    """Waits until Ray counts all nodes as alive; prints a line for each."""
+def wait(folder: Path, cluster: LocalNodes, seconds: float) -> None:
+    """Waits until Ray counts all nodes as alive; prints a line for each.
+
+    Raises:
+        Refused: a node ended, or not all are up after so many seconds.
+    """
+    end = time.monotonic() + seconds
     waiting = {node.name for node in cluster.nodes}
-    with _probe(folder, cluster, wanted=wanted.nodes, seconds=wanted.timeout) as probe:
-        assert probe.stdout is not None
+    with _probe(folder, cluster, wanted=len(waiting), seconds=seconds) as asking:
+        assert asking.stdout is not None
         while waiting:
-            _check(cluster, wanted, end)
-            if not select.select([probe.stdout], [], [], 0.5)[0]:
+            _check(cluster, seconds, end)
+            if not select.select([asking.stdout], [], [], 0.5)[0]:
                 continue
-            line = probe.stdout.readline()
+            line = asking.stdout.readline()
             if not line:
                 raise Refused(f"Ray at {cluster.address} does not answer", 3)
             for name in sorted(waiting & _resources(line).keys()):
                 waiting.remove(name)
-                count = wanted.nodes - len(waiting)
-                print(f"{name} is up ({count} of {wanted.nodes})", flush=True)
+                count = len(cluster.nodes) - len(waiting)
+                print(f"{name} is up ({count} of {len(cluster.nodes)})", flush=True)
 
 
-def _check(cluster: Cluster, wanted: Wanted, end: float) -> None:
-    """Refuses to wait for a cluster with an ended node, and for longer than was wanted."""
+def _check(cluster: LocalNodes, seconds: float, end: float) -> None:
+    """Refuses to wait for a cluster with an ended node, and for longer than these seconds."""
     for node in cluster.nodes:
         if node not in cluster.living():
             why = _last_line(cluster, node.name)
-            raise Refused(f"{node.name} ended, so all nodes were ended: {why}", 3)
+            raise Refused(f"{node.name} ended: {why}", 3)
     if time.monotonic() > end:
         raise Refused(
-            f"not all nodes were up after {wanted.timeout:g} seconds, so all were ended; "
-            "give fewer --nodes, or a longer --timeout",
+            f"not all nodes were up after {seconds:g} seconds; give fewer --nodes, or a longer "
+            "--timeout",
             3,
         )
 
 
-def alive(folder: Path, cluster: Cluster) -> dict[str, dict[str, float]]:
+def alive(folder: Path, cluster: LocalNodes) -> dict[str, dict[str, float]]:
     """Gives the resources of the nodes that Ray counts as alive; none without an answer."""
     line = ""
     with (
-        _probe(folder, cluster, wanted=0, seconds=0) as probe,
+        _probe(folder, cluster, wanted=0, seconds=0) as asking,
         contextlib.suppress(subprocess.TimeoutExpired),
     ):
-        line, _ = probe.communicate(timeout=60)
+        line, _ = asking.communicate(timeout=60)
     return _resources(line)
 
 
@@ -208,26 +198,26 @@ def _resources(line: str) -> dict[str, dict[str, float]]:
 
 @contextlib.contextmanager
 def _probe(
-    folder: Path, cluster: Cluster, *, wanted: int, seconds: float
+    folder: Path, cluster: LocalNodes, *, wanted: int, seconds: float
 ) -> Iterator[subprocess.Popen[str]]:
     """Runs a client of Ray that prints which nodes are alive, until the block ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", _PROBE, cluster.address, str(wanted), str(seconds)],
+        [sys.executable, "-P", probe.__file__, cluster.address, str(wanted), str(seconds)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         env=_environment(folder),
         cwd=cluster.temporary,
-    ) as probe:
+    ) as asking:
         try:
-            yield probe
+            yield asking
             with contextlib.suppress(subprocess.TimeoutExpired):
-                probe.wait(timeout=5)  # it leaves Ray by itself
+                asking.wait(timeout=5)  # it leaves Ray by itself
         finally:
-            probe.kill()
+            asking.kill()
 
 
-def end(folder: Path, cluster: Cluster | None) -> tuple[int, int]:
+def end(folder: Path, cluster: LocalNodes | None) -> tuple[int, int]:
     """Ends the cluster's processes, then removes its files.
 
     Gives how many processes were ended, and how many of them by SIGKILL. The file that names them
@@ -236,23 +226,34 @@ def end(folder: Path, cluster: Cluster | None) -> tuple[int, int]:
     Raises:
         Refused: a process outlives SIGKILL.
     """
-    terminated: set[int] = set()
-    forced: set[int] = set()
+    counts = (0, 0)
     if cluster is not None:
-        terminated = _signal_all(cluster, signal.SIGTERM, seconds=_GRACE)
-        forced = _signal_all(cluster, signal.SIGKILL, seconds=_GRACE)
-        if survivors := cluster.processes():
-            pids = ", ".join(str(process.pid) for process in survivors)
-            raise Refused(f"processes still run after SIGKILL: {pids}; call down again", 3)
+        counts = end_processes(cluster)
         temporary = Path(cluster.temporary)
         if temporary.name.startswith(_PREFIX):
             with contextlib.suppress(OSError), private.entered(temporary) as number:
                 private.remove(number, temporary)
     state.remove(folder)
+    return counts
+
+
+def end_processes(cluster: LocalNodes) -> tuple[int, int]:
+    """Ends the cluster's processes, by SIGTERM and some seconds later by SIGKILL.
+
+    Gives how many processes were ended, and how many of them by SIGKILL.
+
+    Raises:
+        Refused: a process outlives SIGKILL.
+    """
+    terminated = _signal_all(cluster, signal.SIGTERM, seconds=_GRACE)
+    forced = _signal_all(cluster, signal.SIGKILL, seconds=_GRACE)
+    if survivors := cluster.processes():
+        pids = ", ".join(str(process.pid) for process in survivors)
+        raise Refused(f"processes still run after SIGKILL: {pids}; call down again", 3)
     return len(terminated | forced), len(forced)
 
 
-def _signal_all(cluster: Cluster, number: signal.Signals, *, seconds: float) -> set[int]:
+def _signal_all(cluster: LocalNodes, number: signal.Signals, *, seconds: float) -> set[int]:
     """Signals every process of the cluster once; waits until none is left, or for some seconds."""
     end = time.monotonic() + seconds
     signalled: set[int] = set()
@@ -274,7 +275,7 @@ def _environment(folder: Path) -> dict[str, str]:
     """
     public = private.without_secrets(os.environ)
     without_ray = {name: value for name, value in public.items() if not name.startswith("RAY_")}
-    return {**without_ray, **_SETTINGS, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
+    return {**without_ray, **SETTINGS, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
 
 
 def free_port(wanted: int | None = None) -> int:
@@ -283,24 +284,24 @@ def free_port(wanted: int | None = None) -> int:
     Raises:
         Refused: the port is taken.
     """
-    with socket.socket() as probe:
+    with socket.socket() as listener:
         try:
-            probe.bind((LOOPBACK, wanted or 0))
+            listener.bind((LOOPBACK, wanted or 0))
         except OSError as error:
             raise Refused(
                 f"port {wanted} is taken; leave out --port, or give another", 2
             ) from error
-        return int(probe.getsockname()[1])
+        return int(listener.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
     """Tells whether a port of this machine accepts connections."""
-    with socket.socket() as probe:
-        probe.settimeout(5)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+    with socket.socket() as client:
+        client.settimeout(5)
+        return client.connect_ex((LOOPBACK, port)) == 0
 
 
-def _last_line(cluster: Cluster, name: str) -> str:
+def _last_line(cluster: LocalNodes, name: str) -> str:
     """Gives the last line of a node's log, which says why the node ended."""
     with contextlib.suppress(OSError):
         text = Path(cluster.temporary, f"{name}.log").read_text(errors="replace")

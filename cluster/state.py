@@ -15,19 +15,12 @@ from typing import Any, Final
 import platformdirs
 
 from cluster import private
+from cluster.contract import Refused
 from cluster.processes import Process, boot, members, processes
 
 LOOPBACK: Final = "127.0.0.1"
 _STATE: Final = "cluster.json"
 TOKEN: Final = "token"
-
-
-class Refused(Exception):
-    """Ends the command with a message of one line and an exit code."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +34,8 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """Holds the nodes that were started, with their address and folder."""
+class LocalNodes:
+    """Holds the nodes that were started on this machine, with their address and folder."""
 
     address: str
     temporary: str
@@ -82,7 +75,7 @@ def token_of(address: str) -> Path | None:
     return None
 
 
-def read(folder: Path) -> Cluster | None:
+def read(folder: Path) -> LocalNodes | None:
     """Reads the cluster that was started with a folder; None if there is none.
 
     The file names processes to be ended, so it is read only if folder and file are this user's, and
@@ -108,10 +101,10 @@ def read(folder: Path) -> Cluster | None:
         ) from error
 
 
-def _cluster(tree: Any) -> Cluster:
+def _cluster(tree: Any) -> LocalNodes:
     """Makes the cluster of a state file's content."""
     nodes = tuple(Node(**node) for node in tree.pop("nodes"))
-    cluster = Cluster(**tree, nodes=nodes)
+    cluster = LocalNodes(**tree, nodes=nodes)
     words = (cluster.address, cluster.temporary, cluster.boot, *(node.name for node in nodes))
     numbers = [number for node in nodes for number in (node.pid, node.start)]
     if not all(type(word) is str for word in words) or not all(
@@ -121,7 +114,7 @@ def _cluster(tree: Any) -> Cluster:
     return cluster
 
 
-def write(folder: Path, cluster: Cluster) -> None:
+def write(folder: Path, cluster: LocalNodes) -> None:
     """Writes the state to its file, by an atomic write."""
     temporary = folder / f"{_STATE}.new"
     private.write(temporary, json.dumps(dataclasses.asdict(cluster), indent=1))

@@ -2,6 +2,7 @@
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
 5 a budget was spent before everything was trained, whether trials failed or not; --resume goes on;
+75 the session's time, or its Slurm allocation, has ended with work left; --resume goes on;
 130, 143 and 129 stopped by SIGINT, SIGTERM and SIGHUP.
 """
 
@@ -20,7 +21,7 @@ from mpc_router.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
 from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
-from sweeps.terminal.signals import EXIT_CODES, Terminated, terminable
+from sweeps.terminal.signals import Terminated, stop_code, terminable
 
 _PACKAGES: Final = ("ray", "psutil", "optuna", "pandas", "moocore", "altair", "jinja2")
 """They are looked for at the beginning, although a run needs some of them only at its end."""
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say_error(f"{error}; what is cached or journaled is safe", 3)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
-        return say_error("stopped; what is cached or journaled is safe", EXIT_CODES[number])
+        return say_error("stopped; what is cached or journaled is safe", stop_code(number))
 
 
 def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
@@ -108,14 +109,17 @@ def begin(args: argparse.Namespace, words: Sequence[str]) -> tuple[Path, int]:
 
 
 def _checked_study(args: argparse.Namespace) -> Study:
-    """Reads the study, and checks this machine's GPUs and the cache's folder.
+    """Reads the study, settles where it runs, and checks GPUs and the cache's folder.
 
     Raises:
-        InputError, ConfigError: the study, the GPUs or the folder are wrong.
+        InputError, ConfigError: the study, the address, the GPUs or the folder are wrong.
     """
+    from sweeps.commands.surroundings import settle
     from sweeps.commands.sweep import check_gpus
 
     study = study_of(args)
+    if not args.debug:
+        settle(args)
     check_gpus(args, study)
     if args.cache is not None and (why := cannot_be_made("--cache", args.cache)) is not None:
         raise InputError(why)

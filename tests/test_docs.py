@@ -20,6 +20,7 @@ import analysis.export
 import analysis.front
 import analysis.report.__main__
 import cluster.local
+import cluster.slurm
 import mpc_router
 from analysis import schema
 from mpc_router.commands import init, train
@@ -86,8 +87,9 @@ COMMANDS = {
     "python -m analysis.compare": analysis.compare.parser,
     "python -m analysis.export": analysis.export.parser,
     "python -m cluster.local": cluster.local.parser,
+    "python -m cluster.slurm": cluster.slurm.parser,
 }
-OF_OTHERS = {"--logdir", "--block"}
+OF_OTHERS = {"--logdir", "--block", "--partition", "--account"}
 """Flags of programs that are not ours."""
 
 
@@ -124,7 +126,8 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
     elif words and words[0] == "mpc-router-tune":
         tune.parser().parse_known_args(words[1:])
     elif " ".join(words[:3]) in COMMANDS:
-        COMMANDS[" ".join(words[:3])]().parse_args(words[3:])
+        end = words.index("--") if "--" in words else len(words)  # flags of a sweep follow
+        COMMANDS[" ".join(words[:3])]().parse_args(words[3:end])
     elif words[:1] == ["mpc-router-runs"]:
         runs.parser().parse_args(words[1:])
     elif words and words[0] in COMMANDS:

@@ -10,11 +10,18 @@ from typing import Final
 from mpc_router.commands.places import add_place_flags
 from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
+from sweeps.commands.surroundings import check_address
 from sweeps.records import InputError
 from sweeps.tracking.kinds import KINDS, refuse_missing
 
 _UMASK: Final = "077"
 """It leaves a new run's folder to its owner alone."""
+
+_LONGEST_SESSION: Final = 1e9
+
+_ADDRESS: Final = "HOST:PORT of a Ray cluster, auto, or local (default: RAY_ADDRESS, else local)"
+
+_SESSION_TIME: Final = "close in time, to go on later (default: to the Slurm allocation's end)"
 
 _EXAMPLES: Final = """\
   python -m sweeps.run mrpc_grid --sample
@@ -38,7 +45,8 @@ def parser() -> Parser:
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
     umask = f"what others may not do in the new run's folder ({_UMASK}: anything)"
     add("--umask", metavar="MODE", help=umask)
-    add("--address", metavar="ADDR", help="a running Ray cluster (default: one on this machine)")
+    add("--address", metavar="ADDR", help=_ADDRESS)
+    add("--session-time", type=_session_time, metavar="SECONDS", help=_SESSION_TIME)
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
     add("--run", type=place, metavar="RUN", help="a run's folder, with --debug or with --track")
     add("--key", metavar="KEY", help="with --run: the trial, by its key or the start of it")
@@ -64,20 +72,14 @@ def check_flags(args: argparse.Namespace) -> None:
     Raises:
         InputError: it names the flags and the reason.
     """
-    _check_address(args.address)
+    if args.address is not None:
+        check_address("--address", args.address)
     if args.track and (args.debug or args.dry_run):
         raise InputError(
             "--track tells of a run, and --debug and --dry-run make none; leave it out"
         )
     refuse_missing(args.track)
-    if args.debug and args.dry_run:
-        raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
-    if args.debug or args.dry_run:
-        for flag, value in (("--name", args.name), ("--umask", args.umask)):
-            if value is not None:
-                raise InputError(
-                    f"{flag} is for a run's folder, and --debug and --dry-run make none"
-                )
+    _check_runless(args)
     resuming = {
         "--repair": args.repair,
         "--retry-failed": args.retry_failed,
@@ -104,19 +106,24 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--resume goes on with its run; leave out {flags}")
 
 
-def _check_address(address: str | None) -> None:
-    """Refuses an address that is no HOST:PORT; whether a cluster answers is checked later."""
-    if address is None:
+def _check_runless(args: argparse.Namespace) -> None:
+    """Refuses --debug and --dry-run together, and with flags of a run, of which they make none."""
+    if args.debug and args.dry_run:
+        raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
+    if not (args.debug or args.dry_run):
         return
-    host, _, port = address.rpartition(":")
-    is_plain = re.fullmatch(r"[A-Za-z0-9._:\[\]-]{1,255}", host) and re.fullmatch(
-        "[0-9]{1,5}", port
-    )
-    if not (is_plain and 0 < int(port) < 2**16) and address != "auto":
-        raise InputError(
-            f"--address is {quoted(address)}, but must be HOST:PORT of a running Ray cluster, such "
-            "as 127.0.0.1:6379"
-        )
+    flags = {"--name": args.name, "--umask": args.umask, "--session-time": args.session_time}
+    for flag, value in flags.items():
+        if value is not None:
+            raise InputError(f"{flag} is for a run, and --debug and --dry-run make none")
+
+
+def _session_time(text: str) -> float:
+    """Reads the flag of a session's length."""
+    seconds = number(float)(text)
+    if not 0 < seconds < _LONGEST_SESSION:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of seconds above 0")
+    return seconds
 
 
 def mode(args: argparse.Namespace) -> int:

@@ -54,8 +54,8 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     end_orphans(display)
     places = places_of(args)
     with contextlib.ExitStack() as stack:
+        share = pack_share(args, study)  # a cluster that refuses does so before hours of training
         ready = prepare_sets(study, places, display, hold=stack)
-        share = pack_share(args, study)
         planner = planner_of(study, ready, share)
         first_plan(planner)  # an impossible plan is refused before the folder exists
         tree, facts = study.to_tree(), study.facts()

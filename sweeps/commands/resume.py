@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mpc_router.commands.places import places_of
+from sweeps.commands.surroundings import settle
 from sweeps.commands.sweep import check_gpus, end_orphans, pack_share, planner_of, run_sweep
 from sweeps.journal import repair, tables
 from sweeps.journal.journal import Journal, check_opened, sound_part
@@ -53,6 +54,7 @@ def resume_run(args: argparse.Namespace) -> int:
     from sweeps.worker.shared_parts import write_shared_parts
 
     folder = _resumable(args)
+    settle(args)
     display = make_display(quiet=args.quiet)
     with ExitStack() as hold, Journal(folder.journal, repair=args.repair) as journal:
         display.opened(journal)
@@ -79,6 +81,7 @@ def resume_run(args: argparse.Namespace) -> int:
         )
         if note := restore_places(args, journal.state):
             display.say(note)
+        share = pack_share(args, study)
         ready = prepare_sets(study, places_of(args), display, hold=hold)
         forced += changes.refuse_other_data(
             journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
@@ -95,7 +98,6 @@ def resume_run(args: argparse.Namespace) -> int:
             display.say(repair.reopen(journal, damaged, shared), style="yellow")
         if args.retry_failed:
             display.say(repair.retry_failed(journal))
-        share = pack_share(args, study)
         planner = planner_of(study, ready, share)
         journal.append("resumed", budget=study.budget.plain(), forced=(*forced, *parts))
         return run_sweep(args, args.resume, journal, display, planner, ready, share)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mpc_router.progress import shown
 from mpc_router.run_names import CURVES
 from sweeps.records import SweepError
-from sweeps.terminal.signals import ASKED, EXIT_CODES, tell
+from sweeps.terminal.signals import stop_code, tell
 
 if TYPE_CHECKING:
     from analysis.runs.load import Run
@@ -94,17 +94,18 @@ def _run_sweep(
 ) -> int:
     """Trains what is left, writes the tables, shows the front; gives the exit code."""
     from sweeps.driver import session
+    from sweeps.driver.session_clock import SessionClock
     from sweeps.journal import tables
     from sweeps.terminal.outline import Outline
 
-    study = planner.study
+    study, clock = planner.study, SessionClock(args.session_end)
     display.study(Outline.of(journal.state.study))
     failure: SweepError | OSError | None = None
     outcome: Outcome | None = None
     try:
         common = session.job(run, study, ready, share)
         refresh = tables.Refresh(journal)
-        outcome = session.train(journal, display, planner, common, share, refresh.maybe)
+        outcome = session.train(journal, display, planner, common, share, refresh.maybe, clock)
     except (SweepError, OSError) as error:
         failure = error
     try:
@@ -116,9 +117,10 @@ def _run_sweep(
         journal.check_place()  # the run's folder may have been removed
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None and outcome.left:
-        by = outcome.stopped if outcome.stopped == ASKED else f"stopped by {outcome.stopped}"
+        is_signal = outcome.stopped == outcome.signal.name
+        by = f"stopped by {outcome.stopped}" if is_signal else outcome.stopped
         tell(f"{by}: {outcome.unended} trials have not ended; go on with {_again(run)}")
-        return EXIT_CODES[outcome.signal]
+        return stop_code(outcome.signal, outcome.stopped)
     _show(args, run, display)
     spent = outcome.used_up is not None and not outcome.lost and outcome.left
     if spent:

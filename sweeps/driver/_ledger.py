@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from sweeps.driver.session_clock import SessionClock
 from sweeps.journal.journal import Journal
 from sweeps.journal.state import State
 from sweeps.records import (
@@ -59,6 +60,7 @@ class Ledger:
         budget: Budget | None = None,
         gpus: float = 0.0,
         refresh: Callable[[], None] = lambda: None,
+        clock: SessionClock | None = None,
     ) -> None:
         """Begins with the time that earlier sessions have spent of the budget.
 
@@ -69,9 +71,11 @@ class Ledger:
             budget: the run's, over all sessions.
             gpus: a pack's share of GPUs.
             refresh: is called when a pack is over.
+            clock: is told when packs start and report.
         """
         self.journal = journal
         self._watcher, self._refresh = watcher, refresh
+        self._clock = clock or SessionClock()
         self._ranking = ranking
         self._budget, self._gpus = budget or Budget(), gpus
         self._seconds_before, self._session_start = journal.state.seconds, time.monotonic()
@@ -102,6 +106,7 @@ class Ledger:
         if gpus:
             place["gpus"] = list(gpus)
         self.journal.append("started", pack=pack.name, attempt=pack.attempt, keys=keys, **place)
+        self._clock.started(pack.name)
         self._running[pack.name] = pack
         self.over.discard(pack.name)
         self._watcher.started(pack, self.state)
@@ -114,6 +119,7 @@ class Ledger:
         Raises:
             SweepError: a bracket has decided otherwise than its reports say.
         """
+        self._clock.reported(pack.name)
         self._supersede(pack, message.reports)
         message_json = message.to_json()
         if message.reports:

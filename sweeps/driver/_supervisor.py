@@ -11,7 +11,7 @@ from typing import Any, Final
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
-from sweeps.records import BETWEEN, BUDGET, Message, Pack, SweepError
+from sweeps.records import BETWEEN, BUDGET, InputError, Message, Pack, SweepError
 from sweeps.study.budget import duration_text
 from sweeps.worker.job import Job
 
@@ -87,13 +87,21 @@ def drive(
         _Supervisor(ray, settings, batches, ledger, workers, stopped).run()
 
 
-def resources_of(address: str) -> Mapping[str, float]:
-    """Gives the resources of a running cluster by Ray's names: `CPU`, `GPU`, ...
+def nodes_of(address: str) -> Sequence[Mapping[str, float]]:
+    """Gives the resources of each node of a running cluster by Ray's names: `CPU`, `GPU`, ...
 
     Raises:
-        SweepError: there is no such cluster.
+        InputError: there is no such cluster, or it takes in no process of this kind.
     """
-    resources: Mapping[str, float] = {}
+    try:
+        return _nodes_of(address)
+    except SweepError as error:
+        raise InputError(str(error)) from error
+
+
+def _nodes_of(address: str) -> Sequence[Mapping[str, float]]:
+    """Gives the resources of each node of a cluster, or raises SweepError."""
+    nodes: Sequence[Mapping[str, float]] = ()
     with ray_process(address) as ray:
         while True:
             question = ray.question(STARTING)
@@ -102,10 +110,10 @@ def resources_of(address: str) -> Mapping[str, float]:
             word, data = question
             if word == "failed":
                 raise SweepError(data["reason"])
-            resources = data.get("found", resources)
-            ray.answer({"what": "room", "address": address})
+            nodes = data.get("nodes", nodes)
+            ray.answer({"what": "nodes", "address": address})
             if word == "done":
-                return resources
+                return nodes
 
 
 class _Supervisor:

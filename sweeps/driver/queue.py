@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from sweeps.driver._proposals import check_space, next_batch, point_name
@@ -43,13 +44,21 @@ _VIEW_PAUSE: Final = 20
 class Batches:
     """Queues the packs of a run, and asks for new ones as they become due."""
 
-    def __init__(self, journal: Journal, planner: Planner) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        planner: Planner,
+        lets_start: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Makes the queue, which begins with the packs that an interrupted run has not finished.
+
+        `lets_start` tells whether the session has time for another pack.
 
         Raises:
             InputError: the journal's points lie outside of the study's space.
         """
         self._journal, self._planner, self._study = journal, planner, planner.study
+        self._lets_start = lets_start
         state = journal.state
         check_space(self._study, state)
         self._due = deque(
@@ -59,7 +68,9 @@ class Batches:
         self._next_view = 0.0 if self._study.proposes else time.monotonic() + _FIRST_VIEW
 
     def take(self) -> Pack | None:
-        """Gives the next pack to train; None if no pack is due now."""
+        """Gives the next pack to train; None if no pack is due now, or there is no time for it."""
+        if not self._lets_start():
+            return None
         if self._journal.state.trials:
             self.show(running=True)
         self._promote()

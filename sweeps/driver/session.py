@@ -12,6 +12,7 @@ from mpc_router import plugins
 from mpc_router.threads import cores
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
+from sweeps.driver.session_clock import SessionClock
 from sweeps.journal.journal import Journal
 from sweeps.journal.repair import clear
 from sweeps.plan.plan import Planner
@@ -24,13 +25,12 @@ from sweeps.records import (
     InputError,
     Message,
     Pack,
-    SweepError,
 )
 from sweeps.run_folder import STOP_FILE
 from sweeps.study.pack_share import PackSettings, packs_a_gpu
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
-from sweeps.terminal.signals import CleanStop
+from sweeps.terminal.signals import ASKED, TIME, CleanStop
 from sweeps.worker.gpus import count_gpus
 from sweeps.worker.job import Job, forget
 
@@ -52,17 +52,16 @@ def share_of(study: Study, address: str | None) -> Share:
     """Gives the share of this machine, or of a cluster, that packs of the study get.
 
     Raises:
-        InputError: the packs would wait for a GPU for ever, or settings ask for a GPU and for none.
-        SweepError: there is no such cluster, or it has no room.
+        InputError: the packs would wait for a GPU for ever, settings ask for a GPU and for none,
+            there is no such cluster, or none of its nodes has room for a pack.
     """
-    if address is None:
-        resources: Mapping[str, float] = {"CPU": cores(), "GPU": count_gpus()}
-    else:
-        from sweeps.driver._supervisor import resources_of
+    nodes: Sequence[Mapping[str, float]] = [{"CPU": cores(), "GPU": count_gpus()}]
+    if address is not None:
+        from sweeps.driver._supervisor import nodes_of
 
-        resources = resources_of(address)
+        nodes = nodes_of(address)
     place = "this machine" if address is None else f"the cluster at {address}"
-    cpus, available = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    available = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
     gpus = study.pack.gpus_of(available, study.base.training.device)
     if gpus and available < 1:
         raise InputError(
@@ -73,14 +72,21 @@ def share_of(study: Study, address: str | None) -> Share:
         check_without_gpus(
             study, "pack.gpus is 0" if study.pack.gpus == 0 else _why_none(study, place)
         )
-    room = int(cpus / study.pack.cpus)
-    if gpus:
-        room = min(room, int(available) * packs_a_gpu(gpus))
+    room = sum(_room(node, study.pack.cpus, gpus) for node in nodes)
     if room < 1 and address is not None:
-        raise SweepError(
-            f"{place} has no room for a pack of {study.pack.cpus:g} cpus and {gpus:g} gpus"
+        sizes = {f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes}
+        raise InputError(
+            f"a pack takes {study.pack.cpus:g} CPU and {gpus:g} GPU, but no node of {place} has "
+            f"as many: they have {', '.join(sorted(sizes)[:5]) or 'nothing'}; set pack.cpus and "
+            "pack.gpus to what one node has"
         )
     return Share(pack=study.pack, address=address, gpus=gpus, workers=max(1, room))
+
+
+def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Counts the packs of such a share that a node runs at once."""
+    room = int(node.get("CPU", 0.0) / cpus)
+    return min(room, int(node.get("GPU", 0.0)) * packs_a_gpu(gpus)) if gpus else room
 
 
 def _why_none(study: Study, place: str) -> str:
@@ -159,10 +165,12 @@ def train(
     common: Job,
     share: Share,
     refresh: Callable[[], None],
+    clock: SessionClock,
 ) -> Outcome:
     """Trains the unended trials of a run by Ray, and journals that the session is closed.
 
-    `refresh` is called whenever a pack is over, to keep the run's tables up to date.
+    `refresh` is called whenever a pack is over, to keep the run's tables up to date. `clock` tells
+    when the session closes.
     """
     from sweeps.driver._supervisor import Workers, drive
 
@@ -177,7 +185,7 @@ def train(
         )
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
-    return _train(journal, display, planner, by_ray, common, refresh)
+    return _train(journal, display, planner, by_ray, common, refresh, clock)
 
 
 def run_pack(pack: Pack, job: Job) -> Generator[Message, Mapping[str, str] | None, None]:
@@ -193,6 +201,7 @@ def train_in_process(
     planner: Planner,
     common: Job,
     refresh: Callable[[], None] = lambda: None,
+    clock: SessionClock | None = None,
 ) -> Outcome:
     """Trains the unended trials of a run in this process, a pack after the other, without Ray."""
 
@@ -211,7 +220,7 @@ def train_in_process(
             else:
                 ledger.finished(pack)
 
-    return _train(journal, display, planner, in_process, common, refresh)
+    return _train(journal, display, planner, in_process, common, refresh, clock or SessionClock())
 
 
 def _next(
@@ -231,10 +240,11 @@ def _train(
     drive: Callable[[Batches, Ledger, Callable[[], bool]], None],
     common: Job,
     refresh: Callable[[], None],
+    clock: SessionClock,
 ) -> Outcome:
     """Trains the unended trials of a run by `drive`, and journals how that has ended."""
     study = planner.study
-    batches = Batches(journal, planner)
+    batches = Batches(journal, planner, clock.lets_start)
     ledger = Ledger(
         journal,
         display,
@@ -242,6 +252,7 @@ def _train(
         budget=study.budget,
         gpus=common.gpus,
         refresh=refresh,
+        clock=clock,
     )
     reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
@@ -251,7 +262,9 @@ def _train(
             if stop_file.exists():
                 with contextlib.suppress(OSError):  # a folder of that name stops the run too
                     stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
-                stop.ask()
+                stop.ask(ASKED)
+            if clock.closes:
+                stop.ask(TIME)
             if stop.asked():
                 display.stopping()
             display.turn(journal.state)
@@ -262,6 +275,8 @@ def _train(
                 with display:
                     display.training(journal.state)
                     drive(batches, ledger, stopped)
+                if clock.held_back and not (batches.complete or ledger.lost or ledger.used_up()):
+                    stop.ask(TIME)  # what ran is over, and there was no time for more
             if ledger.used_up():
                 reason = BUDGET
         finally:

@@ -15,9 +15,9 @@ from typing import Final
 from cluster import private
 from cluster.processes import boot, kill, members, processes
 
-_PREFIX: Final = "mpcr-ray-"
+PREFIX: Final = "mpcr-ray-"
 _LOCK: Final = ".mpc-router-session"
-"""A session's folder has the name and the file; a folder with only one of them is let be."""
+"""A session's folder has this name and the file; a folder with only one of them is let be."""
 
 _LEADER: Final = "leader"
 """The file names the process that leads the session: its number, its start and the boot."""
@@ -41,7 +41,7 @@ def session_folder() -> Iterator[Path]:
     """
     parent = private.temporary_parent(_SHORT)
     remove_orphans()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     new_lock = folder / f"{_LOCK}.new"
     with private.entered(folder) as number, new_lock.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -80,7 +80,7 @@ def remove_orphans() -> Orphans:
     """
     folders = ended = 0
     undying: list[int] = []
-    for path in private.temporary_parent(_SHORT).glob(f"{_PREFIX}*"):
+    for path in private.temporary_parent(_SHORT).glob(f"{PREFIX}*"):
         with (
             contextlib.suppress(OSError),
             private.entered(path) as folder,

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -46,8 +47,8 @@ def main(connection: int, lifeline: int) -> None:
     try:
         wanted = pipe.ask("begun")
         begin(wanted)
-        if wanted["what"] == "room":
-            pipe.ask("room", found=ray.cluster_resources())
+        if wanted["what"] == "nodes":
+            pipe.ask("nodes", nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
         else:
             drive(pipe, wanted)
         pipe.ask("done")
@@ -93,13 +94,25 @@ def begin(wanted: Mapping[str, Any]) -> None:
             raise SweepError(
                 f"Ray could not be started here: {_losses.last_line(error)}"
             ) from error
-        raise SweepError(
-            f"the cluster at {address} cannot be joined ({_losses.last_line(error)}); name its "
-            f"token's file with RAY_AUTH_TOKEN_PATH=FILE, and use Ray {ray.__version__} on it"
-        ) from error
+        raise SweepError(_refusal(address, error)) from error
     ip_address = ray.util.get_node_ip_address()
     if ip_address != _LOOPBACK:
         raise SweepError(f"Ray listens on {ip_address} instead of {_LOOPBACK}; it was stopped")
+
+
+def _refusal(address: str, error: Exception) -> str:
+    """Says why a cluster cannot be joined, and what to do."""
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
+    if len(versions) == 2:  # the cluster's, and this process's
+        (theirs, their_python), (ours, our_python) = versions
+        return (
+            f"the cluster at {address} runs Ray {theirs} with Python {their_python}, but this "
+            f"command Ray {ours} with Python {our_python}; install the same versions on both"
+        )
+    return (
+        f"the cluster at {address} cannot be joined ({_losses.last_line(error)}); name its "
+        f"token's file with RAY_AUTH_TOKEN_PATH=FILE, and use Ray {ray.__version__} on it"
+    )
 
 
 def _gpus(count: int, gpus: float) -> int:

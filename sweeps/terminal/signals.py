@@ -11,19 +11,53 @@ import os
 import signal
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final
 
+from cluster import allocation
 from cluster.processes import descendants, kill
 from mpc_router.streams import fall_silent, tell
 
-__all__ = ["ASKED", "EXIT_CODES", "CleanStop", "Terminated", "fall_silent", "tell", "terminable"]
+__all__ = [
+    "ALLOCATION",
+    "ASKED",
+    "EXIT_CODES",
+    "SESSION_OVER",
+    "TIME",
+    "CleanStop",
+    "Terminated",
+    "fall_silent",
+    "stop_code",
+    "tell",
+    "terminable",
+]
+
+SESSION_OVER: Final = 75
+"""Is the exit code of a session whose time, or Slurm allocation, ended with work left."""
 
 EXIT_CODES: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 ASKED: Final = "asked to stop"
 """Is the reason of a stop that a file in the run's folder asked for, and no signal."""
+
+TIME: Final = "the session's time is over"
+ALLOCATION: Final = "the Slurm allocation ends"
+"""Are the reasons of a stop after which the same command goes on in another session."""
+
+
+def stop_reason(number: signal.Signals) -> str:
+    """Names what a signal means here: its own name, or that the Slurm allocation ends."""
+    if number == signal.SIGTERM and allocation.is_ending(os.environ, time.time()):
+        return ALLOCATION
+    return number.name
+
+
+def stop_code(number: signal.Signals, reason: str | None = None) -> int:
+    """Gives the exit code of a command that a signal, or a wish for this reason, has stopped."""
+    reason = stop_reason(number) if reason is None else reason
+    return SESSION_OVER if reason in (TIME, ALLOCATION) else EXIT_CODES[number]
 
 
 class Terminated(KeyboardInterrupt):
@@ -62,9 +96,9 @@ class CleanStop:
         """Tells whether a signal or a wish came."""
         return self.number is not None
 
-    def ask(self) -> None:
-        """Asks for the stop without a signal; the command ends as SIGTERM ends it."""
-        self._keep(signal.SIGTERM, ASKED)
+    def ask(self, reason: str) -> None:
+        """Asks for the stop without a signal."""
+        self._keep(signal.SIGTERM, reason)
 
     def _keep(self, number: signal.Signals, reason: str) -> None:
         """Keeps the first wish to stop."""
@@ -91,7 +125,7 @@ class CleanStop:
             finally:
                 kill(descendants(os.getpid()))
                 os._exit(EXIT_CODES[signal.SIGINT])
-        self._keep(number, number.name)
+        self._keep(number, stop_reason(number))
 
 
 @contextlib.contextmanager

@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster import local, nodes, state
+from cluster.addresses import clusters_here
 from cluster.processes import boot, members, processes
-from cluster.state import Cluster, Node
+from cluster.state import LocalNodes, Node
 from sweeps.journal.journal import read
 from sweeps.raytune import _environment
+from sweeps.raytune.folders import PREFIX
 from tests.sweeps.conftest import assert_same_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,13 +65,13 @@ class Place:
     def local(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "cluster.local", *words, **more)
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> LocalNodes:
         found = state.read(self.folder)
         assert found is not None
         return found
 
 
-def kept(cluster: Cluster) -> bool:
+def kept(cluster: LocalNodes) -> bool:
     """Whether anything of it is left on this machine."""
     return bool(cluster.processes()) or Path(cluster.temporary).exists()
 
@@ -178,6 +180,81 @@ def test_only_who_has_the_token_is_let_in(
     assert ("refused" in done.stderr) == bool(code)
 
 
+NAMES_OTHER_VERSIONS = """
+import json, sys
+from ray._raylet import GcsClient
+head = GcsClient(address=sys.argv[1])
+earlier = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster"))
+named = json.dumps({**earlier, **json.loads(sys.argv[2])}).encode()
+head.internal_kv_put(b"CLUSTER_METADATA", named, True, b"cluster")
+print(json.dumps(earlier))
+"""
+"""It overwrites what a cluster says of its versions, and prints what it said before."""
+
+
+def refusal(up: Place, folder: Path, *words: str, **more: str) -> str:
+    """The message of a sweep on the cluster that is refused before anything is made."""
+    places = ("--out", str(folder / "runs"), "--cache", str(folder / "cache"))
+    study = ("mrpc_grid", "--sample", "--quiet", *words, *places)
+    done = up.run("-m", "sweeps.run", *study, **more)
+    assert done.returncode == 2, done.stderr
+    assert not (folder / "runs").exists()
+    assert not (folder / "cache" / "outputs").exists()
+    return done.stderr
+
+
+@slow
+def test_a_sweep_with_a_wrong_token_is_refused_before_anything_is_prepared(
+    up: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong").write_text("0" * 64)
+    token = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}
+    said = refusal(up, tmp_path, "--address", up.cluster().address, **token)
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "name its token's file with RAY_AUTH_TOKEN_PATH=FILE" in said
+
+
+@slow
+def test_more_cpus_a_pack_than_any_node_has_are_refused_at_once(up: Place, tmp_path: Path) -> None:
+    words = ("pack.cpus=5", "pack.gpus=1")
+    said = refusal(up, tmp_path, *words, RAY_ADDRESS=up.cluster().address)
+    first, second = said.splitlines()
+    assert first.startswith(f"note: RAY_ADDRESS is {up.cluster().address}: the sweep joins")
+    assert second.startswith("error: a pack takes 5 CPU and 1 GPU, but no node of the cluster at")
+    assert "they have 2 CPU and 1 GPU;" in second
+
+
+@slow
+@pytest.mark.parametrize("other", [{"ray_version": "2.0.0"}, {"python_version": "3.9.1"}])
+def test_another_ray_or_python_on_the_cluster_is_named_and_refused(
+    other: dict[str, str], up: Place, tmp_path: Path
+) -> None:
+    address = up.cluster().address
+    mine = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(up.folder / state.TOKEN)}
+    done = up.run("-c", NAMES_OTHER_VERSIONS, address, json.dumps(other), **mine)
+    assert done.returncode == 0, done.stderr
+    try:
+        said = refusal(up, tmp_path, "--address", address)
+    finally:
+        assert up.run("-c", NAMES_OTHER_VERSIONS, address, done.stdout, **mine).returncode == 0
+    (version,) = other.values()
+    assert said.count("\n") == 1
+    assert f"the cluster at {address} runs Ray " in said
+    assert version in said.partition("but this command Ray")[0]
+
+
+@slow
+def test_auto_finds_the_cluster_of_this_machine(up: Place) -> None:
+    assert up.cluster().address in clusters_here(embedded=PREFIX)
+
+
+@slow
+def test_auto_passes_over_the_ray_of_a_sweep(up: Place) -> None:
+    name = Path(up.cluster().temporary).name
+    assert up.cluster().address not in clusters_here(embedded=name)
+
+
 GRID = [
     *("mrpc_grid", "--sample", "--no-report", "--quiet", "train_rows=96", "validation_rows=60"),
     *("router_hidden_size=8", "epochs=300", "seeds=[0, 1]", "start=[]", "pack.points=1"),
@@ -196,7 +273,7 @@ class Swept:
     """The most workers of packs that a node had."""
 
 
-def packs_on(cluster: Cluster) -> dict[str, int]:
+def packs_on(cluster: LocalNodes) -> dict[str, int]:
     """How many workers of packs each node has now."""
     found = dict.fromkeys(NAMES, 0)
     names = {node.pid: node.name for node in cluster.nodes}
@@ -266,7 +343,7 @@ def test_the_cluster_outlives_the_sweep(swept: Swept, up: Place) -> None:
     assert up.local("status").returncode == 0
 
 
-def raylet(cluster: Cluster, node: Node) -> int:
+def raylet(cluster: LocalNodes, node: Node) -> int:
     """The process that is the node to Ray."""
     for each in cluster.processes():
         words = psutil.Process(each.pid).cmdline()
@@ -437,7 +514,7 @@ def written(folder: Path, *, pid: int, start: int, boot_id: str) -> None:
     node = Node(name="head", pid=pid, start=start)
     place = str(folder / "theirs")
     state.write(
-        folder, Cluster(address="127.0.0.1:1", temporary=place, boot=boot_id, nodes=(node,))
+        folder, LocalNodes(address="127.0.0.1:1", temporary=place, boot=boot_id, nodes=(node,))
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cluster import private, state
+from cluster.contract import Refused
 from cluster.private import NotPrivate, entered, opened, read, remove, write
-from cluster.state import Refused
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "analysis.compare": ("gone", "gone"),
     "analysis.export": ("gone", "--to", "csv", "gone_too"),
     "cluster.local": ("status", "--bogus"),
+    "cluster.slurm": ("status", "--run", "gone"),
 }
 """Modules with words that lead far into them, and that start nothing."""
 

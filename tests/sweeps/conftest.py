@@ -76,9 +76,15 @@ def without_ray(patch: pytest.MonkeyPatch) -> None:
     from sweeps.driver import session
 
     def train(
-        journal: Any, display: Any, planner: Any, common: Any, share: Any, refresh: Any
+        journal: Any,
+        display: Any,
+        planner: Any,
+        common: Any,
+        share: Any,
+        refresh: Any,
+        clock: Any,
     ) -> Any:
-        return session.train_in_process(journal, display, planner, common, refresh)
+        return session.train_in_process(journal, display, planner, common, refresh, clock)
 
     patch.setattr(session, "train", train)
 

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from mpc_router.prepare import frozen
 from mpc_router.tasks import TASKS
 from sweeps import records, run
 from sweeps.commands.arguments import parser
-from sweeps.driver import session
+from sweeps.driver import session, session_clock
 from sweeps.journal import tables
 from sweeps.journal._lines import line_of
 from sweeps.journal.journal import read
@@ -40,6 +42,7 @@ Command = Callable[..., int]
 
 FLAGS = {
     *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
+    "--session-time",
     *(
         "--key",
         "--point",
@@ -336,6 +339,98 @@ def test_a_run_that_a_signal_stops_resumes_to_the_tables_of_an_undisturbed_one(
     attempts = {trial["pack"]: trial["attempt"] for trial in rows(other, "trials")}
     assert attempts["pack00"] == 1
     assert attempts["pack01"] == 2
+
+
+def interrupting(deed: Callable[[], object]) -> Callable[..., Iterator[Message]]:
+    """Trains packs, and does the deed after the first message of the second one."""
+
+    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
+        for place, message in enumerate(run_pack(pack, job)):
+            yield message
+            if pack.name == "pack01" and place == 0:
+                deed()
+
+    return interrupted
+
+
+@pytest.mark.parametrize(("seconds_left", "code"), [(60, 75), (3600, 143)])
+def test_sigterm_means_another_session_only_where_the_allocation_ends(
+    seconds_left: int,
+    code: int,
+    command: Command,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + seconds_left))
+    deed = interrupting(lambda: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(session, "run_pack", deed)
+    assert sweep(command, "--session-time", "7200", name="cut") == code
+    said = capsys.readouterr().err
+    assert ("the Slurm allocation ends: " in said) == (code == 75)
+    assert ("stopped by SIGTERM: " in said) == (code == 143)
+    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert command("--resume", str(tmp_path / "runs" / "cut"), "--no-report") == 0
+    assert_same_tables(tmp_path / "runs" / "cut", finished)
+
+
+def test_a_session_whose_time_is_over_closes_with_75_and_a_resume_goes_on(
+    command: Command,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The clock jumps to the session's end while a pack trains."""
+    later = [0.0]
+    monkeypatch.setattr(
+        session_clock.SessionClock.__init__,
+        "__kwdefaults__",
+        {"now": lambda: time.monotonic() + later[0]},
+    )
+    monkeypatch.setattr(session, "run_pack", interrupting(lambda: later.insert(0, 7200.0)))
+    assert sweep(command, "--session-time", "3600", name="cut") == 75
+    assert "the session's time is over: " in capsys.readouterr().err
+    folder = tmp_path / "runs" / "cut"
+    assert list(read(folder / "journal.jsonl"))[-1]["outcome"] == "the session's time is over"
+    assert {trial["status"] for trial in rows(folder, "trials")} == {COMPLETED, INTERRUPTED}
+    later.insert(0, 0.0)
+    monkeypatch.setattr(session, "run_pack", run_pack)
+    assert command("--resume", str(folder), "--no-report", "--session-time", "3600") == 0
+    assert_same_tables(folder, finished)
+
+
+def test_a_session_starts_no_pack_for_which_there_is_no_time(
+    command: Command,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The first pack needs most of the session for its first report, so the second waits."""
+    later = [0.0]
+    clock = {"now": lambda: time.monotonic() + later[0]}
+    monkeypatch.setattr(session_clock.SessionClock.__init__, "__kwdefaults__", clock)
+
+    def slow(pack: Pack, job: Job) -> Iterator[Message]:
+        later.insert(0, 2000.0)
+        yield from run_pack(pack, job)
+
+    monkeypatch.setattr(session, "run_pack", slow)
+    assert sweep(command, "--session-time", "3600", name="cut") == 75
+    events = read(tmp_path / "runs" / "cut" / "journal.jsonl")
+    assert [event["pack"] for event in events if event["event"] == "started"] == ["pack00"]
+    statuses = Counter(trial["status"] for trial in rows(tmp_path / "runs" / "cut", "trials"))
+    assert statuses[COMPLETED] > 0
+    monkeypatch.setattr(session, "run_pack", run_pack)
+    assert command("--resume", str(tmp_path / "runs" / "cut"), "--no-report") == 0
+    assert_same_tables(tmp_path / "runs" / "cut", finished)
+
+
+def test_a_budget_that_is_spent_stays_5_in_a_session(command: Command, tmp_path: Path) -> None:
+    assert sweep(command, "budget.epochs=1", "--session-time", "3600", name="cut") == 5
 
 
 def test_resuming_a_finished_run_trains_nothing(command: Command, finished: Path) -> None:

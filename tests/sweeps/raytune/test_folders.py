@@ -17,7 +17,7 @@ from sweeps.raytune import folders
 from sweeps.raytune.folders import (
     _LEADER,
     _LOCK,
-    _PREFIX,
+    PREFIX,
     RAY,
     end_session,
     lead,
@@ -37,7 +37,7 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def left(parent: Path) -> Path:
     """What a killed session has left: a folder of ours, and a lock that nobody holds."""
-    folder = parent / f"{_PREFIX}left"
+    folder = parent / f"{PREFIX}left"
     folder.mkdir(mode=0o700)
     (folder / _LOCK).touch(mode=0o600)
     return folder
@@ -66,7 +66,7 @@ def test_what_a_killed_session_left_goes_with_the_next_and_a_held_one_stays(left
         assert not left.exists()
 
 
-@pytest.mark.parametrize("name", ["mpc-results", f"{_PREFIX}mine"])
+@pytest.mark.parametrize("name", ["mpc-results", f"{PREFIX}mine"])
 def test_a_folder_of_somebody_else_stays(parent: Path, name: str) -> None:
     theirs = parent / name
     theirs.mkdir()
@@ -161,7 +161,7 @@ def test_nothing_is_removed_at_the_other_end_of_a_link(left: Path, tmp_path: Pat
     precious.mkdir(mode=0o700)
     (precious / _LOCK).touch(mode=0o600)
     (precious / "results").write_text("years of work")
-    (left.parent / f"{_PREFIX}link").symlink_to(precious)
+    (left.parent / f"{PREFIX}link").symlink_to(precious)
     (left / "folder").symlink_to(precious)
     (left / "deeper").mkdir()
     (left / "deeper" / "file").symlink_to(precious / "results")
@@ -193,5 +193,5 @@ def test_a_temporary_folder_in_which_others_may_rename_is_not_taken(parent: Path
 
 def test_the_longest_path_of_a_socket_fits() -> None:
     made_by_ray = "session_2026-11-29_18-44-45_444959_4194304/sockets/plasma_store"
-    assert folders._SHORT + len(f"/{_PREFIX}12345678/{RAY}/{made_by_ray}") <= 107
+    assert folders._SHORT + len(f"/{PREFIX}12345678/{RAY}/{made_by_ray}") <= 107
     assert nodes._SHORT + len(f"/{nodes._PREFIX}12345678/{_MOST_NODES - 1}/{made_by_ray}") <= 107

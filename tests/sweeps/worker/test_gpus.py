@@ -23,7 +23,7 @@ from sweeps.driver.session import share_of
 from sweeps.raytune import _trainable, tune_loop
 from sweeps.raytune._environment import environment
 from sweeps.raytune._trainable import HIDE_GPUS
-from sweeps.records import InputError, SweepError
+from sweeps.records import InputError
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
@@ -86,7 +86,7 @@ def test_a_pack_gets_a_gpu_where_there_are_any_unless_told_otherwise(
 def test_a_cluster_is_asked_for_its_own_gpus(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(cpus=1, gpus=0)
     resources = {"CPU": 32.0, "GPU": 8.0}
-    monkeypatch.setattr(_supervisor, "resources_of", lambda _: resources)
+    monkeypatch.setattr(_supervisor, "nodes_of", lambda _: [resources])
     found = share_of(auto_study, ADDRESS)
     assert (found.gpus, found.workers) == (1, 8)
     del resources["GPU"]
@@ -95,8 +95,22 @@ def test_a_cluster_is_asked_for_its_own_gpus(machine: Any, monkeypatch: pytest.M
     with pytest.raises(InputError, match=r"pack\.gpus is 1, but there is no GPU on the"):
         share_of(study_with("pack.gpus=1"), ADDRESS)
     resources["CPU"] = 0.0
-    with pytest.raises(SweepError, match="no room for a pack of 1 cpus and 0 gpus"):
+    with pytest.raises(InputError, match="a pack takes 1 CPU and 0 GPU, but no node of the clu"):
         share_of(auto_study, ADDRESS)
+
+
+def test_room_for_packs_is_that_of_each_node_and_not_of_their_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = [{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 7.0}, {"memory": 1.0}]
+    monkeypatch.setattr(_supervisor, "nodes_of", lambda _: nodes)
+    assert share_of(study_with("pack.cpus=3", "pack.gpus=0"), ADDRESS).workers == 1 + 1 + 2
+    assert share_of(study_with("pack.cpus=2", "pack.gpus=0.5"), ADDRESS).workers == 2
+    assert share_of(study_with("pack.cpus=7", "pack.gpus=0"), ADDRESS).workers == 1
+    with pytest.raises(InputError, match=r"takes 8 CPU and 0 GPU.*: they have 0 CPU and 0 GPU, 4"):
+        share_of(study_with("pack.cpus=8", "pack.gpus=0"), ADDRESS)
+    with pytest.raises(InputError, match="takes 5 CPU and 1 GPU, but no node of"):
+        share_of(study_with("pack.cpus=5", "pack.gpus=1"), ADDRESS)
 
 
 @pytest.mark.parametrize("gpus", [1.5, 2, 8, -1, 1e-9, float("nan"), float("inf"), True, "1", "a"])
