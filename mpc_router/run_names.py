@@ -16,6 +16,7 @@ PROVENANCE_FILE: Final = "provenance.json"
 REPORT_FILE: Final = "report.html"
 PARTS_FOLDER: Final = "parts"
 CHECKPOINTS_FOLDER: Final = "checkpoints"
+STATES_FOLDER: Final = "states"
 
 TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 PATHS: Final = "paths"

@@ -23,7 +23,7 @@ from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import JointInputs
 from mpc_router.pricing.counts import check_counted
 from mpc_router.progress import Progress
-from mpc_router.results.records import EpochResult, LanesEnded
+from mpc_router.results.records import EpochResult, LanesEnded, StackState
 
 __all__ = [
     "INPUT_ERRORS",
@@ -98,11 +98,13 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     pieces: int = 1,
+    start: StackState | None = None,
 ) -> Events:
     """Trains the lanes; yields an `EpochResult` after every epoch and `LanesEnded` as lanes end.
 
-    Joint inputs take exactly one lane, and the last three arguments concern them alone: the folder
-    of epochs, whether training resumes from it, and the pieces that a batch is accumulated from.
+    Joint inputs take exactly one lane, and three arguments concern them alone: the folder of
+    epochs, whether training resumes from it, and the pieces that a batch is accumulated from. Lanes
+    on frozen experts go on from `start`, their state after an epoch (`EpochResult.state`).
 
     Raises:
         ValueError: at the first `next`, the lanes do not fit each other or the inputs.
@@ -120,5 +122,5 @@ def train(
             pieces=pieces,
         )
     return frozen_training.train(
-        lanes, inputs, device=device, progress=progress, keep_best=keep_best
+        lanes, inputs, device=device, progress=progress, keep_best=keep_best, start=start
     )

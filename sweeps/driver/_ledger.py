@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sweeps.journal.journal import Journal
+from sweeps.journal.kept_states import remove_unnamed
 from sweeps.journal.state import State
 from sweeps.records import (
     BETWEEN,
@@ -42,6 +43,9 @@ class Watcher(Protocol):
 
     def deviated(self, pack: Pack, reason: str) -> None:
         """Is told that a pack gives other numbers than before it was interrupted."""
+
+    def restarts(self, pack: Pack, reason: str) -> None:
+        """Is told that a pack begins at its start although a state of it was kept."""
 
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
         """Is told that a pack's worker is lost, and whether the pack is retried."""
@@ -114,6 +118,8 @@ class Ledger:
         Raises:
             SweepError: a bracket has decided otherwise than its reports say.
         """
+        if message.restarts:
+            self._watcher.restarts(pack, message.restarts)
         self._supersede(pack, message.reports)
         message_json = message.to_json()
         if message.reports:
@@ -126,10 +132,17 @@ class Ledger:
                 endings=message_json["endings"],
                 parts=message_json["parts"],
             )
+        if message.kept is not None:
+            self.journal.append("kept", pack=pack.name, **message_json["kept"])
+            self._remove_states(pack)
         if message.reports or message.endings:
             decided_message = dataclasses.replace(message, decisions=decisions)
             self._watcher.received(pack, decided_message, self.state)
         return {decision.key: decision.reason for decision in decisions if not decision.goes_on}
+
+    def _remove_states(self, pack: Pack) -> None:
+        """Removes the states of a pack that the journal does not name, or names no more."""
+        remove_unnamed(self.journal.path.parent, self.state, pack=pack.name)
 
     def _supersede(self, pack: Pack, reports: Sequence[Report]) -> None:
         """Discards the reports of an interrupted attempt that the new reports differ from.
@@ -244,6 +257,7 @@ class Ledger:
         """Journals that a pack has sent all its messages."""
         self._running.pop(pack.name, None)
         self.over.add(pack.name)
+        self._remove_states(pack)
         self._watcher.ended(pack, self.state)
         self._refresh()
 

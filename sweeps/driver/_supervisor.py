@@ -210,7 +210,9 @@ class _Supervisor:
             self._out[pack.name] = pack
             if pack.name not in self._cancelled:  # else there was no progress since then
                 self._last_progress = time.monotonic()
-            return {"pack": dataclasses.asdict(pack), "over": False}
+            kept = ledger.state.kept.get(pack.name)
+            kept_json = kept and dataclasses.asdict(kept)
+            return {"pack": dataclasses.asdict(pack), "kept": kept_json, "over": False}
         return {"pack": None, "over": not self._out}  # a pack that is out may be lost, and retried
 
     def _started(self, pack: str, node: str, pid: int, gpus: Sequence[str] = ()) -> None:

@@ -21,6 +21,7 @@ from sweeps.records import (
     CHECKPOINTS_FOLDER,
     FAILED,
     PARTS_FOLDER,
+    STATES_FOLDER,
     InputError,
     Message,
     SweepError,
@@ -143,6 +144,7 @@ def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
         prepared={item.prepared_set.name: item.inputs.folder.resolve() for item in ready},
         parts=(run / PARTS_FOLDER).resolve(),
         checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
+        states=(run / STATES_FOLDER).resolve(),
         measured={item.prepared_set.name: item.measured for item in ready},
         threads=share.pack.threads,
         gpus=share.gpus,
@@ -191,7 +193,7 @@ def train_in_process(
     def in_process(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
             ledger.started(pack)
-            messages = run_pack(pack, common)
+            messages = run_pack(pack, common, kept=journal.state.kept.get(pack.name))
             drop: Mapping[str, str] = {}
             while (message := _next(messages, drop)) is not None:
                 drop = ledger.received(pack, message)
@@ -260,7 +262,7 @@ def _train(
             if stop.number:
                 reason = stop.reason
             ledger.interrupt_all(reason)
-            clear(journal.path.parent)  # of workers that were ended while they wrote
+            clear(journal.path.parent, journal.state)  # of workers that were ended while they wrote
             batches.tell()
             batches.conclude()
             batches.show(running=False)

@@ -14,7 +14,7 @@ import ray
 from ray import tune
 
 from sweeps.raytune._ship import gather
-from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
+from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, STATES_FOLDER, kept_from, pack_from
 from sweeps.worker.job import EPOCHS, Job
 
 HIDE_GPUS: Final = {
@@ -51,7 +51,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             job = self._with_sent_folders(job, sent["folders"], sent["writable"], pack.name)
         elif not job.parts.parent.is_dir():  # a node that joined after all were asked
             raise FileNotFoundError(f"{platform.node()} does not see {job.parts.parent}")
-        self._messages = run_pack(pack, job)
+        kept_json = json.loads(config["kept"])
+        self._messages = run_pack(pack, job, kept=kept_json and kept_from(kept_json))
         self._drop: dict[str, str] | None = None
         self._begun = False
 
@@ -99,6 +100,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             prepared=prepared,
             parts=self._home / PARTS_FOLDER,
             checkpoints=self._home / CHECKPOINTS_FOLDER,
+            states=self._home / STATES_FOLDER,
         )
 
     def drop_trials(self, drop: dict[str, str]) -> None:

@@ -196,7 +196,8 @@ class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
         answer = self._pipe.ask("next")
         if answer["pack"] is None:
             return str(Searcher.FINISHED) if answer["over"] else None
-        return {"pack": json.dumps(answer["pack"]), **self._shared}
+        pack = {"pack": json.dumps(answer["pack"]), "kept": json.dumps(answer["kept"])}
+        return {**pack, **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

@@ -183,6 +183,13 @@ class Display:
             style="yellow",
         )
 
+    def restarts(self, pack: Pack, reason: str) -> None:
+        """Prints that a pack begins at its start; also with `--quiet`."""
+        self.say(
+            f"{pack.name} begins at its start, because its kept state cannot be used ({reason})",
+            style="yellow",
+        )
+
     def stopping(self) -> None:
         """Prints, once, that a clean stop was asked for and takes some seconds."""
         if not self._stopping:

@@ -26,6 +26,9 @@ class Job:
     """It is the folder of bulk files."""
 
     checkpoints: Path
+    states: Path
+    """It is the folder of unfinished packs' states."""
+
     measured: Mapping[str, Mapping[str, CostVector]] = field(default_factory=dict)
     """They are the costs that the study brings along: by set, then by name."""
 
@@ -45,6 +48,7 @@ class Job:
             "prepared": {name: str(folder) for name, folder in self.prepared.items()},
             "parts": str(self.parts),
             "checkpoints": str(self.checkpoints),
+            "states": str(self.states),
             "measured": {name: to_json(dict(costs)) for name, costs in self.measured.items()},
             "threads": self.threads,
             "gpus": self.gpus,
@@ -61,6 +65,7 @@ class Job:
             prepared={name: Path(folder) for name, folder in data["prepared"].items()},
             parts=Path(data["parts"]),
             checkpoints=Path(data["checkpoints"]),
+            states=Path(data["states"]),
             measured={name: from_json(costs) for name, costs in data["measured"].items()},
             threads=data["threads"],
             gpus=data["gpus"],

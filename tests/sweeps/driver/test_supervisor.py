@@ -22,7 +22,7 @@ from sweeps.journal import tables
 from sweeps.journal.journal import read
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune.process import RayProcess
-from sweeps.records import Message, Pack, pack_from
+from sweeps.records import Message, Pack, kept_from, pack_from
 from sweeps.terminal import live as display
 from sweeps.terminal.live import LiveDisplay
 from sweeps.worker.job import Job
@@ -79,7 +79,7 @@ class Player:
             job = Job.from_json(self.line.ask("begun")["job"])
             while not self.turn() and not (found := self.line.ask("next"))["over"]:
                 if found["pack"] is not None:
-                    self._train(found["pack"], job)
+                    self._train(found["pack"], found["kept"], job)
             self.line.ask("done")
 
     def turn(self, *, seconds: float = 0.0) -> bool:
@@ -89,14 +89,15 @@ class Player:
         self.killed += answer["kill"]
         return bool(answer["end"])
 
-    def _train(self, pack: dict[str, Any], job: Job) -> None:
+    def _train(self, pack: dict[str, Any], kept: dict[str, Any] | None, job: Job) -> None:
         name = pack["name"]
         self.attempts[name] += 1
         fault = self._faults.get(name)
         if fault is not None and fault.__name__ == "unstarted" and fault(self, pack):
             return
         self.line.ask("started", pack=name, node="here", pid=1)
-        for message in run_pack(pack_from(json.loads(json.dumps(pack))), job):
+        state = kept and kept_from(kept)
+        for message in run_pack(pack_from(json.loads(json.dumps(pack))), job, kept=state):
             answer = self.line.ask("heard", pack=name, message=message.to_json())
             if answer["end"] or (fault is not None and fault(self, pack)):
                 return
