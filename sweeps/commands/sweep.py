@@ -115,6 +115,8 @@ def _run_sweep(
     if failure is not None or outcome is None:
         journal.check_place()  # the run's folder may have been removed
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
+    if outcome.no_gain and outcome.left:
+        tell(outcome.no_gain)
     if outcome.signal is not None and outcome.left:
         by = outcome.stopped if outcome.stopped == ASKED else f"stopped by {outcome.stopped}"
         tell(f"{by}: {outcome.unended} trials have not ended; go on with {_again(run)}")

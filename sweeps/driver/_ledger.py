@@ -83,6 +83,9 @@ class Ledger:
         self.over: set[str] = set()
         """Holds the names of the packs that have sent all their messages, or were lost."""
 
+        self.reports = 0
+        """Counts the messages with reports of this session."""
+
         self.lost: dict[str, str] = {}
         """Gives the reason by pack that was given up because its worker was lost."""
 
@@ -123,6 +126,7 @@ class Ledger:
         self._supersede(pack, message.reports)
         message_json = message.to_json()
         if message.reports:
+            self.reports += 1
             self.journal.append("reported", pack=pack.name, reports=message_json["reports"])
         decisions = self._decided(pack, message)
         if message.endings:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mpc_router import plugins
 from mpc_router.threads import cores
+from sweeps.driver._gain import Standing, no_gain
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.journal.journal import Journal
@@ -132,6 +133,9 @@ class Outcome:
     used_up: str | None
     """Names the budget that is used up."""
 
+    no_gain: str
+    """Says why a resume begins where this session began; empty where it gains something."""
+
     @property
     def left(self) -> bool:
         """Tells whether the run has trials left to train."""
@@ -237,6 +241,8 @@ def _train(
         gpus=common.gpus,
         refresh=refresh,
     )
+    joint_sets = {item.name for item in study.sets if item.joint}
+    before = Standing.of(journal.state, joint_sets)
     reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
         stop_file = journal.path.with_name(STOP_FILE)
@@ -280,4 +286,5 @@ def _train(
         stopped=stop.reason,
         lost=ledger.lost,
         used_up=ledger.used_up(),
+        no_gain=no_gain(before, Standing.of(journal.state, joint_sets), reports=ledger.reports),
     )

@@ -1,8 +1,8 @@
 """The module writes what a pack's lanes are at an epoch's end, and reads it to go on from there.
 
-A state is written after an epoch where `PAUSE` seconds have passed since the last one, or since the
-pack began, and `_SHARE` times the seconds that writing takes: as long as the last state took, and
-for the first one what `_SPEED` says of its size. So it costs at most a hundredth of the time.
+A state is written after an epoch where `STATE_PAUSE` seconds have passed since the last one, or
+since the pack began, and `_SHARE` times the seconds that writing takes: as long as the last state
+took, and for the first one what `_SPEED` says of its size. So it costs a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ from mpc_router.prepare.frozen import Prepared
 from mpc_router.results.records import StackState
 from mpc_router.tensor_files import CheckpointError, read_tensors, with_prefix, write_tensors
 from sweeps.records import Kept, Pack, Trial, config_of
-from sweeps.worker.job import Job
-
-PAUSE: Final = 10.0
-"""It is the least time between two states of a pack, in seconds."""
+from sweeps.worker.job import STATE_PAUSE, Job
 
 _SHARE: Final = 100
 _SPEED: Final = 100e6
@@ -65,7 +62,7 @@ class StateWriter:
             OSError: the disk refuses.
         """
         began = self.clock()
-        if began - self._last < PAUSE or not (stacks := states()):
+        if began - self._last < STATE_PAUSE or not (stacks := states()):
             return None
         tensors = {
             f"{number}.{name}": value

@@ -14,6 +14,9 @@ from sweeps.stopping.rungs import Ranking
 EPOCHS: Final = "epochs"
 """It is a folder in a joint trial's checkpoint, from which an interrupted training goes on."""
 
+STATE_PAUSE: Final = 10.0
+"""It is the least time between two kept states of a pack, in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
