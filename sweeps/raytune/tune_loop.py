@@ -7,15 +7,13 @@ the process with the journal.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import logging
 import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +27,7 @@ from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
 from sweeps.raytune import _losses, _ship
+from sweeps.raytune._depot import depot
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._trainable import PackTrainable
@@ -111,46 +110,26 @@ def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the process with the journal gives, as many at a time as are wanted.
 
     Raises:
-        SweepError: this version of Ray cannot be patched, or a node cannot be reached.
+        SweepError: this version of Ray cannot be patched.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the other process reports lost packs
     patch_ray()
     run = Path(wanted["job"]["parts"]).parent
-    with _supplied(wanted, run, lambda: pipe.ask("sending")) as sent:
-        _tuner(pipe, wanted, run, sent).fit()
-
-
-@contextlib.contextmanager
-def _supplied(
-    wanted: Mapping[str, Any], run: Path, report_progress: Callable[[], None]
-) -> Iterator[Mapping[str, _ship.SentFolders]]:
-    """Sends nodes the prepared folders that they lack, for the time of the block.
-
-    Gives the folders of these nodes, by node.
-
-    Raises:
-        SweepError: a node cannot be reached.
-    """
     if wanted["address"] is None:
-        yield {}
+        _tuner(pipe, wanted, run, "").fit()
         return
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
-    try:
-        with _ship.supplied(_ship.view_nodes(prepared, run), report_progress) as sent:
-            yield sent
-    except _ship.ReachError as error:
-        raise SweepError(str(error)) from error
+    with depot(prepared, run) as depot_name:
+        _tuner(pipe, wanted, run, depot_name).fit()
 
 
-def _tuner(
-    pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, sent: Mapping[str, _ship.SentFolders]
-) -> tune.Tuner:
+def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str) -> tune.Tuner:
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=_PackQueue(pipe, wanted["job"], sent),
+            search_alg=_PackQueue(pipe, wanted["job"], depot_name),
             scheduler=_Reporter(pipe, run),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
@@ -183,13 +162,10 @@ class _NeverCopied:
 class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(
-        self, pipe: PipeEnd, job: Mapping[str, Any], sent: Mapping[str, _ship.SentFolders]
-    ) -> None:
+    def __init__(self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._pipe = pipe
-        sent_json = {node: dataclasses.asdict(folders) for node, folders in sent.items()}
-        self._shared = {"job": json.dumps(job), "away": json.dumps(sent_json)}
+        self._shared = {"job": json.dumps(job), "depot": depot_name}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Gives Tune the next pack; None while it is open whether there will be one."""

@@ -26,7 +26,7 @@ from sweeps.records import Kept, Pack, Trial, config_of
 from sweeps.worker.job import STATE_PAUSE, Job
 
 _SHARE: Final = 100
-_SPEED: Final = 100e6
+_SPEED: Final = 250e6
 """It is how many bytes a second the first state is expected to be written with."""
 
 _FORM: Final = "mpc-router states 1"
