@@ -47,6 +47,9 @@ class Watcher(Protocol):
     def restarts(self, pack: Pack, reason: str) -> None:
         """Is told that a pack begins at its start although a state of it was kept."""
 
+    def left_out(self, node: str, reason: str) -> None:
+        """Is told that a node gets no more packs."""
+
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
         """Is told that a pack's worker is lost, and whether the pack is retried."""
 
@@ -277,6 +280,10 @@ class Ledger:
         if lost and not again:
             self.lost[pack.name] = reason
         self._end_open(pack, INTERRUPTED, reason)
+
+    def left_out(self, node: str, reason: str) -> None:
+        """Tells of a node that gets no more packs in this session, which changes no result."""
+        self._watcher.left_out(node, reason)
 
     def failed(self, pack: Pack, reason: str) -> None:
         """Journals that a pack's trials that have not ended are FAILED."""

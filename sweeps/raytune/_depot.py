@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,14 @@ from sweeps.raytune._ship import CHUNK, FolderActor, ReachError, SentFolders, on
 _AT_ONCE: Final = 16
 """It is how many workers may ask at once; those of a node wait for each other."""
 
+_PAUSE: Final = 5.0
+"""It is the time between two reports of progress, in seconds."""
+
 
 class Depot:
     """Supplies nodes, as an actor of Ray on the sweep's machine; each node is supplied once.
 
-    A worker asks for its node before it trains its first pack, so a node that joins during a run is
+    A worker asks for its node before it trains its first pack. So a node that joins during a run is
     supplied when it comes.
     """
 
@@ -77,9 +80,32 @@ class Depot:
                 _ship.answer(node, actor.remove.remote())
 
 
+class Placeholder:
+    """Takes up the room of a pack on a node, as an actor of Ray that does nothing."""
+
+
+def take_up(node: str, cpus: float) -> list[Any]:
+    """Takes up all room on a node, pack by pack as it becomes free; Ray can close no node itself.
+
+    Gives the actors, with which the room becomes free again.
+    """
+    room = sum(
+        int(facts["Resources"].get("CPU", 0) / cpus)
+        for facts in ray.nodes()
+        if facts["NodeID"] == node
+    )
+    options = on_node(node) | {"num_cpus": cpus}
+    return [ray.remote(Placeholder).options(**options).remote() for _ in range(room)]
+
+
 @contextlib.contextmanager
-def depot(folders: Sequence[Path], run: Path) -> Iterator[str]:
-    """Opens a depot of these folders for the time of the block; gives its name in Ray."""
+def depot(folders: Sequence[Path], run: Path, report_progress: Callable[[], None]) -> Iterator[str]:
+    """Opens a depot of these folders for the time of the block; gives its name in Ray.
+
+    The nodes that there are by now are supplied first: Tune may give up a worker that takes longer
+    to begin than others take for a pack. What fails on a node is told as its first pack begins.
+    `report_progress` is called every few seconds meanwhile.
+    """
     name = f"depot-{secrets.token_hex(8)}"
     here = ray.get_runtime_context().get_node_id()
     actor = (
@@ -88,6 +114,11 @@ def depot(folders: Sequence[Path], run: Path) -> Iterator[str]:
         .remote([str(folder) for folder in folders], str(run))
     )
     try:
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        waiting = [actor.supply.remote(node) for node in nodes]
+        while waiting:
+            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_PAUSE)
+            report_progress()
         yield name
     finally:
         with contextlib.suppress(ReachError):

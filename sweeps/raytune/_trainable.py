@@ -57,8 +57,12 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._fetched: Path | None = None
         kept_json = json.loads(config["kept"])
         kept = kept_json and kept_from(kept_json)
+        self._failure: Exception | None = None
         if config["depot"]:
-            job = self._supplied(job, pack.name, kept, ray.get_actor(config["depot"]))
+            try:
+                job = self._supplied(job, pack.name, kept, ray.get_actor(config["depot"]))
+            except Exception as error:  # whatever it is: the journal is to know on which node
+                self._failure = error
         self._messages = run_pack(pack, job, kept=kept)
         self._drop: dict[str, str] | None = None
         self._begun = False
@@ -80,6 +84,8 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             place = {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
             begun = {**place, "pid": os.getpid(), "gpus": self._gpus}
             return {"begun": json.dumps(begun), "done": False}
+        if self._failure is not None:
+            raise self._failure
         drop, self._drop = self._drop, None
         try:
             message = self._messages.send(drop)

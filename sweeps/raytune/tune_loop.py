@@ -27,7 +27,7 @@ from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
 from sweeps.raytune import _losses, _ship
-from sweeps.raytune._depot import depot
+from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._trainable import PackTrainable
@@ -119,7 +119,7 @@ def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
         _tuner(pipe, wanted, run, "").fit()
         return
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
-    with depot(prepared, run) as depot_name:
+    with depot(prepared, run, lambda: pipe.ask("sending")) as depot_name:
         _tuner(pipe, wanted, run, depot_name).fit()
 
 
@@ -141,7 +141,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str)
             name="tune",
             storage_path=f"{wanted['folder']}/storage",
             stop=_StopAll(end),
-            callbacks=[_Watcher(pipe, end)],
+            callbacks=[_Watcher(pipe, end, cpus=wanted["cpus"])],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -222,7 +222,14 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
         if "begun" in result:
             place = json.loads(result["begun"])
             node = self._name(place["node"], place["host"])
-            self._pipe.ask("started", pack=pack, node=node, pid=place["pid"], gpus=place["gpus"])
+            self._pipe.ask(
+                "started",
+                pack=pack,
+                node=node,
+                pid=place["pid"],
+                gpus=place["gpus"],
+                node_id=place["node"],
+            )
             return str(FIFOScheduler.CONTINUE)
         _ship.spread(self._run, result["files"])  # before the journal names them
         answer = self._pipe.ask("heard", pack=pack, message=json.loads(result["message"]))
@@ -247,14 +254,19 @@ class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
     It runs in this process, one call after the other.
     """
 
-    def __init__(self, pipe: PipeEnd, end: threading.Event) -> None:
-        self._pipe, self._end = pipe, end
+    def __init__(self, pipe: PipeEnd, end: threading.Event, *, cpus: float) -> None:
+        self._pipe, self._end, self._cpus = pipe, end, cpus
+        self._closed: dict[str, list[Any]] = {}
+        """Gives the actors that take up a node's room by node that is left out."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Asks at every turn of Tune's loop whether to end; kills workers of packs that hang."""
         answer = self._pipe.ask("turn")
         if answer["end"]:
             self._end.set()
+        for node in answer["leave"]:
+            if node not in self._closed:
+                self._closed[node] = take_up(node, self._cpus)
         for trial in trials if answer["kill"] else ():
             actor = trial.temporary_state.ray_actor
             if (

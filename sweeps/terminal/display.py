@@ -183,6 +183,10 @@ class Display:
             style="yellow",
         )
 
+    def left_out(self, node: str, reason: str) -> None:
+        """Prints that a node gets no more packs; also with `--quiet`."""
+        self.say(f"node {node} is left out: packs fail there in a row ({reason})", style="yellow")
+
     def restarts(self, pack: Pack, reason: str) -> None:
         """Prints that a pack begins at its start; also with `--quiet`."""
         self.say(
