@@ -17,8 +17,8 @@ class Standing:
     ended: int
     """Counts the trials that have ended for good."""
 
-    kept: Mapping[str, int]
-    """Gives the epochs of its kept state by pack."""
+    kept: Mapping[str, str]
+    """Gives the file of its kept state by pack."""
 
     joint_epochs: int
     """Counts the epochs of joint trials, each of which is kept."""
@@ -31,7 +31,7 @@ class Standing:
         """Reads the standing off a run's state; `joint_sets` names the sets of joint trials."""
         return Standing(
             ended=sum(state.is_final(key) for key in state.endings),
-            kept={pack: kept.epoch for pack, kept in state.kept.items()},
+            kept={pack: kept.file for pack, kept in state.kept.items()},
             joint_epochs=sum(
                 report.epoch
                 for (key, split), report in state.latest.items()
@@ -48,7 +48,7 @@ def no_gain(before: Standing, now: Standing, *, reports: int) -> str:
     """
     if now.ended > before.ended or now.joint_epochs > before.joint_epochs:
         return ""
-    if any(epoch > before.kept.get(pack, 0) for pack, epoch in now.kept.items()):
+    if any(file != before.kept.get(pack) for pack, file in now.kept.items()):
         return ""
     if now.starts == before.starts:
         why = "it ended before a pack was started"
