@@ -17,6 +17,7 @@ import pytest
 from cluster import local, nodes, state
 from cluster.processes import members, processes
 from sweeps.journal.journal import read
+from sweeps.raytune import _depot
 from sweeps.raytune._ship import ReachError, gather, listing, spread
 from sweeps.records import COMPLETED
 from tests.sweeps.conftest import assert_same_tables, rows
@@ -56,6 +57,21 @@ def test_a_name_that_leaves_the_run_is_refused(tmp_path: Path, name: str) -> Non
     with pytest.raises(ReachError, match="is no name of a file"):
         spread(tmp_path / "run", [(name, b"")])
     assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
+
+
+def test_a_depot_reads_files_of_the_run_alone_and_in_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / "states").mkdir(parents=True)
+    (tmp_path / "run" / "states" / "pack00-1.safetensors").write_bytes(b"0123456789")
+    (tmp_path / "secret").write_bytes(b"x")
+    monkeypatch.setattr(_depot, "CHUNK", 4)
+    opened = _depot.Depot([], str(tmp_path / "run"))
+    chunks = [opened.chunk("states/pack00-1.safetensors", start) for start in (0, 4, 8, 10)]
+    assert chunks == [b"0123", b"4567", b"89", b""]
+    for name in ("../secret", str(tmp_path / "secret"), "states/../../secret"):
+        with pytest.raises(ReachError, match="is no name of a file"):
+            opened.chunk(name, 0)
 
 
 HIDING = """#!/bin/sh
