@@ -101,7 +101,7 @@ class Player:
         if bad:
             self.line.ask("lost", pack=name, reason="no room on its disk", how="failed")
             return
-        state = kept and kept_from(kept)
+        state = kept_from(kept) if kept else None
         for message in run_pack(pack_from(json.loads(json.dumps(pack))), job, kept=state):
             answer = self.line.ask("heard", pack=name, message=message.to_json())
             if answer["end"] or (fault is not None and fault(self, pack)):
