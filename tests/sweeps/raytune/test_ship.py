@@ -7,18 +7,21 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cluster import local, nodes, state
 from cluster.processes import members, processes
 from sweeps.journal.journal import read
-from sweeps.raytune import _depot
-from sweeps.raytune._ship import ReachError, gather, listing, spread
+from sweeps.raytune import _depot, _ship
+from sweeps.raytune._ship import NodeView, ReachError, gather, listing, spread
 from sweeps.records import COMPLETED
 from tests.sweeps.conftest import assert_same_tables, rows
 
@@ -72,6 +75,62 @@ def test_a_depot_reads_files_of_the_run_alone_and_in_chunks(
     for name in ("../secret", str(tmp_path / "secret"), "states/../../secret"):
         with pytest.raises(ReachError, match="is no name of a file"):
             opened.chunk(name, 0)
+
+
+class LocalActor:
+    """An actor of Ray that answers at once, in this process."""
+
+    def __init__(self, made: object) -> None:
+        self._made = made
+
+    def __getattr__(self, method: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._made, method))
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_node_is_sent_once_what_it_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "train.npy").write_bytes(b"x" * 1000)
+    (prepared / "empty").touch()
+    views: list[str] = []
+
+    def view(node: str, folders: list[Path], run: Path) -> NodeView:
+        views.append(node)
+        return NodeView(node=node, name="worker", missing=(str(prepared),), shares=shares)
+
+    actors: list[LocalActor] = []
+
+    def remote(made: Any) -> Any:
+        def start(*arguments: Any) -> LocalActor:
+            actors.append(LocalActor(made(*arguments)))
+            return actors[-1]
+
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=start))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr(_ship, "view_node", view)
+    monkeypatch.setattr(_ship, "answer", lambda _, answer: answer)
+    monkeypatch.setattr(_ship, "CHUNK", 300)
+    monkeypatch.setattr(_depot.ray, "remote", remote)
+    monkeypatch.setattr(_depot, "on_node", lambda _: {})
+    opened = _depot.Depot([str(prepared)], str(tmp_path / "run"))
+    first, second = opened.supply("n1"), opened.supply("n1")
+    assert first is not None
+    assert first is second
+    assert (views, len(actors)) == (["n1"], 1)
+    copy = Path(first.folders[str(prepared)])
+    assert copy.is_relative_to(tmp_path / "node")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
+        "train.npy": b"x" * 1000,
+        "empty": b"",
+    }
+    assert (first.writable is None) == shares
+    opened.close()
+    assert not copy.exists()
 
 
 HIDING = """#!/bin/sh
