@@ -115,7 +115,7 @@ def test_a_node_is_sent_once_what_it_does_not_see(
     monkeypatch.setattr(_ship, "view_node", view)
     monkeypatch.setattr(_ship, "answer", lambda _, answer: answer)
     monkeypatch.setattr(_ship, "CHUNK", 300)
-    monkeypatch.setattr(_depot.ray, "remote", remote)
+    monkeypatch.setattr("ray.remote", remote)
     monkeypatch.setattr(_depot, "on_node", lambda _: {})
     opened = _depot.Depot([str(prepared)], str(tmp_path / "run"))
     first, second = opened.supply("n1"), opened.supply("n1")
