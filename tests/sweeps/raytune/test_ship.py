@@ -231,7 +231,8 @@ def test_a_node_that_joins_during_a_run_is_supplied_when_it_comes(
     hiding: tuple[str, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, hidden, folder = hiding
-    running = call(hidden, folder, "--name", "r", "--address", address)
+    longer = "epochs=900"  # than a node needs to come: shorter packs are over by then
+    running = call(hidden, folder, longer, "--name", "r", "--address", address)
     run = hidden / "runs" / "r"
     while not run.exists() or "worker1" not in nodes_of(run):
         assert running.poll() is None
