@@ -197,7 +197,8 @@ def encoder(size: str) -> nn.Module:
         intermediate_size=4 * width,
         vocab_size=VOCABULARY,
     )
-    return BertModel(shape, add_pooling_layer=False)
+    model: nn.Module = BertModel(shape, add_pooling_layer=False)
+    return model
 
 
 def operations_of(size: str, lengths: NDArray[np.int64]) -> float:
@@ -314,19 +315,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.setdefault(table, []).append(values)
         if table == "agreement":
             agreed = row.holds
-        words = (
-            [f"{name} {shown(value)}" for name, value in values.items()]
-            if values is not row
-            else [row]
-        )
-        print(f"{table:9} {'  '.join(words)}", flush=True)
+        print(f"{table:9} {shown(values)}", flush=True)
         if asked.json:
             asked.json.write_text(json.dumps(found, indent=1))
     return 0 if agreed else 1
 
 
 def shown(value: object) -> str:
-    """Writes a number with four digits, all else as it is."""
+    """Writes a number with four digits, and a row as its names and values."""
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {shown(content)}" for name, content in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -55,6 +55,7 @@ def swept(device: str, *, epochs: int) -> tuple[NDArray[np.float32], NDArray[np.
     losses, routes = [], None
     for event in train(lanes, learnable(), device=device):
         if isinstance(event, EpochResult):
+            assert event.steps is not None
             losses.append(event.steps)
         elif isinstance(event, LanesEnded):
             routes = event.routing[[part.split for part in event.routing].index(VALIDATION)].routes

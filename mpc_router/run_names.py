@@ -16,6 +16,7 @@ PROVENANCE_FILE: Final = "provenance.json"
 REPORT_FILE: Final = "report.html"
 PARTS_FOLDER: Final = "parts"
 CHECKPOINTS_FOLDER: Final = "checkpoints"
+STATES_FOLDER: Final = "states"
 
 TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 PATHS: Final = "paths"
@@ -36,6 +37,9 @@ VALIDATION: Final = "validation"
 """It is the first split that results are quoted on."""
 
 TRAIN: Final = "train"
+
+OUTPUTS: Final = "outputs"
+"""It names a pool whose experts' outputs are handed in as tables (`outputs:` of a study)."""
 
 REPORT_LISTS: Final = ("share", "gate")
 REPORT_NUMBERS: Final = ("gate_entropy",)

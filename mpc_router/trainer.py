@@ -11,7 +11,6 @@ from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Union
 
-from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.frozen.lanes import Lane, stack_key
 from mpc_router.model.sources import ModelError
@@ -19,11 +18,12 @@ from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import Places
 from mpc_router.progress import Progress
+from mpc_router.run_names import OUTPUTS
 from mpc_router.source_error import SourceError
 
 if TYPE_CHECKING:
     from mpc_router.prepare.joint import JointInputs
-    from mpc_router.results.records import EpochResult, LanesEnded
+    from mpc_router.results.records import EpochResult, LanesEnded, StackState
 
 __all__ = [
     "INPUT_ERRORS",
@@ -108,11 +108,13 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     pieces: int = 1,
+    start: StackState | None = None,
 ) -> Events:
     """Trains the lanes; yields an `EpochResult` after every epoch and `LanesEnded` as lanes end.
 
-    Joint inputs take exactly one lane, and the last three arguments concern them alone: the folder
-    of epochs, whether training resumes from it, and the pieces that a batch is accumulated from.
+    Joint inputs take exactly one lane, and three arguments concern them alone: the folder of
+    epochs, whether training resumes from it, and the pieces that a batch is accumulated from. Lanes
+    on frozen experts go on from `start`, their state after an epoch (`EpochResult.state`).
 
     Raises:
         ValueError: at the first `next`, the lanes do not fit each other or the inputs.
@@ -134,5 +136,5 @@ def train(
     from mpc_router.frozen import train as frozen_training
 
     return frozen_training.train(
-        lanes, inputs, device=device, progress=progress, keep_best=keep_best
+        lanes, inputs, device=device, progress=progress, keep_best=keep_best, start=start
     )

@@ -17,6 +17,7 @@ from mpc_router.run_names import JOURNAL_FILE as JOURNAL_FILE
 from mpc_router.run_names import PARTS_FOLDER as PARTS_FOLDER
 from mpc_router.run_names import REPORT_LISTS
 from mpc_router.run_names import SELECTION as SELECTION
+from mpc_router.run_names import STATES_FOLDER as STATES_FOLDER
 from mpc_router.run_names import STATUSES as STATUSES
 from mpc_router.run_names import STOPPED as STOPPED
 from mpc_router.run_names import STUDY_FILE as STUDY_FILE
@@ -105,6 +106,10 @@ class Pack:
     def paths_file(self, number: int = 0) -> str:
         """Gives the name of the bulk file with the paths that its trials route between."""
         return f"{self._stem(number)}.paths.parquet"
+
+    def state_file(self, epoch: int) -> str:
+        """Gives the name of the file in `states/` with what its lanes are after an epoch."""
+        return f"{self._stem(epoch)}.safetensors"
 
     def _stem(self, number: int) -> str:
         """Gives the beginning of a bulk file's name: pack, attempt and number."""
@@ -231,6 +236,21 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Names the state of a pack on disk from which its training can go on."""
+
+    epoch: int
+    """Counts the epochs that its lanes have trained."""
+
+    file: PlainName
+    """Names the file in `states/`."""
+
+    sha256: str
+    stacks: tuple[tuple[PlainName, ...], ...]
+    """Gives the keys of the trials that still train, by stack; the pack's others have ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """Holds what a worker reports of a pack while it trains it."""
 
@@ -242,6 +262,12 @@ class Message:
     parts: Mapping[str, str] = field(default_factory=dict)
     """Gives the hash by name of a file in `parts/`."""
 
+    kept: Kept | None = None
+    """Names the pack's state after this message; None where none was written."""
+
+    restarts: str = ""
+    """Says why the pack begins at its start although a state of it was kept."""
+
     def to_json(self) -> dict[str, Any]:
         """Gives plain data, the way the journal and Ray carry it."""
         return {
@@ -249,6 +275,8 @@ class Message:
             "decisions": [dataclasses.asdict(decision) for decision in self.decisions],
             "endings": [dataclasses.asdict(ending) for ending in self.endings],
             "parts": dict(self.parts),
+            "kept": self.kept and dataclasses.asdict(self.kept),
+            "restarts": self.restarts,
         }
 
     @staticmethod
@@ -259,6 +287,8 @@ class Message:
             decisions=tuple(Decision(**decision) for decision in data["decisions"]),
             endings=tuple(Ending(**ending) for ending in data["endings"]),
             parts=data["parts"],
+            kept=data["kept"] and kept_from(data["kept"]),
+            restarts=data["restarts"],
         )
 
 
@@ -266,6 +296,16 @@ def report_from(data: Mapping[str, Any]) -> Report:
     """Reads a report from its plain data."""
     lists = {name: tuple(data[name]) for name in REPORT_LISTS}
     return Report(**{**data, **lists, "runs": tuple(data.get("runs", ()))})
+
+
+def kept_from(data: Mapping[str, Any]) -> Kept:
+    """Reads what was kept of a pack from its plain data."""
+    return Kept(
+        epoch=data["epoch"],
+        file=data["file"],
+        sha256=data["sha256"],
+        stacks=tuple(map(tuple, data["stacks"])),
+    )
 
 
 def pack_from(data: Mapping[str, Any]) -> Pack:

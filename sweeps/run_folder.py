@@ -22,6 +22,7 @@ from mpc_router.run_names import (
     PARTS_FOLDER,
     PROVENANCE_FILE,
     REPORT_FILE,
+    STATES_FOLDER,
     STUDY_FILE,
     TABLES,
 )
@@ -98,6 +99,11 @@ class RunFolder:
         """Gives the folder of checkpoints, which has a folder for each trial."""
         return self.path / CHECKPOINTS_FOLDER
 
+    @property
+    def states(self) -> Path:
+        """Gives the folder of unfinished packs' states, of which the journal names the newest."""
+        return self.path / STATES_FOLDER
+
     def table(self, name: str) -> Path:
         """Gives the file of a table by its name, such as `trials`."""
         return self.path / f"{_plain(name)}.parquet"
@@ -122,7 +128,7 @@ class RunFolder:
         """Tells whether runs write a file or folder of this name at the top of their folder."""
         parts = (self.journal, self.study, self.provenance, self.report, self.view, self.stop)
         folders, tables = (
-            (self.parts, self.checkpoints),
+            (self.parts, self.checkpoints, self.states),
             map(self.table, (*TABLES, *FURTHER_TABLES)),
         )
         return (
@@ -141,7 +147,7 @@ class RunFolder:
         files = [self.journal, self.study, self.provenance, self.report, self.view, self.stop]
         for path in (*files, *map(self.table, (*TABLES, *FURTHER_TABLES))):
             _check_file(path)
-        for folder in (self.parts, self.checkpoints, self.tensorboard):
+        for folder in (self.parts, self.checkpoints, self.states, self.tensorboard):
             for path, is_folder in _below(folder):
                 if not is_folder:
                     _check_file(path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mpc_router.frozen._best_epochs import BestEpochs, LaneResult
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen.fitted_routers import FittedRouters
 from mpc_router.frozen.lanes import Lane
@@ -26,7 +26,14 @@ from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import LaneCheckpoint
 from mpc_router.results.evaluate import split_report
-from mpc_router.results.records import EpochResult, Failure, LanesEnded, Routing, SplitReport
+from mpc_router.results.records import (
+    EpochResult,
+    Failure,
+    LanesEnded,
+    Routing,
+    SplitReport,
+    StackState,
+)
 from mpc_router.routes import Decisions
 from mpc_router.run_names import SELECTION, TRAIN
 from mpc_router.tasks import merit
@@ -36,7 +43,13 @@ class Training:
     """Trains a stack: holds its live lanes, and the best epoch of each if that is asked for."""
 
     def __init__(
-        self, lanes: Sequence[Lane], prepared: Prepared, device: str, *, keep_best: bool = False
+        self,
+        lanes: Sequence[Lane],
+        prepared: Prepared,
+        device: str,
+        *,
+        keep_best: bool = False,
+        start: StackState | None = None,
     ) -> None:
         self.prepared = prepared
         self.device = device
@@ -64,7 +77,19 @@ class Training:
         self.logits = np.empty((0, 0, 0), np.float32)
         self.keep_best = keep_best
         self.leave_best = self.config.training.epoch == "best_score"
-        self.best = _Best(self.live) if keep_best or self.leave_best else None
+        self.best = BestEpochs(self.live) if keep_best or self.leave_best else None
+        if start is not None:
+            self.epoch = start.epoch
+            self.routers.restore(start.tensors, steps=start.epoch * self.steps)
+            if self.best is not None:
+                self.best.restore(start.tensors, device=device)
+
+    def state(self) -> StackState:
+        """Gives what the live lanes are after the present epoch, without a copy."""
+        tensors = self.routers.state()
+        if self.best is not None:
+            tensors |= self.best.state(self.live)
+        return StackState(epoch=self.epoch, lanes=np.array(self.live, np.int64), tensors=tensors)
 
     def _routers(self) -> StackedRouters | FittedRouters:
         """Makes the routers: those of a kind that is fitted at once are fitted then."""
@@ -142,9 +167,12 @@ class Training:
             logits, terms = logits[places], terms[:, :, places]
         report = self._report(SELECTION, self.live, logits, self.temperature)
         if self.best is not None:
-            self.best.see(merit(self.prepared.task, report.metrics["score"]), self)
+            scores = merit(self.prepared.task, report.metrics["score"])
+            self.best.see(scores, self.live, self.present)
         steps = terms.cpu().numpy()
-        return EpochResult(epoch=self.epoch, report=report, failures=failures, steps=steps)
+        return EpochResult(
+            epoch=self.epoch, report=report, failures=failures, steps=steps, state=self.state
+        )
 
     def _failures(
         self, finite: NDArray[np.bool_], finite_logits: NDArray[np.bool_]
@@ -253,11 +281,11 @@ class Training:
         self._keep([place for place, lane in enumerate(self.live) if lane not in set(lanes)])
         return ended
 
-    def present(self, places: Sequence[int]) -> list[_Result]:
+    def present(self, places: Sequence[int]) -> list[LaneResult]:
         """Gives the present state of the live lanes at these places."""
         state = self.routers.snapshot()
         return [
-            _Result(
+            LaneResult(
                 epoch=self.epoch,
                 temperature=self.temperature[place],
                 tensors={name: value[place] for name, value in state.items()},
@@ -266,11 +294,11 @@ class Training:
         ]
 
     def _checkpoints(
-        self, lanes: Sequence[int], results: Sequence[_Result]
+        self, lanes: Sequence[int], results: Sequence[LaneResult]
     ) -> tuple[LaneCheckpoint, ...]:
         return tuple(self._checkpoint(*pair) for pair in zip(lanes, results, strict=True))
 
-    def _checkpoint(self, lane: int, result: _Result) -> LaneCheckpoint:
+    def _checkpoint(self, lane: int, result: LaneResult) -> LaneCheckpoint:
         prepared = self.prepared
         parts: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}
         for name, value in result.tensors.items():
@@ -289,31 +317,3 @@ class Training:
             optimizer=parts[False],
             paths=self.paths,
         )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Result:
-    """Holds a lane as it was after an epoch."""
-
-    epoch: int
-    temperature: float
-    tensors: dict[str, Tensor]
-    """Weights and moments, as `StackedRouters.snapshot` names them, no lane dimension."""
-
-
-class _Best:
-    """Keeps each lane as it was after its best epoch on selection; of equal ones the first."""
-
-    def __init__(self, lanes: Sequence[int]) -> None:
-        self.scores = dict.fromkeys(lanes, -np.inf)
-        self.results: dict[int, _Result] = {}
-
-    def see(self, scores: NDArray[np.float64], run: Training) -> None:
-        """Keeps the live lanes that have got better; `scores` (high is better) are theirs."""
-        better = [place for place, lane in enumerate(run.live) if scores[place] > self.scores[lane]]
-        for place, result in zip(better, run.present(better) if better else [], strict=True):
-            lane = run.live[place]
-            self.scores[lane] = float(scores[place])
-            self.results[lane] = dataclasses.replace(
-                result, tensors={name: value.clone() for name, value in result.tensors.items()}
-            )

@@ -93,6 +93,15 @@ class LaneAdamW:
         self._rates = [self._rates[place] for place in places]
         self._bind(weights)
 
+    def restore(
+        self, moments: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, steps: int
+    ) -> None:
+        """Goes on from moments, as `moments` gave them, after so many steps."""
+        self.steps = steps
+        self._means = {name: moments[f"exp_avg.{name}"] for name in self._names}
+        self._squares = {name: moments[f"exp_avg_sq.{name}"] for name in self._names}
+        self._bind(weights)
+
     def moments(self) -> dict[str, Tensor]:
         """Gives both moments of all weights, stacked: `exp_avg.<weight>`, `exp_avg_sq.<weight>`."""
         return {f"exp_avg.{name}": value for name, value in self._means.items()} | {

@@ -91,6 +91,13 @@ class FittedRouters:
         """Copies the weights (L, ...) by name, `weights.<name>`; there are no moments."""
         return {f"weights.{name}": value.clone() for name, value in self.weights.items()}
 
+    def state(self) -> dict[str, Tensor]:
+        """Gives nothing: the same routers are fitted again in a moment."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
+        """Changes nothing, for the routers were fitted when they were made."""
+
     def keep(self, places: Sequence[int]) -> None:
         """Keeps the lanes at these places and drops the others."""
         index = torch.tensor(places, dtype=torch.long, device=self.device)

@@ -7,7 +7,7 @@ C outputs of an expert.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -227,6 +227,17 @@ class StackedRouters:
             name: _turned(value.detach()).clone(memory_format=torch.contiguous_format)
             for name, value in tensors.items()
         }
+
+    def state(self) -> dict[str, Tensor]:
+        """Gives weights and moments (L, ...) as training changes them; `restore` takes them."""
+        weights = {f"weights.{name}": value.detach() for name, value in self._leaves.items()}
+        return weights | self.optimizer.moments()
+
+    def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
+        """Goes on from what `state` gave after so many steps; the tensors are changed from now."""
+        moved = {name: value.to(self.device).contiguous() for name, value in tensors.items()}
+        self._leaves = {name: moved[f"weights.{name}"] for name in self._leaves}
+        self.optimizer.restore(moved, self._leaves, steps=steps)
 
     def _folded(self) -> dict[str, Tensor]:
         """Gives the leaves with every lane's bias in its last layer."""

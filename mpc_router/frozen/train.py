@@ -16,7 +16,7 @@ from mpc_router.frozen._loop import Training
 from mpc_router.frozen.lanes import LANE_SETTINGS, Lane, common_settings, stack_key
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress
-from mpc_router.results.records import EpochResult, LanesEnded
+from mpc_router.results.records import EpochResult, LanesEnded, StackState
 from mpc_router.run_names import TRAIN
 
 __all__ = ["LANE_SETTINGS", "Lane", "stack_key", "train"]
@@ -29,6 +29,7 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
     keep_best: bool = False,
+    start: StackState | None = None,
 ) -> Generator[EpochResult | LanesEnded, Collection[int] | None, None]:
     """Trains the lanes; yields an `EpochResult` after every epoch and `LanesEnded` as lanes end.
 
@@ -36,18 +37,19 @@ def train(
     ended already may be among them, and after the last epoch there is nothing left to drop. The
     answer to a `LanesEnded` is ignored. `progress` counts steps of the whole stack. With
     `keep_best` every `LanesEnded` also holds the lanes as they were after their best epoch on
-    selection and after their last one; nothing else changes.
+    selection and after their last one; nothing else changes. With `start`, the state of these lanes
+    after an epoch, training goes on with the next one, to the bits of one that never paused.
 
     Raises:
-        ValueError: at the first `next`, lanes that cannot share a stack or do not fit what is
-            prepared; later, an answer that names a lane that never was.
+        ValueError: at the first `next`, lanes that cannot share a stack, or do not fit what is
+            prepared or the state; later, an answer that names a lane that never was.
     """
     _check(lanes, prepared)
-    run = Training(lanes, prepared, device, keep_best=keep_best)
+    run = Training(lanes, prepared, device, keep_best=keep_best, start=start)
     if progress is not None:
-        progress.start("routers", run.steps * run.epochs)
+        progress.start("routers", run.steps * (run.epochs - run.epoch))
     try:
-        for epoch in range(1, run.epochs + 1):
+        for epoch in range(run.epoch + 1, run.epochs + 1):
             terms = run.train_epoch(epoch, progress)
             result = run.close_epoch(terms)
             answer = yield result

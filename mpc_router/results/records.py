@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.results.checkpoint import JointCheckpoint, LaneCheckpoint
@@ -80,6 +82,31 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class StackState:
+    """Holds what lanes on frozen experts are after an epoch, from which their training goes on.
+
+    Draws are keyed by seed and epoch, so there is nothing else to keep.
+    """
+
+    epoch: int
+    """From 1."""
+
+    lanes: NDArray[np.int64]
+    """(L,)"""
+
+    tensors: dict[str, Tensor]
+    """(L, ...) weights, the optimizer's moments, and the best epoch so far where that is kept."""
+
+    def rows(self, places: Sequence[int]) -> StackState:
+        """Gives the state of the lanes at these places, numbered anew from 0."""
+        return StackState(
+            epoch=self.epoch,
+            lanes=np.arange(len(places)),
+            tensors={name: value[list(places)] for name, value in self.tensors.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class EpochResult:
     """Holds an epoch of all lanes that live after it, on selection."""
 
@@ -93,6 +120,10 @@ class EpochResult:
     steps: NDArray[np.float32] | None = None
     """(steps, 4, L) loss terms as each step saw them: task, balance, cost, and their weighted sum;
     None where they are not known."""
+
+    state: Callable[[], StackState] | None = None
+    """Gives the lanes that still train, until the next epoch is asked for; its tensors are those
+    that training changes. None where experts train too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -64,7 +64,7 @@ def resume_run(args: argparse.Namespace) -> int:
         study = _resumed_study(args, journal.state)
         tables.check(args.resume, journal.state)
         end_orphans(display)
-        repair.clear(args.resume)
+        repair.clear(args.resume, journal.state)
         folder.stop.unlink(missing_ok=True)  # it was meant for the last session
         check_gpus(args, study)
         if not args.repair:

@@ -116,6 +116,8 @@ def _run_sweep(
     if failure is not None or outcome is None:
         journal.check_place()  # the run's folder may have been removed
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
+    if outcome.no_gain and outcome.left:
+        tell(outcome.no_gain)
     if outcome.signal is not None and outcome.left:
         is_signal = outcome.stopped == outcome.signal.name
         by = f"stopped by {outcome.stopped}" if is_signal else outcome.stopped

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from sweeps.driver.session_clock import SessionClock
 from sweeps.journal.journal import Journal
+from sweeps.journal.kept_states import remove_unnamed
 from sweeps.journal.state import State
 from sweeps.records import (
     BETWEEN,
@@ -43,6 +44,12 @@ class Watcher(Protocol):
 
     def deviated(self, pack: Pack, reason: str) -> None:
         """Is told that a pack gives other numbers than before it was interrupted."""
+
+    def restarts(self, pack: Pack, reason: str) -> None:
+        """Is told that a pack begins at its start although a state of it was kept."""
+
+    def left_out(self, node: str, reason: str) -> None:
+        """Is told that a node gets no more packs."""
 
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
         """Is told that a pack's worker is lost, and whether the pack is retried."""
@@ -83,6 +90,9 @@ class Ledger:
         self.over: set[str] = set()
         """Holds the names of the packs that have sent all their messages, or were lost."""
 
+        self.reports = 0
+        """Counts the messages with reports of this session."""
+
         self.lost: dict[str, str] = {}
         """Gives the reason by pack that was given up because its worker was lost."""
 
@@ -120,9 +130,12 @@ class Ledger:
             SweepError: a bracket has decided otherwise than its reports say.
         """
         self._clock.reported(pack.name)
+        if message.restarts:
+            self._watcher.restarts(pack, message.restarts)
         self._supersede(pack, message.reports)
         message_json = message.to_json()
         if message.reports:
+            self.reports += 1
             self.journal.append("reported", pack=pack.name, reports=message_json["reports"])
         decisions = self._decided(pack, message)
         if message.endings:
@@ -132,10 +145,17 @@ class Ledger:
                 endings=message_json["endings"],
                 parts=message_json["parts"],
             )
+        if message.kept is not None:
+            self.journal.append("kept", pack=pack.name, **message_json["kept"])
+            self._remove_states(pack)
         if message.reports or message.endings:
             decided_message = dataclasses.replace(message, decisions=decisions)
             self._watcher.received(pack, decided_message, self.state)
         return {decision.key: decision.reason for decision in decisions if not decision.goes_on}
+
+    def _remove_states(self, pack: Pack) -> None:
+        """Removes the states of a pack that the journal does not name, or names no more."""
+        remove_unnamed(self.journal.path.parent, self.state, pack=pack.name)
 
     def _supersede(self, pack: Pack, reports: Sequence[Report]) -> None:
         """Discards the reports of an interrupted attempt that the new reports differ from.
@@ -250,6 +270,7 @@ class Ledger:
         """Journals that a pack has sent all its messages."""
         self._running.pop(pack.name, None)
         self.over.add(pack.name)
+        self._remove_states(pack)
         self._watcher.ended(pack, self.state)
         self._refresh()
 
@@ -265,6 +286,10 @@ class Ledger:
         if lost and not again:
             self.lost[pack.name] = reason
         self._end_open(pack, INTERRUPTED, reason)
+
+    def left_out(self, node: str, reason: str) -> None:
+        """Tells of a node that gets no more packs in this session, which changes no result."""
+        self._watcher.left_out(node, reason)
 
     def failed(self, pack: Pack, reason: str) -> None:
         """Journals that a pack's trials that have not ended are FAILED."""

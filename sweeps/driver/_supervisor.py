@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeps.driver._ledger import Ledger
+from sweeps.driver._node_faults import FAILURES, NodeFaults
 from sweeps.driver.queue import Batches
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, InputError, Message, Pack, SweepError
@@ -29,9 +30,6 @@ STARTING: Final = 600.0
 
 STOPPING: Final = 5.0
 """Limits the seconds in which Ray ends its workers when the run is stopped."""
-
-FAILURES: Final = 3
-"""Counts the workers in a row that fail to start, or in their surroundings, that end the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +140,11 @@ class _Supervisor:
         self._losses: dict[str, int] = {}
         """Counts the lost workers by pack."""
 
+        self._places: dict[str, str] = {}
+        """Gives the node by running pack."""
+
+        self._node_names: dict[str, str] = {}
+        self._node_faults = NodeFaults()
         self._cancelled: set[str] = set()
         """Holds the packs whose last actor was cancelled before it had started."""
 
@@ -206,7 +209,11 @@ class _Supervisor:
         """Notes that Ray's loop turns while no worker has a message; gives the packs to end."""
         self._begun = True
         self._watch_packs(self._last_turn)
-        return {"end": self._stopping is not None, "kill": list(self._hanging)}
+        return {
+            "end": self._stopping is not None,
+            "kill": list(self._hanging),
+            "leave": self._node_faults.left_out,
+        }
 
     def _next(self) -> dict[str, Any]:
         """Gives the next pack, or None, and whether the run is over."""
@@ -218,11 +225,17 @@ class _Supervisor:
             self._out[pack.name] = pack
             if pack.name not in self._cancelled:  # else there was no progress since then
                 self._last_progress = time.monotonic()
-            return {"pack": dataclasses.asdict(pack), "over": False}
+            kept = ledger.state.kept.get(pack.name)
+            kept_json = kept and dataclasses.asdict(kept)
+            return {"pack": dataclasses.asdict(pack), "kept": kept_json, "over": False}
         return {"pack": None, "over": not self._out}  # a pack that is out may be lost, and retried
 
-    def _started(self, pack: str, node: str, pid: int, gpus: Sequence[str] = ()) -> None:
+    def _started(
+        self, pack: str, node: str, pid: int, gpus: Sequence[str] = (), node_id: str = ""
+    ) -> None:
         """Notes that a worker has started a pack."""
+        self._places[pack] = node_id or node
+        self._node_names[node_id or node] = node
         self._last_message[pack] = self._last_progress = time.monotonic()
         self._unstarted = 0
         self._cancelled.clear()
@@ -233,6 +246,7 @@ class _Supervisor:
         self._hanging.pop(pack, None)
         self._last_message[pack] = self._last_progress = time.monotonic()
         running_pack, worker_message = self._out[pack], Message.from_json(message)
+        self._node_faults.trained(self._places[pack])
         drop = self._ledger.received(running_pack, worker_message)
         end = self._ledger.breaks_off(running_pack, worker_message)
         if end:
@@ -251,7 +265,8 @@ class _Supervisor:
         """Retries, fails or gives up a pack whose worker is lost.
 
         `how` says why it is lost: the worker died, its surroundings failed, or the machine's memory
-        ran out. A worker that was cancelled before it started is no loss.
+        ran out. A worker that was cancelled before it started is no loss. What fails on one node
+        alone is retried, on others as soon as that node is left out.
 
         Raises:
             SweepError: too many workers in a row were lost.
@@ -265,26 +280,37 @@ class _Supervisor:
         if pack in self._hanging:
             timeout = duration_text(self._workers.timeout)
             reason, how = f"sent no message for {timeout}, pack.timeout", "died"
+        sound_elsewhere = how == "failed" and started and self._fails_alone(pack, reason)
         self._forget(pack)
         if how == "memory":
             self._ledger.failed(lost_pack, f"out of memory on the host: {reason}")
             return
         self._losses[pack] = self._losses.get(pack, 0) + 1
-        retry = how == "died" and self._losses[pack] <= self._workers.retries
+        allowed = self._workers.retries + (FAILURES if sound_elsewhere else 0)
+        retry = (how == "died" or sound_elsewhere) and self._losses[pack] <= allowed
         self._ledger.interrupted(lost_pack, reason, lost=True, again=retry)
         if retry:
             self._batches.requeue(lost_pack)
-        self._unstarted += not started
-        self._failed += how == "failed"
+        self._unstarted += not started and not self._last_message
+        self._failed += how == "failed" and not sound_elsewhere
         if max(self._unstarted, self._failed) >= FAILURES:
             failure = "did not start" if self._unstarted >= FAILURES else "failed"
             place = self._workers.place
             raise SweepError(f"{FAILURES} workers in a row {failure} on {place}: {reason}")
 
+    def _fails_alone(self, pack: str, reason: str) -> bool:
+        """Notes that a pack's surroundings failed; tells whether they do on its node alone."""
+        node, count = self._places[pack], len(self._node_faults.left_out)
+        sound_elsewhere = self._node_faults.failed(node)
+        if len(self._node_faults.left_out) > count:
+            self._ledger.left_out(self._node_names[node], reason)
+        return sound_elsewhere
+
     def _forget(self, pack: str) -> None:
         """Removes a pack that is over from everything that is watched."""
         self._out.pop(pack, None)
         self._last_message.pop(pack, None)
+        self._places.pop(pack, None)
         self._hanging.pop(pack, None)
 
     def _allow_for_pauses(self) -> None:

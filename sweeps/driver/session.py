@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mpc_router import plugins
 from mpc_router.threads import cores
+from sweeps.driver._gain import Standing, no_gain
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.driver.session_clock import SessionClock
@@ -22,7 +23,9 @@ from sweeps.records import (
     CHECKPOINTS_FOLDER,
     FAILED,
     PARTS_FOLDER,
+    STATES_FOLDER,
     InputError,
+    Kept,
     Message,
     Pack,
 )
@@ -138,6 +141,9 @@ class Outcome:
     used_up: str | None
     """Names the budget that is used up."""
 
+    no_gain: str
+    """Says why a resume begins where this session began; empty where it gains something."""
+
     @property
     def left(self) -> bool:
         """Tells whether the run has trials left to train."""
@@ -150,6 +156,7 @@ def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
         prepared={item.prepared_set.name: item.inputs.folder.resolve() for item in ready},
         parts=(run / PARTS_FOLDER).resolve(),
         checkpoints=(run / CHECKPOINTS_FOLDER).resolve(),
+        states=(run / STATES_FOLDER).resolve(),
         measured={item.prepared_set.name: item.measured for item in ready},
         threads=share.pack.threads,
         gpus=share.gpus,
@@ -188,11 +195,13 @@ def train(
     return _train(journal, display, planner, by_ray, common, refresh, clock)
 
 
-def run_pack(pack: Pack, job: Job) -> Generator[Message, Mapping[str, str] | None, None]:
+def run_pack(
+    pack: Pack, job: Job, *, kept: Kept | None = None
+) -> Generator[Message, Mapping[str, str] | None, None]:
     """Trains a pack in this process, as `sweeps.worker.pack` does."""
     from sweeps.worker import pack as worker  # with torch, which a run with Ray does without
 
-    return worker.run_pack(pack, job)
+    return worker.run_pack(pack, job, kept=kept)
 
 
 def train_in_process(
@@ -208,7 +217,7 @@ def train_in_process(
     def in_process(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
             ledger.started(pack)
-            messages = run_pack(pack, common)
+            messages = run_pack(pack, common, kept=journal.state.kept.get(pack.name))
             drop: Mapping[str, str] = {}
             while (message := _next(messages, drop)) is not None:
                 drop = ledger.received(pack, message)
@@ -233,6 +242,16 @@ def _next(
         return None
 
 
+def _ask(stop: CleanStop, stop_file: Path, clock: SessionClock) -> None:
+    """Asks for a clean stop where the stop file is there or the session's time is over."""
+    if stop_file.exists():
+        with contextlib.suppress(OSError):  # a folder of that name stops the run too
+            stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
+        stop.ask(ASKED)
+    if clock.closes:
+        stop.ask(TIME)
+
+
 def _train(
     journal: Journal,
     display: Display,
@@ -254,17 +273,14 @@ def _train(
         refresh=refresh,
         clock=clock,
     )
+    joint_sets = {item.name for item in study.sets if item.joint}
+    before = Standing.of(journal.state, joint_sets)
     reason = "the run broke off"
     with CleanStop(display.abandon) as stop:
         stop_file = journal.path.with_name(STOP_FILE)
 
         def stopped() -> bool:
-            if stop_file.exists():
-                with contextlib.suppress(OSError):  # a folder of that name stops the run too
-                    stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
-                stop.ask(ASKED)
-            if clock.closes:
-                stop.ask(TIME)
+            _ask(stop, stop_file, clock)
             if stop.asked():
                 display.stopping()
             display.turn(journal.state)
@@ -283,7 +299,7 @@ def _train(
             if stop.number:
                 reason = stop.reason
             ledger.interrupt_all(reason)
-            clear(journal.path.parent)  # of workers that were ended while they wrote
+            clear(journal.path.parent, journal.state)  # of workers that were ended while they wrote
             batches.tell()
             batches.conclude()
             batches.show(running=False)
@@ -301,4 +317,5 @@ def _train(
         stopped=stop.reason,
         lost=ledger.lost,
         used_up=ledger.used_up(),
+        no_gain=no_gain(before, Standing.of(journal.state, joint_sets), reports=ledger.reports),
     )

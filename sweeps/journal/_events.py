@@ -15,6 +15,8 @@ Events:
   reports, decisions and endings of that attempt from there on no longer count
 - `decided`: which trials go on at a rung
 - `ended`: endings of trials, and the bulk files that they name with their hashes
+- `kept`: a pack's state after an epoch, from which its training can go on: its file in `states/`
+  with the hash, and the keys of the trials that still train, by stack
 - `told`: the results of a batch, as the search was told them
 - `closed`: the run is over or interrupted
 
@@ -115,6 +117,13 @@ KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
         "pack": PlainName,
         "endings": tuple[Ending, ...],
         "parts": Mapping[PlainName, str],
+    },
+    "kept": {
+        "pack": PlainName,
+        "epoch": int,
+        "file": PlainName,
+        "sha256": str,
+        "stacks": tuple[tuple[PlainName, ...], ...],
     },
     "told": {"batch": int, "results": tuple[Result, ...]},
     "closed": {"outcome": str},

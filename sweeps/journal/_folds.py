@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from mpc_router.messages import quoted
 from sweeps.journal._events import JournalError, OddEvent
@@ -18,6 +18,7 @@ from sweeps.records import (
     Ending,
     Point,
     Report,
+    kept_from,
     pack_from,
     report_from,
 )
@@ -75,6 +76,8 @@ def _reopened(state: State, event: Event) -> None:
     state.done = state.done and not keys
     for key in keys:
         state.endings.pop(key, None)
+        if state.packs[state.pack_of[key]].stopping == INSIDE:
+            state.kept.pop(state.pack_of[key], None)  # it lacks who has left the bracket
     if event.get("anew"):
         state.following = None
         for name in {state.pack_of[key] for key in keys}:
@@ -173,6 +176,9 @@ def _unlike(state: State, event: Event) -> None:
         _update_latest(state, report)
     for key in keys:
         state.endings.pop(key, None)
+    kept = state.kept.get(event["pack"])
+    if kept is not None and (epoch is None or kept.epoch >= epoch):
+        del state.kept[event["pack"]]  # it is of the attempt whose numbers no longer count
     state.done, state.following = False, None
     state.deviations[event["pack"]] = event["reason"]
 
@@ -211,14 +217,23 @@ def _ended(state: State, event: Event) -> None:
             state.ended[ending.key] = event["time"]
             state.finishing.discard(ending.key)
         _add_training(state, event["pack"], ending.seconds)
-    if _is_over(state, event["pack"], event["endings"]):
+    if _all_final(state, event["pack"]):
         state.running.discard(event["pack"])
+        state.kept.pop(event["pack"], None)
+    elif any(ending["status"] == INTERRUPTED for ending in event["endings"]):
+        state.running.discard(event["pack"])  # it was interrupted as one
 
 
-def _is_over(state: State, pack: str, endings: Iterable[Mapping[str, Any]]) -> bool:
-    """Tells whether a pack is over: interrupted as one, or with the last of its trials ended."""
-    if any(ending["status"] == INTERRUPTED for ending in endings):
-        return True
+def _kept(state: State, event: Event) -> None:
+    """Names the newest state of a pack in place of an older one."""
+    _check_known([event["pack"]], state.packs, "a pack")
+    kept = kept_from(event)
+    _check_known((key for stack in kept.stacks for key in stack), state.pack_of, "a trial")
+    state.kept[event["pack"]] = kept
+
+
+def _all_final(state: State, pack: str) -> bool:
+    """Tells whether the last of a pack's trials has ended."""
     asked_pack = state.packs.get(pack)
     return asked_pack is None or all(
         state.is_final(trial.key)
@@ -281,6 +296,7 @@ FOLDS: Final[Mapping[str, Callable[[State, Event], None]]] = {
     "unlike": _unlike,
     "decided": _decided,
     "ended": _ended,
+    "kept": _kept,
     "told": _told,
     "closed": _closed,
 }

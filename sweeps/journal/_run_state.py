@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.records import INTERRUPTED, Decision, Ending, Pack, Point, Report, Trial
+from sweeps.records import INTERRUPTED, Decision, Ending, Kept, Pack, Point, Report, Trial
 from sweeps.search.rule import Batch
 
 Event = Mapping[str, Any]
@@ -48,6 +48,9 @@ class State:
 
     ended: dict[str, str] = field(default_factory=dict)
     """Gives the time (UTC) of the ending that stands by key of a trial."""
+
+    kept: dict[str, Kept] = field(default_factory=dict)
+    """Gives the newest state on disk by pack that has trials left to train."""
 
     parts: dict[str, str] = field(default_factory=dict)
     """Gives the hash by name of a bulk file."""

@@ -27,7 +27,10 @@ from sweeps.journal.state import Event, JournalError, OddEvent, State, apply
 from sweeps.run_folder import RunMoved, open_journal, read_journal
 
 _DURABLE: Final = frozenset(
-    {"opened", "resumed", "reopened", "unlike", "asked", "decided", "ended", "told", "closed"}
+    {
+        *("opened", "resumed", "reopened", "unlike", "asked", "decided"),
+        *("ended", "kept", "told", "closed"),
+    }
 )
 """Names the kinds of events that are synced to the disk before `append` returns."""
 

@@ -12,23 +12,34 @@ from typing import Any
 
 from sweeps.journal import bulk_files
 from sweeps.journal.journal import Journal
+from sweeps.journal.kept_states import remove_unnamed
 from sweeps.journal.state import State
-from sweeps.records import BUDGET, CHECKPOINTS_FOLDER, FAILED, INSIDE, PARTS_FOLDER, InputError
+from sweeps.records import (
+    BUDGET,
+    CHECKPOINTS_FOLDER,
+    FAILED,
+    INSIDE,
+    PARTS_FOLDER,
+    STATES_FOLDER,
+    InputError,
+)
 from sweeps.run_folder import RunFolder
 
 
-def clear(run: Path) -> None:
+def clear(run: Path, state: State) -> None:
     """Removes the temporary files of killed sessions; the caller holds the journal's lock.
 
     A file is written under a temporary name and renamed when it is complete, so a temporary file
-    without a writer is never completed.
+    without a writer is never completed. States of packs that the journal does not name go too.
     """
-    for folder in (run, run / PARTS_FOLDER, *_folders_in(run / CHECKPOINTS_FOLDER)):
+    folders = (run / PARTS_FOLDER, run / STATES_FOLDER, *_folders_in(run / CHECKPOINTS_FOLDER))
+    for folder in (run, *folders):
         for path in () if folder != run and folder.is_symlink() else folder.glob(".*.tmp"):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+    remove_unnamed(run, state)
 
 
 def _folders_in(folder: Path) -> list[Path]:

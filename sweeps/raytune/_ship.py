@@ -1,7 +1,7 @@
 """The module sends folders to nodes of a cluster that do not see them, and gets new files back.
 
-It asks every node which folders it sees, and sends each folder once. Ray must have been joined;
-tasks and actors here take no share of a node.
+`sweeps.raytune._depot` decides which node gets which. Ray must have been joined; tasks and actors
+here take no share of a node.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -46,7 +46,7 @@ class ReachError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
-    """Tells which of this machine's folders a node sees."""
+    """Tells which folders of the sweep's machine a node sees."""
 
     node: str
     """It is the node's number in Ray."""
@@ -73,31 +73,23 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def view_nodes(folders: Sequence[Path], writable: Path) -> list[NodeView]:
-    """Asks every node which of the folders it sees: those to read, and the one to write to.
+def view_node(node: str, folders: Sequence[Path], writable: Path) -> NodeView:
+    """Asks a node which of the folders it sees: those to read, and the one to write to.
 
     Raises:
-        ReachError: a node does not answer.
+        ReachError: the node does not answer, or has gone.
     """
+    name = next((facts["NodeName"] for facts in ray.nodes() if facts["NodeID"] == node), node)
     wanted = {str(folder): listing(folder) for folder in folders}
     token = secrets.token_hex(16)
     probe = writable / f".probe-{token}.tmp"
     probe.write_text(token)
-    nodes = {node["NodeID"]: node["NodeName"] for node in ray.nodes() if node["Alive"]}
     try:
-        views = _answers(
-            nodes,
-            {
-                node: ray.remote(_view).options(**_on(node)).remote(wanted, str(probe), token)
-                for node in nodes
-            },
-        )
+        promise = ray.remote(_view).options(**on_node(node)).remote(wanted, str(probe), token)
+        missing, shares = answer(name, promise)
     finally:
         probe.unlink(missing_ok=True)
-    return [
-        NodeView(node=node, name=nodes[node], missing=tuple(missing), shares=shares)
-        for node, (missing, shares) in views.items()
-    ]
+    return NodeView(node=node, name=name, missing=tuple(missing), shares=shares)
 
 
 def _view(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[str], bool]:
@@ -112,7 +104,7 @@ def _view(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[s
     return missing, shares
 
 
-def _on(node: str) -> dict[str, Any]:
+def on_node(node: str) -> dict[str, Any]:
     """Gives Ray's options for a task or actor on a node."""
     return {
         "num_cpus": 0,
@@ -120,23 +112,18 @@ def _on(node: str) -> dict[str, Any]:
     }
 
 
-def _answers(nodes: Mapping[str, str], promises: Mapping[str, Any]) -> dict[str, Any]:
-    """Waits for the nodes' answers; gives them by node.
+def answer(name: str, promise: Any) -> Any:
+    """Waits for the answer of the node of this name.
 
     Raises:
-        ReachError: a node fails or does not answer.
+        ReachError: the node fails or does not answer.
     """
-    answers = {}
-    for node, promise in promises.items():
-        try:
-            answers[node] = ray.get(promise, timeout=ANSWER_TIMEOUT)
-        except ray.exceptions.RayTaskError as error:
-            raise ReachError(f"node {nodes[node]} failed: {error.cause}") from error
-        except ray.exceptions.RayError as error:
-            raise ReachError(
-                f"node {nodes[node]} does not answer: {type(error).__name__}"
-            ) from error
-    return answers
+    try:
+        return ray.get(promise, timeout=ANSWER_TIMEOUT)
+    except ray.exceptions.RayTaskError as error:
+        raise ReachError(f"node {name} failed: {error.cause}") from error
+    except ray.exceptions.RayError as error:
+        raise ReachError(f"node {name} does not answer: {type(error).__name__}") from error
 
 
 class FolderActor:
@@ -167,14 +154,14 @@ class FolderActor:
 
     def take(self, name: str, chunk: bytes) -> None:
         """Appends some bytes to a file."""
-        path = _inside(self._folder, name)
+        path = inside(self._folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(chunk)
 
     def digest(self, name: str) -> str:
         """Gives the sha256 of a file that has been sent."""
-        with _inside(self._folder, name).open("rb") as file:
+        with inside(self._folder, name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def remove(self) -> None:
@@ -193,65 +180,23 @@ class SentFolders:
     """It replaces the folder to be written to; None where the node sees that."""
 
 
-@contextlib.contextmanager
-def supplied(
-    views: Sequence[NodeView], report_progress: Callable[[], None]
-) -> Iterator[dict[str, SentFolders]]:
-    """Sends every node the folders it lacks, for the time of the block; gives them by node.
-
-    `report_progress` is called after every chunk that was sent.
+def send(folder: Path, name_there: str, actor: Any, *, node: str) -> None:
+    """Sends a folder to the actor of the node of this name, and compares the copies.
 
     Raises:
-        ReachError: a node does not answer, or a file was damaged on the way.
+        ReachError: the node does not answer, or a file was damaged on the way.
     """
-    names = {view.node: view.name for view in views if not view.complete}
-    actors = {node: ray.remote(FolderActor).options(**_on(node)).remote() for node in names}
-    try:
-        homes = _answers(names, {node: actor.folder.remote() for node, actor in actors.items()})
-        folders = sorted({folder for view in views for folder in view.missing})
-        for number, folder in enumerate(folders):
-            lacking = {view.node: actors[view.node] for view in views if folder in view.missing}
-            _send(Path(folder), str(number), names, lacking, report_progress)
-        yield {
-            view.node: SentFolders(
-                folders={
-                    folder: f"{homes[view.node]}/{folders.index(folder)}" for folder in view.missing
-                },
-                writable=None if view.shares else f"{homes[view.node]}/run",
-            )
-            for view in views
-            if not view.complete
-        }
-    finally:
-        with contextlib.suppress(ReachError):
-            _answers(names, {node: actor.remove.remote() for node, actor in actors.items()})
-
-
-def _send(
-    folder: Path,
-    name_there: str,
-    names: Mapping[str, str],
-    actors: Mapping[str, Any],
-    report_progress: Callable[[], None],
-) -> None:
-    """Sends a folder to the actors of some nodes, file by file, and compares the copies."""
     for relative in listing(folder):
         name, sha256 = f"{name_there}/{relative}", hashlib.sha256()
         with (folder / relative).open("rb") as file:
             chunk = file.read(CHUNK)
             while True:  # an empty file is a chunk too
                 sha256.update(chunk)
-                sent = ray.put(chunk)
-                _answers(names, {node: to.take.remote(name, sent) for node, to in actors.items()})
-                report_progress()
+                answer(node, actor.take.remote(name, chunk))
                 if not (chunk := file.read(CHUNK)):
                     break
-        digests = _answers(names, {node: to.digest.remote(name) for node, to in actors.items()})
-        for node, digest in digests.items():
-            if digest != sha256.hexdigest():
-                raise ReachError(
-                    f"{folder / relative} was damaged on its way to node {names[node]}"
-                )
+        if answer(node, actor.digest.remote(name)) != sha256.hexdigest():
+            raise ReachError(f"{folder / relative} was damaged on its way to node {node}")
 
 
 def gather(folder: Path, *, but: str) -> list[tuple[str, bytes]]:
@@ -275,7 +220,7 @@ def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
         ReachError: a name points out of the folder.
         OSError: the disk refuses.
     """
-    for path, content in [(_inside(folder, name), content) for name, content in files]:
+    for path, content in [(inside(folder, name), content) for name, content in files]:
         for parent in reversed(path.relative_to(folder).parents[:-1]):
             with contextlib.suppress(FileExistsError):
                 (folder / parent).mkdir()
@@ -284,7 +229,7 @@ def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
             temporary.write_bytes(content)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def inside(folder: Path, name: str) -> Path:
     """Gives the path of a file in a folder.
 
     Raises:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import ray
 from ray import tune
 
+from sweeps.raytune._depot import fetch
 from sweeps.raytune._ship import gather
-from sweeps.records import CHECKPOINTS_FOLDER, PARTS_FOLDER, pack_from
+from sweeps.records import (
+    CHECKPOINTS_FOLDER,
+    PARTS_FOLDER,
+    STATES_FOLDER,
+    Kept,
+    kept_from,
+    pack_from,
+)
 from sweeps.worker.job import EPOCHS, Job
 
 HIDE_GPUS: Final = {
@@ -46,12 +54,16 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
 
         pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
         self._home: Path | None = None
-        node = ray.get_runtime_context().get_node_id()
-        if (sent := json.loads(config["away"]).get(node)) is not None:
-            job = self._with_sent_folders(job, sent["folders"], sent["writable"], pack.name)
-        elif not job.parts.parent.is_dir():  # a node that joined after all were asked
-            raise FileNotFoundError(f"{platform.node()} does not see {job.parts.parent}")
-        self._messages = run_pack(pack, job)
+        self._fetched: Path | None = None
+        kept_json = json.loads(config["kept"])
+        kept = kept_json and kept_from(kept_json)
+        self._failure: Exception | None = None
+        if config["depot"]:
+            try:
+                job = self._supplied(job, pack.name, kept, ray.get_actor(config["depot"]))
+            except Exception as error:  # whatever it is: the journal is to know on which node
+                self._failure = error
+        self._messages = run_pack(pack, job, kept=kept)
         self._drop: dict[str, str] | None = None
         self._begun = False
 
@@ -72,33 +84,45 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
             place = {"node": ray.get_runtime_context().get_node_id(), "host": platform.node()}
             begun = {**place, "pid": os.getpid(), "gpus": self._gpus}
             return {"begun": json.dumps(begun), "done": False}
+        if self._failure is not None:
+            raise self._failure
         drop, self._drop = self._drop, None
         try:
             message = self._messages.send(drop)
         except StopIteration:
             return {"done": True}
+        if self._fetched is not None:  # it was read for this message, and is not to be sent back
+            self._fetched.unlink(missing_ok=True)
+            self._fetched = None
         files = gather(self._home, but=EPOCHS) if self._home is not None else []
         return {"message": json.dumps(message.to_json()), "files": files, "done": False}
 
-    def _with_sent_folders(
-        self, job: Job, folders: Mapping[str, str], writable: str | None, pack: str
-    ) -> Job:
-        """Gives the job for a node that does not see the folders of the sweep's machine.
+    def _supplied(self, job: Job, pack: str, kept: Kept | None, depot: Any) -> Job:
+        """Gives the job for this node, which gets from the depot what it does not see.
 
         Each pack writes below a folder of its own, for each sends only its own files.
         """
+        sent = ray.get(depot.supply.remote(ray.get_runtime_context().get_node_id()))
+        if sent is None:
+            return job
         prepared = {
-            name: Path(folders.get(str(folder), folder)) for name, folder in job.prepared.items()
+            name: Path(sent.folders.get(str(folder), folder))
+            for name, folder in job.prepared.items()
         }
-        if writable is None:
+        if sent.writable is None:
             return dataclasses.replace(job, prepared=prepared)
-        self._home = Path(writable) / pack
+        self._home = Path(sent.writable) / pack
         self._home.mkdir(parents=True, exist_ok=True)
+        if kept is not None:
+            self._fetched = self._home / STATES_FOLDER / kept.file
+            with contextlib.suppress(ray.exceptions.RayTaskError):  # `run_pack` says what it lacks
+                fetch(depot, f"{STATES_FOLDER}/{kept.file}", self._home)
         return dataclasses.replace(
             job,
             prepared=prepared,
             parts=self._home / PARTS_FOLDER,
             checkpoints=self._home / CHECKPOINTS_FOLDER,
+            states=self._home / STATES_FOLDER,
         )
 
     def drop_trials(self, drop: dict[str, str]) -> None:

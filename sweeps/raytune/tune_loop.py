@@ -7,8 +7,6 @@ the process with the journal.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import logging
 import math
@@ -16,7 +14,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +28,7 @@ from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
 from sweeps.raytune import _losses, _ship
+from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._trainable import PackTrainable
@@ -124,46 +123,26 @@ def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the process with the journal gives, as many at a time as are wanted.
 
     Raises:
-        SweepError: this version of Ray cannot be patched, or a node cannot be reached.
+        SweepError: this version of Ray cannot be patched.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the other process reports lost packs
     patch_ray()
     run = Path(wanted["job"]["parts"]).parent
-    with _supplied(wanted, run, lambda: pipe.ask("sending")) as sent:
-        _tuner(pipe, wanted, run, sent).fit()
-
-
-@contextlib.contextmanager
-def _supplied(
-    wanted: Mapping[str, Any], run: Path, report_progress: Callable[[], None]
-) -> Iterator[Mapping[str, _ship.SentFolders]]:
-    """Sends nodes the prepared folders that they lack, for the time of the block.
-
-    Gives the folders of these nodes, by node.
-
-    Raises:
-        SweepError: a node cannot be reached.
-    """
     if wanted["address"] is None:
-        yield {}
+        _tuner(pipe, wanted, run, "").fit()
         return
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
-    try:
-        with _ship.supplied(_ship.view_nodes(prepared, run), report_progress) as sent:
-            yield sent
-    except _ship.ReachError as error:
-        raise SweepError(str(error)) from error
+    with depot(prepared, run, lambda: pipe.ask("sending")) as depot_name:
+        _tuner(pipe, wanted, run, depot_name).fit()
 
 
-def _tuner(
-    pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, sent: Mapping[str, _ship.SentFolders]
-) -> tune.Tuner:
+def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str) -> tune.Tuner:
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=_PackQueue(pipe, wanted["job"], sent),
+            search_alg=_PackQueue(pipe, wanted["job"], depot_name),
             scheduler=_Reporter(pipe, run),
             num_samples=-1,
             max_concurrent_trials=wanted["count"],
@@ -175,7 +154,7 @@ def _tuner(
             name="tune",
             storage_path=f"{wanted['folder']}/storage",
             stop=_StopAll(end),
-            callbacks=[_Watcher(pipe, end)],
+            callbacks=[_Watcher(pipe, end, cpus=wanted["cpus"])],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -196,20 +175,18 @@ class _NeverCopied:
 class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due."""
 
-    def __init__(
-        self, pipe: PipeEnd, job: Mapping[str, Any], sent: Mapping[str, _ship.SentFolders]
-    ) -> None:
+    def __init__(self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._pipe = pipe
-        sent_json = {node: dataclasses.asdict(folders) for node, folders in sent.items()}
-        self._shared = {"job": json.dumps(job), "away": json.dumps(sent_json)}
+        self._shared = {"job": json.dumps(job), "depot": depot_name}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Gives Tune the next pack; None while it is open whether there will be one."""
         answer = self._pipe.ask("next")
         if answer["pack"] is None:
             return str(Searcher.FINISHED) if answer["over"] else None
-        return {"pack": json.dumps(answer["pack"]), **self._shared}
+        pack = {"pack": json.dumps(answer["pack"]), "kept": json.dumps(answer["kept"])}
+        return {**pack, **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -258,7 +235,14 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
         if "begun" in result:
             place = json.loads(result["begun"])
             node = self._name(place["node"], place["host"])
-            self._pipe.ask("started", pack=pack, node=node, pid=place["pid"], gpus=place["gpus"])
+            self._pipe.ask(
+                "started",
+                pack=pack,
+                node=node,
+                pid=place["pid"],
+                gpus=place["gpus"],
+                node_id=place["node"],
+            )
             return str(FIFOScheduler.CONTINUE)
         _ship.spread(self._run, result["files"])  # before the journal names them
         answer = self._pipe.ask("heard", pack=pack, message=json.loads(result["message"]))
@@ -283,14 +267,19 @@ class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
     It runs in this process, one call after the other.
     """
 
-    def __init__(self, pipe: PipeEnd, end: threading.Event) -> None:
-        self._pipe, self._end = pipe, end
+    def __init__(self, pipe: PipeEnd, end: threading.Event, *, cpus: float) -> None:
+        self._pipe, self._end, self._cpus = pipe, end, cpus
+        self._closed: dict[str, list[Any]] = {}
+        """Gives the actors that take up a node's room by node that is left out."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Asks at every turn of Tune's loop whether to end; kills workers of packs that hang."""
         answer = self._pipe.ask("turn")
         if answer["end"]:
             self._end.set()
+        for node in answer["leave"]:
+            if node not in self._closed:
+                self._closed[node] = take_up(node, self._cpus)
         for trial in trials if answer["kill"] else ():
             actor = trial.temporary_state.ray_actor
             if (

@@ -184,6 +184,17 @@ class Display:
             style="yellow",
         )
 
+    def left_out(self, node: str, reason: str) -> None:
+        """Prints that a node gets no more packs; also with `--quiet`."""
+        self.say(f"node {node} is left out: packs fail there in a row ({reason})", style="yellow")
+
+    def restarts(self, pack: Pack, reason: str) -> None:
+        """Prints that a pack begins at its start; also with `--quiet`."""
+        self.say(
+            f"{pack.name} begins at its start, because its kept state cannot be used ({reason})",
+            style="yellow",
+        )
+
     def stopping(self) -> None:
         """Prints, once, that a clean stop was asked for and takes some seconds."""
         if not self._stopping:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from sweeps.records import (
     Trial,
     config_of,
 )
+from sweeps.worker._kept_states import StateWriter, TrialsState
 from sweeps.worker.job import Job
 
 
@@ -54,11 +55,26 @@ class PackRun:
     written: int = 0
     """It counts the messages whose bulk files are written."""
 
-    def settle(self, message: Message) -> Message:
-        """Adds the trials that have ended since the last message, after writing what they leave.
+    restarts: str = ""
+    """It says until the first message why the pack does not go on from its kept state."""
 
-        So the ending of a trial that has left the pack is safe, whatever happens to the others.
+    def __post_init__(self) -> None:
+        """Begins the time until the pack's first state is written."""
+        self._writer = StateWriter(pack=self.pack, folder=self.job.states)
+
+    def settle(self, message: Message, states: Callable[[], Sequence[TrialsState]]) -> Message:
+        """Adds the trials that have ended since the last message, and the state of the others.
+
+        What ended trials leave is written before, so that the ending of a trial that has left the
+        pack is safe, whatever happens to the others. `states` gives what these are after the epoch,
+        which is written where it is due.
         """
+        settled = self._with_endings(message)
+        kept, restarts, self.restarts = self._writer.write(states), self.restarts, ""
+        return dataclasses.replace(settled, kept=kept, restarts=restarts)
+
+    def _with_endings(self, message: Message) -> Message:
+        """Adds the trials that have ended since the last message, after writing what they leave."""
         if not self.endings:
             return message
         files = {

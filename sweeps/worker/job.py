@@ -15,6 +15,9 @@ from sweeps.stopping.rungs import Ranking
 EPOCHS: Final = "epochs"
 """It is a folder in a joint trial's checkpoint, from which an interrupted training goes on."""
 
+STATE_PAUSE: Final = 10.0
+"""It is the least time between two kept states of a pack, in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -27,6 +30,9 @@ class Job:
     """It is the folder of bulk files."""
 
     checkpoints: Path
+    states: Path
+    """It is the folder of unfinished packs' states."""
+
     measured: Mapping[str, Mapping[str, CostVector]] = field(default_factory=dict)
     """They are the costs that the study brings along: by set, then by name."""
 
@@ -46,6 +52,7 @@ class Job:
             "prepared": {name: str(folder) for name, folder in self.prepared.items()},
             "parts": str(self.parts),
             "checkpoints": str(self.checkpoints),
+            "states": str(self.states),
             "measured": {name: to_json(dict(costs)) for name, costs in self.measured.items()},
             "threads": self.threads,
             "gpus": self.gpus,
@@ -62,6 +69,7 @@ class Job:
             prepared={name: Path(folder) for name, folder in data["prepared"].items()},
             parts=Path(data["parts"]),
             checkpoints=Path(data["checkpoints"]),
+            states=Path(data["states"]),
             measured={name: from_json(costs) for name, costs in data["measured"].items()},
             threads=data["threads"],
             gpus=data["gpus"],

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 
 import torch
 
 from mpc_router.progress import Progress
-from sweeps.records import INSIDE, SELECTION, Message, Pack
+from mpc_router.results.records import StackState
+from sweeps.records import INSIDE, SELECTION, Kept, Message, Pack, Trial
 from sweeps.stopping import rungs
 from sweeps.stopping.rungs import Ranking
+from sweeps.worker._kept_states import StateUnusable, TrialsState, read_stacks
 from sweeps.worker._pack_run import PackRun
 from sweeps.worker.job import Job, forget
 from sweeps.worker.stack import Drop, Stack, group_trials
 
 
 def run_pack(
-    pack: Pack, job: Job, *, progress: Progress | None = None
+    pack: Pack, job: Job, *, kept: Kept | None = None, progress: Progress | None = None
 ) -> Generator[Message, Drop | None, None]:
     """Trains the pack; gives a message after every epoch with what was measured.
 
@@ -26,15 +29,17 @@ def run_pack(
     message (`drop = yield message`) names trials to end now.
 
     A lane that fails is reported as ended at once, with its reason; the others go on. A lane that
-    leaves or finishes is reported as ended when its routes and checkpoint are on disk. A trial
-    whose experts train too goes on from the newest epoch that an interrupted attempt has left.
+    leaves or finishes is reported as ended when its routes and checkpoint are on disk.
+
+    A pack that was interrupted goes on: trials on frozen experts from `kept`, which the journal
+    names, and a trial whose experts train too from the newest epoch that it has left.
 
     Raises:
         OSError: the machine failed (the disk, the prepared outputs), and no trial.
     """
     use_threads(job.threads)
     run = PackRun(pack=pack, job=job)
-    training = [Stack(run, trials, progress) for trials in group_trials(pack)]
+    training = _stacks(run, kept, progress)
     if pack.stopping == INSIDE and job.ranking is not None:
         yield from _bracket(run, training, job.ranking)
     else:
@@ -43,9 +48,39 @@ def run_pack(
                 break
             drop: Drop | None = None
             while not training[place].over:
-                drop = yield run.settle(_advance(training, place, drop or {}))
+                message = _advance(training, place, drop or {})
+                drop = yield run.settle(message, partial(_states, training[place : place + 1]))
     if not (run.stop_reasons and job.ranking is not None and job.ranking.rule.variant == "promote"):
         forget((trial.key for trial in pack.trials), job)
+
+
+def _stacks(run: PackRun, kept: Kept | None, progress: Progress | None) -> list[Stack]:
+    """Gives the stacks to train: those that go on from a kept state, then those that begin.
+
+    A bracket goes on with all of its trials that have not left it, or begins anew with all.
+    """
+    groups = group_trials(run.pack)
+    resumed: list[tuple[list[Trial], StackState]] = []
+    if kept is not None:
+        try:
+            resumed = read_stacks(kept, groups, run.job)
+        except StateUnusable as error:
+            run.restarts = str(error)
+    stacks = [Stack(run, trials, progress, start=start) for trials, start in resumed]
+    if resumed and run.pack.stopping == INSIDE:
+        return stacks
+    going_on = {trial.key for trials, _ in resumed for trial in trials}
+    beginning = ([trial for trial in group if trial.key not in going_on] for group in groups)
+    return stacks + [Stack(run, trials, progress) for trials in beginning if trials]
+
+
+def _states(training: Sequence[Stack]) -> Sequence[TrialsState]:
+    """Gives what the stacks are after an epoch that they have trained together.
+
+    There are none where a stack has nothing to go on from: it is over after its last epoch.
+    """
+    states = [stack.state() for stack in training if not stack.over]
+    return [] if None in states else [state for state in states if state is not None]
 
 
 def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
@@ -89,7 +124,8 @@ def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[
                 endings=tuple(
                     ending for message in advanced + dropped for ending in message.endings
                 ),
-            )
+            ),
+            partial(_states, training),
         )
 
 

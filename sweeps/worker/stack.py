@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import torch
 from mpc_router import trainer
 from mpc_router.files import make_folder
 from mpc_router.progress import Progress
-from mpc_router.results.records import EpochResult, LanesEnded
+from mpc_router.results.records import EpochResult, LanesEnded, StackState
 from mpc_router.trainer import Events, Inputs, Lane, stack_key
 from sweeps.records import Ending, Message, Pack, Report, Trial, config_of
 from sweeps.worker._pack_run import PackRun
@@ -29,10 +29,21 @@ class Stack:
     """Trains lanes together, an epoch at a time."""
 
     def __init__(
-        self, run: PackRun, trials: list[Trial], progress: Progress | None, *, saving: str = ""
+        self,
+        run: PackRun,
+        trials: list[Trial],
+        progress: Progress | None,
+        *,
+        start: StackState | None = None,
+        saving: str = "",
     ) -> None:
-        """Opens the trials' inputs; `saving` notes how memory is saved that ran out before."""
+        """Opens the trials' inputs.
+
+        `start` is what they were after an epoch, if they go on from it. `saving` notes how memory
+        is saved that ran out before.
+        """
         self._run, self._trials, self._progress, self._saving = run, trials, progress, saving
+        self._start, self._last = start, config_of(trials[0]).training.epochs
         run.notes |= {trial.key: saving for trial in trials if saving}
         first = trials[0]
         self._inputs = trainer.open_inputs(run.job.prepared[first.prepared], config_of(first))
@@ -48,9 +59,12 @@ class Stack:
             gpus=run.job.gpus,
             checkpoints=epochs,
             pieces=pieces,
+            start=start,
         )
         self._running_lanes = set(range(len(trials)))
-        self._epochs = 0
+        self._epochs = 0 if start is None else start.epoch
+        self._state: Callable[[], StackState] | None = None
+        self._has_trained = False
         self._error: str | None = None
         self.over = False
         self._ran_out = False
@@ -76,7 +90,7 @@ class Stack:
     def leave(self, drop: Drop) -> Message:
         """Ends the trials to drop without training; gives their reports of the quoted splits."""
         leaving = {lane for lane in self._running_lanes if self._trials[lane].key in drop}
-        if not leaving or self.over or not self._epochs:
+        if not leaving or self.over or not self._has_trained:
             return Message()
         for lane in leaving:
             self._run.stop_reasons[self._trials[lane].key] = drop[self._trials[lane].key]
@@ -90,6 +104,15 @@ class Stack:
             self.over = True
             self._training.close()
         return Message(reports=tuple(reports), endings=self._failed_endings())
+
+    def state(self) -> tuple[Sequence[Trial], StackState] | None:
+        """Gives its trials and what they are after the last epoch, for going on from there.
+
+        None where none of them trains on, or they keep their epochs by themselves (joint trials).
+        """
+        if self.over or self._state is None or self._epochs == self._last:
+            return None
+        return self._trials, self._state()
 
     def _events(self, leaving: set[int] | None = None) -> Iterator[EpochResult | LanesEnded]:
         """Gives the next events of the training, from which lanes may leave, until it is over."""
@@ -112,13 +135,13 @@ class Stack:
     def _may_divide(self, error: Exception) -> bool:
         """Tells whether smaller stacks may succeed: tried once where the GPU's memory ran out.
 
-        Routers are divided only before their first reports, which would come again.
+        Routers are divided only before this attempt's first reports, which would come again.
         """
         if (self._ran_out and self._saving) or _is_host_memory(error):
             return False
         if is_joint(self._trials[0]):
             return self._ran_out
-        return not self._epochs and len(self._trials) > 1
+        return not self._has_trained and len(self._trials) > 1
 
     def divided(self) -> list[Stack]:
         """Gives the stacks that take the place of this one, which has failed.
@@ -136,10 +159,18 @@ class Stack:
         if is_joint(self._trials[0]):
             saving = f"{ran_out}: batches were accumulated from {_PIECES} pieces each"
             return [Stack(self._run, self._trials, self._progress, saving=saving)]
-        middle = (len(self._trials) + 1) // 2
-        halves = self._trials[:middle], self._trials[middle:]
+        count, middle = len(self._trials), (len(self._trials) + 1) // 2
         saving = f"{ran_out}: trained in two stacks" if self._ran_out else self._saving
-        return [Stack(self._run, half, self._progress, saving=saving) for half in halves]
+        return [
+            Stack(
+                self._run,
+                [self._trials[place] for place in half],
+                self._progress,
+                start=self._start and self._start.rows(half),
+                saving=saving,
+            )
+            for half in (range(middle), range(middle, count))
+        ]
 
     def _failed_endings(self) -> tuple[Ending, ...]:
         """Makes the endings of the trials that an exception has ended."""
@@ -165,7 +196,7 @@ class Stack:
             self._run.fail(self._trials[failure.lane], epochs=self._epochs, reason=failure.message)
             for failure in event.failures
         )
-        self._epochs = event.epoch
+        self._epochs, self._state, self._has_trained = event.epoch, event.state, True
         reports = self._run.reports(event.report, event.epoch, self._trials)
         return Message(reports=reports, endings=endings)
 
@@ -215,8 +246,9 @@ def begin_training(
     gpus: float = 0.0,
     checkpoints: Path | None = None,
     pieces: int = 1,
+    start: StackState | None = None,
 ) -> Events:
-    """Begins the training of a stack and gives its events.
+    """Begins the training of a stack, or goes on from `start`, and gives its events.
 
     A joint trial keeps its epochs in `checkpoints`, and cuts every batch into `pieces`.
     """
@@ -229,6 +261,7 @@ def begin_training(
         checkpoints=checkpoints,
         resume=checkpoints is not None,
         pieces=pieces,
+        start=start,
     )
 
 

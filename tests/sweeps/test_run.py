@@ -320,8 +320,8 @@ def test_a_run_that_a_signal_stops_resumes_to_the_tables_of_an_undisturbed_one(
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     other = tmp_path / "runs" / "cut"
 
-    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
-        for place, message in enumerate(run_pack(pack, job)):
+    def interrupted(pack: Pack, job: Job, **more: Any) -> Iterator[Message]:
+        for place, message in enumerate(run_pack(pack, job, **more)):
             yield message
             if pack.name == "pack01" and place == 0:
                 signal.raise_signal(number)

@@ -22,7 +22,7 @@ from sweeps.journal import tables
 from sweeps.journal.journal import read
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune.process import RayProcess
-from sweeps.records import Message, Pack, pack_from
+from sweeps.records import Message, Pack, kept_from, pack_from
 from sweeps.terminal import live as display
 from sweeps.terminal.live import LiveDisplay
 from sweeps.worker.job import Job
@@ -79,7 +79,7 @@ class Player:
             job = Job.from_json(self.line.ask("begun")["job"])
             while not self.turn() and not (found := self.line.ask("next"))["over"]:
                 if found["pack"] is not None:
-                    self._train(found["pack"], job)
+                    self._train(found["pack"], found["kept"], job)
             self.line.ask("done")
 
     def turn(self, *, seconds: float = 0.0) -> bool:
@@ -87,20 +87,40 @@ class Player:
         self.clock.now += seconds
         answer = self.line.ask("turn")
         self.killed += answer["kill"]
+        LEFT_OUT[:] = answer["leave"]
         return bool(answer["end"])
 
-    def _train(self, pack: dict[str, Any], job: Job) -> None:
+    def _train(self, pack: dict[str, Any], kept: dict[str, Any] | None, job: Job) -> None:
         name = pack["name"]
         self.attempts[name] += 1
         fault = self._faults.get(name)
         if fault is not None and fault.__name__ == "unstarted" and fault(self, pack):
             return
-        self.line.ask("started", pack=name, node="here", pid=1)
-        for message in run_pack(pack_from(json.loads(json.dumps(pack))), job):
+        bad = getattr(fault, "attempts_on_bad_node", 0) >= self.attempts[name]
+        self.line.ask("started", pack=name, node="bad" if bad else "here", pid=1)
+        if bad:
+            self.line.ask("lost", pack=name, reason="no room on its disk", how="failed")
+            return
+        state = kept_from(kept) if kept else None
+        for message in run_pack(pack_from(json.loads(json.dumps(pack))), job, kept=state):
             answer = self.line.ask("heard", pack=name, message=message.to_json())
             if answer["end"] or (fault is not None and fault(self, pack)):
                 return
         self.line.ask("over", pack=name)
+
+
+LEFT_OUT: list[str] = []
+"""The nodes that get no more packs, as the last turn was told."""
+
+
+def on_bad_node(*, attempts: int) -> Fault:
+    """A pack that gets a node whose surroundings fail in its first attempts."""
+
+    def fault(player: Player, pack: dict[str, Any]) -> bool:
+        return False
+
+    cast(Any, fault).attempts_on_bad_node = attempts
+    return fault
 
 
 def lost(how: str, *, attempts: int = 99) -> Fault:
@@ -246,6 +266,26 @@ def test_surroundings_that_fail_are_not_tried_again_and_end_the_run_after_three(
     assert code == 3
     assert attempts(tmp_path) == {"pack00": 1, "pack01": 1, "pack02": 1}
     assert "3 workers in a row failed on this machine: it is gone; what was done is safe" in said
+
+
+def test_a_node_that_fails_while_another_trains_is_left_out_and_ends_no_run(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    faults = {"pack01": on_bad_node(attempts=2), "pack02": on_bad_node(attempts=1)}
+    code, said = sweep(faults, "pack.retries=0")
+    assert code == 0
+    assert LEFT_OUT == ["bad"]
+    assert "node bad is left out: packs fail there in a row (no room on its disk)" in said
+    assert attempts(tmp_path) == {"pack00": 1, "pack01": 3, "pack02": 2, "pack03": 1}
+    assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
+
+
+def test_a_node_that_is_alone_ends_the_run_by_failing(sweep: Sweep, tmp_path: Path) -> None:
+    faults = {f"pack0{number}": on_bad_node(attempts=9) for number in range(4)}
+    code, said = sweep(faults)
+    assert code == 3
+    assert attempts(tmp_path) == {"pack00": 1, "pack01": 1, "pack02": 1}
+    assert "3 workers in a row failed" in said
 
 
 def test_failures_with_a_pack_in_between_that_goes_well_do_not_end_the_run(

@@ -91,7 +91,7 @@ def test_nothing_that_lies_where_tune_keeps_its_files_is_unpickled(
     (tmp_path / "error.pkl").write_bytes(Bomb(tmp_path / "exploded").pickled())
     said: list[object] = []
     line = SimpleNamespace(ask=lambda word, **data: said.append((word, data)))
-    tune_loop._Watcher(cast(Any, line), threading.Event()).on_trial_error(1, [trial], trial)
+    tune_loop._Watcher(cast(Any, line), threading.Event(), cpus=1).on_trial_error(1, [trial], trial)
     reason = "The actor died unexpectedly before finishing this task."
     assert said == [("lost", {"pack": "pack00", "reason": reason, "how": "died"})]
     assert trial.get_pickled_error() is None  # which Tune asks for when it has ended

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from cluster import local, state
+from cluster import local, nodes, state
+from cluster.processes import members, processes
 from sweeps.journal.journal import read
-from sweeps.raytune._ship import ReachError, gather, listing, spread
-from tests.sweeps.conftest import assert_same_tables
+from sweeps.raytune import _depot, _ship
+from sweeps.raytune._ship import NodeView, ReachError, gather, listing, spread
+from sweeps.records import COMPLETED
+from tests.sweeps.conftest import assert_same_tables, rows
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -54,14 +62,85 @@ def test_a_name_that_leaves_the_run_is_refused(tmp_path: Path, name: str) -> Non
     assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
 
 
+def test_a_depot_reads_files_of_the_run_alone_and_in_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / "states").mkdir(parents=True)
+    (tmp_path / "run" / "states" / "pack00-1.safetensors").write_bytes(b"0123456789")
+    (tmp_path / "secret").write_bytes(b"x")
+    monkeypatch.setattr(_depot, "CHUNK", 4)
+    opened = _depot.Depot([], str(tmp_path / "run"))
+    chunks = [opened.chunk("states/pack00-1.safetensors", start) for start in (0, 4, 8, 10)]
+    assert chunks == [b"0123", b"4567", b"89", b""]
+    for name in ("../secret", str(tmp_path / "secret"), "states/../../secret"):
+        with pytest.raises(ReachError, match="is no name of a file"):
+            opened.chunk(name, 0)
+
+
+class LocalActor:
+    """An actor of Ray that answers at once, in this process."""
+
+    def __init__(self, made: object) -> None:
+        self._made = made
+
+    def __getattr__(self, method: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._made, method))
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_node_is_sent_once_what_it_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "train.npy").write_bytes(b"x" * 1000)
+    (prepared / "empty").touch()
+    views: list[str] = []
+
+    def view(node: str, folders: list[Path], run: Path) -> NodeView:
+        views.append(node)
+        return NodeView(node=node, name="worker", missing=(str(prepared),), shares=shares)
+
+    actors: list[LocalActor] = []
+
+    def remote(made: Any) -> Any:
+        def start(*arguments: Any) -> LocalActor:
+            actors.append(LocalActor(made(*arguments)))
+            return actors[-1]
+
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=start))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr(_ship, "view_node", view)
+    monkeypatch.setattr(_ship, "answer", lambda _, answer: answer)
+    monkeypatch.setattr(_ship, "CHUNK", 300)
+    monkeypatch.setattr("ray.remote", remote)
+    monkeypatch.setattr(_depot, "on_node", lambda _: {})
+    opened = _depot.Depot([str(prepared)], str(tmp_path / "run"))
+    first, second = opened.supply("n1"), opened.supply("n1")
+    assert first is not None
+    assert first is second
+    assert (views, len(actors)) == (["n1"], 1)
+    copy = Path(first.folders[str(prepared)])
+    assert copy.is_relative_to(tmp_path / "node")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
+        "train.npy": b"x" * 1000,
+        "empty": b"",
+    }
+    assert (first.writable is None) == shares
+    opened.close()
+    assert not copy.exists()
+
+
 HIDING = """#!/bin/sh
 case "$*" in
-*--node-name=worker1*) exec unshare -m sh -c 'mount -t tmpfs tmpfs "$HIDDEN" && exec "$0" "$@"' \
+*--node-name=$HIDING*) exec unshare -m sh -c 'mount -t tmpfs tmpfs "$HIDDEN" && exec "$0" "$@"' \
   "$PYTHON" "$@" ;;
 *) exec "$PYTHON" "$@" ;;
 esac
 """
-"""Python; where a worker node begins, in a file system in which a folder is empty."""
+"""Python; where the node that is named begins, in a file system in which a folder is empty."""
 
 
 def may_mount() -> bool:
@@ -74,8 +153,11 @@ def may_mount() -> bool:
 
 
 @pytest.fixture
-def hiding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path, Path]]:
-    """A head, and a worker that does not see a folder: the address, it, and the token's."""
+def hiding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, Path, Path]]:
+    """A head and a worker, and which of those and later ones does not see a folder: the address,
+    this folder, and the token's."""
     if not may_mount():
         pytest.skip("only who may mount can hide a folder from a node")
     hidden, folder = tmp_path / "hidden", tmp_path / "cluster"
@@ -84,6 +166,7 @@ def hiding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
     python.write_text(HIDING)
     python.chmod(0o755)
     monkeypatch.setenv("HIDDEN", str(hidden))
+    monkeypatch.setenv("HIDING", request.param)
     monkeypatch.setenv("PYTHON", sys.executable)  # before it is another one
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(python))
@@ -104,30 +187,65 @@ GRID = (
 """Ten packs."""
 
 
+def call(hidden: Path, folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Begins a sweep in the folder that a node does not see."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    token = {"RAY_AUTH_TOKEN_PATH": str(folder / state.TOKEN)}
+    known = ("--cache", str(hidden / "cache"), "--out", str(hidden / "runs"))
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps.run", *GRID, *known, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**kept, **token, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def nodes_of(run: Path) -> Counter[str]:
+    events = [event for event in read(run / "journal.jsonl") if event["event"] == "started"]
+    return Counter(event["node"] for event in events)
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("hiding", ["worker1"], indirect=True)
 def test_a_sweep_over_a_node_that_sees_nothing_gives_the_rows_of_the_embedded_run(
     hiding: tuple[str, Path, Path],
 ) -> None:
     address, hidden, folder = hiding
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    token = {"RAY_AUTH_TOKEN_PATH": str(folder / state.TOKEN)}
-    known = ("--cache", str(hidden / "cache"), "--out", str(hidden / "runs"))
     for name, where in (("there", ("--address", address)), ("here", ())):
-        done = subprocess.run(
-            [sys.executable, "-m", "sweeps.run", *GRID, *known, "--name", name, *where],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env={**kept, **token, "OMP_NUM_THREADS": "1"},
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "lost its worker" not in done.stderr
+        running = call(hidden, folder, "--name", name, *where)
+        _, complaints = running.communicate(timeout=300)
+        assert running.returncode == 0, complaints
+        assert "lost its worker" not in complaints
     run = hidden / "runs" / "there"
     assert_same_tables(run, hidden / "runs" / "here")
-    events = [event for event in read(run / "journal.jsonl") if event["event"] == "started"]
-    ran = Counter(event["node"] for event in events)
-    assert set(ran) == {"head", "worker1"}, ran
+    assert set(nodes_of(run)) == {"head", "worker1"}
     assert len(list(run.glob("checkpoints/*/trial.json"))) == 20
     assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hiding", ["worker2"], indirect=True)
+def test_a_node_that_joins_during_a_run_is_supplied_when_it_comes(
+    hiding: tuple[str, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, hidden, folder = hiding
+    longer = "epochs=900"  # than a node needs to come: shorter packs are over by then
+    running = call(hidden, folder, longer, "--name", "r", "--address", address)
+    run = hidden / "runs" / "r"
+    while not run.exists() or "worker1" not in nodes_of(run):
+        assert running.poll() is None
+        time.sleep(0.2)
+    started = state.read(folder)
+    assert started is not None
+    for process in members({node.pid: node.start for node in started.nodes[1:]}, processes()):
+        os.kill(process.pid, signal.SIGKILL)
+    wanted = nodes.Wanted(nodes=3, cpus=1, gpus=0, port=0, timeout=60)
+    join = (*nodes._WORKER, f"--address={address}")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    nodes._with_node(wanted, folder, started, "worker2", join)
+    _, complaints = running.communicate(timeout=400)
+    assert running.returncode == 0, complaints
+    assert nodes_of(run)["worker2"] > 0
+    assert {row["status"] for row in rows(run, "trials")} == {COMPLETED}

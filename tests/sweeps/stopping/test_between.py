@@ -89,9 +89,11 @@ def test_an_interrupted_run_loses_and_doubles_nothing_and_decides_nothing_twice(
     run = tmp_path / "runs" / "cut"
     stops: list[str] = []
 
-    def dies(pack: Pack, job: Job) -> Generator[Message, Mapping[str, str] | None, None]:
+    def dies(
+        pack: Pack, job: Job, **more: Any
+    ) -> Generator[Message, Mapping[str, str] | None, None]:
         """Its worker is gone when it is to hear that its trial is stopped, the first time."""
-        messages = run_pack(pack, job)
+        messages = run_pack(pack, job, **more)
         answer: Mapping[str, str] | None = None
         while True:
             try:

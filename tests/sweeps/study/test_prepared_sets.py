@@ -188,8 +188,8 @@ def test_a_trial_of_each_set_is_replayed(
 def test_an_interrupted_run_over_sets_resumes_to_the_same_tables(
     sized: Path, sample: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
-        for message in run_pack(pack, job):
+    def interrupted(pack: Pack, job: Job, **more: Any) -> Iterator[Message]:
+        for message in run_pack(pack, job, **more):
             yield message
             if pack.name == "pack01":
                 signal.raise_signal(signal.SIGINT)
@@ -220,8 +220,8 @@ def test_measured_costs_are_reported_for_every_set_and_kept_in_the_study(
     file = tmp_path / "latency.json"
     file.write_text(json.dumps(MEASURED))
 
-    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
-        yield from run_pack(pack, job)
+    def interrupted(pack: Pack, job: Job, **more: Any) -> Iterator[Message]:
+        yield from run_pack(pack, job, **more)
         signal.raise_signal(signal.SIGINT)
         yield Message()
 

@@ -114,8 +114,8 @@ def test_an_interrupted_joint_run_goes_on_from_its_newest_epoch_to_the_same_tabl
 ) -> None:
     run = tmp_path / "runs" / "cut"
 
-    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
-        for message in run_pack(pack, job):
+    def interrupted(pack: Pack, job: Job, **more: Any) -> Iterator[Message]:
+        for message in run_pack(pack, job, **more):
             if pack.name == "pack01" and how == "killed":
                 raise RuntimeError("the process is gone before it could say what it measured")
             if pack.name == "pack01":
