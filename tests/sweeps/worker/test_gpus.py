@@ -17,6 +17,7 @@ import yaml
 from mpc_router.config.rules import SpaceError
 from mpc_router.config.trial import trial_config
 from mpc_router.frozen.lanes import Lane
+from mpc_router.prepare.frozen import Prepared
 from sweeps import run
 from sweeps.driver import _supervisor
 from sweeps.driver.session import share_of
@@ -166,7 +167,7 @@ def test_a_pack_without_a_gpu_trains_on_the_processor_whatever_torch_sees(
         config, seed = "", 0
 
     given: Any = [Trial()]
-    inputs: Any = None
+    inputs = object.__new__(Prepared)
     for gpus in (0.0, 0.25, 1.0):
         stack.begin_training(given, inputs, None, gpus=gpus)
     assert devices == ["cpu", "cuda", "cuda"]
