@@ -38,9 +38,6 @@ VALIDATION: Final = "validation"
 
 TRAIN: Final = "train"
 
-OUTPUTS: Final = "outputs"
-"""It names a pool whose experts' outputs are handed in as tables (`outputs:` of a study)."""
-
 REPORT_LISTS: Final = ("share", "gate")
 REPORT_NUMBERS: Final = ("gate_entropy",)
 REPORT_LOSSES: Final = ("loss", "loss_task", "loss_balance", "loss_cost")

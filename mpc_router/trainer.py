@@ -11,6 +11,7 @@ from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Union
 
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.frozen.lanes import Lane, stack_key
 from mpc_router.model.sources import ModelError
@@ -18,7 +19,6 @@ from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import Places
 from mpc_router.progress import Progress
-from mpc_router.run_names import OUTPUTS
 from mpc_router.source_error import SourceError
 
 if TYPE_CHECKING:

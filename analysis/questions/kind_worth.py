@@ -13,7 +13,7 @@ from analysis.fronts.survey import Survey
 from analysis.questions.kinds import Cells, Compared, compared, spread
 from analysis.questions.shares import Estimate, Room, best_expert, mean_blind, mean_singles
 from analysis.questions.worth import least_merit, score_scale
-from analysis.runs.load import Run
+from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, outcomes, roster
 from analysis.stats.choice import cheapest_reaching
 from mpc_router.run_names import SELECTION
@@ -40,12 +40,14 @@ def kind_worth(run: Run, survey: Survey) -> pd.DataFrame:
     All but names is quoted on the survey's split, estimates with `_low` and `_high` (95 %).
 
     Raises:
-        RunError: the run has no routes, or a table lacks rows.
+        RunError: the run has no routes, a table lacks rows, or no router keeps the constraints.
         ValueError: trained experts are one pool on one split and several on the other.
     """
     import pandas as pd
 
     comparison = compared(run, survey.split, survey.vector.name)
+    if not comparison.cells:
+        raise RunError("no router under any bias keeps the study's constraints")
     chosen = outcomes(run, roster(run), SELECTION, need_routes=False)
     rows = [
         {

@@ -103,7 +103,7 @@ def _captured(row: Row, name: str) -> Cell:
 
 def kind_sentence(survey: Survey, answered: Answers) -> str:
     """Says at each stated cost which kind selection picks, and whether it beats the published."""
-    if answered.kinds is None:
+    if answered.kinds is None or answered.kinds.empty:
         return ""
     texts = []
     for _, row in answered.kinds[answered.kinds["best"]].iterrows():
@@ -120,13 +120,13 @@ def worth_sentence(survey: Survey, answered: Answers) -> str:
     cheapest = answered.kind_worth[answered.kind_worth["cheapest"]]
     goal = f"the best single expert's score less {half_words(survey)}"
     if cheapest.empty:
-        return f"No kind of routers reaches {goal} on selection."
+        return f"On selection no kind of router reaches {goal}."
     row = cheapest.iloc[0]
     return (
-        f"Of the kinds selection picks {row['kind']} for {goal}: {number(row['price_score'])} at "
-        f"{amount(row['price'])}{unit(survey)} ({amount(row['price_low'])} to "
-        f"{amount(row['price_high'])}) on {survey.split}, {share_text(row['of_best'])} of that "
-        "expert's cost."
+        f"On selection {row['kind']} is the cheapest kind that reaches {goal}. On {survey.split} "
+        f"it scores {number(row['price_score'])} at {amount(row['price'])}{unit(survey)} "
+        f"({amount(row['price_low'])} to {amount(row['price_high'])}), "
+        f"{share_text(row['of_best'])} of that expert's cost."
     )
 
 
@@ -139,4 +139,4 @@ def _lead(row: pd.Series) -> str:
     low, high = row["over_gated_low"], row["over_gated_high"]
     lead = f"{signed(row['over_gated'])} over the best gated router"
     lead = f"{lead} ({signed(low)} to {signed(high)})"
-    return lead if low > 0 or high < 0 else f"{lead}, which is not distinguishable from nothing"
+    return lead if low > 0 or high < 0 else f"{lead}, which may be chance"

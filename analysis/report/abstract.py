@@ -23,7 +23,7 @@ from analysis.words import (
     score_words,
     signed,
 )
-from mpc_router.run_names import OUTPUTS
+from mpc_router.config.pools import OUTPUTS
 
 if TYPE_CHECKING:
     import pandas as pd

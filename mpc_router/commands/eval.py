@@ -157,26 +157,31 @@ def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str
 
 
 def seen_note(config: TrialConfig, split: str) -> str | None:
-    """Says which of the router's parts have seen a split's rows; None where none has."""
+    """Says which of the router's parts have seen a split's rows, if they are those of its training.
+
+    None where no part has.
+    """
     from mpc_router.config.router_data import HELD_OUT, UNUSED
     from mpc_router.run_names import TRAIN
 
     if split != TRAIN:
         return None
     if config.model.expert_fine_tuned:
-        return (
+        seen = (
             "the experts come fine-tuned and may have seen these rows, and the router learned from "
-            "them, so that all look better here than they are"
+            "them, so the scores here are too high"
         )
-    if config.data.router_data in (HELD_OUT, UNUSED):
-        return (
+    elif config.data.router_data in (HELD_OUT, UNUSED):
+        seen = (
             "the experts have not seen these rows, but the router learned from them and looks "
             "better here than it is"
         )
-    return (
-        "the experts were trained on these rows, and the router learned from them, so that all "
-        "look better here than they are"
-    )
+    else:
+        seen = (
+            "the experts were trained on these rows, and the router learned from them, so the "
+            "scores here are too high"
+        )
+    return f"if these are the data of its training, {seen}"
 
 
 def measured(

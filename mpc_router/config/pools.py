@@ -9,6 +9,9 @@ from typing import Final
 CUSTOM: Final = "custom"
 """Name of a pool that is spelled out: model names, layers and costs given one by one."""
 
+OUTPUTS: Final = "outputs"
+"""Name of a pool whose experts' outputs are handed in as tables (`outputs:` of a study)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.router_data import CROSS_FITTED, HELD_OUT, TRAIN_ROWS, UNUSED
 from mpc_router.config.router_kinds import GATED
 from mpc_router.config.rules import ConfigError, nearest
@@ -35,7 +36,6 @@ from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import fault
 from mpc_router.routes import Experts
-from mpc_router.run_names import OUTPUTS
 from mpc_router.tasks import TASKS, Task
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,12 @@ from mpc_router.model.encoders import PooledEncoder
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.lazy_expert import LazyExpert
 from mpc_router.model.shared_stem import base_of, layers_before
+
+_NO_ARITHMETIC: Final = (
+    *("architectures", "dtype", "id2label", "label2id", "problem_type", "transformers_version"),
+    *("_name_or_path", "output_hidden_states", "num_labels", "finetuning_task"),
+)
+"""Settings of a configuration that change no number of the encoder's hidden states."""
 
 
 def is_first_expert(stem: nn.Module, experts: ExpertPool) -> bool:
@@ -44,7 +50,7 @@ def tie(stem: nn.Module, experts: ExpertPool, stored: Callable[[str], Tensor]) -
     (prefix,) = [f"{name}." for name, module in shape.named_modules() if module is base]
     weights = looked_through.encoder.state_dict()
     of_expert = base.state_dict()
-    if weights.keys() != of_expert.keys():
+    if not _alike(looked_through.encoder, base) or weights.keys() != of_expert.keys():
         return
     if any(weights[name].shape != of_expert[name].shape for name in weights):
         return
@@ -53,6 +59,15 @@ def tie(stem: nn.Module, experts: ExpertPool, stored: Callable[[str], Tensor]) -
     if isinstance(expert, LazyExpert):
         expert = experts.experts[0] = expert.loaded()
     looked_through.encoder = base_of(expert)
+
+
+def _alike(encoder: nn.Module, base: nn.Module) -> bool:
+    """Says whether two encoders compute the same from the same weights."""
+    shapes = [module.config.to_dict() for module in (encoder, base)]
+    for shape in shapes:
+        for name in _NO_ARITHMETIC:
+            shape.pop(name, None)
+    return type(encoder) is type(base) and shapes[0] == shapes[1]
 
 
 def _fits(stem: nn.Module, expert: BertExpert, experts: ExpertPool) -> bool:

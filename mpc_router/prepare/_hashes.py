@@ -13,6 +13,9 @@ from typing import Any, Final
 from mpc_router.cache import digest, write_json
 from mpc_router.model.sources import ModelError, unreachable, whatever_is_raised
 
+_LEARNED_VERSION: Final = 1
+"""Raised when this package would learn something else from the same files of a model."""
+
 _READERS: Final = ("tokenizers", "transformers")
 """Libraries that read what a model's files say besides weights."""
 
@@ -39,11 +42,11 @@ def sample_hash(name: str = "") -> str:
 
 
 def file_hash(path: Path, memory: Path | None) -> str:
-    """Gives the sha256 of a file's bytes; remembered while size and time stay."""
+    """Gives the sha256 of a file's bytes; remembered while size, times and inode stay."""
     if memory is None:
         return _sha256(path)
     state = path.stat()
-    stamp = [state.st_size, state.st_mtime_ns]
+    stamp = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
     note = memory / f"{digest(str(path.resolve()))}.json"
     noted = _noted(note)
     if noted.get("stamp") == stamp and "sha256" in noted:
@@ -65,7 +68,7 @@ def remembered(
     if memory is None:
         return make()
     versions = [importlib.metadata.version(name) for name in _READERS]
-    note = memory / f"{digest('learned', *parts, versions)}.json"
+    note = memory / f"{digest('learned', _LEARNED_VERSION, *parts, versions)}.json"
     learned = _noted(note)
     if not learned:
         learned = make()

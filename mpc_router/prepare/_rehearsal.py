@@ -21,12 +21,10 @@ from mpc_router.config.trial import TrialConfig
 from mpc_router.data.tokens import Tokens
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
+from mpc_router.prepare._surroundings import CHECKS_VERSION
 from mpc_router.prepare.finetune import fine_tune, predict, resolve_device
 from mpc_router.prepare.recipes import Recipe, Recipes
 from mpc_router.tasks import Task, label_key
-
-VERSION: Final = 1
-"""Raised when what passed before must pass again."""
 
 LIKE: Final = 1e-5
 """Features that differ less than this are the same but for rounding."""
@@ -115,7 +113,7 @@ def _fingerprint(config: TrialConfig, part: Part, tokenizer: str, device: str) -
     recipe = part.recipe
     return digest(
         "rehearsal",
-        VERSION,
+        CHECKS_VERSION,
         [recipe.weights, recipe.layers, recipe.pooling, recipe.keep_head],
         [
             part.trains,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mpc_router.config.trial import ConfigError, TrialConfig
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places
+
+CHECKS_VERSION: Final = 1
+"""Raised when inputs and encoders that passed the checks before must pass them again."""
 
 
 def check_surroundings(config: TrialConfig, places: Places) -> None:

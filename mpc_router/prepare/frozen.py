@@ -21,10 +21,10 @@ from mpc_router.data.router_rows import Fingerprints
 from mpc_router.data.sources import SourceError, all_fingerprints, read
 from mpc_router.model.sources import ModelError
 from mpc_router.prepare._facts import Facts, facts_of
-from mpc_router.prepare._surroundings import check_device, check_surroundings
+from mpc_router.prepare._surroundings import CHECKS_VERSION, check_device, check_surroundings
 from mpc_router.prepare.inputs import BY_EXPERT, Places, SplitOutputs, judged_by
 from mpc_router.prepare.recipes import Recipes, recipes
-from mpc_router.prepare.tokenizers import Tokenizers
+from mpc_router.prepare.tokenizers import Tokenizers, own_words
 from mpc_router.progress import Progress, Silence, shown
 
 __all__ = [
@@ -67,8 +67,7 @@ def check_inputs(config: TrialConfig, places: Places, vectors: Collection[str] =
             from the models, and one of them cannot be counted.
     """
     check_surroundings(config, places)
-    folder = _folder_of_sound(config, places)
-    passed = None if folder is None else _memory(places) / f"passed-{folder.name}.json"
+    folder, passed = _folder_of_sound(config, places)
     kept = caching.peek(folder) if folder and passed and passed.exists() else None
     if kept is None:
         from mpc_router.prepare import _checks  # with torch, for it looks at every encoder
@@ -85,15 +84,26 @@ def check_inputs(config: TrialConfig, places: Places, vectors: Collection[str] =
             check_counted(config, places.models, name)
 
 
-def _folder_of_sound(config: TrialConfig, places: Places) -> Path | None:
-    """Names the entry of the cache for these inputs; None where they are not even whole."""
-    names = (*config.model.expert_model_names, config.model.router_model_name)
+def _folder_of_sound(config: TrialConfig, places: Places) -> tuple[Path | None, Path | None]:
+    """Names the entry of the cache for these inputs, and the note that they passed the checks.
+
+    None where they are not even whole.
+    """
+    model = config.model
+    names = {
+        *model.expert_model_names,
+        *([model.router_model_name] if model.stem == "model" else []),
+    }
     try:
-        places.models.check_all(sorted(set(filter(None, names))))
+        places.models.check_all(sorted(filter(None, names)))
         made_of = _made_of(config, places, read(config, places.source))
+        # the checks compare words with those of the one tokenizer that all are read with
+        words = own_words(sorted(names), places.models) if model.tokenizer_model_name else []
     except (SourceError, ModelError):  # the checks say what is wrong, all of it at once
-        return None
-    return _folder(config, places, *made_of)
+        return None, None
+    folder = _folder(config, places, *made_of)
+    note = caching.digest(CHECKS_VERSION, folder.name, words)
+    return folder, _memory(places) / f"passed-{note}.json"
 
 
 def _memory(places: Places) -> Path:

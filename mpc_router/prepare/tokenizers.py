@@ -18,6 +18,7 @@ from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
 from mpc_router.model.reading import check_tokenizer_files, load_config, load_tokenizer
 from mpc_router.model.sources import (
+    CONFIG_FILE,
     SAMPLE_PREFIX,
     SENTENCEPIECE_FILES,
     TOKENIZER_FILES,
@@ -207,7 +208,23 @@ def _state(name: str, key: str, config: TrialConfig, models: Models, memory: Pat
         tokenizer = load_tokenizer(name, models)
         return {"state": digest(tokenizer_state(tokenizer, config.data.max_length))}
 
-    return str(remembered(memory, ["tokenizer", key], read)["state"])
+    # names the class where tokenizer_config.json does not
+    shape = (
+        Path(_folder(name, models)) / CONFIG_FILE if not name.startswith(SAMPLE_PREFIX) else None
+    )
+    of_shape = file_hash(shape, None) if shape is not None and shape.is_file() else ""
+    return str(remembered(memory, ["tokenizer", key, of_shape], read)["state"])
+
+
+def own_words(names: Sequence[str], models: Models) -> list[str]:
+    """Gives a hash of each model's own tokenizer files; empty where it has none."""
+    hashes = []
+    for name in names:
+        try:
+            hashes.append(_hash(name, models))
+        except ModelError:
+            hashes.append("")
+    return hashes
 
 
 def _key(name: str, config: TrialConfig, models: Models) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from mpc_router.config.pools import OUTPUTS
 from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_config
 from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.data.columns import SourceError
@@ -41,7 +42,7 @@ from mpc_router.results.checkpoint import (
     load,
 )
 from mpc_router.results.summary import of_run, read_summary
-from mpc_router.run_names import OUTPUTS, TRAIN
+from mpc_router.run_names import TRAIN
 
 _EXPORTED: Final = "exported"
 _JOINT: Final = "joint"

@@ -78,9 +78,9 @@ def _dataset(given: object, base: Path) -> dict[str, Any]:
 
 def _given_outputs(result: dict[str, Any], trial: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Reads `outputs` and `features` into the study; gives the trial's settings that follow."""
+    from mpc_router.config.pools import OUTPUTS
     from mpc_router.data.output_tables import table_of
     from mpc_router.data.sources import SourceError
-    from mpc_router.run_names import OUTPUTS
 
     items = result.get("outputs")
     if not isinstance(items, list | tuple) or len(items) < 2:

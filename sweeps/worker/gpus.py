@@ -5,16 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-_DEVICES: Final = ("nvidia[0-9]*", "kfd", "dxg")
-"""They match the files below `/dev` by which programs reach GPUs: of NVIDIA, of AMD, within WSL."""
+_TRACES: Final = (
+    "dev/nvidia[0-9]*",
+    "dev/nvhost-gpu",
+    "dev/kfd",
+    "dev/dxg",
+    "proc/driver/nvidia/version",
+)
+"""They match the files that are there where a machine may have GPUs: of NVIDIA, on a Jetson, of
+AMD, within WSL, and of NVIDIA's driver before the first program has used one."""
 
 
-def count_gpus(devices: Path = Path("/dev")) -> int:
+def count_gpus(root: Path = Path("/")) -> int:
     """Counts the GPUs that torch sees on this machine.
 
     Torch takes a second to be imported, so it is asked only where there may be a GPU.
     """
-    if not any(any(devices.glob(pattern)) for pattern in _DEVICES):
+    if not any(any(root.glob(pattern)) for pattern in _TRACES):
         return 0
     import torch
 

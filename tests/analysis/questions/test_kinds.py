@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from analysis.baselines.curve_scores import hull_places
 from analysis.baselines.label_blind import hull_area, label_blind, mix_area
@@ -21,7 +22,7 @@ from analysis.questions.operating_points import bias_curves
 from analysis.questions.shares import Room
 from analysis.questions.worth import worth
 from analysis.report.page import write_report
-from analysis.runs.load import Run, load_run
+from analysis.runs.load import Run, RunError, load_run
 from mpc_router.costs import CostVector
 from mpc_router.tasks import TASKS
 from tests.analysis.path_runs import ROUTERS, Router, world, write
@@ -180,11 +181,24 @@ def test_without_gated_routers_nothing_is_compared_with_them(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("quick_reports")
+def test_a_constraint_that_no_router_keeps_leaves_a_report(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r", world(examples=40))
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    study["constraints"] = {"score": {"min": 0.999}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    bound = load_run(folder)
+    with pytest.raises(RunError, match="no router under any bias keeps the study's constraints"):
+        kind_worth(bound, survey(bound))
+    text = write_report(bound, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What each kind of routers is worth" not in text
+
+
+@pytest.mark.usefixtures("quick_reports")
 def test_the_report_says_which_kind_is_best_where(run: Run, tmp_path: Path) -> None:
     text = write_report(run, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Which kind of router is best where?" in text
     assert "selection picks" in text
-    assert "Of the kinds selection picks" in text
+    assert "is the cheapest kind that reaches" in text
     assert "as a share of that expert" in text
     one = Router(point="p0", kind="gated")
     lone = load_run(write(tmp_path / "lone", world(routers=[one], examples=40)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import shutil
@@ -209,6 +210,39 @@ def test_inputs_that_have_passed_pass_again_until_a_model_is_another(
     path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_act": "relu"}))
     check_inputs(chosen, places)
     assert looked == [chosen, chosen]
+
+
+def test_a_stem_that_is_an_expert_needs_no_other_model_to_be_known_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = places_at(tmp_path / "cache", models_folder(tmp_path / "models", tuned=True))
+    chosen = config(
+        pool="custom",
+        expert_model_names=["org/small", "org/large"],
+        expert_costs=[1, 3],
+        expert_fine_tuned=True,
+        stem="expert",
+    )
+    unused = dataclasses.replace(chosen.model, router_model_name="org/missing")
+    chosen = dataclasses.replace(chosen, model=unused)
+    prepare(chosen, places)
+    check_inputs(chosen, places)
+    monkeypatch.setattr(_checks, "check_inputs", forbid)
+    check_inputs(chosen, places)
+
+
+def test_checks_that_have_changed_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = places_at(tmp_path / "cache", models_folder(tmp_path / "models", tuned=True))
+    chosen = custom(expert_fine_tuned=True)
+    prepare(chosen, places)
+    check_inputs(chosen, places)
+    looked: list[TrialConfig] = []
+    monkeypatch.setattr(_checks, "check_inputs", lambda config, _: looked.append(config))
+    monkeypatch.setattr("mpc_router.prepare.frozen.CHECKS_VERSION", 0)
+    check_inputs(chosen, places)
+    assert looked == [chosen]
 
 
 def test_a_worker_opens_the_same(prepared: Prepared) -> None:

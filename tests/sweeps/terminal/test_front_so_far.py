@@ -111,5 +111,5 @@ def test_numbers_of_the_front_so_far_are_whole_in_a_terminal_of_any_width(width:
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
     assert "0.8123" in text
     left_out = 6 - sum("setting" in str(column.header) for column in table.columns)
-    assert (f"{left_out} more settings" in text) == (left_out > 0)
+    assert (f"{left_out} more settings have no room" in text) == (left_out > 0)
     assert (width < 200) == (left_out > 0)

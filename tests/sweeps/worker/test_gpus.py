@@ -56,9 +56,15 @@ def test_torch_is_asked_for_gpus_only_where_a_machine_may_have_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    (tmp_path / "nvidiactl").touch()
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
     assert count_gpus(tmp_path) == 0
-    (tmp_path / "nvidia0").touch()
+    driver = tmp_path / "proc/driver/nvidia/version"  # it is there before any program used a GPU
+    driver.parent.mkdir(parents=True)
+    driver.touch()
+    assert count_gpus(tmp_path) == 3
+    driver.unlink()
+    (tmp_path / "dev/nvidia0").touch()
     assert count_gpus(tmp_path) == 3
 
 
