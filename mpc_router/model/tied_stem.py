@@ -61,7 +61,7 @@ def tie(stem: nn.Module, experts: ExpertPool, stored: Callable[[str], Tensor]) -
     looked_through.encoder = base_of(expert)
 
 
-def _alike(encoder: nn.Module, base: nn.Module) -> bool:
+def _alike(encoder: Any, base: Any) -> bool:
     """Says whether two encoders compute the same from the same weights."""
     shapes = [module.config.to_dict() for module in (encoder, base)]
     for shape in shapes:
