@@ -19,9 +19,7 @@ from mpc_router.sample import language
 from mpc_router.sample.language import Draw
 from mpc_router.tasks import TASKS
 
-NOTICE: Final = (
-    "embedded synthetic sample: made by a small grammar, its numbers say nothing about language"
-)
+NOTICE: Final = "embedded synthetic sample: its numbers say nothing about language"
 VERSION: Final = 2
 """Raised with every change of the rows or of the recipes."""
 

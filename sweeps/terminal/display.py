@@ -246,7 +246,7 @@ def _front_table(
         title="front so far (selection)"
         + ("; no point keeps the constraints" if broken else "")
         + ("; grey: stopped early" if grey else "")
-        + (f"; {left_out} more settings have no room" if left_out else ""),
+        + (f"; settings without room: {left_out}" if left_out else ""),
         title_justify="left",
         title_style="dim",
         box=box.SIMPLE_HEAD,

@@ -107,9 +107,9 @@ def test_numbers_of_the_front_so_far_are_whole_in_a_terminal_of_any_width(width:
     table = front_table([standing], width=width)
     console = Console(width=width, file=io.StringIO(), record=True)
     console.print(table)
-    text = console.export_text()
+    text = " ".join(console.export_text().split())
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
     assert "0.8123" in text
     left_out = 6 - sum("setting" in str(column.header) for column in table.columns)
-    assert (f"{left_out} more settings have no room" in text) == (left_out > 0)
+    assert (f"settings without room: {left_out}" in text) == (left_out > 0)
     assert (width < 200) == (left_out > 0)
