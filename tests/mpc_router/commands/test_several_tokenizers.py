@@ -37,6 +37,7 @@ from tests.trained import train as trained_router
 
 PAIR = ("the dog sees the cat", "the cat is seen by the dog")
 SETTINGS = {**POOL, "train_rows": 100, "validation_rows": 60, "learning_rate": 0.02}
+FEW = {"train_rows": 40, "validation_rows": 20}
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,7 @@ def test_a_pool_of_several_tokenizers_refuses_the_tokens_of_one(exported: Path) 
         model.forward_inference(ids)
 
 
+@pytest.mark.parametrize("router", ["joint"], indirect=True)
 def test_latency_is_measured_with_each_experts_own_tokens(
     router: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,8 +160,9 @@ def test_joint_training_begins_with_what_each_expert_says_of_its_own_tokens(
 ) -> None:
 
     places = Places(source=SAMPLE, models=Models(families), cache=tmp_path)
-    frozen = prepare(trial_config(SETTINGS), places)
-    config = trial_config({**SETTINGS, "experts": "joint"})
+    settings = SETTINGS | FEW
+    frozen = prepare(trial_config(settings), places)
+    config = trial_config({**settings, "experts": "joint"})
     inputs = prepare_joint(config, places)
     pool = empty_pool(config, inputs, seed=0)
     for name, split in inputs.splits.items():
@@ -178,7 +181,7 @@ def test_joint_training_begins_with_what_each_expert_says_of_its_own_tokens(
 def test_joint_training_in_pieces_gives_the_same_router(families: Path, tmp_path: Path) -> None:
 
     places = Places(source=SAMPLE, models=Models(families), cache=tmp_path)
-    config = trial_config({**SETTINGS, "experts": "joint", "epochs": 1, "train_rows": 40})
+    config = trial_config({**SETTINGS, "experts": "joint", "epochs": 1, **FEW})
     inputs = trainer.prepare(config, places, Silence())
     lane = trainer.Lane(config=config, seed=0)
     losses = []
@@ -194,7 +197,7 @@ def test_a_command_trains_over_three_families(
     families: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     places = ("--sample", "--models", str(families), "--cache", str(tmp_path / "cache"))
-    given = [f"{name}={json.dumps(value)}" for name, value in SETTINGS.items()]
+    given = [f"{name}={json.dumps(value)}" for name, value in (SETTINGS | FEW).items()]
     config = ("--config", str(CONFIGS / "task_mrpc.yaml"), "--out", str(tmp_path / "out"))
     command = (*config, *places, "experts=frozen", "epochs=1", *given, "--quiet")
     one_for_all = asked(train.main, capfd, *command, "tokenizer_model_name=org/bert")

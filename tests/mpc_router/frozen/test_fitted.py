@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.config.trial import ConfigError, TrialConfig, applied, trial_config
+from mpc_router.config.trial import ConfigError, applied, trial_config
 from mpc_router.frozen.train import Lane, stack_key
 from mpc_router.model.router import build_fitted, router_logits
 from mpc_router.prepare.frozen import Prepared
@@ -31,9 +31,10 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 
 
-def routes(lane: TrialConfig, prepared: Prepared, split: str = "validation") -> Any:
-    _, ended = drained([Lane(config=lane, seed=0)], prepared)
-    return left_by(ended[0], 0)[f"{split}.routes"]
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    """Few examples: a fit of few is a fit."""
+    return random_prepared(rows={"train": 150, "selection": 60, "validation": 80})
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -57,26 +58,19 @@ def test_the_checkpoint_s_router_gives_the_logits_of_the_run(
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_lane_is_the_same_alone_and_in_company(kind: dict[str, Any], prepared: Prepared) -> None:
-    lanes = [
-        Lane(config=config(**kind, router_bias=bias), seed=seed)
-        for bias in (0.0, 0.02)
-        for seed in (0, 1)
-    ]
+    """Lanes of one stack may differ in seed, bias, ridge and costs."""
+    changes: tuple[tuple[int, dict[str, Any]], ...] = (
+        (0, {}),
+        (0, {"router_bias": 0.02}),
+        (1, {"router_bias": 0.02}),
+        (0, {"router_ridge": 50.0}),
+        (0, {"expert_costs": [1, 4, 9]}),
+    )
+    lanes = [Lane(config=config(**kind, **change), seed=seed) for seed, change in changes]
     _, together = drained(lanes, prepared)
     for place, lane in enumerate(lanes):
         _, alone = drained([lane], prepared)
         assert_same(left_by(together[place], place), left_by(alone[0], 0))
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("other", [{"router_ridge": 50.0}, {"expert_costs": [1, 4, 9]}], ids=str)
-def test_lanes_of_one_stack_may_differ_in_ridge_and_costs(
-    other: dict[str, Any], kind: dict[str, Any], prepared: Prepared
-) -> None:
-    lanes = [Lane(config=config(**kind, **more), seed=0) for more in ({}, other)]
-    _, together = drained(lanes, prepared)
-    _, alone = drained(lanes[1:], prepared)
-    assert_same(left_by(together[1], 1), left_by(alone[0], 0))
 
 
 def test_lanes_of_another_gain_are_another_stack() -> None:
@@ -104,9 +98,11 @@ def test_a_gate_that_is_hard_is_the_share(prepared: Prepared) -> None:
 def test_an_endless_bias_sends_all_to_the_cheapest_or_the_dearest(
     kind: dict[str, Any], prepared: Prepared
 ) -> None:
-    assert (routes(config(**kind, router_bias=1e6), prepared) == 0).all()
-    trial = config(**kind, router_bias=-1e6)
-    assert (routes(trial, prepared) == len(trial.paths) - 1).all()
+    trials = [config(**kind, router_bias=bias) for bias in (1e6, -1e6)]
+    _, ended = drained([Lane(config=trial, seed=0) for trial in trials], prepared)
+    cheapest, dearest = (left_by(ended[place], place)["validation.routes"] for place in (0, 1))
+    assert (cheapest == 0).all()
+    assert (dearest == len(trials[1].paths) - 1).all()
 
 
 def test_a_bias_moves_a_gated_router_s_routes_and_not_its_training(prepared: Prepared) -> None:

@@ -470,6 +470,8 @@ def custom(**settings: Any) -> TrialConfig:
         expert_costs=[1, 3],
         router_model_name="org/small",
         router_cost=0,
+        train_rows=32,
+        validation_rows=20,
         **settings,
     )
 

@@ -91,10 +91,17 @@ def test_each_expert_says_what_it_says_alone_with_its_own_tokenizer(
         assert outputs.std(0).min() > 0
 
 
-def test_the_stem_has_its_own_tokenizer_too(families: Path, tmp_path: Path) -> None:
-    found = prepare(pool(router_model_name="org/roberta"), places(families, tmp_path / "cache"))
+def test_the_stem_has_its_own_tokenizer_too(
+    families: Path, prepared: Prepared, tmp_path: Path
+) -> None:
+    cache = prepared.folder.parent.parent  # the experts' outputs are there
+    found = prepare(pool(router_model_name="org/roberta"), places(families, cache))
     one_for_all = prepare(
-        pool(router_model_name="org/roberta", expert_model_names=["org/roberta"] * 3),
+        pool(
+            router_model_name="org/roberta",
+            expert_model_names=["org/roberta"] * 2,
+            expert_costs=[1, 2],
+        ),
         places(families, tmp_path / "other"),
     )
     for name, split in found.splits.items():
@@ -103,6 +110,7 @@ def test_the_stem_has_its_own_tokenizer_too(families: Path, tmp_path: Path) -> N
 
 def test_an_expert_is_trained_on_its_own_tokens(families: Path, tmp_path: Path) -> None:
     settings = {"expert_fine_tuned": False, "expert_epochs": 1, "expert_learning_rate": 1e-3}
+    settings |= {"train_rows": 32, "validation_rows": 10}
     several = prepare(pool(**settings), places(families, tmp_path / "several"))
     for number, name in enumerate(POOL["expert_model_names"]):
         one = {"expert_model_names": [name] * 2, "expert_costs": [1, 2]}

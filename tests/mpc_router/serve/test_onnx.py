@@ -47,12 +47,15 @@ def test_another_runtime_gives_the_same_routes_and_answers(
     "kind",
     [
         {"router_kind": "predictive", "stem": "expert", "router_gain": "loss"},
-        {
-            "router_kind": "sequential",
-            "stem": "expert",
-            "router_gain": "loss",
-            "combine": "logistic",
-        },
+        pytest.param(
+            {
+                "router_kind": "sequential",
+                "stem": "expert",
+                "router_gain": "loss",
+                "combine": "logistic",
+            },
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             {"router_kind": "cascade", "stem": "expert", "combine": "average"},
             marks=pytest.mark.long,
