@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -32,12 +31,11 @@ RACE = ("seeds=[0, 1, 2]", "racing=1")
     ids=["stopped", "never stopped"],
 )
 def test_in_a_race_only_points_of_the_front_get_all_seeds(
-    command: Command, tmp_path: Path, more: tuple[str, ...]
+    made_run: Callable[..., Path], tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     changed = ("seeds", "stopping.") if more else ("seeds",)
     words = tuple(word for word in FINISHED if not word.startswith(changed))
-    assert command(*words, *RACE, *more, "--name", "r", "--no-report", "--quiet") == 0
-    run = tmp_path / "runs" / "r"
+    run = made_run(tmp_path / "r", *words, *RACE, *more)
     trials = rows(run, "trials")
     state = replay(read(run / "journal.jsonl"))
     assert state.following == ()  # the race went on until nothing of the front was missing
@@ -65,12 +63,10 @@ def test_in_a_race_only_points_of_the_front_get_all_seeds(
 
 @pytest.mark.usefixtures("no_front")
 def test_a_race_killed_around_what_follows_resumes_to_the_same_tables(
-    command: Command, tmp_path: Path
+    command: Command, made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     words = (*(word for word in FINISHED if not word.startswith("seeds")), *RACE)
-    run, wanted = tmp_path / "runs" / "r", tmp_path / "wanted"
-    assert command(*words, "--name", "r", "--no-report", "--quiet") == 0
-    shutil.copytree(run, wanted)
+    run, wanted = (made_run(tmp_path / "runs" / name, *words) for name in ("r", "wanted"))
     lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
     follow = [n for n, each in enumerate(read(run / "journal.jsonl"), 1) if "following" in each]
     assert len(follow) >= 2
