@@ -15,13 +15,13 @@ from sweeps.run import main
 from tests.sweeps.conftest import LITTLE, without_ray
 
 STUDIES = {
-    "sizes": ("mrpc_pool_size", *LITTLE, "epochs=1", "seeds=[0, 1]"),
+    "sizes": ("mrpc_pool_size", *LITTLE, "epochs=2", "seeds=[0, 1]"),
     "profiles": (
         *("mrpc_cost_profiles", *LITTLE, "epochs=1", "seeds=[0, 1]"),
         "expert_costs={grid: [[2, 7, 13], [13, 7, 2]]}",
     ),
     "kinds": (
-        *("mrpc_grid", *LITTLE, "alpha=0.05", "beta=0.08", "seeds=[0, 1]", "epochs=1"),
+        *("mrpc_grid", *LITTLE, "alpha=0.05", "beta=0.08", "seeds=[0, 1]", "epochs=2"),
         *("stem=expert", "router_kind={grid: [gated, predictive, clusters]}"),
         "router_clusters=3",
     ),

@@ -27,7 +27,7 @@ from analysis.report.notices import notices
 from analysis.stats.resampling import over_seeds, seed_excess, seed_leans
 from tests.analysis.simulated import Kind, simulate
 
-RUNS, RESAMPLES = 80, 400
+RUNS, RESAMPLES = 120, 400
 ORDINARY = (
     ("alike", 0.0, 0.0, 0.0),
     ("lots", 0.05, 0.0, 0.0),

@@ -157,7 +157,7 @@ def test_a_disk_without_room_for_weights_is_exit_3_and_a_resume_mends_it(lab: La
 def test_a_disk_without_room_for_a_joint_trial_is_not_the_fault_of_the_trial(
     sample: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("mrpc_grid", *LITTLE, "experts=joint", "expert_start=fine_tuned", "epochs=1")
+    words = ("mrpc_grid", *LITTLE, "experts=joint", "expert_start=fine_tuned", "epochs=2")
     one = (*words, "seeds=[0]", "alpha=0.1", "beta=0.1", "start=[]", "--quiet")
     assert sample(*one, "--name", "sound") == 0
     with files_of_at_most(200_000):  # its weights have 600,000
