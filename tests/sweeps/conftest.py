@@ -67,8 +67,8 @@ def few_draws() -> Iterator[None]:
 
 @pytest.fixture
 def no_front(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps in this process print no front: to read and judge all tables for it is a third of a
-    small sweep's time, and more than half of a resume's that trains nothing."""
+    """Sweeps in this process print no front: to read and judge all tables for it is a quarter of a
+    small search's time."""
     monkeypatch.setattr(sweep, "_show", lambda *_: None)
 
 
