@@ -20,6 +20,7 @@ from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import _ARRAYS, Prepared, open_prepared
 from mpc_router.run_names import FURTHER_TABLES, table_file
 from sweeps import run
+from sweeps.commands import sweep
 from tests.mpc_router.conftest import random_prepared
 
 SMALL = {"train": 96, "selection": 60, "validation": 80}
@@ -62,6 +63,13 @@ def few_draws() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resampling, "resamples_for", lambda _: 20)
         yield
+
+
+@pytest.fixture
+def no_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps in this process print no front: to read and judge all tables for it is a quarter of a
+    small search's time."""
+    monkeypatch.setattr(sweep, "_show", lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -147,19 +155,20 @@ def assert_same_tables(found: Path, wanted: Path) -> None:
 def made_run(
     prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Copies a run of these words on the random outputs, which is made once, to a folder."""
+    """Copies a run of these words on the random outputs, which is made once and ends with that
+    code, to a folder."""
 
     @functools.cache
-    def made(*words: str) -> Path:
+    def made(code: int, *words: str) -> Path:
         out = tmp_path_factory.mktemp("made")
         where = ["--name", "r", "--out", str(out), "--cache", str(out / "cache")]
         with pytest.MonkeyPatch.context() as patch:
             in_process(patch, prepared_folder)
-            assert run.main([*words, *where, "--sample", "--no-report", "--quiet"]) == 0
+            assert run.main([*words, *where, "--sample", "--no-report", "--quiet"]) == code
         return out / "r"
 
-    def copied(folder: Path, *words: str) -> Path:
-        return Path(shutil.copytree(made(*words), folder))
+    def copied(folder: Path, *words: str, code: int = 0) -> Path:
+        return Path(shutil.copytree(made(code, *words), folder))
 
     return copied
 

@@ -36,14 +36,20 @@ def altered(tmp_path: Path) -> Altered:
     return alter
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def skilled(written: WriteRun) -> Run:
     return load_run(written("cmp_skilled", run="skilled", skill=1.0, examples=400))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def blind(written: WriteRun) -> Run:
     return load_run(written("cmp_blind", run="blind", skill=0.0, examples=400))
+
+
+@pytest.fixture(scope="module")
+def compared(skilled: Run, blind: Run) -> Comparison:
+    """Routers that see every need against routers that see none."""
+    return compare_runs([skilled, blind])
 
 
 def test_a_run_and_its_copy_are_not_distinguishable_and_neither_is_preferred(
@@ -59,15 +65,17 @@ def test_a_run_and_its_copy_are_not_distinguishable_and_neither_is_preferred(
     assert one.share == 0
 
 
-def test_routers_that_see_are_ahead_of_routers_that_do_not(skilled: Run, blind: Run) -> None:
-    pair = compare_runs([skilled, blind]).pairs[0]
+def test_routers_that_see_are_ahead_of_routers_that_do_not(compared: Comparison) -> None:
+    pair = compared.pairs[0]
     assert pair.difference > 0
     assert pair.verdict == "skilled is ahead"
     assert pair.p == pair.least_p == pytest.approx(2 / math.comb(6, 3))
 
 
-def test_the_order_of_the_runs_turns_signs_and_nothing_else(skilled: Run, blind: Run) -> None:
-    there, back = compare_runs([skilled, blind]), compare_runs([blind, skilled])
+def test_the_order_of_the_runs_turns_signs_and_nothing_else(
+    compared: Comparison, skilled: Run, blind: Run
+) -> None:
+    there, back = compared, compare_runs([blind, skilled])
     assert set(there.sides) == set(back.sides)
     one, two = there.pairs[0], back.pairs[0]
     assert (one.difference, one.p) == pytest.approx((-two.difference, two.p))
@@ -78,9 +86,9 @@ def test_the_order_of_the_runs_turns_signs_and_nothing_else(skilled: Run, blind:
 
 
 def test_every_hypervolume_is_that_of_the_quoted_front_under_one_reference(
-    skilled: Run, blind: Run
+    compared: Comparison,
 ) -> None:
-    found = compare_runs([skilled, blind])
+    found = compared
     for side, taken in zip(found.sides, found.surveys, strict=True):
         front = taken.front
         volume = hypervolume(
@@ -92,8 +100,8 @@ def test_every_hypervolume_is_that_of_the_quoted_front_under_one_reference(
         assert found.reference[1] >= taken.reference[1]
 
 
-def test_the_merged_front_is_the_front_of_all_points_together(skilled: Run, blind: Run) -> None:
-    found = compare_runs([skilled, blind])
+def test_the_merged_front_is_the_front_of_all_points_together(compared: Comparison) -> None:
+    found = compared
     every = pd.concat([each.points for each in found.surveys])
     scores, costs = every["selection_score"].to_numpy(), every["selection_cost"].to_numpy()
     kept = every[nondominated(scores, costs)]
@@ -107,9 +115,9 @@ def test_the_merged_front_is_the_front_of_all_points_together(skilled: Run, blin
 
 
 def test_what_each_run_holds_alone_is_what_the_merged_front_loses_without_it(
-    skilled: Run, blind: Run
+    compared: Comparison,
 ) -> None:
-    found = compare_runs([skilled, blind])
+    found = compared
 
     def volume(rows: pd.DataFrame) -> float:
         return hypervolume(
@@ -142,6 +150,7 @@ def test_pairing_makes_the_interval_of_the_difference_narrower(
     assert _width(paired) < 0.8 * _width(apart)
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_three_runs_make_three_pairs(run_folder: Path, altered: Altered) -> None:
     runs = [load_run(run_folder), altered(run_folder, "b"), altered(run_folder, "c")]
     found = compare_runs(runs)
@@ -152,6 +161,7 @@ def test_three_runs_make_three_pairs(run_folder: Path, altered: Altered) -> None
     ]
 
 
+@pytest.mark.usefixtures("quick_reports")
 @pytest.mark.parametrize("task", ["mrpc", "stsb", "mnli"])
 def test_every_kind_of_task_can_be_compared(task: str, written: WriteRun, altered: Altered) -> None:
     folder = written(task, task=task)
@@ -169,6 +179,7 @@ def test_one_seed_gives_an_interval_and_no_permutation(written: WriteRun, altere
     assert math.isfinite(pair.low)
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_another_vector_of_both_runs_is_asked_by_name(run_folder: Path, altered: Altered) -> None:
     runs = [load_run(run_folder), altered(run_folder, "copy")]
     found = compare_runs(runs, vector="mpc_seconds_as_if")
@@ -186,6 +197,7 @@ def test_a_folder_named_twice_is_refused(run: Run, run_folder: Path) -> None:
         compare_runs([run, load_run(run_folder)])
 
 
+@pytest.mark.usefixtures("quick_reports")
 def test_runs_of_one_name_are_told_apart_by_their_folders(run_folder: Path, tmp_path: Path) -> None:
     folders = [tmp_path / place / "same" for place in ("monday", "tuesday")]
     for folder in folders:

@@ -72,7 +72,21 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(level)
 
 
-@pytest.mark.usefixtures("_quiet")
+@pytest.fixture
+def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at no interval and at no p."""
+    monkeypatch.setattr(parameters, "_RESAMPLES", 20)
+    monkeypatch.setattr(parameters, "_SHUFFLES", 19)
+
+
+@pytest.fixture(scope="module")
+def rate_moves_all(run_folder: Path) -> pd.DataFrame:
+    """The importance where the rate moves the score, and nothing the cost."""
+    settings, rng = _noise(80, 1)
+    return importance(_run(run_folder, settings, -np.log(settings["rate"]), rng.random(80)))
+
+
+@pytest.mark.usefixtures("_quiet", "_fewer_draws")
 @pytest.mark.parametrize(("count", "seed"), [(9, 0), (60, 1), (300, 0)])
 def test_the_importance_is_that_of_optuna_from_trials_one_by_one(
     count: int, seed: int, run_folder: Path
@@ -97,12 +111,9 @@ def test_the_importance_is_that_of_optuna_from_trials_one_by_one(
 
 
 def test_the_setting_that_moves_the_score_is_found_and_the_others_are_not(
-    run_folder: Path,
+    rate_moves_all: pd.DataFrame,
 ) -> None:
-    settings, rng = _noise(80, 1)
-    run = _run(run_folder, settings, -np.log(settings["rate"]), rng.random(80))
-    found = importance(run).set_index(["objective", "parameter"])
-    rows = found.loc["score"]
+    rows = rate_moves_all.set_index(["objective", "parameter"]).loc["score"]
     low, p, share = (rows[name].to_dict() for name in ("low", "p", "importance"))
     assert share["rate"] > 0.7
     assert p["rate"] == pytest.approx(1 / 200)
@@ -121,7 +132,7 @@ def test_shares_sum_to_one_and_lie_in_their_intervals(run_folder: Path) -> None:
     assert set(found["points"]) == {60}
 
 
-@pytest.mark.parametrize(("count", "seed"), [(9, 0), (9, 1), (24, 2), (110, 0)])
+@pytest.mark.parametrize(("count", "seed"), [(9, 0), (24, 2), (110, 0)])
 def test_every_share_lies_in_its_own_interval(count: int, seed: int, run_folder: Path) -> None:
     """One setting decides all, so the shares lie at their ends, where resampling has a bias."""
     settings, rng = _noise(count, 200 + seed)
@@ -142,6 +153,7 @@ def test_settings_that_move_nothing_have_a_small_p_as_rarely_as_it_says(run_fold
     assert np.mean(np.array(p) <= 0.1) < 0.2
 
 
+@pytest.mark.usefixtures("_fewer_draws")
 def test_the_order_of_the_points_changes_no_share(run_folder: Path) -> None:
     settings, rng = _noise(50, 3)
     score, cost = rng.random(50), rng.random(50)
@@ -161,6 +173,7 @@ def test_where_all_points_are_equally_good_no_setting_has_a_share(run_folder: Pa
     assert found.loc[found["objective"] == "cost", "importance"].notna().all()
 
 
+@pytest.mark.usefixtures("_fewer_draws")
 def test_points_without_a_finite_score_are_passed_over(run_folder: Path) -> None:
     settings, rng = _noise(20, 5)
     score = rng.random(20)
@@ -250,15 +263,15 @@ def test_a_density_sums_to_one_and_everyone_does_not_differ_from_everyone(ordere
     assert divergence(cells, everyone[cells.index <= 1], everyone) > 0
 
 
-def test_the_picture_says_every_p_and_pales_what_may_be_chance(run_folder: Path) -> None:
-    settings, rng = _noise(80, 1)
-    found = importance(_run(run_folder, settings, -np.log(settings["rate"]), rng.random(80)))
-    chart = importance_figure(found).to_dict()
+def test_the_picture_says_every_p_and_pales_what_may_be_chance(
+    rate_moves_all: pd.DataFrame,
+) -> None:
+    chart = importance_figure(rate_moves_all).to_dict()
     (data,) = chart["datasets"].values()
     rows = {(row["objective"], row["parameter"]): row for row in data}
     assert rows["score", "rate"]["says"] == "p < .01"
     assert len(rows) == 8
-    for row in found.to_dict("records"):
+    for row in rate_moves_all.to_dict("records"):
         mine = rows[row["objective"], row["parameter"]]
         assert mine["p"] == pytest.approx(row["p"], abs=1e-4)
         assert mine["says"].startswith("p ")

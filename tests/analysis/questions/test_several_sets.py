@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.fronts.survey import survey
+from analysis.fronts.survey import Survey, survey
 from analysis.questions import operating_points
 from analysis.questions.answers import answers
 from analysis.questions.calibration import calibration
@@ -26,13 +27,29 @@ def mixed(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
+def of_mixed(mixed: Run) -> Survey:
+    return survey(mixed, resamples=30)
+
+
+@pytest.fixture(scope="module")
+def headroom_of_mixed(mixed: Run, of_mixed: Survey) -> pd.DataFrame:
+    return headroom(mixed, of_mixed)
+
+
+@pytest.fixture(scope="module")
+def of_joint(joint: Run) -> Survey:
+    return survey(joint, resamples=30)
+
+
+@pytest.fixture(scope="module")
 def joint(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return a_set_a_trial(run_folder, tmp_path_factory.mktemp("several") / "joint")
 
 
-def test_every_set_has_its_cascades_under_its_name(mixed: Run) -> None:
-    taken = survey(mixed, resamples=30)
-    table = headroom(mixed, taken)
+def test_every_set_has_its_cascades_under_its_name(
+    mixed: Run, of_mixed: Survey, headroom_of_mixed: pd.DataFrame
+) -> None:
+    taken, table = of_mixed, headroom_of_mixed
     fronts = operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
     mine = table[table["kind"] == "cascade"]
     assert set(mine["pool"]) == {"pool of 3", "pool of 2"}
@@ -46,10 +63,10 @@ def test_every_set_has_its_cascades_under_its_name(mixed: Run) -> None:
     assert (mine[~mine["label"].str.contains("then")]["over_mix"] <= 1e-12).all()
 
 
-def test_one_set_gives_what_it_gave_alone(run: Run, mixed: Run) -> None:
+def test_one_set_gives_what_it_gave_alone(run: Run, headroom_of_mixed: pd.DataFrame) -> None:
     """The pool of three is that of the plain run: its cascades, their coin and their oracle."""
     alone = headroom(run, survey(run, resamples=30))
-    both = headroom(mixed, survey(mixed, resamples=30))
+    both = headroom_of_mixed
     alone = alone[alone["kind"] == "cascade"]
     three = both[both["pool"] == "pool of 3"]
     assert set(alone["pool"]) == {""}
@@ -57,25 +74,28 @@ def test_one_set_gives_what_it_gave_alone(run: Run, mixed: Run) -> None:
         assert three[name].to_numpy() == pytest.approx(alone[name].to_numpy(), nan_ok=True)
 
 
-def test_a_gate_is_held_against_cascades_of_its_own_experts(mixed: Run) -> None:
-    taken = survey(mixed, resamples=30)
-    found = against_cascades(mixed, taken)
-    assert {each.point for each in found} <= set(taken.front["point"])
+def test_a_gate_is_held_against_cascades_of_its_own_experts(mixed: Run, of_mixed: Survey) -> None:
+    found = against_cascades(mixed, of_mixed)
+    assert {each.point for each in found} <= set(of_mixed.front["point"])
     for each in found:
         assert each.cascade.endswith("[pool of 2]" if each.point == "p2" else "[pool of 3]")
 
 
-def test_an_expert_that_sets_share_is_calibrated_once(run: Run, mixed: Run) -> None:
-    alone = calibration(run, survey(run, resamples=20))
-    both = calibration(mixed, survey(mixed, resamples=20))
+def test_an_expert_that_sets_share_is_calibrated_once(
+    run: Run, mixed: Run, of_mixed: Survey
+) -> None:
+    alone = calibration(run, survey(run, resamples=30))
+    both = calibration(mixed, of_mixed)
     assert both["label"].tolist()[:3] == ["tiny", "base", "large"]
     for name in ("temperature", "before", "after", "low", "high"):
         known = alone[name].to_numpy(np.float64)
         assert both[name].to_numpy(np.float64) == pytest.approx(known, nan_ok=True)
 
 
-def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(joint: Run) -> None:
-    taken = survey(joint, resamples=30)
+def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(
+    joint: Run, of_joint: Survey
+) -> None:
+    taken = of_joint
     assert taken.joint
     table = headroom(joint, taken)
     assert set(table["kind"]) == {"gate"}
@@ -89,8 +109,10 @@ def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(joint: R
     assert "cascades, which would be others for every such trial, are not shown" in page
 
 
-def test_joint_trials_are_calibrated_each_with_its_own_experts(joint: Run) -> None:
-    taken = survey(joint, resamples=20)
+def test_joint_trials_are_calibrated_each_with_its_own_experts(
+    joint: Run, of_joint: Survey
+) -> None:
+    taken = of_joint
     table = calibration(joint, taken)
     assert set(table["kind"]) == {"point"}
     assert table["label"].tolist() == taken.front["label"].tolist()

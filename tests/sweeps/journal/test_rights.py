@@ -18,6 +18,8 @@ from tests.sweeps.worker.test_joint import BOTH
 
 Command = Callable[..., int]
 GRID = ("mrpc_grid", *FIX, "seeds=[0]", "start=[]", "pack.points=3", "--quiet", "--name", "r")
+ONE = (*GRID, "alpha=0.05", "beta=0.1")
+"""A single trial."""
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def test_a_run_is_as_open_as_its_umask_says(
     command: Command, tmp_path: Path, umask: tuple[str, ...], folders: int, files: int, own: int
 ) -> None:
     with process_umask(own):
-        assert command(*GRID, *umask) == 0
+        assert command(*ONE, *umask) == 0
     run = tmp_path / "runs" / "r"
     assert {"report.html", "journal.jsonl", "trials.parquet"} < {
         each.name for each in run.iterdir()
@@ -65,11 +67,12 @@ def test_a_run_is_as_open_as_its_umask_says(
     assert of_all(run) == ({folders}, {files})
 
 
+@pytest.mark.usefixtures("no_front")
 def test_a_searchs_view_and_a_damaged_journal_are_no_more_open(
     command: Command, tmp_path: Path
 ) -> None:
-    quiet = ("--no-report", "--quiet")
-    assert command(*FINISHED, "--name", "r", "--umask", "007", *quiet) == 0
+    quiet, short = ("--no-report", "--quiet"), ("search.points=6", "seeds=[0]", "epochs=2")
+    assert command(*FINISHED, *short, "--name", "r", "--umask", "007", *quiet) == 0
     run = tmp_path / "runs" / "r"
     with (run / "journal.jsonl").open("ab") as journal:
         journal.write(b"no line\n")
@@ -79,6 +82,7 @@ def test_a_searchs_view_and_a_damaged_journal_are_no_more_open(
     assert of_all(run) == ({0o770}, {0o640})
 
 
+@pytest.mark.usefixtures("no_front")
 def test_a_resume_goes_by_the_folders_rights_also_after_a_chmod(
     command: Command, tmp_path: Path
 ) -> None:

@@ -27,22 +27,23 @@ from tests.sweeps.conftest import FIX, assert_same_tables, rows
 from tests.sweeps.search.test_searches import FINISHED
 
 Command = Callable[..., int]
+MadeRun = Callable[..., Path]
 QUIET = ("--no-report", "--quiet")
-GRID = ("mrpc_grid", *FIX, "seeds=[0]", "start=[]", "pack.points=3", *QUIET)
+GRID = ("mrpc_grid", *FIX, "seeds=[0]", "start=[]", "pack.points=3")
+
+pytestmark = pytest.mark.usefixtures("no_front")
 
 
 @pytest.fixture
-def done(command: Command, tmp_path: Path) -> Path:
+def done(made_run: MadeRun, tmp_path: Path) -> Path:
     """A grid of nine trials in three packs."""
-    assert command(*GRID, "--name", "done") == 0
-    return tmp_path / "runs" / "done"
+    return made_run(tmp_path / "runs" / "done", *GRID)
 
 
 @pytest.fixture
-def half(command: Command, tmp_path: Path) -> Path:
+def half(made_run: MadeRun, tmp_path: Path) -> Path:
     """The same, of which a budget has left two packs."""
-    assert command(*GRID, "--name", "half", "budget.epochs=6") == 5
-    found = tmp_path / "runs" / "half"
+    found = made_run(tmp_path / "runs" / "half", *GRID, "budget.epochs=6", code=5)
     assert 0 < len(state_of(found).unended()) < 9
     return found
 
@@ -181,25 +182,24 @@ def test_an_edited_study_is_named_and_kept_until_it_is_forced(
     assert command("--resume", str(done), *QUIET) == 0
 
 
-@pytest.mark.parametrize("how", ["gone", "cut short", "no YAML", "a comment", "an older budget"])
-def test_what_is_no_edit_of_the_study_is_written_anew(
-    half: Path, command: Command, how: str
-) -> None:
+def test_what_is_no_edit_of_the_study_is_written_anew(half: Path, command: Command) -> None:
     path, began = half / "study.yaml", (half / "study.yaml").read_text()
     assert command("--resume", str(half), "budget.epochs=12", *QUIET) == 5
     own = path.read_text()
     assert own != began
     texts = {
+        "gone": None,
         "cut short": own[: len(own) // 2],
         "no YAML": "{",
         "a comment": f"# mine\n{own}",
         "an older budget": began,
     }
-    path.unlink()
-    if how in texts:
-        path.write_text(texts[how])
-    assert command("--resume", str(half), *QUIET) == 5
-    assert path.read_text() == own
+    for how, text in texts.items():
+        path.unlink()
+        if text is not None:
+            path.write_text(text)
+        assert command("--resume", str(half), *QUIET) == 5, how
+        assert path.read_text() == own, how
 
 
 @pytest.fixture
@@ -318,11 +318,14 @@ def test_what_is_under_way_takes_the_numbers_of_one_machine(
 
 @pytest.mark.parametrize("decided", [1, 2, 3, 4])
 def test_a_bracket_under_way_takes_the_numbers_and_ranks_of_one_machine(
-    decided: int, command: Command, elsewhere: Callable[[], None], tmp_path: Path
+    decided: int,
+    command: Command,
+    made_run: MadeRun,
+    elsewhere: Callable[[], None],
+    tmp_path: Path,
 ) -> None:
     """Cut off after each of its rungs; trials that are finished later are trained whole again."""
-    assert command(*FINISHED, "--name", "b", *QUIET) == 0
-    run = tmp_path / "runs" / "b"
+    run = made_run(tmp_path / "runs" / "b", *FINISHED)
     events = list(read(run / "journal.jsonl"))
     cut = [number for number, event in enumerate(events) if event["event"] == "decided"]
     (run / "journal.jsonl").write_bytes(b"".join(map(line_of, events[: cut[decided - 1] + 1])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -25,18 +24,18 @@ Command = Callable[..., int]
 RACE = ("seeds=[0, 1, 2]", "racing=1")
 
 
+@pytest.mark.usefixtures("no_front")
 @pytest.mark.parametrize(
     "more",
-    [(), ("stopping.method=none", "search.batch=6", "search.points=36")],
+    [(), ("stopping.method=none", "search.batch=6", "search.points=36", "epochs=2")],
     ids=["stopped", "never stopped"],
 )
 def test_in_a_race_only_points_of_the_front_get_all_seeds(
-    command: Command, tmp_path: Path, more: tuple[str, ...]
+    made_run: Callable[..., Path], tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     changed = ("seeds", "stopping.") if more else ("seeds",)
     words = tuple(word for word in FINISHED if not word.startswith(changed))
-    assert command(*words, *RACE, *more, "--name", "r", "--no-report", "--quiet") == 0
-    run = tmp_path / "runs" / "r"
+    run = made_run(tmp_path / "r", *words, *RACE, *more)
     trials = rows(run, "trials")
     state = replay(read(run / "journal.jsonl"))
     assert state.following == ()  # the race went on until nothing of the front was missing
@@ -62,18 +61,17 @@ def test_in_a_race_only_points_of_the_front_get_all_seeds(
     assert said.on_front.sum() == len({values[point] for point in front})  # of equal ones one
 
 
-def test_a_race_killed_after_any_event_resumes_to_the_same_tables(
-    command: Command, tmp_path: Path
+@pytest.mark.usefixtures("no_front")
+def test_a_race_killed_around_what_follows_resumes_to_the_same_tables(
+    command: Command, made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     words = (*(word for word in FINISHED if not word.startswith("seeds")), *RACE)
-    run, wanted = tmp_path / "runs" / "r", tmp_path / "wanted"
-    assert command(*words, "--name", "r", "--no-report", "--quiet") == 0
-    shutil.copytree(run, wanted)
+    run, wanted = (made_run(tmp_path / "runs" / name, *words) for name in ("r", "wanted"))
     lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
     follow = [n for n, each in enumerate(read(run / "journal.jsonl"), 1) if "following" in each]
     assert len(follow) >= 2
-    places = [follow[0] - 1, *follow, *(place + 1 for place in follow), follow[-1] + 2]
-    for kept in set(places) - {len(lines) + 1}:
+    places = {place + more for place in (follow[0], follow[-1]) for more in (-1, 0, 1)}
+    for kept in sorted(places):
         (run / "journal.jsonl").write_bytes(b"".join(lines[:kept]))
         assert command("--resume", str(run), "--no-report", "--quiet") == 0
         assert_same_tables(run, wanted)

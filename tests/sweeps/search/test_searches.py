@@ -196,6 +196,7 @@ def test_every_view_is_rebuilt_from_the_journal_and_its_bulk_files_alone(
     assert (now.done, now.failed, now.running) == (done, counted[FAILED], 0)
 
 
+@pytest.mark.usefixtures("no_front")
 @pytest.mark.parametrize("words", [SEARCH, FINISHED], ids=["stopped", "finished"])
 def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
     command: Command, made_run: Callable[..., Path], tmp_path: Path, words: tuple[str, ...]
@@ -217,10 +218,13 @@ def test_a_search_killed_after_any_event_resumes_to_the_same_tables(
 
 
 def test_stopped_points_of_the_front_train_to_the_end_when_the_rest_is_done(
-    command: Command, tmp_path: Path, searched: Path, capsys: pytest.CaptureFixture[str]
+    command: Command,
+    made_run: Callable[..., Path],
+    tmp_path: Path,
+    searched: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert command(*FINISHED, "--name", "f", "--no-report", "--quiet") == 0
-    run = tmp_path / "runs" / "f"
+    run = made_run(tmp_path / "runs" / "f", *FINISHED)
     state = state_of(run)
     assert state.following
     before = {trial["key"]: trial for trial in rows(searched, "trials")}
@@ -248,11 +252,12 @@ def test_stopped_points_of_the_front_train_to_the_end_when_the_rest_is_done(
     assert "equal to the run's numbers" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_front")
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_the_points_do_not_depend_on_when_results_arrive(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parallel: int
 ) -> None:
-    more = (f"search.parallel={parallel}", "search.points=18")
+    more = (f"search.parallel={parallel}", "search.points=18", "epochs=2", "seeds=[0]")
     assert search(command, *more, name="one") == 0
 
     def newest_first(self: Batches) -> Pack | None:
@@ -294,7 +299,7 @@ def test_a_proposal_that_was_there_before_is_not_trained_again(
     command: Command, tmp_path: Path
 ) -> None:
     fixed = ("alpha={choice: [0.01, 1.0]}", "beta=0.01", "learning_rate=1e-3", "temperature=1")
-    more = (*fixed, "search.method=random", "search.batch=6", "stopping={method: none}")
+    more = (*fixed, "epochs=1", "search.method=random", "search.batch=6", "stopping={method: none}")
     assert search(command, *more) == 0
     run = tmp_path / "runs" / "r"
     assert len(rows(run, "trials")) <= 4 * 2
@@ -307,13 +312,14 @@ def test_a_proposal_that_was_there_before_is_not_trained_again(
             assert values.setdefault(name, result.values) == result.values
 
 
+@pytest.mark.usefixtures("no_front")
 @pytest.mark.parametrize("fidelity", ["complete", "left_out", "infeasible"])
 def test_stopped_points_are_told_as_the_study_says(
     command: Command, tmp_path: Path, fidelity: str
 ) -> None:
-    assert search(command, f"search.fidelity={fidelity}") == 0
+    assert search(command, f"search.fidelity={fidelity}", "epochs=2", "seeds=[0]") == 0
     states = Counter(trial.state.name for trial in view(tmp_path / "runs" / "r").trials)
-    assert states == ({"COMPLETE": 2, "PRUNED": 10} if fidelity == "left_out" else {"COMPLETE": 12})
+    assert states == ({"COMPLETE": 4, "PRUNED": 8} if fidelity == "left_out" else {"COMPLETE": 12})
 
 
 def test_a_grid_is_cut_into_brackets_and_stopped_too(command: Command, tmp_path: Path) -> None:
@@ -562,6 +568,7 @@ def test_a_ranking_survives_its_way_to_a_worker() -> None:
     assert rungs.Ranking.from_json(json.loads(json.dumps(RANKING.to_json()))) == RANKING
 
 
+@pytest.mark.usefixtures("no_front")
 @pytest.mark.parametrize("method", ["random", "tpe"])
 def test_batches_of_nothing_new_do_not_end_a_search(
     command: Command, tmp_path: Path, method: str
@@ -569,12 +576,14 @@ def test_batches_of_nothing_new_do_not_end_a_search(
     """Two points in all, forty asked for: both are trained, and all forty proposals are told."""
     fixed = ("alpha={choice: [0.01, 1.0]}", "beta=0.01", "learning_rate=1e-3", "temperature=1")
     more = ("router_hidden_size=8", "search.points=40", "search.batch=2", "stopping={method: none}")
-    assert search(command, *fixed, *more, f"search.method={method}") == 0
+    short = ("epochs=1", "seeds=[0]", f"search.method={method}")
+    assert search(command, *fixed, *more, *short) == 0
     state = state_of(tmp_path / "runs" / "r")
     assert state.told_batches == len(state.batches) == 20
     assert len(state.points) == 2
 
 
+@pytest.mark.usefixtures("no_front")
 def test_a_budget_that_is_used_up_by_the_last_epoch_leaves_nothing_to_resume(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -593,8 +602,9 @@ def test_a_budget_that_is_used_up_by_the_last_epoch_leaves_nothing_to_resume(
     assert_same_tables(tmp_path / "runs" / "r", tmp_path / "runs" / "w")
 
 
+@pytest.mark.usefixtures("no_front")
 def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path
 ) -> None:
     words = [word for word in SEARCH if not word.startswith("stopping.")]
     bounds = "constraints={cost: {max: 6}, score: {min: 0.5}, dead_experts: {max: 0}}"
@@ -612,7 +622,6 @@ def test_a_run_is_judged_by_its_constraints_as_the_search_judged_it(
     searched = [result_of(state, point, study) for point in front]
     chosen = rungs.front(searched, list(front), study.objectives)
     assert set(chosen) == {point for point, there in front.items() if there}
-    capsys.readouterr()
 
 
 def test_a_spent_budget_exits_with_5_also_where_trials_failed(
