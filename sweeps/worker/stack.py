@@ -110,7 +110,8 @@ class Stack:
 
         None where none of them trains on, or they keep their epochs by themselves (joint trials).
         """
-        if self.over or self._state is None or self._epochs == self._last:
+        ended = self.over or not self._running_lanes  # all may have failed in this very epoch
+        if ended or self._state is None or self._epochs == self._last:
             return None
         return self._trials, self._state()
 
