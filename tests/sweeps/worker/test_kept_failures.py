@@ -1,4 +1,4 @@
-"""Packs that go on from a kept epoch fail as undisturbed ones do, and no further."""
+"""Packs that keep their epochs: when, how they go on, and how they fail then."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -157,3 +158,43 @@ def test_a_stack_that_has_gone_on_holds_the_state_that_it_began_from_no_longer(
     next(messages)
     assert [start() for start in starts] == [None]
     messages.close()
+
+
+def test_fitted_routers_go_on_from_a_state_without_tensors(pack: Pack, job: Job) -> None:
+    trials = []
+    for trial in pack.trials[:2]:
+        config = json.loads(trial.config)
+        config["model"] |= {"router_kind": "predictive", "stem": "expert"}
+        trials.append(dataclasses.replace(trial, config=json.dumps(config)))
+    fitted = with_settings(pack, tuple(trials), epoch="last")
+    undisturbed = reports_of(list(run_pack(fitted, job)))
+    kept = kept_after(fitted, job, 2)
+    messages = list(run_pack(fitted, job, kept=kept))
+    assert messages[0].restarts == ""
+    assert min(place[1] for place in reports_of(messages)) == 3
+    for place, report in reports_of(messages).items():
+        assert undisturbed[place].difference(report) is None
+
+
+def test_a_state_is_asked_for_where_it_is_due_alone(
+    pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first state asks once more, for its size: 10 MB are due 4 s after the pack began."""
+    monkeypatch.undo()
+    monkeypatch.setattr(_kept_states, "STATE_PAUSE", 1.0)
+    now, asked = [0.0], list[float]()
+
+    def states() -> list[_kept_states.TrialsState]:
+        asked.append(now[0])
+        tensors = {"weights": torch.zeros(1, 2_500_000)}
+        return [(pack.trials, StackState(epoch=1, lanes=np.arange(1), tensors=tensors))]
+
+    writer = _kept_states.StateWriter(pack=pack, folder=tmp_path / "states", clock=lambda: now[0])
+    written = []
+    for tenth in range(60):
+        now[0] = tenth / 10
+        if writer.write(states) is not None:
+            written.append(now[0])
+    assert asked == [1.0, *written]
+    assert written[0] == 4.0
+    assert written[1:] == [5.0]  # for writing took no time by this clock
