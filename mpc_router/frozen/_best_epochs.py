@@ -58,7 +58,7 @@ class BestEpochs:
             )
 
     def state(self, lanes: Sequence[int]) -> dict[str, Tensor]:
-        """Gives what is kept of these lanes (one at least) as tensors (L, ...)."""
+        """Gives what is kept of these lanes (one at least) as tensors (L, ...) on the CPU."""
         results = [self.results[lane] for lane in lanes]
         numbers = [
             [result.temperature, self.scores[lane]]
@@ -66,7 +66,7 @@ class BestEpochs:
         ]
         return {
             **{
-                f"{BEST}{name}": torch.stack([result.tensors[name] for result in results])
+                f"{BEST}{name}": torch.stack([result.tensors[name].cpu() for result in results])
                 for name in results[0].tensors
             },
             BEST_EPOCH: torch.tensor([result.epoch for result in results]),

@@ -234,8 +234,12 @@ class StackedRouters:
         return weights | self.optimizer.moments()
 
     def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
-        """Goes on from what `state` gave after so many steps; the tensors are changed from now."""
-        moved = {name: value.to(self.device).contiguous() for name, value in tensors.items()}
+        """Goes on from copies of what `state` gave after so many steps."""
+        layout = torch.contiguous_format
+        moved = {
+            name: value.to(self.device, copy=True, memory_format=layout)
+            for name, value in tensors.items()
+        }
         self._leaves = {name: moved[f"weights.{name}"] for name in self._leaves}
         self.optimizer.restore(moved, self._leaves, steps=steps)
 

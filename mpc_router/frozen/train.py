@@ -46,6 +46,7 @@ def train(
     """
     _check(lanes, prepared)
     run = Training(lanes, prepared, device, keep_best=keep_best, start=start)
+    del start  # it has been copied, and this generator lives as long as the training
     if progress is not None:
         progress.start("routers", run.steps * (run.epochs - run.epoch))
     try:

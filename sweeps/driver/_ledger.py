@@ -312,13 +312,17 @@ class Ledger:
             self.interrupted(pack, reason)
 
     def _ending(self, key: str, pack: Pack, status: str, reason: str) -> Ending:
-        """Gives the ending of a trial after its last journaled report."""
+        """Gives the ending of a trial after its last journaled report.
+
+        That may be an earlier attempt's, whose seconds are not this one's.
+        """
         last = self.state.latest.get((key, SELECTION))
+        trained = self.state.trained.get((pack.name, pack.attempt), 0.0)
         return Ending(
             key=key,
             status=status,
             epochs=last.epoch if last else 0,
-            seconds=last.seconds if last else 0.0,
+            seconds=min(last.seconds, trained) if last else 0.0,
             attempt=pack.attempt,
             reason=reason,
         )

@@ -23,9 +23,12 @@ class NodeFaults:
         """Holds the nodes that get no more packs, in the order in which they were left out."""
 
     def trained(self, node: str) -> None:
-        """Notes that a pack has trained on a node."""
-        self._in_a_row[node] = 0
+        """Notes that a pack has trained on a node, which may yet fail before the pack is over."""
         self._sound.add(node)
+
+    def finished(self, node: str) -> None:
+        """Notes that a pack has ended well on a node."""
+        self._in_a_row[node] = 0
 
     def failed(self, node: str) -> bool:
         """Notes that a pack's surroundings failed on a node; tells whether others are sound."""

@@ -258,6 +258,7 @@ class _Supervisor:
         """Notes that a worker has sent all messages of a pack."""
         if pack in self._out:
             self._failed = 0
+            self._node_faults.finished(self._places[pack])
             self._ledger.finished(self._out[pack])
             self._forget(pack)
 

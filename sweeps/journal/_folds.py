@@ -138,6 +138,7 @@ def _reported(state: State, event: Event) -> None:
     for report_json in event["reports"]:
         report = report_from(report_json)
         _check_known([report.key], state.pack_of, "a trial")
+        _add_training(state, event["pack"], report.seconds)
         first = state.reports.setdefault(report.place, report)
         if first is not report:
             if (difference := first.difference(report)) is not None:
@@ -146,7 +147,6 @@ def _reported(state: State, event: Event) -> None:
                 )
             continue
         state.epochs += report.split == SELECTION
-        _add_training(state, event["pack"], report.seconds)
         _update_latest(state, report)
 
 

@@ -31,7 +31,7 @@ _SPEED: Final = 250e6
 
 _FORM: Final = "mpc-router states 1"
 _HEADER: Final = 1000
-"""It is more bytes than a tensor takes in the header of its file."""
+"""It is more bytes than a tensor, or the file's form, takes in the header of its file."""
 
 
 TrialsState = tuple[Sequence[Trial], StackState]
@@ -47,7 +47,7 @@ class StateWriter:
     clock: Callable[[], float] = time.monotonic
     _last: float = field(init=False)
     _seconds: float | None = field(init=False, default=None)
-    """They are the seconds that the last state took."""
+    """They are the seconds that the last state took, or that the first one may take."""
 
     def __post_init__(self) -> None:
         """Begins the time until the first state."""
@@ -62,17 +62,17 @@ class StateWriter:
             OSError: the disk refuses.
         """
         began = self.clock()
-        if began - self._last < STATE_PAUSE or not (stacks := states()):
+        if not self._is_due(began) or not (stacks := states()):
             return None
         tensors = {
             f"{number}.{name}": value
             for number, (_, state) in enumerate(stacks)
             for name, value in state.tensors.items()
         }
-        size = sum(value.nbytes for value in tensors.values())
-        seconds = size / _SPEED if self._seconds is None else self._seconds
-        if began - self._last < _SHARE * seconds:
-            return None
+        if self._seconds is None:
+            self._seconds = sum(value.nbytes for value in tensors.values()) / _SPEED
+            if not self._is_due(began):
+                return None
         epoch = stacks[0][1].epoch
         file = self.pack.state_file(epoch)
         make_folder(self.folder)
@@ -88,6 +88,10 @@ class StateWriter:
                 tuple(trials[int(lane)].key for lane in state.lanes) for trials, state in stacks
             ),
         )
+
+    def _is_due(self, now: float) -> bool:
+        """Tells whether the pauses have passed, as far as it is known what a state takes."""
+        return now - self._last >= max(STATE_PAUSE, _SHARE * (self._seconds or 0.0))
 
 
 class StateUnusable(Exception):
@@ -161,7 +165,8 @@ def _read(path: Path, sha256: str, wanted: Mapping[str, Tensor]) -> Mapping[str,
         size = path.stat().st_size
     except OSError as error:
         raise StateUnusable(f"{path}: {error.strerror}") from error
-    if size > sum(value.nbytes for value in wanted.values()) + _HEADER * len(wanted):
+    most_bytes = sum(value.nbytes for value in wanted.values()) + _HEADER * (1 + len(wanted))
+    if size > most_bytes:
         raise StateUnusable(f"{path} has {size} bytes, more than its trials' state has")
     try:
         tensors = read_tensors(path, sha256)

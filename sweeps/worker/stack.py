@@ -110,7 +110,8 @@ class Stack:
 
         None where none of them trains on, or they keep their epochs by themselves (joint trials).
         """
-        if self.over or self._state is None or self._epochs == self._last:
+        ended = self.over or not self._running_lanes  # all may have failed in this very epoch
+        if ended or self._state is None or self._epochs == self._last:
             return None
         return self._trials, self._state()
 
@@ -135,13 +136,17 @@ class Stack:
     def _may_divide(self, error: Exception) -> bool:
         """Tells whether smaller stacks may succeed: tried once where the GPU's memory ran out.
 
-        Routers are divided only before this attempt's first reports, which would come again.
+        Routers are divided only before this attempt's first reports, which would come again. Those
+        that go on from a kept epoch have reported already: only memory may be short here that was
+        enough there. Any other failure ends them all, as it does where nothing was interrupted.
         """
         if (self._ran_out and self._saving) or _is_host_memory(error):
             return False
         if is_joint(self._trials[0]):
             return self._ran_out
-        return not self._has_trained and len(self._trials) > 1
+        if self._has_trained or len(self._trials) == 1:
+            return False
+        return self._start is None or self._ran_out
 
     def divided(self) -> list[Stack]:
         """Gives the stacks that take the place of this one, which has failed.
@@ -197,6 +202,7 @@ class Stack:
             for failure in event.failures
         )
         self._epochs, self._state, self._has_trained = event.epoch, event.state, True
+        self._start = None  # from now on it is not divided
         reports = self._run.reports(event.report, event.epoch, self._trials)
         return Message(reports=reports, endings=endings)
 

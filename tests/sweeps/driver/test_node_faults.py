@@ -14,12 +14,21 @@ def test_a_node_is_left_out_after_failures_in_a_row_while_another_is_sound() -> 
     assert faults.left_out == ["bad"]
 
 
-def test_a_pack_that_trains_in_between_begins_the_row_anew() -> None:
+def test_a_node_that_fails_each_time_after_a_message_is_left_out() -> None:
+    faults = NodeFaults()
+    faults.trained("sound")
+    for _ in range(FAILURES):
+        faults.trained("bad")
+        assert faults.failed("bad")
+    assert faults.left_out == ["bad"]
+
+
+def test_a_pack_that_ends_well_in_between_begins_the_row_anew() -> None:
     faults = NodeFaults()
     faults.trained("sound")
     for _ in range(3 * FAILURES):
         assert faults.failed("shaky")
-        faults.trained("shaky")
+        faults.finished("shaky")
     assert faults.left_out == []
 
 

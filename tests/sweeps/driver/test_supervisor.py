@@ -98,7 +98,7 @@ class Player:
             return
         bad = getattr(fault, "attempts_on_bad_node", 0) >= self.attempts[name]
         self.line.ask("started", pack=name, node="bad" if bad else "here", pid=1)
-        if bad:
+        if bad and not getattr(fault, "after_a_message", False):
             self.line.ask("lost", pack=name, reason="no room on its disk", how="failed")
             return
         state = kept_from(kept) if kept else None
@@ -113,13 +113,15 @@ LEFT_OUT: list[str] = []
 """The nodes that get no more packs, as the last turn was told."""
 
 
-def on_bad_node(*, attempts: int) -> Fault:
+def on_bad_node(*, attempts: int, after_a_message: bool = False) -> Fault:
     """A pack that gets a node whose surroundings fail in its first attempts."""
 
     def fault(player: Player, pack: dict[str, Any]) -> bool:
-        return False
+        return player.attempts[pack["name"]] <= attempts and bad(player, pack)
 
+    bad = lost("failed")
     cast(Any, fault).attempts_on_bad_node = attempts
+    cast(Any, fault).after_a_message = after_a_message
     return fault
 
 
@@ -268,14 +270,19 @@ def test_surroundings_that_fail_are_not_tried_again_and_end_the_run_after_three(
     assert "3 workers in a row failed on this machine: it is gone; what was done is safe" in said
 
 
+@pytest.mark.parametrize("after_a_message", [False, True])
 def test_a_node_that_fails_while_another_trains_is_left_out_and_ends_no_run(
-    sweep: Sweep, tmp_path: Path
+    sweep: Sweep, tmp_path: Path, after_a_message: bool
 ) -> None:
-    faults = {"pack01": on_bad_node(attempts=2), "pack02": on_bad_node(attempts=1)}
+    faults = {
+        f"pack0{3 - attempts}": on_bad_node(attempts=attempts, after_a_message=after_a_message)
+        for attempts in (2, 1)
+    }
     code, said = sweep(faults, "pack.retries=0")
     assert code == 0
     assert LEFT_OUT == ["bad"]
-    assert "node bad is left out: packs fail there in a row (no room on its disk)" in said
+    reason = "it is gone" if after_a_message else "no room on its disk"
+    assert f"node bad is left out: packs fail there in a row ({reason})" in said
     assert attempts(tmp_path) == {"pack00": 1, "pack01": 3, "pack02": 2, "pack03": 1}
     assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
 
