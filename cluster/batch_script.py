@@ -187,8 +187,13 @@ keep_logs() {{ # in the run's folder, as soon as there is one
 
 answers() {{ (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }}
 
+stopped() {{ # since an earlier session of this job; a sweep takes the file for an old one
+    [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ] && [ -e "$run/stop" ]
+}}
+
 train() {{ # gives the sweep's exit code
     local here head tries code words=("${{first[@]}}")
+    ! stopped || return 143
     head=$SLURMD_NODENAME
     here=$("$python" -c 'import ray; print(ray.util.get_node_ip_address())') || return 3
     start_nodes 1 "--nodelist=$head" head --port "$port"
@@ -203,6 +208,7 @@ train() {{ # gives the sweep's exit code
     "$python" -m cluster.probe "$here:$port" "$nodes" 180 >"$logs/probe.log" 2>&1 &
     wait_for "$!" || echo "not all of $nodes nodes are up; the sweep goes on with the others"
     [ -z "$ended" ] || return "$ended"
+    ! stopped || return 143
     echo "$here:$port" >"$beside/address"
     [ ! -s "$run/journal.jsonl" ] || words=("${{again[@]}}")
     "$python" -m sweeps.run "${{words[@]}}" "${{flags[@]}}" --address "$here:$port" &
@@ -231,6 +237,7 @@ fi
 remove_folders
 rm -f -- "$RAY_AUTH_TOKEN_PATH" "$beside/address"
 keep_logs
+[ "$code" != {SESSION_OVER} ] || [ ! -e "$run/stop" ] || code=143 # made since the sweep looked
 echo "session $session ends with $code $(date -Is)"
 state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T)
 if [ "$code" = {SESSION_OVER} ] && [ "$state" = RUNNING ]; then

@@ -243,8 +243,11 @@ def _next(
 
 
 def _ask(stop: CleanStop, stop_file: Path, clock: SessionClock) -> None:
-    """Asks for a clean stop where the stop file is there or the session's time is over."""
-    if stop_file.exists():
+    """Asks for a clean stop where the stop file is there or the session's time is over.
+
+    A file that comes after the session was stopped stays, because a batch script looks for it.
+    """
+    if stop_file.exists() and not stop.asked():
         with contextlib.suppress(OSError):  # a folder of that name stops the run too
             stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
         stop.ask(ASKED)
