@@ -178,7 +178,7 @@ remove_folders() {{ # what killed nodes of this job have left; one by one, for o
 
 keep_logs() {{ # in the run's folder, as soon as there is one
     local old
-    [ -d "$run" ] || return 0
+    [ -d "$run" ] && [ ! -L "$run/slurm" ] || return 0
     mkdir -p "$run/slurm"
     for old in "$beside/$SLURM_JOB_ID".*/; do
         [ ! -d "$old" ] || mv -- "$old" "$run/slurm/"
@@ -226,6 +226,7 @@ if [ -z "${{SLURM_JOB_END_TIME:-}}" ]; then
     SLURM_JOB_END_TIME=$(date --date "$end" +%s) && export SLURM_JOB_END_TIME
 fi
 mkdir -p "$logs"
+rm -f -- "$beside/address" "$beside/$SLURM_JOB_ID".*.token # of a session that was killed
 head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH"
 remove_folders
 train

@@ -20,11 +20,12 @@ echo "${0##*/} $*" >>"$CALLS"
 case "${0##*/} $*" in
     *ray.util*) echo 127.0.0.1 ;;
     *"show hostnames"*) echo n1 ;;
+    *cluster.probe*) ls "$BESIDE" ;;
     *sweeps.run*) eval "$DEED" ;;
     squeue*) echo RUNNING ;;
 esac
 """
-"""Notes its call; the sweep is a deed of the test."""
+"""Notes its call; the probe lists the folder beside the run, the sweep is a deed of the test."""
 
 PORT = 10014
 """The head of job 7."""
@@ -68,7 +69,8 @@ def session(run: Path, tmp_path: Path) -> Callable[..., Session]:
             **os.environ,
             "PATH": f"{commands}:{os.environ['PATH']}",
             "CALLS": str(calls),
-            "DEED": f"run={run}; beside={job.beside}; {deed}",
+            "BESIDE": str(job.beside),
+            "DEED": f"run={run}; {deed}",
             "SLURM_JOB_ID": "7",
             "SLURM_JOB_NODELIST": "n1",
             "SLURMD_NODENAME": "n1",
@@ -114,3 +116,25 @@ def test_a_stop_of_an_earlier_job_stops_no_new_one(
 ) -> None:
     (run / "stop").touch()
     assert session("exit 0").code == 0
+
+
+def test_what_a_killed_session_left_is_gone_before_the_next_one_has_its_nodes(
+    session: Callable[..., Session], run: Path
+) -> None:
+    beside = run.with_name("grid.slurm")
+    for name in ("address", "7.0.token", "8.0.token"):
+        (beside / name).write_text("old")
+    assert session("exit 0", restarts=1).code == 0
+    names = (run / "slurm" / "7.1" / "probe.log").read_text().split()
+    assert {"7.1.token", "8.0.token"} <= set(names)  # job 8 is another one
+    assert not {"address", "7.0.token"} & set(names)
+    assert sorted(path.name for path in beside.iterdir()) == ["8.0.token"]
+
+
+def test_logs_are_moved_through_no_link(session: Callable[..., Session], run: Path) -> None:
+    elsewhere = run.parent / "elsewhere"
+    elsewhere.mkdir()
+    (run / "slurm").symlink_to(elsewhere)
+    assert session("exit 0").code == 0
+    assert list(elsewhere.iterdir()) == []
+    assert (run.with_name("grid.slurm") / "7.0" / "probe.log").exists()
