@@ -178,7 +178,7 @@ remove_folders() {{ # what killed nodes of this job have left; one by one, for o
 
 keep_logs() {{ # in the run's folder, as soon as there is one
     local old
-    [ -d "$run" ] || return 0
+    [ -d "$run" ] && [ ! -L "$run/slurm" ] || return 0
     mkdir -p "$run/slurm"
     for old in "$beside/$SLURM_JOB_ID".*/; do
         [ ! -d "$old" ] || mv -- "$old" "$run/slurm/"
@@ -187,8 +187,13 @@ keep_logs() {{ # in the run's folder, as soon as there is one
 
 answers() {{ (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }}
 
+stopped() {{ # since an earlier session of this job; a sweep takes the file for an old one
+    [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ] && [ -e "$run/stop" ]
+}}
+
 train() {{ # gives the sweep's exit code
     local here head tries code words=("${{first[@]}}")
+    ! stopped || return 143
     head=$SLURMD_NODENAME
     here=$("$python" -c 'import ray; print(ray.util.get_node_ip_address())') || return 3
     start_nodes 1 "--nodelist=$head" head --port "$port"
@@ -203,6 +208,7 @@ train() {{ # gives the sweep's exit code
     "$python" -m cluster.probe "$here:$port" "$nodes" 180 >"$logs/probe.log" 2>&1 &
     wait_for "$!" || echo "not all of $nodes nodes are up; the sweep goes on with the others"
     [ -z "$ended" ] || return "$ended"
+    ! stopped || return 143
     echo "$here:$port" >"$beside/address"
     [ ! -s "$run/journal.jsonl" ] || words=("${{again[@]}}")
     "$python" -m sweeps.run "${{words[@]}}" "${{flags[@]}}" --address "$here:$port" &
@@ -220,6 +226,7 @@ if [ -z "${{SLURM_JOB_END_TIME:-}}" ]; then
     SLURM_JOB_END_TIME=$(date --date "$end" +%s) && export SLURM_JOB_END_TIME
 fi
 mkdir -p "$logs"
+rm -f -- "$beside/address" "$beside/$SLURM_JOB_ID".*.token # of a session that was killed
 head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH"
 remove_folders
 train
@@ -231,6 +238,7 @@ fi
 remove_folders
 rm -f -- "$RAY_AUTH_TOKEN_PATH" "$beside/address"
 keep_logs
+[ "$code" != {SESSION_OVER} ] || [ ! -e "$run/stop" ] || code=143 # made since the sweep looked
 echo "session $session ends with $code $(date -Is)"
 state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T)
 if [ "$code" = {SESSION_OVER} ] && [ "$state" = RUNNING ]; then

@@ -68,7 +68,7 @@ class SlurmCluster:
 
         Raises:
             Running: an earlier job of the run waits or runs.
-            Refused: Slurm is not there, or refuses the job.
+            Refused: Slurm is not there, or refuses the job; or the folder is no private one.
         """
         assert self._job is not None
         condition = self.status().condition
@@ -77,8 +77,14 @@ class SlurmCluster:
         is_new = not self._beside.exists()
         try:
             self._beside.mkdir(mode=0o700, parents=True, exist_ok=True)
-            private.write(self._beside / _SCRIPT, batch_script(self._job))
+            with private.entered(self._beside):
+                private.write(self._beside / _SCRIPT, batch_script(self._job))
+        except private.NotPrivate as error:
+            raise Refused(f"{error}; chmod 700 it, or give --run another name", 2) from error
         except OSError as error:
+            if self._beside.is_symlink():
+                why = "is a link, but a token is written there"
+                raise Refused(f"{self._beside} {why}; give --run another name", 2) from error
             raise Refused(f"{self._beside} cannot be written to: {error.strerror}", 2) from error
         try:
             number = _slurm("sbatch", "--parsable", str(self._beside / _SCRIPT)).partition(";")[0]

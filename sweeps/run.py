@@ -156,9 +156,10 @@ def study_of(args: argparse.Namespace) -> Study:
 
     names = [word for word in args.words if "=" not in word]
     if len(names) != 1:
+        named = quoted(names) if names else _none(args)
         raise InputError(
-            f"name one study, not {quoted(names) if names else 'none'}; --list shows them, and "
-            "settings are key=value, without blanks"
+            f"name one study, not {named}; --list shows them, and settings are key=value, without "
+            "blanks"
         )
     overrides = [word for word in args.words if "=" in word]
     study = load(names[0], overrides, sample=args.sample, places=lambda: places_of(args))
@@ -169,6 +170,19 @@ def study_of(args: argparse.Namespace) -> Study:
             "examples; leave one of them out"
         )
     return study
+
+
+def _none(args: argparse.Namespace) -> str:
+    """Says that the words name no study, and which flag has a study in place of its own value."""
+    from sweeps.study.shipped import shipped_studies
+
+    studies = shipped_studies()
+    for name, value in vars(args).items():
+        for text in map(str, value if isinstance(value, list) else [value]):
+            if name != "words" and (text in studies or text.endswith((".yaml", ".yml"))):
+                flag = f"--{name.replace('_', '-')}"
+                return f"none: {flag} has taken {quoted(text)}, so give {flag} its own value first"
+    return "none"
 
 
 if __name__ == "__main__":

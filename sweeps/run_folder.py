@@ -34,6 +34,9 @@ VIEW_FILE: Final = "optuna.journal"
 TENSORBOARD_FOLDER: Final = "tensorboard"
 """Names the folder that `--track tensorboard` writes, and writes anew each time."""
 
+LOGS_FOLDER: Final = "slurm"
+"""Names the folder that the batch script of a sweep on Slurm moves the logs of its nodes to."""
+
 STOP_FILE: Final = "stop"
 """Names the file that ends a run cleanly when a user makes it in the run's folder.
 
@@ -104,6 +107,11 @@ class RunFolder:
         """Gives the folder of unfinished packs' states, of which the journal names the newest."""
         return self.path / STATES_FOLDER
 
+    @property
+    def logs(self) -> Path:
+        """Gives the folder of the nodes' logs on Slurm, which has a folder for each session."""
+        return self.path / LOGS_FOLDER
+
     def table(self, name: str) -> Path:
         """Gives the file of a table by its name, such as `trials`."""
         return self.path / f"{_plain(name)}.parquet"
@@ -138,7 +146,7 @@ class RunFolder:
         )
 
     def check(self) -> None:
-        """Checks the type of every file and folder that a session writes or deletes.
+        """Checks the type of every file and folder that a session, or its batch script, writes.
 
         Raises:
             InputError: one is a link, a pipe, a device, a file in place of a folder or the other
@@ -147,7 +155,7 @@ class RunFolder:
         files = [self.journal, self.study, self.provenance, self.report, self.view, self.stop]
         for path in (*files, *map(self.table, (*TABLES, *FURTHER_TABLES))):
             _check_file(path)
-        for folder in (self.parts, self.checkpoints, self.states, self.tensorboard):
+        for folder in (self.parts, self.checkpoints, self.states, self.tensorboard, self.logs):
             for path, is_folder in _below(folder):
                 if not is_folder:
                     _check_file(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,13 +117,8 @@ def _run_sweep(
     if failure is not None or outcome is None:
         journal.check_place()  # the run's folder may have been removed
         raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
-    if outcome.no_gain and outcome.left:
-        tell(outcome.no_gain)
     if outcome.signal is not None and outcome.left:
-        is_signal = outcome.stopped == outcome.signal.name
-        by = f"stopped by {outcome.stopped}" if is_signal else outcome.stopped
-        tell(f"{by}: {outcome.unended} trials have not ended; go on with {_again(run)}")
-        return stop_code(outcome.signal, outcome.stopped)
+        return _stopped(outcome, outcome.signal, run)
     _show(args, run, display)
     spent = outcome.used_up is not None and not outcome.lost and outcome.left
     if spent:
@@ -137,6 +133,21 @@ def _run_sweep(
     if outcome.failed:
         tell(f"{outcome.failed} trials FAILED; `reason` in trials.parquet says why")
     return _SPENT if spent else _FAILED if outcome.failed else 0
+
+
+def _stopped(outcome: Outcome, number: signal.Signals, run: Path) -> int:
+    """Says what a session that was stopped leaves undone; gives the exit code.
+
+    Raises:
+        SweepError: another session of the same time would gain as little, which is nothing.
+    """
+    if outcome.in_vain:
+        raise SweepError(f"{outcome.no_gain}: {_again(run)}")
+    if outcome.no_gain:
+        tell(outcome.no_gain)
+    by = f"stopped by {outcome.stopped}" if outcome.stopped == number.name else outcome.stopped
+    tell(f"{by}: {outcome.unended} trials have not ended; go on with {_again(run)}")
+    return stop_code(number, outcome.stopped)
 
 
 def _spent(outcome: Outcome, run: Path) -> str:

@@ -129,12 +129,12 @@ class Ledger:
         Raises:
             SweepError: a bracket has decided otherwise than its reports say.
         """
-        self._clock.reported(pack.name)
         if message.restarts:
             self._watcher.restarts(pack, message.restarts)
         self._supersede(pack, message.reports)
         message_json = message.to_json()
         if message.reports:
+            self._clock.reported(pack.name)
             self.reports += 1
             self.journal.append("reported", pack=pack.name, reports=message_json["reports"])
         decisions = self._decided(pack, message)

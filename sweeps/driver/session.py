@@ -144,6 +144,9 @@ class Outcome:
     no_gain: str
     """Says why a resume begins where this session began; empty where it gains something."""
 
+    in_vain: bool
+    """Tells whether packs were trained for nothing, because the session's time is too short."""
+
     @property
     def left(self) -> bool:
         """Tells whether the run has trials left to train."""
@@ -243,8 +246,11 @@ def _next(
 
 
 def _ask(stop: CleanStop, stop_file: Path, clock: SessionClock) -> None:
-    """Asks for a clean stop where the stop file is there or the session's time is over."""
-    if stop_file.exists():
+    """Asks for a clean stop where the stop file is there or the session's time is over.
+
+    A file that comes after the session was stopped stays, because a batch script looks for it.
+    """
+    if stop_file.exists() and not stop.asked():
         with contextlib.suppress(OSError):  # a folder of that name stops the run too
             stop_file.unlink(missing_ok=True)  # it is not to stop the resumed run as well
         stop.ask(ASKED)
@@ -291,7 +297,7 @@ def _train(
                 with display:
                     display.training(journal.state)
                     drive(batches, ledger, stopped)
-                if clock.held_back and not (batches.complete or ledger.lost or ledger.used_up()):
+                if clock.held_back and not (batches.complete or ledger.used_up()):
                     stop.ask(TIME)  # what ran is over, and there was no time for more
             if ledger.used_up():
                 reason = BUDGET
@@ -308,6 +314,8 @@ def _train(
             journal.append("closed", outcome="done" if done else reason)
             if done:
                 forget(journal.state.trials, common)  # of those that waited at a rung
+    now = Standing.of(journal.state, joint_sets)
+    why = no_gain(before, now, reports=ledger.reports)
     return Outcome(
         failed=sum(ending.status == FAILED for ending in journal.state.endings.values()),
         unended=unended,
@@ -317,5 +325,6 @@ def _train(
         stopped=stop.reason,
         lost=ledger.lost,
         used_up=ledger.used_up(),
-        no_gain=no_gain(before, Standing.of(journal.state, joint_sets), reports=ledger.reports),
+        no_gain=why,
+        in_vain=bool(why) and now.starts > before.starts and stop.reason == TIME,
     )

@@ -59,6 +59,6 @@ class SessionClock:
         self._unreported[pack] = self._now()
 
     def reported(self, pack: str) -> None:
-        """Notes that a pack has sent a message."""
+        """Notes that a pack has sent reports."""
         if (start := self._unreported.pop(pack, None)) is not None:
             self._slowest = max(self._slowest, self._now() - start)

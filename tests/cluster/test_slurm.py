@@ -162,6 +162,26 @@ def test_what_sbatch_refuses_is_exit_2_and_leaves_nothing(
     assert list(tmp_path.glob("grid*")) == []
 
 
+@pytest.mark.parametrize("kind", ["link", "open"])
+def test_a_folder_beside_the_run_that_others_could_reach_gets_no_script(
+    kind: str, fake_slurm: FakeSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, elsewhere = tmp_path / "grid.slurm", tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    if kind == "link":
+        folder.symlink_to(elsewhere)
+    else:
+        folder.mkdir()
+        folder.chmod(0o770)
+    assert slurm.main(["submit", "mrpc_grid", "--run", str(tmp_path / "grid")]) == 2
+    said = capsys.readouterr().err
+    assert str(folder) in said
+    assert "give --run another name" in said
+    assert said.count("\n") == 1
+    assert [*elsewhere.iterdir(), *folder.iterdir()] == []
+    assert not any(call.startswith("sbatch") for call in fake_slurm.calls())
+
+
 def test_without_slurm_the_message_says_where_to_call_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,7 +108,9 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(
     ("arguments", "message"),
     [
         (["mrpc_gird"], "did you mean mrpc_grid"),
-        ([], "name one study"),
+        ([], "name one study, not none; --list shows them"),
+        (["--trust", "mrpc_grid"], "none: --trust has taken 'mrpc_grid', so give --trust its own"),
+        (["--name", "my_study.yaml", "beta=0"], "--name has taken 'my_study.yaml'"),
         (["mrpc_grid", "sst2_grid"], "name one study"),
         (["missing.yaml"], "missing.yaml"),
         (["mrpc_grid", "--name", "../up"], "--name is '../up'"),

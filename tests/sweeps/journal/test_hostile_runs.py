@@ -126,7 +126,9 @@ def test_what_is_no_file_of_the_run_itself_is_refused_and_left_alone(
 
 
 @pytest.mark.parametrize("more", [(), ("--repair",), ("--retry-failed",)])
-@pytest.mark.parametrize("name", ["parts", "checkpoints", "checkpoints/KEY", "tensorboard"])
+@pytest.mark.parametrize(
+    "name", ["parts", "checkpoints", "checkpoints/KEY", "tensorboard", "slurm"]
+)
 def test_a_folder_that_is_a_link_is_refused_and_nothing_at_its_end_is_deleted(
     lab: Laboratory, victim: Path, name: str, more: tuple[str, ...]
 ) -> None:
