@@ -43,9 +43,13 @@ def pack(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def job(prepared_folder: Path, pack: Pack, tmp_path: Path) -> Job:
-    folders: dict[str, Any] = {name: tmp_path / name for name in ("parts", "checkpoints", "states")}
-    folders["parts"].mkdir()
-    return Job(prepared={trial.prepared: prepared_folder for trial in pack.trials}, **folders)
+    (tmp_path / "parts").mkdir()
+    return Job(
+        prepared={trial.prepared: prepared_folder for trial in pack.trials},
+        parts=tmp_path / "parts",
+        checkpoints=tmp_path / "checkpoints",
+        states=tmp_path / "states",
+    )
 
 
 def reports_of(messages: list[Message]) -> dict[Place, Report]:
