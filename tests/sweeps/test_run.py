@@ -346,8 +346,8 @@ def test_a_run_that_a_signal_stops_resumes_to_the_tables_of_an_undisturbed_one(
 def interrupting(deed: Callable[[], object]) -> Callable[..., Iterator[Message]]:
     """Trains packs, and does the deed after the first message of the second one."""
 
-    def interrupted(pack: Pack, job: Job) -> Iterator[Message]:
-        for place, message in enumerate(run_pack(pack, job)):
+    def interrupted(pack: Pack, job: Job, **more: Any) -> Iterator[Message]:
+        for place, message in enumerate(run_pack(pack, job, **more)):
             yield message
             if pack.name == "pack01" and place == 0:
                 deed()
@@ -416,9 +416,9 @@ def test_a_session_starts_no_pack_for_which_there_is_no_time(
     clock = {"now": lambda: time.monotonic() + later[0]}
     monkeypatch.setattr(session_clock.SessionClock.__init__, "__kwdefaults__", clock)
 
-    def slow(pack: Pack, job: Job) -> Iterator[Message]:
+    def slow(pack: Pack, job: Job, **more: Any) -> Iterator[Message]:
         later.insert(0, 2000.0)
-        yield from run_pack(pack, job)
+        yield from run_pack(pack, job, **more)
 
     monkeypatch.setattr(session, "run_pack", slow)
     assert sweep(command, "--session-time", "3600", name="cut") == 75
