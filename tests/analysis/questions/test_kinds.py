@@ -184,7 +184,7 @@ def test_without_gated_routers_nothing_is_compared_with_them(tmp_path: Path) -> 
 def test_a_constraint_that_no_router_keeps_leaves_a_report(tmp_path: Path) -> None:
     folder = write(tmp_path / "r", world(examples=40))
     study = yaml.safe_load((folder / "study.yaml").read_text())
-    study["constraints"] = {"score": {"min": 0.999}}
+    study["constraints"] = {"cost": {"max": 0.1}}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     bound = load_run(folder)
     with pytest.raises(RunError, match="no router under any bias keeps the study's constraints"):
