@@ -24,6 +24,7 @@ SHARED = (
     "console",
     "plugins",
     "routes",
+    "config.pools",
 )
 ALLOWED = {f"mpc_router.{name}" for name in SHARED}
 
