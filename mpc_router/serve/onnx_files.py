@@ -36,10 +36,8 @@ STEM_FILE: Final = "stem.onnx"
 _FORMAT: Final = "mpc-router onnx 1"
 _NEEDED: Final = ("onnx", "onnxscript")
 _TOKENS: Final = ("input_ids", "attention_mask", "token_type_ids")
-_STATES: Final = "states"
-_OUTPUTS: Final = "outputs"
-_FEATURES: Final = "features"
-_LOGITS: Final = "logits"
+_STATES, _OUTPUTS, _FEATURES, _LOGITS = "states", "outputs", "features", "logits"
+"""They are names of tensors in the files; those of tokens are as transformers has them."""
 
 
 def check_onnx() -> None:
