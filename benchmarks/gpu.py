@@ -308,16 +308,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("torch sees no GPU; --device cpu tries the program itself")
-    found: dict[str, list[Any]] = {}
+    rows_of: dict[str, list[Any]] = {}
     agreed = True
     for table, row in measure(asked.device, seconds=asked.seconds):
         values = row if isinstance(row, str) else asdict(row)
-        found.setdefault(table, []).append(values)
+        rows_of.setdefault(table, []).append(values)
         if table == "agreement":
             agreed = row.holds
         print(f"{table:9} {shown(values)}", flush=True)
         if asked.json:
-            asked.json.write_text(json.dumps(found, indent=1))
+            asked.json.write_text(json.dumps(rows_of, indent=1))
     return 0 if agreed else 1
 
 

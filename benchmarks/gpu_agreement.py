@@ -71,24 +71,24 @@ def a_trial(alpha: float, beta: float, epochs: int) -> TrialConfig:
 def learnable() -> Prepared:
     """Gives generated examples on which the features say which expert is right."""
     prepared = generated()
-    whole = prepared.splits[TRAIN]
-    signal = torch.from_numpy(whole.features[:, :EXPERTS])
+    examples = prepared.splits[TRAIN]
+    signal = torch.from_numpy(examples.features[:, :EXPERTS])
     right = signal.softmax(1) > 1 / EXPERTS
-    labels = torch.from_numpy(whole.labels).long()
+    labels = torch.from_numpy(examples.labels).long()
     sign = torch.where(right, 2.0, -2.0)
     outputs = torch.stack([-sign, sign], -1) * (2 * labels - 1)[:, None, None]
-    whole = dataclasses.replace(whole, outputs=outputs.float().numpy())
+    examples = dataclasses.replace(examples, outputs=outputs.float().numpy())
     cuts = {TRAIN: (0, ROWS // 2), SELECTION: (ROWS // 2, 3 * ROWS // 4)}
     cuts[VALIDATION] = (3 * ROWS // 4, ROWS)
     splits = {
         name: dataclasses.replace(
-            whole,
+            examples,
             split=name,
-            features=whole.features[start:stop],
-            outputs=whole.outputs[start:stop],
-            labels=whole.labels[start:stop],
-            example=whole.example[start:stop],
-            tokens=whole.tokens[start:stop],
+            features=examples.features[start:stop],
+            outputs=examples.outputs[start:stop],
+            labels=examples.labels[start:stop],
+            example=examples.example[start:stop],
+            tokens=examples.tokens[start:stop],
         )
         for name, (start, stop) in cuts.items()
     }

@@ -75,60 +75,60 @@ def test_routers_that_see_are_ahead_of_routers_that_do_not(compared: Comparison)
 def test_the_order_of_the_runs_turns_signs_and_nothing_else(
     compared: Comparison, skilled: Run, blind: Run
 ) -> None:
-    there, back = compared, compare_runs([blind, skilled])
-    assert set(there.sides) == set(back.sides)
-    one, two = there.pairs[0], back.pairs[0]
+    forth, reverse = compared, compare_runs([blind, skilled])
+    assert set(forth.sides) == set(reverse.sides)
+    one, two = forth.pairs[0], reverse.pairs[0]
     assert (one.difference, one.p) == pytest.approx((-two.difference, two.p))
     assert (one.low, one.high) == pytest.approx((-two.high, -two.low))
     assert one.verdict == two.verdict
     columns = ["run", "point", "score", "cost"]
-    pd.testing.assert_frame_equal(there.merged[columns], back.merged[columns])
+    pd.testing.assert_frame_equal(forth.merged[columns], reverse.merged[columns])
 
 
 def test_every_hypervolume_is_that_of_the_quoted_front_under_one_reference(
     compared: Comparison,
 ) -> None:
-    found = compared
-    for side, taken in zip(found.sides, found.surveys, strict=True):
+    comparison = compared
+    for side, taken in zip(comparison.sides, comparison.surveys, strict=True):
         front = taken.front
         volume = hypervolume(
-            front["score"].to_numpy(), front["cost"].to_numpy(), reference=found.reference
+            front["score"].to_numpy(), front["cost"].to_numpy(), reference=comparison.reference
         )
         assert side.hypervolume == pytest.approx(volume)
         assert side.low <= side.hypervolume <= side.high
-        assert found.reference[0] <= taken.reference[0]
-        assert found.reference[1] >= taken.reference[1]
+        assert comparison.reference[0] <= taken.reference[0]
+        assert comparison.reference[1] >= taken.reference[1]
 
 
 def test_the_merged_front_is_the_front_of_all_points_together(compared: Comparison) -> None:
-    found = compared
-    every = pd.concat([each.points for each in found.surveys])
+    comparison = compared
+    every = pd.concat([each.points for each in comparison.surveys])
     scores, costs = every["selection_score"].to_numpy(), every["selection_cost"].to_numpy()
     kept = every[nondominated(scores, costs)]
     columns = ["selection_score", "selection_cost"]
-    assert set(map(tuple, found.merged[columns].to_numpy())) == set(
+    assert set(map(tuple, comparison.merged[columns].to_numpy())) == set(
         map(tuple, kept[columns].to_numpy())
     )
-    assert [side.merged for side in found.sides] == [
-        int((found.merged["run"] == side.name).sum()) for side in found.sides
+    assert [side.merged for side in comparison.sides] == [
+        int((comparison.merged["run"] == side.name).sum()) for side in comparison.sides
     ]
 
 
 def test_what_each_run_holds_alone_is_what_the_merged_front_loses_without_it(
     compared: Comparison,
 ) -> None:
-    found = compared
+    comparison = compared
 
     def volume(rows: pd.DataFrame) -> float:
         return hypervolume(
-            rows["score"].to_numpy(), rows["cost"].to_numpy(), reference=found.reference
+            rows["score"].to_numpy(), rows["cost"].to_numpy(), reference=comparison.reference
         )
 
-    whole = volume(found.merged)
-    for side in found.sides:
-        rest = volume(found.merged[found.merged["run"] != side.name])
+    whole = volume(comparison.merged)
+    for side in comparison.sides:
+        rest = volume(comparison.merged[comparison.merged["run"] != side.name])
         assert side.share == pytest.approx(1 - rest / whole)
-    assert sum(side.share for side in found.sides) <= 1
+    assert sum(side.share for side in comparison.sides) <= 1
 
 
 def _width(found: Comparison) -> float:

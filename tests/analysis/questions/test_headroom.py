@@ -39,10 +39,10 @@ def test_cascades_are_quoted_as_they_run_and_a_single_expert_lies_on_the_coin(ru
 
 def test_a_gate_is_held_against_a_cascade_that_cost_no_more_on_selection(run: Run) -> None:
     taken = survey(run, resamples=50)
-    found = against_cascades(run, taken)
-    assert found
+    headrooms = against_cascades(run, taken)
+    assert headrooms
     scores = dict(zip(taken.front["point"], taken.front["score"], strict=True))
-    for each in found:
+    for each in headrooms:
         assert each.gate_score == pytest.approx(scores[each.point])
         assert each.difference == pytest.approx(each.gate_score - each.cascade_score)
         assert each.low <= each.difference + 0.05

@@ -75,9 +75,9 @@ def test_one_set_gives_what_it_gave_alone(run: Run, headroom_of_mixed: pd.DataFr
 
 
 def test_a_gate_is_held_against_cascades_of_its_own_experts(mixed: Run, of_mixed: Survey) -> None:
-    found = against_cascades(mixed, of_mixed)
-    assert {each.point for each in found} <= set(of_mixed.front["point"])
-    for each in found:
+    headrooms = against_cascades(mixed, of_mixed)
+    assert {each.point for each in headrooms} <= set(of_mixed.front["point"])
+    for each in headrooms:
         assert each.cascade.endswith("[pool of 2]" if each.point == "p2" else "[pool of 3]")
 
 
