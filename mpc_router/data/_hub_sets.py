@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +76,12 @@ def hub_sets(
         SourceError: there is no network, no such set, or `datasets` cannot read it.
     """
     import datasets
+    from huggingface_hub.utils import logging as hub_logging
 
+    verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(
+        logging.ERROR
+    )  # the error says what failed; the client warns of each try
     try:
         splits = datasets.load_dataset(path, name, revision=revision)
     except Exception as error:
@@ -84,6 +90,8 @@ def hub_sets(
         raise SourceError(
             f"cannot get data set {path} from the hub ({_reason(error)}); {instead}"
         ) from error
+    finally:
+        hub_logging.set_verbosity(verbosity)
     return {str(split): dataset for split, dataset in splits.items()}
 
 

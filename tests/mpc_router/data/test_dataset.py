@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -166,7 +167,10 @@ def test_a_set_of_the_hub_is_asked_for_by_name_and_revision(
 def test_a_set_of_the_hub_that_cannot_be_got_is_one_message(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    warns: list[bool] = []
+
     def load_dataset(*_: object, **__: object) -> Any:
+        warns.append(logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING))
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -175,6 +179,7 @@ def test_a_set_of_the_hub_that_cannot_be_got_is_one_message(
     assert "cannot get data set org/gone from the hub" in message
     assert str(error) in message
     assert "check its name (no folder of that name is here either) and the network" in message
+    assert warns == [False]  # the client's own lines would stand beside the one message
 
 
 def test_files_that_need_no_datasets_are_read_without_it(
