@@ -306,7 +306,7 @@ def _choice_lines(
     ]
 
 
-def parser() -> Parser:
+def _parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.front",
@@ -326,7 +326,7 @@ def parser() -> Parser:
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the front; gives 0, or 2 with one line where the run cannot be read."""
-    options = parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     from mpc_router.plugins import trust
 
     trust(options.trust)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from mpc_router.config.trial import trial_config
 from mpc_router.frozen._labels import Supervision
+from mpc_router.frozen._stacked_routers import SplitTensors, StackedRouters
 from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.randomness import epoch_draws
-from mpc_router.frozen.stacked_routers import SplitTensors, StackedRouters
 from mpc_router.model.losses import CompositeLoss, mix
 from mpc_router.model.router import MLPRouter, gumbel_gate, gumbel_noise
 from mpc_router.prepare.frozen import Prepared

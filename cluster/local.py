@@ -39,7 +39,7 @@ class Terminated(KeyboardInterrupt):
     """Interrupts the command on SIGTERM, as Ctrl-C does."""
 
 
-def parser() -> Parser:
+def _parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser(
         "python -m cluster.local",
@@ -109,7 +109,7 @@ def _number(least: int, most: int) -> Callable[[str], int]:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    args = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     # Python lets the main thread alone handle signals
     handles = threading.current_thread() is threading.main_thread()
     handler_before = signal.signal(signal.SIGTERM, _terminate) if handles else None

@@ -47,7 +47,7 @@ _EXAMPLES: Final = """\
 """
 
 
-def parser() -> Parser:
+def _parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser(
         "python -m cluster.slurm",
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
-    args = parser().parse_args(words[:cut])
+    args = _parser().parse_args(words[:cut])
     args.flags = words[cut + 1 :]
     try:
         code: int = args.command(args)

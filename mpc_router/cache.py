@@ -31,7 +31,7 @@ from mpc_router.files import write_text
 _CONTENTS: Final = "contents.json"
 """It is written last: it has the size of every other file of the entry, and its description."""
 
-LEASES: Final = "leases"
+_LEASES: Final = "leases"
 """It is the folder of a cache with a locked file for each sweep that runs."""
 
 WAITING: Final = 2.0
@@ -94,10 +94,10 @@ def last_use(folder: Path) -> float:
 def in_use(cache: Path) -> Iterator[None]:
     """Keeps what is used of a cache from now on from being pruned, for the time of the block.
 
-    A file in `LEASES` is locked for as long. The lock of a killed process is free, so that its
+    A file in `_LEASES` is locked for as long. The lock of a killed process is free, so that its
     file counts no longer.
     """
-    folder = cache / LEASES
+    folder = cache / _LEASES
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
     with _new_file(folder / f".{name}.new") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -125,7 +125,7 @@ def used_since(cache: Path) -> float:
 
 def _lease_starts(cache: Path) -> Iterator[float]:
     """Gives when each lease was begun; removes those of killed processes."""
-    for path in (cache / LEASES).glob("[!.]*"):
+    for path in (cache / _LEASES).glob("[!.]*"):
         with contextlib.suppress(OSError), path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LAST: Final = "last"
-AVERAGE: Final = "average"
+_AVERAGE: Final = "average"
 LOGISTIC: Final = "logistic"
-COMBINATIONS: Final = (LAST, AVERAGE, LOGISTIC)
+COMBINATIONS: Final = (LAST, _AVERAGE, LOGISTIC)
 """What an answer is made of where several experts ran: the last one's output, the average, or a
 weighted sum that was fitted."""
 
@@ -248,7 +248,7 @@ class Paths:
         """Makes paths whose answers need no fit: the last expert's output, or the average."""
         weights = np.zeros((len(paths), experts))
         for row, path in enumerate(paths):
-            if combine == AVERAGE:
+            if combine == _AVERAGE:
                 weights[row, list(path)] = 1 / len(path)
             else:
                 weights[row, path[-1]] = 1
@@ -287,7 +287,7 @@ class Paths:
         if len(experts) == 1 or self.combine == LAST:
             return np.asarray(outputs[:, experts[-1]], np.float32)
         spoken = np.asarray(outputs[:, experts], np.float64)
-        if self.combine == AVERAGE and not regression:
+        if self.combine == _AVERAGE and not regression:
             return np.asarray(_log_mean_probability(spoken), np.float32)
         total = np.zeros((len(spoken), spoken.shape[2]))
         for place, expert in enumerate(experts):  # in this order however many rows there are

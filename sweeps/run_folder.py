@@ -31,10 +31,10 @@ from sweeps.records import InputError, SweepError
 VIEW_FILE: Final = "optuna.journal"
 """Names the file with the points for Optuna's own tools, which can be rebuilt at any time."""
 
-TENSORBOARD_FOLDER: Final = "tensorboard"
+_TENSORBOARD_FOLDER: Final = "tensorboard"
 """Names the folder that `--track tensorboard` writes, and writes anew each time."""
 
-LOGS_FOLDER: Final = "slurm"
+_LOGS_FOLDER: Final = "slurm"
 """Names the folder that the batch script of a sweep on Slurm moves the logs of its nodes to."""
 
 STOP_FILE: Final = "stop"
@@ -95,7 +95,7 @@ class RunFolder:
     @property
     def tensorboard(self) -> Path:
         """Gives the folder of events for TensorBoard, which has a folder for each trial."""
-        return self.path / TENSORBOARD_FOLDER
+        return self.path / _TENSORBOARD_FOLDER
 
     @property
     def checkpoints(self) -> Path:
@@ -110,7 +110,7 @@ class RunFolder:
     @property
     def logs(self) -> Path:
         """Gives the folder of the nodes' logs on Slurm, which has a folder for each session."""
-        return self.path / LOGS_FOLDER
+        return self.path / _LOGS_FOLDER
 
     def table(self, name: str) -> Path:
         """Gives the file of a table by its name, such as `trials`."""

@@ -33,7 +33,7 @@ Everything else is passed on: python -m sweeps.run --help
 """
 
 
-def parser() -> Parser:
+def _parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser(
         "mpc-router-tune",
@@ -59,7 +59,7 @@ def _numbers(text: str) -> list[float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code of the sweep."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command_line = parser()
+    command_line = _parser()
     command_line.check_flags(words, also=sweep_parser().flags())
     args, sweep_words = command_line.parse_known_args(words)
     from mpc_router.config.trial import ConfigError
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         settled = settle(args.config, {}, sample="--sample" in sweep_words)
-        passed_on = sweep_arguments(settled, args, sweep_words)
+        passed_on = _sweep_arguments(settled, args, sweep_words)
         run.study_of(sweep_parser().parse_intermixed_args(passed_on))  # errors come before notes
     except (ConfigError, InputError) as error:
         return say_error(str(error), BAD_INPUT)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run.main(passed_on)
 
 
-def sweep_arguments(
+def _sweep_arguments(
     settled: Settled, args: argparse.Namespace, sweep_words: Sequence[str]
 ) -> list[str]:
     """Turns the configuration files into the arguments of `sweeps.run`.

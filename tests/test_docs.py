@@ -75,19 +75,19 @@ def test_the_published_snippet_runs_as_printed(
 
 COMMANDS = {
     "python -m sweeps.run": parser,
-    "mpc-router-init": init.parser,
-    "mpc-router-train": train.parser,
-    "mpc-router-eval": evaluate.parser,
-    "mpc-router-demo": demo.parser,
-    "mpc-router-export": export.parser,
-    "mpc-router-tune": tune.parser,
-    "mpc-router-runs": runs.parser,
-    "python -m analysis.front": analysis.front.parser,
+    "mpc-router-init": init._parser,
+    "mpc-router-train": train._parser,
+    "mpc-router-eval": evaluate._parser,
+    "mpc-router-demo": demo._parser,
+    "mpc-router-export": export._parser,
+    "mpc-router-tune": tune._parser,
+    "mpc-router-runs": runs._parser,
+    "python -m analysis.front": analysis.front._parser,
     "python -m analysis.report": analysis.report.__main__.parser,
-    "python -m analysis.compare": analysis.compare.parser,
-    "python -m analysis.export": analysis.export.parser,
-    "python -m cluster.local": cluster.local.parser,
-    "python -m cluster.slurm": cluster.slurm.parser,
+    "python -m analysis.compare": analysis.compare._parser,
+    "python -m analysis.export": analysis.export._parser,
+    "python -m cluster.local": cluster.local._parser,
+    "python -m cluster.slurm": cluster.slurm._parser,
 }
 OF_OTHERS = {"--logdir", "--block", "--partition", "--account"}
 """Flags of programs that are not ours."""
@@ -124,12 +124,12 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
         studies = [word for word in args.words if "=" not in word]
         assert all(name in shipped_studies() or name.endswith(".yaml") for name in studies)
     elif words and words[0] == "mpc-router-tune":
-        tune.parser().parse_known_args(words[1:])
+        tune._parser().parse_known_args(words[1:])
     elif " ".join(words[:3]) in COMMANDS:
         end = words.index("--") if "--" in words else len(words)  # flags of a sweep follow
         COMMANDS[" ".join(words[:3])]().parse_args(words[3:end])
     elif words[:1] == ["mpc-router-runs"]:
-        runs.parser().parse_args(words[1:])
+        runs._parser().parse_args(words[1:])
     elif words and words[0] in COMMANDS:
         args = COMMANDS[words[0]]().parse_intermixed_args(words[1:])
         assert words[0] != "mpc-router-train" or (ROOT / args.config).is_file()

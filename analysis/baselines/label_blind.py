@@ -48,7 +48,7 @@ class LabelBlind:
     """(B,) mean costs where the cheapest expert always runs first."""
 
 
-def agreeing_routes(
+def _agreeing_routes(
     predictions: Values, expert: int, vector: CostVector, *, tolerance: float = 0.0
 ) -> NDArray[np.intp]:
     """Routes each example to the cheapest expert that answers as `expert` does: (K, N) -> (N,).
@@ -60,14 +60,14 @@ def agreeing_routes(
     return np.asarray(order[agree[order].argmax(axis=0)], np.intp)
 
 
-def best_single(task: Task, predictions: Values, labels: Values, vector: CostVector) -> int:
+def _best_single(task: Task, predictions: Values, labels: Values, vector: CostVector) -> int:
     """Gives the expert of the best score, of equals the cheapest: predictions (K, N)."""
     merits = merit(task, score_of(task, predictions, labels))
     order = np.lexsort((np.asarray(vector.experts, np.float64), -merits))
     return int(order[0])
 
 
-def widest_tolerance(
+def _widest_tolerance(
     task: Task, predictions: Values, labels: Values, *, expert: int, vector: CostVector
 ) -> float:
     """Gives the largest tolerance at which the agreeing experts score no worse than `expert`.
@@ -91,7 +91,7 @@ def widest_tolerance(
 
 
 def _routed(predictions: Values, expert: int, vector: CostVector, tolerance: float) -> Values:
-    routes = agreeing_routes(predictions, expert, vector, tolerance=tolerance)
+    routes = _agreeing_routes(predictions, expert, vector, tolerance=tolerance)
     return np.asarray(np.take_along_axis(predictions, routes[None], axis=0)[0], np.float64)
 
 
@@ -109,9 +109,9 @@ def label_blind(
     `chosen_on` are predictions and labels of selection, where the best expert and a regression's
     tolerance are chosen. No router is paid: this is the ceiling of whatever decides.
     """
-    expert = best_single(task, *chosen_on, vector)
-    tolerance = widest_tolerance(task, *chosen_on, expert=expert, vector=vector)
-    routes = agreeing_routes(predictions, expert, vector, tolerance=tolerance)
+    expert = _best_single(task, *chosen_on, vector)
+    tolerance = _widest_tolerance(task, *chosen_on, expert=expert, vector=vector)
+    routes = _agreeing_routes(predictions, expert, vector, tolerance=tolerance)
     answers = np.take_along_axis(predictions, routes[None], axis=0)
     price = np.asarray(vector.experts, np.float64)
     cheapest = int(price.argmin())

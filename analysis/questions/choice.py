@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.baselines.bias_curves import BiasCurve, route
 from analysis.fronts.constraints import constraints_of
 from analysis.questions._demand import Demand, check_demands, named_point
-from analysis.questions.operating_points import Curves, bias_curves, unbiased_curves
+from analysis.questions._operating_points import Curves, bias_curves, unbiased_curves
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.recorded import answers, examples, expert_outputs, router_logits
@@ -26,7 +26,7 @@ from analysis.stats.resampling import example_weights, interval, resamples_for, 
 from mpc_router.costs import CostVector
 from mpc_router.tasks import merit
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _STREAM: Final = 3
 """Of the examples' draws: the one that surveys quote with, so that both see the same examples."""
@@ -148,7 +148,7 @@ def pick(
     return _chosen(run, curves, meeting[chosen], keys, demand, split=split, vector=vector)
 
 
-def _on_selection(curves: Curves, keys: Sequence[str], place: int) -> tuple[Values, Values]:
+def _on_selection(curves: Curves, keys: Sequence[str], place: int) -> tuple[_Values, _Values]:
     """Gives merits and costs of trials under one bias on selection."""
     of_keys = [curves.trials[key][0] for key in keys]
     return (
@@ -185,7 +185,7 @@ def _meeting(curves: Curves, demand: Demand) -> list[tuple[int, int]]:
     return places
 
 
-def _measures(curves: Curves, places: Sequence[tuple[int, int]]) -> tuple[Values, Values]:
+def _measures(curves: Curves, places: Sequence[tuple[int, int]]) -> tuple[_Values, _Values]:
     """Gives merits and costs on selection of points with biases, as means over seeds."""
     return (
         np.asarray([curves.chosen[number].merits[bias] for number, bias in places], np.float64),

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.questions._operating_points import Curves, bias_curves
 from analysis.questions._quotes import Quote, Quotes
-from analysis.questions.operating_points import Curves, bias_curves
 from analysis.questions.worth import stated_costs
 from analysis.runs.load import Run, RunError
 from analysis.stats.choice import best_within
@@ -59,7 +59,7 @@ class Kind:
         return {"kind": self.words, **asdict(self)}
 
 
-def kind_of(config: Mapping[str, Any]) -> Kind:
+def _kind_of(config: Mapping[str, Any]) -> Kind:
     """Gives the kind of a trial's configuration, whose settings lie in sections."""
     model, data = config.get("model", {}), config.get("data", {})
     return Kind(
@@ -72,7 +72,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
 def kinds_of(run: Run) -> tuple[Kind, ...]:
     """Gives the kinds of a run's trials, in the order of the trials."""
     configs = run.trials["config"].astype(str)
-    return tuple(dict.fromkeys(kind_of(json.loads(config)) for config in configs))
+    return tuple(dict.fromkeys(_kind_of(json.loads(config)) for config in configs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,7 +123,7 @@ def compared(run: Run, split: str, vector: str) -> Compared:
     configs = dict(zip(trials["key"].astype(str), trials["config"].astype(str), strict=True))
     members: dict[Kind, list[int]] = {}
     for place, point in enumerate(curves.points):
-        members.setdefault(kind_of(json.loads(configs[point.keys[0]])), []).append(place)
+        members.setdefault(_kind_of(json.loads(configs[point.keys[0]])), []).append(place)
     offered = {kind: _cells(curves, places) for kind, places in members.items()}
     cells = {kind: of_kind for kind, of_kind in offered.items() if of_kind.places}
     return Compared(curves=curves, quotes=Quotes(run, split, vector), cells=cells)

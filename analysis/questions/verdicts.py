@@ -23,7 +23,7 @@ from mpc_router.costs import CostVector
 from mpc_router.run_names import SELECTION
 from mpc_router.tasks import Task, merit
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 LEVEL: Final = 0.01
 """Of the test whether splits are alike: two draws of one population fail it as seldom as that."""
@@ -46,7 +46,7 @@ class Verdicts:
     """(K,) on the quoted split."""
 
     p: tuple[float, ...]
-    """(K,) how often chance alone sets the two scores so far apart, times K; see `alike`."""
+    """(K,) how often chance alone sets the two scores so far apart, times K; see `_alike`."""
 
     @property
     def nothing_to_route(self) -> bool:
@@ -59,7 +59,7 @@ class Verdicts:
         return tuple(expert for expert, p in enumerate(self.p) if p < LEVEL)
 
 
-def none_beats(merits: Values, constant: Values) -> bool:
+def _none_beats(merits: _Values, constant: _Values) -> bool:
     """Says whether no expert beats an answer given without looking: merits (K, B), constant (B,).
 
     An expert beats it where the 95 % interval of its lead lies above 0, both under the same draws.
@@ -68,7 +68,9 @@ def none_beats(merits: Values, constant: Values) -> bool:
     return not bool((low > 0).any())
 
 
-def as_good(merits: Values, costs: Sequence[float], best: Values, best_cost: float) -> int | None:
+def _as_good(
+    merits: _Values, costs: Sequence[float], best: _Values, best_cost: float
+) -> int | None:
     """Finds the cheapest expert than which the oracle is no better, neither in score nor in cost.
 
     merits (K, B), costs (K,), best (B,) of the oracle. Its score is no better where the 95 %
@@ -81,7 +83,7 @@ def as_good(merits: Values, costs: Sequence[float], best: Values, best_cost: flo
     return int(good[prices[good].argmin()]) if len(good) else None
 
 
-def alike(selection: Values, quoted: Values) -> Values:
+def _alike(selection: _Values, quoted: _Values) -> _Values:
     """Tests whether experts score alike on two splits: draws (K, B) of each give p (K,).
 
     z = (s - t) / sqrt(var s + var t), with variances over the draws, is normal where both splits
@@ -117,7 +119,7 @@ def _judged(run: Run, split: str, vector: CostVector, resamples: int) -> Verdict
     weights = _weights(quoted, resamples, 3)
     on_selection = _scores(task, chosen, experts, _weights(chosen, resamples, 2))
     on_quoted = _scores(task, quoted, experts, weights)
-    p = alike(on_selection, on_quoted) if split != SELECTION else np.ones(experts)
+    p = _alike(on_selection, on_quoted) if split != SELECTION else np.ones(experts)
     scores = {"selection_score": on_selection[:, 0], "score": on_quoted[:, 0], "p": p}
     plain = {name: tuple(values.tolist()) for name, values in scores.items()}
     if not resamples:
@@ -128,8 +130,8 @@ def _judged(run: Run, split: str, vector: CostVector, resamples: int) -> Verdict
     blind = np.nan_to_num(weighted_scores(task, answers, quoted.labels, weights)[0])
     best, best_cost = _oracle(task, quoted, vector, weights)
     return Verdicts(
-        unlearned=none_beats(merits, merit(task, blind)),
-        enough=as_good(merits, vector.experts, merit(task, best), best_cost),
+        unlearned=_none_beats(merits, merit(task, blind)),
+        enough=_as_good(merits, vector.experts, merit(task, best), best_cost),
         **plain,
     )
 
@@ -139,7 +141,7 @@ def _weights(seen: Outcomes, resamples: int, stream: int) -> Weights:
     return example_weights(len(seen.labels), resamples, np.random.default_rng([0, stream]))
 
 
-def _scores(task: Task, seen: Outcomes, experts: int, weights: Weights) -> Values:
+def _scores(task: Task, seen: Outcomes, experts: int, weights: Weights) -> _Values:
     """Gives scores by expert and weighting, (K, B), means over the pools that have the expert.
 
     NaN of an expert that no trial had.
@@ -154,7 +156,7 @@ def _scores(task: Task, seen: Outcomes, experts: int, weights: Weights) -> Value
 
 def _oracle(
     task: Task, quoted: Outcomes, vector: CostVector, weights: Weights
-) -> tuple[Values, float]:
+) -> tuple[_Values, float]:
     """Gives the oracle's score by weighting, (B,), and its cost, means over pools."""
     scores, costs = [], []
     for pool in quoted.pools:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from analysis.baselines.yardsticks import has_bounds
 from analysis.fronts.points import example_draws
 from analysis.fronts.survey import Survey
-from analysis.questions.shares import Estimate as Estimate
-from analysis.questions.shares import Room, best_expert, mean_blind
+from analysis.questions._shares import Estimate as Estimate
+from analysis.questions._shares import Room, best_expert, mean_blind
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Outcomes, outcomes, roster
 from analysis.stats.choice import best_within, cheapest_reaching
@@ -32,7 +32,7 @@ from mpc_router.tasks import merit
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _HALF_POINT: Final = 0.005
 _CAPS: Final = (0.1, 0.25, 0.5)

@@ -73,7 +73,7 @@ def what_was_run(run: Run) -> str:
     )
 
 
-def best_trade(survey: Survey) -> pd.Series | None:
+def _best_trade(survey: Survey) -> pd.Series | None:
     """Gives the front's point farthest above the random mix, judged on selection only.
 
     None where no point keeps the study's constraints.
@@ -87,7 +87,7 @@ def best_trade(survey: Survey) -> pd.Series | None:
 
 def recommended(run: Run, survey: Survey) -> pd.Series | None:
     """Gives the best trade, but where there is nothing to route None."""
-    return None if verdicts(run, survey).nothing_to_route else best_trade(survey)
+    return None if verdicts(run, survey).nothing_to_route else _best_trade(survey)
 
 
 def export_line(run: Run, survey: Survey) -> str:
@@ -148,7 +148,7 @@ def _the_front(survey: Survey) -> str:
 
 def best_trade_sentence(run: Run, survey: Survey) -> str:
     """Says what the best trade reaches, or why there is none."""
-    row = best_trade(survey)
+    row = _best_trade(survey)
     if row is None:
         return (
             "There is no best trade: no point keeps the study's constraints "

@@ -13,11 +13,11 @@ from analysis.runs.load import Run, RunError
 from analysis.words import count, percent
 from mpc_router.run_names import COMPLETED, FAILED, SELECTION, STOPPED
 
-VERDICT: Final = "verdict"
-UNFINISHED: Final = "unfinished"
-WARNING: Final = "warning"
+_VERDICT: Final = "verdict"
+_UNFINISHED: Final = "unfinished"
+_WARNING: Final = "warning"
 NOTE: Final = "note"
-_KINDS: Final = (VERDICT, UNFINISHED, WARNING, NOTE)
+_KINDS: Final = (_VERDICT, _UNFINISHED, _WARNING, NOTE)
 _REASONS_SHOWN: Final = 3
 _FEW_SEEDS: Final = 4
 _FAR_APART: Final = 4.0
@@ -43,7 +43,7 @@ class Notice:
 def notices(run: Run, survey: Survey) -> list[Notice]:
     """Gives verdicts first, then that a run is not over, warnings (synthetic data, ...), notes."""
     listed = [
-        *(Notice(VERDICT, text) for text in verdict_texts(run, survey)),
+        *(Notice(_VERDICT, text) for text in verdict_texts(run, survey)),
         *_synthetic(run),
         *_unrouted(run),
         *_partial(run),
@@ -68,7 +68,7 @@ def _synthetic(run: Run) -> list[Notice]:
         "Synthetic data: the embedded sample was generated to try the program out; its scores say "
         "nothing about a real task."
     )
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _unrouted(run: Run) -> list[Notice]:
@@ -79,12 +79,12 @@ def _unrouted(run: Run) -> list[Notice]:
         "are over seeds alone, and routers are not told from the random mix. To write it anew: "
         f"python -m sweeps.run --resume {run.path}"
     )
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _partial(run: Run) -> list[Notice]:
     text = unfinished(run)
-    return [Notice(UNFINISHED, text)] if text else []
+    return [Notice(_UNFINISHED, text)] if text else []
 
 
 def _partial_front(survey: Survey) -> list[Notice]:
@@ -100,7 +100,7 @@ def _partial_front(survey: Survey) -> list[Notice]:
             f"Partial front: it is over {survey.partial}, for no trial trained to the end. Points "
             "were stopped after different epochs."
         )
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _constraints(survey: Survey) -> list[Notice]:
@@ -129,7 +129,7 @@ def _constraints(survey: Survey) -> list[Notice]:
             f"{'breaks' if broken == 1 else 'break'} a constraint of the study on selection: "
             f"{which}. They are marked and are not on the front."
         )
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _failed(run: Run) -> list[Notice]:
@@ -143,7 +143,7 @@ def _failed(run: Run) -> list[Notice]:
     )
     named = ", ".join(str(key) for key in failed["key"].astype(str).str.slice(0, 12)[:5])
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    return [Notice(WARNING, f"{count(len(failed), 'trial')} failed ({named}{more}): {shown}.")]
+    return [Notice(_WARNING, f"{count(len(failed), 'trial')} failed ({named}{more}): {shown}.")]
 
 
 def _one_seed(run: Run, survey: Survey) -> list[Notice]:
@@ -165,7 +165,7 @@ def _one_seed(run: Run, survey: Survey) -> list[Notice]:
             "One seed and no routes of single examples: nothing is known of the chance in these "
             "numbers, and their intervals have no width."
         )
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _seeds_apart(survey: Survey) -> list[Notice]:
@@ -193,7 +193,7 @@ def _other_objectives(run: Run) -> list[Notice]:
         f"The study's objectives are {wanted}; the front shown here is that of score and cost "
         f"under the vector {run.provenance['cost_vector']}{_their_front(run)}."
     )
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _their_front(run: Run) -> str:
@@ -242,7 +242,7 @@ def _left_out(run: Run, survey: Survey) -> list[Notice]:
     remainder = f"; and {more} more" if more > 0 else ""
     holds = "" if survey.partial else ", which holds points whose replicates all completed"
     text = f"{count(len(left), 'point')} left out of the front{holds} ({shown}{remainder})."
-    return [Notice(WARNING, text)]
+    return [Notice(_WARNING, text)]
 
 
 def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
@@ -252,11 +252,11 @@ def _stand_ins(run: Run, survey: Survey) -> list[Notice]:
             f"Costs are as if: {survey.vector.name} puts published numbers of other encoders "
             "on this pool."
         )
-        listed.append(Notice(WARNING, text))
+        listed.append(Notice(_WARNING, text))
     named = [*run.provenance["experts"], run.provenance.get("stem") or {}]
     for one in named:
         if one.get("stand_in"):
-            listed.append(Notice(WARNING, f"Stand-in: {one['stand_in']}."))
+            listed.append(Notice(_WARNING, f"Stand-in: {one['stand_in']}."))
     for split, facts in (run.provenance.get("splits") or {}).items():
         if facts.get("note") and split in (SELECTION, survey.split):
             listed.append(Notice(NOTE, f"Split {split}: {str(facts['note']).rstrip('.')}."))

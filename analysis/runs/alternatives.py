@@ -21,7 +21,7 @@ from mpc_router.messages import quoted
 from mpc_router.routes import LAST, Decisions, Paths
 from mpc_router.run_names import PATHS, table_file
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

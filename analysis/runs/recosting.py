@@ -78,10 +78,10 @@ def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
             f"{costs.removeprefix(FILE)} holds {len(vectors)} cost vectors ({', '.join(vectors)}); "
             "give a file of one"
         )
-    return recosted(run, vectors), next(iter(vectors))
+    return _recosted(run, vectors), next(iter(vectors))
 
 
-def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
+def _recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
     """The run with more cost vectors, so that fronts and pictures can be asked for under them.
 
     A vector prices all experts of the run in the order of `run.expert_names`, and every prepared

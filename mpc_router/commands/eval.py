@@ -97,7 +97,7 @@ def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
         if bias.value:
             assembled = add(assembled, bias)
         told = measured(assembled, split, tokens, vector, shown)
-        told["note"] = seen_note(assembled.config, split)
+        told["note"] = _seen_note(assembled.config, split)
         told["synthetic"] = places.source.kind == "sample"
         if target is not None:
             told["latency"] = _measure(assembled, tokens, target, shown)
@@ -156,7 +156,7 @@ def _split(asked: str | None, assembled: Assembled, places: Places) -> tuple[str
     return name, tokens
 
 
-def seen_note(config: TrialConfig, split: str) -> str | None:
+def _seen_note(config: TrialConfig, split: str) -> str | None:
     """Says which of the router's parts have seen a split's rows, if they are those of its training.
 
     None where no part has.

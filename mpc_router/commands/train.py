@@ -40,7 +40,7 @@ _LONGEST_NAME: Final = 100
 """Bytes; the names of folders begin with it."""
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-train",
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     sleep_while_waiting()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    args = parser().parse_intermixed_args(words)
+    args = _parser().parse_intermixed_args(words)
     return ended(lambda: _command(args, words))
 
 

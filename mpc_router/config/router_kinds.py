@@ -51,8 +51,8 @@ FITTED_KINDS: Final[Mapping[str, KindTraits]] = {
 _ROUNDING: Final = 1e-6
 """Shares may miss 1 by this."""
 
-OUTPUTS_ALONE: Final = "outputs"
-OUTPUTS_AND_FEATURES: Final = "outputs+features"
+_OUTPUTS_ALONE: Final = "outputs"
+_OUTPUTS_AND_FEATURES: Final = "outputs+features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class RouterKind:
     fall into; `random`, experts by chance, the control; or a kind of one's own (see the guide to
     own parts). All but the first are fitted at once, in the first epoch (experts: frozen)."""
 
-    router_sees: str = OUTPUTS_ALONE
+    router_sees: str = _OUTPUTS_ALONE
     """What a predictive or sequential router is given: the `outputs` of the experts that ran, or
     `outputs+features`, those of the cheapest one."""
 
@@ -111,7 +111,7 @@ class RouterKind:
         if self.router_kind != GATED and self.traits is None:
             others = "the name of an installed kind of routers", "module:name"
             one_of("router_kind", self.router_kind, [GATED, *FITTED_KINDS], others=others)
-        one_of("router_sees", self.router_sees, [OUTPUTS_ALONE, OUTPUTS_AND_FEATURES])
+        one_of("router_sees", self.router_sees, [_OUTPUTS_ALONE, _OUTPUTS_AND_FEATURES])
         one_of("predictor", self.predictor, ["logistic", "mlp"])
         one_of("router_gain", self.router_gain, ["right", "loss"])
         one_of("combine", self.combine, list(COMBINATIONS))
@@ -200,7 +200,7 @@ class RouterKind:
         """Whether the router is given features of the stem."""
         if self.traits is None or not self.traits.sees_outputs:
             return True
-        return self.traits.sees_features and self.router_sees == OUTPUTS_AND_FEATURES
+        return self.traits.sees_features and self.router_sees == _OUTPUTS_AND_FEATURES
 
     def paths(self, experts: int, *, stem: str) -> tuple[Experts, ...]:
         """Gives the paths that the router chooses between, each the experts that run, in order."""

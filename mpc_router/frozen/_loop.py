@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpc_router.frozen._best_epochs import BestEpochs, LaneResult
+from mpc_router.frozen._fitted_routers import FittedRouters
 from mpc_router.frozen._labels import Supervision
-from mpc_router.frozen.fitted_routers import FittedRouters
+from mpc_router.frozen._paths import answered, lane_paths
+from mpc_router.frozen._stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.frozen.lanes import Lane
-from mpc_router.frozen.paths import answered, lane_paths
 from mpc_router.frozen.randomness import epoch_draws
-from mpc_router.frozen.stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.model.router import temperature_at
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.progress import Progress

@@ -20,8 +20,8 @@ from mpc_router.data.router_rows import Fingerprints
 from mpc_router.data.sources import Cut, cut_all
 from mpc_router.data.tokens import tokenise
 from mpc_router.model.encoders import load_tokenizer
+from mpc_router.prepare._cross_fitting import cross_fitted
 from mpc_router.prepare._facts import describe_recipes
-from mpc_router.prepare.cross_fitting import cross_fitted
 from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note
 from mpc_router.prepare.inputs import BY_EXPERT, Places
 from mpc_router.prepare.recipes import Recipe, Recipes

@@ -38,7 +38,7 @@ _VERSION: Final = 1
 _BATCH: Final = 64
 """Examples of a pass at a time; results do not depend on it beyond rounding."""
 
-WINDOW: Final = 256 * _BATCH
+_WINDOW: Final = 256 * _BATCH
 """Examples whose outputs and features are in memory at a time; batches do not reach across."""
 
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -117,11 +117,11 @@ class Bench:
         tokens = self.splits[name].tokens
         outputs = caching.blank(new_folder, "outputs", (len(tokens), expert.num_labels), np.float32)
         features = caching.blank(new_folder, "features", (len(tokens), expert.width), np.float32)
-        for start in range(0, len(tokens), WINDOW):
-            place = slice(start, start + WINDOW)
+        for start in range(0, len(tokens), _WINDOW):
+            place = slice(start, start + _WINDOW)
             arrays = predict(
                 expert,
-                tokens.part(start, start + WINDOW),
+                tokens.part(start, start + _WINDOW),
                 batch_size=_BATCH,
                 device=self.device,
                 progress=self.progress.advance,

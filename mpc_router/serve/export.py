@@ -13,8 +13,8 @@ from mpc_router.model.description import write_pool
 from mpc_router.model.lazy_expert import load_experts
 from mpc_router.results.assembled import Assembled, tokenizer_folder
 from mpc_router.results.bias import recorded
-from mpc_router.serve.card import card_of
-from mpc_router.serve.hub import CARD_FILE
+from mpc_router.serve._card import card_of
+from mpc_router.serve._hub import CARD_FILE
 from mpc_router.serve.onnx_files import ONNX_FOLDER, check_onnx, write_onnx
 
 

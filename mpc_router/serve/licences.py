@@ -9,8 +9,8 @@ from typing import Any, Final
 from mpc_router.messages import printable
 from mpc_router.model.sources import ModelError, Models, Resolved
 from mpc_router.results.assembled import Assembled
-from mpc_router.serve.card import UNKNOWN
-from mpc_router.serve.hub import CARD_FILE
+from mpc_router.serve._card import UNKNOWN
+from mpc_router.serve._hub import CARD_FILE
 
 _SAMPLE: Final = "mit"
 _LONGEST: Final = 60
@@ -32,10 +32,10 @@ def with_licences(assembled: Assembled, models: Models) -> Assembled:
 def _licensed(part: dict[str, Any], models: Models) -> dict[str, Any]:
     if "licence" in part or "name" not in part:
         return part
-    return {**part, "licence": licence_of(str(part["name"]), models)}
+    return {**part, "licence": _licence_of(str(part["name"]), models)}
 
 
-def licence_of(name: str, models: Models) -> str:
+def _licence_of(name: str, models: Models) -> str:
     """Gives the licence that the card beside a model's weights names."""
     try:
         resolved = models.resolve(name)

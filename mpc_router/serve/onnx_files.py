@@ -30,9 +30,9 @@ from mpc_router.routes import Paths
 from mpc_router.source_error import SourceError
 
 ONNX_FOLDER: Final = "onnx"
-LIST_FILE: Final = "onnx.json"
-ROUTER_FILE: Final = "router.onnx"
-STEM_FILE: Final = "stem.onnx"
+_LIST_FILE: Final = "onnx.json"
+_ROUTER_FILE: Final = "router.onnx"
+_STEM_FILE: Final = "stem.onnx"
 _FORMAT: Final = "mpc-router onnx 1"
 _NEEDED: Final = ("onnx", "onnxscript")
 _TOKENS: Final = ("input_ids", "attention_mask", "token_type_ids")
@@ -54,7 +54,7 @@ def check_onnx() -> None:
         )
 
 
-def expert_file(number: int) -> str:
+def _expert_file(number: int) -> str:
     """Gives the name of the file of an expert."""
     return f"expert-{number}.onnx"
 
@@ -174,7 +174,7 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
         names, values = _TOKENS, tokens[encoding]
         if pool.shared_stem:
             names, values = (_STATES, *_TOKENS[1:]), (given.clone(), *tokens[0][1:])
-        target = folder / expert_file(number)
+        target = folder / _expert_file(number)
         taken = _write(expert.eval(), values, target, names, (_OUTPUTS,))
         parts.append(_part(assembled, number, target.name, taken, tokenizer_folder(encoding)))
     listed = {
@@ -186,17 +186,17 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
         "limits": list(assembled.limits),
         "cost_vectors": to_json(assembled.vectors),
     }
-    (folder / LIST_FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    (folder / _LIST_FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_router(
     pool: GatedBertPool, tokens: tuple[Tensor, ...], folder: Path
 ) -> tuple[dict[str, Any], Tensor]:
     """Writes the router; gives what the list says of it, and a shared stem's states if any."""
-    entry: dict[str, Any] = {"file": ROUTER_FILE, "tokenizer": tokenizer_folder(0)}
+    entry: dict[str, Any] = {"file": _ROUTER_FILE, "tokenizer": tokenizer_folder(0)}
     if not pool.decisions.staged:
         front = _Front(pool).eval()
-        inputs = _write(front, tokens, folder / ROUTER_FILE, _TOKENS, front.gives)
+        inputs = _write(front, tokens, folder / _ROUTER_FILE, _TOKENS, front.gives)
         with torch.inference_mode():
             given = front(*tokens)
         states = given[1] if isinstance(given, tuple) else given
@@ -207,8 +207,8 @@ def _write_router(
     names, values = (_OUTPUTS,), (outputs,)
     if sees_features(pool.router):
         stem = _Features(pool).eval()
-        inputs = _write(stem, tokens, folder / STEM_FILE, _TOKENS, stem.gives)
-        entry["stem"] = {"file": STEM_FILE, "inputs": inputs, "outputs": list(stem.gives)}
+        inputs = _write(stem, tokens, folder / _STEM_FILE, _TOKENS, stem.gives)
+        entry["stem"] = {"file": _STEM_FILE, "inputs": inputs, "outputs": list(stem.gives)}
         with torch.inference_mode():
             given = stem(*tokens)
         features = (given[0] if isinstance(given, tuple) else given).clone()
@@ -216,7 +216,7 @@ def _write_router(
     batch = {0: torch.export.Dim("batch")}
     shapes = tuple(batch for _ in values)
     inputs = _write(
-        _Steps(pool).eval(), values, folder / ROUTER_FILE, names, (_LOGITS,), shapes=shapes
+        _Steps(pool).eval(), values, folder / _ROUTER_FILE, names, (_LOGITS,), shapes=shapes
     )
     return {**entry, "inputs": inputs, "outputs": [_LOGITS]}, outputs
 

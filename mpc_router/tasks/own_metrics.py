@@ -19,7 +19,7 @@ from mpc_router.tasks._counts import Counts
 from mpc_router.tasks.confidence import Confidence
 from mpc_router.tasks.metrics import OF_CLASS, Metric
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _parts: Final[dict[str, Part]] = {}
 _fitting: Final[dict[tuple[str, bool, int], Metric]] = {}
@@ -123,7 +123,7 @@ def _check_form(metric: object) -> None:
     )
 
 
-def _check_weighted(metric: Metric, values: Values, classes: int) -> None:
+def _check_weighted(metric: Metric, values: _Values, classes: int) -> None:
     """Checks that a metric of equal weights, or of doubled counts, is the metric without weights.
 
     Raises:
@@ -148,12 +148,12 @@ def _check_weighted(metric: Metric, values: Values, classes: int) -> None:
     )
 
 
-def _fields(counts: Counts) -> tuple[Values, Values, Values]:
+def _fields(counts: Counts) -> tuple[_Values, _Values, _Values]:
     """Gives the three arrays of counts."""
     return counts.hits, counts.wrong, counts.missed
 
 
-def _stack(classes: int) -> tuple[Values, Values]:
+def _stack(classes: int) -> tuple[_Values, _Values]:
     """Makes predictions (L, N) and labels (N,) that hold every class; 0 classes are values."""
     if classes == 0:
         labels = np.linspace(0.0, 5.0, 12)
@@ -163,7 +163,7 @@ def _stack(classes: int) -> tuple[Values, Values]:
     return np.stack([labels, turned, np.where(np.arange(len(labels)) % 3, labels, turned)]), labels
 
 
-def _values(metric: Metric, lanes: slice, classes: int) -> Values:
+def _values(metric: Metric, lanes: slice, classes: int) -> _Values:
     """Computes a metric of some lanes of the small stack."""
     if metric.of_counts is not None:
         stack, labels = _stack(classes)

@@ -58,7 +58,7 @@ _VERBS: Final = {
 """Gives what each verb does, and examples of it."""
 
 
-def parser() -> Parser:
+def _parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser("mpc-router-runs", "List, measure and remove runs.", _EXAMPLES)
     verbs = command_line.add_subparsers(required=True, metavar=" | ".join(_VERBS))
@@ -111,7 +111,7 @@ def _bytes(text: str) -> int:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    args = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     verb: Callable[[argparse.Namespace], None] = args.verb
     try:
         verb(args)
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def bytes_text(count: float) -> str:
+def _bytes_text(count: float) -> str:
     """Writes a number of bytes in a unit that fits."""
     for letter, unit in reversed(_UNITS.items()):
         if count >= unit and letter:
@@ -206,13 +206,13 @@ def _size(args: argparse.Namespace) -> None:
     rows = [("run", "in all", *parts)]
     for run, totals in by_run.items():
         counted = (sum(totals.values()), *totals.values())
-        rows.append((str(run), *map(bytes_text, counted)))
+        rows.append((str(run), *map(_bytes_text, counted)))
     if len(by_run) > 1:
         rows.append(
             (
                 f"{len(by_run)} runs",
-                bytes_text(sum(sum(totals.values()) for totals in by_run.values())),
-                *(bytes_text(sum(totals[part] for totals in by_run.values())) for part in parts),
+                _bytes_text(sum(sum(totals.values()) for totals in by_run.values())),
+                *(_bytes_text(sum(totals[part] for totals in by_run.values())) for part in parts),
             )
         )
     print("\n".join(table_lines(rows)))
@@ -225,7 +225,7 @@ def _remove(args: argparse.Namespace) -> None:
 
     questions = {}
     for run in args.runs:
-        facts = bytes_text(sum(sizes(run).values()))
+        facts = _bytes_text(sum(sizes(run).values()))
         try:
             status = run_status(run)
         except InputError:
@@ -283,8 +283,8 @@ def _cache(args: argparse.Namespace) -> None:
     used = len(chosen) - len(gone)
     kept = f"; {used} stay because a sweep that runs uses them" if used else ""
     print(
-        f"{len(gone)} of {len(all_entries)} entries are removed, {bytes_text(freed)}{kept}; "
-        f"{cache} holds {bytes_text(contents.total_bytes(left))}"
+        f"{len(gone)} of {len(all_entries)} entries are removed, {_bytes_text(freed)}{kept}; "
+        f"{cache} holds {_bytes_text(contents.total_bytes(left))}"
     )
 
 
@@ -299,8 +299,8 @@ def _print_cache(cache: Path, all_entries: Sequence[Entry]) -> None:
     rows = [("of", "entries", "bytes", "last use")]
     for group in contents.groups(all_entries):
         ago = f"{duration(max(0.0, now - group.last_use))} ago"
-        rows.append((group.label, str(group.entries), bytes_text(group.bytes), ago))
-    rows.append(("all", str(len(all_entries)), bytes_text(contents.total_bytes(all_entries)), ""))
+        rows.append((group.label, str(group.entries), _bytes_text(group.bytes), ago))
+    rows.append(("all", str(len(all_entries)), _bytes_text(contents.total_bytes(all_entries)), ""))
     print("\n".join(table_lines(rows)))
     print(f"in {cache}; entries may share files, which `all` counts once")
 

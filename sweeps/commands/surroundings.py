@@ -13,10 +13,10 @@ from mpc_router.messages import quoted
 from sweeps.records import InputError
 from sweeps.terminal.signals import tell
 
-LOCAL: Final = "local"
+_LOCAL: Final = "local"
 """Is the address of a Ray that the command starts on this machine."""
 
-AUTO: Final = "auto"
+_AUTO: Final = "auto"
 """Is the address of the only Ray cluster that has a node on this machine."""
 
 _RAY_ADDRESS: Final = "RAY_ADDRESS"
@@ -43,7 +43,7 @@ def check_address(name: str, address: str) -> None:
             "on the cluster's head with HOST:PORT of that, or by `ray job submit --address "
             "http://HEAD:8265 -- python -m sweeps.run ...`, which sets RAY_ADDRESS"
         )
-    if address in (LOCAL, AUTO):
+    if address in (_LOCAL, _AUTO):
         return
     host, _, port = address.rpartition(":")
     is_plain = re.fullmatch(r"[A-Za-z0-9._:\[\]-]{1,255}", host) and re.fullmatch(
@@ -52,7 +52,7 @@ def check_address(name: str, address: str) -> None:
     if not (is_plain and 0 < int(port) < 2**16):
         raise InputError(
             f"{name} is {quoted(address)}, but must be HOST:PORT of a running Ray cluster, such as "
-            f"127.0.0.1:6379, or {AUTO} for the one of this machine, or {LOCAL} to start one here"
+            f"127.0.0.1:6379, or {_AUTO} for the one of this machine, or {_LOCAL} to start one here"
         )
 
 
@@ -70,10 +70,10 @@ def settle(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
         name, address = _RAY_ADDRESS, environ[_RAY_ADDRESS]
     if address is not None:
         check_address(name, address)
-    args.address = _only_cluster(name) if address == AUTO else address
-    if address == LOCAL:
+    args.address = _only_cluster(name) if address == _AUTO else address
+    if address == _LOCAL:
         args.address = None
-    if name == _RAY_ADDRESS or address == AUTO:
+    if name == _RAY_ADDRESS or address == _AUTO:
         tell(_first_line(name, str(address), args.address))
     args.session_end = _session_end(args.session_time, environ)
 
@@ -82,7 +82,7 @@ def _first_line(name: str, address: str, joined: str | None) -> str:
     """Says what the environment, or a search on this machine, has decided."""
     if joined is None:
         return f"note: {name} is {address}: a Ray is started on this machine"
-    start = "" if name == "--address" else f"; --address {LOCAL} starts a Ray here"
+    start = "" if name == "--address" else f"; --address {_LOCAL} starts a Ray here"
     return f"note: {name} is {address}: the sweep joins the Ray cluster at {joined}{start}"
 
 
@@ -100,12 +100,12 @@ def _only_cluster(name: str) -> str:
         return heads[0]
     if not heads:
         raise InputError(
-            f"{name} is {AUTO}, but no Ray cluster has a node on this machine; start one, for "
-            f"example by `python -m cluster.local up`, or give --address {LOCAL}"
+            f"{name} is {_AUTO}, but no Ray cluster has a node on this machine; start one, for "
+            f"example by `python -m cluster.local up`, or give --address {_LOCAL}"
         )
     raise InputError(
-        f"{name} is {AUTO}, but nodes of {len(heads)} clusters run on this machine; give --address "
-        f"{' or '.join(heads[:5])}"
+        f"{name} is {_AUTO}, but nodes of {len(heads)} clusters run on this machine; give "
+        f"--address {' or '.join(heads[:5])}"
     )
 
 

@@ -198,7 +198,7 @@ def train(
     return _train(journal, display, planner, by_ray, common, refresh, clock)
 
 
-def run_pack(
+def _run_pack(
     pack: Pack, job: Job, *, kept: Kept | None = None
 ) -> Generator[Message, Mapping[str, str] | None, None]:
     """Trains a pack in this process, as `sweeps.worker.pack` does."""
@@ -220,7 +220,7 @@ def train_in_process(
     def in_process(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         while not (stopped() or ledger.used_up()) and (pack := batches.take()) is not None:
             ledger.started(pack)
-            messages = run_pack(pack, common, kept=journal.state.kept.get(pack.name))
+            messages = _run_pack(pack, common, kept=journal.state.kept.get(pack.name))
             drop: Mapping[str, str] = {}
             while (message := _next(messages, drop)) is not None:
                 drop = ledger.received(pack, message)

@@ -187,7 +187,7 @@ def _ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> _Order:
         raise ValueError(f"entries have {sorted(widths)} objectives; all must have as many")
     if len({entry.name for entry in entries}) < len(entries):
         raise ValueError("two entries of a rung have one name")
-    return ranks(
+    return _ranks(
         np.array([entry.losses for entry in entries], np.float64),
         np.array([entry.violation for entry in entries], np.float64),
         np.array([_lot(entry.name, seed=seed) for entry in entries]),
@@ -195,7 +195,7 @@ def _ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> _Order:
     )
 
 
-def ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _Order:
+def _ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _Order:
     """Gives ranks from 0, the best, (N,): a permutation that does not depend on the input's order.
 
     Feasible points come first, front by front (non-dominated sorting), within a front by `ties`.

@@ -13,7 +13,7 @@ from mpc_router.messages import quoted
 from mpc_router.plugins import PartError
 from sweeps.stopping.own_rules import OwnRule, check_stopping_rule, rule_of
 
-METHODS: Final = ("none", "asha", "mo_asha")
+_METHODS: Final = ("none", "asha", "mo_asha")
 """Names the methods that ship; others are rules of one's own."""
 
 _VARIANTS: Final = ("stop", "promote")
@@ -87,7 +87,7 @@ class Rule:
     @property
     def own_rule(self) -> OwnRule | None:
         """Gives the rule of one's own that decides; None for the methods that ship."""
-        return None if self.method in METHODS else rule_of(self.method)
+        return None if self.method in _METHODS else rule_of(self.method)
 
     def rehearse(self, *, objectives: int) -> None:
         """Tries a rule of one's own on made-up rungs; does nothing for the methods that ship.
@@ -143,12 +143,12 @@ def _check_method(method: object) -> None:
         StoppingError: there is no such method, or its rule cannot be had.
     """
     try:
-        known = isinstance(method, str) and (method in METHODS or rule_of(method) is not None)
+        known = isinstance(method, str) and (method in _METHODS or rule_of(method) is not None)
     except PartError as error:
         raise StoppingError(f"stopping.method: {error}") from error
     if not known:
         raise StoppingError(
-            f"stopping.method is {quoted(method)}, allowed are {', '.join(METHODS)}, the name of "
+            f"stopping.method is {quoted(method)}, allowed are {', '.join(_METHODS)}, the name of "
             "an installed stopping rule, or module:name"
         )
 

@@ -65,7 +65,7 @@ def counts(state: State, outline: Outline) -> Counts:
         for key in state.replicates.get(name, [])[: outline.seeds]:
             if key in state.endings:
                 by_status[state.endings[key].status] += repeat
-    running = running_trials(state)
+    running = _running_trials(state)
     points = _unproposed(state, outline) + sum(repeats.values())
     return Counts(
         total=len(state.trials) + points * outline.seeds,
@@ -77,7 +77,7 @@ def counts(state: State, outline: Outline) -> Counts:
     )
 
 
-def running_trials(state: State) -> list[Trial]:
+def _running_trials(state: State) -> list[Trial]:
     """Gives the trials that workers train now: those of running packs that have not ended."""
     packs = [state.packs[name] for name in sorted(state.running) if name in state.packs]
     return [
@@ -118,10 +118,10 @@ def epochs_left(state: State, outline: Outline, best: Sequence[Standing] = ()) -
     for trial in state.unended():
         begin = trained_epochs(state, trial)
         ranked = state.packs[state.pack_of[trial.key]].stopping
-        left += expected(begin, full_epochs(trial), rungs if ranked else (), outline.rule.eta)
+        left += _expected(begin, full_epochs(trial), rungs if ranked else (), outline.rule.eta)
     unproposed = _unproposed(state, outline) * outline.seeds
     if epochs and unproposed:
-        mean = sum(expected(0, full, rungs, outline.rule.eta) for full in epochs) / len(epochs)
+        mean = sum(_expected(0, full, rungs, outline.rule.eta) for full in epochs) / len(epochs)
         left += unproposed * mean
     if state.following is None:
         left += sum(_following_epochs(state, outline, standing) for standing in best)
@@ -145,7 +145,7 @@ def _following_epochs(state: State, outline: Outline, standing: Standing) -> int
     return epochs
 
 
-def expected(begin: int, end: int, rungs: Iterable[int], eta: int) -> float:
+def _expected(begin: int, end: int, rungs: Iterable[int], eta: int) -> float:
     """Gives the epochs that a trial is expected to train after `begin`, up to `end`.
 
     The sum over epochs of the chance to train it, eta^-n after n rungs since `begin`.

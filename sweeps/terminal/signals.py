@@ -47,7 +47,7 @@ ALLOCATION: Final = "the Slurm allocation ends"
 """Are the reasons of a stop after which the same command goes on in another session."""
 
 
-def stop_reason(number: signal.Signals) -> str:
+def _stop_reason(number: signal.Signals) -> str:
     """Names what a signal means here: its own name, or that the Slurm allocation ends."""
     if number == signal.SIGTERM and allocation.is_ending(os.environ, time.time()):
         return ALLOCATION
@@ -56,7 +56,7 @@ def stop_reason(number: signal.Signals) -> str:
 
 def stop_code(number: signal.Signals, reason: str | None = None) -> int:
     """Gives the exit code of a command that a signal, or a wish for this reason, has stopped."""
-    reason = stop_reason(number) if reason is None else reason
+    reason = _stop_reason(number) if reason is None else reason
     return SESSION_OVER if reason in (TIME, ALLOCATION) else EXIT_CODES[number]
 
 
@@ -125,7 +125,7 @@ class CleanStop:
             finally:
                 kill(descendants(os.getpid()))
                 os._exit(EXIT_CODES[signal.SIGINT])
-        self._keep(number, stop_reason(number))
+        self._keep(number, _stop_reason(number))
 
 
 @contextlib.contextmanager

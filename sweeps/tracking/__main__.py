@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.messages import one_line, shortened
+from sweeps.tracking._follow import follow
 from sweeps.tracking._secrets import without_secrets
-from sweeps.tracking.follow import follow
 from sweeps.tracking.kinds import tracker_of
 
 _TURN: Final = 0.5

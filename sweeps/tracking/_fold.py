@@ -10,7 +10,7 @@ from typing import Any
 from sweeps.journal.rows import results_of
 from sweeps.journal.state import Event, State, apply
 from sweeps.records import INTERRUPTED, SELECTION, Ending, Report
-from sweeps.tracking.tracker import End, Measurement, Sweep, TrackedTrial
+from sweeps.tracking._tracker import End, Measurement, Sweep, TrackedTrial
 
 
 class Fold:

@@ -18,7 +18,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from mpc_router.run_names import COMPLETED, FAILED, INTERRUPTED, STOPPED
 from sweeps.tracking._names import tag_of
-from sweeps.tracking.tracker import Sweep, TrackedTrial
+from sweeps.tracking._tracker import Sweep, TrackedTrial
 
 _BATCH: Final = 1000
 """Limits the metrics that MLflow takes at once."""

@@ -15,7 +15,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from mpc_router.files import make_folder, take_rights
 from mpc_router.run_names import COMPLETED, FAILED, STOPPED
 from sweeps.run_folder import RunFolder
-from sweeps.tracking.tracker import Sweep, TrackedTrial
+from sweeps.tracking._tracker import Sweep, TrackedTrial
 
 _FILE: Final = "events.out.tfevents.0.sweep"
 """Names the file of events in a trial's folder; TensorBoard looks for `tfevents`."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from mpc_router.run_names import FAILED
 from sweeps.records import SELECTION
-from sweeps.tracking.tracker import Measurement, Sweep, TrackedTrial
+from sweeps.tracking._tracker import Measurement, Sweep, TrackedTrial
 
 _OPEN: Final = 32
 """Limits the runs that are open at once; a trial beyond them is logged when it has ended."""

@@ -10,11 +10,11 @@ from typing import Final
 
 from mpc_router.messages import quoted
 from sweeps.records import InputError
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking._tracker import Tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class _Kind:
     """Says what a tracker needs."""
 
     packages: tuple[str, ...]
@@ -22,11 +22,11 @@ class Kind:
     """Says what pip is to install."""
 
 
-KINDS: Final[Mapping[str, Kind]] = {
-    "wandb": Kind(packages=("wandb",), install="wandb"),
-    "trackio": Kind(packages=("trackio",), install="trackio"),
-    "tensorboard": Kind(packages=("tensorboard",), install="tensorboard"),
-    "mlflow": Kind(packages=("mlflow",), install="mlflow-skinny sqlalchemy alembic"),
+KINDS: Final[Mapping[str, _Kind]] = {
+    "wandb": _Kind(packages=("wandb",), install="wandb"),
+    "trackio": _Kind(packages=("trackio",), install="trackio"),
+    "tensorboard": _Kind(packages=("tensorboard",), install="tensorboard"),
+    "mlflow": _Kind(packages=("mlflow",), install="mlflow-skinny sqlalchemy alembic"),
 }
 """Gives the trackers by name."""
 

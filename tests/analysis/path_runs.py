@@ -22,7 +22,7 @@ from analysis import schema
 from mpc_router.costs import CostVector, to_json
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.routes import (
-    AVERAGE,
+    _AVERAGE,
     LAST,
     LOGISTIC,
     Decisions,
@@ -47,7 +47,7 @@ SPLITS = (schema.SELECTION, schema.VALIDATION)
 def fitted(paths: Sequence[tuple[int, ...]], seed: int, outputs: int) -> Paths:
     """Paths whose answers are sums of drawn weights."""
     rng = np.random.default_rng(seed)
-    plain = Paths.of(paths, experts=3, outputs=outputs, combine=AVERAGE)
+    plain = Paths.of(paths, experts=3, outputs=outputs, combine=_AVERAGE)
     drawn = rng.uniform(0.2, 1.5, plain.weights.shape)
     weights = np.where(plain.runs, drawn, 0.0)
     offset = 0.3 * rng.normal(size=plain.offset.shape)
@@ -74,9 +74,9 @@ class Router:
 ROUTERS = (
     Router(point="p0", kind="gated"),
     Router(point="p1", kind="predictive", paths=pair_paths(3)),
-    Router(point="p2", kind="predictive", paths=pair_paths(3), combine=AVERAGE),
+    Router(point="p2", kind="predictive", paths=pair_paths(3), combine=_AVERAGE),
     Router(point="p3", kind="predictive", paths=pair_paths(3), combine=LOGISTIC),
-    Router(point="p4", kind="sequential", paths=rising_paths(3), combine=AVERAGE),
+    Router(point="p4", kind="sequential", paths=rising_paths(3), combine=_AVERAGE),
     Router(point="p5", kind="cascade", paths=prefix_paths(3), combine=LAST),
 )
 

@@ -16,9 +16,9 @@ import pytest
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.objectives import objective_front, own_objectives
 from analysis.fronts.survey import survey
+from analysis.questions._progress import worth
 from analysis.questions.answers import answers
 from analysis.questions.importance import importance
-from analysis.questions.progress import worth
 from analysis.questions.worth import Estimate
 from analysis.report import abstract
 from analysis.report.page import write_report
@@ -197,7 +197,7 @@ def test_settings_matter_for_the_best_points_whatever_the_direction(mae: Pair) -
 
 def test_the_best_trade_and_its_standing_are_the_same(pair: Pair) -> None:
     low, high = survey(pair.low), survey(pair.high)
-    rows = abstract.best_trade(low), abstract.best_trade(high)
+    rows = abstract._best_trade(low), abstract._best_trade(high)
     assert rows[0] is not None
     assert rows[1] is not None
     assert rows[0]["label"] == rows[1]["label"]

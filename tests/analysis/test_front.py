@@ -14,7 +14,7 @@ from rich.console import Console
 from analysis import choose, schema
 from analysis.front import _front_tables, main, print_front
 from analysis.fronts.survey import survey
-from analysis.report.abstract import best_trade
+from analysis.report.abstract import _best_trade
 from analysis.runs.load import load_run
 from tests.analysis.conftest import WriteRun
 
@@ -109,7 +109,7 @@ def test_every_row_of_the_front_bears_its_whole_key(
 @pytest.mark.parametrize("width", [40, 200])
 def test_the_line_that_exports_the_best_trade_is_never_cut(run_folder: Path, width: int) -> None:
     text = _printed(run_folder, width=width, terminal=True)
-    row = best_trade(survey(load_run(run_folder)))
+    row = _best_trade(survey(load_run(run_folder)))
     assert row is not None
     line = f"mpc-router-export --run {run_folder} --point {row['point']} exported/{run_folder.name}"
     assert line in (each.strip() for each in text.splitlines())

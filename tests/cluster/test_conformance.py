@@ -12,7 +12,7 @@ import pytest
 
 from cluster import nodes, state
 from cluster.batch_script import Job
-from cluster.contract import Cluster, Condition, Refused, Running, Status
+from cluster.contract import Condition, Refused, Running, Status, _Cluster
 from cluster.local_cluster import LocalCluster
 from cluster.processes import processes
 from cluster.slurm_cluster import SlurmCluster
@@ -73,7 +73,7 @@ class FakeCase:
     kind: type[FakeCluster] = FakeCluster
     world: World = field(default_factory=World)
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> _Cluster:
         return self.kind(self.world)
 
     def spoil_start(self) -> Callable[[], None]:
@@ -101,7 +101,7 @@ class SlurmCase:
     def job(self) -> Job:
         return Job(run=self.run, words=("mrpc_grid",), python="python", folder=self.run.parent)
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> _Cluster:
         return SlurmCluster(self.job.beside, self.job, pause=lambda _: None)
 
     def spoil_start(self) -> Callable[[], None]:
@@ -129,7 +129,7 @@ class LocalCase:
     folder: Path
     spoilt: bool = False
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> _Cluster:
         def wanted() -> nodes.Wanted:
             if self.spoilt:
                 raise Refused("the port is taken", 2)

@@ -29,7 +29,7 @@ def handlers() -> Iterator[None]:
 
 def test_the_processes_of_a_node_ask_for_a_token_and_have_no_secrets() -> None:
     caller = {"PATH": "/bin", "HF_TOKEN": "planted", "RAY_AUTH_TOKEN_PATH": "/token"}
-    told = node.environment({**caller, "RAY_AUTH_MODE": "disabled"})
+    told = node._environment({**caller, "RAY_AUTH_MODE": "disabled"})
     assert told["RAY_AUTH_MODE"] == "token"
     assert told["RAY_AUTH_TOKEN_PATH"] == "/token"
     assert told["PATH"] == "/bin"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mpc_router.costs import CostVector
 from mpc_router.routes import (
-    AVERAGE,
+    _AVERAGE,
     LAST,
     LOGISTIC,
     Decisions,
@@ -117,7 +117,7 @@ def spoken(outputs: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("regression", [False, True])
-@pytest.mark.parametrize("combine", [LAST, AVERAGE, LOGISTIC])
+@pytest.mark.parametrize("combine", [LAST, _AVERAGE, LOGISTIC])
 def test_an_answer_does_not_depend_on_the_rows_beside_it(combine: str, regression: bool) -> None:
     rng = np.random.default_rng(0)
     outputs = rng.normal(size=(50, 9, 1 if regression else 3)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_an_answer_does_not_depend_on_the_rows_beside_it(combine: str, regressio
     assert (together == np.concatenate(alone)).all()
 
 
-@pytest.mark.parametrize("combine", [LAST, AVERAGE, LOGISTIC])
+@pytest.mark.parametrize("combine", [LAST, _AVERAGE, LOGISTIC])
 def test_one_expert_alone_answers_what_it_says(combine: str) -> None:
     outputs = spoken()
     paths = Paths.of(rising_paths(3), experts=3, outputs=3, combine=combine)
@@ -136,20 +136,20 @@ def test_one_expert_alone_answers_what_it_says(combine: str) -> None:
 
 def test_an_average_of_classes_is_that_of_probabilities_and_of_values_that_of_values() -> None:
     outputs = spoken()
-    paths = Paths.of([(0,), (0, 2)], experts=3, outputs=3, combine=AVERAGE)
+    paths = Paths.of([(0,), (0, 2)], experts=3, outputs=3, combine=_AVERAGE)
     exp = np.exp(outputs.astype(np.float64))
     probability = exp / exp.sum(-1, keepdims=True)
     answer = paths.answers(outputs, regression=False)[:, 1]
     np.testing.assert_allclose(np.exp(answer), probability[:, [0, 2]].mean(1), rtol=1e-5)
     values = spoken(1)
-    paths = Paths.of([(0,), (0, 2)], experts=3, outputs=1, combine=AVERAGE)
+    paths = Paths.of([(0,), (0, 2)], experts=3, outputs=1, combine=_AVERAGE)
     answer = paths.answers(values, regression=True)[:, 1]
     np.testing.assert_allclose(answer, values[:, [0, 2]].mean(1), rtol=1e-6)
 
 
 def test_an_average_of_extreme_logits_is_finite() -> None:
     outputs = np.array([[[-1e30, 1e30], [1e30, -1e30], [0, 0]]], np.float32)
-    paths = Paths.of([(0,), (0, 1)], experts=3, outputs=2, combine=AVERAGE)
+    paths = Paths.of([(0,), (0, 1)], experts=3, outputs=2, combine=_AVERAGE)
     assert np.isfinite(paths.answers(outputs, regression=False)).all()
 
 

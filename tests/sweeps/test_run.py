@@ -328,14 +328,14 @@ def test_a_run_that_a_signal_stops_resumes_to_the_tables_of_an_undisturbed_one(
             if pack.name == "pack01" and place == 0:
                 signal.raise_signal(number)
 
-    monkeypatch.setattr(session, "run_pack", interrupted)
+    monkeypatch.setattr(session, "_run_pack", interrupted)
     try:
         assert sweep(command, name="cut") == code
     finally:
         signal.signal(signal.SIGHUP, before)
     statuses = {trial["status"] for trial in rows(other, "trials")}
     assert statuses == {COMPLETED, INTERRUPTED}
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     assert command("--resume", str(other), "--no-report") == 0
     assert_same_tables(other, finished)
     attempts = {trial["pack"]: trial["attempt"] for trial in rows(other, "trials")}
@@ -368,12 +368,12 @@ def test_sigterm_means_another_session_only_where_the_allocation_ends(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + seconds_left))
     deed = interrupting(lambda: signal.raise_signal(signal.SIGTERM))
-    monkeypatch.setattr(session, "run_pack", deed)
+    monkeypatch.setattr(session, "_run_pack", deed)
     assert sweep(command, "--session-time", "7200", name="cut") == code
     said = capsys.readouterr().err
     assert ("the Slurm allocation ends: " in said) == (code == 75)
     assert ("stopped by SIGTERM: " in said) == (code == 143)
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     monkeypatch.delenv("SLURM_JOB_ID")
     assert command("--resume", str(tmp_path / "runs" / "cut"), "--no-report") == 0
     assert_same_tables(tmp_path / "runs" / "cut", finished)
@@ -393,14 +393,14 @@ def test_a_session_whose_time_is_over_closes_with_75_and_a_resume_goes_on(
         "__kwdefaults__",
         {"now": lambda: time.monotonic() + later[0]},
     )
-    monkeypatch.setattr(session, "run_pack", interrupting(lambda: later.insert(0, 7200.0)))
+    monkeypatch.setattr(session, "_run_pack", interrupting(lambda: later.insert(0, 7200.0)))
     assert sweep(command, "--session-time", "3600", name="cut") == 75
     assert "the session's time is over: " in capsys.readouterr().err
     folder = tmp_path / "runs" / "cut"
     assert list(read(folder / "journal.jsonl"))[-1]["outcome"] == "the session's time is over"
     assert {trial["status"] for trial in rows(folder, "trials")} == {COMPLETED, INTERRUPTED}
     later.insert(0, 0.0)
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     assert command("--resume", str(folder), "--no-report", "--session-time", "3600") == 0
     assert_same_tables(folder, finished)
 
@@ -420,13 +420,13 @@ def test_a_session_starts_no_pack_for_which_there_is_no_time(
         later.insert(0, 2000.0)
         yield from run_pack(pack, job, **more)
 
-    monkeypatch.setattr(session, "run_pack", slow)
+    monkeypatch.setattr(session, "_run_pack", slow)
     assert sweep(command, "--session-time", "3600", name="cut") == 75
     events = read(tmp_path / "runs" / "cut" / "journal.jsonl")
     assert [event["pack"] for event in events if event["event"] == "started"] == ["pack00"]
     statuses = Counter(trial["status"] for trial in rows(tmp_path / "runs" / "cut", "trials"))
     assert statuses[COMPLETED] > 0
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     assert command("--resume", str(tmp_path / "runs" / "cut"), "--no-report") == 0
     assert_same_tables(tmp_path / "runs" / "cut", finished)
 

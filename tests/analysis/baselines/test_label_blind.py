@@ -28,7 +28,7 @@ def blind_of(
 
 def test_the_four_examples_by_hand() -> None:
     # the large expert says 1, 1, 1, 0; tiny agrees on the first, base on the second and fourth
-    routes = label_blind.agreeing_routes(SAID, 2, FREE)
+    routes = label_blind._agreeing_routes(SAID, 2, FREE)
     assert routes.tolist() == [0, 1, 2, 1]
     blind = blind_of(SAID, LABELS)
     assert (blind.expert, blind.tolerance) == (2, 0.0)
@@ -63,7 +63,7 @@ def test_an_expert_that_is_cheapest_and_best_is_the_yardstick() -> None:
 
 def test_of_equal_experts_the_cheapest_is_best() -> None:
     predictions = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 1, 1, 0]], float)
-    assert label_blind.best_single(SST2, predictions, LABELS, FREE) == 0
+    assert label_blind._best_single(SST2, predictions, LABELS, FREE) == 0
 
 
 def test_resampled_examples_weigh_the_mean_cost() -> None:
@@ -82,9 +82,9 @@ def test_a_regression_agrees_within_the_widest_tolerance_that_costs_no_score() -
     near = best + np.where(np.arange(200) % 2, 0.001, 3.0) * np.where(labels > 2.5, -1, 1)
     predictions = np.stack([near, best])
     vector = CostVector(name="two", unit="units", router=0.0, experts=(1.0, 10.0))
-    tolerance = label_blind.widest_tolerance(STSB, predictions, labels, expert=1, vector=vector)
+    tolerance = label_blind._widest_tolerance(STSB, predictions, labels, expert=1, vector=vector)
     assert 0.001 <= tolerance < 3.0
-    routes = label_blind.agreeing_routes(predictions, 1, vector, tolerance=tolerance)
+    routes = label_blind._agreeing_routes(predictions, 1, vector, tolerance=tolerance)
     assert 0.4 <= (routes == 0).mean() <= 0.6
     answers = np.take_along_axis(predictions, routes[None], axis=0)
     assert score_of(STSB, answers, labels)[0] >= score_of(STSB, best[None], labels)[0]

@@ -73,7 +73,7 @@ def test_a_point_over_the_cap_is_never_on_the_front_nor_the_best_trade(
     assert not (taken.points["on_front"] & over).any()
     assert (taken.points.loc[over, "breaks"] == "cost").all()
     assert (taken.points.loc[over, "chance"] == 0).all()
-    row = abstract.best_trade(taken)
+    row = abstract._best_trade(taken)
     assert row is not None
     assert row["selection_cost"] <= cap
 
@@ -115,7 +115,7 @@ def test_where_no_point_keeps_them_the_front_says_so_and_nothing_is_recommended(
 ) -> None:
     run = constrained("nothing", {"cost": {"max": 0.5}})
     taken = survey(run)
-    assert abstract.best_trade(taken) is None
+    assert abstract._best_trade(taken) is None
     assert taken.front["breaks"].eq("cost").all()
     assert "No point keeps the study's constraints on selection" in _printed(run)
     found = answers(run, taken, deep=False)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions.calibration import calibration, temperature
+from analysis.questions._calibration import calibration, temperature
 from analysis.runs.load import Run, RunError, load_run
 from mpc_router.tasks import calibration_error
 from tests.analysis.conftest import WriteRun

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from analysis.front import print_front
 from analysis.fronts.survey import survey
-from analysis.questions.verdicts import LEVEL, Verdicts, alike, as_good, none_beats, verdicts
-from analysis.report.notices import VERDICT, notices
+from analysis.questions.verdicts import LEVEL, Verdicts, _alike, _as_good, _none_beats, verdicts
+from analysis.report.notices import _VERDICT, notices
 from analysis.runs.load import Run, load_run
 from analysis.stats.resampling import example_weights
 from tests.analysis.conftest import WriteRun
@@ -34,7 +34,7 @@ def _draws(right: NDArray[np.bool_], seed: int, resamples: int = 400) -> Values:
 def test_of_accuracies_it_is_the_test_of_two_proportions() -> None:
     first = np.arange(900)[None] < 720
     second = np.arange(400)[None] < 288
-    p = alike(_draws(first, 1, 4000), _draws(second, 2, 4000))
+    p = _alike(_draws(first, 1, 4000), _draws(second, 2, 4000))
     z = (0.8 - 0.72) / math.sqrt(0.8 * 0.2 / 900 + 0.72 * 0.28 / 400)
     assert p[0] == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.15)
 
@@ -42,15 +42,15 @@ def test_of_accuracies_it_is_the_test_of_two_proportions() -> None:
 def test_p_of_many_experts_is_that_of_one_times_their_number() -> None:
     first, second = np.arange(300)[None] < 240, np.arange(300)[None] < 210
     draws = _draws(first, 1), _draws(second, 2)
-    alone = alike(*draws)
-    three = alike(*(np.repeat(each, 3, axis=0) for each in draws))
+    alone = _alike(*draws)
+    three = _alike(*(np.repeat(each, 3, axis=0) for each in draws))
     assert three == pytest.approx(np.repeat(np.minimum(1, 3 * alone), 3))
 
 
 def test_equal_scores_and_scores_without_draws_are_alike() -> None:
     certain = np.ones((2, 50))
-    assert alike(certain, certain).tolist() == [1, 1]
-    assert alike(certain[:, :1], 0 * certain[:, :1]).tolist() == [1, 1]
+    assert _alike(certain, certain).tolist() == [1, 1]
+    assert _alike(certain[:, :1], 0 * certain[:, :1]).tolist() == [1, 1]
 
 
 def test_two_splits_of_one_population_are_called_unlike_no_more_often_than_the_level() -> None:
@@ -60,14 +60,14 @@ def test_two_splits_of_one_population_are_called_unlike_no_more_often_than_the_l
     for _ in range(tries):
         # one draw for all experts: they are right about the same easy examples
         first, second = (rng.random((1, size)) < needed for size in (300, 250))
-        alarms += bool((alike(_draws(first, 1, 100), _draws(second, 2, 100)) < LEVEL).any())
+        alarms += bool((_alike(_draws(first, 1, 100), _draws(second, 2, 100)) < LEVEL).any())
     assert alarms / tries <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / tries)
 
 
 def test_splits_of_two_populations_are_found() -> None:
     rng = np.random.default_rng(6)
     found = [
-        alike(
+        _alike(
             _draws(rng.random((1, 800)) < 0.9, 1, 100), _draws(rng.random((1, 800)) < 0.8, 2, 100)
         )[0]
         < LEVEL
@@ -83,43 +83,43 @@ def test_experts_that_know_nothing_beat_no_constant_but_by_chance() -> None:
     for _ in range(tries):
         label = rng.random((1, 300)) < 0.5
         draws = _draws(np.concatenate([rng.random((1, 300)) < 0.5, label]), 1, 200)
-        silent += none_beats(draws[:1], draws[1])
+        silent += _none_beats(draws[:1], draws[1])
     assert silent / tries > 0.975 - 3 * math.sqrt(0.025 * 0.975 / tries)
 
 
 def test_one_expert_that_learned_is_enough_to_route() -> None:
     right = np.stack([np.arange(400) < 200, np.arange(400) < 320])
     draws = _draws(right, 1)
-    assert none_beats(draws[:1], draws[0])
-    assert not none_beats(draws, draws[0])
+    assert _none_beats(draws[:1], draws[0])
+    assert not _none_beats(draws, draws[0])
 
 
 def test_the_oracle_of_experts_that_err_alike_is_no_better_than_the_cheapest() -> None:
     right = np.repeat(np.arange(400)[None] < 300, 3, axis=0)
     draws = _draws(right, 1)
-    assert as_good(draws, (7.0, 2.0, 13.0), draws[0], 2.3) == 1
+    assert _as_good(draws, (7.0, 2.0, 13.0), draws[0], 2.3) == 1
 
 
 def test_an_oracle_that_is_as_good_and_cheaper_is_better() -> None:
     """The dear expert is right wherever the cheap one is: all that is won is the cost."""
     right = np.stack([np.arange(400) < 200, np.arange(400) < 300])
     draws = _draws(right, 1)
-    assert as_good(draws, (2.0, 10.0), draws[1], 6.3) is None
-    assert as_good(draws, (2.0, 6.0), draws[1], 6.3) == 1
+    assert _as_good(draws, (2.0, 10.0), draws[1], 6.3) is None
+    assert _as_good(draws, (2.0, 6.0), draws[1], 6.3) == 1
 
 
 def test_an_expert_that_no_trial_had_says_nothing() -> None:
     draws = _draws(np.arange(400)[None] < 300, 1)
     absent = np.concatenate([draws, np.full_like(draws, np.nan)])
-    assert none_beats(absent, draws[0])
-    assert as_good(absent, (7.0, 2.0), draws[0], 8.0) == 0
-    assert alike(absent, absent)[0] == 1
+    assert _none_beats(absent, draws[0])
+    assert _as_good(absent, (7.0, 2.0), draws[0], 8.0) == 0
+    assert _alike(absent, absent)[0] == 1
 
 
 def test_an_oracle_that_scores_more_is_better() -> None:
     right = np.stack([np.arange(400) < 300, np.arange(400) >= 100])
     draws = _draws(right, 1)
-    assert as_good(draws, (2.0, 10.0), _draws(np.ones((1, 400), np.bool_), 1)[0], 20.0) is None
+    assert _as_good(draws, (2.0, 10.0), _draws(np.ones((1, 400), np.bool_), 1)[0], 20.0) is None
 
 
 def test_a_run_with_three_experts_that_differ_has_something_to_route(run: Run) -> None:
@@ -166,7 +166,7 @@ def _said(run: Run) -> tuple[list[str], str]:
     taken = survey(run)
     stream = io.StringIO()
     print_front(run, Console(file=stream, width=4000))
-    texts = [notice.text for notice in notices(run, taken) if notice.kind == VERDICT]
+    texts = [notice.text for notice in notices(run, taken) if notice.kind == _VERDICT]
     return texts, stream.getvalue()
 
 

@@ -52,7 +52,7 @@ def test_the_result_is_that_of_the_training(
 
 def test_a_split_that_was_learned_from_says_so(ask: Ask, router: Trained) -> None:
     on_train = ask(*router.flags, "--split", "train")
-    note = command.seen_note(router.config, "train")
+    note = command._seen_note(router.config, "train")
     assert on_train.out.splitlines()[1] == f"note: {note}"
     assert told(ask(*router.flags, "--split", "selection", "--json"))["note"] is None
 
@@ -74,8 +74,8 @@ def test_who_has_seen_the_rows_of_train_depends_on_what_a_router_learns_from(
 ) -> None:
     pool = "bert" if "expert_fine_tuned" in settings else "sample"
     config = trial_config({"task": "mrpc", "pool": pool, "experts": "frozen", **settings})
-    assert words in str(command.seen_note(config, "train"))
-    assert command.seen_note(config, "validation") is None
+    assert words in str(command._seen_note(config, "train"))
+    assert command._seen_note(config, "validation") is None
 
 
 def test_shares_costs_and_speed_ups_belong_together(ask: Ask, router: Trained) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mpc_router.model.combination import fitted_paths
-from mpc_router.routes import AVERAGE, LAST, LOGISTIC, pair_paths, rising_paths
+from mpc_router.routes import _AVERAGE, LAST, LOGISTIC, pair_paths, rising_paths
 
 
 def world(classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def test_values_are_combined_by_least_squares() -> None:
     assert paths.offset[row, 0] == pytest.approx(reference.intercept_, abs=1e-5)
 
 
-@pytest.mark.parametrize("combine", [LAST, AVERAGE])
+@pytest.mark.parametrize("combine", [LAST, _AVERAGE])
 def test_what_needs_no_fit_depends_on_no_row(combine: str) -> None:
     outputs, labels = world(2)
     names = {

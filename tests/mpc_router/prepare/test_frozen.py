@@ -295,7 +295,7 @@ def test_outputs_do_not_depend_on_how_many_are_in_memory(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Places
 ) -> None:
     shutil.copytree(places.cache / "experts", tmp_path / "experts")
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.WINDOW", 33)
+    monkeypatch.setattr("mpc_router.prepare.encoder_runs._WINDOW", 33)
     monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", forbid)
     parts = prepare(config(), places_at(tmp_path))
     for name, split in prepared.splits.items():

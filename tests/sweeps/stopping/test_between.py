@@ -104,14 +104,14 @@ def test_an_interrupted_run_loses_and_doubles_nothing_and_decides_nothing_twice(
                 stops.extend(answer)
                 raise RuntimeError("the process is gone")
 
-    monkeypatch.setattr(session, "run_pack", dies)
+    monkeypatch.setattr(session, "_run_pack", dies)
     with pytest.raises(RuntimeError, match="the process is gone"):
         sample(*JOINT, "--name", "cut", "--quiet")
     state = replay(read(run / "journal.jsonl"))
     assert state.endings[stops[0]].status == INTERRUPTED
     decided = dict(state.decisions)
     assert not decided[stops[0], 1].goes_on
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     assert sample("--resume", str(run), "--quiet") == 0
     after = replay(read(run / "journal.jsonl"))
     assert {place: after.decisions[place] for place in decided} == decided

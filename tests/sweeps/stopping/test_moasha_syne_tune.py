@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from sweeps.stopping.ranks import Entry, arrival, bracket_of, ranks
+from sweeps.stopping.ranks import Entry, _ranks, arrival, bracket_of
 from sweeps.stopping.rule import _TIES, Rule
 
 STEPS: Final = 10
@@ -152,5 +152,5 @@ def test_multiobjective_priorities_in_any_order(ties: str) -> None:
 
 def ranked(losses: np.ndarray[tuple[int, ...], np.dtype[np.float64]], ties: str) -> list[int]:
     count = len(losses)
-    found = ranks(losses, np.zeros(count), np.linspace(0, 0.9, count), ties=ties)
+    found = _ranks(losses, np.zeros(count), np.linspace(0, 0.9, count), ties=ties)
     return [int(rank) for rank in found]

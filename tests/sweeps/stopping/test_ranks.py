@@ -15,13 +15,13 @@ from sweeps.stopping.ranks import (
     Entry,
     Verdict,
     _lot,
+    _ranks,
     arrival,
     bracket_of,
     crowding,
     cut,
     epsilon_net,
     places,
-    ranks,
 )
 from sweeps.stopping.rule import _TIES, Rule, StoppingError
 
@@ -42,7 +42,7 @@ def entries(losses: Sequence[Sequence[float]], violations: Sequence[float] = ())
 def ranked(losses: Sequence[Sequence[float]], *, ties: str = "crowding") -> list[int]:
     found = np.asarray(losses, np.float64)
     lots = np.linspace(0, 0.9, len(found))
-    return [int(rank) for rank in ranks(found, np.zeros(len(found)), lots, ties=ties)]
+    return [int(rank) for rank in _ranks(found, np.zeros(len(found)), lots, ties=ties)]
 
 
 def arrivals(losses: Sequence[Sequence[float]], rule: Rule, *, seed: int = 0) -> list[Verdict]:
@@ -214,8 +214,8 @@ def test_ranks_are_a_permutation_that_does_not_depend_on_the_order_of_the_input(
         arrays(np.float64, count, elements=st.sampled_from([0.0, 0.5, 2.0, math.nan]))
     )
     turned = np.array(data.draw(st.permutations(range(count))))
-    found = ranks(losses, violations, lots, ties=ties)
-    again = ranks(losses[turned], violations[turned], lots[turned], ties=ties)
+    found = _ranks(losses, violations, lots, ties=ties)
+    again = _ranks(losses[turned], violations[turned], lots[turned], ties=ties)
     assert sorted(found) == list(range(count))
     assert list(again) == list(found[turned])
 
@@ -226,7 +226,7 @@ def test_nothing_comes_before_what_beats_it(
     losses: np.ndarray[tuple[int, int], np.dtype[np.float64]], ties: str
 ) -> None:
     lots = np.array([_lot(str(number), seed=1) for number in range(len(losses))])
-    found = ranks(losses, np.zeros(len(losses)), lots, ties=ties)
+    found = _ranks(losses, np.zeros(len(losses)), lots, ties=ties)
     finite = [bool(np.isfinite(row).all()) for row in losses]
     for one in range(len(losses)):
         for other in range(len(losses)):
@@ -250,7 +250,7 @@ def test_ranks_do_not_change_with_the_unit_of_an_objective(
 ) -> None:
     lots, none = np.linspace(0, 0.9, 9), np.zeros(9)
     other = np.column_stack([values[:, 0] * scale + shift, values[:, 1]])
-    assert list(ranks(values, none, lots, ties=ties)) == list(ranks(other, none, lots, ties=ties))
+    assert list(_ranks(values, none, lots, ties=ties)) == list(_ranks(other, none, lots, ties=ties))
 
 
 def test_brackets_are_drawn_by_name_with_falling_weights() -> None:

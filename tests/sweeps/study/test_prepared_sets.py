@@ -194,9 +194,9 @@ def test_an_interrupted_run_over_sets_resumes_to_the_same_tables(
             if pack.name == "pack01":
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(session, "run_pack", interrupted)
+    monkeypatch.setattr(session, "_run_pack", interrupted)
     assert sample(*SIZES, "--name", "cut") == 130
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     assert sample("--resume", str(tmp_path / "runs" / "cut")) == 0
     assert_same_tables(tmp_path / "runs" / "cut", sized)
 
@@ -225,10 +225,10 @@ def test_measured_costs_are_reported_for_every_set_and_kept_in_the_study(
         signal.raise_signal(signal.SIGINT)
         yield Message()
 
-    monkeypatch.setattr(session, "run_pack", interrupted)
+    monkeypatch.setattr(session, "_run_pack", interrupted)
     assert sample(*SIZES, f"cost_vector=file:{file}", "--name", "m") == 130
     file.unlink()
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     run = tmp_path / "runs" / "m"
     assert sample("--resume", str(run)) == 0
     sets = sets_of(run)

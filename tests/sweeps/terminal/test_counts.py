@@ -16,7 +16,7 @@ import pytest
 from sweeps.journal.journal import read
 from sweeps.journal.state import State, apply
 from sweeps.records import STOPPED
-from sweeps.terminal.counts import counts, epochs_left, expected, seconds_left
+from sweeps.terminal.counts import _expected, counts, epochs_left, seconds_left
 from sweeps.terminal.display import Display, front_table
 from sweeps.terminal.front_so_far import front
 from sweeps.terminal.live import LiveDisplay
@@ -134,7 +134,7 @@ def test_expected_epochs_are_the_sum_of_the_chances_to_train_them(seed: int) -> 
         eta ** -float(sum(begin < rung < epoch for rung in rungs))
         for epoch in range(begin + 1, end + 1)
     ]
-    assert expected(begin, end, rungs, eta) == pytest.approx(sum(chances))
+    assert _expected(begin, end, rungs, eta) == pytest.approx(sum(chances))
 
 
 def test_what_is_left_is_nothing_at_the_end_and_more_before(recorded: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_follow_up_of_the_front_is_estimated_before_it_is_asked(
 
 
 def test_a_bracket_of_27_is_expected_to_train_63_epochs_in_all() -> None:
-    assert 27 * expected(0, 9, (1, 3), 3) == pytest.approx(63)
+    assert 27 * _expected(0, 9, (1, 3), 3) == pytest.approx(63)
 
 
 def test_budgets_limit_what_is_left(made_run: Made, tmp_path: Path) -> None:

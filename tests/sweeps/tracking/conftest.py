@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.tracking.tracker import Sweep, TrackedTrial
+from sweeps.tracking._tracker import Sweep, TrackedTrial
 from tests.sweeps.conftest import rows
 
 SEARCH = (

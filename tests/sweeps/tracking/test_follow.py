@@ -11,7 +11,7 @@ import pytest
 from sweeps.journal import tables
 from sweeps.journal.journal import Journal, read
 from sweeps.records import COMPLETED, INTERRUPTED, STOPPED
-from sweeps.tracking.follow import follow
+from sweeps.tracking._follow import follow
 from tests.sweeps.conftest import rows
 from tests.sweeps.tracking.conftest import Memory, measured, results, told
 

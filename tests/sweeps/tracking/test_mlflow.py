@@ -9,8 +9,8 @@ import pytest
 
 from sweeps.journal.journal import Journal
 from sweeps.records import COMPLETED, STOPPED
-from sweeps.tracking.follow import follow
-from sweeps.tracking.tracker import TrackedTrial
+from sweeps.tracking._follow import follow
+from sweeps.tracking._tracker import TrackedTrial
 from tests.sweeps.conftest import rows
 from tests.sweeps.tracking.conftest import Memory, measured, results
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.tracking import process
-from sweeps.tracking.follow import follow
+from sweeps.tracking._follow import follow
 from sweeps.tracking.process import track_afterwards, tracking
 from tests.sweeps.tracking.conftest import Memory
 

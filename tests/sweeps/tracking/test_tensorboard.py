@@ -16,9 +16,9 @@ from tensorboard.plugins.hparams import api_pb2, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
 from sweeps.journal.journal import Journal
+from sweeps.tracking._follow import follow
 from sweeps.tracking._tensorboard import TensorBoard
-from sweeps.tracking.follow import follow
-from sweeps.tracking.tracker import TrackedTrial
+from sweeps.tracking._tracker import TrackedTrial
 from tests.sweeps.conftest import rows
 from tests.sweeps.tracking.conftest import Memory, measured, results
 

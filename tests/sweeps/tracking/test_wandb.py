@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.tracking.follow import follow
-from sweeps.tracking.tracker import TrackedTrial
+from sweeps.tracking._follow import follow
+from sweeps.tracking._tracker import TrackedTrial
 from tests.sweeps.conftest import rows
 from tests.sweeps.tracking.conftest import Memory, measured, results
 

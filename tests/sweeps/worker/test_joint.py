@@ -122,7 +122,7 @@ def test_an_interrupted_joint_run_goes_on_from_its_newest_epoch_to_the_same_tabl
                 signal.raise_signal(signal.SIGINT)
             yield message
 
-    monkeypatch.setattr(session, "run_pack", interrupted)
+    monkeypatch.setattr(session, "_run_pack", interrupted)
     if how == "stopped":
         assert sample(*BOTH, "--name", "cut") == 130
     else:
@@ -140,7 +140,7 @@ def test_an_interrupted_joint_run_goes_on_from_its_newest_epoch_to_the_same_tabl
         return real(training, epoch, progress)
 
     monkeypatch.setattr(JointTraining, "train_epoch", counted)
-    monkeypatch.setattr(session, "run_pack", run_pack)
+    monkeypatch.setattr(session, "_run_pack", run_pack)
     assert sample("--resume", str(run)) == 0
     assert trained == [2, 1, 2]
     assert_same_tables(run, both)

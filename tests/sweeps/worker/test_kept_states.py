@@ -80,7 +80,7 @@ def stops_in(monkeypatch: pytest.MonkeyPatch, message: int) -> None:
             yield each
 
     counted = [0]
-    monkeypatch.setattr(session, "run_pack", interrupted)
+    monkeypatch.setattr(session, "_run_pack", interrupted)
 
 
 def state_of(run: Path) -> State:

@@ -14,7 +14,7 @@ from mpc_router.run_names import PROVENANCE_FILE, REPORT_FILE, STUDY_FILE
 from sweeps.journal.journal import Reader
 from sweeps.run_folder import VIEW_FILE, RunFolder
 from sweeps.tracking._fold import Fold
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking._tracker import Tracker
 
 _TABLES: Final = ("trials", "reports")
 """Names the tables that are sent; those with a row for each example are left out."""

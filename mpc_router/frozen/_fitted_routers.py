@@ -20,8 +20,8 @@ from torch.func import functional_call
 
 from mpc_router.config.trial import TrialConfig, applied, canonical
 from mpc_router.frozen._labels import expert_losses
+from mpc_router.frozen._stacked_routers import SplitTensors, route_offset
 from mpc_router.frozen.lanes import Lane
-from mpc_router.frozen.stacked_routers import SplitTensors, route_offset
 from mpc_router.model.fitted_router import FitRows
 from mpc_router.model.router import build_fitted
 

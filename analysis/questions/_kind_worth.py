@@ -10,8 +10,8 @@ import numpy as np
 from analysis.baselines.curve_scores import hull_places
 from analysis.baselines.yardsticks import Curve, Mix, oracle_curve
 from analysis.fronts.survey import Survey
+from analysis.questions._shares import Estimate, Room, best_expert, mean_blind, mean_singles
 from analysis.questions.kinds import Cells, Compared, compared, spread
-from analysis.questions.shares import Estimate, Room, best_expert, mean_blind, mean_singles
 from analysis.questions.worth import least_merit, score_scale
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, outcomes, roster
