@@ -10,8 +10,8 @@ Each function raises AssertionError with one sentence where a part does not conf
 """
 
 from mpc_router.config.own_pools import check_pool
-from mpc_router.model.own_routers import check_router_kind
 from mpc_router.pricing.own_costs import check_cost_vector
+from mpc_router.routers.own_routers import check_router_kind
 from mpc_router.tasks.own_metrics import check_metric
 from sweeps.search.conformance import check_sampler
 from sweeps.stopping.own_rules import check_stopping_rule

@@ -25,6 +25,8 @@ from analysis.bounds import (
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, Roster, recorded_shares
+from analysis.stats.choice import front_chance
+from analysis.stats.dominance import nondominated
 from mpc_router.costs import CostVector
 from mpc_router.routes import expert_shares
 from mpc_router.run_names import SELECTION, STUDY_FILE
@@ -96,6 +98,24 @@ class Judged:
     def breaks(self) -> list[str]:
         """Names the constraints that each point breaks, (P,); empty where it keeps all."""
         return [_names(self.constraints, row) for row in self.violation]
+
+    def front(self, merits: Values, costs: Values) -> NDArray[np.bool_]:
+        """Marks the points, (P,), that no other eligible point beats; merits and costs are (P,)."""
+        on_front = self.eligible.copy()
+        on_front[on_front] = nondominated(merits[on_front], costs[on_front])
+        return on_front
+
+    def chances(self, merits: Values, costs: Values) -> Values:
+        """Says how often each point is on the front: merits and costs (P, B), chances (P,).
+
+        NaN without resamples, 0 where it may not be.
+        """
+        if merits.shape[1] < 2:
+            return np.full(len(merits), np.nan)
+        eligible = self.eligible
+        chances = np.zeros(len(eligible))
+        chances[eligible] = front_chance(merits[eligible], costs[eligible])
+        return chances
 
 
 def judge(run: Run, run_roster: Roster, seen: Outcomes) -> Judged:

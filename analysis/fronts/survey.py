@@ -35,7 +35,7 @@ from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import LeftOut, Roster, outcomes, roster
 from analysis.stats import resampling
-from analysis.stats.choice import Optimism, front_chance, optimism
+from analysis.stats.choice import Optimism, optimism
 from analysis.stats.dominance import default_reference, hypervolume, nondominated
 from analysis.stats.resampling import interval
 from mpc_router.costs import CostVector
@@ -195,7 +195,7 @@ def survey(
     yards = Yards.of(task, quoted, costs, weights)
     judged = judge(run, run_roster, chosen)
     chosen_merit, quoted_merit = merit(task, first.score), merit(task, second.score)
-    on_front = _front_of(judged, chosen_merit[:, 0], first.cost[:, 0])
+    on_front = judged.front(chosen_merit[:, 0], first.cost[:, 0])
     reference = default_reference(merit(task, yards.singles[:, 0]), costs)
     volumes = np.asarray(
         [
@@ -256,26 +256,6 @@ def survey(
     )
 
 
-def _front_of(judged: Judged, merits: _Values, costs: _Values) -> NDArray[np.bool_]:
-    """Marks the points, (P,), that no other eligible point beats on selection."""
-    on_front = judged.eligible.copy()
-    on_front[on_front] = nondominated(merits[on_front], costs[on_front])
-    return on_front
-
-
-def _chances(judged: Judged, merits: _Values, costs: _Values) -> _Values:
-    """Says how often each point is on the front: merits and costs (P, B), chances (P,).
-
-    NaN without resamples, 0 where it may not be.
-    """
-    if merits.shape[1] < 2:
-        return np.full(len(merits), np.nan)
-    eligible = judged.eligible
-    chances = np.zeros(len(eligible))
-    chances[eligible] = front_chance(merits[eligible], costs[eligible])
-    return chances
-
-
 def _spread(name: str, values: _Values) -> dict[str, _Values]:
     low, high = interval(values)
     return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
@@ -330,7 +310,7 @@ def _points_table(
     columns["selection_over_mix"] = merit(task, first.score[:, 0] - coin_there)
     columns["seed_excess"] = excess if sure else np.nan
     columns["on_front"] = on_front
-    columns["chance"] = _chances(judged, merit(task, first.score), first.cost)
+    columns["chance"] = judged.chances(merit(task, first.score), first.cost)
     columns["feasible"], columns["breaks"] = judged.feasible, judged.breaks
     return pd.DataFrame(columns)
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from mpc_router.cache import write_json
 from mpc_router.commands._exits import InputError
-from mpc_router.config.trial import TrialConfig, canonical, flatten, to_tree
+from mpc_router.config.keys import canonical
+from mpc_router.config.trial import TrialConfig, flatten, to_tree
 from mpc_router.messages import quoted
 from mpc_router.paths import cannot_be_made
 from mpc_router.results.checkpoint import TRIAL_FILE, CheckpointError

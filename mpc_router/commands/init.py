@@ -81,8 +81,8 @@ def _command(args: argparse.Namespace) -> int:
         raise InputError(why)
     import platformdirs
 
-    from mpc_router.commands._first_look import Look, found_by
-    from mpc_router.commands._study_text import study_text, summary
+    from mpc_router.commands.first_study._study_text import study_text, summary
+    from mpc_router.commands.first_study.first_look import Look, found_by
 
     cache: Path = args.cache or platformdirs.user_cache_path("mpc-router")
     findings = found_by(

@@ -1,4 +1,4 @@
-"""Finds kinds of routers of one's own: classes of `mpc_router.model.fitted_router.FittedRouter`."""
+"""Finds kinds of routers of one's own: classes of `routers.fitted_router.FittedRouter`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def part_of(name: str) -> Part | None:
             raise PartError(
                 f"router kind {quoted(name)} cannot be used: it is "
                 f"{quoted(type(part.thing).__name__)}, and must be a class of "
-                "mpc_router.model.fitted_router.FittedRouter whose `traits` are KindTraits"
+                "mpc_router.routers.fitted_router.FittedRouter whose `traits` are KindTraits"
             )
         _parts[name] = part
     return _parts[name]

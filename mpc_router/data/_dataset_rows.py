@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from mpc_router.data._csv_files import csv_table
 from mpc_router.data._find import picked, place_of
 from mpc_router.data._hub_sets import hub_sets, saved_table, table_of
-from mpc_router.data._json_files import json_table
 from mpc_router.data._rows import Stored, parquet_rows, table_rows
 from mpc_router.data.dataset import DatasetSpec
+from mpc_router.data.formats.csv_files import csv_table
+from mpc_router.data.formats.json_files import json_table
 from mpc_router.run_names import TRAIN
 from mpc_router.source_error import SourceError, listed, shown
 

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.data._hub_sets import is_saved, saved_splits
-from mpc_router.data._parts import PARQUET
-from mpc_router.data._split_files import folder_of_parts, listing, path_kind, split_files, visible
 from mpc_router.data.dataset import DatasetSpec
+from mpc_router.data.formats.parts import PARQUET
+from mpc_router.data.formats.split_files import (
+    folder_of_parts,
+    listing,
+    path_kind,
+    split_files,
+    visible,
+)
 from mpc_router.run_names import TRAIN, VALIDATION
 from mpc_router.source_error import SourceError, listed, shown
 

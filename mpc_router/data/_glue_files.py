@@ -6,8 +6,8 @@ import functools
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.data._parts import in_order
-from mpc_router.data._split_files import absent, is_folder, split_files
+from mpc_router.data.formats.parts import in_order
+from mpc_router.data.formats.split_files import absent, is_folder, split_files
 from mpc_router.run_names import VALIDATION
 from mpc_router.source_error import SourceError, shown
 

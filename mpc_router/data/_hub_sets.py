@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.data._mapped import mapped
-from mpc_router.data._split_files import path_kind
+from mpc_router.data.formats.mapped import mapped
+from mpc_router.data.formats.split_files import path_kind
 from mpc_router.messages import one_line, shortened
 from mpc_router.source_error import SourceError, shown
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from mpc_router.data._split_files import check_is_file
+from mpc_router.data.formats.split_files import check_is_file
 from mpc_router.messages import printable, shortened
 from mpc_router.source_error import SourceError, shown
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.data._split_files import listing, path_kind
+from mpc_router.data.formats.split_files import listing, path_kind
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.run_names import SELECTION

@@ -66,7 +66,7 @@ class Source:
 
     folder: Path | None = None
     """Of kind `folder`: holds `<task>/<split>.parquet`, or a split's parts
-    (`mpc_router.data._parts`)."""
+    (`mpc_router.data.formats.parts`)."""
 
     dataset: DatasetSpec | None = None
     """Of kind `dataset`."""

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from mpc_router.config.trial import TrialConfig, applied, canonical
+from mpc_router.config.keys import applied, canonical
+from mpc_router.config.trial import TrialConfig
 from mpc_router.frozen._labels import expert_losses
 from mpc_router.frozen._stacked_routers import SplitTensors, route_offset
 from mpc_router.frozen.lanes import Lane
-from mpc_router.model.fitted_router import FitRows
 from mpc_router.model.router import build_fitted
+from mpc_router.routers.fitted_router import FitRows
 
 _ROWS: Final = 1 << 12
 """Rows evaluated at once."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from mpc_router.config.trial import TrialConfig
-from mpc_router.model.combination import fitted_paths
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import SplitOutputs
+from mpc_router.routers.combination import fitted_paths
 from mpc_router.routes import Paths, single_paths
 from mpc_router.run_names import TRAIN
 

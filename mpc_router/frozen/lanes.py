@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.trial import TrialConfig, canonical, settings
+from mpc_router.config.keys import canonical
+from mpc_router.config.trial import TrialConfig, settings
 
 
 @dataclass(frozen=True, kw_only=True)

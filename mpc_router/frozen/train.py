@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 
-from mpc_router.config.trial import canonical
+from mpc_router.config.keys import canonical
 from mpc_router.frozen._loop import Training
 from mpc_router.frozen.lanes import LANE_SETTINGS, Lane, common_settings, stack_key
 from mpc_router.prepare.frozen import Prepared

@@ -21,7 +21,6 @@ from mpc_router.model._named_parts import named_parts
 from mpc_router.model.description import read_pool
 from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import Encoded, ExpertPool, encoded
-from mpc_router.model.fitted_router import FittedRouter
 from mpc_router.model.losses import mix
 from mpc_router.model.routed_run import run_routed
 from mpc_router.model.router import (
@@ -36,6 +35,7 @@ from mpc_router.model.router import (
 from mpc_router.model.seen import Seen
 from mpc_router.model.sources import Models
 from mpc_router.model.tied_stem import is_first_expert
+from mpc_router.routers.fitted_router import FittedRouter
 from mpc_router.routes import Decisions, Paths, single_paths
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
-from mpc_router.model._fitted_routers import fitted_router, rebuilt
 from mpc_router.model.encoders import PooledEncoder, load_encoder, summarise
-from mpc_router.model.fitted_router import FittedRouter, RouterSettings, RouterSizes
 from mpc_router.model.sources import Models
+from mpc_router.routers.by_kind import fitted_router, rebuilt
+from mpc_router.routers.fitted_router import FittedRouter, RouterSettings, RouterSizes
 
 
 class RouterStem(PooledEncoder):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.trial import ConfigError, TrialConfig, to_tree, trial_key
+from mpc_router.config.keys import trial_key
+from mpc_router.config.trial import ConfigError, TrialConfig, to_tree
 from sweeps.records import BETWEEN, INSIDE, InputError, Pack, Point, Trial, config_of
 from sweeps.study.prepared_sets import PreparedSet
 from sweeps.study.study import Study

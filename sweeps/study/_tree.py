@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from mpc_router.config.keys import canonical
 from mpc_router.config.sections import without_usual
-from mpc_router.config.trial import canonical
 from sweeps.search.rule import SearchRule
 from sweeps.study._probes import default_settings
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.trial import ConfigError, TrialConfig, canonical, plain, settings
+from mpc_router.config.keys import canonical
+from mpc_router.config.trial import ConfigError, TrialConfig, plain, settings
 from mpc_router.costs import CostVector
 
 _ONE_VALUE: Final = (

@@ -10,15 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mpc_router.config.trial import (
-    ConfigError,
-    TrialConfig,
-    applied,
-    canonical,
-    plain,
-    settings,
-    trial_config,
-)
+from mpc_router.config.keys import applied, canonical
+from mpc_router.config.trial import ConfigError, TrialConfig, plain, settings, trial_config
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain

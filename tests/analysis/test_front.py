@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from analysis import choose, schema
-from analysis.front import _front_tables, main, print_front
+from analysis._front_tables import front_tables
+from analysis.front import main, print_front
 from analysis.fronts.survey import survey
 from analysis.report.abstract import _best_trade
 from analysis.runs.load import load_run
@@ -149,7 +150,7 @@ def test_keys_and_many_settings_are_whole_in_a_terminal_of_any_width(
     names = [f"a_setting_of_number_{number}" for number in range(7)]
     points = taken.points.assign(**dict.fromkeys(names, 0.000123))
     many: Any = SimpleNamespace(settings=names)
-    tables = _front_tables(many, dataclasses.replace(taken, points=points), width)
+    tables = front_tables(many, dataclasses.replace(taken, points=points), width)
     console = Console(width=width, file=io.StringIO(), record=True)
     console.print(*tables)
     text = console.export_text()

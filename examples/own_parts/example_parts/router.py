@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mpc_router.config.kind_traits import KindTraits
-from mpc_router.model.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
+from mpc_router.routers.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
 
 NEIGHBOURS = 15
 KEPT = 500

@@ -16,9 +16,9 @@ import yaml
 
 from analysis import load_run, survey
 from mpc_router.commands import init
-from mpc_router.commands._column_choice import Column, choose
 from mpc_router.commands._exits import InputError
-from mpc_router.commands._study_text import beta_values
+from mpc_router.commands.first_study._column_choice import Column, choose
+from mpc_router.commands.first_study._study_text import beta_values
 from mpc_router.sample import examples
 from sweeps.run import main as sweep
 from tests.mpc_router.commands.asking import asked, loaded_for_help, refused
@@ -303,7 +303,7 @@ def test_what_cannot_be_is_one_message_and_nothing_is_written(
 def test_without_models_it_says_what_to_give_or_takes_the_installed_pool(
     call: Call, tickets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mpc_router.commands import _first_look
+    from mpc_router.commands.first_study import first_look as _first_look
 
     monkeypatch.setattr(_first_look, "_MINILM_PACKAGE", "a_package_that_is_not_there")
     refused(call(tickets), "holds no model", "--models PATH PATH", "mpc-router[minilm]")

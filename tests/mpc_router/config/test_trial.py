@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
+from mpc_router.config.keys import _ONLY_WHERE, applied, canonical, trial_key
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
 from mpc_router.config.trial import (
-    _ONLY_WHERE,
     ConfigError,
-    applied,
-    canonical,
     flatten,
     leaf_of,
     leaf_paths,
@@ -24,7 +22,6 @@ from mpc_router.config.trial import (
     settings,
     to_tree,
     trial_config,
-    trial_key,
 )
 
 
@@ -257,7 +254,8 @@ def test_the_settings_of_all_modes_are_typed() -> None:
 
 def test_a_key_is_the_same_in_another_process() -> None:
     code = (
-        "from mpc_router.config.trial import trial_config, trial_key;"
+        "from mpc_router.config.trial import trial_config;"
+        "from mpc_router.config.keys import trial_key;"
         "print(trial_key(trial_config({'alpha': 0.3}), 2, data='d', experts='e'))"
     )
     printed = subprocess.check_output([sys.executable, "-c", code], text=True).strip()

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mpc_router.config.trial import trial_config
-from mpc_router.data._parts import in_order
-from mpc_router.data._split_files import split_files
+from mpc_router.data.formats.parts import in_order
+from mpc_router.data.formats.split_files import split_files
 from mpc_router.data.sources import Source, data_fingerprint, load_splits
 from mpc_router.source_error import SourceError
 from tests.mpc_router.data.test_sources import pairs

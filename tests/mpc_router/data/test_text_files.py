@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_router.data._csv_files import csv_table
-from mpc_router.data._json_files import json_table
+from mpc_router.data.formats.csv_files import csv_table
+from mpc_router.data.formats.json_files import json_table
 from mpc_router.data.sources import SourceError
 from tests.mpc_router.data.own import HEADER, lines, source_of, split
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.config.trial import ConfigError, applied, trial_config
+from mpc_router.config.keys import applied
+from mpc_router.config.trial import ConfigError, trial_config
 from mpc_router.frozen.train import Lane, stack_key
 from mpc_router.model.router import build_fitted, router_logits
 from mpc_router.prepare.frozen import Prepared

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from mpc_router.config.router_kinds import PREDICTIVE
 from mpc_router.config.trial import trial_config
 from mpc_router.data.tokens import Tokens
-from mpc_router.model._fitted_routers import fitted_router
 from mpc_router.model.experts import ExpertPool
-from mpc_router.model.fitted_router import RouterSettings, RouterSizes
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter
 from mpc_router.pricing import latency
 from mpc_router.pricing.latency import _spread, measure_latency
 from mpc_router.pricing.measured_file import _document, read_measured, write_measured
+from mpc_router.routers.by_kind import fitted_router
+from mpc_router.routers.fitted_router import RouterSettings, RouterSizes
 from mpc_router.routes import single_paths
 from tests.mpc_router.small_models import save_encoder, some_split
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from mpc_router.config.keys import trial_key
 from mpc_router.config.rules import ConfigError
-from mpc_router.config.trial import trial_config, trial_key
+from mpc_router.config.trial import trial_config
 from mpc_router.config.yaml_files import settle
 from mpc_router.costs import FLOPS, PARAMETERS
 from mpc_router.measured_costs import FORMAT

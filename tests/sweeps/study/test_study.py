@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from mpc_router.config import _pool_defaults
+from mpc_router.config.keys import trial_key
 from mpc_router.config.router_kinds import FITTED_KINDS
-from mpc_router.config.trial import ConfigError, read_yaml, trial_key
+from mpc_router.config.trial import ConfigError, read_yaml
 from mpc_router.tasks import TASKS
 from sweeps.study import shipped
 from sweeps.study.prepared_sets import set_key

@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
-from mpc_router.model._predictor import Predictor
+from mpc_router.routers._predictor import Predictor
 
 
 def world(rows: int = 400, seed: int = 0) -> tuple[Tensor, Tensor]:

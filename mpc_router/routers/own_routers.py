@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mpc_router.config.kind_traits import KindTraits
 from mpc_router.messages import quoted
-from mpc_router.model.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
+from mpc_router.routers.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
 from mpc_router.routes import single_paths
 
 _ROWS: Final = 60

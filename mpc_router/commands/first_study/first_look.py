@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from mpc_router.commands._column_choice import Choice, choose, columns_of, where_of
-from mpc_router.commands._data_files import DataFiles, find_data
 from mpc_router.commands._exits import InputError
-from mpc_router.commands._first_steps import (
+from mpc_router.commands.first_study._column_choice import Choice, choose, columns_of, where_of
+from mpc_router.commands.first_study._data_files import DataFiles, find_data
+from mpc_router.commands.first_study._first_steps import (
     Lengths,
     Sample,
     knows_the_classes,
@@ -24,7 +24,7 @@ from mpc_router.commands._first_steps import (
     seconds_an_example,
     spread_seconds,
 )
-from mpc_router.commands._model_folders import (
+from mpc_router.commands.first_study._model_folders import (
     Expert,
     PoolFound,
     Reader,
@@ -33,7 +33,7 @@ from mpc_router.commands._model_folders import (
     pool_of,
     reader_of,
 )
-from mpc_router.commands._study_text import Findings, classes_words, study_text
+from mpc_router.commands.first_study._study_text import Findings, classes_words, study_text
 from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import read_yaml, trial_config
 from mpc_router.data.columns import Columns

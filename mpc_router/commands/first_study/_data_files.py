@@ -12,8 +12,8 @@ from typing import Final
 from mpc_router.commands._exits import InputError
 from mpc_router.data._find import ENDINGS
 from mpc_router.data._hub_sets import is_saved, saved_splits
-from mpc_router.data._split_files import path_kind
 from mpc_router.data.dataset import DatasetSpec
+from mpc_router.data.formats.split_files import path_kind
 from mpc_router.source_error import listed, shown
 
 _SPLITS: Final = {

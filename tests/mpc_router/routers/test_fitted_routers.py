@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from mpc_router.config import router_kinds as kinds
-from mpc_router.model._feature_routers import ClusterRouter
-from mpc_router.model._fitted_routers import fitted_router, rebuilt
-from mpc_router.model.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
+from mpc_router.routers._feature_routers import ClusterRouter
+from mpc_router.routers.by_kind import fitted_router, rebuilt
+from mpc_router.routers.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
 from mpc_router.routes import pair_paths, prefix_paths, rising_paths, single_paths
 
 PATHS = {

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from mpc_router.config import router_kinds as kinds
 from mpc_router.config.own_kinds import own_kind
-from mpc_router.model._feature_routers import ClusterRouter, RandomRouter
-from mpc_router.model._path_routers import CascadeRouter, PathRouter
-from mpc_router.model.fitted_router import FittedRouter, RouterSettings, RouterSizes
+from mpc_router.routers._feature_routers import ClusterRouter, RandomRouter
+from mpc_router.routers._path_routers import CascadeRouter, PathRouter
+from mpc_router.routers.fitted_router import FittedRouter, RouterSettings, RouterSizes
 
 _CLASSES: Final[Mapping[str, type[FittedRouter]]] = {
     kinds.PREDICTIVE: PathRouter,

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mpc_router.model._predictor import minimise
+from mpc_router.routers._predictor import minimise
 from mpc_router.routes import LOGISTIC, Experts, Paths
 
 _RIDGE = 1.0

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from mpc_router.data._parts import PARQUET, in_order, part_of
+from mpc_router.data.formats.parts import PARQUET, in_order, part_of
 from mpc_router.run_names import VALIDATION
 from mpc_router.source_error import SourceError, listed, shown
 

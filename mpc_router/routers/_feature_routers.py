@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mpc_router.config import router_kinds as kinds
-from mpc_router.model.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
+from mpc_router.routers.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
 
 _ITERATIONS: Final = 200
 _DRAWS: Final = 10

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mpc_router.config import router_kinds as kinds
-from mpc_router.model._output_features import output_features, output_width, sure_features
-from mpc_router.model._predictor import Predictor
-from mpc_router.model.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
+from mpc_router.routers._output_features import output_features, output_width, sure_features
+from mpc_router.routers._predictor import Predictor
+from mpc_router.routers.fitted_router import FitRows, FittedRouter, RouterSettings, RouterSizes
 from mpc_router.routes import Experts
 
 _NEVER: Final = 1e-3

@@ -16,7 +16,7 @@ from mpc_router.commands._exits import InputError
 from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.costs import FLOPS, PARAMETERS
-from mpc_router.data._split_files import path_kind
+from mpc_router.data.formats.split_files import path_kind
 from mpc_router.model.encoders import blank_encoder, depth_of, places_of
 from mpc_router.model.experts import comes_with_head, head_order, names_labels
 from mpc_router.model.reading import load_config, load_tokenizer, reading

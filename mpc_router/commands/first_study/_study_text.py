@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mpc_router.commands._data_files import DataFiles
-from mpc_router.commands._first_steps import Lengths
-from mpc_router.commands._model_folders import PoolFound
+from mpc_router.commands.first_study._data_files import DataFiles
+from mpc_router.commands.first_study._first_steps import Lengths
+from mpc_router.commands.first_study._model_folders import PoolFound
 from mpc_router.messages import printable, shortened
 from mpc_router.run_names import VALIDATION
 from mpc_router.source_error import shown

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from mpc_router.model.combination import fitted_paths
+from mpc_router.routers.combination import fitted_paths
 from mpc_router.routes import _AVERAGE, LAST, LOGISTIC, pair_paths, rising_paths
 
 

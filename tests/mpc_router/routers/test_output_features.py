@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpc_router.model._output_features import output_features, output_width, sure_features
+from mpc_router.routers._output_features import output_features, output_width, sure_features
 
 
 def test_two_classes_give_what_the_signed_margin_gives() -> None:

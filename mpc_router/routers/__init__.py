@@ -1,0 +1,1 @@
+"""Routers that are fitted, not trained by steps: path kinds, clusters, predictors, combination."""
