@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mpc_router.frozen._arithmetic import routers_class
 from mpc_router.frozen._best_epochs import BestEpochs, LaneResult
 from mpc_router.frozen._fitted_routers import FittedRouters
 from mpc_router.frozen._labels import Supervision
@@ -100,7 +101,7 @@ class Training:
                 regression=self.prepared.task.regression,
                 device=self.device,
             )
-        return StackedRouters(
+        return routers_class(self.device)(
             self.lanes,
             features=len(self.prepared.feature_mean),
             device=self.device,
@@ -132,15 +133,7 @@ class Training:
             hidden_size=model.router_hidden_size,
             probability=model.router_dropout,
         )
-        temperatures = self._temperatures(epoch)
-        terms = torch.empty(self.steps, len(TERMS), len(self.live), device=self.device)
-        for step in range(self.steps):
-            terms[step] = self.routers.step(
-                train, draws.at(step), temperatures[step, :, None, None]
-            )
-            if progress is not None:
-                progress.advance()
-        return terms
+        return self.routers.train_epoch(train, draws, self._temperatures(epoch), progress)
 
     def _temperatures(self, epoch: int) -> Tensor:
         """Gives an epoch's temperatures (steps, L); each pair of ends is computed once."""

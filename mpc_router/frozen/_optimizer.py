@@ -85,6 +85,11 @@ class LaneAdamW:
                 maximize=False,
             )
 
+    def skip(self, steps: int) -> None:
+        """Counts updates that were made elsewhere, in the same weights and moments."""
+        self.steps += steps
+        self._step += steps
+
     def keep(self, places: Sequence[int], weights: Mapping[str, Tensor]) -> None:
         """Keeps the lanes at these places alone; `weights` are already only theirs."""
         index = torch.tensor(places, dtype=torch.long, device=self._step.device)

@@ -21,7 +21,7 @@ from mpc_router.costs import CONSTANTS
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen._optimizer import LaneAdamW
 from mpc_router.frozen.lanes import Lane
-from mpc_router.frozen.randomness import StepDraws, starting_weights
+from mpc_router.frozen.randomness import EpochDraws, StepDraws, starting_weights
 from mpc_router.model.losses import (
     balance_of_lanes,
     cost_loss,
@@ -33,6 +33,7 @@ from mpc_router.model.losses import (
 from mpc_router.model.router import build_router, gumbel_gate, softmax_gate
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import SplitOutputs
+from mpc_router.progress import Progress
 from mpc_router.routes import Decisions
 
 TERMS: Final = ("task", "balance", "cost", "total")
@@ -162,6 +163,24 @@ class StackedRouters:
         if len(self.seeds) == 1:
             return by_seed.expand(len(self), *by_seed.shape[1:])
         return by_seed[self.seed_of_lane]
+
+    def train_epoch(
+        self,
+        train: SplitTensors,
+        draws: EpochDraws,
+        temperatures: Tensor,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Updates every lane once for each batch of an epoch; temperatures are (steps, L).
+
+        Returns each step's loss terms before it, (steps, 4, L).
+        """
+        terms = torch.empty(draws.steps, len(TERMS), len(self), device=self.device)
+        for step in range(draws.steps):
+            terms[step] = self.step(train, draws.at(step), temperatures[step, :, None, None])
+            if progress is not None:
+                progress.advance()
+        return terms
 
     def step(self, train: SplitTensors, draws: StepDraws, temperature: Tensor) -> Tensor:
         """Updates every lane once; returns the loss terms before it, (4, L) in `TERMS`' order.

@@ -61,8 +61,16 @@ def dropout(
     seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
 ) -> NDArray[np.float32]:
     """Draws a step's dropout mask (B, H): 0 with this probability, else 1 / (1 - probability)."""
+    kept = kept_units(seed, epoch=epoch, step=step, shape=shape, probability=probability)
+    return kept * np.float32(1 / (1 - probability))
+
+
+def kept_units(
+    seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
+) -> NDArray[np.bool_]:
+    """Draws which hidden units (B, H) a step's dropout keeps."""
     draws = _generator(_DROPOUT, seed, epoch=epoch, step=step).random(shape, dtype=np.float32)
-    return (draws >= probability) * np.float32(1 / (1 - probability))
+    return draws >= probability
 
 
 def torch_seed(seed: int, *, epoch: int, step: int) -> int:
@@ -126,6 +134,33 @@ class EpochDraws:
                 ]
             )
         return StepDraws(rows, noise, masks)
+
+    def rows_of(self, place: int, steps: range) -> NDArray[np.int64]:
+        """Gives the rows (n, B) of n steps with batches of one size, of the seed at a place."""
+        first, end = steps.start * self.batch_size, steps.stop * self.batch_size
+        return self.orders[place, first:end].reshape(len(steps), -1)
+
+    def noise_of(self, place: int, steps: range) -> NDArray[np.float32] | None:
+        """Gives the noise (n, B, K) of these steps; None where the gate needs none."""
+        if not self.experts:
+            return None
+        shape = (self.rows_of(place, steps).shape[1], self.experts)
+        seed = self.seeds[place]
+        return np.stack([gumbel(seed, epoch=self.epoch, step=step, shape=shape) for step in steps])
+
+    def kept_of(self, place: int, steps: range) -> NDArray[np.bool_]:
+        """Gives the hidden units (n, B, H) that dropout keeps; (n, 0, H) without dropout."""
+        size = self.rows_of(place, steps).shape[1] if self.probability else 0
+        kept = np.empty((len(steps), size, self.hidden_size), np.bool_)
+        for number, step in enumerate(steps if size else ()):
+            kept[number] = kept_units(
+                self.seeds[place],
+                epoch=self.epoch,
+                step=step,
+                shape=(size, self.hidden_size),
+                probability=self.probability,
+            )
+        return kept
 
 
 def epoch_draws(
