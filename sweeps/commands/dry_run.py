@@ -18,7 +18,7 @@ from mpc_router.run_names import TRAIN
 from sweeps.commands._step_time import Measurement, measured_steps
 from sweeps.commands._text_table import table_lines
 from sweeps.commands.sweep import pack_share, planner_of
-from sweeps.driver.session import Share
+from sweeps.driver.share import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
 from sweeps.records import Pack

@@ -51,6 +51,9 @@ class Watcher(Protocol):
     def left_out(self, node: str, reason: str) -> None:
         """Is told that a node gets no more packs."""
 
+    def waits(self, share: str) -> None:
+        """Is told that packs of such a share wait, and no node has room for one."""
+
     def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
         """Is told that a pack's worker is lost, and whether the pack is retried."""
 
@@ -290,6 +293,10 @@ class Ledger:
     def left_out(self, node: str, reason: str) -> None:
         """Tells of a node that gets no more packs in this session, which changes no result."""
         self._watcher.left_out(node, reason)
+
+    def waits(self, share: str) -> None:
+        """Tells that packs of such a share wait for a node with room."""
+        self._watcher.waits(share)
 
     def failed(self, pack: Pack, reason: str) -> None:
         """Journals that a pack's trials that have not ended are FAILED."""

@@ -14,7 +14,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -31,12 +32,15 @@ from sweeps.raytune import _losses, _ship
 from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
+from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
 from sweeps.raytune.folders import RAY
 from sweeps.records import SweepError
 from sweeps.study.pack_share import packs_a_gpu
 
 _LOOPBACK: Final = "127.0.0.1"
+_LOOK_PAUSE: Final = 1.0
+"""It is the time between two looks at the nodes of a cluster that is waited for, in seconds."""
 
 
 def main(connection: int, lifeline: int) -> None:
@@ -47,7 +51,7 @@ def main(connection: int, lifeline: int) -> None:
         wanted = pipe.ask("begun")
         begin(wanted)
         if wanted["what"] == "nodes":
-            pipe.ask("nodes", nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+            _tell_nodes(pipe)
         else:
             drive(pipe, wanted)
         pipe.ask("done")
@@ -58,6 +62,17 @@ def main(connection: int, lifeline: int) -> None:
     except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
         pipe.ask("failed", reason=f"Ray gave up: {_losses.last_line(error.__cause__ or error)}")
     ray.shutdown()
+
+
+def _tell_nodes(pipe: PipeEnd) -> None:
+    """Tells of the cluster's nodes, once or until those are there that are waited for."""
+    while pipe.ask("nodes", nodes=_resources(), scaled=is_scaled())["again"]:
+        time.sleep(_LOOK_PAUSE)
+
+
+def _resources() -> list[Any]:
+    """Gives the resources of each node by Ray's names."""
+    return [facts["Resources"] for facts in alive_nodes()]
 
 
 def _end_with(lifeline: int) -> None:
@@ -120,7 +135,7 @@ def _gpus(count: int, gpus: float) -> int:
 
 
 def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
-    """Trains the packs that the process with the journal gives, as many at a time as are wanted.
+    """Trains the packs that the process with the journal gives, as many at a time as have room.
 
     Raises:
         SweepError: this version of Ray cannot be patched.
@@ -139,13 +154,13 @@ def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
 def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str) -> tune.Tuner:
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
+    room = Room(cpus=wanted["cpus"], gpus=wanted["gpus"], scaled=wanted["scaled"])
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=_PackQueue(pipe, wanted["job"], depot_name),
+            search_alg=_PackQueue(pipe, wanted["job"], depot_name, room.bound),
             scheduler=_Reporter(pipe, run),
             num_samples=-1,
-            max_concurrent_trials=wanted["count"],
             reuse_actors=True,
             trial_name_creator=_pack_name,
             trial_dirname_creator=_pack_name,
@@ -154,7 +169,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str)
             name="tune",
             storage_path=f"{wanted['folder']}/storage",
             stop=_StopAll(end),
-            callbacks=[_Watcher(pipe, end, cpus=wanted["cpus"])],
+            callbacks=[_Watcher(pipe, end, room, cpus=wanted["cpus"])],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -173,25 +188,33 @@ class _NeverCopied:
 
 
 class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
-    """Gives Tune the packs as they become due."""
+    """Gives Tune the packs as they become due, as many at a time as `bound` says by then."""
 
-    def __init__(self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str) -> None:
+    def __init__(
+        self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str, bound: Callable[[], int]
+    ) -> None:
         super().__init__(metric="training_iteration", mode="max")
-        self._pipe = pipe
+        self._pipe, self._bound = pipe, bound
         self._shared = {"job": json.dumps(job), "depot": depot_name}
+        self._out: set[str] = set()
+        """It holds Tune's trials that are not over."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Gives Tune the next pack; None while it is open whether there will be one."""
+        if len(self._out) >= self._bound():
+            return None
         answer = self._pipe.ask("next")
         if answer["pack"] is None:
             return str(Searcher.FINISHED) if answer["over"] else None
+        self._out.add(trial_id)
         pack = {"pack": json.dumps(answer["pack"]), "kept": json.dumps(answer["kept"])}
         return {**pack, **self._shared}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Learns nothing, for the journal tells the search."""
+        """Notes that a place is free; the journal tells the search what was learnt."""
+        self._out.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing, for a run resumes from its journal."""
@@ -267,18 +290,19 @@ class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
     It runs in this process, one call after the other.
     """
 
-    def __init__(self, pipe: PipeEnd, end: threading.Event, *, cpus: float) -> None:
-        self._pipe, self._end, self._cpus = pipe, end, cpus
+    def __init__(self, pipe: PipeEnd, end: threading.Event, room: Room, *, cpus: float) -> None:
+        self._pipe, self._end, self._room, self._cpus = pipe, end, room, cpus
         self._closed: dict[str, list[Any]] = {}
         """Gives the actors that take up a node's room by node that is left out."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Asks at every turn of Tune's loop whether to end; kills workers of packs that hang."""
-        answer = self._pipe.ask("turn")
+        answer = self._pipe.ask("turn", room=self._room.packs())
         if answer["end"]:
             self._end.set()
         for node in answer["leave"]:
             if node not in self._closed:
+                self._room.leave_out(node)
                 self._closed[node] = take_up(node, self._cpus)
         for trial in trials if answer["kill"] else ():
             actor = trial.temporary_state.ray_actor

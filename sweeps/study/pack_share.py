@@ -96,6 +96,12 @@ def packs_a_gpu(gpus: float) -> int:
     return math.floor(1 / gpus + 1e-9)
 
 
+def packs_on(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Counts the packs of such a share that a node with these resources runs at once."""
+    room = int(resources.get("CPU", 0.0) / cpus)
+    return min(room, int(resources.get("GPU", 0.0)) * packs_a_gpu(gpus)) if gpus else room
+
+
 def _is_share(value: object) -> bool:
     """Tells whether a value is 0, or a share of a GPU that Ray can count."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -19,12 +19,13 @@ from mpc_router.config.trial import trial_config
 from mpc_router.frozen.lanes import Lane
 from mpc_router.prepare.frozen import Prepared
 from sweeps import run
-from sweeps.driver import _supervisor
-from sweeps.driver.session import share_of
+from sweeps.driver import share as shares
+from sweeps.driver.cluster_view import ClusterView
+from sweeps.driver.share import share_of
 from sweeps.raytune import _trainable, tune_loop
 from sweeps.raytune._environment import environment
 from sweeps.raytune._trainable import HIDE_GPUS
-from sweeps.records import InputError
+from sweeps.records import InputError, NodesWanted
 from sweeps.study.pack_share import PackSettings
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
@@ -46,8 +47,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets how many processors and GPUs this machine has."""
 
     def has(*, cpus: int, gpus: int) -> None:
-        monkeypatch.setattr("sweeps.driver.session.cores", lambda: cpus)
-        monkeypatch.setattr("sweeps.driver.session.count_gpus", lambda: gpus)
+        monkeypatch.setattr("sweeps.driver.share.cores", lambda: cpus)
+        monkeypatch.setattr("sweeps.driver.share.count_gpus", lambda: gpus)
 
     return has
 
@@ -93,7 +94,7 @@ def test_a_pack_gets_a_gpu_where_there_are_any_unless_told_otherwise(
 def test_a_cluster_is_asked_for_its_own_gpus(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(cpus=1, gpus=0)
     resources = {"CPU": 32.0, "GPU": 8.0}
-    monkeypatch.setattr(_supervisor, "nodes_of", lambda _: [resources])
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=[resources]))
     found = share_of(auto_study, ADDRESS)
     assert (found.gpus, found.workers) == (1, 8)
     del resources["GPU"]
@@ -110,7 +111,7 @@ def test_room_for_packs_is_that_of_each_node_and_not_of_their_sum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nodes = [{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 7.0}, {"memory": 1.0}]
-    monkeypatch.setattr(_supervisor, "nodes_of", lambda _: nodes)
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=nodes))
     assert share_of(study_with("pack.cpus=3", "pack.gpus=0"), ADDRESS).workers == 1 + 1 + 2
     assert share_of(study_with("pack.cpus=2", "pack.gpus=0.5"), ADDRESS).workers == 2
     assert share_of(study_with("pack.cpus=7", "pack.gpus=0"), ADDRESS).workers == 1
@@ -118,6 +119,41 @@ def test_room_for_packs_is_that_of_each_node_and_not_of_their_sum(
         share_of(study_with("pack.cpus=8", "pack.gpus=0"), ADDRESS)
     with pytest.raises(InputError, match="takes 5 CPU and 1 GPU, but no node of"):
         share_of(study_with("pack.cpus=5", "pack.gpus=1"), ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("words", "gpus"), [([], 0), (["pack.gpus=1"], 1), (["device=cuda"], 1), (["device=cpu"], 0)]
+)
+def test_a_cluster_with_an_autoscaler_may_be_empty_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], gpus: float
+) -> None:
+    lines: list[str] = []
+    view = ClusterView(nodes=[{"memory": 1.0}], scaled=True)
+    monkeypatch.setattr(shares, "view_of", lambda *_: view)
+    found = share_of(study_with(*words), ADDRESS, None, lines.append)
+    assert (found.gpus, found.workers, found.scaled) == (gpus, 1, True)
+    place = f"the cluster at {ADDRESS}"
+    assert lines == [
+        f"no node of {place} has room for a pack yet; its autoscaler will be asked for some"
+    ]
+
+
+def test_nodes_that_do_not_come_are_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=[{"CPU": 0.0}]))
+    with pytest.raises(
+        InputError, match=r"no node of .* as many after 1\.5 m of --wait-nodes: they"
+    ):
+        share_of(auto_study, ADDRESS, NodesWanted(count=2, seconds=90))
+
+
+def test_the_time_of_the_wait_is_also_that_without_any_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=[{"CPU": 2.0}]))
+    assert share_of(auto_study, ADDRESS, NodesWanted(count=1, seconds=90)).patience == 90
+    assert share_of(auto_study, ADDRESS).patience == 600
 
 
 @pytest.mark.parametrize("gpus", [1.5, 2, 8, -1, 1e-9, float("nan"), float("inf"), True, "1", "a"])
