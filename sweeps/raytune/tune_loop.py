@@ -28,7 +28,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
-from sweeps.raytune import _losses, _ship
+from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
@@ -142,16 +142,16 @@ def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the other process reports lost packs
     patch_ray()
-    run = Path(wanted["job"]["parts"]).parent
     if wanted["address"] is None:
-        _tuner(pipe, wanted, run, "").fit()
+        _tuner(pipe, wanted, "").fit()
         return
+    run = Path(wanted["job"]["parts"]).parent
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
     with depot(prepared, run, lambda: pipe.ask("sending")) as depot_name:
-        _tuner(pipe, wanted, run, depot_name).fit()
+        _tuner(pipe, wanted, depot_name).fit()
 
 
-def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str) -> tune.Tuner:
+def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tuner:
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
     room = Room(cpus=wanted["cpus"], gpus=wanted["gpus"], scaled=wanted["scaled"])
@@ -159,7 +159,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str)
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
             search_alg=_PackQueue(pipe, wanted["job"], depot_name, room.bound),
-            scheduler=_Reporter(pipe, run),
+            scheduler=_Reporter(pipe),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_pack_name,
@@ -244,9 +244,9 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
     Both happen before Tune lets a pack go on.
     """
 
-    def __init__(self, pipe: PipeEnd, run: Path) -> None:
+    def __init__(self, pipe: PipeEnd) -> None:
         super().__init__()
-        self._pipe, self._run = pipe, run
+        self._pipe = pipe
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
@@ -267,7 +267,6 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
                 node_id=place["node"],
             )
             return str(FIFOScheduler.CONTINUE)
-        _ship.spread(self._run, result["files"])  # before the journal names them
         answer = self._pipe.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
@@ -317,8 +316,7 @@ class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Reports a pack that is done, and removes the message from Tune's memory."""
-        for name in ("message", "files"):
-            result.pop(name, None)
+        result.pop("message", None)
         if result.get("done"):
             self._pipe.ask("over", pack=_pack_name(trial))
 
