@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +32,8 @@ from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PATIENCE = 300.0
+
+ROOT = Path(__file__).resolve().parents[3]
 
 GRID = (
     *("mrpc_grid", *FIX[1:], "epochs=60", "seeds=[0]", "start=[]", "pack.points=1"),
@@ -59,6 +64,10 @@ class Nodes:
         leaders = {node.pid: node.start for node in self._cluster.nodes if node.name == name}
         for process in members(leaders, processes()):
             os.kill(process.pid, signal.SIGKILL)
+
+    @property
+    def started(self) -> LocalNodes:
+        return self._cluster
 
     def end(self) -> None:
         found: LocalNodes | None = state.read(self.folder)
@@ -198,3 +207,29 @@ def test_a_sweep_begins_on_an_empty_cluster_whose_autoscaler_starts_nodes_for_it
         until(lambda: site.raylets() == 1)  # nodes that nothing waits for are ended again
     assert {row["status"] for row in rows(tmp_path / "there", "trials")} == {"COMPLETED"}
     assert_same_tables(tmp_path / "there", embedded(prepared_folder, tmp_path))
+
+
+def test_a_large_file_from_a_node_leaves_the_driver_s_memory_small_and_its_loop_turning(
+    site: Nodes, tmp_path: Path
+) -> None:
+    site.join("worker1")
+    (tmp_path / "run").mkdir()
+    asking = ("-m", "tests.sweeps.raytune.large_files", site.address)
+    end = time.monotonic() + PATIENCE
+    while "worker1" not in nodes.alive(site.folder, site.started):
+        assert time.monotonic() < end
+    sent = subprocess.run(
+        [sys.executable, *asking, str(tmp_path / "run"), "450"],
+        env={**os.environ, **nodes.SETTINGS, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    print(sent.stdout, sent.stderr)
+    facts = json.loads(sent.stdout)
+    assert facts["arrived"]
+    assert facts["ours"] < 400
+    assert facts["depot"] < 400
+    assert facts["silence"] < 5
