@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeps.driver._ledger import Ledger
 from sweeps.driver._node_faults import FAILURES, NodeFaults
 from sweeps.driver.queue import Batches
+from sweeps.driver.workers import STARTING, Workers
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, Message, NodesGone, Pack, SweepError
 from sweeps.study.budget import duration_text
@@ -25,44 +25,8 @@ PAUSE: Final = 5.0
 SILENCE: Final = 60.0
 """Limits the seconds without a turn of Ray's loop; then it counts as hanging."""
 
-STARTING: Final = 600.0
-"""Limits the seconds until Ray has started or joined, and until a first worker has started."""
-
 STOPPING: Final = 5.0
 """Limits the seconds in which Ray ends its workers when the run is stopped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Says where packs run, how many at once, with which share, and how often one is retried."""
-
-    count: int
-    cpus: float
-    gpus: float = 0.0
-    retries: int = 0
-    """Counts how often a pack is retried whose worker or node died."""
-
-    timeout: float = float("inf")
-    """Limits the seconds without a message of a pack; then it counts as hanging."""
-
-    address: str | None = None
-    """Names a running Ray cluster; None starts one on this machine for the time of the run."""
-
-    scaled: bool = False
-    """Tells whether the cluster has an autoscaler."""
-
-    patience: float = STARTING
-    """Limits the seconds without any node that has room for a pack."""
-
-    @property
-    def share(self) -> str:
-        """Describes a pack's share in words."""
-        return f"{self.cpus:g} CPU" + (f", {self.gpus:g} GPU" if self.gpus else "")
-
-    @property
-    def place(self) -> str:
-        """Describes the workers in words."""
-        return f"the cluster at {self.address}" if self.address else "this machine"
 
 
 def drive(
@@ -86,11 +50,7 @@ def drive(
     with ray_process(workers.address) as ray:
         settings = {
             "what": "drive",
-            "address": workers.address,
-            "count": workers.count,
-            "cpus": workers.cpus,
-            "gpus": workers.gpus,
-            "scaled": workers.scaled,
+            **workers.to_json(),
             "folder": str(ray.folder),
             "job": job.to_json(),
         }
@@ -161,6 +121,7 @@ class _Supervisor:
         """Answers one question after the other, and watches the clock between them."""
         answers: dict[str, Callable[..., Any]] = {
             "begun": lambda: self._settings,
+            "measured": self._measured,
             "turn": self._turn,
             "next": self._next,
             "started": self._started,
@@ -190,6 +151,12 @@ class _Supervisor:
             self._stopping = time.monotonic()
             return not self._begun  # no worker runs yet, and Ray would have to start first
         return self._stopping is not None and time.monotonic() - self._stopping > STOPPING
+
+    def _measured(self, gpus: float, room: int, text: str) -> None:
+        """Notes a pack's measured share of a GPU, and how many packs have room with it."""
+        self._workers = dataclasses.replace(self._workers, gpus=gpus)
+        self._ledger.measured(gpus, text)
+        self._batches.resize(max(1, room))
 
     def _turn(self, room: int) -> dict[str, Any]:
         """Notes that Ray's loop turns while no worker has a message; gives the packs to end.

@@ -100,7 +100,8 @@ def train(
     `refresh` is called whenever a pack is over, to keep the run's tables up to date. `clock` tells
     when the session closes.
     """
-    from sweeps.driver._supervisor import Workers, drive
+    from sweeps.driver._supervisor import drive
+    from sweeps.driver.workers import Workers
 
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
@@ -112,10 +113,18 @@ def train(
             address=share.address,
             scaled=share.scaled,
             patience=share.patience,
+            machine=share.machine,
+            sample=planner.sample_pack() if share.measures else None,
+            may_do_without=_may_do_without(planner.study),
         )
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
     return _train(journal, display, planner, by_ray, common, refresh, clock)
+
+
+def _may_do_without(study: Study) -> bool:
+    """Tells whether packs of a study may train without the GPUs that there are."""
+    return study.base.training.device == "auto" and study.budget.gpu_hours is None
 
 
 def run_pack(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from mpc_router.threads import cores
 from sweeps.driver.cluster_view import ClusterView, view_of
 from sweeps.records import InputError, NodesWanted
 from sweeps.study.budget import duration_text
-from sweeps.study.pack_share import PackSettings, packs_on
+from sweeps.study.pack_share import MEASURED, PackSettings, packs_on
 from sweeps.study.study import Study
 from sweeps.worker.gpus import count_gpus
 
@@ -30,11 +30,19 @@ class Share:
     workers: int
     """Counts the packs at once, on this machine or at the start on the cluster that is joined."""
 
+    machine: Mapping[str, float] | None = None
+    """Gives this machine's resources by Ray's names; None on a cluster."""
+
     scaled: bool = False
     """Tells whether the cluster has an autoscaler, which starts nodes for packs that wait."""
 
     patience: float = PATIENCE
     """Limits the seconds without any node that has room for a pack."""
+
+    @property
+    def measures(self) -> bool:
+        """Tells whether a pack's share of a GPU is to be measured by a dry step."""
+        return self.gpus > 0 and self.pack.gpus == MEASURED
 
 
 def share_of(
@@ -75,6 +83,7 @@ def share_of(
         address=address,
         gpus=gpus,
         workers=max(1, room),
+        machine=view.nodes[0] if address is None else None,
         scaled=view.scaled,
         patience=PATIENCE if wanted is None else wanted.seconds,
     )

@@ -178,6 +178,12 @@ class SentFolders:
     writable: str | None
     """It replaces the folder to be written to; None where the node sees that."""
 
+    def of(self, prepared: Mapping[str, Path]) -> dict[str, Path]:
+        """Gives the folders on the node of prepared sets, by the set's name."""
+        return {
+            name: Path(self.folders.get(str(folder), folder)) for name, folder in prepared.items()
+        }
+
 
 def send(folder: Path, name_there: str, actor: Any, *, node: str) -> None:
     """Sends a folder to the actor of the node of this name, and compares the copies.

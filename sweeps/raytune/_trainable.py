@@ -113,10 +113,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         sent = ray.get(depot.supply.remote(ray.get_runtime_context().get_node_id()))
         if sent is None:
             return job
-        prepared = {
-            name: Path(sent.folders.get(str(folder), folder))
-            for name, folder in job.prepared.items()
-        }
+        prepared = sent.of(job.prepared)
         if sent.writable is None:
             return dataclasses.replace(job, prepared=prepared)
         home, call = Path(sent.writable) / pack.name, caller(depot)

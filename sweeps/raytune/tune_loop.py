@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +25,12 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
 from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
+from sweeps.raytune._dry_step import measure
+from sweeps.raytune._pack_queue import NeverCopied, PackQueue
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._room import Room, alive_nodes, is_scaled
@@ -96,8 +97,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
             return
         ray.init(
             address="local",  # never a Ray that runs here already
-            num_cpus=max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
-            num_gpus=_gpus(wanted["count"], wanted["gpus"]),
+            **_machine(wanted),
             object_store_memory=100 * 2**20,
             include_dashboard=False,
             _temp_dir=f"{wanted['folder']}/{RAY}",
@@ -129,6 +129,17 @@ def _refusal(address: str, error: Exception) -> str:
     )
 
 
+def _machine(wanted: Mapping[str, Any]) -> dict[str, int]:
+    """Gives the processors and GPUs of a Ray on this machine: all where a share is measured."""
+    if wanted.get("sample") is not None:
+        machine = wanted["machine"]
+        return {"num_cpus": int(machine["CPU"]), "num_gpus": int(machine["GPU"])}
+    return {
+        "num_cpus": max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
+        "num_gpus": _gpus(wanted["count"], wanted["gpus"]),
+    }
+
+
 def _gpus(count: int, gpus: float) -> int:
     """Gives the number of GPUs that so many packs take."""
     return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
@@ -143,12 +154,23 @@ def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the other process reports lost packs
     patch_ray()
     if wanted["address"] is None:
-        _tuner(pipe, wanted, "").fit()
+        _tuner(pipe, _measured(pipe, wanted, ""), "").fit()
         return
     run = Path(wanted["job"]["parts"]).parent
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
     with depot(prepared, run, lambda: pipe.ask("sending")) as depot_name:
-        _tuner(pipe, wanted, depot_name).fit()
+        _tuner(pipe, _measured(pipe, wanted, depot_name), depot_name).fit()
+
+
+def _measured(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> Mapping[str, Any]:
+    """Gives the settings with a pack's share of a GPU, which is measured where that is wanted."""
+    if wanted["sample"] is None:
+        return wanted
+    gpus, text = measure(wanted, depot_name, lambda: pipe.ask("measuring"))
+    settings = {**wanted, "gpus": gpus, "job": {**wanted["job"], "gpus": gpus}}
+    room = Room(cpus=wanted["cpus"], gpus=gpus, scaled=wanted["scaled"])
+    pipe.ask("measured", gpus=gpus, room=room.packs(), text=text)
+    return settings
 
 
 def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tuner:
@@ -158,7 +180,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tu
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=_PackQueue(pipe, wanted["job"], depot_name, room.bound),
+            search_alg=PackQueue(pipe, wanted["job"], depot_name, room.bound),
             scheduler=_Reporter(pipe),
             num_samples=-1,
             reuse_actors=True,
@@ -177,53 +199,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tu
     )
 
 
-class _NeverCopied:
-    """Stays one object of this process where Tune copies and pickles its settings."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _NeverCopied:
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
-    """Gives Tune the packs as they become due, as many at a time as `bound` says by then."""
-
-    def __init__(
-        self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str, bound: Callable[[], int]
-    ) -> None:
-        super().__init__(metric="training_iteration", mode="max")
-        self._pipe, self._bound = pipe, bound
-        self._shared = {"job": json.dumps(job), "depot": depot_name}
-        self._out: set[str] = set()
-        """It holds Tune's trials that are not over."""
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Gives Tune the next pack; None while it is open whether there will be one."""
-        if len(self._out) >= self._bound():
-            return None
-        answer = self._pipe.ask("next")
-        if answer["pack"] is None:
-            return str(Searcher.FINISHED) if answer["over"] else None
-        self._out.add(trial_id)
-        pack = {"pack": json.dumps(answer["pack"]), "kept": json.dumps(answer["kept"])}
-        return {**pack, **self._shared}
-
-    def on_trial_complete(
-        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Notes that a place is free; the journal tells the search what was learnt."""
-        self._out.discard(trial_id)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Saves nothing, for a run resumes from its journal."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restores nothing."""
-
-
-class _StopAll(_NeverCopied, tune.Stopper):  # type: ignore[misc]
+class _StopAll(NeverCopied, tune.Stopper):  # type: ignore[misc]
     """Ends all trials when asked from outside."""
 
     def __init__(self, end: threading.Event) -> None:
@@ -238,7 +214,7 @@ class _StopAll(_NeverCopied, tune.Stopper):  # type: ignore[misc]
         return self._end.is_set()
 
 
-class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
+class _Reporter(NeverCopied, FIFOScheduler):  # type: ignore[misc]
     """Passes every message of the packs to the journal, and decisions to the packs' workers.
 
     Both happen before Tune lets a pack go on.
@@ -283,7 +259,7 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
         return self._names.get(node, host)
 
 
-class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
+class _Watcher(NeverCopied, tune.Callback):  # type: ignore[misc]
     """Reports Tune's events to the journal, and ends Tune when the answer says so.
 
     It runs in this process, one call after the other.

@@ -122,6 +122,7 @@ def scaled_site(folder: Path, *, most: int, idle_minutes: float) -> Iterator[Sca
     )
     try:
         _wait_for(port, head)
+        _wait_for_autoscaler(site)
         yield site
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -133,6 +134,27 @@ def scaled_site(folder: Path, *, most: int, idle_minutes: float) -> Iterator[Sca
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(left, timeout=10)
+
+
+ASKING = """
+import sys, time
+import ray
+from sweeps.raytune._room import is_scaled
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="error")
+while not is_scaled():
+    time.sleep(0.5)
+"""
+
+
+def _wait_for_autoscaler(site: ScaledSite) -> None:
+    """Waits until the autoscaler has looked at the cluster for the first time."""
+    settings = {**SETTINGS, "RAY_AUTH_TOKEN_PATH": str(site.token)}
+    subprocess.run(
+        [sys.executable, "-c", ASKING, site.address],
+        env={**os.environ, **settings},
+        check=True,
+        timeout=PATIENCE,
+    )
 
 
 def _wait_for(port: int, head: subprocess.Popen[bytes]) -> None:

@@ -51,11 +51,12 @@ def main(arguments: Sequence[str]) -> None:
     address, run, megabytes = arguments
     ray.init(address=address, log_to_driver=False, logging_level="error")
     other = next(node["NodeID"] for node in ray.nodes() if node["NodeName"] == "worker1")
-    here, most, turns = psutil.Process(), [0.0, 0.0], [time.monotonic()]
+    here, most = psutil.Process(), [0.0, 0.0]
     with depot([], Path(run), lambda: None) as depot_name:
         writer: Any = ray.remote(Writer).options(**on_node(other)).remote()
         sending = [writer.send.remote(depot_name, int(megabytes))]
         depots = [process for process in psutil.process_iter() if "Depot" in process.name()]
+        turns = [time.monotonic()]
         while not ray.wait(sending, timeout=0.1)[0]:
             most[0] = max(most[0], memory(here))
             most[1] = max([most[1], *map(memory, depots)])

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sweeps.raytune import tune_loop
+from sweeps.raytune._pack_queue import PackQueue
 from sweeps.raytune._room import DEMAND, Room, has_node_types
 
 NODE_TYPES = {"id0": "ray.head.default"}
@@ -77,7 +77,7 @@ class Packs:
 
 def test_tune_is_given_as_many_packs_as_the_bound_allows_by_then() -> None:
     packs, bound = Packs(), 1
-    queue = tune_loop._PackQueue(cast(Any, packs), {}, "", lambda: bound)
+    queue = PackQueue(cast(Any, packs), {}, "", lambda: bound)
     assert queue.suggest("t1") is not None
     assert queue.suggest("t2") is None
     bound = 3  # nodes have joined

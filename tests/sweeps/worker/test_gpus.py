@@ -15,22 +15,26 @@ import torch
 import yaml
 
 from mpc_router.config.rules import SpaceError
-from mpc_router.config.trial import trial_config
+from mpc_router.config.trial import to_tree, trial_config
 from mpc_router.frozen.lanes import Lane
 from mpc_router.prepare.frozen import Prepared
 from sweeps import run
 from sweeps.driver import share as shares
 from sweeps.driver.cluster_view import ClusterView
 from sweeps.driver.share import share_of
+from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.raytune import _trainable, tune_loop
 from sweeps.raytune._environment import environment
 from sweeps.raytune._trainable import HIDE_GPUS
-from sweeps.records import InputError, NodesWanted
-from sweeps.study.pack_share import PackSettings
+from sweeps.records import FIRST_SET, InputError, NodesWanted, Pack, Trial
+from sweeps.study.pack_share import DryStep, PackSettings, share_of_memory
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
+from sweeps.worker import dry_step as dry_steps
 from sweeps.worker import stack
 from sweeps.worker.gpus import count_gpus
+from sweeps.worker.job import Job
+from sweeps.worker.step_time import Measurement
 
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = "10.0.0.1:6379"
@@ -158,7 +162,9 @@ def test_the_time_of_the_wait_is_also_that_without_any_node(
 
 @pytest.mark.parametrize("gpus", [1.5, 2, 8, -1, 1e-9, float("nan"), float("inf"), True, "1", "a"])
 def test_a_share_of_a_gpu_is_auto_or_from_0_to_1(gpus: Any) -> None:
-    with pytest.raises(SpaceError, match=r"pack\.gpus is .*, but must be auto, 0, or a share of a"):
+    with pytest.raises(
+        SpaceError, match=r"pack\.gpus is .*, but must be auto, measured, 0, or a s"
+    ):
         PackSettings(gpus=gpus)
 
 
@@ -274,3 +280,86 @@ def test_a_worker_hides_gpus_before_it_looks_at_its_pack(monkeypatch: pytest.Mon
     with pytest.raises(KeyError, match="pack"):
         _trainable.PackTrainable({})
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("peak", "share"),
+    [(0, 1 / 8), (1, 1 / 8), (10, 1 / 8), (11, 2 / 8), (40, 4 / 8), (41, 5 / 8), (79, 1), (99, 1)],
+)
+def test_a_measured_share_is_the_peak_over_the_memory_rounded_up_to_an_eighth(
+    peak: float, share: float
+) -> None:
+    assert share_of_memory(peak, 80) == share
+    assert share_of_memory(peak * 10**9, 80 * 10**9) == share
+
+
+@pytest.mark.parametrize(
+    ("cpu_seconds", "may_do_without", "share"),
+    [(2.0, True, 0.5), (0.5, True, 0.0), (1.0, True, 0.0), (0.5, False, 0.5), (None, True, 0.5)],
+)
+def test_routers_go_to_a_gpu_only_where_a_step_is_faster_there(
+    cpu_seconds: float | None, may_do_without: bool, share: float
+) -> None:
+    step = DryStep(peak=40, memory=80, gpu_seconds=1.0, cpu_seconds=cpu_seconds)
+    assert step.share(may_do_without=may_do_without) == share
+    assert ("packs get no GPU" in step.text(share)) == (share == 0)
+
+
+def test_a_dry_step_is_measured_where_torch_sees_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, prepared_folder: Path, tmp_path: Path
+) -> None:
+    trials = [trial_on(auto_study, seed) for seed in range(3)]
+    pack = Pack(name="sample", trials=tuple(trials))
+    job = Job(
+        prepared={FIRST_SET: prepared_folder},
+        parts=tmp_path,
+        checkpoints=tmp_path,
+        states=tmp_path,
+    )
+    assert torch.cuda.is_available() or dry_steps.dry_step(pack, job) is None
+    zeros, calls = torch.zeros, list[float]()
+
+    def steps(pack: Pack, inputs: Any, *, threads: int, gpus: float) -> Measurement:
+        calls.append(gpus)
+        return Measurement(step=0.001 if gpus else 0.002, epoch=1.0)
+
+    monkeypatch.setattr(dry_steps, "measured_steps", steps)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, **_: zeros(*shape))
+    for name, value in {
+        "is_available": True,
+        "mem_get_info": (70, 80),
+        "memory_reserved": 2,
+        "max_memory_reserved": 24,
+        "reset_peak_memory_stats": None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    measured = dry_steps.dry_step(pack, job)
+    assert measured == DryStep(peak=32, memory=80, gpu_seconds=0.001, cpu_seconds=0.002)
+    assert measured.share(may_do_without=True) == 4 / 8
+    assert calls == [1.0, 0.0]
+
+
+def trial_on(study: Study, seed: int) -> Trial:
+    point, config = study.first
+    config_json = json.dumps(to_tree(config))
+    return Trial(key=f"k{seed}", point=point.name, seed=seed, config=config_json)
+
+
+@pytest.mark.parametrize(("gpus", "measures"), [(4, True), (0, False)])
+def test_a_share_is_measured_where_there_is_a_gpu(machine: Any, gpus: int, measures: bool) -> None:
+    machine(cpus=16, gpus=gpus)
+    found = share_of(study_with("pack.gpus=measured"), None)
+    assert found.measures == measures
+    assert found.machine == {"CPU": 16, "GPU": gpus}
+    assert not share_of(auto_study, None).measures
+
+
+@pytest.mark.parametrize(
+    ("words", "lanes"),
+    [([], 64), (["pack.points=4"], 12), (["stopping.method=mo_asha", "stopping.bracket=9"], 27)],
+)
+def test_the_pack_that_is_measured_is_as_large_as_any(words: list[str], lanes: int) -> None:
+    study = study_with(*words)
+    prints = {item.name: Fingerprints(data="d", models="m") for item in study.sets}
+    planner = Planner(study=study, prints=prints, workers=4, stack_key=lambda _: "")
+    assert len(planner.sample_pack().trials) == lanes
