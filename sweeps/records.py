@@ -53,6 +53,21 @@ class SweepError(Exception):
     """Says that the surroundings of a run failed, and how to resume it; its results are safe."""
 
 
+class NodesGone(SweepError):
+    """Says that no node has room for a pack any more; the same command goes on elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesWanted:
+    """Says how many nodes of a cluster a sweep waits for, and how long."""
+
+    count: int
+    """Counts the nodes that have room for a pack."""
+
+    seconds: float
+    """Limits the wait, at the start and whenever all of them have left."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """Holds one configuration without its seed."""

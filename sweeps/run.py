@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
 5 a budget was spent before everything was trained, whether trials failed or not; --resume goes on;
-75 the session's time, or its Slurm allocation, has ended with work left; --resume goes on;
+75 the session's time, its Slurm allocation or its nodes have gone with work left; --resume goes on;
 130, 143 and 129 stopped by SIGINT, SIGTERM and SIGHUP.
 """
 
@@ -20,8 +20,8 @@ from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
 from sweeps.commands.arguments import check_flags, parser
-from sweeps.records import InputError, SweepError
-from sweeps.terminal.signals import Terminated, stop_code, terminable
+from sweeps.records import InputError, NodesGone, SweepError
+from sweeps.terminal.signals import SESSION_OVER, Terminated, stop_code, terminable
 
 _PACKAGES: Final = ("ray", "psutil", "optuna", "pandas", "moocore", "altair", "jinja2")
 """They are looked for at the beginning, although a run needs some of them only at its end."""
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _command(args, words)
     except InputError as error:
         return say_error(str(error), 2)
+    except NodesGone as error:
+        return say_error(str(error), SESSION_OVER)
     except SweepError as error:
         return say_error(str(error), 3)
     except BrokenPipeError:

@@ -11,7 +11,7 @@ from mpc_router.commands.places import add_place_flags
 from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
 from sweeps.commands.surroundings import check_address
-from sweeps.records import InputError
+from sweeps.records import InputError, NodesWanted
 from sweeps.tracking.kinds import KINDS, refuse_missing
 
 _UMASK: Final = "077"
@@ -19,7 +19,12 @@ _UMASK: Final = "077"
 
 _LONGEST_SESSION: Final = 1e9
 
+_NODES_PATIENCE: Final = 600
+"""It is how many seconds `--wait-nodes` waits where it does not say."""
+
 _ADDRESS: Final = "HOST:PORT of a Ray cluster, auto, or local (default: RAY_ADDRESS, else local)"
+
+_WAIT_NODES: Final = "wait until N nodes of the cluster have room for a pack (SECONDS: 600)"
 
 _SESSION_TIME: Final = "close in time, to go on later (default: to the Slurm allocation's end)"
 
@@ -46,6 +51,7 @@ def parser() -> Parser:
     umask = f"what others may not do in the new run's folder ({_UMASK}: anything)"
     add("--umask", metavar="MODE", help=umask)
     add("--address", metavar="ADDR", help=_ADDRESS)
+    add("--wait-nodes", type=_nodes_wanted, metavar="N[:SECONDS]", help=_WAIT_NODES)
     add("--session-time", type=_session_time, metavar="SECONDS", help=_SESSION_TIME)
     add("--debug", action="store_true", help="one trial, in this process, without Ray")
     add("--run", type=place, metavar="RUN", help="a run's folder, with --debug or with --track")
@@ -112,7 +118,12 @@ def _check_runless(args: argparse.Namespace) -> None:
         raise InputError("--debug trains a trial and --dry-run trains nothing; give one of them")
     if not (args.debug or args.dry_run):
         return
-    flags = {"--name": args.name, "--umask": args.umask, "--session-time": args.session_time}
+    flags = {
+        "--name": args.name,
+        "--umask": args.umask,
+        "--session-time": args.session_time,
+        "--wait-nodes": args.wait_nodes,
+    }
     for flag, value in flags.items():
         if value is not None:
             raise InputError(f"{flag} is for a run, and --debug and --dry-run make none")
@@ -124,6 +135,16 @@ def _session_time(text: str) -> float:
     if not 0 < seconds < _LONGEST_SESSION:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is no number of seconds above 0")
     return seconds
+
+
+def _nodes_wanted(text: str) -> NodesWanted:
+    """Reads the flag of the nodes that are waited for."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})(?::([1-9][0-9]{0,6}))?", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not N or N:SECONDS, both whole numbers from 1, such as 4 or 4:300"
+        )
+    return NodesWanted(count=int(match[1]), seconds=float(match[2] or _NODES_PATIENCE))
 
 
 def mode(args: argparse.Namespace) -> int:

@@ -210,7 +210,7 @@ def first_trial(args: argparse.Namespace, study: Study) -> int:
 
     Gives 0, or 4 where the trial failed.
     """
-    from sweeps.driver.session import share_of
+    from sweeps.driver.share import share_of
     from sweeps.plan.plan import trials_of
     from sweeps.plan.preparation import prepare_sets
 
@@ -267,7 +267,7 @@ def replay_trial(args: argparse.Namespace) -> int:
     Raises:
         InputError: the flags do not go together, or the run has no such trial.
     """
-    from sweeps.driver.session import share_of
+    from sweeps.driver.share import share_of
     from sweeps.journal.journal import check_opened, state_of
     from sweeps.plan.preparation import prepare_sets
     from sweeps.provenance.changes import refuse_other_data

@@ -15,10 +15,9 @@ from mpc_router.config.router_data import TRAIN_ROWS
 from mpc_router.config.trial import plain
 from mpc_router.messages import shortened
 from mpc_router.run_names import TRAIN
-from sweeps.commands._step_time import Measurement, measured_steps
 from sweeps.commands._text_table import table_lines
 from sweeps.commands.sweep import pack_share, planner_of
-from sweeps.driver.session import Share
+from sweeps.driver.share import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
 from sweeps.records import Pack
@@ -26,6 +25,7 @@ from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
 from sweeps.study.budget import duration_text
 from sweeps.study.study import Study
+from sweeps.worker.step_time import Measurement, measured_steps
 
 _MOST_NAMED: Final = 3
 """It is how many start points a plan names one by one."""

@@ -73,6 +73,11 @@ def settle(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) ->
     args.address = _only_cluster(name) if address == _AUTO else address
     if address == _LOCAL:
         args.address = None
+    if args.address is None and args.wait_nodes is not None:
+        raise InputError(
+            "--wait-nodes waits for nodes of a cluster, but a Ray is started on this machine; give "
+            "--address HOST:PORT, or leave it out"
+        )
     if name == _RAY_ADDRESS or address == _AUTO:
         tell(_first_line(name, str(address), args.address))
     args.session_end = _session_end(args.session_time, environ)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from mpc_router.progress import shown
 from mpc_router.run_names import CURVES
-from sweeps.records import SweepError
+from sweeps.records import NodesGone, SweepError
 from sweeps.terminal.signals import stop_code, tell
 
 if TYPE_CHECKING:
     from analysis.runs.load import Run
-    from sweeps.driver.session import Outcome, Share
+    from sweeps.driver.session import Outcome
+    from sweeps.driver.share import Share
     from sweeps.journal.journal import Journal
     from sweeps.plan.plan import Planner
     from sweeps.plan.preparation import Ready
@@ -33,7 +34,7 @@ def check_gpus(args: argparse.Namespace, study: Study) -> None:
 
     The GPUs of a cluster are checked later.
     """
-    from sweeps.driver.session import check_without_gpus
+    from sweeps.driver.share import check_without_gpus
 
     if args.address is None:
         pack_share(args, study)
@@ -51,9 +52,9 @@ def end_orphans(display: Display) -> None:
 
 def pack_share(args: argparse.Namespace, study: Study) -> Share:
     """Gives the share of the workers' machine that a pack gets."""
-    from sweeps.driver.session import share_of
+    from sweeps.driver.share import share_of
 
-    return share_of(study, args.address)
+    return share_of(study, args.address, args.wait_nodes, tell)
 
 
 def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
@@ -116,7 +117,8 @@ def _run_sweep(
         failure = failure or error
     if failure is not None or outcome is None:
         journal.check_place()  # the run's folder may have been removed
-        raise SweepError(f"{failure}; what was done is safe, go on with {_again(run)}")
+        kind = NodesGone if isinstance(failure, NodesGone) else SweepError
+        raise kind(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None and outcome.left:
         return _stopped(outcome, outcome.signal, run)
     _show(args, run, display)

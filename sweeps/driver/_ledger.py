@@ -6,9 +6,10 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from sweeps.driver.session_clock import SessionClock
+from sweeps.driver.watcher import Watcher
 from sweeps.journal.journal import Journal
 from sweeps.journal.kept_states import remove_unnamed
 from sweeps.journal.state import State
@@ -28,31 +29,6 @@ from sweeps.records import (
 from sweeps.stopping import rungs
 from sweeps.stopping.rungs import Ranking
 from sweeps.study.budget import Budget
-
-
-class Watcher(Protocol):
-    """Is told of a run's events, each after the journal holds it."""
-
-    def started(self, pack: Pack, state: State) -> None:
-        """Is told that a pack runs on a worker."""
-
-    def received(self, pack: Pack, message: Message, state: State) -> None:
-        """Is told of a message of a running pack."""
-
-    def ended(self, pack: Pack, state: State) -> None:
-        """Is told that a pack is over, or lost."""
-
-    def deviated(self, pack: Pack, reason: str) -> None:
-        """Is told that a pack gives other numbers than before it was interrupted."""
-
-    def restarts(self, pack: Pack, reason: str) -> None:
-        """Is told that a pack begins at its start although a state of it was kept."""
-
-    def left_out(self, node: str, reason: str) -> None:
-        """Is told that a node gets no more packs."""
-
-    def lost(self, pack: Pack, reason: str, *, again: bool) -> None:
-        """Is told that a pack's worker is lost, and whether the pack is retried."""
 
 
 class Ledger:
@@ -290,6 +266,15 @@ class Ledger:
     def left_out(self, node: str, reason: str) -> None:
         """Tells of a node that gets no more packs in this session, which changes no result."""
         self._watcher.left_out(node, reason)
+
+    def measured(self, gpus: float, text: str) -> None:
+        """Tells of a pack's measured share of a GPU, by which GPU hours are counted from now on."""
+        self._gpus = gpus
+        self._watcher.measured(text)
+
+    def waits(self, share: str) -> None:
+        """Tells that packs of such a share wait for a node with room."""
+        self._watcher.waits(share)
 
     def failed(self, pack: Pack, reason: str) -> None:
         """Journals that a pack's trials that have not ended are FAILED."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sweeps.driver._ledger import Ledger
 from sweeps.driver._node_faults import FAILURES, NodeFaults
 from sweeps.driver.queue import Batches
+from sweeps.driver.workers import STARTING, Workers
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
-from sweeps.records import BETWEEN, BUDGET, InputError, Message, Pack, SweepError
+from sweeps.records import BETWEEN, BUDGET, Message, NodesGone, Pack, SweepError
 from sweeps.study.budget import duration_text
 from sweeps.worker.job import Job
 
@@ -25,33 +25,8 @@ PAUSE: Final = 5.0
 SILENCE: Final = 60.0
 """Limits the seconds without a turn of Ray's loop; then it counts as hanging."""
 
-STARTING: Final = 600.0
-"""Limits the seconds until Ray has started or joined, and until a first worker has started."""
-
 STOPPING: Final = 5.0
 """Limits the seconds in which Ray ends its workers when the run is stopped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """Says where packs run, how many at once, with which share, and how often one is retried."""
-
-    count: int
-    cpus: float
-    gpus: float = 0.0
-    retries: int = 0
-    """Counts how often a pack is retried whose worker or node died."""
-
-    timeout: float = float("inf")
-    """Limits the seconds without a message of a pack; then it counts as hanging."""
-
-    address: str | None = None
-    """Names a running Ray cluster; None starts one on this machine for the time of the run."""
-
-    @property
-    def place(self) -> str:
-        """Describes the workers in words."""
-        return f"the cluster at {self.address}" if self.address else "this machine"
 
 
 def drive(
@@ -75,43 +50,11 @@ def drive(
     with ray_process(workers.address) as ray:
         settings = {
             "what": "drive",
-            "address": workers.address,
-            "count": workers.count,
-            "cpus": workers.cpus,
-            "gpus": workers.gpus,
+            **workers.to_json(),
             "folder": str(ray.folder),
             "job": job.to_json(),
         }
         _Supervisor(ray, settings, batches, ledger, workers, stopped).run()
-
-
-def nodes_of(address: str) -> Sequence[Mapping[str, float]]:
-    """Gives the resources of each node of a running cluster by Ray's names: `CPU`, `GPU`, ...
-
-    Raises:
-        InputError: there is no such cluster, or it takes in no process of this kind.
-    """
-    try:
-        return _nodes_of(address)
-    except SweepError as error:
-        raise InputError(str(error)) from error
-
-
-def _nodes_of(address: str) -> Sequence[Mapping[str, float]]:
-    """Gives the resources of each node of a cluster, or raises SweepError."""
-    nodes: Sequence[Mapping[str, float]] = ()
-    with ray_process(address) as ray:
-        while True:
-            question = ray.question(STARTING)
-            if question is None:
-                raise SweepError(f"Ray on the cluster at {address} has not answered")
-            word, data = question
-            if word == "failed":
-                raise SweepError(data["reason"])
-            nodes = data.get("nodes", nodes)
-            ray.answer({"what": "nodes", "address": address})
-            if word == "done":
-                return nodes
 
 
 class _Supervisor:
@@ -156,6 +99,9 @@ class _Supervisor:
 
         self._last_turn = self._last_progress = self._last_look = time.monotonic()
         self._begun = False
+        self._waits = False
+        """Tells whether packs wait, and no node has room for one."""
+
         self._stopping: float | None = None
         """Gives the time at which the run was stopped; None while it was not."""
 
@@ -175,6 +121,7 @@ class _Supervisor:
         """Answers one question after the other, and watches the clock between them."""
         answers: dict[str, Callable[..., Any]] = {
             "begun": lambda: self._settings,
+            "measured": self._measured,
             "turn": self._turn,
             "next": self._next,
             "started": self._started,
@@ -205,9 +152,22 @@ class _Supervisor:
             return not self._begun  # no worker runs yet, and Ray would have to start first
         return self._stopping is not None and time.monotonic() - self._stopping > STOPPING
 
-    def _turn(self) -> dict[str, Any]:
-        """Notes that Ray's loop turns while no worker has a message; gives the packs to end."""
+    def _measured(self, gpus: float, room: int, text: str) -> None:
+        """Notes a pack's measured share of a GPU, and how many packs have room with it."""
+        self._workers = dataclasses.replace(self._workers, gpus=gpus)
+        self._ledger.measured(gpus, text)
+        self._batches.resize(max(1, room))
+
+    def _turn(self, room: int) -> dict[str, Any]:
+        """Notes that Ray's loop turns while no worker has a message; gives the packs to end.
+
+        `room` counts the packs that the nodes have room for by now.
+        """
         self._begun = True
+        waits = bool(room < 1 and self._out and not self._last_message)
+        if waits and not self._waits:
+            self._ledger.waits(self._workers.share)
+        self._waits = waits
         self._watch_packs(self._last_turn)
         return {
             "end": self._stopping is not None,
@@ -265,9 +225,9 @@ class _Supervisor:
     def _lost(self, pack: str, reason: str, how: str) -> None:
         """Retries, fails or gives up a pack whose worker is lost.
 
-        `how` says why it is lost: the worker died, its surroundings failed, or the machine's memory
-        ran out. A worker that was cancelled before it started is no loss. What fails on one node
-        alone is retried, on others as soon as that node is left out.
+        `how` says why it is lost: the worker died, or left with its node, its surroundings failed,
+        or the machine's memory ran out. A worker that was cancelled before it started is no loss.
+        What fails on one node alone is retried, on others as soon as that node is left out.
 
         Raises:
             SweepError: too many workers in a row were lost.
@@ -288,11 +248,11 @@ class _Supervisor:
             return
         self._losses[pack] = self._losses.get(pack, 0) + 1
         allowed = self._workers.retries + (FAILURES if sound_elsewhere else 0)
-        retry = (how == "died" or sound_elsewhere) and self._losses[pack] <= allowed
+        retry = (how in ("died", "left") or sound_elsewhere) and self._losses[pack] <= allowed
         self._ledger.interrupted(lost_pack, reason, lost=True, again=retry)
         if retry:
             self._batches.requeue(lost_pack)
-        self._unstarted += not started and not self._last_message
+        self._unstarted += not started and not self._last_message and how != "left"
         self._failed += how == "failed" and not sound_elsewhere
         if max(self._unstarted, self._failed) >= FAILURES:
             failure = "did not start" if self._unstarted >= FAILURES else "failed"
@@ -340,7 +300,13 @@ class _Supervisor:
             SweepError: no worker starts, or a worker cannot be ended.
         """
         waiting = (self._out or self._cancelled) and not self._last_message
-        if waiting and (waited := now - self._last_progress) > STARTING:
+        waited = now - self._last_progress
+        if self._waits and waited > self._workers.patience:
+            raise NodesGone(
+                f"no node of {self._workers.place} had room for a pack ({self._workers.share}) for "
+                f"{waited:.0f} s"
+            )
+        if waiting and not self._waits and waited > STARTING:
             raise SweepError(f"no worker has started on {self._workers.place} for {waited:.0f} s")
         for pack, last_message in self._last_message.items():
             if now - last_message > self._workers.timeout:

@@ -84,6 +84,10 @@ class Batches:
                 break
         return self._due.popleft() if self._due else None
 
+    def resize(self, workers: int) -> None:
+        """Cuts points that are asked from now on into packs for so many workers."""
+        self._planner = dataclasses.replace(self._planner, workers=workers)
+
     def requeue(self, pack: Pack) -> None:
         """Appends the unended trials of a pack whose worker was lost to the queue."""
         state = self._journal.state

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpc_router import plugins
-from mpc_router.threads import cores
 from sweeps.driver._gain import Standing, no_gain
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.driver.session_clock import SessionClock
+from sweeps.driver.share import Share
 from sweeps.journal.journal import Journal
 from sweeps.journal.repair import clear
 from sweeps.plan.plan import Planner
@@ -24,97 +24,15 @@ from sweeps.records import (
     FAILED,
     PARTS_FOLDER,
     STATES_FOLDER,
-    InputError,
     Kept,
     Message,
     Pack,
 )
 from sweeps.run_folder import STOP_FILE
-from sweeps.study.pack_share import PackSettings, packs_a_gpu
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
 from sweeps.terminal.signals import ASKED, TIME, CleanStop
-from sweeps.worker.gpus import count_gpus
 from sweeps.worker.job import Job, forget
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """Holds the share of a machine, or of a cluster, that a pack gets."""
-
-    pack: PackSettings
-    address: str | None
-    gpus: float
-    """Gives a pack's share of a GPU: `pack.gpus`, where `auto` is decided."""
-
-    workers: int
-    """Counts the packs at once, on this machine or on the cluster that is joined."""
-
-
-def share_of(study: Study, address: str | None) -> Share:
-    """Gives the share of this machine, or of a cluster, that packs of the study get.
-
-    Raises:
-        InputError: the packs would wait for a GPU for ever, settings ask for a GPU and for none,
-            there is no such cluster, or none of its nodes has room for a pack.
-    """
-    nodes: Sequence[Mapping[str, float]] = [{"CPU": cores(), "GPU": count_gpus()}]
-    if address is not None:
-        from sweeps.driver._supervisor import nodes_of
-
-        nodes = nodes_of(address)
-    place = "this machine" if address is None else f"the cluster at {address}"
-    available = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
-    gpus = study.pack.gpus_of(available, study.base.training.device)
-    if gpus and available < 1:
-        raise InputError(
-            f"pack.gpus is {gpus:g}, but there is no GPU on {place}; set pack.gpus=auto or "
-            "pack.gpus=0"
-        )
-    if not gpus:
-        check_without_gpus(
-            study, "pack.gpus is 0" if study.pack.gpus == 0 else _why_none(study, place)
-        )
-    room = sum(_room(node, study.pack.cpus, gpus) for node in nodes)
-    if room < 1 and address is not None:
-        sizes = {f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes}
-        raise InputError(
-            f"a pack takes {study.pack.cpus:g} CPU and {gpus:g} GPU, but no node of {place} has "
-            f"as many: they have {', '.join(sorted(sizes)[:5]) or 'nothing'}; set pack.cpus and "
-            "pack.gpus to what one node has"
-        )
-    return Share(pack=study.pack, address=address, gpus=gpus, workers=max(1, room))
-
-
-def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Counts the packs of such a share that a node runs at once."""
-    room = int(node.get("CPU", 0.0) / cpus)
-    return min(room, int(node.get("GPU", 0.0)) * packs_a_gpu(gpus)) if gpus else room
-
-
-def _why_none(study: Study, place: str) -> str:
-    """Says why `auto` gives packs no GPU at a place."""
-    if study.base.training.device == "cpu":
-        return "device is 'cpu'"
-    return f"there is no GPU on {place}"
-
-
-def check_without_gpus(study: Study, why: str) -> None:
-    """Checks that packs can do without GPUs.
-
-    Raises:
-        InputError: the study is to use GPUs, or limits their hours.
-    """
-    if study.base.training.device == "cuda":
-        raise InputError(
-            f"device is 'cuda', but packs get no GPU, because {why}; set device=cpu or "
-            "device=auto, or pack.gpus=auto where there is a GPU"
-        )
-    if study.budget.gpu_hours is not None:
-        raise InputError(
-            f"budget.gpu_hours is {study.budget.gpu_hours:g}, but {why}, so no GPU hours are ever "
-            "spent; limit budget.time or budget.epochs"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +100,8 @@ def train(
     `refresh` is called whenever a pack is over, to keep the run's tables up to date. `clock` tells
     when the session closes.
     """
-    from sweeps.driver._supervisor import Workers, drive
+    from sweeps.driver._supervisor import drive
+    from sweeps.driver.workers import Workers
 
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
@@ -192,10 +111,20 @@ def train(
             retries=share.pack.retries,
             timeout=share.pack.timeout,
             address=share.address,
+            scaled=share.scaled,
+            patience=share.patience,
+            machine=share.machine,
+            sample=planner.sample_pack() if share.measures else None,
+            may_do_without=_may_do_without(planner.study),
         )
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
     return _train(journal, display, planner, by_ray, common, refresh, clock)
+
+
+def _may_do_without(study: Study) -> bool:
+    """Tells whether packs of a study may train without the GPUs that there are."""
+    return study.base.training.device == "auto" and study.budget.gpu_hours is None
 
 
 def _run_pack(

@@ -110,6 +110,16 @@ class Planner:
             ),
         )
 
+    def sample_pack(self) -> Pack:
+        """Gives a pack of the study's first configuration, as large as a pack may be."""
+        point, config = self.study.first
+        points = self.study.pack.points
+        if self.study.stopping.method != "none":
+            points = self.study.stopping.bracket
+        lanes = points * len(self.study.first_seeds) if points else _LANES_A_PACK
+        seeds = range(1 if self.study.set_of(config).joint else max(1, lanes))
+        return Pack(name="sample", trials=tuple(self.replicates(point, config, seeds)))
+
     def finishing(self, trials: Sequence[Trial], *, packs: int) -> tuple[Pack, ...]:
         """Cuts trials of points that are followed up into packs in which no trial is stopped.
 

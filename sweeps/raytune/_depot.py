@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 import ray
 
 from sweeps.raytune import _ship
+from sweeps.raytune._returning import ARRIVING, Arrivals
 from sweeps.raytune._ship import CHUNK, FolderActor, ReachError, SentFolders, on_node
 
 _AT_ONCE: Final = 16
@@ -30,6 +32,7 @@ class Depot:
 
     def __init__(self, folders: Sequence[str], run: str) -> None:
         self._folders, self._run = [Path(folder) for folder in folders], Path(run)
+        self._arrivals = Arrivals(self._run)
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._sent: dict[str, SentFolders | None] = {}
@@ -73,8 +76,13 @@ class Depot:
             file.seek(start)
             return file.read(CHUNK)
 
+    def arrive(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of `Arrivals` by its name: files come from nodes to the run's folder."""
+        return getattr(self._arrivals, method)(*arguments)
+
     def close(self) -> None:
-        """Removes what was sent."""
+        """Removes what was sent, and what has not arrived whole."""
+        shutil.rmtree(self._run / ARRIVING, ignore_errors=True)
         for node, actor in self._actors.items():
             with contextlib.suppress(ReachError):
                 _ship.answer(node, actor.remove.remote())

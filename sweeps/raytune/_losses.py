@@ -14,14 +14,15 @@ _NEVER_RAN: Final = "The actor never ran"
 _REMOVED: Final = "associated placement group was removed"
 """They are Ray's words about an actor that had no place on a node yet."""
 
+_NODE_GONE: Final = re.compile(r"node has died|node was terminated")
 _DEAD: Final = re.compile(r"node has died|node was terminated|exit type: (?!INTENDED)")
 
 
 def how(error: Exception | None) -> str:
-    """Tells how a worker was lost: `died`, `failed`, `memory` or `cancelled`.
+    """Tells how a worker was lost: `died`, `left`, `failed`, `memory` or `cancelled`.
 
-    A worker `failed` by an exception, and Ray ended it for its `memory`. It was `cancelled` before
-    it started: Tune found another actor, or Ray had no job for the worker.
+    It `left` with its node, `failed` by an exception, and Ray ended it for its `memory`. It was
+    `cancelled` before it started: Tune found another actor, or Ray had no job for the worker.
     """
     text = str(error)
     if _LOW_ON_MEMORY in text:
@@ -30,6 +31,8 @@ def how(error: Exception | None) -> str:
         return "cancelled"
     if error is not None and not isinstance(error, RayActorError):
         return "failed"
+    if _NODE_GONE.search(text):
+        return "left"
     return "cancelled" if _NEVER_RAN in text and not _DEAD.search(text) else "died"
 
 

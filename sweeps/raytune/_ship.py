@@ -1,4 +1,4 @@
-"""The module sends folders to nodes of a cluster that do not see them, and gets new files back.
+"""The module sends folders to nodes of a cluster that do not see them.
 
 `sweeps.raytune._depot` decides which node gets which. Ray must have been joined; tasks and actors
 here take no share of a node.
@@ -21,7 +21,6 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import private
-from mpc_router.files import atomic, take_rights
 
 PREFIX: Final = "mpcr-node-"
 LOCK: Final = ".mpc-router-node"
@@ -179,6 +178,12 @@ class SentFolders:
     writable: str | None
     """It replaces the folder to be written to; None where the node sees that."""
 
+    def of(self, prepared: Mapping[str, Path]) -> dict[str, Path]:
+        """Gives the folders on the node of prepared sets, by the set's name."""
+        return {
+            name: Path(self.folders.get(str(folder), folder)) for name, folder in prepared.items()
+        }
+
 
 def send(folder: Path, name_there: str, actor: Any, *, node: str) -> None:
     """Sends a folder to the actor of the node of this name, and compares the copies.
@@ -197,36 +202,6 @@ def send(folder: Path, name_there: str, actor: Any, *, node: str) -> None:
                     break
         if answer(node, actor.digest.remote(name)) != sha256.hexdigest():
             raise ReachError(f"{folder / relative} was damaged on its way to node {node}")
-
-
-def gather(folder: Path, *, but: str) -> list[tuple[str, bytes]]:
-    """Reads and deletes every complete file below a folder of a node; gives path and content.
-
-    Files whose names begin with a dot are still being written; folders of the name `but` stay.
-    """
-    files = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and but not in parts and not any(part[0] == "." for part in parts):
-            files.append((PurePosixPath(*parts).as_posix(), path.read_bytes()))
-            path.unlink()
-    return files
-
-
-def spread(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    """Writes files that were gathered below a folder, each by an atomic write.
-
-    Raises:
-        ReachError: a name points out of the folder.
-        OSError: the disk refuses.
-    """
-    for path, content in [(inside(folder, name), content) for name, content in files]:
-        for parent in reversed(path.relative_to(folder).parents[:-1]):
-            with contextlib.suppress(FileExistsError):
-                (folder / parent).mkdir()
-                take_rights(folder / parent)
-        with atomic(path) as temporary:
-            temporary.write_bytes(content)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,16 +15,17 @@ import ray
 from ray import tune
 
 from sweeps.raytune._depot import fetch
-from sweeps.raytune._ship import gather
+from sweeps.raytune._returning import Returns, caller
 from sweeps.records import (
     CHECKPOINTS_FOLDER,
     PARTS_FOLDER,
     STATES_FOLDER,
     Kept,
+    Pack,
     kept_from,
     pack_from,
 )
-from sweeps.worker.job import EPOCHS, Job
+from sweeps.worker.job import Job
 
 HIDE_GPUS: Final = {
     "CUDA_VISIBLE_DEVICES": "",
@@ -53,14 +55,14 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         from sweeps.worker.pack import run_pack  # with torch, which Ray's own process does without
 
         pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
-        self._home: Path | None = None
+        self._returns: Returns | None = None
         self._fetched: Path | None = None
         kept_json = json.loads(config["kept"])
         kept = kept_json and kept_from(kept_json)
         self._failure: Exception | None = None
         if config["depot"]:
             try:
-                job = self._supplied(job, pack.name, kept, ray.get_actor(config["depot"]))
+                job = self._supplied(job, pack, kept, ray.get_actor(config["depot"]))
             except Exception as error:  # whatever it is: the journal is to know on which node
                 self._failure = error
         self._messages = run_pack(pack, job, kept=kept)
@@ -90,14 +92,20 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             message = self._messages.send(drop)
         except StopIteration:
+            self._return()
             return {"done": True}
         if self._fetched is not None:  # it was read for this message, and is not to be sent back
             self._fetched.unlink(missing_ok=True)
             self._fetched = None
-        files = gather(self._home, but=EPOCHS) if self._home is not None else []
-        return {"message": json.dumps(message.to_json()), "files": files, "done": False}
+        self._return()
+        return {"message": json.dumps(message.to_json()), "done": False}
 
-    def _supplied(self, job: Job, pack: str, kept: Kept | None, depot: Any) -> Job:
+    def _return(self) -> None:
+        """Sends what the pack has written to the run's folder, where this node does not see it."""
+        if self._returns is not None:
+            self._returns.send()
+
+    def _supplied(self, job: Job, pack: Pack, kept: Kept | None, depot: Any) -> Job:
         """Gives the job for this node, which gets from the depot what it does not see.
 
         Each pack writes below a folder of its own, for each sends only its own files.
@@ -105,24 +113,27 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         sent = ray.get(depot.supply.remote(ray.get_runtime_context().get_node_id()))
         if sent is None:
             return job
-        prepared = {
-            name: Path(sent.folders.get(str(folder), folder))
-            for name, folder in job.prepared.items()
-        }
+        prepared = sent.of(job.prepared)
         if sent.writable is None:
             return dataclasses.replace(job, prepared=prepared)
-        self._home = Path(sent.writable) / pack
-        self._home.mkdir(parents=True, exist_ok=True)
+        home, call = Path(sent.writable) / pack.name, caller(depot)
+        shutil.rmtree(home, ignore_errors=True)  # the run's folder has all of an earlier attempt
+        home.mkdir(parents=True)
+        self._returns = Returns(home=home, call=call, keys=[trial.key for trial in pack.trials])
         if kept is not None:
-            self._fetched = self._home / STATES_FOLDER / kept.file
+            self._fetched = home / STATES_FOLDER / kept.file
             with contextlib.suppress(ray.exceptions.RayTaskError):  # `run_pack` says what it lacks
-                fetch(depot, f"{STATES_FOLDER}/{kept.file}", self._home)
+                fetch(depot, f"{STATES_FOLDER}/{kept.file}", home)
+        names = call("epochs", self._returns.keys)
+        for name in names:
+            fetch(depot, name, home)
+        self._returns.note(names)
         return dataclasses.replace(
             job,
             prepared=prepared,
-            parts=self._home / PARTS_FOLDER,
-            checkpoints=self._home / CHECKPOINTS_FOLDER,
-            states=self._home / STATES_FOLDER,
+            parts=home / PARTS_FOLDER,
+            checkpoints=home / CHECKPOINTS_FOLDER,
+            states=home / STATES_FOLDER,
         )
 
     def drop_trials(self, drop: dict[str, str]) -> None:

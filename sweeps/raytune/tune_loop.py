@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,19 +25,23 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
 
 from cluster.processes import descendants, kill
-from sweeps.raytune import _losses, _ship
+from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
+from sweeps.raytune._dry_step import measure
+from sweeps.raytune._pack_queue import NeverCopied, PackQueue
 from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
+from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
 from sweeps.raytune.folders import RAY
 from sweeps.records import SweepError
 from sweeps.study.pack_share import packs_a_gpu
 
 _LOOPBACK: Final = "127.0.0.1"
+_LOOK_PAUSE: Final = 1.0
+"""It is the time between two looks at the nodes of a cluster that is waited for, in seconds."""
 
 
 def main(connection: int, lifeline: int) -> None:
@@ -47,7 +52,7 @@ def main(connection: int, lifeline: int) -> None:
         wanted = pipe.ask("begun")
         begin(wanted)
         if wanted["what"] == "nodes":
-            pipe.ask("nodes", nodes=[node["Resources"] for node in ray.nodes() if node["Alive"]])
+            _tell_nodes(pipe)
         else:
             drive(pipe, wanted)
         pipe.ask("done")
@@ -58,6 +63,17 @@ def main(connection: int, lifeline: int) -> None:
     except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
         pipe.ask("failed", reason=f"Ray gave up: {_losses.last_line(error.__cause__ or error)}")
     ray.shutdown()
+
+
+def _tell_nodes(pipe: PipeEnd) -> None:
+    """Tells of the cluster's nodes, once or until those are there that are waited for."""
+    while pipe.ask("nodes", nodes=_resources(), scaled=is_scaled())["again"]:
+        time.sleep(_LOOK_PAUSE)
+
+
+def _resources() -> list[Any]:
+    """Gives the resources of each node by Ray's names."""
+    return [facts["Resources"] for facts in alive_nodes()]
 
 
 def _end_with(lifeline: int) -> None:
@@ -81,8 +97,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
             return
         ray.init(
             address="local",  # never a Ray that runs here already
-            num_cpus=max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
-            num_gpus=_gpus(wanted["count"], wanted["gpus"]),
+            **_machine(wanted),
             object_store_memory=100 * 2**20,
             include_dashboard=False,
             _temp_dir=f"{wanted['folder']}/{RAY}",
@@ -114,38 +129,60 @@ def _refusal(address: str, error: Exception) -> str:
     )
 
 
+def _machine(wanted: Mapping[str, Any]) -> dict[str, int]:
+    """Gives the processors and GPUs of a Ray on this machine: all where a share is measured."""
+    if wanted.get("sample") is not None:
+        machine = wanted["machine"]
+        return {"num_cpus": int(machine["CPU"]), "num_gpus": int(machine["GPU"])}
+    return {
+        "num_cpus": max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
+        "num_gpus": _gpus(wanted["count"], wanted["gpus"]),
+    }
+
+
 def _gpus(count: int, gpus: float) -> int:
     """Gives the number of GPUs that so many packs take."""
     return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
 
 
 def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
-    """Trains the packs that the process with the journal gives, as many at a time as are wanted.
+    """Trains the packs that the process with the journal gives, as many at a time as have room.
 
     Raises:
         SweepError: this version of Ray cannot be patched.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the other process reports lost packs
     patch_ray()
-    run = Path(wanted["job"]["parts"]).parent
     if wanted["address"] is None:
-        _tuner(pipe, wanted, run, "").fit()
+        _tuner(pipe, _measured(pipe, wanted, ""), "").fit()
         return
+    run = Path(wanted["job"]["parts"]).parent
     prepared = sorted({Path(folder) for folder in wanted["job"]["prepared"].values()})
     with depot(prepared, run, lambda: pipe.ask("sending")) as depot_name:
-        _tuner(pipe, wanted, run, depot_name).fit()
+        _tuner(pipe, _measured(pipe, wanted, depot_name), depot_name).fit()
 
 
-def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str) -> tune.Tuner:
+def _measured(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> Mapping[str, Any]:
+    """Gives the settings with a pack's share of a GPU, which is measured where that is wanted."""
+    if wanted["sample"] is None:
+        return wanted
+    gpus, text = measure(wanted, depot_name, lambda: pipe.ask("measuring"))
+    settings = {**wanted, "gpus": gpus, "job": {**wanted["job"], "gpus": gpus}}
+    room = Room(cpus=wanted["cpus"], gpus=gpus, scaled=wanted["scaled"])
+    pipe.ask("measured", gpus=gpus, room=room.packs(), text=text)
+    return settings
+
+
+def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tuner:
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
+    room = Room(cpus=wanted["cpus"], gpus=wanted["gpus"], scaled=wanted["scaled"])
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=_PackQueue(pipe, wanted["job"], depot_name),
-            scheduler=_Reporter(pipe, run),
+            search_alg=PackQueue(pipe, wanted["job"], depot_name, room.bound),
+            scheduler=_Reporter(pipe),
             num_samples=-1,
-            max_concurrent_trials=wanted["count"],
             reuse_actors=True,
             trial_name_creator=_pack_name,
             trial_dirname_creator=_pack_name,
@@ -154,7 +191,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str)
             name="tune",
             storage_path=f"{wanted['folder']}/storage",
             stop=_StopAll(end),
-            callbacks=[_Watcher(pipe, end, cpus=wanted["cpus"])],
+            callbacks=[_Watcher(pipe, end, room, cpus=wanted["cpus"])],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -162,45 +199,7 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], run: Path, depot_name: str)
     )
 
 
-class _NeverCopied:
-    """Stays one object of this process where Tune copies and pickles its settings."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _NeverCopied:
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _PackQueue(_NeverCopied, Searcher):  # type: ignore[misc]
-    """Gives Tune the packs as they become due."""
-
-    def __init__(self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str) -> None:
-        super().__init__(metric="training_iteration", mode="max")
-        self._pipe = pipe
-        self._shared = {"job": json.dumps(job), "depot": depot_name}
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Gives Tune the next pack; None while it is open whether there will be one."""
-        answer = self._pipe.ask("next")
-        if answer["pack"] is None:
-            return str(Searcher.FINISHED) if answer["over"] else None
-        pack = {"pack": json.dumps(answer["pack"]), "kept": json.dumps(answer["kept"])}
-        return {**pack, **self._shared}
-
-    def on_trial_complete(
-        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Learns nothing, for the journal tells the search."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Saves nothing, for a run resumes from its journal."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restores nothing."""
-
-
-class _StopAll(_NeverCopied, tune.Stopper):  # type: ignore[misc]
+class _StopAll(NeverCopied, tune.Stopper):  # type: ignore[misc]
     """Ends all trials when asked from outside."""
 
     def __init__(self, end: threading.Event) -> None:
@@ -215,15 +214,15 @@ class _StopAll(_NeverCopied, tune.Stopper):  # type: ignore[misc]
         return self._end.is_set()
 
 
-class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
+class _Reporter(NeverCopied, FIFOScheduler):  # type: ignore[misc]
     """Passes every message of the packs to the journal, and decisions to the packs' workers.
 
     Both happen before Tune lets a pack go on.
     """
 
-    def __init__(self, pipe: PipeEnd, run: Path) -> None:
+    def __init__(self, pipe: PipeEnd) -> None:
         super().__init__()
-        self._pipe, self._run = pipe, run
+        self._pipe = pipe
         self._names: dict[str, str] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
@@ -244,7 +243,6 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
                 node_id=place["node"],
             )
             return str(FIFOScheduler.CONTINUE)
-        _ship.spread(self._run, result["files"])  # before the journal names them
         answer = self._pipe.ask("heard", pack=pack, message=json.loads(result["message"]))
         if answer["end"]:
             return str(FIFOScheduler.STOP)
@@ -261,24 +259,25 @@ class _Reporter(_NeverCopied, FIFOScheduler):  # type: ignore[misc]
         return self._names.get(node, host)
 
 
-class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
+class _Watcher(NeverCopied, tune.Callback):  # type: ignore[misc]
     """Reports Tune's events to the journal, and ends Tune when the answer says so.
 
     It runs in this process, one call after the other.
     """
 
-    def __init__(self, pipe: PipeEnd, end: threading.Event, *, cpus: float) -> None:
-        self._pipe, self._end, self._cpus = pipe, end, cpus
+    def __init__(self, pipe: PipeEnd, end: threading.Event, room: Room, *, cpus: float) -> None:
+        self._pipe, self._end, self._room, self._cpus = pipe, end, room, cpus
         self._closed: dict[str, list[Any]] = {}
         """Gives the actors that take up a node's room by node that is left out."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Asks at every turn of Tune's loop whether to end; kills workers of packs that hang."""
-        answer = self._pipe.ask("turn")
+        answer = self._pipe.ask("turn", room=self._room.packs())
         if answer["end"]:
             self._end.set()
         for node in answer["leave"]:
             if node not in self._closed:
+                self._room.leave_out(node)
                 self._closed[node] = take_up(node, self._cpus)
         for trial in trials if answer["kill"] else ():
             actor = trial.temporary_state.ray_actor
@@ -293,8 +292,7 @@ class _Watcher(_NeverCopied, tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """Reports a pack that is done, and removes the message from Tune's memory."""
-        for name in ("message", "files"):
-            result.pop(name, None)
+        result.pop("message", None)
         if result.get("done"):
             self._pipe.ask("over", pack=_pack_name(trial))
 

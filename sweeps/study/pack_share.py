@@ -15,6 +15,12 @@ from sweeps.study.budget import seconds
 _AUTO: Final = "auto"
 """Sets `pack.gpus` to 1 where there is a GPU and the device is not the processor."""
 
+MEASURED: Final = "measured"
+"""Sets `pack.gpus` to the share of a GPU's memory that a pack needs, where `auto` is 1."""
+
+_PARTS: Final = 8
+"""Counts the parts of a GPU that a measured share is rounded up to."""
+
 _SMALLEST_SHARE: Final = 1e-4
 """Gives the smallest share of a GPU that Ray can count."""
 
@@ -28,7 +34,7 @@ class PackSettings:
 
     cpus: float = 1.0
     gpus: float | str = _AUTO
-    """Gives a pack's share of a GPU, 0 for none, or `auto`; a pack trains on one GPU at most."""
+    """Gives a pack's share of a GPU, 0 for none, `auto` or `measured`; a pack trains on one GPU."""
 
     retries: int = 2
     """Counts how often a pack is retried whose worker or node died."""
@@ -55,9 +61,10 @@ class PackSettings:
             raise SpaceError(f"pack.cpus is {quoted(self.cpus)}, but must be a number from 0")
         if self.cpus == 0:
             raise SpaceError("pack.cpus is 0, but a pack needs a share of a processor")
-        if self.gpus != _AUTO and not _is_share(self.gpus):
+        if self.gpus not in (_AUTO, MEASURED) and not _is_share(self.gpus):
             raise SpaceError(
-                f"pack.gpus is {quoted(self.gpus)}, but must be {_AUTO}, 0, or a share of a GPU "
+                f"pack.gpus is {quoted(self.gpus)}, but must be {_AUTO}, {MEASURED}, 0, or a share "
+                f"of a GPU "
                 f"from {_SMALLEST_SHARE:g} to 1: a pack trains on one GPU at most"
             )
 
@@ -67,7 +74,10 @@ class PackSettings:
         return max(1, int(self.cpus))
 
     def gpus_of(self, available: float, device: str) -> float:
-        """Gives the GPUs of a pack that trains on `device`, where so many are available."""
+        """Gives the GPUs of a pack that trains on `device`, where so many are available.
+
+        Where they are to be measured, it is one until that is done.
+        """
         if isinstance(self.gpus, str):
             return 1.0 if available >= 1 and device != "cpu" else 0.0
         return self.gpus
@@ -94,6 +104,55 @@ def packs_a_gpu(gpus: float) -> int:
     Ray gives no pack parts of two GPUs.
     """
     return math.floor(1 / gpus + 1e-9)
+
+
+def share_of_memory(peak: float, memory: float) -> float:
+    """Gives the share of a GPU that a pack needs whose peak takes so much of the GPU's memory.
+
+    It is rounded up to an eighth, and 1 at most: share = ceil(8 peak / memory) / 8.
+    """
+    return min(_PARTS, max(1, math.ceil(_PARTS * peak / memory))) / _PARTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryStep:
+    """Holds what some steps of a pack's first stack have shown on a GPU, and on the processor."""
+
+    peak: int
+    """It is the most memory that was taken of the GPU, in bytes."""
+
+    memory: int
+    """It is the GPU's whole memory, in bytes."""
+
+    gpu_seconds: float
+    """It is the time of a step of a trial on the GPU."""
+
+    cpu_seconds: float | None
+    """It is that on the processor; None for trials whose experts train, which need the GPU."""
+
+    def share(self, *, may_do_without: bool) -> float:
+        """Gives a pack's share of a GPU; 0 where it may do without one and is faster so."""
+        if may_do_without and self.cpu_seconds is not None and self.cpu_seconds <= self.gpu_seconds:
+            return 0.0
+        return share_of_memory(self.peak, self.memory)
+
+    def text(self, share: float) -> str:
+        """Says in words what was measured, and the share that follows."""
+        if not share:
+            return (
+                f"a step takes {1e3 * self.gpu_seconds:.2f} ms a trial on the GPU and "
+                f"{1e3 * (self.cpu_seconds or 0):.2f} ms on the processor: packs get no GPU"
+            )
+        return (
+            f"a pack takes {self.peak / 1e9:.2f} of {self.memory / 1e9:.2f} GB of a GPU: its share "
+            f"is {share:g}"
+        )
+
+
+def packs_on(resources: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Counts the packs of such a share that a node with these resources runs at once."""
+    room = int(resources.get("CPU", 0.0) / cpus)
+    return min(room, int(resources.get("GPU", 0.0)) * packs_a_gpu(gpus)) if gpus else room
 
 
 def _is_share(value: object) -> bool:

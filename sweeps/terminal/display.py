@@ -188,6 +188,14 @@ class Display:
         """Prints that a node gets no more packs; also with `--quiet`."""
         self.say(f"node {node} is left out: packs fail there in a row ({reason})", style="yellow")
 
+    def measured(self, text: str) -> None:
+        """Prints what a dry step has shown of a pack's share of a GPU."""
+        self._tell(f"pack.gpus: {text}")
+
+    def waits(self, share: str) -> None:
+        """Prints that packs wait for a node; also with `--quiet`, for it may need the user."""
+        self.say(f"waiting for a node with room for a pack ({share})", style="yellow")
+
     def restarts(self, pack: Pack, reason: str) -> None:
         """Prints that a pack begins at its start; also with `--quiet`."""
         self.say(

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from analysis import schema
 from mpc_router.commands.places import places_of
 from sweeps.driver import session
-from sweeps.driver.session import share_of
+from sweeps.driver.share import share_of
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay
 from sweeps.plan.preparation import prepare_sets

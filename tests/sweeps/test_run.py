@@ -43,6 +43,7 @@ Command = Callable[..., int]
 FLAGS = {
     *("--sample", "--data", "--models", "--cache", "--out", "--name", "--address", "--debug"),
     "--session-time",
+    "--wait-nodes",
     *(
         "--key",
         "--point",

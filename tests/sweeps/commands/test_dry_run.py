@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from sweeps.commands import dry_run as module
-from sweeps.commands._step_time import Measurement
 from sweeps.commands.dry_run import _forecast, _Stage, _stages, _start_lines
-from sweeps.driver.session import Share
+from sweeps.driver.share import Share
 from sweeps.plan.plan import Fingerprints, Plan, trials_of
 from sweeps.records import Pack
 from sweeps.stopping.ranks import Entry, cut
 from sweeps.stopping.rule import Rule
 from sweeps.study.read import load
 from sweeps.study.study import Study
+from sweeps.worker.step_time import Measurement
 
 Command = Callable[..., int]
 

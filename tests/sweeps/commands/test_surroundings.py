@@ -11,16 +11,20 @@ import pytest
 
 from cluster import addresses
 from sweeps import run
+from sweeps.commands.arguments import parser
 from sweeps.commands.surroundings import settle
-from sweeps.records import InputError
+from sweeps.records import InputError, NodesWanted
 
 HEAD = "10.0.0.1:6379"
 
 
 def settled(
-    address: str | None = None, session_time: float | None = None, **environ: str
+    address: str | None = None,
+    session_time: float | None = None,
+    wait_nodes: NodesWanted | None = None,
+    **environ: str,
 ) -> argparse.Namespace:
-    args = argparse.Namespace(address=address, session_time=session_time)
+    args = argparse.Namespace(address=address, session_time=session_time, wait_nodes=wait_nodes)
     settle(args, environ)
     return args
 
@@ -134,6 +138,27 @@ def test_a_session_without_a_length_is_refused(
 
 
 @pytest.mark.parametrize("flag", ["--debug", "--dry-run"])
-def test_only_a_run_has_a_session(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.main(["mrpc_grid", "--sample", flag, "--session-time", "40"]) == 2
-    assert "--session-time is for a run" in capsys.readouterr().err
+@pytest.mark.parametrize("of_a_run", ["--session-time", "--wait-nodes"])
+def test_only_a_run_has_a_session_and_waits_for_nodes(
+    flag: str, of_a_run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main(["mrpc_grid", "--sample", flag, of_a_run, "40"]) == 2
+    assert f"{of_a_run} is for a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "count", "seconds"), [("4", 4, 600), ("12:90", 12, 90)])
+def test_wait_nodes_takes_a_count_and_seconds(text: str, count: int, seconds: float) -> None:
+    args = parser().parse_args(["mrpc_grid", f"--wait-nodes={text}"])
+    assert args.wait_nodes == NodesWanted(count=count, seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1:0", "1:", ":5", "1:2:3", "x", "1.5", "٣", ""])
+def test_a_wait_for_no_nodes_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run.main(["mrpc_grid", f"--wait-nodes={text}"])
+    assert "is not N or N:SECONDS" in capsys.readouterr().err
+
+
+def test_without_a_cluster_there_are_no_nodes_to_wait_for() -> None:
+    with pytest.raises(InputError, match="--wait-nodes waits for nodes of a cluster, but a Ray is"):
+        settled(wait_nodes=NodesWanted(count=1, seconds=1))

@@ -71,6 +71,9 @@ class Player:
     def __init__(self, line: PipeEnd, faults: Mapping[str, Fault], clock: Clock) -> None:
         self.line, self._faults, self.clock = line, faults, clock
         self.attempts: Counter[str] = Counter()
+        self.room = 1
+        """How many packs the nodes have room for."""
+
         self.killed: list[str] = []
 
     def play(self) -> None:
@@ -85,7 +88,7 @@ class Player:
     def turn(self, *, seconds: float = 0.0) -> bool:
         """Whether to end, asked so many seconds later; notes who is to be killed."""
         self.clock.now += seconds
-        answer = self.line.ask("turn")
+        answer = self.line.ask("turn", room=self.room)
         self.killed += answer["kill"]
         LEFT_OUT[:] = answer["leave"]
         return bool(answer["end"])
@@ -449,6 +452,49 @@ def test_packs_that_wait_for_a_worker_for_ever_end_the_run(
     code, said = sweep({"pack00": unstarted})
     assert code == 3
     assert "no worker has started on this machine for 601 s" in said
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_packs_wait_for_a_node_where_all_have_left_and_a_line_says_so(
+    sweep: Sweep, tmp_path: Path, comes: bool
+) -> None:
+    def leaves(player: Player, pack: dict[str, Any]) -> bool:
+        if player.attempts[pack["name"]] > 1:
+            return False
+        player.room = 0
+        player.line.ask("lost", pack=pack["name"], reason="its node has died", how="left")
+        return True
+
+    def unstarted(player: Player, pack: dict[str, Any]) -> bool:
+        for _ in range(500 if comes else 10**6):
+            if player.turn(seconds=1):
+                return True
+        player.room = 1
+        return bool(player.turn())
+
+    code, said = sweep({"pack00": leaves, "pack01": unstarted})
+    assert said.count("waiting for a node with room for a pack (1 CPU)") == 1
+    if comes:
+        assert code == 0
+        assert attempts(tmp_path)["pack00"] == 2
+    else:
+        assert code == 75
+        assert "no node of this machine had room for a pack (1 CPU) for 601 s; what was" in said
+        assert f"go on with python -m sweeps.run --resume {tmp_path}" in said
+
+
+def test_workers_that_leave_with_their_nodes_as_they_start_do_not_end_the_run(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    def unstarted(player: Player, pack: dict[str, Any]) -> bool:
+        if player.attempts[pack["name"]] > 1:
+            return False
+        player.line.ask("lost", pack=pack["name"], reason="its node has died", how="left")
+        return True
+
+    code, _ = sweep({f"pack0{number}": unstarted for number in range(4)})
+    assert code == 0
+    assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
 
 
 def test_tables_are_there_while_the_run_goes_on(

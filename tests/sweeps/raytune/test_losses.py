@@ -24,6 +24,7 @@ from ray.tune.analysis import ExperimentAnalysis
 from ray.tune.experiment import Trial
 
 from sweeps.raytune import _losses, _patches, tune_loop
+from sweeps.raytune._room import Room
 from sweeps.records import SweepError
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,9 @@ def test_nothing_that_lies_where_tune_keeps_its_files_is_unpickled(
     (tmp_path / "error.pkl").write_bytes(Bomb(tmp_path / "exploded").pickled())
     said: list[object] = []
     line = SimpleNamespace(ask=lambda word, **data: said.append((word, data)))
-    tune_loop._Watcher(cast(Any, line), threading.Event(), cpus=1).on_trial_error(1, [trial], trial)
+    room = Room(cpus=1, gpus=0, scaled=False)
+    watcher = tune_loop._Watcher(cast(Any, line), threading.Event(), room, cpus=1)
+    watcher.on_trial_error(1, [trial], trial)
     reason = "The actor died unexpectedly before finishing this task."
     assert said == [("lost", {"pack": "pack00", "reason": reason, "how": "died"})]
     assert trial.get_pickled_error() is None  # which Tune asks for when it has ended
@@ -134,7 +137,7 @@ NEVER = "\nThe actor never ran - it was cancelled before it started running."
             "SYSTEM_ERROR Worker exit detail: it got a SIGSEGV.",
             *("died", "its worker process has died"),
         ),
-        ("The actor died because its node has died. Node Id: 1", "died", None),
+        ("The actor died because its node has died. Node Id: 1", "left", "its node has died"),
     ],
 )
 def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
@@ -143,7 +146,9 @@ def test_an_actor_that_never_ran_is_told_from_a_worker_that_has_died(
 
     error = RayActorError(error_msg=f"{DIED}{text}{NEVER}")
     assert _losses.how(error) == how
-    assert _losses.how(RayActorError(error_msg=DIED + text)) == "died"
+    assert _losses.how(RayActorError(error_msg=DIED + text)) == (
+        "left" if how == "left" else "died"
+    )
     assert reason is None or _losses.reason(error) == reason
     assert "never ran" not in _losses.reason(error)
 

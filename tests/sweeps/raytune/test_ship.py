@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -21,45 +20,11 @@ from cluster import local, nodes, state
 from cluster.processes import members, processes
 from sweeps.journal.journal import read
 from sweeps.raytune import _depot, _ship
-from sweeps.raytune._ship import NodeView, ReachError, gather, listing, spread
+from sweeps.raytune._ship import NodeView, ReachError
 from sweeps.records import COMPLETED
 from tests.sweeps.conftest import assert_same_tables, rows
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def test_what_is_gathered_on_a_node_is_spread_below_the_run(tmp_path: Path) -> None:
-    node, run = tmp_path / "node", tmp_path / "run"
-    files = {"parts/a.parquet": b"1" * 100, "checkpoints/k/w.safetensors": b"", "x": b"2"}
-    for name, content in files.items():
-        (node / name).parent.mkdir(parents=True, exist_ok=True)
-        (node / name).write_bytes(content)
-    for name in ("parts/.b.parquet-1.tmp", "checkpoints/k/epochs/001/w", ".lock"):
-        (node / name).parent.mkdir(parents=True, exist_ok=True)
-        (node / name).write_bytes(b"not yet")
-    run.mkdir(mode=0o750)
-    run.chmod(0o750)
-    found = gather(node, but="epochs")
-    assert dict(found) == files
-    assert gather(node, but="epochs") == []
-    assert (node / "checkpoints" / "k" / "epochs" / "001" / "w").exists()
-    spread(run, found)
-    sizes = {name: size for name, (size, _) in listing(run).items()}
-    assert sizes == {name: len(content) for name, content in files.items()}
-    assert {(run / name).read_bytes() for name in files} == set(files.values())
-    assert stat.S_IMODE((run / "parts").stat().st_mode) == 0o750
-    assert stat.S_IMODE((run / "parts" / "a.parquet").stat().st_mode) == 0o640
-    spread(run, [("x", b"3")])
-    assert (run / "x").read_bytes() == b"3"
-    assert not [path for path in run.rglob("*") if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", ""])
-def test_a_name_that_leaves_the_run_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "run").mkdir()
-    with pytest.raises(ReachError, match="is no name of a file"):
-        spread(tmp_path / "run", [(name, b"")])
-    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
 
 
 def test_a_depot_reads_files_of_the_run_alone_and_in_chunks(

@@ -15,21 +15,26 @@ import torch
 import yaml
 
 from mpc_router.config.rules import SpaceError
-from mpc_router.config.trial import trial_config
+from mpc_router.config.trial import to_tree, trial_config
 from mpc_router.frozen.lanes import Lane
 from mpc_router.prepare.frozen import Prepared
 from sweeps import run
-from sweeps.driver import _supervisor
-from sweeps.driver.session import share_of
+from sweeps.driver import share as shares
+from sweeps.driver.cluster_view import ClusterView
+from sweeps.driver.share import share_of
+from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.raytune import _trainable, tune_loop
 from sweeps.raytune._environment import environment
 from sweeps.raytune._trainable import HIDE_GPUS
-from sweeps.records import InputError
-from sweeps.study.pack_share import PackSettings
+from sweeps.records import FIRST_SET, InputError, NodesWanted, Pack, Trial
+from sweeps.study.pack_share import DryStep, PackSettings, share_of_memory
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
+from sweeps.worker import dry_step as dry_steps
 from sweeps.worker import stack
 from sweeps.worker.gpus import count_gpus
+from sweeps.worker.job import Job
+from sweeps.worker.step_time import Measurement
 
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = "10.0.0.1:6379"
@@ -46,8 +51,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets how many processors and GPUs this machine has."""
 
     def has(*, cpus: int, gpus: int) -> None:
-        monkeypatch.setattr("sweeps.driver.session.cores", lambda: cpus)
-        monkeypatch.setattr("sweeps.driver.session.count_gpus", lambda: gpus)
+        monkeypatch.setattr("sweeps.driver.share.cores", lambda: cpus)
+        monkeypatch.setattr("sweeps.driver.share.count_gpus", lambda: gpus)
 
     return has
 
@@ -93,7 +98,7 @@ def test_a_pack_gets_a_gpu_where_there_are_any_unless_told_otherwise(
 def test_a_cluster_is_asked_for_its_own_gpus(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(cpus=1, gpus=0)
     resources = {"CPU": 32.0, "GPU": 8.0}
-    monkeypatch.setattr(_supervisor, "nodes_of", lambda _: [resources])
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=[resources]))
     found = share_of(auto_study, ADDRESS)
     assert (found.gpus, found.workers) == (1, 8)
     del resources["GPU"]
@@ -110,7 +115,7 @@ def test_room_for_packs_is_that_of_each_node_and_not_of_their_sum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nodes = [{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 7.0}, {"memory": 1.0}]
-    monkeypatch.setattr(_supervisor, "nodes_of", lambda _: nodes)
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=nodes))
     assert share_of(study_with("pack.cpus=3", "pack.gpus=0"), ADDRESS).workers == 1 + 1 + 2
     assert share_of(study_with("pack.cpus=2", "pack.gpus=0.5"), ADDRESS).workers == 2
     assert share_of(study_with("pack.cpus=7", "pack.gpus=0"), ADDRESS).workers == 1
@@ -120,9 +125,46 @@ def test_room_for_packs_is_that_of_each_node_and_not_of_their_sum(
         share_of(study_with("pack.cpus=5", "pack.gpus=1"), ADDRESS)
 
 
+@pytest.mark.parametrize(
+    ("words", "gpus"), [([], 0), (["pack.gpus=1"], 1), (["device=cuda"], 1), (["device=cpu"], 0)]
+)
+def test_a_cluster_with_an_autoscaler_may_be_empty_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], gpus: float
+) -> None:
+    lines: list[str] = []
+    view = ClusterView(nodes=[{"memory": 1.0}], scaled=True)
+    monkeypatch.setattr(shares, "view_of", lambda *_: view)
+    found = share_of(study_with(*words), ADDRESS, None, lines.append)
+    assert (found.gpus, found.workers, found.scaled) == (gpus, 1, True)
+    place = f"the cluster at {ADDRESS}"
+    assert lines == [
+        f"no node of {place} has room for a pack yet; its autoscaler will be asked for some"
+    ]
+
+
+def test_nodes_that_do_not_come_are_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=[{"CPU": 0.0}]))
+    with pytest.raises(
+        InputError, match=r"no node of .* as many after 1\.5 m of --wait-nodes: they"
+    ):
+        share_of(auto_study, ADDRESS, NodesWanted(count=2, seconds=90))
+
+
+def test_the_time_of_the_wait_is_also_that_without_any_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "view_of", lambda *_: ClusterView(nodes=[{"CPU": 2.0}]))
+    assert share_of(auto_study, ADDRESS, NodesWanted(count=1, seconds=90)).patience == 90
+    assert share_of(auto_study, ADDRESS).patience == 600
+
+
 @pytest.mark.parametrize("gpus", [1.5, 2, 8, -1, 1e-9, float("nan"), float("inf"), True, "1", "a"])
 def test_a_share_of_a_gpu_is_auto_or_from_0_to_1(gpus: Any) -> None:
-    with pytest.raises(SpaceError, match=r"pack\.gpus is .*, but must be auto, 0, or a share of a"):
+    with pytest.raises(
+        SpaceError, match=r"pack\.gpus is .*, but must be auto, measured, 0, or a s"
+    ):
         PackSettings(gpus=gpus)
 
 
@@ -238,3 +280,86 @@ def test_a_worker_hides_gpus_before_it_looks_at_its_pack(monkeypatch: pytest.Mon
     with pytest.raises(KeyError, match="pack"):
         _trainable.PackTrainable({})
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("peak", "share"),
+    [(0, 1 / 8), (1, 1 / 8), (10, 1 / 8), (11, 2 / 8), (40, 4 / 8), (41, 5 / 8), (79, 1), (99, 1)],
+)
+def test_a_measured_share_is_the_peak_over_the_memory_rounded_up_to_an_eighth(
+    peak: float, share: float
+) -> None:
+    assert share_of_memory(peak, 80) == share
+    assert share_of_memory(peak * 10**9, 80 * 10**9) == share
+
+
+@pytest.mark.parametrize(
+    ("cpu_seconds", "may_do_without", "share"),
+    [(2.0, True, 0.5), (0.5, True, 0.0), (1.0, True, 0.0), (0.5, False, 0.5), (None, True, 0.5)],
+)
+def test_routers_go_to_a_gpu_only_where_a_step_is_faster_there(
+    cpu_seconds: float | None, may_do_without: bool, share: float
+) -> None:
+    step = DryStep(peak=40, memory=80, gpu_seconds=1.0, cpu_seconds=cpu_seconds)
+    assert step.share(may_do_without=may_do_without) == share
+    assert ("packs get no GPU" in step.text(share)) == (share == 0)
+
+
+def test_a_dry_step_is_measured_where_torch_sees_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, prepared_folder: Path, tmp_path: Path
+) -> None:
+    trials = [trial_on(auto_study, seed) for seed in range(3)]
+    pack = Pack(name="sample", trials=tuple(trials))
+    job = Job(
+        prepared={FIRST_SET: prepared_folder},
+        parts=tmp_path,
+        checkpoints=tmp_path,
+        states=tmp_path,
+    )
+    assert torch.cuda.is_available() or dry_steps.dry_step(pack, job) is None
+    zeros, calls = torch.zeros, list[float]()
+
+    def steps(pack: Pack, inputs: Any, *, threads: int, gpus: float) -> Measurement:
+        calls.append(gpus)
+        return Measurement(step=0.001 if gpus else 0.002, epoch=1.0)
+
+    monkeypatch.setattr(dry_steps, "measured_steps", steps)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, **_: zeros(*shape))
+    for name, value in {
+        "is_available": True,
+        "mem_get_info": (70, 80),
+        "memory_reserved": 2,
+        "max_memory_reserved": 24,
+        "reset_peak_memory_stats": None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    measured = dry_steps.dry_step(pack, job)
+    assert measured == DryStep(peak=32, memory=80, gpu_seconds=0.001, cpu_seconds=0.002)
+    assert measured.share(may_do_without=True) == 4 / 8
+    assert calls == [1.0, 0.0]
+
+
+def trial_on(study: Study, seed: int) -> Trial:
+    point, config = study.first
+    config_json = json.dumps(to_tree(config))
+    return Trial(key=f"k{seed}", point=point.name, seed=seed, config=config_json)
+
+
+@pytest.mark.parametrize(("gpus", "measures"), [(4, True), (0, False)])
+def test_a_share_is_measured_where_there_is_a_gpu(machine: Any, gpus: int, measures: bool) -> None:
+    machine(cpus=16, gpus=gpus)
+    found = share_of(study_with("pack.gpus=measured"), None)
+    assert found.measures == measures
+    assert found.machine == {"CPU": 16, "GPU": gpus}
+    assert not share_of(auto_study, None).measures
+
+
+@pytest.mark.parametrize(
+    ("words", "lanes"),
+    [([], 64), (["pack.points=4"], 12), (["stopping.method=mo_asha", "stopping.bracket=9"], 27)],
+)
+def test_the_pack_that_is_measured_is_as_large_as_any(words: list[str], lanes: int) -> None:
+    study = study_with(*words)
+    prints = {item.name: Fingerprints(data="d", models="m") for item in study.sets}
+    planner = Planner(study=study, prints=prints, workers=4, stack_key=lambda _: "")
+    assert len(planner.sample_pack().trials) == lanes
