@@ -57,6 +57,15 @@ def own_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk() -> Iterator[None]:
+    """Files of tests need not outlive the machine: `fsync`, of which a small sweep does a hundred,
+    waits for nothing. Tests of full disks and of crashes replace it, or what calls it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports whose intervals and questions draw less: `analysis/report/test_report.py` makes one
