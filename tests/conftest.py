@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,15 @@ def own_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk() -> Iterator[None]:
+    """Files of tests need not outlive the machine: `fsync`, of which a small sweep does a hundred,
+    waits for nothing. Tests of full disks and of crashes replace it, or what calls it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports whose intervals and questions draw less: `analysis/report/test_report.py` makes one
@@ -70,7 +80,15 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(question, "__kwdefaults__", fewer)
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has left out what `-m` leaves out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Ray or train experts come first: what is short then fills up the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Long files come first, one that waits for Ray and then two that compute, and so on: beside a
+    wait no core is idle, and what is short fills up the end."""
+    waiting, slow = (
+        list(dict.fromkeys(item.path for item in items if item.get_closest_marker(mark)))
+        for mark in ("waits", "slow")
+    )
+    computing = [path for path in slow if path not in waiting]
+    places = {path: 3.0 * number for number, path in enumerate(waiting)}
+    places |= {path: 1.5 * number + 1 for number, path in enumerate(computing)}
+    items.sort(key=lambda item: places.get(item.path, math.inf))

@@ -21,6 +21,8 @@ QUIET: Final = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # runs resume without it
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the same
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the queue of packs has a bound, which moves
+    "RAY_enable_worker_prestart": "0",  # packs get workers of their own: idle ones are never used
+    "RAY_prestart_worker_first_driver": "0",  # the same
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning
     "RAY_gcs_rpc_server_reconnect_timeout_s": "30",  # a head does not come back later
     "RAY_NUM_REDIS_GET_RETRIES": "3",  # a wrong token stays wrong

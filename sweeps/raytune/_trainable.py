@@ -9,12 +9,13 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import ray
 from ray import tune
 
 from sweeps.raytune._depot import fetch
+from sweeps.raytune._gpus import own_gpus
 from sweeps.raytune._returning import Returns, caller
 from sweeps.records import (
     CHECKPOINTS_FOLDER,
@@ -26,24 +27,6 @@ from sweeps.records import (
     pack_from,
 )
 from sweeps.worker.job import Job
-
-HIDE_GPUS: Final = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "HIP_VISIBLE_DEVICES": "-1",  # AMD's: an empty list would not count
-    "ROCR_VISIBLE_DEVICES": "-1",
-}
-
-
-def own_gpus() -> list[str]:
-    """Gives the GPUs that Ray gives this worker, by their names on its node.
-
-    Where Ray gives none, torch sees none from now on: Ray shows all GPUs to a worker that asks for
-    none, and all such workers would take the first.
-    """
-    gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
-    if not gpus:
-        os.environ.update(HIDE_GPUS)
-    return gpus
 
 
 class PackTrainable(tune.Trainable):  # type: ignore[misc]

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +28,14 @@ from cluster.state import LocalNodes, Node
 from sweeps.journal.journal import read
 from sweeps.raytune import _environment
 from sweeps.raytune.folders import PREFIX
-from tests.sweeps.conftest import assert_same_tables
+from sweeps.run import main
+from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, on_disk, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["head", "worker1", "worker2"]
 
 slow, long = pytest.mark.slow, pytest.mark.long
+pytestmark = pytest.mark.waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,41 +186,51 @@ NAMES_OTHER_VERSIONS = """
 import json, sys
 from ray._raylet import GcsClient
 head = GcsClient(address=sys.argv[1])
-earlier = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster"))
-named = json.dumps({**earlier, **json.loads(sys.argv[2])}).encode()
+earlier = head.internal_kv_get(b"CLUSTER_METADATA", b"cluster")
+named = json.dumps({**json.loads(earlier), **json.loads(sys.argv[2])}).encode()
 head.internal_kv_put(b"CLUSTER_METADATA", named, True, b"cluster")
-print(json.dumps(earlier))
+print(flush=True)
+sys.stdin.read()
+head.internal_kv_put(b"CLUSTER_METADATA", earlier, True, b"cluster")
 """
-"""It overwrites what a cluster says of its versions, and prints what it said before."""
+"""It overwrites what a cluster says of its versions until its input ends."""
 
 
-def refusal(up: Place, folder: Path, *words: str, **more: str) -> str:
+@pytest.fixture
+def refusal(
+    up: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
     """The message of a sweep on the cluster that is refused before anything is made."""
-    places = ("--out", str(folder / "runs"), "--cache", str(folder / "cache"))
-    study = ("mrpc_grid", "--sample", "--quiet", *words, *places)
-    done = up.run("-m", "sweeps.run", *study, **more)
-    assert done.returncode == 2, done.stderr
-    assert not (folder / "runs").exists()
-    assert not (folder / "cache" / "outputs").exists()
-    return done.stderr
+
+    def call(*words: str, **more: str) -> str:
+        for name, value in {"XDG_CACHE_HOME": str(up.cache), **more}.items():
+            monkeypatch.setenv(name, value)
+        places = ("--out", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"))
+        assert main(["mrpc_grid", "--sample", "--quiet", *words, *places]) == 2
+        assert not (tmp_path / "runs").exists()
+        assert not (tmp_path / "cache" / "outputs").exists()
+        return capsys.readouterr().err
+
+    return call
 
 
 @slow
 def test_a_sweep_with_a_wrong_token_is_refused_before_anything_is_prepared(
-    up: Place, tmp_path: Path
+    up: Place, refusal: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "wrong").write_text("0" * 64)
     token = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}
-    said = refusal(up, tmp_path, "--address", up.cluster().address, **token)
+    said = refusal("--address", up.cluster().address, **token)
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert "name its token's file with RAY_AUTH_TOKEN_PATH=FILE" in said
 
 
 @slow
-def test_more_cpus_a_pack_than_any_node_has_are_refused_at_once(up: Place, tmp_path: Path) -> None:
-    words = ("pack.cpus=5", "pack.gpus=1")
-    said = refusal(up, tmp_path, *words, RAY_ADDRESS=up.cluster().address)
+def test_more_cpus_a_pack_than_any_node_has_are_refused_at_once(
+    up: Place, refusal: Callable[..., str]
+) -> None:
+    said = refusal("pack.cpus=5", "pack.gpus=1", RAY_ADDRESS=up.cluster().address)
     first, second = said.splitlines()
     assert first.startswith(f"note: RAY_ADDRESS is {up.cluster().address}: the sweep joins")
     assert second.startswith("error: a pack takes 5 CPU and 1 GPU, but no node of the cluster at")
@@ -226,22 +238,52 @@ def test_more_cpus_a_pack_than_any_node_has_are_refused_at_once(up: Place, tmp_p
 
 
 @slow
-@pytest.mark.parametrize("other", [{"ray_version": "2.0.0"}, {"python_version": "3.9.1"}])
+@pytest.mark.parametrize(
+    "other",
+    [{"ray_version": "2.0.0"}, pytest.param({"python_version": "3.9.1"}, marks=long)],
+)
 def test_another_ray_or_python_on_the_cluster_is_named_and_refused(
-    other: dict[str, str], up: Place, tmp_path: Path
+    other: dict[str, str], up: Place, refusal: Callable[..., str]
 ) -> None:
     address = up.cluster().address
     mine = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(up.folder / state.TOKEN)}
-    done = up.run("-c", NAMES_OTHER_VERSIONS, address, json.dumps(other), **mine)
-    assert done.returncode == 0, done.stderr
-    try:
-        said = refusal(up, tmp_path, "--address", address)
-    finally:
-        assert up.run("-c", NAMES_OTHER_VERSIONS, address, done.stdout, **mine).returncode == 0
+    with subprocess.Popen(
+        [sys.executable, "-c", NAMES_OTHER_VERSIONS, address, json.dumps(other)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=up.environment(**mine),
+    ) as named:
+        assert named.stdout is not None
+        assert named.stdout.readline() == "\n"
+        try:
+            said = refusal("--address", address)
+        finally:
+            named.communicate(timeout=300)
+    assert named.returncode == 0
     (version,) = other.values()
     assert said.count("\n") == 1
     assert f"the cluster at {address} runs Ray " in said
     assert version in said.partition("but this command Ray")[0]
+
+
+@slow
+def test_a_sweep_joins_by_the_address_finds_the_token_and_leaves_the_cluster_running(
+    up: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_disk(tmp_path / "prepared")
+    already_prepared(monkeypatch, tmp_path / "prepared")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(up.cache))
+    study = ("mrpc_grid", *FIX, "alpha=0.1", "seeds=[0]", "pack.gpus=0", "--sample", "--no-report")
+    places = ("--out", str(tmp_path), "--cache", str(tmp_path / "cache"), "--name", "r")
+    code = main([*study, *places, "--address", up.cluster().address])
+    assert code == 0, capsys.readouterr().err
+    assert [trial["status"] for trial in rows(tmp_path / "r", "trials")] == ["COMPLETED"] * 4
+    assert len(up.cluster().processes()) > len(NAMES)
+    host, _, port = up.cluster().address.partition(":")
+    with socket.socket() as probe:
+        assert probe.connect_ex((host, int(port))) == 0
 
 
 @slow

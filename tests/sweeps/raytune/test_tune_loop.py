@@ -24,7 +24,7 @@ from sweeps.raytune._environment import LOOPBACK, answers
 from sweeps.run import main
 from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -454,6 +454,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         head.wait(timeout=PATIENCE)
 
 
+@pytest.mark.long  # tests/cluster/test_local.py joins one that has a token
 def test_a_running_cluster_is_joined_and_left_running(
     cluster: str,
     prepared_folder: Path,

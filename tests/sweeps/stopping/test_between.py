@@ -203,6 +203,7 @@ def test_a_promoting_run_cut_after_any_event_loses_and_doubles_nothing(
         assert {(trial["key"], trial["epochs"]) for trial in rows(run, "trials")} == wanted
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 def test_on_ray_the_worker_ends_its_trial_itself_and_every_decision_recomputes(
     stopped: Path, sample_cache: Path, tmp_path: Path

@@ -25,7 +25,7 @@ from sweeps.driver.share import share_of
 from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.raytune import _trainable, tune_loop
 from sweeps.raytune._environment import environment
-from sweeps.raytune._trainable import HIDE_GPUS
+from sweeps.raytune._gpus import HIDE_GPUS
 from sweeps.records import FIRST_SET, InputError, NodesWanted, Pack, Trial
 from sweeps.study.pack_share import DryStep, PackSettings, share_of_memory
 from sweeps.study.read import from_tree, load
@@ -238,7 +238,7 @@ WORKERS = """
 import json, os, sys
 import ray
 from sweeps.raytune import tune_loop
-from sweeps.raytune._trainable import HIDE_GPUS, own_gpus
+from sweeps.raytune._gpus import HIDE_GPUS, own_gpus
 
 class Worker:
     def looks(self):
@@ -252,6 +252,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 def test_packs_of_a_node_get_gpus_of_their_own_and_who_asks_for_none_sees_none() -> None:
     given = {name: value for name, value in os.environ.items() if name not in HIDE_GPUS}
