@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from mpc_router.frozen.stacked_routers import StackedRouters
+from mpc_router.frozen._stacked_routers import StackedRouters
 
 
 def routers_class(device: str) -> type[StackedRouters]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mpc_router.frozen import _kernel
 from mpc_router.frozen._kernel import BLOCK, Floats, Form, LaneNumbers, Values
+from mpc_router.frozen._stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.frozen.randomness import EpochDraws
-from mpc_router.frozen.stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.progress import Progress
 
 _WIDTH: Final = 16
