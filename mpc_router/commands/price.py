@@ -139,7 +139,7 @@ def _meta(args: argparse.Namespace) -> PriceMeta:
     from mpc_router.secure.environment import other_python
     from mpc_router.secure.jobs import PROTOCOLS, Setting
     from mpc_router.secure.pool import Options
-    from mpc_router.secure.price_file import EMBEDDINGS, PriceMeta
+    from mpc_router.secure.price_file import EMBEDDINGS, SECRET, PriceMeta
     from mpc_router.secure.programs.encoders import GELUS, SOFTMAXES
 
     if args.protocol not in PROTOCOLS:
@@ -154,7 +154,11 @@ def _meta(args: argparse.Namespace) -> PriceMeta:
     if args.repeats < 1:
         raise InputError(f"--repeats is {args.repeats}, but must be at least 1")
     options = Options(
-        tokens=_lengths(args.tokens), largest=args.largest, gelu=args.gelu, softmax=args.softmax
+        tokens=_lengths(args.tokens),
+        largest=args.largest,
+        gelu=args.gelu,
+        softmax=args.softmax,
+        lookups=args.embeddings == SECRET,
     )
     python = other_python(args.python)
     setting = Setting(python=python, protocol=args.protocol, repeats=args.repeats)

@@ -51,6 +51,8 @@ class Options:
 
     gelu: str = encoders.EXACT
     softmax: str = encoders.EXACT
+    lookups: bool = False
+    """Whether the secret lookup of words is measured too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +65,7 @@ class Measure:
 
     by_tokens: Mapping[int, Usage]
     lookups: Mapping[int, Usage]
-    """What the secret lookup of an example's words takes more, by length."""
+    """What the secret lookup of an example's words takes more, by length; empty if not measured."""
 
     predicted: Mapping[int, Usage] = field(default_factory=dict)
     """What the fit of layers says of an encoder that was measured whole, where layers were."""
@@ -216,7 +218,8 @@ class _Measuring:
             else:
                 assert summed is not None
                 by_tokens[tokens] = summed
-            lookups[tokens] = self._lookup(part, example)
+            if self._options.lookups:
+                lookups[tokens] = self._lookup(part, example)
         return Measure(
             name=part.name,
             layers=part.layers,
@@ -308,8 +311,8 @@ class _Measuring:
         if sizes not in self._lookups:
             words, kinds = len(held["word"]), len(held.get("segment", (0,)))
             inputs = {
-                "words": np.eye(words, dtype=np.float32)[example.ids],
-                "segments": np.eye(kinds, dtype=np.float32)[example.segments % kinds],
+                "words": one_hot(example.ids, words),
+                "segments": one_hot(example.segments % kinds, kinds),
             }
             clear = encoders.embedded(held, example.ids, example.segments, encoder.form, NUMPY)
             job = Job(
@@ -326,6 +329,13 @@ class _Measuring:
         self._progress.advance()
         self._progress.finish()
         return dataclasses.replace(usage, error=float(np.abs(output - clear).max()))
+
+
+def one_hot(numbers: NDArray[np.int64], choices: int) -> Values:
+    """Gives rows (T, choices) that are 1 at their number (T,), else 0."""
+    rows = np.zeros((len(numbers), choices), np.float32)
+    rows[np.arange(len(numbers)), numbers] = 1
+    return rows
 
 
 def _kinds(form: Form) -> tuple[str, ...]:

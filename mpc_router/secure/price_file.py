@@ -43,7 +43,7 @@ class PriceMeta:
     setting: Setting
     options: Options
     embeddings: str
-    """One of `EMBEDDINGS`: what the costs are of. The lookup's price is in the file either way."""
+    """One of `EMBEDDINGS`: what the costs are of. With `secret` the file says both prices apart."""
 
 
 def price_document(measured: PoolMeasure, config: TrialConfig, meta: PriceMeta) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _entry(measure: Measure, meta: PriceMeta) -> dict[str, Any]:
         "cost": first,
         "beside": beside,
         "by_tokens": _by_tokens(measure.by_tokens),
-        "lookup_by_tokens": _by_tokens(measure.lookups),
+        **({"lookup_by_tokens": _by_tokens(measure.lookups)} if measure.lookups else {}),
         **({"predicted_by_tokens": _by_tokens(measure.predicted)} if measure.predicted else {}),
     }
 
