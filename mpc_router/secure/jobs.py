@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -35,6 +35,25 @@ _PARTY: Final = Path(programs.__file__).with_name("party.py")
 _SENT: Final = re.compile(r"Link details: total send bytes (\d+), .*send actions (\d+)")
 _LOOK: Final = 0.05
 """Seconds between two looks at the processes."""
+
+
+Addresses = tuple[tuple[str, str], tuple[str, str]]
+"""By party, the addresses of both as it knows them: its own, at which it listens, and the other's.
+"""
+
+
+def on_loopback() -> Addresses:
+    """Gives two free ports of this machine."""
+    first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    return (first, second), (first, second)
+
+
+def free_port() -> int:
+    """Gives a port of this machine at which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 class PartyError(OSError):
@@ -67,11 +86,8 @@ class Setting:
     """One of `PROTOCOLS`."""
 
     repeats: int = 1
-    hosts: tuple[str, str] = ("127.0.0.1", "127.0.0.1")
-    """By party, the address at which it listens."""
-
-    before: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    """By party, words before its command: where it runs."""
+    addresses: Callable[[], Addresses] = on_loopback
+    """Gives new addresses for a job."""
 
 
 def run_job(job: Job, setting: Setting) -> tuple[Usage, NDArray[np.float64]]:
@@ -88,7 +104,7 @@ def run_job(job: Job, setting: Setting) -> tuple[Usage, NDArray[np.float64]]:
             "kind": job.kind,
             "form": job.form,
             "protocol": PROTOCOLS[setting.protocol],
-            "addresses": [f"{host}:{_free_port()}" for host in setting.hosts],
+            "addresses": setting.addresses(),
             "repeats": setting.repeats,
             "inputs": {key: list(array.shape) for key, array in job.inputs.items()},
             "weights": {key: list(array.shape) for key, array in job.weights.items()},
@@ -136,8 +152,7 @@ def _run_parties(folder: Path, setting: Setting) -> None:
         processes = []
         for rank in (0, 1):
             log = stack.enter_context((folder / f"log.{rank}").open("wb"))
-            words = [*setting.before[rank], str(setting.python.path), str(_PARTY)]
-            command = [*words, str(folder / "job.json"), str(rank)]
+            command = [setting.python.path, _PARTY, folder / "job.json", str(rank)]
             processes.append(stack.enter_context(_process(command, log)))
         while None in (codes := [process.poll() for process in processes]):
             if any(codes):
@@ -149,7 +164,7 @@ def _run_parties(folder: Path, setting: Setting) -> None:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: Sequence[Path | str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a process; it is killed if it still runs as the block ends."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
@@ -166,10 +181,3 @@ def _last_words(log: Path, rank: int, code: int) -> str:
     lines = log.read_text("utf-8", "replace").strip().splitlines() or ["nothing"]
     why = "killed, perhaps for memory" if code == -9 else f"exit code {code}"
     return f"party {rank} of the secure computation failed ({why}): {one_line(lines[-1])[:300]}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -4,9 +4,10 @@ The Python that has `spu` runs this file: `python party.py JOB RANK`. It imports
 its neighbour `encoders`, and speaks to this project by files alone. Party 0 has the text, party 1
 the weights; what a program gives is opened to party 0.
 
-A job is JSON: `protocol` (SEMI2K or CHEETAH), `addresses` of both parties, `repeats`, `weights` and
-`inputs` (files of arrays, each read by its owner alone), `result` (what party 0 writes), and what
-is run: `kind` with `form` and `shapes` of the arrays by name, as both parties have to know them.
+A job is JSON: `protocol` (SEMI2K or CHEETAH), `addresses` (by party, those of both as it knows
+them), `repeats`, `inputs_file` and `weights_file` (arrays, each read by its owner alone), `result`
+(what a party measured is written to `result`.RANK), and what is run: `kind` and `form`, and the
+shapes of `inputs` and `weights` by name, which both parties have to know.
 """
 
 from __future__ import annotations
@@ -119,10 +120,6 @@ class Party:
         shares = [share, self._received()]
         return self._io.reconstruct(shares if self.rank == 0 else shares[::-1])
 
-    def keep(self, name: str, new: str) -> None:
-        """Lets a share be known by another name too, so that a next program takes it."""
-        self._runtime.set_var(new, self._runtime.get_var(name))
-
     def wait(self) -> None:
         """Waits until the other party is here too."""
         self._link.barrier()
@@ -201,7 +198,7 @@ def main(arguments: Sequence[str]) -> None:
     inputs = [f"input.{name}" for name in job.inputs]
     weights = [f"weight.{name}" for name in job.weights]
     executable = compiled(job, inputs, weights, "output")
-    party = Party(rank, plain["addresses"], plain["protocol"])
+    party = Party(rank, plain["addresses"][rank], plain["protocol"])
     for owner, names, file in ((CLIENT, job.inputs, "inputs"), (OWNER, job.weights, "weights")):
         arrays = np.load(plain[f"{file}_file"], allow_pickle=False) if rank == owner else {}
         for name in names:
