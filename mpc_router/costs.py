@@ -42,6 +42,10 @@ class CostVector:
     The router then costs what that expert costs, and a route to that expert costs nothing more.
     """
 
+    basis: str = ""
+    """It says what the costs rest on: measured or extrapolated, how. Empty where nothing is known.
+    """
+
     paths: tuple[tuple[int, ...], ...] = ()
     """It names the experts of each route where routes are paths; empty where a route is an expert.
     """
@@ -170,6 +174,7 @@ def to_json(vectors: dict[str, CostVector]) -> dict[str, dict[str, Any]]:
             "experts": list(vector.experts),
             "as_if": vector.as_if,
             "stem_is_expert": vector.stem_is_expert,
+            **({"basis": vector.basis} if vector.basis else {}),
         }
         for name, vector in vectors.items()
     }
@@ -185,6 +190,7 @@ def from_json(data: dict[str, dict[str, Any]]) -> dict[str, CostVector]:
             experts=tuple(value["experts"]),
             as_if=value["as_if"],
             stem_is_expert=value["stem_is_expert"],
+            basis=str(value.get("basis", "")),
         )
         for name, value in data.items()
     }

@@ -10,6 +10,11 @@
                 "cost": 0.001},
      "about": {"device": "cpu", "threads": 1, ...}}
 
+One file may hold several vectors: `"beside": [{"name": "gb", "unit": "GB sent"}, ...]` names more
+of them, and `"beside": [0.2, ...]` of every expert and of the router holds their costs in this
+order. `file:FILE` reports under all of them and under the first by default; `file:FILE#NAME` puts
+another one first. `basis` is a sentence about what the costs rest on, for reports.
+
 `layers` is as in the configuration, 0 for all. `task` and `hidden_size` may be null: then the
 costs hold for any. An entry may have more fields (`quartiles`, `memory_bytes`, the `router_kind`
 that was measured), and `about` tells how it was measured: both are for people. The costs hold for
@@ -21,8 +26,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Self, TypeVar
 
 from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS, PUBLISHED
 from mpc_router.messages import quoted
@@ -52,6 +57,9 @@ class ExpertCost:
     """They are counted as in the configuration; 0 is all of them."""
 
     cost: float
+    beside: tuple[float, ...] = ()
+    """Costs under the other vectors of the file, in their order."""
+
     more: Mapping[str, Any] = field(default_factory=dict)
     """It holds the other fields of the file: quartiles, memory."""
 
@@ -67,7 +75,16 @@ class RouterCost:
     layers: int
     hidden_size: int | None
     cost: float
+    beside: tuple[float, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorName:
+    """Holds the name of a vector and the unit of its costs."""
+
+    name: str
+    unit: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +105,42 @@ class MeasuredCosts:
     experts: tuple[ExpertCost, ...]
     router: RouterCost
     about: Mapping[str, Any]
+    beside: tuple[VectorName, ...] = ()
+    """Vectors that the file holds beside the first."""
+
+    basis: str = ""
+    """A sentence about what the costs rest on."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Gives the names of all vectors, the first one first."""
+        return (self.name, *(other.name for other in self.beside))
+
+    def led_by(self, name: str) -> Self:
+        """Gives the same costs with another vector first.
+
+        Raises:
+            CostsFileError: the file has no such vector.
+        """
+        if name not in self.names:
+            raise CostsFileError(
+                f"{self.origin} has no cost vector {quoted(name)}; it has {', '.join(self.names)}"
+            )
+        if name == self.name:
+            return self
+        at = self.names.index(name) - 1
+        return replace(
+            self,
+            name=name,
+            unit=self.beside[at].unit,
+            beside=_swapped(self.beside, at, VectorName(name=self.name, unit=self.unit)),
+            experts=tuple(_led(expert, at) for expert in self.experts),
+            router=_led(self.router, at),
+        )
+
+    def all_vectors(self) -> tuple[Self, ...]:
+        """Gives the costs once for each vector, with this one first; the first one first."""
+        return tuple(self.led_by(name) for name in self.names)
 
     @classmethod
     def from_json(cls, data: object, *, origin: str) -> Self:
@@ -103,25 +156,27 @@ class MeasuredCosts:
                 f"not {FORMAT!r}; {HOW}"
             )
         reader = _Reader(origin)
-        name = reader.text(data, "name")
-        if not _NAME.fullmatch(name) or name in _TAKEN:
-            raise reader.refusal("name", name, "a new name of small letters, digits and _")
+        first, *beside = reader.vector_names(data)
         experts = data.get("experts")
         if not isinstance(experts, list) or not experts:
             raise reader.refusal("experts", experts, "a list of at least one expert")
-        costs = tuple(reader.expert(entry, f"experts[{at}]") for at, entry in enumerate(experts))
+        costs = tuple(
+            reader.expert(entry, f"experts[{at}]", len(beside)) for at, entry in enumerate(experts)
+        )
         if len({(cost.name, cost.layers) for cost in costs}) < len(costs):
             names = [called(cost.name, cost.layers) for cost in costs]
             raise reader.refusal("experts", names, "every expert once")
         about = data.get("about", {})
         return cls(
             origin=origin,
-            name=name,
-            unit=reader.text(data, "unit"),
+            name=first.name,
+            unit=first.unit,
+            beside=tuple(beside),
+            basis=reader.text(data, "basis") if "basis" in data else "",
             task=None if data.get("task") is None else reader.text(data, "task"),
             shared_stem=data.get("shared_stem", False) is True,
             experts=costs,
-            router=reader.router(data.get("router")),
+            router=reader.router(data.get("router"), len(beside)),
             about=about if isinstance(about, Mapping) else {},
         )
 
@@ -130,12 +185,16 @@ class MeasuredCosts:
 
         def entry(cost: ExpertCost | RouterCost) -> dict[str, Any]:
             plain = asdict(cost)
-            return {**plain.pop("more"), **plain}
+            beside = list(plain.pop("beside"))
+            return {**plain.pop("more"), **plain, **({"beside": beside} if beside else {})}
 
+        beside = [asdict(other) for other in self.beside]
         return {
             "format": FORMAT,
             "name": self.name,
             "unit": self.unit,
+            **({"beside": beside} if beside else {}),
+            **({"basis": self.basis} if self.basis else {}),
             "task": self.task,
             "shared_stem": self.shared_stem,
             "experts": [entry(cost) for cost in self.experts],
@@ -150,18 +209,40 @@ class _Reader:
 
     origin: str
 
-    def expert(self, entry: object, place: str) -> ExpertCost:
-        """Reads the costs of an expert."""
+    def vector_names(self, data: Mapping[str, Any]) -> list[VectorName]:
+        """Reads name and unit of the first vector, and of those beside it."""
+        entries = [("", data)]
+        beside = data.get("beside", [])
+        if not isinstance(beside, list):
+            raise self.refusal("beside", beside, "a list of names and units")
+        entries += [
+            (f"beside[{at}]", self._mapping(entry, f"beside[{at}]"))
+            for at, entry in enumerate(beside)
+        ]
+        names: list[VectorName] = []
+        for place, entry in entries:
+            name = self.text(entry, "name", place)
+            taken = (*_TAKEN, *(earlier.name for earlier in names))
+            if not _NAME.fullmatch(name) or name in taken:
+                raise self.refusal(
+                    f"{place}.name".lstrip("."), name, "a new name of small letters, digits and _"
+                )
+            names.append(VectorName(name=name, unit=self.text(entry, "unit", place)))
+        return names
+
+    def expert(self, entry: object, place: str, others: int) -> ExpertCost:
+        """Reads the costs of an expert under the first vector and so many others."""
         fields = self._mapping(entry, place)
         return ExpertCost(
             name=self.text(fields, "name", place),
             layers=self._count(fields, "layers", place),
-            cost=self._cost(fields, place),
-            more=_besides(fields, "name", "layers", "cost"),
+            cost=self._cost(fields.get("cost"), f"{place}.cost"),
+            beside=self._costs(fields, place, others),
+            more=_besides(fields, "name", "layers", "cost", "beside"),
         )
 
-    def router(self, entry: object) -> RouterCost:
-        """Reads the costs of the router."""
+    def router(self, entry: object, others: int) -> RouterCost:
+        """Reads the costs of the router under the first vector and so many others."""
         fields = self._mapping(entry, "router")
         stem = self.text(fields, "stem", "router")
         if stem not in ("model", "expert"):
@@ -172,8 +253,9 @@ class _Reader:
             name=self.text(fields, "name", "router"),
             layers=self._count(fields, "layers", "router"),
             hidden_size=None if hidden is None else self._count(fields, "hidden_size", "router"),
-            cost=self._cost(fields, "router"),
-            more=_besides(fields, "stem", "name", "layers", "hidden_size", "cost"),
+            cost=self._cost(fields.get("cost"), "router.cost"),
+            beside=self._costs(fields, "router", others),
+            more=_besides(fields, "stem", "name", "layers", "hidden_size", "cost", "beside"),
         )
 
     def text(self, entry: Mapping[str, Any], key: str, place: str = "") -> str:
@@ -202,17 +284,45 @@ class _Reader:
             raise self.refusal(f"{place}.{key}", value, "a whole number from 0")
         return value
 
-    def _cost(self, entry: Mapping[str, Any], place: str) -> float:
+    def _costs(self, entry: Mapping[str, Any], place: str, count: int) -> tuple[float, ...]:
+        """Reads the costs under the vectors beside the first."""
+        values = entry.get("beside", [])
+        if not isinstance(values, list) or len(values) != count:
+            raise self.refusal(f"{place}.beside", values, f"a list of {count} costs")
+        return tuple(self._cost(value, f"{place}.beside[{at}]") for at, value in enumerate(values))
+
+    def _cost(self, value: Any, place: str) -> float:
         """Reads a finite number from 0."""
-        value: Any = entry.get("cost")
         if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
-            raise self.refusal(f"{place}.cost", value, "a finite number from 0")
+            raise self.refusal(place, value, "a finite number from 0")
         return float(value)
+
+
+_Cost = TypeVar("_Cost", ExpertCost, RouterCost)
+_Entry = TypeVar("_Entry")
+
+
+def _led(cost: _Cost, at: int) -> _Cost:
+    """Gives the costs of an entry with that of the vector `at` of those beside it first."""
+    return replace(cost, cost=cost.beside[at], beside=_swapped(cost.beside, at, cost.cost))
+
+
+def _swapped(entries: tuple[_Entry, ...], at: int, entry: _Entry) -> tuple[_Entry, ...]:
+    """Gives the entries with another one at a place."""
+    return (*entries[:at], entry, *entries[at + 1 :])
 
 
 def _besides(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Gives the fields of an entry without those of these names."""
     return {str(key): value for key, value in entry.items() if key not in names}
+
+
+def file_and_vector(word: str) -> tuple[str, str | None]:
+    """Splits `PATH#NAME`, what stands after `file:`, into the path and a vector's name, if any."""
+    path, mark, name = word.rpartition("#")
+    if mark and _NAME.fullmatch(name):
+        return path, name
+    return word, None
 
 
 def called(name: str, layers: int) -> str:

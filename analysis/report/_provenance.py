@@ -15,6 +15,7 @@ def provenance_rows(run: Run, survey: Survey) -> list[tuple[str, str]]:
         f"{vector.name}: router {vector.router:g}, experts "
         f"{', '.join(f'{cost:g}' for cost in vector.experts)} {vector.unit}"
         f"{' (as if)' if vector.as_if else ''}"
+        f"{f' ({vector.basis})' if vector.basis else ''}"
         for vector in run.cost_vectors.values()
     )
     experts = "; ".join(

@@ -56,6 +56,7 @@ def notices(run: Run, survey: Survey) -> list[Notice]:
         *_seeds_apart(survey),
         *_other_objectives(run),
         *_stand_ins(run, survey),
+        *_basis(survey),
     ]
     listed += [Notice(NOTE, str(text)) for text in run.provenance.get("notes", ())]
     return sorted(listed, key=lambda notice: _KINDS.index(notice.kind))
@@ -69,6 +70,14 @@ def _synthetic(run: Run) -> list[Notice]:
         "nothing about a real task."
     )
     return [Notice(_WARNING, text)]
+
+
+def _basis(survey: Survey) -> list[Notice]:
+    """Says what the costs of the shown vector rest on, where they say it themselves."""
+    vector = survey.vector
+    if not vector.basis:
+        return []
+    return [Notice(NOTE, f"Costs {vector.name} ({vector.unit}) rest on this: {vector.basis}.")]
 
 
 def _unrouted(run: Run) -> list[Notice]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
-from mpc_router.measured_costs import CostsFileError, MeasuredCosts, called
+from mpc_router.measured_costs import CostsFileError, MeasuredCosts, called, file_and_vector
 from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def _read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVec
         {"ours": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}
 
     `as_if` and `stem_is_expert` are false unless given. Experts stand cheapest first, as in the
-    run. Or the one vector of measured costs, whose experts are those of `run`, by name and layers:
-    see `analysis.runs.recosting`.
+    run. Or the vectors of measured costs, whose experts are those of `run`, by name and layers:
+    see `mpc_router.measured_costs`.
 
     Raises:
         RunError: the file is missing, no JSON, or neither of both; one sentence.
@@ -49,8 +49,7 @@ def _read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVec
     if _is_measured(data):
         if run is None:
             raise RunError(f"{path}: measured costs are those of named experts; name a run")
-        vector = _measured_vector(run, data, str(path))
-        return {vector.name: vector}
+        return _measured_vectors(run, data, str(path))
     shape = '{"NAME": {"unit": "s", "router": 0.4, "experts": [0.5, 3, 9]}}'
     measured = "or what mpc-router-eval --measure-latency writes"
     if not isinstance(data, dict) or not data:
@@ -65,20 +64,23 @@ def _read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVec
 
 
 def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
-    """The run, and the name of the vector that `--costs` asks for: one of its own, or `file:PATH`.
+    """The run, and the name of the vector that `--costs` asks for: one of its own, or of a file.
+
+    `file:PATH` asks for the first vector of the file and `file:PATH#NAME` for another; the run
+    gets all of them.
 
     Raises:
-        RunError: the file cannot be read, holds several vectors, or does not fit the run.
+        RunError: the file cannot be read, has no such vector, or does not fit the run.
     """
     if costs is None or not costs.startswith(FILE):
         return run, costs
-    vectors = _read_vectors(costs.removeprefix(FILE), run)
-    if len(vectors) != 1:
+    path, name = file_and_vector(costs.removeprefix(FILE))
+    vectors = _read_vectors(path, run)
+    if name is not None and name not in vectors:
         raise RunError(
-            f"{costs.removeprefix(FILE)} holds {len(vectors)} cost vectors ({', '.join(vectors)}); "
-            "give a file of one"
+            f"{path} has no cost vector {name!r}; it has {', '.join(vectors)}, name one of these"
         )
-    return _recosted(run, vectors), next(iter(vectors))
+    return _recosted(run, vectors), name or next(iter(vectors))
 
 
 def _recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
@@ -175,8 +177,8 @@ def _is_measured(data: object) -> bool:
     return isinstance(data, dict) and isinstance(data.get("format"), str)
 
 
-def _measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
-    """Gives the measured costs as a vector over all experts of the run; `origin` names the file.
+def _measured_vectors(run: Run, data: dict[str, Any], origin: str) -> dict[str, CostVector]:
+    """Gives the measured costs as vectors over all experts of the run; `origin` names the file.
 
     Raises:
         RunError: the data are of another format or lack something, or they were measured on
@@ -193,13 +195,17 @@ def _measured_vector(run: Run, data: dict[str, Any], origin: str) -> CostVector:
             '"task": null into it'
         )
     _refuse_router(run, measured)
-    return CostVector(
-        name=measured.name,
-        unit=measured.unit,
-        router=measured.router.cost,
-        experts=_of_run(run, measured),
-        stem_is_expert=measured.router.stem == "expert",
-    )
+    return {
+        costs.name: CostVector(
+            name=costs.name,
+            unit=costs.unit,
+            router=costs.router.cost,
+            experts=_of_run(run, costs),
+            stem_is_expert=costs.router.stem == "expert",
+            basis=costs.basis,
+        )
+        for costs in measured.all_vectors()
+    }
 
 
 def _of_run(run: Run, measured: MeasuredCosts) -> tuple[float, ...]:

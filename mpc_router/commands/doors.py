@@ -1,4 +1,4 @@
-"""`mpc-router-export`, `-eval` and `-demo`: what is installed under these names.
+"""`mpc-router-export`, `-eval`, `-demo` and `-price`: what is installed under these names.
 
 They hand their words to the commands of the same name in `sweeps.commands`, which take routers out
 of runs too. Where another project's package stands in for `sweeps` they take checkpoints alone.
@@ -35,6 +35,14 @@ def demo(arguments: Sequence[str] | None = None) -> int:
     from mpc_router.commands.demo import main
 
     return main(arguments) if _alone(arguments) else _handed("demo", arguments)
+
+
+@command("")
+def price(arguments: Sequence[str] | None = None) -> int:
+    """Runs `mpc-router-price`; returns its exit code."""
+    from mpc_router.commands.price import main
+
+    return main(arguments) if _alone(arguments) else _handed("price", arguments)
 
 
 def _alone(arguments: Sequence[str] | None) -> bool:

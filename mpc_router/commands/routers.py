@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpc_router.commands._exits import InputError
@@ -97,9 +96,9 @@ def vector_of(name: str | None, assembled: Assembled) -> CostVector:
     if name is None:
         name = assembled.biases[0].vector.name if assembled.biases else CONSTANTS
     if name.startswith(COSTS_FILE):
-        from mpc_router.pricing.measured_file import read_measured
+        from mpc_router.pricing.measured_file import read_named
 
-        return read_measured(Path(name.removeprefix(COSTS_FILE))).vector(assembled.config)
+        return read_named(name).vector(assembled.config)
     if name not in assembled.vectors:
         raise InputError(
             f"the cost vector is {quoted(name)}; this checkpoint has "

@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.cache import write_json
 from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import TrialConfig
-from mpc_router.costs import CostVector
-from mpc_router.measured_costs import FORMAT, HOW, CostsFileError, MeasuredCosts, called
+from mpc_router.costs import COSTS_FILE, CostVector
+from mpc_router.measured_costs import (
+    FORMAT,
+    HOW,
+    CostsFileError,
+    MeasuredCosts,
+    called,
+    file_and_vector,
+)
 
 if TYPE_CHECKING:
     from mpc_router.pricing.latency import Latency, Timing
@@ -30,8 +37,16 @@ _MEMORY: Final = (
 class Measured(MeasuredCosts):
     """Holds the costs of a file; `vector` gives those of a configuration."""
 
+    def vectors(self, config: TrialConfig) -> dict[str, CostVector]:
+        """Gives all cost vectors of a configuration's experts and router by name, the first first.
+
+        Raises:
+            ConfigError: as `vector` does.
+        """
+        return {costs.name: costs.vector(config) for costs in self.all_vectors()}
+
     def vector(self, config: TrialConfig) -> CostVector:
-        """Gives the cost vector of a configuration's experts and router.
+        """Gives the first cost vector of a configuration's experts and router.
 
         Experts are matched by name and layers, so one file serves every pool made of them.
 
@@ -57,6 +72,7 @@ class Measured(MeasuredCosts):
             router=self.router.cost,
             experts=tuple(costs[expert] for expert in wanted),
             stem_is_expert=model.stem == "expert",
+            basis=self.basis,
         )
 
     def _check_task(self, config: TrialConfig) -> None:
@@ -90,6 +106,22 @@ class Measured(MeasuredCosts):
                 f'router has {model.router_hidden_size}; measure this one, or write "hidden_size": '
                 "null into its router entry"
             )
+
+
+def read_named(word: str, *, base: Path = Path()) -> Measured:
+    """Gives the measured costs that a word names, `file:PATH` or `file:PATH#NAME` of a vector.
+
+    Paths are relative to `base`.
+
+    Raises:
+        ConfigError: as `read_measured` does, or the file has no vector of this name.
+    """
+    path, name = file_and_vector(word.removeprefix(COSTS_FILE))
+    measured = read_measured(base / path)
+    try:
+        return measured if name is None else measured.led_by(name)
+    except CostsFileError as error:
+        raise ConfigError(str(error)) from error
 
 
 def read_measured(path: Path) -> Measured:

@@ -12,7 +12,7 @@ from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS, names_costs
 from mpc_router.messages import quoted
 from mpc_router.model.sources import Models
 from mpc_router.pricing.counts import check_counted, counted
-from mpc_router.pricing.measured_file import read_measured
+from mpc_router.pricing.measured_file import read_named
 
 _DIGITS: Final = 6
 """Significant digits of a cost: libraries that count a little otherwise give the same key."""
@@ -53,7 +53,7 @@ def with_costs(
 
 def _named_costs(word: str, config: TrialConfig, models: Models, base: Path) -> tuple[float, ...]:
     if word.startswith(COSTS_FILE):
-        return read_measured(base / word.removeprefix(COSTS_FILE)).vector(config).experts
+        return read_named(word, base=base).vector(config).experts
     check_counted(config, models, word)
     return counted(config, models, tokens=config.data.max_length).vectors[word].experts
 

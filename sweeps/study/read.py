@@ -13,7 +13,7 @@ from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.plugins import words_of_user
-from mpc_router.pricing.measured_file import Measured, from_json, read_measured
+from mpc_router.pricing.measured_file import Measured, from_json, read_named
 from mpc_router.pricing.own_costs import OwnCosts, own_costs
 from mpc_router.tasks import task_of
 from sweeps.search.rehearsal import rehearse
@@ -63,7 +63,7 @@ def _costs_of(tree: Mapping[str, Any]) -> tuple[str, Measured | OwnCosts | None]
     """Gives the name of the cost vector, and the costs of a file, of the study or of one's own."""
     name = str(tree.get("cost_vector", "constants"))
     if name.startswith(FILE):
-        measured = read_measured(Path(name.removeprefix(FILE)))
+        measured = read_named(name)
         return measured.name, measured
     kept = tree.get("measured")
     if kept is None:

@@ -142,13 +142,15 @@ class Study:
         return {self.cost_vector, *(name.removeprefix("cost_") for name in names)}
 
     def measured_vectors(self, prepared_set: PreparedSet) -> dict[str, CostVector]:
-        """Gives the vector of `measured` for a set by its name; empty without such costs.
+        """Gives the vectors of `measured` for a set by their names; empty without such costs.
 
         Raises:
             ConfigError: they lack one of the set's experts, are of another router, or fail.
         """
         if self.measured is None:
             return {}
+        if isinstance(self.measured, Measured):
+            return self.measured.vectors(prepared_set.config)
         return {self.measured.name: self.measured.vector(prepared_set.config)}
 
     @property

@@ -106,6 +106,51 @@ def test_null_holds_for_any_task_and_any_width(minilm: Minilm, tmp_path: Path) -
     assert priced(minilm(router_hidden_size=64), f"file:{path}")[1] == "latency"
 
 
+def _three(folder: Path) -> Path:
+    """A file of three vectors, each ten times the one before."""
+
+    def with_others(entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "beside": [10 * entry["cost"], 100 * entry["cost"]]}
+
+    return _changed(
+        folder,
+        beside=[{"name": "wan", "unit": "s"}, {"name": "gb", "unit": "GB sent"}],
+        basis="two parties on one machine",
+        experts=[with_others(entry) for entry in REAL["experts"]],
+        router=with_others(REAL["router"]),
+    )
+
+
+def test_a_file_of_three_vectors_gives_the_run_all_and_is_asked_for_any(
+    minilm: Minilm, tmp_path: Path
+) -> None:
+    path = _three(tmp_path)
+    run, name = priced(minilm(), f"file:{path}")
+    assert name == "latency"
+    first = run.cost_vector("latency").experts
+    assert run.cost_vector("wan").experts == pytest.approx([10 * cost for cost in first])
+    assert run.cost_vector("gb").router == pytest.approx(100 * run.cost_vector("latency").router)
+    again, asked = priced(minilm(), f"file:{path}#gb")
+    assert asked == "gb"
+    assert again.cost_vectors == run.cost_vectors
+    with pytest.raises(RunError, match="no cost vector 'lan'; it has latency, wan, gb"):
+        priced(minilm(), f"file:{path}#lan")
+
+
+def test_the_report_says_what_measured_costs_rest_on(minilm: Minilm, tmp_path: Path) -> None:
+    from analysis.fronts.survey import survey
+    from analysis.report._provenance import provenance_rows
+    from analysis.report.notices import notices
+
+    run, name = priced(minilm(), f"file:{_three(tmp_path)}#gb")
+    shown = survey(run, vector=name, resamples=20)
+    texts = [notice.text for notice in notices(run, shown)]
+    assert "Costs gb (GB sent) rest on this: two parties on one machine." in texts
+    assert "two parties on one machine" in dict(provenance_rows(run, shown))["cost vectors"]
+    plain = survey(run, vector="constants", resamples=20)
+    assert not any("rest on this" in notice.text for notice in notices(run, plain))
+
+
 def test_measured_costs_without_a_run_are_nobodys() -> None:
     with pytest.raises(RunError, match="name a run"):
         _read_vectors(FILE)

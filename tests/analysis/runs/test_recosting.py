@@ -156,9 +156,13 @@ def test_the_commands_take_prices_from_a_file(
     assert main([str(run_folder), "--costs", f"file:{prices}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     one = '{"unit": "s", "router": 0, "experts": [1, 2, 3]}'
-    prices.write_text(f'{{"a": {one}, "b": {one}}}')
-    assert main([str(run_folder), "--costs", f"file:{prices}"]) == 2
-    assert "holds 2 cost vectors (a, b)" in capsys.readouterr().err
+    prices.write_text(f'{{"a": {one}, "b": {one.replace("3", "700")}}}')
+    assert main([str(run_folder), "--costs", f"file:{prices}"]) == 0
+    assert "700" not in capsys.readouterr().out
+    assert main([str(run_folder), "--costs", f"file:{prices}#b"]) == 0
+    assert "700" in capsys.readouterr().out
+    assert main([str(run_folder), "--costs", f"file:{prices}#c"]) == 2
+    assert "no cost vector 'c'; it has a, b" in capsys.readouterr().err
 
 
 def test_report_and_comparison_are_made_under_the_prices_of_a_file(

@@ -10,7 +10,7 @@ import pytest
 from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import ConfigError, trial_config
 from mpc_router.measured_costs import FORMAT
-from mpc_router.pricing.measured_file import from_json, read_measured
+from mpc_router.pricing.measured_file import from_json, read_measured, read_named
 
 GOOD: dict[str, Any] = {
     "format": FORMAT,
@@ -172,3 +172,57 @@ def test_what_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
         read_measured(path)
     with pytest.raises(ConfigError, match="directory"):
         read_measured(tmp_path)
+
+
+THREE: dict[str, Any] = {
+    **GOOD,
+    "beside": [{"name": "wan", "unit": "s"}, {"name": "gb", "unit": "GB sent"}],
+    "basis": "a guess",
+    "experts": [
+        {**entry, "beside": [at + 10, at + 20]} for at, entry in enumerate(GOOD["experts"])
+    ],
+    "router": {**GOOD["router"], "beside": [1, 2]},
+}
+
+
+def test_a_file_of_several_vectors_gives_each_with_what_it_rests_on(tmp_path: Path) -> None:
+    vectors = read_measured(written(tmp_path, THREE)).vectors(trial_config({"pool": "minilm"}))
+    assert {name: vector.unit for name, vector in vectors.items()} == {
+        **{"latency": "s", "wan": "s", "gb": "GB sent"}
+    }
+    assert vectors["latency"].experts == (0.5, 1, 1.5)
+    assert (vectors["gb"].router, vectors["gb"].experts) == (2, (20, 21, 22))
+    assert {vector.basis for vector in vectors.values()} == {"a guess"}
+
+
+def test_a_vector_that_is_named_leads_and_the_others_stay(tmp_path: Path) -> None:
+    path, config = written(tmp_path, THREE), trial_config({"pool": "minilm"})
+    led = read_named(f"file:{path.name}#gb", base=tmp_path)
+    assert led.name == "gb"
+    assert led.vectors(config) == read_measured(path).vectors(config)
+    assert from_json(json.loads(json.dumps(led.to_json())), origin=led.origin) == led
+    assert led.led_by("latency").vectors(config) == led.vectors(config)
+    with pytest.raises(ConfigError, match="no cost vector 'lan'; it has latency, wan, gb"):
+        read_named(f"file:{path}#lan")
+
+
+def test_several_vectors_survive_being_embedded(tmp_path: Path) -> None:
+    measured = read_measured(written(tmp_path, THREE))
+    assert measured.to_json() == THREE
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({**THREE, "beside": 3}, "beside is 3"),
+        ({**THREE, "beside": [3]}, r"beside\[0\] is 3"),
+        ({**THREE, "beside": [{"name": "latency", "unit": "s"}]}, r"beside\[0\]\.name"),
+        ({**THREE, "beside": [{"name": "wan"}]}, r"beside\[0\]\.unit is None"),
+        ({**THREE, "router": GOOD["router"]}, r"router\.beside is \[\], but .* list of 2"),
+        ({**THREE, "router": {**GOOD["router"], "beside": [1, -1]}}, r"router\.beside\[1\] is -1"),
+        ({**GOOD, "basis": 3}, "basis is 3"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_refused(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_json(data, origin="costs.json")

@@ -248,6 +248,26 @@ def test_measured_costs_are_reported_for_every_set_and_kept_in_the_study(
             assert trial[f"{split}_cost_latency"] == trial[f"{split}_cost"]
 
 
+def test_a_study_reports_under_all_vectors_of_a_file_and_under_the_one_that_it_names(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "prices.json"
+    entries = {
+        **MEASURED,
+        "beside": [{"name": "gb", "unit": "GB sent"}],
+        "experts": [{**entry, "beside": [7]} for entry in MEASURED["experts"]],
+        "router": {**MEASURED["router"], "beside": [3]},
+    }
+    file.write_text(json.dumps(entries))
+    study = load("mrpc_grid", ["pool=sample", f"cost_vector=file:{file}#gb"])
+    assert study.cost_vector == "gb"
+    vectors = study.measured_vectors(study.sets[0])
+    assert list(vectors) == ["gb", "latency"]
+    assert {"gb", "latency"} <= set(study.vector_names(study.sets[0]))
+    with pytest.raises(ConfigError, match="no cost vector 'wan'"):
+        load("mrpc_grid", ["pool=sample", f"cost_vector=file:{file}#wan"])
+
+
 def test_measured_costs_that_lack_an_expert_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "latency.json"
     file.write_text(json.dumps({**MEASURED, "experts": MEASURED["experts"][::2]}))

@@ -1,0 +1,142 @@
+"""Extrapolates from layers that are measured alone to encoders that are too large to measure.
+
+What a layer takes does not depend on its weights' values, so layers of random weights are measured
+at two widths and two lengths. Letters: M measurements, T tokens, F width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from mpc_router.secure.programs.encoders import Form
+from mpc_router.secure.usage import EXTRAPOLATED, Usage
+
+Values = NDArray[np.float32]
+
+SHARES: Final = (4, 2)
+"""Layers are measured at a fourth and at half of the heads, and of the tokens at half and all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSize:
+    """Holds the sizes that decide what a layer takes."""
+
+    tokens: int
+    width: int
+    heads: int
+    inner: int
+
+    @classmethod
+    def of(cls, form: Form, tokens: int) -> LayerSize:
+        """Gives the sizes of an encoder's layers."""
+        return cls(tokens=tokens, width=form.width, heads=form.heads, inner=form.inner)
+
+    @property
+    def terms(self) -> tuple[float, float, float]:
+        """Gives what its parts grow with.
+
+        Its weights 4 F^2 + 2 F U, which are opened masked in every product; the values between
+        products, T (F + U); and the scores of attention, heads x T^2.
+        """
+        return (
+            4.0 * self.width**2 + 2.0 * self.width * self.inner,
+            float(self.tokens * (self.width + self.inner)),
+            float(self.heads * self.tokens**2),
+        )
+
+
+def smaller_sizes(size: LayerSize) -> list[LayerSize]:
+    """Gives the four smaller layers that are measured for a large one: two widths, two lengths.
+
+    Heads keep their width, and inner units their share. A layer of one head stays as wide.
+    """
+    head, share = size.width // size.heads, size.inner / size.width
+    heads = sorted({max(1, size.heads // divisor) for divisor in SHARES})
+    lengths = sorted({max(1, size.tokens // 2), size.tokens})
+    return [
+        LayerSize(tokens=tokens, width=head * few, heads=few, inner=round(head * few * share))
+        for few in heads
+        for tokens in lengths
+    ]
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """Predicts what a layer takes, from measurements of other ones."""
+
+    sizes: tuple[LayerSize, ...]
+    """(M,)"""
+
+    usages: tuple[Usage, ...]
+    """(M,) of one layer each."""
+
+    def of(self, size: LayerSize) -> Usage:
+        """Gives what a layer of these sizes takes.
+
+        Seconds and bytes: a1 terms1 + a2 terms2 + a3 terms3, a >= 0, least squares of relative
+        errors. Rounds: those measured at the nearest length, for they do not grow with the width.
+        """
+        nearest = min(self.sizes, key=lambda known: abs(known.tokens - size.tokens)).tokens
+        rounds = [
+            usage.rounds
+            for known, usage in zip(self.sizes, self.usages, strict=True)
+            if known.tokens == nearest
+        ]
+        return Usage(
+            worked=self._fitted(size, [usage.worked for usage in self.usages]),
+            elapsed=self._fitted(size, [usage.elapsed for usage in self.usages]),
+            sent_bytes=(
+                self._fitted(size, [usage.sent_bytes[0] for usage in self.usages]),
+                self._fitted(size, [usage.sent_bytes[1] for usage in self.usages]),
+            ),
+            rounds=float(np.mean(rounds)),
+            how=EXTRAPOLATED,
+        )
+
+    def _fitted(self, size: LayerSize, values: Sequence[float]) -> float:
+        targets = np.asarray(values, np.float64)
+        terms = np.array([known.terms for known in self.sizes])
+        scale = terms.max(axis=0)
+        factors, _ = nnls(terms / scale / targets[:, None], np.ones(len(targets)))
+        return float(factors @ (np.array(size.terms) / scale))
+
+
+def layer_form(size: LayerSize, form: Form) -> Form:
+    """Gives the form of one layer of these sizes alone, with the functions of `form`."""
+    return dataclasses.replace(
+        form,
+        layers=1,
+        width=size.width,
+        heads=size.heads,
+        inner=size.inner,
+        pooling="",
+        dense=(),
+    )
+
+
+def layer_weights(size: LayerSize, generator: np.random.Generator) -> dict[str, Values]:
+    """Draws weights of one layer, normal with BERT's deviation .02."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    square = (size.width, size.width)
+    for name in ("query", "key", "value", "mix"):
+        shapes |= {f"layer0.{name}.weight": square, f"layer0.{name}.bias": square[:1]}
+    shapes |= {
+        "layer0.up.weight": (size.width, size.inner),
+        "layer0.up.bias": (size.inner,),
+        "layer0.down.weight": (size.inner, size.width),
+        "layer0.down.bias": (size.width,),
+    }
+    weights = {
+        name: generator.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes.items()
+    }
+    for name in ("attention_norm", "output_norm"):
+        weights[f"layer0.{name}.scale"] = np.ones(size.width, np.float32)
+        weights[f"layer0.{name}.shift"] = np.zeros(size.width, np.float32)
+    return weights

@@ -1,0 +1,1 @@
+"""Programs that the Python with `spu` runs; of this project they import each other alone."""

@@ -1,0 +1,124 @@
+"""The file of a price: three cost vectors, what they rest on, and what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpc_router.config.trial import trial_config
+from mpc_router.pricing.measured_file import from_json, read_measured
+from mpc_router.secure.environment import OtherPython
+from mpc_router.secure.jobs import Setting
+from mpc_router.secure.networks import NETWORKS, seconds
+from mpc_router.secure.pool import Measure, Options, PoolMeasure
+from mpc_router.secure.price_file import (
+    CLEAR,
+    SECRET,
+    PriceMeta,
+    costs,
+    price_document,
+    table,
+    write_price,
+)
+from mpc_router.secure.usage import EXTRAPOLATED, Usage
+
+CONFIG = trial_config({"pool": "minilm", "task": "mrpc"})
+
+
+def usage(scale: float, **more: Any) -> Usage:
+    return Usage(
+        worked=scale,
+        elapsed=3 * scale,
+        sent_bytes=(1e8 * scale, 2e8 * scale),
+        rounds=100 * scale,
+        **{"memory_bytes": 10, "error": 0.001, **more},
+    )
+
+
+def measured() -> PoolMeasure:
+    model = CONFIG.model
+    parts = [
+        Measure(
+            name=name,
+            layers=layers,
+            by_tokens={32: usage(layers), 16: usage(layers / 2)},
+            lookups={32: usage(0.5), 16: usage(0.25)},
+            predicted={32: usage(1.25 * layers, how=EXTRAPOLATED)} if layers < 6 else {},
+        )
+        for name, layers in [
+            (model.router_model_name, 2),
+            *zip(model.expert_model_names, model.expert_layers, strict=True),
+        ]
+    ]
+    large = Measure(
+        name=parts[3].name,
+        layers=6,
+        by_tokens={32: usage(6, how=EXTRAPOLATED), 16: usage(3, how=EXTRAPOLATED)},
+        lookups=parts[3].lookups,
+    )
+    return PoolMeasure(router=parts[0], experts=(parts[1], parts[2], large))
+
+
+def meta(embeddings: str = CLEAR) -> PriceMeta:
+    python = OtherPython(Path("python"), {"spu": "0.9.5"})
+    return PriceMeta(
+        setting=Setting(python=python, protocol="semi2k"),
+        options=Options(tokens=(32, 16), largest=10, lookups=True),
+        embeddings=embeddings,
+    )
+
+
+def test_the_file_is_three_cost_vectors_of_the_pool(tmp_path: Path) -> None:
+    path = tmp_path / "price.json"
+    write_price(path, price_document(measured(), CONFIG, meta()))
+    vectors = read_measured(path).vectors(CONFIG)
+    assert list(vectors) == ["semi2k_seconds_lan", "semi2k_seconds_wan", "semi2k_gb"]
+    lan, wan, gigabytes = vectors.values()
+    assert [vector.unit for vector in vectors.values()] == ["s", "s", "GB sent"]
+    assert gigabytes.experts == pytest.approx((0.6, 1.2, 1.8))
+    assert gigabytes.router == pytest.approx(0.6)
+    for vector, network in zip((lan, wan), NETWORKS, strict=True):
+        expected = [seconds(usage(layers), network) for layers in (2, 4, 6)]
+        assert vector.experts == pytest.approx(expected)
+
+
+def test_a_secret_lookup_is_part_of_the_costs() -> None:
+    clear = from_json(price_document(measured(), CONFIG, meta()), origin="x").vectors(CONFIG)
+    secret = price_document(measured(), CONFIG, meta(SECRET))
+    dearer = from_json(secret, origin="x").vectors(CONFIG)
+    lookup = costs(usage(0.5))
+    for (name, vector), more in zip(clear.items(), lookup, strict=True):
+        added = [cost + more for cost in vector.experts]
+        assert dearer[name].experts == pytest.approx(added)
+
+
+def test_the_file_says_what_is_measured_and_what_is_extrapolated() -> None:
+    document = price_document(measured(), CONFIG, meta())
+    hows = [entry["by_tokens"]["32"]["how"] for entry in document["experts"]]
+    assert hows == ["measured", "measured", "extrapolated"]
+    assert document["about"]["predicted_over_measured_bytes"] == pytest.approx([1.25] * 3)
+    for words in (
+        "trusted first party",
+        "32 tokens",
+        "expert 2 extrapolated from layers",
+        "within 25 %",
+        "in the clear by the owner of the text",
+    ):
+        assert words in document["basis"], words
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_the_vectors_carry_the_sentence_of_what_they_rest_on() -> None:
+    document = price_document(measured(), CONFIG, meta())
+    vectors = from_json(document, origin="x").vectors(CONFIG)
+    assert {vector.basis for vector in vectors.values()} == {document["basis"]}
+
+
+def test_the_table_has_a_row_for_every_part_and_length_and_the_ratio_of_prices() -> None:
+    lines = "\n".join(table(measured(), meta()))
+    assert lines.count("stem with router") == 2
+    assert lines.count("extrapolated") == 2 + 3  # of the large one at two lengths, and predictions
+    assert "semi2k_gb: 0.6, 1.2, 1.8 GB sent, that is 1 : 2 : 3" in lines
