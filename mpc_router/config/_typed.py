@@ -82,7 +82,7 @@ def _task(value: Any) -> Task:
 def _several(leaf: str, value: Any, kind: type) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(
-            f"{leaf} is {quoted(value)}, but must be a list; write {leaf}=[VALUE, VALUE]"
+            f"{leaf} is {quoted(value)}, but must be a list; write '{leaf}=[VALUE, VALUE]'"
         )
     if value and all(isinstance(item, list | tuple) for item in value):
         raise ConfigError(

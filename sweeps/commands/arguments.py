@@ -1,4 +1,4 @@
-"""The module defines the command line of `python -m sweeps.run`; a test freezes it."""
+"""The module defines the command line of `mpc-router-sweep`; a test freezes it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _ADDRESS: Final = "HOST:PORT of a Ray cluster, auto, or local (default: RAY_ADDR
 _SESSION_TIME: Final = "close in time, to go on later (default: to the Slurm allocation's end)"
 
 _EXAMPLES: Final = """\
-  python -m sweeps.run mrpc_grid --sample
-  python -m sweeps.run mrpc_grid pool=minilm --data DIR seeds=[0,1] epochs=3
-  python -m sweeps.run mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
-  python -m sweeps.run --resume runs/mrpc_grid-20261123-101500
+  mpc-router-sweep mrpc_grid --sample
+  mpc-router-sweep mrpc_grid pool=minilm --data DIR 'seeds=[0,1]' epochs=3
+  mpc-router-sweep mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
+  mpc-router-sweep --resume runs/mrpc_grid-20261123-101500
 """
 
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser(
-        "python -m sweeps.run",
+        "mpc-router-sweep",
         "Train every router of a study, and say which are worth having.",
         _EXAMPLES,
     )

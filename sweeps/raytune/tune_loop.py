@@ -29,7 +29,7 @@ from ray.tune.search import Searcher
 from cluster.processes import descendants, kill
 from sweeps.raytune import _losses, _ship
 from sweeps.raytune._depot import depot, take_up
-from sweeps.raytune._patches import error_of, patch_ray
+from sweeps.raytune._patches import error_of, job_config, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._trainable import PackTrainable
 from sweeps.raytune.folders import RAY
@@ -85,6 +85,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
             num_gpus=_gpus(wanted["count"], wanted["gpus"]),
             object_store_memory=100 * 2**20,
             include_dashboard=False,
+            job_config=job_config(),
             _temp_dir=f"{wanted['folder']}/{RAY}",
             **common,
         )

@@ -120,7 +120,7 @@ def test_packs_whose_workers_die_or_hang_are_tried_again_and_the_tables_are_the_
         "pack01 lost its worker (sent no message for 5 s, pack.timeout); it is tried again" in said
     )
     assert said.count("pack02 lost its worker") == 3
-    assert "pack02: its worker process has died); go on with python -m sweeps.run --resume" in said
+    assert "pack02: its worker process has died); go on with mpc-router-sweep --resume" in said
     attempts = Counter(event["pack"] for event in events(run, "started"))
     assert attempts == {"pack00": 2, "pack01": 2, "pack02": 3, "pack03": 1}
     assert all(event["node"] for event in events(run, "started"))
