@@ -8,7 +8,7 @@ from typing import Final
 
 from cluster import local, slurm
 from mpc_router.flags import Parser
-from mpc_router.streams import command
+from mpc_router.streams import Main, command
 
 _PLACES: Final = {"local": local, "slurm": slurm}
 
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command of a place; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] and words[0] in _PLACES:
-        return _PLACES[words[0]].main(words[1:])
+        main: Main = _PLACES[words[0]].main
+        return main(words[1:])
     parser().parse_args(words)  # it shows help, or says what is wrong
     return 0
 

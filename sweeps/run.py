@@ -68,6 +68,8 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     try:
         if args.list:
             return _list()
+        if args.settings or args.schema:
+            return _describe(args)
         if not (args.debug or args.dry_run):
             require(*_PACKAGES)
         if args.resume is not None:
@@ -145,6 +147,16 @@ def _list() -> int:
             facts.append(f"stopped early by {study.stopping.method} over {epochs} epochs")
         print(f"{name}: {', '.join(facts)}")
     return 0
+
+
+def _describe(args: argparse.Namespace) -> int:
+    """Prints the settings of studies, or the schema of their files; gives exit code 0."""
+    from mpc_router.console import LastingConsole
+    from sweeps.commands import settings_list
+
+    if args.schema:
+        return settings_list.print_schema()
+    return settings_list.show_settings(LastingConsole(highlight=False))
 
 
 def study_of(args: argparse.Namespace) -> Study:

@@ -14,12 +14,11 @@ import analysis.report.__main__
 import cluster.local
 import cluster.slurm
 from mpc_router.commands import init, train
-from mpc_router.flags import Parser
 from sweeps import tune
 from sweeps.commands import arguments, demo, export, runs
 from sweeps.commands import eval as evaluate
 
-COMMANDS: dict[str, Callable[[], Parser]] = {
+COMMANDS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "mpc-router-sweep": arguments.parser,
     "mpc-router-init": init.parser,
     "mpc-router-train": train.parser,

@@ -28,6 +28,7 @@ _EXAMPLES: Final = """\
   mpc-router-sweep mrpc_grid pool=minilm --data DIR 'seeds=[0,1]' epochs=3
   mpc-router-sweep mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
   mpc-router-sweep --resume runs/mrpc_grid-20261123-101500
+  mpc-router-sweep --settings
 """
 
 
@@ -63,6 +64,8 @@ def parser() -> Parser:
     add("--no-report", action="store_true", help="tables only")
     add("--quiet", action="store_true", help="a line a pack and the front, no more")
     add("--list", action="store_true", help="the studies that ship")
+    add("--settings", action="store_true", help="every setting: default, allowed values, a line")
+    add("--schema", action="store_true", help="the JSON Schema of study files, for editors")
     return command_line
 
 

@@ -24,7 +24,7 @@ from sweeps.plan.preparation import Ready
 from sweeps.records import Pack
 from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
-from sweeps.study.budget import duration_text
+from sweeps.study.lengths import duration_text
 from sweeps.study.study import Study
 
 _MOST_NAMED: Final = 3

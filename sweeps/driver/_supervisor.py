@@ -13,7 +13,7 @@ from sweeps.driver._node_faults import FAILURES, NodeFaults
 from sweeps.driver.queue import Batches
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, InputError, Message, Pack, SweepError
-from sweeps.study.budget import duration_text
+from sweeps.study.lengths import duration_text
 from sweeps.worker.job import Job
 
 TURN: Final = 0.2

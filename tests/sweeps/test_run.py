@@ -59,6 +59,8 @@ FLAGS = {
         "--no-report",
         "--quiet",
         "--list",
+        "--settings",
+        "--schema",
         "--help",
     ),
 }
