@@ -68,7 +68,7 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
     try:
         if args.list:
             return _list()
-        if args.settings or args.schema:
+        if args.settings or args.schema or args.completion:
             return _describe(args)
         if not (args.debug or args.dry_run):
             require(*_PACKAGES)
@@ -150,7 +150,12 @@ def _list() -> int:
 
 
 def _describe(args: argparse.Namespace) -> int:
-    """Prints the settings of studies, or the schema of their files; gives exit code 0."""
+    """Prints settings, the schema of studies, or a shell's completion; gives exit code 0."""
+    if args.completion:
+        from mpc_router.completion import registration
+
+        print(registration(args.completion))
+        return 0
     from mpc_router.console import LastingConsole
     from sweeps.commands import settings_list
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from mpc_router.completion import answer_shell, is_asked
 from mpc_router.flags import BAD_INPUT, Parser, number, place
 from mpc_router.streams import command, say_error, tell
 from sweeps import run
@@ -39,11 +40,16 @@ def parser() -> Parser:
         "Train the grid of alpha and beta for a task, and show its front.",
         _EXAMPLES,
     )
+    _add_flags(command_line)
+    return command_line
+
+
+def _add_flags(command_line: Parser) -> None:
+    """Adds the flags that the command has beside those of a sweep."""
     add = command_line.add_argument
     add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     for name in _SEARCHED:
         add(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
-    return command_line
 
 
 def _numbers(text: str) -> list[float]:
@@ -59,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code of the sweep."""
     from sweeps.commands.arguments import parser as sweep_parser
 
+    if is_asked():
+        all_flags = sweep_parser()
+        _add_flags(all_flags)
+        answer_shell(all_flags)
     words = list(sys.argv[1:] if arguments is None else arguments)
     command_line = parser()
     command_line.check_flags(words, also=sweep_parser().flags())

@@ -173,6 +173,14 @@ class Form:
     allowed: Allowed | None
     """None where its type says everything."""
 
+    def choices(self) -> tuple[str, ...]:
+        """Gives the values that have names, as YAML has them."""
+        if isinstance(self.allowed, OneOf):
+            return tuple(filter(None, self.allowed.names))
+        if isinstance(self.allowed, Flag) or self.types == (bool,):
+            return ("true", "false")
+        return ()
+
     def schema(self, *, item: bool = False) -> dict[str, Any]:
         """Gives its values as JSON Schema, or those of an item of it."""
         if self.allowed is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mpc_router.commands.places import add_place_flags
+from mpc_router.completion import completed_by
 from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
 from sweeps.commands.surroundings import check_address
@@ -40,7 +42,10 @@ def parser() -> Parser:
         _EXAMPLES,
     )
     add = command_line.add_argument
-    add("words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file")
+    words = add(
+        "words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file"
+    )
+    completed_by(words, _complete_words)
     add_place_flags(command_line)
     add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
@@ -66,7 +71,16 @@ def parser() -> Parser:
     add("--list", action="store_true", help="the studies that ship")
     add("--settings", action="store_true", help="every setting: default, allowed values, a line")
     add("--schema", action="store_true", help="the JSON Schema of study files, for editors")
+    shells = "lines that have a shell complete all mpc-router commands"
+    add("--completion", choices=("bash", "zsh"), help=shells)
     return command_line
+
+
+def _complete_words(prefix: str, **facts: Any) -> Iterable[str]:
+    """Completes studies and settings, for argcomplete."""
+    from sweeps.commands._words import complete_words
+
+    return complete_words(prefix, **facts)
 
 
 def check_flags(args: argparse.Namespace) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from mpc_router.config.allowed import forms_of
 from mpc_router.config.sections import SECTIONS
 from mpc_router.config.setting_lines import line_of, plain_default, texts_of, yaml_text
-from sweeps.study.schema import PARTS, study_schema
+from sweeps.study.part_settings import PARTS
+from sweeps.study.schema import study_schema
 
 if TYPE_CHECKING:
     from rich.console import Console

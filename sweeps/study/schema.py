@@ -15,23 +15,12 @@ from mpc_router.config.sections import SECTIONS
 from mpc_router.config.setting_lines import plain_default, texts_of
 from mpc_router.config.trial import plain
 from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS
-from sweeps.search.rule import SearchRule
 from sweeps.search.space import LISTED, RANGES
-from sweeps.stopping.rule import Rule
-from sweeps.study.budget import Budget
 from sweeps.study.overrides import KEYS
-from sweeps.study.pack_share import PackSettings
+from sweeps.study.part_settings import PARTS
 from sweeps.study.study import Study
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-PARTS: Final[Mapping[str, type]] = {
-    "search": SearchRule,
-    "stopping": Rule,
-    "budget": Budget,
-    "pack": PackSettings,
-}
-"""Gives the class of each part of a study that is a mapping of settings."""
 
 _AXIS: Final = "axis_"
 """Begins the name of the schema of a setting's axis."""

@@ -61,6 +61,7 @@ FLAGS = {
         "--list",
         "--settings",
         "--schema",
+        "--completion",
         "--help",
     ),
 }

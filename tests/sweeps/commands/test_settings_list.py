@@ -11,7 +11,8 @@ from rich.console import Console
 from mpc_router.config.trial import leaf_paths
 from sweeps import run
 from sweeps.commands.settings_list import show_settings
-from sweeps.study.schema import PARTS, settings_of, study_schema
+from sweeps.study.part_settings import PARTS
+from sweeps.study.schema import settings_of, study_schema
 
 
 @pytest.mark.parametrize("width", [80, 140])

@@ -11,8 +11,9 @@ import pytest
 from mpc_router.config.allowed import forms_of
 from mpc_router.config.sections import SECTIONS
 from sweeps.study.overrides import KEYS, with_overrides
+from sweeps.study.part_settings import PARTS
 from sweeps.study.read import from_tree, load
-from sweeps.study.schema import PARTS, settings_of, study_schema
+from sweeps.study.schema import settings_of, study_schema
 from sweeps.study.shipped import shipped_studies
 
 SCHEMA = study_schema()
