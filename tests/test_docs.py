@@ -96,6 +96,7 @@ SH_LINES = sorted({line for block in blocks("sh") for line in block.splitlines()
 @pytest.mark.parametrize("line", SH_LINES)
 def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
     words = shlex.split(line, comments=True)
+    words = words[: words.index(">")] if ">" in words else words
     command = command_of(words)
     if command is not None:
         args = parsed(words)

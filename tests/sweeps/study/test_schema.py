@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from mpc_router.config._yaml_text import plain
 from mpc_router.config.allowed import forms_of
 from mpc_router.config.sections import SECTIONS
 from sweeps.study.overrides import KEYS, with_overrides
@@ -33,6 +36,15 @@ def test_every_shipped_study_keeps_the_schema_as_written_and_as_recorded(name: s
 @pytest.mark.parametrize("name", ["mrpc_grid", "mrpc_pareto", "mrpc_routers", "mrpc_pool_size"])
 def test_what_a_run_records_keeps_the_schema(name: str) -> None:
     VALIDATOR.validate(load(name, sample=True).to_tree())
+
+
+def test_the_guides_study_for_editors_keeps_the_schema_and_the_reader() -> None:
+    page = (Path(__file__).parents[3] / "docs/guides/studies.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(# yaml-language-server: .*?)```", page, flags=re.DOTALL)
+    assert text.splitlines()[0] == "# yaml-language-server: $schema=study.schema.json"
+    tree = plain(text)
+    VALIDATOR.validate(tree)
+    assert from_tree(tree).searched == ("beta",)
 
 
 GOOD: dict[str, dict[str, Any]] = {
