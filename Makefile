@@ -10,7 +10,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: .venv/.sweep  ## install, train the grid on the embedded sample, print the front
-	$(BIN)/python -m sweeps.run mrpc_grid --sample
+	$(BIN)/mpc-router-sweep mrpc_grid --sample
 
 minilm: .venv/.minilm  ## install the encoder of the pool minilm
 

@@ -1,4 +1,4 @@
-"""`python -m analysis.compare RUN RUN [RUN ...]` prints fronts side by side and who is ahead."""
+"""`mpc-router-compare RUN RUN [RUN ...]` prints fronts side by side and who is ahead."""
 
 from __future__ import annotations
 
@@ -120,9 +120,9 @@ def _chance(p: float) -> str:
 def _parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
-        "python -m analysis.compare",
+        "mpc-router-compare",
         "Lay the fronts of runs over each other and say which is ahead.",
-        "  python -m analysis.compare runs/mrpc_grid runs/mrpc_pareto\n",
+        "  mpc-router-compare runs/mrpc_grid runs/mrpc_pareto\n",
     )
     made.add_argument("runs", type=place, nargs="+", metavar="RUN", help="folders of runs")
     made.add_argument("--split", help="quoted split (default: the task's first)")

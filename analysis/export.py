@@ -2,7 +2,7 @@
 
 These are every table of the run, and its points with their intervals, as CSV files in a folder.
 Optuna's tools open the run's own `optuna.journal`, and trackers of experiments are told of a run by
-`python -m sweeps.run --run RUN --track NAME`.
+`mpc-router-sweep --run RUN --track NAME`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m analysis.front RUN` prints the front of a run and its yardsticks."""
+"""`mpc-router-front RUN` prints the front of a run and its yardsticks."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ def _choice_lines(
 def _parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
-        "python -m analysis.front",
+        "mpc-router-front",
         "Print the Pareto front of a run with its yardsticks.",
-        "  python -m analysis.front runs/mrpc_grid-20261123T120000\n"
-        "  python -m analysis.front runs/mrpc_grid-20261123T120000 --at-most 7.5\n",
+        "  mpc-router-front runs/mrpc_grid-20261123T120000\n"
+        "  mpc-router-front runs/mrpc_grid-20261123T120000 --at-most 7.5\n",
     )
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--split", help="quoted split (default: the task's first)")

@@ -27,7 +27,7 @@ class Job:
     """They are the study and its settings."""
 
     flags: tuple[str, ...] = ()
-    """They are flags of `python -m sweeps.run`, given in each session."""
+    """They are flags of `mpc-router-sweep`, given in each session."""
 
     nodes: int = 1
     cpus: int = 1
@@ -95,7 +95,7 @@ def batch_script(job: Job) -> str:
     return "\n".join(
         [
             "#!/bin/bash",
-            "# One session of a sweep, written by `python -m cluster.slurm`.",
+            "# One session of a sweep, written by `mpc-router-cluster slurm`.",
             *(f"#SBATCH {option}" for option in head),
             "",
             *(f"{name}={shlex.quote(value)}" for name, value in values.items()),

@@ -1,8 +1,8 @@
 """The command starts a Ray cluster of several nodes on this machine, for trials and tests.
 
-    python -m cluster.local up --nodes 3
-    python -m cluster.local status
-    python -m cluster.local down
+    mpc-router-cluster local up --nodes 3
+    mpc-router-cluster local status
+    mpc-router-cluster local down
 
 Every node is a `ray start --block` in a session of its own. All nodes listen on 127.0.0.1 alone,
 and answer only clients that have the token. `down` ends only what `up` started, by process id.
@@ -31,6 +31,14 @@ from mpc_router.flags import Parser, place
 from mpc_router.messages import one_line
 from mpc_router.streams import command, tell
 
+DESCRIPTION: Final = "Several Ray nodes on this machine's loopback, for trying things."
+
+EXAMPLES: Final = """\
+  mpc-router-cluster local up --nodes 3
+  mpc-router-cluster local status
+  mpc-router-cluster local down
+"""
+
 _MOST_NODES: Final = 16
 _MOST_RESOURCES: Final = 1024
 
@@ -41,10 +49,13 @@ class Terminated(KeyboardInterrupt):
 
 def _parser() -> Parser:
     """Makes the parser of the command line."""
-    command_line = Parser(
-        "python -m cluster.local",
-        "Several Ray nodes on this machine's loopback, for trying things.",
-    )
+    command_line = Parser("mpc-router-cluster local", DESCRIPTION, EXAMPLES)
+    add_commands(command_line)
+    return command_line
+
+
+def add_commands(command_line: Parser) -> None:
+    """Adds `up`, `status` and `down` to a parser."""
     commands = command_line.add_subparsers(required=True, metavar="up | status | down")
     up = commands.add_parser("up", help="start a head and workers")
     add = up.add_argument
@@ -89,7 +100,6 @@ def _parser() -> Parser:
             metavar="DIR",
             help="folder of the token (default: in the user's cache)",
         )
-    return command_line
 
 
 def _number(least: int, most: int) -> Callable[[str], int]:
@@ -180,7 +190,7 @@ def _next_steps(folder: Path, address: str) -> str:
         [
             f"all nodes are up at {address}; clients need the token in {token}",
             "to use them, and to end them:",
-            f"  {setting}python -m sweeps.run mrpc_grid --sample --address {address}",
+            f"  {setting}mpc-router-sweep mrpc_grid --sample --address {address}",
             f"  {_call('down', folder)}",
         ]
     )
@@ -206,7 +216,7 @@ def _down(args: argparse.Namespace) -> int:
 def _call(command: str, folder: Path) -> str:
     """Writes the call of one of these commands for a folder."""
     flag = "" if folder == default_folder() else f" --folder {shlex.quote(str(folder))}"
-    return f"python -m cluster.local {command}{flag}"
+    return f"mpc-router-cluster local {command}{flag}"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The command runs a sweep on Slurm, one session after the other until it is done.
 
-    python -m cluster.slurm render mrpc_grid --run runs/NAME --nodes 3 -- --sample
-    python -m cluster.slurm submit mrpc_grid --run runs/NAME --nodes 3 -- --sample
-    python -m cluster.slurm status --run runs/NAME
+    mpc-router-cluster slurm render mrpc_grid --run runs/NAME --nodes 3 -- --sample
+    mpc-router-cluster slurm submit mrpc_grid --run runs/NAME --nodes 3 -- --sample
+    mpc-router-cluster slurm status --run runs/NAME
 
 `submit` writes one batch script beside the run's folder and submits it. The script starts Ray on
 all nodes of the allocation, and the sweep beside the head; a session that ends with work left is
-queued again. Words after `--` are flags of `python -m sweeps.run` for each session.
+queued again. Words after `--` are flags of `mpc-router-sweep` for each session.
 
 Exit codes: 0 done; 2 the input is wrong, or no job was submitted; 3 Slurm does not answer, or the
 job has failed.
@@ -30,6 +30,8 @@ from mpc_router.flags import Parser, place
 from mpc_router.messages import quoted
 from mpc_router.streams import command, say_error
 
+DESCRIPTION: Final = "A sweep on Slurm: one batch script, queued again until the sweep is done."
+
 _MOST_NODES: Final = 1024
 _MOST_RESOURCES: Final = 1024
 _MOST_MINUTES: Final = 60 * 24 * 366
@@ -40,20 +42,22 @@ _OURS: Final = ("--resume", "--out", "--name", "--address", "--debug", "--dry-ru
 _PLAIN: Final = re.compile(r"/[A-Za-z0-9._/+@=-]*")
 """It is a path that Slurm takes as it is in a line of options."""
 
-_EXAMPLES: Final = """\
-  python -m cluster.slurm render mrpc_grid --run runs/grid --nodes 3 --cpus 8 -- --sample
-  python -m cluster.slurm submit mrpc_grid seeds=[0,1] --run runs/grid --minutes 240
-  python -m cluster.slurm status --run runs/grid
+EXAMPLES: Final = """\
+  mpc-router-cluster slurm render mrpc_grid --run runs/grid --nodes 3 --cpus 8 -- --sample
+  mpc-router-cluster slurm submit mrpc_grid 'seeds=[0,1]' --run runs/grid --minutes 240
+  mpc-router-cluster slurm status --run runs/grid
 """
 
 
 def _parser() -> Parser:
     """Makes the parser of the command line."""
-    command_line = Parser(
-        "python -m cluster.slurm",
-        "A sweep on Slurm: one batch script, queued again until the sweep is done.",
-        _EXAMPLES,
-    )
+    command_line = Parser("mpc-router-cluster slurm", DESCRIPTION, EXAMPLES)
+    add_commands(command_line)
+    return command_line
+
+
+def add_commands(command_line: Parser) -> None:
+    """Adds `render`, `submit` and `status` to a parser."""
     commands = command_line.add_subparsers(required=True, metavar="render | submit | status")
     render = commands.add_parser("render", help="print the batch script")
     submit = commands.add_parser("submit", help="write the batch script and submit it")
@@ -67,13 +71,12 @@ def _parser() -> Parser:
     render.set_defaults(command=_render)
     submit.set_defaults(command=_submit)
     status.set_defaults(command=_status)
-    return command_line
 
 
 def _add_job_flags(subcommand: argparse.ArgumentParser) -> None:
     """Adds what a job is made of."""
     add = subcommand.add_argument
-    add("words", nargs="+", metavar="STUDY [key=value ...]", help="as python -m sweeps.run takes")
+    add("words", nargs="+", metavar="STUDY [key=value ...]", help="as mpc-router-sweep takes")
     nodes, resources = _number(1, _MOST_NODES), _number(1, _MOST_RESOURCES)
     add("--nodes", type=nodes, default=1, metavar="N", help="number of nodes (1)")
     add("--cpus", type=resources, default=1, metavar="N", help="CPUs of a node (1)")
@@ -134,7 +137,7 @@ def _submit(args: argparse.Namespace) -> int:
     """Submits the batch script; gives the exit code."""
     job = _job(args)
     cluster = SlurmCluster(job.beside, job)
-    call = f"python -m cluster.slurm status --run {shlex.quote(str(args.run))}"
+    call = f"mpc-router-cluster slurm status --run {shlex.quote(str(args.run))}"
     try:
         cluster.start()
     except Running as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from mpc_router.completion import answer_shell
 from mpc_router.messages import LONGEST_VALUE, one_line, quoted, shortened
 from mpc_router.paths import fault
 
@@ -50,7 +51,11 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def check_flags(self, args: Iterable[str] | None, also: Collection[str] = ()) -> None:
-        """Ends with a message if a word is a flag that neither the parser nor `also` has."""
+        """Ends with a message if a word is a flag that neither the parser nor `also` has.
+
+        A shell that asks for completions is answered before.
+        """
+        answer_shell(self)
         flags = {*self.flags(), *also}
         for word in args or ():
             if word == "--":

@@ -189,6 +189,7 @@ def part(
         if point is not None:
             thing, (package, version) = point.load(), _package_of(point)
         else:
+            _search_current_folder()
             thing, module = _found(name) if find is None else find(name)
             package, version = _package_of_module(module)
     except (Exception, SystemExit) as error:
@@ -236,6 +237,16 @@ def _entry_point(group: str, name: str) -> importlib.metadata.EntryPoint | None:
 def _package_of(point: importlib.metadata.EntryPoint) -> tuple[str | None, str | None]:
     """Gives the package of an entry point, and its version."""
     return (None, None) if point.dist is None else (point.dist.name, point.dist.version)
+
+
+def _search_current_folder() -> None:
+    """Has Python look for modules in the current folder too, last, so that it hides no other.
+
+    `python -m` looks there first, and an installed command does not look there at all.
+    """
+    folder = str(Path.cwd())
+    if not {"", folder}.intersection(sys.path):
+        sys.path.append(folder)
 
 
 def _found(name: str) -> tuple[Any, str]:

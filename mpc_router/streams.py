@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import IO, Final, Protocol, TextIO
 
 from mpc_router.messages import one_line, shown
+from mpc_router.packages import BESIDE, ForeignPackageError, load_beside
 
-_OURS: Final = ("mpc_router", "sweeps", "analysis", "cluster")
+_OURS: Final = ("mpc_router", *BESIDE)
 
 
 class Main(Protocol):
@@ -28,7 +29,8 @@ def command(extra: str) -> Callable[[Main], Main]:
     """Lets a `main` run with closed streams, and report a missing package.
 
     A reader that goes away (`head`) ends the command quietly. A missing package is one message with
-    exit code 2; `extra` is the optional part of this project that brings it, or empty.
+    exit code 2; `extra` is the optional part of this project that brings it, or empty. A command of
+    an optional part finds this project's packages, whatever stands first on Python's path.
     """
 
     def guard(main: Main) -> Main:
@@ -36,9 +38,13 @@ def command(extra: str) -> Callable[[Main], Main]:
         def guarded(arguments: Sequence[str] | None = None) -> int:
             _open_closed()
             try:
+                if extra:
+                    load_beside()
                 return main(arguments)
             except BrokenPipeError:
                 return 0
+            except ForeignPackageError as error:
+                return say_error(str(error), 2)
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
                 if (

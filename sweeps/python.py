@@ -34,7 +34,7 @@ def run_study(
     dataset: Mapping[str, Any] | str | None = None,
     track: Sequence[str] = (),
 ) -> Run:
-    """Runs a study as `python -m sweeps.run` does, and gives the run that it leaves.
+    """Runs a study as `mpc-router-sweep` does, and gives the run that it leaves.
 
     `study` is a shipped study's name or a YAML file, `overrides` settings by name or path, as
     plain data (`{"alpha": {"grid": [0, 0.1]}, "seeds": [0, 1]}`). The other arguments are the
@@ -73,7 +73,7 @@ def run_study(
     except ConfigError as error:
         raise InputError(str(error)) from error
     if code not in _TRAINED:
-        raise SweepError(f"stopped; go on with python -m sweeps.run --resume {folder}")
+        raise SweepError(f"stopped; go on with mpc-router-sweep --resume {folder}")
     run: Run = load_run(folder)
     return run
 

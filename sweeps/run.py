@@ -1,4 +1,4 @@
-"""The command `python -m sweeps.run STUDY [key=value ...]` goes from a study to a Pareto front.
+"""The command `mpc-router-sweep STUDY [key=value ...]` goes from a study to a Pareto front.
 
 Exit codes: 0 done; 2 the input is wrong; 3 the surroundings failed; 4 done, but trials failed;
 5 a budget was spent before everything was trained, whether trials failed or not; --resume goes on;
@@ -19,9 +19,7 @@ from mpc_router.messages import quoted, shown
 from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
-from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, NodesGone, SweepError
-from sweeps.terminal.signals import SESSION_OVER, Terminated, stop_code, terminable
 
 _PACKAGES: Final = ("ray", "psutil", "optuna", "pandas", "moocore", "altair", "jinja2")
 """They are looked for at the beginning, although a run needs some of them only at its end."""
@@ -33,6 +31,10 @@ if TYPE_CHECKING:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
+    # Imported here, for these import `cluster`, and `command` has just found which one is ours
+    from sweeps.commands.arguments import parser
+    from sweeps.terminal.signals import SESSION_OVER, Terminated, stop_code, terminable
+
     sleep_while_waiting()
     words = list(sys.argv[1:] if arguments is None else arguments)
     args = parser().parse_intermixed_args(words)
@@ -62,11 +64,14 @@ def _command(args: argparse.Namespace, words: Sequence[str]) -> int:
         SweepError: the machine failed later; what was done is safe.
     """
     from mpc_router.config.trial import ConfigError
+    from sweeps.commands.arguments import check_flags
 
     check_flags(args)
     try:
         if args.list:
             return _list()
+        if args.settings or args.schema or args.completion:
+            return _describe(args)
         if not (args.debug or args.dry_run):
             require(*_PACKAGES)
         if args.resume is not None:
@@ -144,6 +149,21 @@ def _list() -> int:
             facts.append(f"stopped early by {study.stopping.method} over {epochs} epochs")
         print(f"{name}: {', '.join(facts)}")
     return 0
+
+
+def _describe(args: argparse.Namespace) -> int:
+    """Prints settings, the schema of studies, or a shell's completion; gives exit code 0."""
+    if args.completion:
+        from mpc_router.completion import registration
+
+        print(registration(args.completion))
+        return 0
+    from mpc_router.console import LastingConsole
+    from sweeps.commands import settings_list
+
+    if args.schema:
+        return settings_list.print_schema()
+    return settings_list.show_settings(LastingConsole(highlight=False))
 
 
 def study_of(args: argparse.Namespace) -> Study:

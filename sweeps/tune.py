@@ -1,6 +1,6 @@
 """The command `mpc-router-tune --config FILE` sweeps the published grid over alpha and beta.
 
-It turns its flags into those of `python -m sweeps.run` and calls it. The study is
+It turns its flags into those of `mpc-router-sweep` and calls it. The study is
 `<task>_grid`; the configuration's settings are fixed in it, and all flags and `key=value` words of
 `sweeps.run` may follow.
 """
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from mpc_router.completion import answer_shell, is_asked
 from mpc_router.flags import BAD_INPUT, Parser, number, place
 from mpc_router.streams import command, say_error, tell
 from sweeps import run
-from sweeps.commands.arguments import parser as sweep_parser
 from sweeps.records import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _EXAMPLES: Final = """\
   mpc-router-tune --config configs/task_sst2.yaml --alphas 0.01,0.1 --betas 0,0.01 --data DIR
   mpc-router-tune --config configs/task_rte.yaml experts=frozen 'seeds=[0,1,2]' --dry-run
 
-Everything else is passed on: python -m sweeps.run --help
+Everything else is passed on: mpc-router-sweep --help
 """
 
 
@@ -40,11 +40,16 @@ def _parser() -> Parser:
         "Train the grid of alpha and beta for a task, and show its front.",
         _EXAMPLES,
     )
+    _add_flags(command_line)
+    return command_line
+
+
+def _add_flags(command_line: Parser) -> None:
+    """Adds the flags that the command has beside those of a sweep."""
     add = command_line.add_argument
     add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     for name in _SEARCHED:
         add(f"--{name}s", type=_numbers, metavar="X,Y", help=f"values of {name}")
-    return command_line
 
 
 def _numbers(text: str) -> list[float]:
@@ -58,6 +63,12 @@ def _numbers(text: str) -> list[float]:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code of the sweep."""
+    from sweeps.commands.arguments import parser as sweep_parser
+
+    if is_asked():
+        all_flags = sweep_parser()
+        _add_flags(all_flags)
+        answer_shell(all_flags)
     words = list(sys.argv[1:] if arguments is None else arguments)
     command_line = _parser()
     command_line.check_flags(words, also=sweep_parser().flags())

@@ -151,7 +151,7 @@ def test_the_sound_input_that_the_others_spoil_passes(
     [
         ("alhpa=1", ("'alhpa'", "did you mean alpha")),
         ("model.alpha=1", ("'model.alpha'", "alpha")),
-        ("epochs=0", ("epochs is 0", "at least 1")),
+        ("epochs=0", ("epochs is 0", "from 1")),
         ("epochs=abc", ("epochs", "'abc'")),
         ("epochs=1.5", ("epochs", "1.5")),
         ("epochs=", ("epochs",)),

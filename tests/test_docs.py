@@ -8,29 +8,21 @@ import dataclasses
 import inspect
 import re
 import shlex
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import analysis.compare
-import analysis.export
-import analysis.front
-import analysis.report.__main__
-import cluster.local
-import cluster.slurm
 import mpc_router
 from analysis import schema
-from mpc_router.commands import init, train
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
-from sweeps import tune
-from sweeps.commands import demo, export, runs
-from sweeps.commands import eval as evaluate
-from sweeps.commands.arguments import parser
 from sweeps.study.shipped import shipped_studies
+from tests.command_lines import COMMANDS, command_of, examples, parsed, unquoted_patterns
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,22 +65,6 @@ def test_the_published_snippet_runs_as_printed(
     assert set(names["components"]) == {"task", "balance", "cost"}
 
 
-COMMANDS = {
-    "python -m sweeps.run": parser,
-    "mpc-router-init": init._parser,
-    "mpc-router-train": train._parser,
-    "mpc-router-eval": evaluate._parser,
-    "mpc-router-demo": demo._parser,
-    "mpc-router-export": export._parser,
-    "mpc-router-tune": tune._parser,
-    "mpc-router-runs": runs._parser,
-    "python -m analysis.front": analysis.front._parser,
-    "python -m analysis.report": analysis.report.__main__.parser,
-    "python -m analysis.compare": analysis.compare._parser,
-    "python -m analysis.export": analysis.export._parser,
-    "python -m cluster.local": cluster.local._parser,
-    "python -m cluster.slurm": cluster.slurm._parser,
-}
 OF_OTHERS = {"--logdir", "--block", "--partition", "--account"}
 """Flags of programs that are not ours."""
 
@@ -114,36 +90,72 @@ def test_the_pages_name_no_flag_that_is_not_there() -> None:
     assert named <= known | OF_OTHERS
 
 
-@pytest.mark.parametrize(
-    "line", sorted({line for block in blocks("sh") for line in block.splitlines()})
-)
+SH_LINES = sorted({line for block in blocks("sh") for line in block.splitlines()})
+
+
+@pytest.mark.parametrize("line", SH_LINES)
 def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
     words = shlex.split(line, comments=True)
-    if words[:3] == ["python", "-m", "sweeps.run"]:
-        args = parser().parse_intermixed_args(words[3:])
-        studies = [word for word in args.words if "=" not in word]
-        assert all(name in shipped_studies() or name.endswith(".yaml") for name in studies)
-    elif words and words[0] == "mpc-router-tune":
-        tune._parser().parse_known_args(words[1:])
-    elif " ".join(words[:3]) in COMMANDS:
-        end = words.index("--") if "--" in words else len(words)  # flags of a sweep follow
-        COMMANDS[" ".join(words[:3])]().parse_args(words[3:end])
-    elif words[:1] == ["mpc-router-runs"]:
-        runs._parser().parse_args(words[1:])
-    elif words and words[0] in COMMANDS:
-        args = COMMANDS[words[0]]().parse_intermixed_args(words[1:])
-        assert words[0] != "mpc-router-train" or (ROOT / args.config).is_file()
+    words = words[: words.index(">")] if ">" in words else words
+    command = command_of(words)
+    if command is not None:
+        args = parsed(words)
+        assert command != "mpc-router-train" or (ROOT / args.config).is_file()
+        if command == "mpc-router-sweep":
+            studies = [word for word in args.words if "=" not in word]
+            assert all(name in shipped_studies() or name.endswith(".yaml") for name in studies)
     elif words[:1] == ["make"]:
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert re.search(rf"^{words[1]}:", makefile, flags=re.MULTILINE)
     else:
-        assert words == [] or words[0] in ("source", "python", "tensorboard", "pip")
+        assert words == [] or words[0] in ("source", "python", "tensorboard", "pip", "eval")
 
 
-@pytest.mark.parametrize("name", ["init", "train", "eval", "demo", "export", "tune", "runs"])
-def test_every_console_script_is_installed_and_in_the_reference(name: str) -> None:
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f"mpc-router-{name} = " in text
+EXAMPLES = [line for command in COMMANDS for line in examples(command)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_examples_that_can_be_given(command: str) -> None:
+    lines = examples(command)
+    assert lines
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert command_of(words) == command
+        parsed(words)
+
+
+@pytest.mark.parametrize("line", sorted({*SH_LINES, *EXAMPLES}))
+def test_no_shell_takes_a_word_of_an_example_for_a_pattern(line: str) -> None:
+    assert unquoted_patterns(line) == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_reads_every_example_as_it_is_meant(shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    lines = [line for line in EXAMPLES if command_of(shlex.split(line)) is not None]
+    script = "".join(f"printf '%s\\n' {line.partition(' #')[0]}; echo --- \n" for line in lines)
+    answer = subprocess.run([shell], input=script, capture_output=True, text=True, check=True)
+    words = [block.splitlines() for block in answer.stdout.split("---\n")[:-1]]
+    assert answer.stderr == ""
+    assert words == [shlex.split(line, comments=True) for line in lines]
+
+
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+
+
+def test_every_console_script_is_in_the_reference_and_every_command_is_one() -> None:
+    text = TEXTS[ROOT / "docs/reference/commands.md"]
+    assert set(re.findall(r"^## (mpc-router-\w+)", text, flags=re.MULTILINE)) == set(SCRIPTS)
+    assert {name.split()[0] for name in COMMANDS if name.startswith("mpc")} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_write_the_installed_commands(page: Path) -> None:
+    text = TEXTS[page]
+    if page.name in ("commands.md", "troubleshooting.md"):  # they say what `python -m` does
+        text = "\n".join(blocks("sh", text))
+    assert not re.search(r"python -m (sweeps|analysis\.(front|report|compare)|cluster)", text)
 
 
 def test_every_table_and_pool_is_explained() -> None:

@@ -1,1 +1,1 @@
-"""The report of a run is made here: `python -m analysis.report RUN`."""
+"""The report of a run is made here: `mpc-router-report RUN`."""

@@ -1,4 +1,4 @@
-"""`python -m analysis.report RUN` writes one HTML file that needs no network and no server."""
+"""`mpc-router-report RUN` writes one HTML file that needs no network and no server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mpc_router.streams import command, say_error
 def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
-        "python -m analysis.report",
+        "mpc-router-report",
         "Write a run's report: one HTML file that needs no network.",
-        "  python -m analysis.report runs/mrpc_grid-20261123T120000\n",
+        "  mpc-router-report runs/mrpc_grid-20261123T120000\n",
     )
     made.add_argument("run", type=place, metavar="RUN", help="folder of a run")
     made.add_argument("--figures", type=place, metavar="DIR", help="pictures too: svg, pdf, png")

@@ -31,7 +31,7 @@ def unfinished(run: Run) -> str:
     outcome = event.get("outcome") if closed else None
     if outcome == _DONE and not left:
         return ""
-    again = f"python -m sweeps.run --resume {run.path}"
+    again = f"mpc-router-sweep --resume {run.path}"
     if not closed:
         ended = f"{len(run.trials) - interrupted} of {count(len(run.trials), 'trial')} have ended"
         return (

@@ -86,7 +86,7 @@ def _unrouted(run: Run) -> list[Notice]:
     text = (
         "No routing table: scores, costs and shares are those that the trials recorded, intervals "
         "are over seeds alone, and routers are not told from the random mix. To write it anew: "
-        f"python -m sweeps.run --resume {run.path}"
+        f"mpc-router-sweep --resume {run.path}"
     )
     return [Notice(_WARNING, text)]
 

@@ -292,6 +292,6 @@ def _finite(run: Run, table: str, values: Values, run_roster: Roster, what: str)
         raise RunError(
             f"{run.path / f'{table}.parquet'}: trial {run_roster.keys[bad[0][0]]} has no {what}, "
             "and without a routing table it cannot be found otherwise; "
-            f"`python -m sweeps.run --resume {run.path}` writes the tables anew"
+            f"`mpc-router-sweep --resume {run.path}` writes the tables anew"
         )
     return values

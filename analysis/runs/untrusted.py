@@ -87,7 +87,7 @@ def guarded(*folders: Path) -> Iterator[None]:
         # who was sent a run is told so, and not where.
         raise RunError(
             f"{' or '.join(map(str, folders))}: tables contradict each other ({quoted(error)}); "
-            "`python -m sweeps.run --resume` with the run's folder writes them anew"
+            "`mpc-router-sweep --resume` with the run's folder writes them anew"
         ) from error
 
 
@@ -230,4 +230,4 @@ def check_trials(path: Path, trials: pd.DataFrame, settings: tuple[str, ...]) ->
 
 def anew(path: Path) -> str:
     """Says how a file of a run's folder is written again."""
-    return f"`python -m sweeps.run --resume {path.parent}` writes it anew"
+    return f"`mpc-router-sweep --resume {path.parent}` writes it anew"

@@ -6,10 +6,8 @@ defaults and the docstrings that follow them, `columns-table` the columns of a r
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,21 +15,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from docutils.statemachine import StringList
 
-
-def attribute_docs(owner: type) -> dict[str, str]:
-    """Gives the docstring that follows each attribute of a class, by its name."""
-    (definition,) = ast.parse(inspect.getsource(owner)).body
-    assert isinstance(definition, ast.ClassDef)
-    texts: dict[str, str] = {}
-    for statement, after in zip(definition.body, definition.body[1:], strict=False):
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            texts[statement.target.id] = " ".join(str(after.value.value).split())
-    return texts
+from mpc_router.config.allowed import forms_of
+from mpc_router.config.setting_lines import plain_default, texts_of, yaml_text
 
 
 def load_object(path: str) -> Any:
@@ -77,37 +62,22 @@ class Table(Directive):
 class SettingsTable(Table):
     """Draws the settings of a frozen dataclass."""
 
-    headings = ("setting", "default", "what it is")
+    headings = ("setting", "default", "allowed", "what it is")
 
     def rows(self) -> Iterator[tuple[str, ...]]:
-        """Gives name, default and docstring of every field."""
+        """Gives name, default, allowed values and docstring of every field."""
         owner = load_object(self.arguments[0])
-        texts: dict[str, str] = {}
-        for base in filter(dataclasses.is_dataclass, owner.__mro__):
-            texts |= attribute_docs(base)
+        texts, forms = texts_of(owner), forms_of(owner)
+        prefix = self.options.get("prefix", "")
         for field in dataclasses.fields(owner):
-            default = field.default
-            if default is dataclasses.MISSING:
-                factory = field.default_factory
-                default = factory() if factory is not dataclasses.MISSING else "needed"
-            shown = default if default == "needed" else f"`{shown_value(default)}`"
-            prefix = self.options.get("prefix", "")
-            yield f"`{prefix}{field.name}`", str(shown), texts.get(field.name, "")
-
-
-def shown_value(value: Any) -> str:
-    """Writes a default as in YAML."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(shown_value, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {shown_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value) if value != "" else "''"
+            default = plain_default(field)
+            shown = "needed" if default is dataclasses.MISSING else f"`{yaml_text(default)}`"
+            yield (
+                f"`{prefix}{field.name}`",
+                shown,
+                str(forms[field.name]),
+                texts.get(field.name, ""),
+            )
 
 
 class ColumnsTable(Table):

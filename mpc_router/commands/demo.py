@@ -20,6 +20,7 @@ from mpc_router.commands.routers import (
     bias_of,
     refuse_idle_vector,
 )
+from mpc_router.completion import complete_tasks, completed_by
 from mpc_router.flags import Parser, add_trust_flag
 from mpc_router.streams import command
 
@@ -53,7 +54,8 @@ def parser() -> Parser:
     add = command_line.add_argument
     add("texts", nargs="*", metavar="TEXT", help="sentences, for tasks of pairs two at a time")
     add_router_flags(command_line)
-    add("--task", metavar="NAME", help="refuse a checkpoint of another task")
+    task = add("--task", metavar="NAME", help="refuse a checkpoint of another task")
+    completed_by(task, complete_tasks)
     add("--strict", action="store_true", help="refuse text that is longer than the model takes")
     add_place_flags(command_line)
     add_trust_flag(command_line)

@@ -1,56 +1,46 @@
-"""`mpc-router-export`, `-eval`, `-demo` and `-price`: what is installed under these names.
+"""The functions that are installed as `mpc-router-...` and whose code is beside `mpc_router`.
 
-They hand their words to the commands of the same name in `sweeps.commands`, which take routers out
-of runs too. Where another project's package stands in for `sweeps` they take checkpoints alone.
+Each hands its words to a module of `sweeps`, `analysis` or `cluster` by that module's name, for
+nothing in `mpc_router` imports them. Other projects have packages of these names too. These doors
+find this project's, whatever stands first on Python's path.
 """
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Sequence
 
-from mpc_router.commands import _sweeps_door
-from mpc_router.streams import command
+from mpc_router.flags import BAD_INPUT
+from mpc_router.messages import shown
+from mpc_router.streams import Main, command, say_error
 
 
-@command("")
-def export(arguments: Sequence[str] | None = None) -> int:
-    """Runs `mpc-router-export`; returns its exit code."""
-    from mpc_router.commands.export import main
+def _door(module_name: str, extra: str) -> Main:
+    """Makes the door to the `main` of a module; `extra` is the optional part that it needs."""
 
-    return main(arguments) if _alone(arguments) else _handed("export", arguments)
+    @command(extra)
+    def main(arguments: Sequence[str] | None = None) -> int:
+        module = importlib.import_module(module_name)
+        if not hasattr(module, "main"):
+            return say_error(
+                f"{shown(module.__file__)} is another project's file in the place of this one's; "
+                "uninstall the other package, and install mpc-router again",
+                BAD_INPUT,
+            )
+        code: int = module.main(arguments)
+        return code
 
-
-@command("")
-def evaluate(arguments: Sequence[str] | None = None) -> int:
-    """Runs `mpc-router-eval`; returns its exit code."""
-    from mpc_router.commands.eval import main
-
-    return main(arguments) if _alone(arguments) else _handed("eval", arguments)
-
-
-@command("")
-def demo(arguments: Sequence[str] | None = None) -> int:
-    """Runs `mpc-router-demo`; returns its exit code."""
-    from mpc_router.commands.demo import main
-
-    return main(arguments) if _alone(arguments) else _handed("demo", arguments)
+    return main
 
 
-@command("")
-def price(arguments: Sequence[str] | None = None) -> int:
-    """Runs `mpc-router-price`; returns its exit code."""
-    from mpc_router.commands.price import main
-
-    return main(arguments) if _alone(arguments) else _handed("price", arguments)
-
-
-def _alone(arguments: Sequence[str] | None) -> bool:
-    """Says whether a command goes on without `sweeps`: it is not ours, and no run is named."""
-    words = sys.argv[1:] if arguments is None else arguments
-    of_run = any(word.partition("=")[0] == "--run" for word in words)
-    return not of_run and not _sweeps_door.is_ours()
-
-
-def _handed(name: str, arguments: Sequence[str] | None) -> int:
-    return _sweeps_door.call(f"sweeps.commands.{name}", arguments)
+sweep = _door("sweeps.run", "sweep")
+tune = _door("sweeps.tune", "sweep")
+runs = _door("sweeps.commands.runs", "sweep")
+evaluate = _door("sweeps.commands.eval", "analysis")
+demo = _door("sweeps.commands.demo", "analysis")
+export = _door("sweeps.commands.export", "analysis")
+price = _door("sweeps.commands.price", "analysis")
+front = _door("analysis.front", "analysis")
+report = _door("analysis.report.__main__", "analysis")
+compare = _door("analysis.compare", "analysis")
+cluster = _door("cluster.__main__", "sweep")

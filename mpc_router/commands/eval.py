@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.commands.routers import Chosen, add_router_flags, assembled_of, vector_of
+from mpc_router.completion import complete_tasks, completed_by
 from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.messages import decimal, quoted
 from mpc_router.paths import cannot_be_made
@@ -48,7 +49,8 @@ def parser() -> Parser:
     add = command_line.add_argument
     add_router_flags(command_line, "--cost-vector")
     add("--split", metavar="NAME", help="default: the task's first quoted split")
-    add("--task", metavar="NAME", help="refuse a checkpoint of another task")
+    task = add("--task", metavar="NAME", help="refuse a checkpoint of another task")
+    completed_by(task, complete_tasks)
     add("--measure-latency", type=place, metavar="FILE", help="time every expert, write a vector")
     add("--json", action="store_true", help="for programs")
     add_place_flags(command_line)

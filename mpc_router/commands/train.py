@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, FAILED, STOPPED, Halted, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
+from mpc_router.completion import completed_by
 from mpc_router.flags import Parser, number, place
 from mpc_router.messages import quoted
 from mpc_router.streams import command
@@ -48,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         _EXAMPLES,
     )
     add = command_line.add_argument
-    add("words", nargs="*", metavar="key=value", help="a setting, by its name or path")
+    words = add("words", nargs="*", metavar="key=value", help="a setting, by its name or path")
+    completed_by(words, _complete_settings)
     add("--config", type=place, required=True, metavar="FILE", help="a YAML file")
     add("--alpha", type=number(float), metavar="A", help="weight of the balance of load")
     add("--beta", type=number(float), metavar="B", help="weight of cost")
@@ -65,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     add_place_flags(command_line)
     add("--quiet", action="store_true", help="the result, no more")
     return command_line
+
+
+def _complete_settings(prefix: str, **facts: Any) -> Iterable[str]:
+    """Completes settings, for argcomplete."""
+    from mpc_router.config.setting_words import complete_settings
+
+    return complete_settings(prefix, **facts)
 
 
 @command("")

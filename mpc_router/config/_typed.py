@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final
 
 from mpc_router.config._yaml_text import LARGEST
+from mpc_router.config.allowed import Form, forms_of
 from mpc_router.config.rules import ConfigError
 from mpc_router.config.sections import SECTIONS
 from mpc_router.messages import quoted
@@ -27,33 +27,10 @@ _NUMBER: Final = re.compile(
 """A number as text: in quotes, or spelled otherwise than YAML does."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """Says what the values of a setting are: of a kind, or several of it, or none."""
-
-    kind: type
-    several: bool
-    optional: bool
-
-
 @functools.cache
-def _forms() -> dict[str, _Form]:
-    """Gives the form of every setting's values by leaf name, read once of the sections' types."""
-    return {
-        leaf: _form(hint)
-        for section in SECTIONS.values()
-        for leaf, hint in get_type_hints(section).items()
-    }
-
-
-def _form(hint: Any) -> _Form:
-    """Reads a type: `float`, `bool | None`, `tuple[int, ...]`."""
-    arguments = get_args(hint)
-    return _Form(
-        kind=arguments[0] if arguments else hint,
-        several=Ellipsis in arguments,
-        optional=type(None) in arguments,
-    )
+def _forms() -> dict[str, Form]:
+    """Gives what every setting holds by leaf name."""
+    return {leaf: form for part in SECTIONS.values() for leaf, form in forms_of(part).items()}
 
 
 def typed(leaf: str, value: Any) -> Any:
@@ -63,13 +40,14 @@ def typed(leaf: str, value: Any) -> Any:
         ConfigError: it is of another kind.
     """
     form = _forms()[leaf]
+    kind = form.types[0]
     if form.optional and value is None:
         return None
     if form.several:
-        return _several(leaf, value, form.kind)
-    if form.kind is Task:
+        return _several(leaf, value, kind)
+    if kind is Task:
         return value if isinstance(value, Task) else _task(value)
-    return _one(leaf, value, form.kind)
+    return _one(leaf, value, kind)
 
 
 def _task(value: Any) -> Task:
@@ -82,7 +60,7 @@ def _task(value: Any) -> Task:
 def _several(leaf: str, value: Any, kind: type) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(
-            f"{leaf} is {quoted(value)}, but must be a list; write {leaf}=[VALUE, VALUE]"
+            f"{leaf} is {quoted(value)}, but must be a list; write '{leaf}=[VALUE, VALUE]'"
         )
     if value and all(isinstance(item, list | tuple) for item in value):
         raise ConfigError(

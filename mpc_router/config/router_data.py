@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from mpc_router.config.rules import ConfigError, at_least, one_of
+from mpc_router.config.allowed import Number, OneOf
+from mpc_router.config.rules import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.run_names import TRAIN
 
@@ -21,7 +22,7 @@ _LEAST_FOLDS: Final = 2
 class RouterData:
     """Holds the settings of what a router learns from; they are part of the section `data`."""
 
-    router_data: str = TRAIN_ROWS
+    router_data: Annotated[str, OneOf((TRAIN_ROWS, HELD_OUT, UNUSED, CROSS_FITTED))] = TRAIN_ROWS
     """What a router learns from (experts: frozen): `train`, the rows that the experts were trained
     on (published); `held_out`, a share of train that is kept from the experts; `unused`, rows of
     train beyond `train_rows`; or `cross_fitted`, all of train, each row with outputs of experts
@@ -29,15 +30,15 @@ class RouterData:
     train; with stem: expert the features of a row are theirs, for features of two trainings cannot
     be compared."""
 
-    router_share: float = 0.25
+    router_share: Annotated[float, Number(0, above=True, below=1)] = 0.25
     """Share of train that is kept from the experts, by a hash of the row (router_data: held_out).
     """
 
-    router_folds: int = 3
+    router_folds: Annotated[int, Number(_LEAST_FOLDS)] = 3
     """Folds of train, by a hash of the row: each expert is trained once without each
     (router_data: cross_fitted)."""
 
-    router_rows: int = 0
+    router_rows: Annotated[int, Number(0)] = 0
     """Rows beyond `train_rows` used at most, chosen by a hash of the row; 0 is all of them
     (router_data: unused)."""
 
@@ -49,13 +50,6 @@ class RouterData:
         Raises:
             ConfigError: there is one.
         """
-        one_of("router_data", self.router_data, [TRAIN_ROWS, HELD_OUT, UNUSED, CROSS_FITTED])
-        if not 0 < self.router_share < 1:
-            raise ConfigError(
-                f"router_share is {self.router_share}, but must lie between 0 and 1, as .25 does"
-            )
-        at_least("router_folds", self.router_folds, _LEAST_FOLDS)
-        at_least("router_rows", self.router_rows, 0)
         if self.router_data == TRAIN_ROWS:
             return
         setting = f"router_data={self.router_data}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+from mpc_router.config.allowed import Number, OneOf
 from mpc_router.config.kind_traits import KindTraits
 from mpc_router.config.own_kinds import own_traits
-from mpc_router.config.rules import ConfigError, at_least, one_of
+from mpc_router.config.rules import ConfigError, one_of
 from mpc_router.routes import (
     COMBINATIONS,
     LAST,
@@ -59,46 +59,47 @@ _OUTPUTS_AND_FEATURES: Final = "outputs+features"
 class RouterKind:
     """Holds the settings of a router's kind; they are part of the section `model`."""
 
-    router_kind: str = GATED
-    """What a router is: `gated` (published), trained by steps; `predictive`, which predicts from
+    router_kind: Annotated[str, OneOf((GATED, *FITTED_KINDS), "a kind of one's own")] = GATED
+    """What a router is. `gated` (published) is trained by steps; `predictive`, which predicts from
     the cheapest expert's outputs what every other expert would gain; `sequential`, which predicts
     again after every expert that ran; `cascade`, which goes on to the next expert where the last
     one is not sure enough; `clusters`, the best expert of the cluster that an example's features
     fall into; `random`, experts by chance, the control; or a kind of one's own (see the guide to
     own parts). All but the first are fitted at once, in the first epoch (experts: frozen)."""
 
-    router_sees: str = _OUTPUTS_ALONE
+    router_sees: Annotated[str, OneOf((_OUTPUTS_ALONE, _OUTPUTS_AND_FEATURES))] = _OUTPUTS_ALONE
     """What a predictive or sequential router is given: the `outputs` of the experts that ran, or
     `outputs+features`, those of the cheapest one."""
 
-    predictor: str = "logistic"
+    predictor: Annotated[str, OneOf(("logistic", "mlp"))] = "logistic"
     """What predicts in a predictive or sequential router: `logistic`, linear in what it sees, or
     an `mlp` of `router_hidden_size`."""
 
-    router_gain: str = "right"
+    router_gain: Annotated[str, OneOf(("right", "loss"))] = "right"
     """What fitted routers compare experts by: being `right`, or their `loss`."""
 
-    router_ridge: float = 1.0
-    """Of routers that predict: half of it times the squared weights is added to the summed loss."""
+    router_ridge: Annotated[float, Number(0, above=True)] = 1.0
+    """The ridge of routers that predict: half of it times the squared weights is added to the
+    summed loss."""
 
-    router_clusters: int = 8
+    router_clusters: Annotated[int, Number(1)] = 8
     """Clusters of features (router_kind: clusters)."""
 
-    router_threshold: float = 0.5
+    router_threshold: Annotated[float, Number(0, most=1)] = 0.5
     """The chance of being right, from 0 to 1, below which a cascade goes on to the next expert. The
     chance is that of the predicted class at this margin, so that every class has a threshold of
     its own on the margin (router_kind: cascade)."""
 
-    router_shares: tuple[float, ...] = ()
+    router_shares: Annotated[tuple[float, ...], Number(0, most=1)] = ()
     """The share of examples that each expert is sent by chance; empty is the same for all
     (router_kind: random)."""
 
-    combine: str = LAST
+    combine: Annotated[str, OneOf(COMBINATIONS)] = LAST
     """What an answer is made of where several experts ran for an example: the `last` one's output,
     the `average` (of probabilities, or of values), or a `logistic` regression on their outputs,
     fitted on the rows that the router learns from (least squares of values)."""
 
-    router_bias: float = 0.0
+    router_bias: Annotated[float, Number()] = 0.0
     """b of route = argmax(logit - b x cost), in logits per unit of the pool's costs: above 0 saves,
     below 0 spends. It changes routes, and nothing that a router learns (experts: frozen)."""
 
@@ -111,18 +112,6 @@ class RouterKind:
         if self.router_kind != GATED and self.traits is None:
             others = "the name of an installed kind of routers", "module:name"
             one_of("router_kind", self.router_kind, [GATED, *FITTED_KINDS], others=others)
-        one_of("router_sees", self.router_sees, [_OUTPUTS_ALONE, _OUTPUTS_AND_FEATURES])
-        one_of("predictor", self.predictor, ["logistic", "mlp"])
-        one_of("router_gain", self.router_gain, ["right", "loss"])
-        one_of("combine", self.combine, list(COMBINATIONS))
-        at_least("router_ridge", self.router_ridge, 0, open_end=True)
-        at_least("router_clusters", self.router_clusters, 1)
-        if not 0 <= self.router_threshold <= 1:
-            raise ConfigError(
-                f"router_threshold is {self.router_threshold}, but is a chance from 0 to 1"
-            )
-        if not math.isfinite(self.router_bias):
-            raise ConfigError(f"router_bias is {self.router_bias}, but must be a finite number")
         if self.fitted and joint:
             raise ConfigError(
                 f"router_kind={self.router_kind} is fitted to experts that stay as they are, but "

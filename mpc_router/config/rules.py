@@ -29,17 +29,23 @@ def one_of(
     name: str, value: object, allowed: Iterable[str], *, others: Collection[str] = ()
 ) -> None:
     """Refuses a value that is not among `allowed`, with the nearest one; `others` are in words."""
-    names = list(allowed)
+    names = sorted(allowed)
     if value not in names:
-        names.sort()
-        close = difflib.get_close_matches(str(value)[:100], names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        parts = str(value).split(",")
-        if len(parts) > 1 and all(part.strip() in names for part in parts):
-            hint = f"; to search several in a study, write {name}='{{grid: [{', '.join(parts)}]}}'"
-        raise ConfigError(
-            f"{name} is {quoted(value)}, allowed are {', '.join((*names, *others))}{hint}"
-        )
+        raise ConfigError(not_among(name, value, names, others=others))
+
+
+def not_among(
+    name: str, value: object, allowed: Iterable[str], *, others: Collection[str] = ()
+) -> str:
+    """Says that a value is not among `allowed`, with the nearest one; `others` are in words."""
+    names = list(allowed)
+    close = difflib.get_close_matches(str(value)[:100], names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    parts = str(value).split(",")
+    if len(parts) > 1 and all(part.strip() in names for part in parts):
+        hint = f"; to search several in a study, write '{name}={{grid: [{', '.join(parts)}]}}'"
+    allowed_words = ", ".join((*names, *others))
+    return f"{name} is {quoted(value)}, allowed are {allowed_words}{hint}"
 
 
 def check_no_path_fault(name: str, model: str) -> None:

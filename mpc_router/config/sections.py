@@ -7,12 +7,13 @@ can say is checked here; what the pool decides is filled in by `mpc_router.confi
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from mpc_router.config.allowed import Number, OneOf, Text, check_allowed
 from mpc_router.config.own_pools import named_pool
+from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS
 from mpc_router.config.router_data import RouterData
 from mpc_router.config.router_kinds import RouterKind
 from mpc_router.config.rules import ConfigError, at_least, check_no_path_fault, one_of
@@ -27,23 +28,24 @@ _LEAST_TEMPERATURE: Final = 1e-6
 class ModelConfig(RouterKind):
     """Holds the settings of pool, stem and gate."""
 
-    pool: str = "bert"
-    """`bert`, `minilm`, `sample`, or `custom` with every expert spelled out, or `outputs`
-    of experts that were run elsewhere, or a pool of one's own (see the guide to own parts)."""
+    pool: Annotated[str, OneOf((*POOLS, CUSTOM, OUTPUTS), "a pool of one's own")] = "bert"
+    """The experts: `bert`, `minilm`, `sample`, or `custom` with every expert spelled out, or
+    `outputs` of experts that were run elsewhere, or a pool of one's own (see the guide to own
+    parts)."""
 
-    pool_size: int = 0
+    pool_size: Annotated[int, Number(0)] = 0
     """Experts K of a named pool, as the pool has them at that size; 0 takes its usual ones."""
 
     expert_model_names: tuple[str, ...] = ()
     """Cheapest first; empty takes the pool's."""
 
-    expert_layers: tuple[int, ...] = ()
+    expert_layers: Annotated[tuple[int, ...], Number(0)] = ()
     """Encoder layers kept of each expert; 0 is all of them."""
 
-    expert_costs: tuple[float, ...] = ()
+    expert_costs: Annotated[tuple[float, ...], Number(0)] = ()
     """Training costs by expert; empty takes the pool's constants."""
 
-    expert_pooling: str = ""
+    expert_pooling: Annotated[str, OneOf(("cls", "mean", ""))] = ""
     """How an expert sums up its tokens: `cls` or `mean`; empty takes the pool's."""
 
     expert_fine_tuned: bool | None = None
@@ -53,7 +55,7 @@ class ModelConfig(RouterKind):
     """The model whose tokenizer all encoders are read with; empty takes the pool's, or each
     encoder's own where one of them is not the pool's."""
 
-    stem: str = "model"
+    stem: Annotated[str, OneOf(("model", "expert"))] = "model"
     """What the router looks through: `model`, or `expert` (the cheapest expert of the pool)."""
 
     router_model_name: str = ""
@@ -62,64 +64,50 @@ class ModelConfig(RouterKind):
     shared_stem: bool = False
     """Experts are the layers after the stem's (experts: joint); else they are whole encoders."""
 
-    router_stem_layers: int = -1
+    router_stem_layers: Annotated[int, Number(-1)] = -1
     """Layers of the stem; 0 is all of them, -1 takes the pool's."""
 
-    router_cost: float = -1.0
+    router_cost: Annotated[float, Number(-1)] = -1.0
     """What stem and router cost an example, in the units of the pool's costs; -1 takes the pool's.
     """
 
-    stem_pooling: str = ""
+    stem_pooling: Annotated[str, OneOf(("cls", "mean", ""))] = ""
     """How the stem sums up its tokens: `cls` or `mean`; empty takes the pool's."""
 
-    router_hidden_size: int = 256
+    router_hidden_size: Annotated[int, Number(1)] = 256
     """Hidden units of the router's MLP."""
 
-    router_dropout: float = 0.1
+    router_dropout: Annotated[float, Number(0, below=1)] = 0.1
     """Share of the hidden units that a training step drops."""
 
-    gate: str = "gumbel"
+    gate: Annotated[str, OneOf(("gumbel", "softmax"))] = "gumbel"
     """`gumbel` (noise while training) or `softmax`."""
 
-    temperature: float = 1.0
-    """Of the gate while training: gates are softmax((logits + noise) / temperature)."""
+    temperature: Annotated[float, Number(_LEAST_TEMPERATURE)] = 1.0
+    """The temperature of the gate while training: gates are softmax((logits + noise) /
+    temperature)."""
 
-    temperature_end: float = 0.0
+    temperature_end: Annotated[float, Number(0)] = 0.0
     """Temperature of the last step; 0 keeps the first throughout."""
 
-    temperature_schedule: str = "exponential"
+    temperature_schedule: Annotated[str, OneOf(("exponential", "linear"))] = "exponential"
     """From `temperature` to `temperature_end`: `linear` or `exponential` in the steps."""
 
     straight_through: bool = False
     """One-hot gates forward, soft gradients back (gate: gumbel)."""
 
-    mixing: str = "logits"
+    mixing: Annotated[str, OneOf(("logits", "probabilities"))] = "logits"
     """What the gate mixes while training: `logits` or `probabilities`."""
 
     def __post_init__(self) -> None:
         named_pool(self.pool)
-        one_of("stem", self.stem, ["model", "expert"])
-        one_of("gate", self.gate, ["gumbel", "softmax"])
-        one_of("temperature_schedule", self.temperature_schedule, ["linear", "exponential"])
-        one_of("mixing", self.mixing, ["logits", "probabilities"])
-        at_least("temperature", self.temperature, _LEAST_TEMPERATURE)
+        check_allowed(self)
         if self.temperature_end:
             at_least("temperature_end", self.temperature_end, _LEAST_TEMPERATURE)
-        at_least("pool_size", self.pool_size, 0)
         if self.shared_stem and self.stem == "expert":
             raise ConfigError("shared_stem=true needs stem=model; set one of the two")
-        at_least("router_cost", self.router_cost, -1)
-        at_least("router_hidden_size", self.router_hidden_size, 1)
-        at_least("router_stem_layers", self.router_stem_layers, -1)
-        at_least("router_dropout", self.router_dropout, 0)
-        if self.router_dropout >= 1:
-            raise ConfigError(f"router_dropout is {self.router_dropout}, but must lie below 1")
         if self.straight_through and self.gate != "gumbel":
             raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
-        for cost in self.expert_costs:
-            at_least("expert_costs", cost, 0)
-        for layers in self.expert_layers:
-            at_least("expert_layers", layers, 0)
         for name in ("tokenizer_model_name", "router_model_name"):
             check_no_path_fault(name, getattr(self, name))
         for model in self.expert_model_names:
@@ -130,151 +118,119 @@ class ModelConfig(RouterKind):
 class LossWeights:
     """Holds the weights of L = task + alpha * balance + beta * cost."""
 
-    alpha: float = 0.01
+    alpha: Annotated[float, Number(0)] = 0.01
     """Weight of the balance of load."""
 
-    beta: float = 0.03
+    beta: Annotated[float, Number(0)] = 0.03
     """Weight of cost; its meaning changes with the unit of `expert_costs`."""
 
-    balance_variance: str = "biased"
+    balance_variance: Annotated[str, OneOf(("biased", "unbiased"))] = "biased"
     """`biased` divides by K, `unbiased` by K - 1."""
 
-    auxiliary_gates: str = "noisy"
+    auxiliary_gates: Annotated[str, OneOf(("noisy", "clean"))] = "noisy"
     """Gates that balance and cost see: `noisy` (published) or `clean` (softmax of the logits)."""
 
-    aux_gradient: str = "router"
+    aux_gradient: Annotated[str, OneOf(("router", "mlp"))] = "router"
     """What balance and cost update where all trains: the `router` (stem and MLP) or its `mlp`."""
 
     def __post_init__(self) -> None:
-        at_least("alpha", self.alpha, 0)
-        at_least("beta", self.beta, 0)
-        one_of("balance_variance", self.balance_variance, ["biased", "unbiased"])
-        one_of("auxiliary_gates", self.auxiliary_gates, ["noisy", "clean"])
-        one_of("aux_gradient", self.aux_gradient, ["router", "mlp"])
+        check_allowed(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Holds how the router, and before it each expert alone, is trained."""
 
-    experts: str = "frozen"
-    """`frozen`: experts are trained alone, once, and the router looks at their cached outputs;
-    `joint`: stem, router and experts train together (published)."""
+    experts: Annotated[str, OneOf(("frozen", "joint"))] = "frozen"
+    """How experts are trained. `frozen`: they are trained alone, once, and the router looks at
+    their cached outputs; `joint`: stem, router and experts train together (published)."""
 
-    router: str = "gated"
-    """What a router learns from: `gated`, the loss of the mixed outputs (published), or
+    router: Annotated[str, OneOf(("gated", "supervised"))] = "gated"
+    """What a router learns from. `gated`: the loss of the mixed outputs (published), or
     `supervised`, a focal loss on labels made of the experts' outputs; balance and cost add to
     either with alpha and beta (alpha=0 beta=0 leaves a supervised router its labels alone). With
     experts: joint all then trains on from the supervised router."""
 
-    router_labels: str = "cheapest_right"
+    router_labels: Annotated[str, OneOf(("cheapest_right", "loss_cost"))] = "cheapest_right"
     """The label of an example (router: supervised): `cheapest_right` expert, or `loss_cost`, the
     expert with the least loss + `label_cost` x its cost."""
 
-    label_cost: float = 0.0
+    label_cost: Annotated[float, Number(0)] = 0.0
     """lambda of `loss_cost`: with expert_costs c the label is argmin_k loss_k + lambda c_k; its
     meaning changes with the unit of `expert_costs`."""
 
-    focal_gamma: float = 2.0
-    """Of the focal loss (router: supervised); 0 is cross-entropy."""
+    focal_gamma: Annotated[float, Number(0)] = 2.0
+    """gamma of the focal loss (router: supervised); 0 is cross-entropy."""
 
-    class_balance: float = 0.999
+    class_balance: Annotated[float, Number(0, below=1)] = 0.999
     """b of the effective number of examples of a label (router: supervised); 0 weighs all labels
     alike."""
 
-    router_epochs: int = 5
+    router_epochs: Annotated[int, Number(1)] = 5
     """Epochs of the supervised router before all trains (router: supervised, experts: joint)."""
 
-    epochs: int = 5
+    epochs: Annotated[int, Number(1)] = 5
     """Passes over train."""
 
-    batch_size: int = 32
+    batch_size: Annotated[int, Number(1)] = 32
     """Examples of a step."""
 
-    learning_rate: float = 1e-3
-    """Of the router."""
+    learning_rate: Annotated[float, Number(0, above=True)] = 1e-3
+    """The learning rate of the router."""
 
-    encoder_learning_rate: float = 0.0
-    """Of stem and experts (experts: joint); 0 takes the pool's."""
+    encoder_learning_rate: Annotated[float, Number(0)] = 0.0
+    """The learning rate of stem and experts (experts: joint); 0 takes the pool's."""
 
-    weight_decay: float = 0.01
-    """AdamW's; where everything trains, biases and norms have none."""
+    weight_decay: Annotated[float, Number(0)] = 0.01
+    """The weight decay of AdamW; where everything trains, biases and norms have none."""
 
-    expert_start: str = "checkpoint"
+    expert_start: Annotated[str, OneOf(("checkpoint", "fine_tuned"))] = "checkpoint"
     """Where joint training begins: each expert's `checkpoint` as it comes, or `fine_tuned` alone
     before, as for frozen experts."""
 
-    trainable: str = "all"
-    """Of stem and experts (experts: joint): `all`, `head` (the experts' heads alone), or `last_N`
-    (the heads and the last N encoder layers of each). The router always trains."""
+    trainable: Annotated[
+        str, Text(r"all|head|last_[1-9][0-9]{0,3}", "all, head, and last_N such as last_2")
+    ] = "all"
+    """What of stem and experts trains (experts: joint): `all`, `head` (the experts' heads alone),
+    or `last_N` (the heads and the last N encoder layers of each). The router always trains."""
 
-    gradient_clip: float = 1.0
+    gradient_clip: Annotated[float, Number(0)] = 1.0
     """Largest norm of a step's gradient (experts: joint); 0 does not clip."""
 
-    accumulation: int = 1
+    accumulation: Annotated[int, Number(1)] = 1
     """Batches whose gradients make one step (experts: joint)."""
 
-    warmup: float = 0.1
+    warmup: Annotated[float, Number(0, below=1)] = 0.1
     """Share of the steps in which the learning rates rise (experts: joint)."""
 
-    decay: str = "linear"
-    """Of the learning rates after that (experts: joint): `linear` to 0, or `constant`."""
+    decay: Annotated[str, OneOf(("linear", "constant"))] = "linear"
+    """How the learning rates go on after that (experts: joint): `linear` to 0, or `constant`."""
 
-    epoch: str = "last"
+    epoch: Annotated[str, OneOf(("last", "best_score"))] = "last"
     """Which epoch a trial's results are those of: `last`, or `best_score` on selection."""
 
-    expert_seed: int = 0
-    """Of everything random in fine-tuning the experts; another seed gives another set of them."""
+    expert_seed: Annotated[int, Number(0)] = 0
+    """The seed of everything random in fine-tuning the experts; another seed gives another set of
+    them."""
 
-    expert_epochs: int = 0
+    expert_epochs: Annotated[int, Number(0)] = 0
     """Epochs of fine-tuning each expert; 0 takes the pool's."""
 
-    expert_learning_rate: float = 0.0
-    """0 takes the pool's."""
+    expert_learning_rate: Annotated[float, Number(0)] = 0.0
+    """The learning rate of fine-tuning an expert; 0 takes the pool's."""
 
-    expert_batch_size: int = 0
-    """0 takes the pool's."""
+    expert_batch_size: Annotated[int, Number(0)] = 0
+    """Examples of a step of fine-tuning an expert; 0 takes the pool's."""
 
-    precision: str = "auto"
-    """Of fine-tuning: `auto` (bfloat16 where the processor has it), `float32`, `bfloat16`."""
+    precision: Annotated[str, OneOf(("auto", "float32", "bfloat16"))] = "auto"
+    """The numbers of fine-tuning: `auto` (bfloat16 where the processor has it), `float32`,
+    `bfloat16`."""
 
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`; no part of a trial's key."""
+    device: Annotated[str, OneOf(("auto", "cpu", "cuda"))] = "auto"
+    """Where a trial trains: `auto`, `cpu` or `cuda`; no part of a trial's key."""
 
     def __post_init__(self) -> None:
-        one_of("experts", self.experts, ["frozen", "joint"])
-        one_of("router", self.router, ["gated", "supervised"])
-        one_of("router_labels", self.router_labels, ["cheapest_right", "loss_cost"])
-        one_of("expert_start", self.expert_start, ["checkpoint", "fine_tuned"])
-        one_of("decay", self.decay, ["linear", "constant"])
-        if not re.fullmatch(r"all|head|last_[1-9][0-9]{0,3}", self.trainable):
-            raise ConfigError(
-                f"trainable is {quoted(self.trainable)}, allowed are all, head, and "
-                "last_N such as last_2"
-            )
-        one_of("epoch", self.epoch, ["last", "best_score"])
-        one_of("precision", self.precision, ["auto", "float32", "bfloat16"])
-        one_of("device", self.device, ["auto", "cpu", "cuda"])
-        for name in ("epochs", "batch_size", "accumulation", "router_epochs"):
-            at_least(name, getattr(self, name), 1)
-        for name in (
-            "weight_decay",
-            "label_cost",
-            "focal_gamma",
-            "class_balance",
-            "encoder_learning_rate",
-            "gradient_clip",
-            "warmup",
-            "expert_epochs",
-            "expert_learning_rate",
-            "expert_seed",
-            "expert_batch_size",
-        ):
-            at_least(name, getattr(self, name), 0)
-        at_least("learning_rate", self.learning_rate, 0, open_end=True)
-        for name in ("class_balance", "warmup"):
-            if getattr(self, name) >= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but must lie below 1")
+        check_allowed(self)
 
     @property
     def joint(self) -> bool:
@@ -286,20 +242,20 @@ class TrainingConfig:
 class DataConfig(RouterData):
     """Holds the task, and how much of its data is used."""
 
-    task: str = "mrpc"
+    task: Annotated[str, OneOf(tuple(TASKS), "the name of task_definition")] = "mrpc"
     """One of GLUE's eight: cola, mnli, mrpc, qnli, qqp, rte, sst2, stsb; or the name of
     `task_definition`."""
 
     task_definition: Task | None = None
     """A task of one's own: a mapping with `name`, `text`, `label`, ... (see the guide to tasks)."""
 
-    max_length: int = 128
+    max_length: Annotated[int, Number(4)] = 128
     """Tokens kept of an example."""
 
-    train_rows: int = 0
+    train_rows: Annotated[int, Number(0)] = 0
     """Rows of train used at most, chosen by a hash of the row; 0 is all of them."""
 
-    validation_rows: int = 0
+    validation_rows: Annotated[int, Number(0)] = 0
     """Rows of every quoted split used at most, likewise; 0 is all of them."""
 
     def __post_init__(self) -> None:
@@ -312,9 +268,7 @@ class DataConfig(RouterData):
             )
         elif self.task_definition == TASKS.get(self.task):
             object.__setattr__(self, "task_definition", None)
-        at_least("max_length", self.max_length, 4)
-        at_least("train_rows", self.train_rows, 0)
-        at_least("validation_rows", self.validation_rows, 0)
+        check_allowed(self)
 
     @property
     def definition(self) -> Task:

@@ -146,7 +146,7 @@ def of_run(folder: Path) -> dict[str, Any] | None:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{run}: its tables cannot be read ({error}); python -m sweeps.run --resume {run} "
+            f"{run}: its tables cannot be read ({error}); mpc-router-sweep --resume {run} "
             "writes them anew"
         ) from error
     vectors = list(prepared_set["cost_vectors"])

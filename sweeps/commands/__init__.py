@@ -1,1 +1,1 @@
-"""The package holds what each verb of `python -m sweeps.run` does."""
+"""The package holds what each verb of `mpc-router-sweep` does."""

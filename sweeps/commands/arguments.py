@@ -1,13 +1,15 @@
-"""The module defines the command line of `python -m sweeps.run`; a test freezes it."""
+"""The module defines the command line of `mpc-router-sweep`; a test freezes it."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mpc_router.commands.places import add_place_flags
+from mpc_router.completion import completed_by
 from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
 from sweeps.commands.surroundings import check_address
@@ -29,22 +31,26 @@ _WAIT_NODES: Final = "wait until N nodes of the cluster have room for a pack (SE
 _SESSION_TIME: Final = "close in time, to go on later (default: to the Slurm allocation's end)"
 
 _EXAMPLES: Final = """\
-  python -m sweeps.run mrpc_grid --sample
-  python -m sweeps.run mrpc_grid pool=minilm --data DIR seeds=[0,1] epochs=3
-  python -m sweeps.run mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
-  python -m sweeps.run --resume runs/mrpc_grid-20261123-101500
+  mpc-router-sweep mrpc_grid --sample
+  mpc-router-sweep mrpc_grid pool=minilm --data DIR 'seeds=[0,1]' epochs=3
+  mpc-router-sweep mrpc_grid 'alpha={grid: [0, 0.1]}' beta=0.01
+  mpc-router-sweep --resume runs/mrpc_grid-20261123-101500
+  mpc-router-sweep --settings
 """
 
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser(
-        "python -m sweeps.run",
+        "mpc-router-sweep",
         "Train every router of a study, and say which are worth having.",
         _EXAMPLES,
     )
     add = command_line.add_argument
-    add("words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file")
+    words = add(
+        "words", nargs="*", metavar="STUDY [key=value ...]", help="a shipped study or a YAML file"
+    )
+    completed_by(words, _complete_words)
     add_place_flags(command_line)
     add("--out", type=place, default=Path("runs"), metavar="DIR", help="run folders (runs/)")
     add("--name", metavar="NAME", help="of the run (default: <study>-<UTC time>)")
@@ -69,7 +75,18 @@ def parser() -> Parser:
     add("--no-report", action="store_true", help="tables only")
     add("--quiet", action="store_true", help="a line a pack and the front, no more")
     add("--list", action="store_true", help="the studies that ship")
+    add("--settings", action="store_true", help="every setting: default, allowed values, a line")
+    add("--schema", action="store_true", help="the JSON Schema of study files, for editors")
+    shells = "lines that have a shell complete all mpc-router commands"
+    add("--completion", choices=("bash", "zsh"), help=shells)
     return command_line
+
+
+def _complete_words(prefix: str, **facts: Any) -> Iterable[str]:
+    """Completes studies and settings, for argcomplete."""
+    from sweeps.commands._words import complete_words
+
+    return complete_words(prefix, **facts)
 
 
 def check_flags(args: argparse.Namespace) -> None:

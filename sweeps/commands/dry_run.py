@@ -23,7 +23,7 @@ from sweeps.plan.preparation import Ready
 from sweeps.records import Pack
 from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
-from sweeps.study.budget import duration_text
+from sweeps.study.lengths import duration_text
 from sweeps.study.study import Study
 from sweeps.worker.step_time import Measurement, measured_steps
 
@@ -185,7 +185,7 @@ def _start_lines(study: Study) -> list[str]:
         return []
     hidden = len(points) - _MOST_NAMED
     shown = points[:_MOST_NAMED] + ([f"and {hidden} more"] if hidden > 0 else [])
-    return [f"from start of the study: {'; '.join(shown)} (start=[] leaves these points out)"]
+    return [f"from start of the study: {'; '.join(shown)} ('start=[]' leaves these points out)"]
 
 
 def _router_lines(ready: Sequence[Ready]) -> list[str]:

@@ -189,7 +189,7 @@ def _status_lines(status: RunStatus) -> list[str]:
         f"last event {status.last_event}",
     ]
     if status.resumes:
-        lines.append(f"go on with python -m sweeps.run --resume {printable(str(status.run))}")
+        lines.append(f"go on with mpc-router-sweep --resume {printable(str(status.run))}")
     return lines
 
 

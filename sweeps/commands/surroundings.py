@@ -41,7 +41,7 @@ def check_address(name: str, address: str) -> None:
         raise InputError(
             f"{name} is {quoted(address)}, through which a sweep cannot run; call the command "
             "on the cluster's head with HOST:PORT of that, or by `ray job submit --address "
-            "http://HEAD:8265 -- python -m sweeps.run ...`, which sets RAY_ADDRESS"
+            "http://HEAD:8265 -- mpc-router-sweep ...`, which sets RAY_ADDRESS"
         )
     if address in (_LOCAL, _AUTO):
         return
@@ -106,7 +106,7 @@ def _only_cluster(name: str) -> str:
     if not heads:
         raise InputError(
             f"{name} is {_AUTO}, but no Ray cluster has a node on this machine; start one, for "
-            f"example by `python -m cluster.local up`, or give --address {_LOCAL}"
+            f"example by `mpc-router-cluster local up`, or give --address {_LOCAL}"
         )
     raise InputError(
         f"{name} is {_AUTO}, but nodes of {len(heads)} clusters run on this machine; give "

@@ -171,7 +171,7 @@ def _spent(outcome: Outcome, run: Path) -> str:
 
 def _again(run: Path) -> str:
     """Writes the command that goes on with a run."""
-    return f"python -m sweeps.run --resume {run}"
+    return f"mpc-router-sweep --resume {run}"
 
 
 def _write_curves(loaded: Run) -> None:

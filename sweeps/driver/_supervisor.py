@@ -13,7 +13,7 @@ from sweeps.driver.queue import Batches
 from sweeps.driver.workers import STARTING, Workers
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, Message, NodesGone, Pack, SweepError
-from sweeps.study.budget import duration_text
+from sweeps.study.lengths import duration_text
 from sweeps.worker.job import Job
 
 TURN: Final = 0.2

@@ -274,7 +274,7 @@ class Journal:
         if named is None or (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
             raise RunMoved(
                 f"{self.path.parent} was renamed or removed while the run went on; its results are "
-                "safe under its new name: python -m sweeps.run --resume with that name goes on"
+                "safe under its new name: mpc-router-sweep --resume with that name goes on"
             )
 
     def _take_back(self, end: int) -> None:

@@ -1,4 +1,4 @@
-"""The module holds all patches of Ray's private methods, for the process that Ray runs in.
+"""The module holds all that is private to Ray and used here, for the process that Ray runs in.
 
 A patch replaces a method that Ray does not promise to keep, so each says why it is needed, and
 checks first that the method exists and takes the same parameters (Ray 2.52 to 2.60).
@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError
+from ray.job_config import JobConfig
 
 from sweeps.records import SweepError
 
@@ -93,6 +94,18 @@ def _patch_lost_actors(manager_class: Any) -> None:
         report_failure(manager, tracked_actor_task, exception)
 
     manager_class._actor_task_failed = report_as_death
+
+
+def job_config() -> JobConfig:
+    """Gives settings of a job with which workers do not look into the current folder first.
+
+    Ray puts it before everything else, and it may hold a package of one of our names. Parts of
+    one's own are found there all the same (`mpc_router.plugins`).
+    """
+    config = JobConfig()
+    if hasattr(config, "_client_job"):
+        config._client_job = True  # Ray leaves it to such jobs where their code is
+    return config
 
 
 def error_of(trial: Any) -> Exception | None:

@@ -28,6 +28,7 @@ from sweeps.records import SweepError
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _BLOCKED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _OUTPUT: Final = "output"
+_PROGRAM: Final = "sweeps.raytune.tune_loop"
 _LEAVING: Final = 3.0
 """It is the time that Ray has for leaving a cluster, in seconds."""
 
@@ -119,7 +120,8 @@ def _start(
     mask_before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)  # Ray's processes inherit it
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "sweeps.raytune.tune_loop", str(connection), str(lifeline)],
+            # -P: the current folder may hold a package of one of our names
+            [sys.executable, "-P", "-m", _PROGRAM, str(connection), str(lifeline)],
             env=environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.DEVNULL,
             stdout=output,

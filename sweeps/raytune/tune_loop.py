@@ -31,7 +31,7 @@ from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._dry_step import measure
 from sweeps.raytune._pack_queue import NeverCopied, PackQueue
-from sweeps.raytune._patches import error_of, patch_ray
+from sweeps.raytune._patches import error_of, job_config, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
@@ -100,6 +100,7 @@ def begin(wanted: Mapping[str, Any]) -> None:
             **_machine(wanted),
             object_store_memory=100 * 2**20,
             include_dashboard=False,
+            job_config=job_config(),
             _temp_dir=f"{wanted['folder']}/{RAY}",
             **common,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from mpc_router.config.allowed import OneOf, Whole, check_allowed
 from mpc_router.config.rules import unknown
 from mpc_router.messages import quoted
 from mpc_router.plugins import PartError
@@ -34,21 +35,23 @@ class SearchError(ValueError):
 class SearchRule:
     """Says how points are proposed."""
 
-    method: str = "grid"
-    points: int = 0
+    method: Annotated[str, OneOf(_METHODS, "a sampler of one's own")] = "grid"
+    """Names how points are proposed: all of a grid, or by a sampler."""
+
+    points: Annotated[int, Whole(0)] = 0
     """Counts the points of the whole search, start points included."""
 
-    batch: int = 1
+    batch: Annotated[int, Whole(1)] = 1
     """Counts the points that are asked at once."""
 
-    parallel: int = 1
+    parallel: Annotated[int, Whole(1)] = 1
     """Counts the batches that may be open at once.
 
     Batch b is asked when the results of all batches up to b - parallel are known. Methods that do
     not learn have as many open as there are workers for.
     """
 
-    fidelity: str = "infeasible"
+    fidelity: Annotated[str, OneOf(_FIDELITIES)] = "infeasible"
     """Says what the sampler is told about a point that was stopped early.
 
     It is told the last values as if they were `complete`, nothing (`left_out`), or that the point
@@ -57,16 +60,7 @@ class SearchRule:
 
     def __post_init__(self) -> None:
         _check_method(self.method)
-        if self.fidelity not in _FIDELITIES:
-            raise SearchError(
-                f"search.fidelity is {quoted(self.fidelity)}, allowed are {', '.join(_FIDELITIES)}"
-            )
-        for name, least in (("points", 0), ("batch", 1), ("parallel", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise SearchError(
-                    f"search.{name} is {quoted(value)}, but must be an integer from {least}"
-                )
+        check_allowed(self, "search.", error=SearchError)
         if self.method != "grid" and self.points == 0:
             raise SearchError(
                 f"search.method {quoted(self.method)} needs search.points, how many to try in all"

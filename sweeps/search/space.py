@@ -10,11 +10,13 @@ from typing import Any, Final
 from mpc_router.config.rules import is_number
 from mpc_router.messages import quoted
 
-_KINDS: Final = ("grid", "choice", "uniform", "loguniform", "int")
-"""Names the kinds of axes."""
+LISTED: Final = ("grid", "choice")
+"""Names the kinds of axes that list their values; the two mean the same."""
 
-_LISTED: Final = ("grid", "choice")
-"""Names the kinds that list their values; the two mean the same."""
+RANGES: Final = ("uniform", "loguniform", "int")
+"""Names the kinds of axes that have two ends."""
+
+_KINDS: Final = (*LISTED, *RANGES)
 
 
 class AxisError(ValueError):
@@ -94,11 +96,11 @@ def axis_of(
             "{loguniform: [a, b]}, {int: [a, b]}"
         )
     kind, values = next(iter(tree.items()))
-    if values == "all" and kind in _LISTED and all_values is not None:
+    if values == "all" and kind in LISTED and all_values is not None:
         values = all_values()
     if not isinstance(values, list | tuple) or not values:
         raise AxisError(f"space.{name}.{kind} is {quoted(values)}, but must be a list of values")
-    if kind in _LISTED:
+    if kind in LISTED:
         listed = tuple(tuple(value) if isinstance(value, list) else value for value in values)
         if not all(_finite(value) for value in listed):
             raise AxisError(

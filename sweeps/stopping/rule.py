@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from mpc_router.config.allowed import Flag, OneOf, Whole, check_allowed
 from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
@@ -29,35 +30,35 @@ class StoppingError(ValueError):
 class Rule:
     """Says how a study stops its points early."""
 
-    method: str = "none"
+    method: Annotated[str, OneOf(_METHODS, "a rule of one's own")] = "none"
     """Is `asha` for one objective, `mo_asha` for any number, `none` to stop no point.
 
     Any other is the name of a rule of one's own, which decides itself who goes on.
     """
 
-    eta: int = 3
+    eta: Annotated[int, Whole(2)] = 3
     """Divides the points at a rung: the best of every `eta` goes on."""
 
-    grace: int = 1
+    grace: Annotated[int, Whole(1)] = 1
     """Gives the epochs before the first rung; no point is stopped earlier."""
 
-    bracket: int = 27
+    bracket: Annotated[int, Whole(2)] = 27
     """Counts the points of a pack that are ranked against each other (frozen experts)."""
 
-    brackets: int = 1
+    brackets: Annotated[int, Whole(1)] = 1
     """Counts the brackets between packs (joint training): number s begins at grace x eta^s."""
 
-    variant: str = "stop"
+    variant: Annotated[str, OneOf(_VARIANTS)] = "stop"
     """Says what happens to a joint trial that is not among the best as it arrives at a rung.
 
     It is stopped for good (`stop`), or waits and goes on once enough worse ones have arrived
     (`promote`).
     """
 
-    ties: str = "crowding"
+    ties: Annotated[str, OneOf(_TIES)] = "crowding"
     """Orders the points of a front: by `crowding` distance, or by `epsilon_net`."""
 
-    finish: bool = True
+    finish: Annotated[bool, Flag()] = True
     """Tells whether stopped points on the front of all reports train to the end (frozen experts).
 
     A rung keeps a fixed share of its points, and the front may hold more.
@@ -65,24 +66,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         _check_method(self.method)
-        if self.variant not in _VARIANTS:
-            raise StoppingError(
-                f"stopping.variant is {quoted(self.variant)}, allowed are {', '.join(_VARIANTS)}"
-            )
-        if self.ties not in _TIES:
-            raise StoppingError(
-                f"stopping.ties is {quoted(self.ties)}, allowed are {', '.join(_TIES)}"
-            )
-        if not isinstance(self.finish, bool):
-            raise StoppingError(
-                f"stopping.finish is {quoted(self.finish)}, but must be true or false"
-            )
-        for name, least in (("eta", 2), ("grace", 1), ("bracket", 2), ("brackets", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise StoppingError(
-                    f"stopping.{name} is {quoted(value)}, but must be an integer from {least}"
-                )
+        check_allowed(self, "stopping.", error=StoppingError)
 
     @property
     def own_rule(self) -> OwnRule | None:

@@ -36,7 +36,7 @@ def check_space(space: Mapping[str, Axis]) -> None:
         if not is_number(defaults[leaf]):
             raise ConfigError(
                 f"space.{leaf} is a range ({axis.kind}), but {leaf} is no number; list its values: "
-                f"{leaf}={{choice: [...]}}"
+                f"'{leaf}={{choice: [...]}}'"
             )
         if isinstance(defaults[leaf], int) and axis.kind != "int":
             raise ConfigError(
@@ -46,7 +46,7 @@ def check_space(space: Mapping[str, Axis]) -> None:
         if leaf in DECIDING:
             raise ConfigError(
                 f"space.{leaf} is a range ({axis.kind}), but {leaf} decides what is prepared and "
-                f"priced before the first trial; list its values: {leaf}={{choice: [...]}}"
+                f"priced before the first trial; list its values: '{leaf}={{choice: [...]}}'"
             )
 
 

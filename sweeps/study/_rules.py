@@ -254,7 +254,7 @@ def check_seeds(seeds: tuple[Any, ...], racing: Any) -> None:
         ConfigError: they are refused.
     """
     if not seeds:
-        raise ConfigError("seeds is empty; give at least one, such as seeds=[0]")
+        raise ConfigError("seeds is empty; give at least one, such as 'seeds=[0]'")
     for seed in seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
             raise ConfigError(

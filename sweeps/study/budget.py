@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any
 
-from mpc_router.config.rules import SpaceError, is_number, unknown
-from mpc_router.messages import quoted
-
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-"""Gives the seconds of each unit of time."""
-
-_TIME: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{1,18})?[smhd])+")
-
-_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
+from mpc_router.config.allowed import Number, Whole, check_allowed
+from mpc_router.config.rules import SpaceError, unknown
+from sweeps.study.lengths import Length, duration_text, seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Limits the totals of a run; None sets no limit."""
 
-    time: float | None = None
+    time: Annotated[float | None, Length()] = None
     """Limits the seconds by the clock, of all sessions together."""
 
-    epochs: int | None = None
+    epochs: Annotated[int | None, Whole(1)] = None
     """Limits the epochs that trials have finished, of all trials together."""
 
-    gpu_hours: float | None = None
+    gpu_hours: Annotated[float | None, Number(0, above=True)] = None
     """Limits the hours of GPUs: each pack's share of GPUs times how long it trained."""
 
     def __post_init__(self) -> None:
-        for limit in dataclasses.fields(self):
-            value = getattr(self, limit.name)
-            countable = limit.name != "epochs" or isinstance(value, int)
-            if value is not None and not (
-                is_number(value) and countable and math.isfinite(value) and value > 0
-            ):
-                kind = "a whole number" if limit.name == "epochs" else "a number"
-                raise SpaceError(
-                    f"budget.{limit.name} is {quoted(value)}, but must be {kind} above 0"
-                )
+        check_allowed(self, "budget.", error=SpaceError)
 
     def __bool__(self) -> bool:
         """Tells whether anything is limited."""
@@ -83,28 +66,3 @@ class Budget:
                 raise SpaceError(unknown("key of budget", name, names))
         values = {str(name): value for name, value in tree.items()}
         return Budget(**values | {"time": seconds("budget.time", values.get("time"))})
-
-
-def duration_text(length: float) -> str:
-    """Writes a length of time, in seconds, in the unit that fits."""
-    for unit in ("d", "h", "m"):
-        if length >= _SECONDS[unit]:
-            return f"{length / _SECONDS[unit]:.3g} {unit}"
-    return f"{length:.3g} s"
-
-
-def seconds(name: str, length: Any) -> Any:
-    """Turns `2h`, `90m`, `1h30m`, `45s` or `2d` into seconds; a value that is no text stays.
-
-    Raises:
-        SpaceError: a text that is no length of time.
-    """
-    if not isinstance(length, str):
-        return length
-    if not _TIME.fullmatch(length):
-        raise SpaceError(
-            f"{name} is {quoted(length)}, but must be a length of time such as 2h, 90m, 1h30m or "
-            "3600 (seconds)"
-        )
-    parts = _PART.findall(length)
-    return math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)

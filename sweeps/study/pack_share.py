@@ -6,11 +6,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from mpc_router.config.rules import SpaceError, is_number, unknown
+from mpc_router.config.allowed import Number, Whole, check_allowed
+from mpc_router.config.rules import SpaceError, unknown
 from mpc_router.messages import quoted
-from sweeps.study.budget import seconds
+from sweeps.study.lengths import Length, seconds
 
 _AUTO: Final = "auto"
 """Sets `pack.gpus` to 1 where there is a GPU and the device is not the processor."""
@@ -25,21 +26,45 @@ _SMALLEST_SHARE: Final = 1e-4
 """Gives the smallest share of a GPU that Ray can count."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Allows shares of a GPU, 0, `auto` and `measured`."""
+
+    def fault(self, name: str, value: Any) -> str | None:
+        """Says that it is no such share."""
+        return (
+            None
+            if value in (_AUTO, MEASURED) or _is_share(value)
+            else f"{name} is {quoted(value)}, but must be {self}: a pack trains on one GPU at most"
+        )
+
+    def schema(self) -> dict[str, Any]:
+        """Gives the names, 0, or the bounds."""
+        share = {"type": "number", "minimum": _SMALLEST_SHARE, "maximum": 1}
+        return {"anyOf": [{"enum": [_AUTO, MEASURED, 0]}, share]}
+
+    def __str__(self) -> str:
+        """Gives the shares in words."""
+        return f"{_AUTO}, {MEASURED}, 0, or a share of a GPU from {_SMALLEST_SHARE:g} to 1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PackSettings:
     """Says what share of the machine a pack gets, and how large it is."""
 
-    points: int = 0
+    points: Annotated[int, Whole(0)] = 0
     """Limits the points of a pack, each with all replicates; 0 makes two packs a worker."""
 
-    cpus: float = 1.0
-    gpus: float | str = _AUTO
+    cpus: Annotated[float, Number(0, above=True)] = 1.0
+    """Counts the processors of a pack."""
+
+    gpus: Annotated[float | str, _Share()] = _AUTO
     """Gives a pack's share of a GPU, 0 for none, `auto` or `measured`; a pack trains on one GPU."""
 
-    retries: int = 2
+    retries: Annotated[int, Whole(0)] = 2
     """Counts how often a pack is retried whose worker or node died."""
 
-    timeout: float = 6 * 3600.0
+    timeout: Annotated[float, Length()] = 6 * 3600.0
     """Limits the seconds without a message of a pack, which sends one after every epoch.
 
     After them the pack counts as hanging, and its worker is ended. An epoch of a large joint trial
@@ -47,26 +72,7 @@ class PackSettings:
     """
 
     def __post_init__(self) -> None:
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise SpaceError(
-                f"pack.retries is {quoted(self.retries)}, but must be an integer from 0"
-            )
-        if not is_number(self.timeout) or not math.isfinite(self.timeout) or self.timeout <= 0:
-            raise SpaceError(
-                f"pack.timeout is {quoted(self.timeout)}, but must be a length of time above 0"
-            )
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 0:
-            raise SpaceError(f"pack.points is {quoted(self.points)}, but must be an integer from 0")
-        if not is_number(self.cpus) or not math.isfinite(self.cpus) or self.cpus < 0:
-            raise SpaceError(f"pack.cpus is {quoted(self.cpus)}, but must be a number from 0")
-        if self.cpus == 0:
-            raise SpaceError("pack.cpus is 0, but a pack needs a share of a processor")
-        if self.gpus not in (_AUTO, MEASURED) and not _is_share(self.gpus):
-            raise SpaceError(
-                f"pack.gpus is {quoted(self.gpus)}, but must be {_AUTO}, {MEASURED}, 0, or a share "
-                f"of a GPU "
-                f"from {_SMALLEST_SHARE:g} to 1: a pack trains on one GPU at most"
-            )
+        check_allowed(self, "pack.", error=SpaceError)
 
     @property
     def threads(self) -> int:

@@ -111,7 +111,7 @@ class _TrackerProcess:
     def _warn(self, reason: str) -> None:
         """Shows the one warning of a tracker that failed."""
         self._say(
-            f"{self._name} failed ({reason}); {self._goes_on}`python -m sweeps.run --run "
+            f"{self._name} failed ({reason}); {self._goes_on}`mpc-router-sweep --run "
             f"{self._run} --track {self._name}` tells it afterwards",
             style="yellow",
         )
@@ -144,7 +144,8 @@ def _start(words: Sequence[str]) -> subprocess.Popen[bytes]:
     """Starts the process, in a session of its own: Ctrl-C ends the run, and then this."""
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-m", "sweeps.tracking", *words],
+        # -P: the current folder may hold a package of one of our names
+        [sys.executable, "-P", "-m", "sweeps.tracking", *words],
         env={**_CALM, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

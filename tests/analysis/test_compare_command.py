@@ -114,4 +114,4 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "examples: python -m analysis.compare" in text
+    assert "examples: mpc-router-compare" in text

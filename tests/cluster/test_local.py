@@ -107,8 +107,8 @@ def test_up_says_a_line_a_node_and_what_to_type_next(up: Place) -> None:
     lines = (up.cache / "said").read_text().splitlines()
     assert sorted(line.split()[0] for line in lines[:3]) == NAMES
     address = up.cluster().address
-    assert f"  python -m sweeps.run mrpc_grid --sample --address {address}" in lines
-    assert lines[-1] == "  python -m cluster.local down"
+    assert f"  mpc-router-sweep mrpc_grid --sample --address {address}" in lines
+    assert lines[-1] == "  mpc-router-cluster local down"
 
 
 @slow

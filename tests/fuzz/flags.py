@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "analysis.export": ("gone", "--to", "csv", "gone_too"),
     "cluster.local": ("status", "--bogus"),
     "cluster.slurm": ("status", "--run", "gone"),
+    "cluster": ("slurm", "status", "--run", "gone"),
 }
 """Modules with words that lead far into them, and that start nothing."""
 

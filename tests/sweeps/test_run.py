@@ -60,6 +60,9 @@ FLAGS = {
         "--no-report",
         "--quiet",
         "--list",
+        "--settings",
+        "--schema",
+        "--completion",
         "--help",
     ),
 }

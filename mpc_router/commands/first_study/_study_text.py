@@ -100,7 +100,7 @@ def summary(findings: Findings) -> str:
         lines += ["", "not known"]
         for text in findings.doubts:
             lines += _wrapped("  - ", text)
-    call = f"  python -m sweeps.run {_shell(findings.out)}"
+    call = f"  mpc-router-sweep {_shell(findings.out)}"
     lines += ["", "next", f"{call} --dry-run    # the plan, nothing is trained", call]
     return "\n".join(map(printable, lines))
 
@@ -146,8 +146,8 @@ def beta_values(costs: Sequence[float]) -> list[float]:
 def _head(findings: Findings) -> list[str]:
     lines = [
         "# This study was written by mpc-router-init. Each line can be changed.",
-        f"# The plan:  python -m sweeps.run {_shell(findings.out)} --dry-run",
-        f"# The run:   python -m sweeps.run {_shell(findings.out)}",
+        f"# The plan:  mpc-router-sweep {_shell(findings.out)} --dry-run",
+        f"# The run:   mpc-router-sweep {_shell(findings.out)}",
     ]
     if findings.doubts:
         lines += ["#", "# What could not be known:"]

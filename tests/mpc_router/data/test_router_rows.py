@@ -178,12 +178,12 @@ def test_parts_that_nothing_can_be_learned_from_are_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"router_data": "some"}, "allowed are cross_fitted, held_out, train, unused"),
-        ({"router_data": "held_out", "router_share": 0}, "between 0 and 1"),
-        ({"router_data": "held_out", "router_share": 1}, "between 0 and 1"),
-        ({"router_share": float("nan")}, "between 0 and 1"),
-        ({"router_data": "cross_fitted", "router_folds": 1}, "at least 2"),
-        ({"router_data": "unused", "router_rows": -1, "train_rows": 9}, "at least 0"),
+        ({"router_data": "some"}, "allowed are train, held_out, unused, cross_fitted"),
+        ({"router_data": "held_out", "router_share": 0}, "above 0, below 1"),
+        ({"router_data": "held_out", "router_share": 1}, "above 0, below 1"),
+        ({"router_share": float("nan")}, "above 0, below 1"),
+        ({"router_data": "cross_fitted", "router_folds": 1}, "from 2"),
+        ({"router_data": "unused", "router_rows": -1, "train_rows": 9}, "from 0"),
         ({"router_data": "unused"}, "set train_rows"),
         ({"router_data": "cross_fitted", "experts": "joint"}, "experts=joint"),
         ({"router_data": "held_out", "experts": "joint"}, "experts=joint"),

@@ -171,7 +171,7 @@ def test_settings_of_one_kind_are_no_part_of_another_s_key() -> None:
             {"router_kind": "oracle"},
             "allowed are cascade, clusters, gated, predictive, random, sequential",
         ),
-        ({"router_kind": "clusters", "router_clusters": 0}, "at least 1"),
+        ({"router_kind": "clusters", "router_clusters": 0}, "from 1"),
         ({"router_bias": float("nan")}, "finite"),
         ({"router_bias": 0.1, "experts": "joint"}, "frozen experts"),
         ({"router_ridge": 0}, "above 0"),

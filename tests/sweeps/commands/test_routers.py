@@ -268,13 +268,9 @@ def test_a_bias_is_folded_once(made: Made, tmp_path: Path, refused: Refused) -> 
 
 
 def test_the_installed_names_are_these_commands(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+    made: Made, tmp_path: Path, refused: Refused
 ) -> None:
     said = refused(doors.export, "--run", made.folder, "--point", "p99", tmp_path / "out")
     assert "has no point 'p99'" in said
-    # where another project's package is found, checkpoints are taken as ever
-    monkeypatch.setattr("mpc_router.commands._sweeps_door.is_ours", lambda: False)
-    assert "is another project's" in refused(doors.export, "--run=x", "--knee", tmp_path / "out")
-    assert "there is no flag '--knee'" in refused(doors.export, "--knee", tmp_path / "out")
     assert "nowhere" in refused(doors.export, "--checkpoint", "nowhere", tmp_path / "out")
     assert of_checkpoint.parser().flags() < export._parser().flags()

@@ -114,7 +114,7 @@ def test_a_killed_run_says_how_to_go_on(ask: Ask, run: Path, last: str, words: s
     journal.write_bytes(b"".join(lines[: place + 1]))
     text = ask("status", run).out
     assert f"mrpc_pareto, {words}" in text
-    assert f"go on with python -m sweeps.run --resume {run}" in text
+    assert f"go on with mpc-router-sweep --resume {run}" in text
     assert "0 failed, " in text
 
 

@@ -61,7 +61,7 @@ def test_a_session_whose_packs_gained_nothing_in_its_time_is_an_error_and_no_75(
     assert command(*LITTLE, "--session-time", "600") == 3
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: nothing was finished in this session, because ")
-    assert "; give the next one more time: python -m sweeps.run --resume " in error
+    assert "; give the next one more time: mpc-router-sweep --resume " in error
 
 
 def test_a_session_that_only_had_time_to_prepare_is_followed_by_another(

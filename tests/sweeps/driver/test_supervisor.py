@@ -376,7 +376,7 @@ def test_a_ray_that_hangs_or_goes_ends_the_run_with_the_line_to_go_on(
     code, said = sweep({"pack00": fault}, "pack.timeout=30")
     assert code == 3
     assert sentence in said
-    assert f"what was done is safe, go on with python -m sweeps.run --resume {tmp_path}" in said
+    assert f"what was done is safe, go on with mpc-router-sweep --resume {tmp_path}" in said
     assert len(rows(tmp_path / "r", "trials")) == 10
 
 

@@ -121,7 +121,7 @@ def test_a_pack_that_hangs_is_tried_again_and_one_given_up_can_be_resumed(
     )
     assert "pack02 lost its worker (its worker process has died); it is tried again" in said
     assert said.count("pack02 lost its worker") == 2
-    assert "pack02: its worker process has died); go on with python -m sweeps.run --resume" in said
+    assert "pack02: its worker process has died); go on with mpc-router-sweep --resume" in said
     attempts = Counter(event["pack"] for event in events(run, "started"))
     assert attempts == {"pack00": 1, "pack01": 2, "pack02": 2, "pack03": 1}
     assert all(event["node"] for event in events(run, "started"))

@@ -20,6 +20,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mpc_router.packages import BESIDE
 from sweeps.raytune._environment import LOOPBACK, answers
 from sweeps.run import main
 from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process
@@ -156,18 +157,24 @@ OF_A_JOB = {
 
 @pytest.fixture(scope="module")
 def embedded(prepared_folder: Path, folder: Path, short: Path) -> subprocess.CompletedProcess[str]:
-    """A whole grid on an embedded Ray, one of its points failing."""
+    """A whole grid on an embedded Ray, one of its points failing, beside files of our names."""
     pytest.importorskip("psutil", reason="psutil sees which processes listen where")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("mpc_router", *BESIDE):
+        (elsewhere / f"{name}.py").write_text("raise SystemExit('foreign')\n")
+    words = command(
+        prepared_folder,
+        folder,
+        *(*GRID, "--out", str(folder), "--name", "whole", "--address", "local"),
+    )
+    watched = {"TMPDIR": str(short), "WATCH": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command(
-            prepared_folder,
-            folder,
-            *(*GRID, "--out", str(folder), "--name", "whole", "--address", "local"),
-        ),
+        [words[0], "-P", *words[1:]],  # as an installed command, which has no current folder
         capture_output=True,
         text=True,
-        cwd=ROOT,
-        env={**os.environ, **PLANTED, **OF_A_JOB, "TMPDIR": str(short), "WATCH": "1"},
+        cwd=elsewhere,
+        env={**os.environ, **PLANTED, **OF_A_JOB, **watched},
         check=False,
         timeout=PATIENCE,
     )
@@ -178,6 +185,14 @@ def test_a_run_on_ray_ends_with_every_trial_and_exit_4_for_the_failed(
 ) -> None:
     assert embedded.returncode == 4, embedded.stderr
     assert sorted(statuses(folder / "whole")) == ["COMPLETED"] * 4 + ["FAILED"] * 4
+
+
+def test_files_with_names_of_our_packages_in_the_current_folder_hide_none_of_them(
+    embedded: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    assert "foreign" not in embedded.stderr
+    assert "lost its worker" not in embedded.stderr
+    assert {path.stem for path in (folder / "elsewhere").iterdir()} == {"mpc_router", *BESIDE}
 
 
 def test_ray_says_nothing_and_failures_are_a_line_each(
@@ -389,7 +404,7 @@ def test_a_lost_worker_is_a_line_and_its_pack_is_tried_again(disturbed: tuple[Pa
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(disturbed: tuple[Path, Told]) -> None:
     run, told = disturbed
     assert told.code == 143, told.said
-    assert f"python -m sweeps.run --resume {run}" in told.said
+    assert f"mpc-router-sweep --resume {run}" in told.said
     assert "INTERRUPTED" in told.statuses
     assert told.left == []
 

@@ -197,7 +197,7 @@ REFUSED = {
     "gate={uniform: [0, 1]}": "gate is no number",
     "straight_through={int: [0, 1]}": "straight_through is no number",
     "alpha={uniform: [-1, 1]}": "alpha is -1.0",
-    "router_dropout={uniform: [0, 1]}": "router_dropout is 1.0, but must lie below 1",
+    "router_dropout={uniform: [0, 1]}": "router_dropout is 1.0, but must be",
     "task={choice: [mrpc, rte]}": "a run has one set of examples",
     f"expert_seed={{choice: {list(range(101))}}}": "100 is the most",
 }

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mpc_router.config.rules import SpaceError
-from sweeps.study.budget import Budget, duration_text
+from sweeps.study.budget import Budget
+from sweeps.study.lengths import duration_text
 
 
 @pytest.mark.parametrize(
@@ -67,9 +68,9 @@ def test_a_length_of_time_is_said_in_the_unit_that_fits(seconds: float, text: st
         ({"time": "h"}, "such as 2h, 90m"),
         ({"time": True}, "above 0"),
         ({"time": math.inf}, "above 0"),
-        ({"epochs": 0}, "a whole number above 0"),
-        ({"epochs": 1.5}, "a whole number above 0"),
-        ({"epochs": "many"}, "a whole number above 0"),
+        ({"epochs": 0}, "an integer from 1"),
+        ({"epochs": 1.5}, "an integer from 1"),
+        ({"epochs": "many"}, "an integer from 1"),
         ({"gpu_hours": -1}, "above 0"),
         ({"tiem": 3}, "did you mean time"),
     ],

@@ -101,7 +101,7 @@ def test_a_dry_run_says_how_many_rows_no_expert_has_seen(
     [
         (("router_data=cross_fitted", "router_folds=200"), "lower router_folds"),
         (("router_data=unused", "train_rows=8000"), "none beyond train_rows"),
-        (("router_data=held_out", "router_share=1.5"), "between 0 and 1"),
+        (("router_data=held_out", "router_share=1.5"), "above 0, below 1"),
         (("router_data=held_out", "experts=joint"), "experts=joint"),
     ],
 )

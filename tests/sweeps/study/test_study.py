@@ -228,7 +228,7 @@ BAD = {
     "objectives={score: most}": "allowed are max and min",
     "objectives={}": "objectives is empty",
     "pack.points=-1": "pack.points is -1",
-    "pack.cpus=0": "needs a share",
+    "pack.cpus=0": "must be a finite number above 0",
     "pack.cores=1": "unknown key of pack",
     "study=../up": "first a letter or a digit",
 }

@@ -67,7 +67,7 @@ def test_a_tracker_that_fails_is_one_warning_with_the_way_to_tell_it_later(
         pass
     (line,) = said.lines
     assert reason in line
-    assert f"python -m sweeps.run --run {searched} --track trackio" in line
+    assert f"mpc-router-sweep --run {searched} --track trackio" in line
     assert SECRET not in line
 
 
