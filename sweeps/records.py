@@ -172,9 +172,8 @@ class Report:
         return self.runs or self.share
 
     def to_json(self) -> dict[str, Any]:
-        """Gives plain data; `runs` is left out where it is empty."""
-        data = dataclasses.asdict(self)
-        return data if self.runs else {name: data[name] for name in data if name != "runs"}
+        """Gives plain data, which shares the report's mappings; `runs` is left out if empty."""
+        return {name: getattr(self, name) for name in _REPORT_FIELDS if name != "runs" or self.runs}
 
     @property
     def place(self) -> tuple[str, int, str]:
@@ -200,6 +199,9 @@ class Report:
             if not math.isclose(value, loss, rel_tol=0, abs_tol=LOSS_TOLERANCE):
                 return f"its {name} was {value} and is {loss}"
         return None
+
+
+_REPORT_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Report))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,14 +17,17 @@ class PipeEnd:
     def __init__(self, connection: Connection[bytes, bytes]) -> None:
         self._connection = connection
 
-    def ask(self, word: str, **data: Any) -> Any:
+    def ask(self, word: str, *, message_json: str = "", **data: Any) -> Any:
         """Sends a question and waits for the answer.
+
+        A worker's message is passed on as the text that it came in, for it is long, and becomes
+        `message` of the question's data.
 
         Raises:
             EOFError, OSError: the other process has ended.
         """
-        self._send([word, data])
-        return self._receive()
+        self._send([word, data], message_json)
+        return self._receive()[0]
 
     def question(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
         """Gives the next question and its data; None if none comes within so many seconds.
@@ -34,8 +37,8 @@ class PipeEnd:
         """
         if not self._connection.poll(seconds):
             return None
-        word, data = self._receive()
-        return word, data
+        (word, data), message = self._receive()
+        return word, data if message is None else {**data, "message": message}
 
     def answer(self, data: Any) -> None:
         """Sends the answer to the last question.
@@ -49,10 +52,11 @@ class PipeEnd:
         """Closes this end of the pipe."""
         self._connection.close()
 
-    def _send(self, data: Any) -> None:
-        """Sends a message as JSON."""
-        self._connection.send_bytes(json.dumps(data).encode())
+    def _send(self, data: Any, message_json: str = "") -> None:
+        """Sends data as JSON in a line, and a worker's message after it."""
+        self._connection.send_bytes(f"{json.dumps(data)}\n{message_json}".encode())
 
-    def _receive(self) -> Any:
-        """Waits for a message and reads it."""
-        return json.loads(self._connection.recv_bytes())
+    def _receive(self) -> tuple[Any, Any]:
+        """Waits for data and reads them, with a worker's message; None without one."""
+        data_json, _, message_json = self._connection.recv_bytes().partition(b"\n")
+        return json.loads(data_json), json.loads(message_json) if message_json else None

@@ -244,7 +244,7 @@ class _Reporter(NeverCopied, FIFOScheduler):  # type: ignore[misc]
                 node_id=place["node"],
             )
             return str(FIFOScheduler.CONTINUE)
-        answer = self._pipe.ask("heard", pack=pack, message=json.loads(result["message"]))
+        answer = self._pipe.ask("heard", pack=pack, message_json=result["message"])
         if answer["end"]:
             return str(FIFOScheduler.STOP)
         if answer["drop"]:

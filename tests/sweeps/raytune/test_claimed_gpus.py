@@ -20,8 +20,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PATIENCE = 300.0
 
-GRID = ("mrpc_grid", *FIX, "seeds=[0]", "pack.points=1", "--sample", "--no-report", "--quiet")
-"""Ten packs."""
+GRID = (
+    *("mrpc_grid", *FIX[1:], "epochs=300", "seeds=[0]", "pack.points=1"),
+    *("--sample", "--no-report", "--quiet"),
+)
+"""Ten packs that take longer than a worker needs to start."""
 
 
 @pytest.fixture(scope="module")
