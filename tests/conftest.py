@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: processes of xdist share the cores
+
 from tests import trained as training
 from tests.trained import Train, Trained
 
