@@ -69,8 +69,8 @@ class CompiledRouters(StackedRouters):
         features, width = self._leaves["hidden.weight"].shape[1:]
         bytes_of_step = draws.batch_size * (8 * features + width)
         longest = min(max(1, _MOST_BYTES // bytes_of_step), _MOST_STEPS)
-        whole = draws.orders.shape[1] // draws.batch_size
-        ends = [*range(longest, whole, longest), whole, draws.steps]
+        full_batches = draws.orders.shape[1] // draws.batch_size
+        ends = [*range(longest, full_batches, longest), full_batches, draws.steps]
         starts = [0, *ends]
         return [range(start, end) for start, end in zip(starts, ends, strict=False) if start < end]
 

@@ -245,7 +245,7 @@ def _losses(
             importance[k] += seen[b, k]
             mean += seen[b, k] / experts
         task += _mixed_loss(gates[b], outputs[b], labels[b], regression, mixed, by_gate[b])
-    count = max(1, experts - 1) if unbiased else experts
+    count = experts - 1 if unbiased else experts
     for k in range(experts):
         balance += (importance[k] / mean - 1) ** 2 / count
     for b in range(examples):
