@@ -34,7 +34,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from benchmarks.gpu_agreement import agreement
-from benchmarks.stack import EXPERTS, FEATURES, HIDDEN, generated, stacked
+from benchmarks.stack import EXPERTS, FEATURES, HIDDEN, generated, lanes_of, stacked
 from mpc_router.config.trial import trial_config
 from mpc_router.data.tokens import Tokens, batches
 from mpc_router.joint._loss import JointLoss, Part
@@ -150,8 +150,8 @@ def stack_steps(device: str, card: Limits, lanes: Sequence[int]) -> Iterator[Sta
     """Times a step of stacks of these sizes."""
     prepared = generated()
     for count in lanes:
-        step = stacked(prepared, count, rates=False, device=device)
-        launches = operations(functools.partial(step, 0), device)
+        step = stacked(prepared, lanes_of(count, supervised=False), device=device)
+        launches = operations(functools.partial(step, 1), device)
         yield StackStep(
             lanes=count,
             milliseconds=1e3 * seconds_of(lambda step=step: step(1), device=device),  # type: ignore[misc]

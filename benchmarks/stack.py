@@ -1,26 +1,33 @@
-"""Milliseconds a step and router: stacks of routers against a plain loop over one.
+"""Milliseconds a step and router: stacks by compiled loops and by autograd, against a plain loop.
 
-    python -m benchmarks.stack [--rounds 9] [--threads 1] [--sizes 1 8 32 128]
+    python -m benchmarks.stack [--rounds 9] [--sizes 1 8 32 64 128 256] [--processes 1 2]
 
-Both train what a trial trains (features 128, hidden 256, 3 experts, batch 32, Gumbel gate, dropout,
-three losses, AdamW) on generated features, drawing their randomness as they go. Supervised stacks
-learn labels instead, each lane its own: focal loss, no noise, nothing mixed. Every round
-measures all of them one after another, so that other work on the machine meets all alike: medians
-and quartiles are over rounds, and a ratio is the median of the rounds' ratios.
+All train what a trial trains (features 128, hidden 256, 3 experts, batch 32, Gumbel gate, dropout,
+three losses, AdamW) on generated features, drawing their randomness as they go; stacks that are
+`--supervised`, by autograd alone, learn labels instead, each lane its own. The limit is what no
+step can do without: two products of the step's shapes by torch, and a copy of the 28 bytes a weight
+that AdamW reads and writes, all in the cache. Each process has one thread, whose processor time
+counts. Every round measures all of them one after another, so that other work on the machine meets
+all alike: numbers are medians over rounds (of all processes), and a ratio is the median of the
+rounds' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import trial_config
+from mpc_router.frozen._compiled_routers import CompiledRouters
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen._stacked_routers import SplitTensors, StackedRouters
 from mpc_router.frozen.lanes import Lane
@@ -33,7 +40,13 @@ from mpc_router.tasks import TASKS
 
 ROWS, FEATURES, HIDDEN, EXPERTS, BATCH = 4096, 128, 256, 3, 32
 
-Step = Callable[[int], None]
+STRETCH: Final = 64
+"""Steps that compiled loops train a lane for at once."""
+
+LIMITS: Final = ("products", "copy")
+
+Steps = Callable[[int], None]
+"""Trains for so many steps."""
 
 
 def generated() -> Prepared:
@@ -64,7 +77,7 @@ def generated() -> Prepared:
     )
 
 
-def plain(prepared: Prepared) -> Step:
+def plain(prepared: Prepared) -> Steps:
     """A router, a loop, torch's own optimizer: what one writes without a stack."""
     data = prepared.splits["train"]
     features = torch.from_numpy(
@@ -76,22 +89,21 @@ def plain(prepared: Prepared) -> Step:
     optimizer = torch.optim.AdamW(router.parameters(), lr=1e-3, weight_decay=0.01)
     order = torch.randperm(ROWS)
 
-    def step(number: int) -> None:
-        rows = order[number * BATCH : (number + 1) * BATCH]
-        gates = gumbel_gate(router(features[rows]), gumbel_noise((BATCH, EXPERTS)))
-        loss, _ = loss_of(mix(gates, outputs[rows]), labels[rows], gates)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def run(steps: int) -> None:
+        for number in range(steps):
+            rows = order[number * BATCH : (number + 1) * BATCH]
+            gates = gumbel_gate(router(features[rows]), gumbel_noise((BATCH, EXPERTS)))
+            loss, _ = loss_of(mix(gates, outputs[rows]), labels[rows], gates)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
-    return step
+    return run
 
 
-def stacked(
-    prepared: Prepared, lanes: int, *, rates: bool, supervised: bool = False, device: str = "cpu"
-) -> Step:
-    """A stack of this many lanes of three seeds; with one learning rate, or each its own."""
-    stack = [
+def lanes_of(count: int, *, supervised: bool) -> list[Lane]:
+    """Lanes of three seeds, each with weights and labels of its own."""
+    return [
         Lane(
             config=trial_config(
                 {
@@ -102,82 +114,145 @@ def stacked(
                     "router": "supervised" if supervised else "gated",
                     "router_labels": "loss_cost",
                     "label_cost": 0.01 * lane,
-                    "learning_rate": 1e-3 * (1 + lane / 100) if rates else 1e-3,
                 }
             ),
             seed=lane % 3,
         )
-        for lane in range(lanes)
+        for lane in range(count)
     ]
-    configs = [lane.config for lane in stack]
-    labels = (
-        Supervision.of(configs, prepared.splits["train"], regression=False, device=device)
-        if supervised
-        else None
-    )
-    routers = StackedRouters(stack, features=FEATURES, device=device, supervision=labels)
-    train = SplitTensors(prepared.splits["train"], prepared.splits["train"], prepared, device)
-    draws = epoch_draws(
-        routers.seeds,
-        epoch=1,
-        rows=ROWS,
-        batch_size=BATCH,
-        experts=0 if supervised else EXPERTS,
-        hidden_size=HIDDEN,
-        probability=0.1,
-    )
-    temperature = torch.ones(lanes, 1, 1, device=device)
-
-    def step(number: int) -> None:
-        routers.step(train, draws.at(number), temperature)
-
-    return step
 
 
-def milliseconds(step: Step, *, steps: int) -> float:
-    """Of one step: the mean over this many."""
-    began = time.perf_counter()
-    for number in range(steps):
-        step(number % (ROWS // BATCH))
-    return (time.perf_counter() - began) / steps * 1e3
+def stacked(
+    prepared: Prepared,
+    lanes: Sequence[Lane],
+    routers_class: type[StackedRouters] = StackedRouters,
+    *,
+    device: str = "cpu",
+) -> Steps:
+    """A stack of these lanes, trained by a class."""
+    configs = [lane.config for lane in lanes]
+    supervised = configs[0].training.router == "supervised"
+    split = prepared.splits["train"]
+    labels = Supervision.of(configs, split, regression=False, device=device) if supervised else None
+    routers = routers_class(lanes, features=FEATURES, device=device, supervision=labels)
+    train = SplitTensors(split, split, prepared, device)
+
+    def run(steps: int) -> None:
+        draws = epoch_draws(
+            routers.seeds,
+            epoch=1,
+            rows=steps * BATCH,
+            batch_size=BATCH,
+            experts=0 if supervised else EXPERTS,
+            hidden_size=HIDDEN,
+            probability=0.1,
+        )
+        routers.train_epoch(train, draws, torch.ones(steps, len(lanes), device=device))
+
+    return run
 
 
-def measure(sizes: Sequence[int], *, rounds: int) -> dict[str, NDArray[np.float64]]:
+def products() -> Steps:
+    """The two products of a step: of features and weights, of features and slopes."""
+    features, weights = torch.randn(BATCH, FEATURES), torch.randn(FEATURES, HIDDEN)
+    slopes, gradient = torch.empty(BATCH, HIDDEN), torch.empty(FEATURES, HIDDEN)
+    columns = features.T.contiguous()
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            torch.mm(features, weights, out=slopes)
+            torch.mm(columns, slopes, out=gradient)
+
+    return run
+
+
+def copy() -> Steps:
+    """A copy that reads 14 bytes a weight and writes as many, as much as AdamW moves."""
+    numbers = (FEATURES + 1 + EXPERTS) * HIDDEN * 14 // 4
+    source, target = torch.zeros(numbers), torch.zeros(numbers)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            target.copy_(source)
+
+    return run
+
+
+def milliseconds(run: Steps, *, steps: int, lanes: int) -> float:
+    """Processor time of one step and router: the mean over this many."""
+    began = time.process_time()
+    run(steps)
+    return (time.process_time() - began) / (steps * lanes) * 1e3
+
+
+def measure(sizes: Sequence[int], *, rounds: int, supervised: bool) -> dict[str, list[float]]:
     """Milliseconds a step and router of every contender, (rounds,) each."""
+    torch.set_num_threads(1)
     prepared = generated()
-    contenders = {"plain loop": (plain(prepared), 1)}
-    for rates in (False, True):
-        kind = "a rate a lane" if rates else "one rate"
-        for lanes in sizes:
-            contenders[f"stack of {lanes}, {kind}"] = stacked(prepared, lanes, rates=rates), lanes
-    for lanes in sizes:
-        name = f"stack of {lanes}, supervised"
-        contenders[name] = stacked(prepared, lanes, rates=False, supervised=True), lanes
-    for step, _ in contenders.values():
-        milliseconds(step, steps=3)
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+    contenders = {
+        LIMITS[0]: (products(), STRETCH, 1),
+        LIMITS[1]: (copy(), STRETCH, 1),
+        "plain loop": (plain(prepared), STRETCH, 1),
+    }
+    for count in sizes:
+        lanes = lanes_of(count, supervised=supervised)
+        steps = max(4, STRETCH // count)
+        contenders[f"autograd {count}"] = (stacked(prepared, lanes), steps, count)
+        if not supervised:
+            compiled = stacked(prepared, lanes, CompiledRouters)
+            contenders[f"compiled {count}"] = (compiled, STRETCH, count)
+    for run, _, _ in contenders.values():
+        run(2)
+    measured: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, (step, lanes) in contenders.items():
-            steps = max(8, 192 // lanes)
-            found[name].append(milliseconds(step, steps=steps) / lanes)
-    return {name: np.array(values) for name, values in found.items()}
+        for name, (run, steps, count) in contenders.items():
+            measured[name].append(milliseconds(run, steps=steps, lanes=count))
+    return measured
+
+
+def side_by_side(
+    processes: int, sizes: Sequence[int], *, rounds: int, supervised: bool
+) -> dict[str, NDArray[np.float64]]:
+    """What so many processes measure at the same time, (processes x rounds,) each."""
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(measure, sizes, rounds=rounds, supervised=supervised)
+            for _ in range(processes)
+        ]
+        by_process = [job.result() for job in jobs]
+    return {
+        name: np.concatenate([measured[name] for measured in by_process]) for name in by_process[0]
+    }
+
+
+def show(measured: Mapping[str, NDArray[np.float64]]) -> None:
+    """Prints a line a contender: median, quartiles, how many times as fast as others."""
+    limit = measured[LIMITS[0]] + measured[LIMITS[1]]
+    plain_loop = measured["plain loop"]
+    print(
+        f"{'':14} {'median':>8} {'quartiles':>16} {'x limit':>8} {'x plain':>8} {'x autograd':>11}"
+    )
+    for name, values in {**measured, "limit": limit}.items():
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+        numbers = f"{name:14} {middle:8.4f} {low:7.4f} .. {high:.4f}"
+        numbers += f" {np.median(values / limit):8.2f} {np.median(plain_loop / values):8.2f}"
+        reference = measured.get(name.replace("compiled", "autograd"), values)
+        print(f"{numbers} {np.median(reference / values):11.2f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 32, 64, 128, 256])
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--supervised", action="store_true")
     asked = parser.parse_args(arguments)
-    torch.set_num_threads(asked.threads)
-    found = measure(asked.sizes, rounds=asked.rounds)
-    base = found["plain loop"]
-    print(f"{asked.rounds} rounds, {asked.threads} threads, torch {torch.__version__}")
-    print(f"{'ms a step and router':32} {'median':>8} {'quartiles':>16} {'of plain':>9}")
-    for name, values in found.items():
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        ratio = np.median(values / base)
-        print(f"{name:32} {middle:8.3f} {low:7.3f} .. {high:.3f} {ratio:9.3f}")
+    for processes in asked.processes:
+        print(f"{processes} at once, {asked.rounds} rounds, ms a step and router")
+        measured = side_by_side(
+            processes, asked.sizes, rounds=asked.rounds, supervised=asked.supervised
+        )
+        show(measured)
 
 
 if __name__ == "__main__":

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import functools
 
+from mpc_router.config.trial import TrialConfig
 from mpc_router.frozen._stacked_routers import StackedRouters
 
 
-def routers_class(device: str) -> type[StackedRouters]:
-    """Gives the class whose routers train the same numbers, up to rounding, fastest on a device."""
-    if why_autograd(device):
+def routers_class(config: TrialConfig, device: str) -> type[StackedRouters]:
+    """Gives the class of a stack's routers: classes give the same numbers up to rounding."""
+    if why_autograd(config, device):
         return StackedRouters
     from mpc_router.frozen._compiled_routers import CompiledRouters
 
     return CompiledRouters
 
 
-@functools.cache
-def why_autograd(device: str) -> str:
-    """Says why stacks are trained through autograd on a device; empty where loops train them.
+def why_autograd(config: TrialConfig, device: str) -> str:
+    """Says why a stack is trained through autograd; empty where compiled loops train it.
 
-    Every gated router is trained by either, so the settings of a trial decide nothing.
+    It depends on what a stack's lanes have in common, so no lane depends on its company.
     """
     if device != "cpu":
-        return f"compiled loops run on a processor, and the device is {device}"
+        return f"compiled loops run on the processor, and the device is {device}"
+    if config.training.router != "gated":
+        return f"compiled loops train router=gated, and this one is {config.training.router}"
+    if config.model.mixing != "logits" and not config.data.definition.regression:
+        return f"compiled loops train mixing=logits, and this one is {config.model.mixing}"
+    return why_not_compiled()
+
+
+@functools.cache
+def why_not_compiled() -> str:
+    """Says why nothing is compiled in this process; empty where it can be."""
     try:
         import numba
     except ImportError as error:  # it is not there, or not for this numpy
-        return f"numba cannot be imported: {error}"
-    if numba.config.DISABLE_JIT:
-        return "NUMBA_DISABLE_JIT is set"
-    return ""
+        return f"numba cannot be imported ({error})"
+    return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else ""

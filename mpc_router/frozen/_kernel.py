@@ -1,25 +1,24 @@
-"""The steps of one lane as compiled loops: done one after the other they find it in the cache.
+"""Trains one lane for many steps in compiled loops, so that its weights stay in the cache.
 
-A step is `forward`, `losses`, `update`: what `StackedRouters.step` does through autograd, written
-out, with AdamW in the same pass as the gradient. Products are float32; gates and losses, which are
-few numbers, float64. The three are compiled apart, and none calls another compiled function whose
-sums the compiler may reorder: so they give the same bits when they come from the cache.
+It is what `StackedRouters.step` does through autograd, written out, with AdamW in the same pass as
+the gradient. Products are float32; gates and losses, which are few numbers, float64. What is
+`inlined` becomes a part of `train_steps`; what is `exact` gives the same bits however it is linked:
+so what is compiled now and what was kept give the same bits too.
 
-Letters: n steps, of which one is done, B batch, F features, H hidden units, K experts, C outputs of
-an expert; B', F', H', K' are padded with zeros, which stay zero.
+Letters: n steps, B batch, F features, H hidden units, K experts, C outputs of an expert; B', F',
+H', K' are padded with zeros to whole blocks, and what is padded stays 0.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.frozen._compiler import compiled, exact, inlined
 from mpc_router.frozen._optimizer import BETA1, BETA2, EPSILON
-from mpc_router.model.losses import LARGEST_EXPONENT
 
 Floats = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -33,108 +32,109 @@ _DECAY: Final = np.float32(BETA2)
 _NEW_SQUARE: Final = np.float32(1 - BETA2)
 
 
-class LaneNumbers(NamedTuple):
-    """Holds settings of the losses in which lanes differ."""
-
-    alpha: float
-    beta: float
-    gamma: float
-
-
-class Form(NamedTuple):
-    """Says what the losses of a stack's lanes are made of."""
-
-    supervised: bool
-    regression: bool
-    mixes_probabilities: bool
-    straight_through: bool
-    clean: bool
-    unbiased: bool
-
-
 @compiled
-def forward(
-    step: int,
+def train_steps(
+    rows: Floats,
+    biases: Floats,
     features: Floats,
+    features_by_column: Floats,
     kept: NDArray[np.bool_],
     scale: np.float32,
-    weights: Floats,
-    biases: Floats,
-    hidden: Floats,
-    logits: Floats,
+    outputs: Floats,
+    labels: Values,
+    noise: Floats,
+    temperatures: Floats,
+    rates: Floats,
+    loss_weights: tuple[float, float],
+    costs: Values,
+    form: tuple[bool, bool, bool, bool],
+    terms: Floats,
 ) -> None:
-    """Writes a step's hidden units (B', H'), after dropout, and its logits (B, K).
+    """Trains a lane in place; writes its loss terms (n, 4) before each step.
 
+    `rows` (3, F' + K', H') are weights, means and squares: of the hidden layer by feature, of its
+    biases, zeros, and of the last layer by expert; `biases` (3, 1, K') are the last layer's.
     `features` (n, B', F') are standardised and end with a column of ones, which meets the biases;
-    `kept` (n, B, H) are the units that dropout leaves, (n, 0, H) without dropout; `scale` is
-    1 / (1 - p). For `weights` (F' + K', H') and `biases` (3, K') see `update`.
+    `features_by_column` (n, F', B') are the same. `kept` (n, B, H) are the hidden units that
+    dropout leaves, (n, 0, H) without dropout, `scale` is 1 / (1 - p). Outputs are (n, B, K, C),
+    labels (n, B), noise (n, B, K), temperatures (n,), `rates` (n, 3) of `adamw_rates`, costs (K,).
+    For loss weights and form see `_losses`.
     """
+    weights, means, squares = rows[0], rows[1], rows[2]
+    examples, experts = noise.shape[1:]
+    hidden = np.empty((features.shape[1], rows.shape[2]), np.float32)
+    hidden_slopes = np.empty((features.shape[1], rows.shape[2]), np.float32)
+    logits = np.empty((examples, experts), np.float32)
+    slopes = np.zeros((features.shape[1], biases.shape[2]), np.float32)
+    slopes_by_expert = np.zeros((biases.shape[2], features.shape[1]), np.float32)
+    gradient = np.empty((BLOCK, rows.shape[2]), np.float32)
+    bias_gradient = np.zeros((1, biases.shape[2]), np.float32)
     inputs = features.shape[2]
+    last_layer = weights[inputs:]
+    for step in range(len(terms)):
+        shrink, size, epsilon = rates[step, 0], rates[step, 1], rates[step, 2]
+        _forward(features[step], kept[step], scale, weights, hidden)
+        for b in range(examples):
+            for k in range(experts):
+                total = _ZERO
+                for h in range(hidden.shape[1]):
+                    total += hidden[b, h] * last_layer[k, h]
+                logits[b, k] = total + biases[0, 0, k]
+        _losses(
+            logits,
+            noise[step],
+            outputs[step],
+            labels[step],
+            temperatures[step],
+            loss_weights,
+            costs,
+            form,
+            slopes,
+            terms[step],
+        )
+        _backward(slopes, last_layer, hidden, scale, hidden_slopes)
+        for k in range(experts):
+            bias_gradient[0, k] = _ZERO
+            for b in range(examples):
+                slopes_by_expert[k, b] = slopes[b, k]
+                bias_gradient[0, k] += slopes[b, k]
+        _adamw(biases[0], biases[1], biases[2], bias_gradient, 0, shrink, size, epsilon)
+        for first in range(0, len(weights), BLOCK):
+            left, right = features_by_column[step, first : first + BLOCK], hidden_slopes
+            if first >= inputs:
+                left, right = slopes_by_expert[first - inputs : first - inputs + BLOCK], hidden
+            _set_zero(gradient)
+            _add_product(gradient, left, right)
+            _adamw(weights, means, squares, gradient, first, shrink, size, epsilon)
+
+
+@inlined
+def _forward(
+    features: Floats, kept: NDArray[np.bool_], scale: np.float32, weights: Floats, hidden: Floats
+) -> None:
+    """Writes the hidden units (B', H') of features (B', F'), after ReLU and dropout."""
     _set_zero(hidden)
-    _add_product(hidden, features[step], weights)
+    _add_product(hidden, features, weights)
     for b in range(len(hidden)):
         for h in range(hidden.shape[1]):
             if hidden[b, h] < _ZERO:  # what is NaN stays NaN
                 hidden[b, h] = _ZERO
-    for b in range(kept.shape[1]):
-        for h in range(kept.shape[2]):
-            hidden[b, h] *= scale if kept[step, b, h] else _ZERO
-    for b in range(len(logits)):
-        for k in range(logits.shape[1]):
-            total = _ZERO
-            for h in range(hidden.shape[1]):
-                total += hidden[b, h] * weights[inputs + k, h]
-            logits[b, k] = total + biases[0, k]
+    for b in range(len(kept)):
+        for h in range(kept.shape[1]):
+            hidden[b, h] *= scale if kept[b, h] else _ZERO
 
 
-@compiled
-def update(
-    step: int,
-    features_by_column: Floats,
-    hidden: Floats,
-    scale: np.float32,
-    slopes: Floats,
-    rates: Floats,
-    weights: Floats,
-    means: Floats,
-    squares: Floats,
-    biases: Floats,
-    hidden_slopes: Floats,
-    gradient: Floats,
-    slopes_by_expert: Floats,
+@inlined
+def _backward(
+    slopes: Floats, last_layer: Floats, hidden: Floats, scale: np.float32, hidden_slopes: Floats
 ) -> None:
-    """Updates a lane in place by the slopes (B', K') of a step's loss by its logits.
-
-    `weights`, `means` and `squares` (F' + K', H') hold the hidden layer by feature, its biases,
-    zeros, and the last layer by expert; `biases` (3, K') are the last layer's, with their moments.
-    `features_by_column` is (n, F', B'), `rates` (n, 3) are of `adamw_rates`. `hidden_slopes`
-    (B', H'), `gradient` (4, H') and `slopes_by_expert` (K', B') are room to work in.
-    """
-    inputs = features_by_column.shape[1]
+    """Writes slopes of the loss by the hidden sums (B', H'), given those by the logits (B', K')."""
     _set_zero(hidden_slopes)
-    _add_product(hidden_slopes, slopes, weights[inputs:])
+    _add_product(hidden_slopes, slopes, last_layer)
     for b in range(len(hidden)):
         for h in range(hidden.shape[1]):  # a unit that is 0 lets no slope through
             slope = hidden_slopes[b, h] * scale
             hidden_slopes[b, h] = _ZERO if hidden[b, h] == _ZERO else slope
-    shrink, size, epsilon = rates[step, 0], rates[step, 1], rates[step, 2]
-    for k in range(slopes.shape[1]):
-        gradient[0, k] = _ZERO
-        for b in range(len(slopes)):
-            slopes_by_expert[k, b] = slopes[b, k]
-            gradient[0, k] += slopes[b, k]
-    _adamw(biases[0], biases[1], biases[2], gradient[0], shrink, size, epsilon)
-    for first in range(0, len(weights), BLOCK):
-        left, right = features_by_column[step, first : first + BLOCK], hidden_slopes
-        if first >= inputs:
-            left, right = slopes_by_expert[first - inputs : first - inputs + BLOCK], hidden
-        _set_zero(gradient)
-        _add_product(gradient, left, right)
-        for block_row in range(BLOCK):
-            row = first + block_row
-            _adamw(
-                weights[row], means[row], squares[row], gradient[block_row], shrink, size, epsilon
-            )
 
 
 @inlined
@@ -175,16 +175,18 @@ def _adamw(
     means: Floats,
     squares: Floats,
     gradient: Floats,
+    first: int,
     shrink: np.float32,
     size: np.float32,
     epsilon: np.float32,
 ) -> None:
-    """Updates weights and moments in place by a gradient, all (H,): see `adamw_rates`."""
-    for h in range(len(weights)):
-        means[h] += (gradient[h] - means[h]) * _NEW
-        squares[h] = squares[h] * _DECAY + gradient[h] * gradient[h] * _NEW_SQUARE
-        step = size * means[h] / (math.sqrt(squares[h]) + epsilon)
-        weights[h] = weights[h] * shrink - step
+    """Updates the rows from `first` in place by a gradient (rows, H'): see `adamw_rates`."""
+    for row in range(len(gradient)):
+        w, m, v, g = weights[first + row], means[first + row], squares[first + row], gradient[row]
+        for h in range(len(g)):
+            m[h] += (g[h] - m[h]) * _NEW
+            v[h] = v[h] * _DECAY + g[h] * g[h] * _NEW_SQUARE
+            w[h] = w[h] * shrink - size * m[h] / (math.sqrt(v[h]) + epsilon)
 
 
 def adamw_rates(learning_rate: float, weight_decay: float, *, first: int, steps: int) -> Floats:
@@ -204,221 +206,126 @@ def adamw_rates(learning_rate: float, weight_decay: float, *, first: int, steps:
 
 
 @exact
-def losses(
-    step: int,
+def _losses(
     logits: Floats,
-    all_noise: Floats,
-    all_outputs: Floats,
-    all_labels: Values,
-    temperatures: Floats,
-    lane: LaneNumbers,
-    form: Form,
+    noise: Floats,
+    outputs: Floats,
+    labels: Values,
+    temperature: float,
+    loss_weights: tuple[float, float],
     costs: Values,
-    label_weights: Values,
+    form: tuple[bool, bool, bool, bool],
     slopes: Floats,
-    all_terms: Floats,
+    terms: Floats,
 ) -> None:
-    """Writes a step's loss terms (n, 4), and the slopes of their sum by the logits (B', K').
+    """Writes a step's loss terms (4,), and the slopes of their sum by the logits, (B', K').
 
-    Noise is (n, B, K), outputs (n, B, K, C), labels (n, B): classes, values, or what a supervised
-    router learns, by `label_weights` (K,); temperatures are (n,), costs (K,). For the terms see
-    `mpc_router.model.losses`, for the gates `gumbel_gate`.
+    The form says, in this order, whether the task is a regression, the gates are straight-through,
+    balance and cost see clean gates, and the variance is unbiased. See `gumbel_gate` for the gates,
+    and `mpc_router.model.losses`.
     """
-    noise, outputs, labels = all_noise[step], all_outputs[step], all_labels[step]
-    terms, temperature = all_terms[step], float(temperatures[step])
+    regression, straight_through, clean, unbiased = form
+    alpha, beta = loss_weights
     examples, experts = logits.shape
-    values, soft = np.empty((examples, experts)), np.empty((examples, experts))
-    by_logit, by_gate = np.zeros((examples, experts)), np.zeros((examples, experts))
+    gates, by_gate = np.empty((examples, experts)), np.empty((examples, experts))
+    soft, seen = np.empty((examples, experts)), np.empty((examples, experts))
+    importance, mixed = np.zeros(experts), np.empty(outputs.shape[2])
+    task, cost, mean, balance = 0.0, 0.0, 0.0, 0.0
     for b in range(examples):
         for k in range(experts):
-            values[b, k] = logits[b, k] + noise[b, k]
-    _softmax(values, temperature, soft)
-    gates = soft
-    if form.straight_through:
-        gates = np.zeros((examples, experts))
-        for b in range(examples):
-            gates[b, np.argmax(soft[b])] = 1.0
-    seen = gates
-    if form.clean:
-        seen = np.empty((examples, experts))
-        _softmax(logits, 1.0, seen)
-    if form.supervised:
-        task = _focal(logits, labels, label_weights, lane.gamma, by_logit)
-    elif form.regression:
-        task = _squared_error(gates, outputs, labels, by_gate)
-    elif form.mixes_probabilities:
-        task = _probabilities(gates, outputs, labels, by_gate)
-    else:
-        task = _cross_entropy(gates, outputs, labels, by_gate)
-    by_seen = by_gate
-    if form.clean:
-        by_seen = np.zeros((examples, experts))
-    balance = _balance(seen, form.unbiased, lane.alpha, by_seen)
-    cost = 0.0
-    for b in range(examples):
+            gates[b, k] = logits[b, k] + noise[b, k]
+            seen[b, k] = logits[b, k]
+        _softmax(gates[b], temperature, soft[b])
+        _softmax(seen[b], 1.0, seen[b])
+        _harden(soft[b], straight_through, gates[b])
         for k in range(experts):
+            if not clean:
+                seen[b, k] = gates[b, k]
             cost += seen[b, k] * costs[k] / examples
-            by_seen[b, k] += lane.beta * costs[k] / examples
-    _through_softmax(soft, by_gate, temperature, by_logit)
-    if form.clean:
-        _through_softmax(seen, by_seen, 1.0, by_logit)
+            importance[k] += seen[b, k]
+            mean += seen[b, k] / experts
+        task += _mixed_loss(gates[b], outputs[b], labels[b], regression, mixed, by_gate[b])
+    count = experts - 1 if unbiased else experts
+    for k in range(experts):
+        balance += (importance[k] / mean - 1) ** 2 / count
     for b in range(examples):
         for k in range(experts):
-            slopes[b, k] = by_logit[b, k]
-    terms[0], terms[1], terms[2] = task, balance, cost
-    terms[3] = task + lane.alpha * balance + lane.beta * cost
+            of_balance = 2 / mean * ((importance[k] / mean - 1) / count - balance / experts)
+            by_seen = alpha * of_balance + beta * costs[k] / examples
+            by_gate[b, k] /= examples
+            gates[b, k] = by_seen if clean else 0.0
+            by_gate[b, k] += 0.0 if clean else by_seen
+            slopes[b, k] = _ZERO
+        _add_slopes(soft[b], by_gate[b], temperature, slopes[b])
+        if clean:
+            _add_slopes(seen[b], gates[b], 1.0, slopes[b])
+    terms[0], terms[1], terms[2] = task / examples, balance, cost
+    terms[3] = task / examples + alpha * balance + beta * cost
 
 
 @exact
 def _softmax(values: Values, temperature: float, gates: Values) -> None:
-    """Writes softmax(values / temperature) of every row, (B, K)."""
-    for b in range(values.shape[0]):
-        top, total = values[b, 0], 0.0
-        for k in range(values.shape[1]):
-            top = max(top, values[b, k])
-        for k in range(values.shape[1]):
-            gates[b, k] = math.exp((values[b, k] - top) / temperature)
-            total += gates[b, k]
-        for k in range(values.shape[1]):
-            gates[b, k] /= total
-
-
-@exact
-def _through_softmax(gates: Values, by_gate: Values, temperature: float, by_value: Values) -> None:
-    """Adds slopes by the values of `_softmax`, given those by its gates, all (B, K)."""
-    for b in range(gates.shape[0]):
-        mean = 0.0
-        for k in range(gates.shape[1]):
-            mean += gates[b, k] * by_gate[b, k]
-        for k in range(gates.shape[1]):
-            by_value[b, k] += gates[b, k] * (by_gate[b, k] - mean) / temperature
-
-
-@exact
-def _squared_error(gates: Values, outputs: Floats, labels: Values, by_gate: Values) -> float:
-    """Gives the mean squared error of outputs (B, K, 1) mixed by gates, and its slopes by them."""
-    loss = 0.0
-    for b in range(len(labels)):
-        error = -labels[b]
-        for k in range(gates.shape[1]):
-            error += gates[b, k] * outputs[b, k, 0]
-        loss += error * error / len(labels)
-        for k in range(gates.shape[1]):
-            by_gate[b, k] = 2 * error * outputs[b, k, 0] / len(labels)
-    return loss
-
-
-@exact
-def _cross_entropy(gates: Values, outputs: Floats, labels: Values, by_gate: Values) -> float:
-    """Gives the cross-entropy of logits (B, K, C) mixed by gates, and its slopes by them."""
-    loss = 0.0
-    mixed = np.empty(outputs.shape[2])
-    for b in range(len(labels)):
-        for c in range(len(mixed)):
-            mixed[c] = 0.0
-            for k in range(gates.shape[1]):
-                mixed[c] += gates[b, k] * outputs[b, k, c]
-        loss += _cross_entropy_of(mixed, int(labels[b])) / len(labels)
-        for k in range(gates.shape[1]):
-            for c in range(len(mixed)):
-                by_gate[b, k] += mixed[c] * outputs[b, k, c] / len(labels)
-    return loss
-
-
-@exact
-def _probabilities(gates: Values, outputs: Floats, labels: Values, by_gate: Values) -> float:
-    """Gives the cross-entropy of mixed probabilities, and its slopes by the gates (B, K).
-
-    sum_k g_k p_kc = e^shift_c total_c, where the shift is the largest term's logarithm: see `mix`.
-    """
-    loss = 0.0
-    _, experts, classes = outputs.shape
-    log_p, mixed, total = np.empty((experts, classes)), np.empty(classes), np.empty(classes)
-    for b in range(len(labels)):
-        for k in range(experts):
-            for c in range(classes):
-                mixed[c] = outputs[b, k, c]
-            normal = _log_sum(mixed)
-            for c in range(classes):
-                log_p[k, c] = outputs[b, k, c] - normal
-        for c in range(classes):
-            shift, total[c] = -np.inf, 0.0
-            for k in range(experts):
-                if gates[b, k] > 0:
-                    shift = max(shift, log_p[k, c] + math.log(gates[b, k]))
-            for k in range(experts):
-                log_p[k, c] = math.exp(min(log_p[k, c] - shift, LARGEST_EXPONENT))
-                total[c] += gates[b, k] * log_p[k, c]
-            mixed[c] = math.log(total[c]) + shift
-        loss += _cross_entropy_of(mixed, int(labels[b])) / len(labels)
-        for k in range(experts):
-            for c in range(classes):
-                by_gate[b, k] += mixed[c] * log_p[k, c] / total[c] / len(labels)
-    return loss
-
-
-@exact
-def _log_sum(values: Values) -> float:
-    """Gives log sum exp of values (C,)."""
+    """Writes softmax(values / temperature), (K,); the gates may lie where the values do."""
     top, total = values[0], 0.0
-    for c in range(len(values)):
-        top = max(top, values[c])
-    for c in range(len(values)):
-        total += math.exp(values[c] - top)
-    return top + math.log(total)
+    for k in range(len(values)):
+        top = max(top, values[k])
+    for k in range(len(values)):
+        gates[k] = math.exp((values[k] - top) / temperature)
+        total += gates[k]
+    for k in range(len(values)):
+        gates[k] /= total
 
 
 @exact
-def _cross_entropy_of(logits: Values, label: int) -> float:
-    """Gives the cross-entropy of logits (C,), and writes its slopes in their place."""
-    normal = _log_sum(logits)
-    loss = normal - logits[label]
-    for c in range(len(logits)):
-        logits[c] = math.exp(logits[c] - normal)
-    logits[label] -= 1.0
-    return loss
+def _harden(soft: Values, straight_through: bool, gates: Values) -> None:
+    """Writes the gates (K,) that answer: the soft ones, or 1 for the largest and 0 for others."""
+    best = 0
+    for k in range(len(soft)):
+        best = k if soft[k] > soft[best] else best
+    for k in range(len(soft)):
+        gates[k] = soft[k]
+        if straight_through:
+            gates[k] = 1.0 if k == best else 0.0
 
 
 @exact
-def _focal(
-    logits: Floats, labels: Values, weights: Values, gamma: float, by_logit: Values
+def _add_slopes(gates: Values, by_gate: Values, temperature: float, by_value: Floats) -> None:
+    """Adds slopes by the values of `_softmax` to others, given those by its gates, all (K,)."""
+    mean = 0.0
+    for k in range(len(gates)):
+        mean += gates[k] * by_gate[k]
+    for k in range(len(gates)):
+        by_value[k] += gates[k] * (by_gate[k] - mean) / temperature
+
+
+@exact
+def _mixed_loss(
+    gates: Values, outputs: Floats, label: float, regression: bool, mixed: Values, by_gate: Values
 ) -> float:
-    """Gives the mean `focal_loss` of logits (B, K), and its slopes by them.
+    """Gives an example's task loss of outputs (K, C) mixed by gates (K,); writes its slopes.
 
-    With o = 1 - p_y:  -w o^gamma log p_y, slopes -w o^gamma (d log p_y + gamma log p_y d log o).
+    They are those by the gates (K,); `mixed` (C,) is room to work in.
     """
-    loss, experts = 0.0, logits.shape[1]
-    values, others = np.empty(experts), np.empty(experts)
-    for b in range(len(labels)):
-        label = int(labels[b])
-        for k in range(experts):
-            values[k] = logits[b, k]
-            others[k] = -np.inf if k == label else values[k]
-        normal, normal_of_others = _log_sum(values), _log_sum(others)
-        log_p = values[label] - normal
-        factor = -weights[label] * math.exp(gamma * (normal_of_others - normal)) / len(labels)
-        loss += factor * log_p
-        for k in range(experts):
-            p = math.exp(values[k] - normal)
-            slope = gamma * log_p * (math.exp(others[k] - normal_of_others) - p) - p
-            by_logit[b, k] = factor * (slope + 1 if k == label else slope)
-    return loss
-
-
-@exact
-def _balance(gates: Values, unbiased: bool, alpha: float, by_gate: Values) -> float:
-    """Gives `balance_loss` of gates (B, K), and adds alpha times its slopes to those by gates."""
-    examples, experts = gates.shape
-    importance, mean, loss = np.zeros(experts), 0.0, 0.0
-    for b in range(examples):
-        for k in range(experts):
-            importance[k] += gates[b, k]
-            mean += gates[b, k] / experts
-    count = max(1, experts - 1) if unbiased else experts
-    for k in range(experts):
-        loss += (importance[k] / mean - 1) ** 2 / count
-    for b in range(examples):
-        for k in range(experts):
-            slope = (importance[k] / mean - 1) / count - loss / experts
-            by_gate[b, k] += alpha * 2 / mean * slope
+    for c in range(len(mixed)):
+        mixed[c] = 0.0
+        for k in range(len(gates)):
+            mixed[c] += gates[k] * outputs[k, c]
+    if regression:
+        loss = (mixed[0] - label) ** 2
+        mixed[0] = 2 * (mixed[0] - label)
+    else:
+        top, total = mixed[0], 0.0
+        for c in range(len(mixed)):
+            top = max(top, mixed[c])
+        for c in range(len(mixed)):
+            total += math.exp(mixed[c] - top)
+        normal = top + math.log(total)
+        loss = normal - mixed[int(label)]
+        for c in range(len(mixed)):
+            mixed[c] = math.exp(mixed[c] - normal)
+        mixed[int(label)] -= 1.0
+    for k in range(len(gates)):
+        by_gate[k] = 0.0
+        for c in range(len(mixed)):
+            by_gate[k] += mixed[c] * outputs[k, c]
     return loss

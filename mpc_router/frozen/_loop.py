@@ -101,7 +101,7 @@ class Training:
                 regression=self.prepared.task.regression,
                 device=self.device,
             )
-        return routers_class(self.device)(
+        return routers_class(self.config, self.device)(
             self.lanes,
             features=len(self.prepared.feature_mean),
             device=self.device,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 Term = TypeVar("Term", Tensor, NDArray[np.float64])
 
-LARGEST_EXPONENT: Final = 80.0
+_LARGEST_EXPONENT: Final = 80.0
 """e^80 is still a float32."""
 
 
@@ -41,7 +41,7 @@ def mix(
     # logsumexp with weights: the shift is the largest term that counts (a gate of 0 has log -inf),
     # so the sum neither under- nor overflows, however far the experts are apart
     shift = (log_p.detach() + weights.detach().log()).amax(-2, keepdim=True)
-    terms = weights * (log_p - shift).clamp(max=LARGEST_EXPONENT).exp()
+    terms = weights * (log_p - shift).clamp(max=_LARGEST_EXPONENT).exp()
     return terms.sum(-2).log() + shift.squeeze(-2)
 
 

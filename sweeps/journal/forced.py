@@ -11,7 +11,7 @@ import yaml
 from mpc_router.messages import LONGEST_VALUE, printable, shortened
 from sweeps.records import STUDY_FILE
 
-NUMERIC: Final = ("torch", "transformers", "tokenizers", "numpy")
+NUMERIC: Final = ("torch", "transformers", "tokenizers", "numpy", "numba", "llvmlite")
 """Names the libraries of which another version may give other numbers."""
 
 PART: Final = "part "

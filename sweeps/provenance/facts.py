@@ -21,6 +21,8 @@ _LIBRARIES: Final = (
     *("mpc-router", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy"),
     *("pyarrow", "pandas", "ray", "moocore"),
 )
+_COMPILERS: Final = ("numba", "llvmlite")
+"""They compile what trains routers; without them routers are trained through torch's autograd."""
 
 
 def provenance(
@@ -127,9 +129,13 @@ def _tokenizers(ready: Ready) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Gives installed versions of the libraries that the numbers depend on."""
+    """Gives installed versions of the libraries that the numbers depend on.
+
+    Compilers that are not there are named too, for then other arithmetic trains.
+    """
     installed = {name: _version(name) for name in _LIBRARIES}
-    return {name: version for name, version in installed.items() if version is not None}
+    compilers = {name: _version(name) or "not installed" for name in _COMPILERS}
+    return {name: version for name, version in installed.items() if version} | compilers
 
 
 @functools.cache

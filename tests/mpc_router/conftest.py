@@ -18,7 +18,13 @@ EXPERTS = 3
 
 
 def random_split(
-    split: str, rows: int, *, regression: bool, features: int, generator: np.random.Generator
+    split: str,
+    rows: int,
+    *,
+    regression: bool,
+    features: int,
+    generator: np.random.Generator,
+    experts: int = EXPERTS,
 ) -> SplitOutputs:
     """Features that say which rows are hard; each dearer expert is right more often."""
     seen = generator.standard_normal((rows, features), dtype=np.float32) * 2 + 1
@@ -26,14 +32,14 @@ def random_split(
     labels: NDArray[np.float64]
     if regression:
         labels = generator.uniform(0, 5, rows)
-        spread = np.exp(hard[:, None] / 4) / np.arange(1, EXPERTS + 1)
-        noise = spread * generator.standard_normal((rows, EXPERTS))
+        spread = np.exp(hard[:, None] / 4) / np.arange(1, experts + 1)
+        noise = spread * generator.standard_normal((rows, experts))
         outputs = (labels[:, None] + noise)[..., None]
     else:
         labels = generator.integers(0, 2, rows).astype(np.float64)
         sign = 2 * labels[:, None] - 1
-        margin = np.arange(EXPERTS) - 0.7 * hard[:, None]
-        margin = margin + generator.standard_normal((rows, EXPERTS))
+        margin = np.arange(experts) - 0.7 * hard[:, None]
+        margin = margin + generator.standard_normal((rows, experts))
         outputs = np.stack([-sign * margin, sign * margin], -1)
     return SplitOutputs(
         split=split,
@@ -51,8 +57,9 @@ def random_prepared(
     rows: dict[str, int] | None = None,
     seed: int = 0,
     features: int = FEATURES,
+    experts: int = EXPERTS,
 ) -> Prepared:
-    """A `Prepared` of three experts; mrpc (C = 2) or stsb (C = 1)."""
+    """A `Prepared` of some experts; mrpc (C = 2) or stsb (C = 1)."""
     generator = np.random.default_rng(seed)
     splits = {
         name: random_split(
@@ -61,6 +68,7 @@ def random_prepared(
             regression=TASKS[task].regression,
             features=features,
             generator=generator,
+            experts=experts,
         )
         for name, count in (rows or ROWS).items()
     }
@@ -74,7 +82,7 @@ def random_prepared(
         experts_id="1" * 16,
         experts=tuple(
             ExpertInfo(name=f"sample/{name}", layers=0, stand_in=None, hash=name)
-            for name in ("tiny", "base", "large")
+            for name in ("tiny", "base", "large", "larger", "largest")[:experts]
         ),
         stem=StemInfo(name="sample/stem", stand_in=None, hash="stem"),
         notes=(),

@@ -1,0 +1,176 @@
+"""Compiled loops train as autograd does, lane by lane, for every form of the losses."""
+
+from __future__ import annotations
+
+import importlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpc_router.config.trial import TrialConfig
+from mpc_router.frozen import _arithmetic, _loop
+from mpc_router.frozen._arithmetic import routers_class, why_autograd, why_not_compiled
+from mpc_router.frozen._compiler import _is_private
+from mpc_router.frozen.stacked_routers import StackedRouters
+from mpc_router.frozen.train import Lane
+from mpc_router.prepare.frozen import Prepared
+from mpc_router.results.records import EpochResult, LanesEnded
+from tests.mpc_router.conftest import random_prepared
+from tests.mpc_router.stacks import arrays, config, drained, left_by
+
+FORMS: dict[str, dict[str, Any]] = {
+    "published": {},
+    "annealed": {"temperature": 2.0, "temperature_end": 0.3, "temperature_schedule": "linear"},
+    "straight through": {"straight_through": True, "balance_variance": "unbiased"},
+    "clean": {"auxiliary_gates": "clean", "temperature": 0.5},
+    "softmax": {"gate": "softmax", "router_dropout": 0.0},
+    "odd sizes": {"router_hidden_size": 19, "batch_size": 7, "weight_decay": 0.3},
+    "one batch": {"batch_size": 4000},
+    "five experts": {"pool": "minilm", "pool_size": 5},
+    "two experts": {"pool": "sample", "pool_size": 2},
+    "regression": {"task": "stsb"},
+    "regression, clean": {"task": "stsb", "auxiliary_gates": "clean", "gate": "softmax"},
+    "probabilities of a regression": {"task": "stsb", "mixing": "probabilities"},
+}
+
+Course = tuple[list[EpochResult], dict[int, LanesEnded]]
+
+
+def trained(
+    lanes: list[Lane], prepared: Prepared, *, by: type[StackedRouters] | None = None
+) -> Course:
+    """What the lanes leave, trained by a class or by the one that is chosen."""
+    with pytest.MonkeyPatch.context() as patch:
+        if by is not None:
+            patch.setattr(_loop, "routers_class", lambda *_: by)
+        return drained(lanes, prepared)
+
+
+def lanes_of(settings: dict[str, Any], *, count: int = 3, **more: Any) -> list[Lane]:
+    return [
+        Lane(
+            config=config(
+                **{
+                    "alpha": 0.2 * number,
+                    "beta": 0.02,
+                    "learning_rate": 1e-3 * (number + 1),
+                    **settings,
+                    **more,
+                }
+            ),
+            seed=number % 2,
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_compiled_loops_train_as_autograd_does(form: str) -> None:
+    settings = FORMS[form]
+    trial: TrialConfig = config(**settings)
+    prepared = random_prepared(task=trial.data.task, features=21, experts=trial.experts)
+    lanes = lanes_of(settings)
+    assert not why_autograd(trial, "cpu")
+    epochs, ended = trained(lanes, prepared)
+    by_autograd, left = trained(lanes, prepared, by=StackedRouters)
+    for one, other in zip(epochs, by_autograd, strict=True):
+        assert one.steps is not None
+        np.testing.assert_allclose(one.steps, other.steps, rtol=1e-5, atol=1e-5)
+    for lane in range(len(lanes)):
+        mine, reference = left_by(ended[lane], lane), left_by(left[lane], lane)
+        assert mine.keys() == reference.keys()
+        for name, value in mine.items():
+            np.testing.assert_allclose(value, reference[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_losses_stay_together_over_five_hundred_steps_and_routes_are_the_same() -> None:
+    prepared = random_prepared(
+        rows={"train": 1600, "selection": 301, "validation": 203}, features=40, seed=2
+    )
+    # at larger rates a hidden sum that is 1e-8 in one and -1e-8 in the other soon makes them differ
+    lanes = lanes_of({"router_hidden_size": 48}, count=4, epochs=10, learning_rate=1e-4)
+    epochs, ended = trained(lanes, prepared)
+    by_autograd, left = trained(lanes, prepared, by=StackedRouters)
+    assert sum(len(result.steps) for result in epochs if result.steps is not None) == 500
+    for one, other in zip(epochs, by_autograd, strict=True):
+        assert one.steps is not None
+        np.testing.assert_allclose(one.steps, other.steps, rtol=1e-5, atol=1e-5)
+        for lane in range(len(lanes)):
+            for name, value in arrays(one.report, lane).items():
+                np.testing.assert_allclose(value, arrays(other.report, lane)[name], rtol=1e-4)
+    for lane in range(len(lanes)):
+        for mine, reference in zip(ended[lane].routing, left[lane].routing, strict=True):
+            np.testing.assert_array_equal(mine.routes[lane], reference.routes[lane])
+
+
+@pytest.mark.parametrize("most_steps", [1, 5])
+def test_how_many_steps_a_lane_is_trained_for_at_once_changes_no_bit(
+    most_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, lanes = random_prepared(features=21), lanes_of({})
+    usual = trained(lanes, prepared)
+    monkeypatch.setattr("mpc_router.frozen._compiled_routers._MOST_STEPS", most_steps)
+    short = trained(lanes, prepared)
+    for lane in range(len(lanes)):
+        for name, value in left_by(usual[1][lane], lane).items():
+            np.testing.assert_array_equal(value, left_by(short[1][lane], lane)[name], err_msg=name)
+
+
+def test_a_lane_that_becomes_nan_leaves_nothing_in_the_place_of_the_next() -> None:
+    prepared = random_prepared(features=21)
+    broken = Lane(config=config(learning_rate=1e30), seed=0)
+    healthy = Lane(config=config(), seed=0)
+    _, alone = trained([healthy], prepared)
+    epochs, ended = trained([broken, healthy], prepared)
+    assert [failure.lane for failure in epochs[0].failures] == [0]
+    for name, value in left_by(alone[0], 0).items():
+        np.testing.assert_array_equal(value, left_by(ended[1], 1)[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "reason"),
+    [
+        ({}, "cpu", ""),
+        ({}, "cuda", "the device is cuda"),
+        ({"router": "supervised"}, "cpu", "this one is supervised"),
+        ({"mixing": "probabilities"}, "cpu", "this one is probabilities"),
+    ],
+)
+def test_what_is_not_compiled_is_trained_through_autograd_and_says_why(
+    settings: dict[str, Any], device: str, reason: str
+) -> None:
+    trial = config(**settings)
+    assert reason in why_autograd(trial, device)
+    assert (routers_class(trial, device) is StackedRouters) == bool(reason)
+
+
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(importlib.sys.modules, "numba", None)  # type: ignore[attr-defined]
+    why_not_compiled.cache_clear()
+    yield
+    why_not_compiled.cache_clear()
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_without_numba_stacks_are_trained_through_autograd() -> None:
+    assert "numba cannot be imported" in why_autograd(config(), "cpu")
+    assert _arithmetic.routers_class(config(), "cpu") is StackedRouters
+    _, ended = drained(lanes_of({}), random_prepared())
+    assert len(ended) == 3
+
+
+def test_what_is_compiled_is_kept_only_where_nobody_else_may_write(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "compiled"
+    assert _is_private(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for mode in (0o770, 0o702):
+        folder.chmod(mode)
+        assert not _is_private(folder)
+    folder.chmod(0o755)
+    assert _is_private(folder)
+    assert not _is_private(Path("/proc/none"))
