@@ -27,7 +27,7 @@ from mpc_router.commands import init, train
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
 from sweeps import tune
-from sweeps.commands import demo, export, runs
+from sweeps.commands import demo, export, price, runs
 from sweeps.commands import eval as evaluate
 from sweeps.commands.arguments import parser
 from sweeps.study.shipped import shipped_studies
@@ -80,6 +80,7 @@ COMMANDS = {
     "mpc-router-eval": evaluate.parser,
     "mpc-router-demo": demo.parser,
     "mpc-router-export": export.parser,
+    "mpc-router-price": price.parser,
     "mpc-router-tune": tune.parser,
     "mpc-router-runs": runs.parser,
     "python -m analysis.front": analysis.front.parser,
@@ -140,7 +141,9 @@ def test_a_command_in_the_pages_is_one_that_can_be_given(line: str) -> None:
         assert words == [] or words[0] in ("source", "python", "tensorboard", "pip")
 
 
-@pytest.mark.parametrize("name", ["init", "train", "eval", "demo", "export", "tune", "runs"])
+@pytest.mark.parametrize(
+    "name", ["init", "train", "eval", "demo", "export", "price", "tune", "runs"]
+)
 def test_every_console_script_is_installed_and_in_the_reference(name: str) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f"mpc-router-{name} = " in text
