@@ -15,7 +15,7 @@ import cluster.local
 import cluster.slurm
 from mpc_router.commands import init, train
 from sweeps import tune
-from sweeps.commands import arguments, demo, export, runs
+from sweeps.commands import arguments, demo, export, price, runs
 from sweeps.commands import eval as evaluate
 
 COMMANDS: dict[str, Callable[[], argparse.ArgumentParser]] = {
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "mpc-router-eval": evaluate.parser,
     "mpc-router-demo": demo.parser,
     "mpc-router-export": export.parser,
+    "mpc-router-price": price.parser,
     "mpc-router-tune": tune.parser,
     "mpc-router-runs": runs.parser,
     "mpc-router-front": analysis.front.parser,

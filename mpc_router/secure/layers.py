@@ -7,6 +7,7 @@ at two widths and two lengths. Letters: M measurements, T tokens, F width.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,17 +40,27 @@ class LayerSize:
         return cls(tokens=tokens, width=form.width, heads=form.heads, inner=form.inner)
 
     @property
-    def terms(self) -> tuple[float, float, float]:
-        """Gives what its parts grow with.
+    def weights(self) -> float:
+        """Counts its weights, 4 F^2 + 2 F U, which products open masked."""
+        return 4.0 * self.width**2 + 2.0 * self.width * self.inner
 
-        Its weights 4 F^2 + 2 F U, which are opened masked in every product; the values between
-        products, T (F + U); and the scores of attention, heads x T^2.
+    @property
+    def values(self) -> float:
+        """Counts the values between products, T (F + U)."""
+        return float(self.tokens * (self.width + self.inner))
+
+    @property
+    def sending(self) -> tuple[float, ...]:
+        """Gives what bytes grow with: weights, values, and scores of attention, heads x T^2."""
+        return self.weights, self.values, float(self.heads * self.tokens**2)
+
+    @property
+    def working(self) -> tuple[float, ...]:
+        """Gives what seconds grow with: the calls of every layer, weights and values.
+
+        Scores are left out: beside the others four measurements do not tell them from calls.
         """
-        return (
-            4.0 * self.width**2 + 2.0 * self.width * self.inner,
-            float(self.tokens * (self.width + self.inner)),
-            float(self.heads * self.tokens**2),
-        )
+        return 1.0, self.weights, self.values
 
 
 def smaller_sizes(size: LayerSize) -> list[LayerSize]:
@@ -80,32 +91,44 @@ class LayerFit:
     def of(self, size: LayerSize) -> Usage:
         """Gives what a layer of these sizes takes.
 
-        Seconds and bytes: a1 terms1 + a2 terms2 + a3 terms3, a >= 0, least squares of relative
-        errors. Rounds: those measured at the nearest length, for they do not grow with the width.
+        Seconds and bytes: the sum of a_i x what they grow with, a >= 0, by least squares of
+        relative errors.
+        Rounds: a + b log2 F + c log2 T, for sums and maxima are taken by halves; least squares.
         """
-        nearest = min(self.sizes, key=lambda known: abs(known.tokens - size.tokens)).tokens
-        rounds = [
-            usage.rounds
-            for known, usage in zip(self.sizes, self.usages, strict=True)
-            if known.tokens == nearest
-        ]
         return Usage(
-            worked=self._fitted(size, [usage.worked for usage in self.usages]),
-            elapsed=self._fitted(size, [usage.elapsed for usage in self.usages]),
+            worked=self._seconds(size, [usage.worked for usage in self.usages]),
+            elapsed=self._seconds(size, [usage.elapsed for usage in self.usages]),
             sent_bytes=(
-                self._fitted(size, [usage.sent_bytes[0] for usage in self.usages]),
-                self._fitted(size, [usage.sent_bytes[1] for usage in self.usages]),
+                self._bytes(size, [usage.sent_bytes[0] for usage in self.usages]),
+                self._bytes(size, [usage.sent_bytes[1] for usage in self.usages]),
             ),
-            rounds=float(np.mean(rounds)),
+            rounds=self._rounds(size),
             how=EXTRAPOLATED,
         )
 
-    def _fitted(self, size: LayerSize, values: Sequence[float]) -> float:
-        targets = np.asarray(values, np.float64)
-        terms = np.array([known.terms for known in self.sizes])
-        scale = terms.max(axis=0)
-        factors, _ = nnls(terms / scale / targets[:, None], np.ones(len(targets)))
-        return float(factors @ (np.array(size.terms) / scale))
+    def _rounds(self, size: LayerSize) -> float:
+        def halvings(known: LayerSize) -> tuple[float, float, float]:
+            return 1.0, math.log2(known.width), math.log2(known.tokens)
+
+        measured = np.array([usage.rounds for usage in self.usages])
+        factors = np.linalg.lstsq(np.array([*map(halvings, self.sizes)]), measured, rcond=None)[0]
+        return float(max(0.0, factors @ halvings(size)))
+
+    def _seconds(self, size: LayerSize, measured: Sequence[float]) -> float:
+        return _fitted([known.working for known in self.sizes], measured, size.working)
+
+    def _bytes(self, size: LayerSize, measured: Sequence[float]) -> float:
+        return _fitted([known.sending for known in self.sizes], measured, size.sending)
+
+
+def _fitted(
+    terms: Sequence[tuple[float, ...]], measured: Sequence[float], wanted: tuple[float, ...]
+) -> float:
+    """Fits measurements (M,) to their terms, and gives what the fit says of the terms `wanted`."""
+    rows, targets = np.array(terms), np.asarray(measured, np.float64)
+    scale = rows.max(axis=0)
+    factors, _ = nnls(rows / scale / targets[:, None], np.ones(len(targets)))
+    return float(factors @ (np.array(wanted) / scale))
 
 
 def layer_form(size: LayerSize, form: Form) -> Form:

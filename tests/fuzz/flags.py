@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "sweeps.commands.eval": ("--checkpoint", "gone", "--sample"),
     "sweeps.commands.demo": ("--checkpoint", "gone", "--sample", "a", "b"),
     "sweeps.commands.export": ("--checkpoint", "gone", "--sample", "gone_too"),
+    "sweeps.commands.price": ("--checkpoint", "gone", "--protocol", "semi2k", "--out", "gone_too"),
     "sweeps.commands.runs": ("status", "gone"),
     "analysis.front": ("gone",),
     "analysis.report": ("gone",),

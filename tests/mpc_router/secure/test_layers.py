@@ -20,14 +20,15 @@ from mpc_router.secure.usage import EXTRAPOLATED, MEASURED, Usage
 BASE = LayerSize(tokens=32, width=768, heads=12, inner=3072)
 
 
-def usage(size: LayerSize, factors: tuple[float, float, float], rounds: float = 300) -> Usage:
+def usage(size: LayerSize, factors: tuple[float, ...]) -> Usage:
     """What a layer takes if each of its terms costs so much."""
-    total = float(np.dot(factors, size.terms))
+    total = float(np.dot(factors, size.sending))
+    seconds_here = float(np.dot(factors, size.working))
     return Usage(
-        worked=total / 1e9,
-        elapsed=total / 5e8,
+        worked=seconds_here,
+        elapsed=3 * seconds_here,
         sent_bytes=(total, 2 * total),
-        rounds=rounds + size.tokens,
+        rounds=200 + 10 * np.log2(size.width) + 8 * np.log2(size.tokens),
         memory_bytes=1000,
         error=0.1,
     )
@@ -43,7 +44,7 @@ def test_a_large_layer_is_measured_as_four_smaller_ones_of_the_same_heads() -> N
 
 
 @pytest.mark.parametrize("factors", [(8.0, 900.0, 500.0), (0.0, 3.0, 0.0), (16.0, 0.0, 70.0)])
-def test_a_fit_finds_what_each_term_costs(factors: tuple[float, float, float]) -> None:
+def test_a_fit_finds_what_each_term_costs(factors: tuple[float, ...]) -> None:
     sizes = smaller_sizes(BASE)
     fit = LayerFit(tuple(sizes), tuple(usage(size, factors) for size in sizes))
     said, truth = fit.of(BASE), usage(BASE, factors)
@@ -53,11 +54,18 @@ def test_a_fit_finds_what_each_term_costs(factors: tuple[float, float, float]) -
     assert said.how == EXTRAPOLATED
 
 
-def test_rounds_are_those_of_the_nearest_length() -> None:
+def test_rounds_grow_with_every_doubling_of_width_and_tokens() -> None:
     sizes = smaller_sizes(BASE)
     fit = LayerFit(tuple(sizes), tuple(usage(size, (1, 1, 1)) for size in sizes))
-    assert fit.of(BASE).rounds == 332
-    assert fit.of(LayerSize(tokens=16, width=768, heads=12, inner=3072)).rounds == 316
+    for size in (BASE, LayerSize(tokens=16, width=1024, heads=16, inner=4096)):
+        assert fit.of(size).rounds == pytest.approx(usage(size, (1, 1, 1)).rounds)
+
+
+def test_a_fit_of_layers_of_one_width_and_length_gives_their_rounds_back() -> None:
+    size = LayerSize(tokens=1, width=8, heads=1, inner=32)
+    (only,) = smaller_sizes(size)
+    fit = LayerFit((only,), (usage(only, (1, 0, 1)),))
+    assert fit.of(size).rounds == pytest.approx(usage(size, (1, 0, 1)).rounds)
 
 
 def test_a_layer_alone_gives_hidden_states_of_its_width() -> None:
