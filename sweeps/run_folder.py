@@ -136,7 +136,7 @@ class RunFolder:
         """Tells whether runs write a file or folder of this name at the top of their folder."""
         parts = (self.journal, self.study, self.provenance, self.report, self.view, self.stop)
         folders, tables = (
-            (self.parts, self.checkpoints, self.states),
+            (self.parts, self.checkpoints, self.states, self.tensorboard, self.logs),
             map(self.table, (*TABLES, *FURTHER_TABLES)),
         )
         return (

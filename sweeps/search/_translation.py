@@ -41,6 +41,11 @@ def distribution(axis: Axis) -> BaseDistribution:
     return FloatDistribution(axis.low, axis.high, log=axis.kind == "loguniform")
 
 
+def distributions(space: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
+    """Gives Optuna's distributions over a space, by leaf name."""
+    return {leaf: distribution(axis) for leaf, axis in space.items()}
+
+
 def to_optuna(value: Any) -> Any:
     """Gives a value as Optuna takes it; a sequence becomes JSON text."""
     return json.dumps(value) if isinstance(value, tuple | list) else value
@@ -54,14 +59,14 @@ def from_optuna(axis: Axis, value: Any) -> Any:
 
 
 def frozen_trial(
-    space: Mapping[str, Axis],
+    space: Mapping[str, BaseDistribution],
     rule: SearchRule,
     proposal: Proposal,
     result: Result,
     *,
     running: bool,
 ) -> FrozenTrial:
-    """Gives a point with its result as a trial of Optuna's.
+    """Gives a point with its result as a trial of Optuna's; `space` has its `distributions`.
 
     A point without a result is RUNNING if `running`, else WAITING.
     """
@@ -72,7 +77,7 @@ def frozen_trial(
     return create_trial(
         state=state,
         params={leaf: to_optuna(value) for leaf, value in proposal.settings.items()},
-        distributions={leaf: distribution(space[leaf]) for leaf in proposal.settings},
+        distributions={leaf: space[leaf] for leaf in proposal.settings},
         values=list(result.values) if complete else None,
         constraints=_constraints(result, rule) if complete else None,
         user_attrs={"ended": result.ended}

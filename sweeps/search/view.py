@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpc_router.files import take_rights
-from sweeps.search._translation import DIRECTIONS, frozen_trial, quiet
+from sweeps.search._translation import DIRECTIONS, distributions, frozen_trial, quiet
 from sweeps.search.space import Axis
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
     from sweeps.search.rule import Proposal, Result, SearchRule
@@ -68,13 +69,14 @@ def write_view(
             directions=[DIRECTIONS[direction] for direction in objectives.values()],
         )
         study.set_metric_names(list(objectives))
-        study.add_trials(_trial_of(point, space, rule, running=running) for point in points)
+        optuna_space = distributions(space)
+        study.add_trials(_trial_of(point, optuna_space, rule, running=running) for point in points)
         temporary_file.replace(path)
         take_rights(path)
 
 
 def _trial_of(
-    point: ViewedPoint, space: Mapping[str, Axis], rule: SearchRule, *, running: bool
+    point: ViewedPoint, space: Mapping[str, BaseDistribution], rule: SearchRule, *, running: bool
 ) -> FrozenTrial:
     """Gives a point as a trial of Optuna's with its true times."""
     runs = running and point.begun is not None

@@ -58,6 +58,7 @@ def configuration(address: str, *, cpus: int, most: int, idle_minutes: float) ->
         "provider": {
             "type": "fake_multinode",
             "gcs_address": address,
+            "use_node_id_as_ip": True,  # else nodes without work are never known as such
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
         },

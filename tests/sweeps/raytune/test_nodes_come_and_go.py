@@ -233,3 +233,26 @@ def test_a_large_file_from_a_node_leaves_the_driver_s_memory_small_and_its_loop_
     assert facts["ours"] < 400
     assert facts["depot"] < 400
     assert facts["silence"] < 5
+
+
+def test_a_node_on_which_packs_fail_is_left_out_and_the_others_train_all(
+    site: Nodes,
+    prepared_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site.join("worker1")
+    with pytest.MonkeyPatch.context() as patch:  # every pack on worker2 finds a full disk
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "saboteur"), prepend=":")
+        patch.setenv("SABOTAGE", ",".join(f"full:pack{number:02d}:99" for number in range(10)))
+        site.join("worker2")
+    already_prepared(monkeypatch, prepared_folder)
+    where = ("--out", str(tmp_path), "--name", "there", "--address", site.address)
+    code = main([*GRID, *where, "--quiet", "--wait-nodes", "2:200"])
+    lines = capsys.readouterr().err
+    print(lines, nodes_of(tmp_path / "there"))
+    assert code == 0, lines
+    assert "node worker2 is left out: packs fail there in a row (" in lines
+    assert 3 <= nodes_of(tmp_path / "there")["worker2"] <= 4
+    assert_same_tables(tmp_path / "there", embedded(prepared_folder, tmp_path))
