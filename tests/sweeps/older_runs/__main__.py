@@ -48,9 +48,9 @@ def forget_places(journal: Path) -> None:
     """Writes another cache's path into a journal than this machine's."""
     opened, *others = journal.read_bytes().splitlines(keepends=True)
     event = event_of(opened.rstrip(b"\n"))
-    event.pop("check", None)
-    event["places"]["cache"] = "/elsewhere/cache"
-    journal.write_bytes(b"".join([line_of(event), *others]))
+    facts_of_run = {name: value for name, value in event.items() if name != "check"}
+    facts_of_run["places"] = {**event["places"], "cache": "/elsewhere/cache"}
+    journal.write_bytes(b"".join([line_of(facts_of_run), *others]))
 
 
 if __name__ == "__main__":
