@@ -117,7 +117,7 @@ def _chance(p: float) -> str:
     return "one seed" if math.isnan(p) else f"{p:.2g}"
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "mpc-router-compare",
@@ -138,7 +138,7 @@ def _parser() -> Parser:
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the comparison; gives 0, or 2 with one line where there is none."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from mpc_router.plugins import trust
 
     trust(options.trust)

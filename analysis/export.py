@@ -72,7 +72,7 @@ def _refuse_existing(files: Any) -> None:
             raise RunError(f"{path} exists; give another target, nothing is overwritten")
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "python -m analysis.export",
@@ -89,7 +89,7 @@ def _parser() -> Parser:
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the run and says where; gives 0, or 2 with one line where that cannot be."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from mpc_router.plugins import trust
 
     trust(options.trust)

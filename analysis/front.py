@@ -143,7 +143,7 @@ def _choice_lines(
     ]
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Gives the parser of the command's arguments."""
     made = Parser(
         "mpc-router-front",
@@ -163,7 +163,7 @@ def _parser() -> Parser:
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the front; gives 0, or 2 with one line where the run cannot be read."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from mpc_router.plugins import trust
 
     trust(options.trust)

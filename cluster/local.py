@@ -47,7 +47,7 @@ class Terminated(KeyboardInterrupt):
     """Interrupts the command on SIGTERM, as Ctrl-C does."""
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser("mpc-router-cluster local", DESCRIPTION, EXAMPLES)
     add_commands(command_line)
@@ -119,7 +119,7 @@ def _number(least: int, most: int) -> Callable[[str], int]:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    args = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     # Python lets the main thread alone handle signals
     handles = threading.current_thread() is threading.main_thread()
     handler_before = signal.signal(signal.SIGTERM, _terminate) if handles else None

@@ -35,7 +35,7 @@ _LOOPBACK: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """It keeps Ray to 127.0.0.1; the nodes of several machines cannot have it."""
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser("python -m cluster.node", "One Ray node, until SIGTERM.")
     roles = command_line.add_subparsers(required=True, metavar="head | worker", dest="role")
@@ -53,7 +53,7 @@ def _parser() -> Parser:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node; gives 0 after SIGTERM, 3 where Ray ended by itself."""
-    args = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     if args.role == "head":  # the port after its own is that of Ray's client server
         words = ["--head", f"--port={args.port}", f"--ray-client-server-port={args.port + 1}"]
         words += ["--include-dashboard=false", "--no-monitor"]

@@ -49,7 +49,7 @@ EXAMPLES: Final = """\
 """
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser("mpc-router-cluster slurm", DESCRIPTION, EXAMPLES)
     add_commands(command_line)
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
-    args = _parser().parse_args(words[:cut])
+    args = parser().parse_args(words[:cut])
     args.flags = words[cut + 1 :]
     try:
         code: int = args.command(args)

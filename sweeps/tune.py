@@ -33,7 +33,7 @@ Everything else is passed on: mpc-router-sweep --help
 """
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser(
         "mpc-router-tune",
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _add_flags(all_flags)
         answer_shell(all_flags)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command_line = _parser()
+    command_line = parser()
     command_line.check_flags(words, also=sweep_parser().flags())
     args, sweep_words = command_line.parse_known_args(words)
     from mpc_router.config.trial import ConfigError

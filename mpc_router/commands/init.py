@@ -28,7 +28,7 @@ _EXAMPLES: Final = """\
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-init",
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     sleep_while_waiting()
-    args = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     return ended(lambda: _command(args), stopped="stopped; nothing was written")
 
 

@@ -41,7 +41,7 @@ _LONGEST_NAME: Final = 100
 """Bytes; the names of folders begin with it."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Gives the parser of the command line."""
     command_line = Parser(
         "mpc-router-train",
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     sleep_while_waiting()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    args = _parser().parse_intermixed_args(words)
+    args = parser().parse_intermixed_args(words)
     return ended(lambda: _command(args, words))
 
 

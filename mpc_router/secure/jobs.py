@@ -152,7 +152,12 @@ def _run_parties(folder: Path, setting: Setting) -> None:
         processes = []
         for rank in (0, 1):
             log = stack.enter_context((folder / f"log.{rank}").open("wb"))
-            command = [setting.python.path, _PARTY, folder / "job.json", str(rank)]
+            command: list[Path | str] = [
+                setting.python.path,
+                _PARTY,
+                folder / "job.json",
+                str(rank),
+            ]
             processes.append(stack.enter_context(_process(command, log)))
         while None in (codes := [process.poll() for process in processes]):
             if any(codes):

@@ -12,7 +12,7 @@ from mpc_router.streams import command
 from sweeps.commands._router_flags import add_run_flags, through
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = parser_of_checkpoints()
     add_run_flags(command_line)
@@ -22,7 +22,7 @@ def _parser() -> Parser:
 @command("analysis")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    return through(_parser(), export, arguments)
+    return through(parser(), export, arguments)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ _VERBS: Final = {
 """Gives what each verb does, and examples of it."""
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
     """Makes the parser of the command line."""
     command_line = Parser("mpc-router-runs", "List, measure and remove runs.", _EXAMPLES)
     verbs = command_line.add_subparsers(required=True, metavar=" | ".join(_VERBS))
@@ -111,7 +111,7 @@ def _bytes(text: str) -> int:
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    args = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     verb: Callable[[argparse.Namespace], None] = args.verb
     try:
         verb(args)

@@ -9,7 +9,7 @@ from typing import Final
 
 from sweeps.raytune.process import ray_process
 from sweeps.records import InputError, NodesWanted, SweepError
-from sweeps.study.budget import duration_text
+from sweeps.study.lengths import duration_text
 
 _JOINING: Final = 600.0
 """Limits the seconds until a process has joined the cluster."""

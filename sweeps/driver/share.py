@@ -9,7 +9,7 @@ from typing import Final
 from mpc_router.threads import cores
 from sweeps.driver.cluster_view import ClusterView, view_of
 from sweeps.records import InputError, NodesWanted
-from sweeps.study.budget import duration_text
+from sweeps.study.lengths import duration_text
 from sweeps.study.pack_share import MEASURED, PackSettings, packs_on
 from sweeps.study.study import Study
 from sweeps.worker.gpus import count_gpus

@@ -10,7 +10,7 @@ from typing import Any, Final
 import ray
 
 from sweeps.raytune import _losses
-from sweeps.raytune._trainable import own_gpus
+from sweeps.raytune._gpus import own_gpus
 from sweeps.records import pack_from
 from sweeps.study.pack_share import DryStep
 from sweeps.worker.job import Job

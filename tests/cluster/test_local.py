@@ -415,7 +415,7 @@ def test_a_half_dead_cluster_is_said_to_be_and_taken_down_clean(tmp_path: Path) 
         assert done.returncode == 3
         assert "1 of 2 nodes are up" in done.stdout
         assert "worker1: dead: its process has ended" in done.stdout
-        assert "cluster.local down" in one_line(done)
+        assert "mpc-router-cluster local down" in one_line(done)
 
         os.kill(head.pid, signal.SIGKILL)
         until_gone(head.pid)

@@ -28,10 +28,14 @@ FIX = ("epochs=2", "router_hidden_size=8", "pool=sample")
 
 
 def on_disk(
-    folder: Path, *, task: str = "mrpc", definition: dict[str, Any] | None = None
+    folder: Path,
+    *,
+    task: str = "mrpc",
+    definition: dict[str, Any] | None = None,
+    rows: dict[str, int] = SMALL,
 ) -> Prepared:
     """Random outputs where a worker can open them; a definition is of a task like GLUE's."""
-    made = random_prepared(task=task, rows=SMALL, features=8)
+    made = random_prepared(task=task, rows=rows, features=8)
 
     def make(fresh: Path) -> dict[str, Any]:
         for name, split in made.splits.items():

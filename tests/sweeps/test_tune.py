@@ -28,7 +28,7 @@ def ask(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def words(*arguments: str) -> list[str]:
-    args, rest = tune._parser().parse_known_args(arguments)
+    args, rest = tune.parser().parse_known_args(arguments)
     settled = settle(args.config, {}, sample="--sample" in rest)
     return tune._sweep_arguments(settled, args, rest)
 
@@ -127,7 +127,7 @@ def test_bad_input_is_one_line(ask: Ask) -> None:
 
 
 def test_the_command_line_is_frozen() -> None:
-    flags = {flag for action in tune._parser()._actions for flag in action.option_strings}
+    flags = {flag for action in tune.parser()._actions for flag in action.option_strings}
     assert flags == {"-h", "--help", "--config", "--alphas", "--betas"}
 
 

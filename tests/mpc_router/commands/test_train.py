@@ -412,7 +412,7 @@ def test_help_is_quick_because_it_loads_little() -> None:
 
 
 def test_the_command_line_is_frozen() -> None:
-    flags = {flag for action in train._parser()._actions for flag in action.option_strings}
+    flags = {flag for action in train.parser()._actions for flag in action.option_strings}
     assert flags == {
         *("-h", "--help", "--config", "--alpha", "--beta", "--seed", "--out", "--name"),
         *("--resume", "--overwrite", "--sample", "--data", "--models", "--cache", "--quiet"),

@@ -273,4 +273,4 @@ def test_the_installed_names_are_these_commands(
     said = refused(doors.export, "--run", made.folder, "--point", "p99", tmp_path / "out")
     assert "has no point 'p99'" in said
     assert "nowhere" in refused(doors.export, "--checkpoint", "nowhere", tmp_path / "out")
-    assert of_checkpoint.parser().flags() < export._parser().flags()
+    assert of_checkpoint.parser().flags() < export.parser().flags()
