@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import copy
 import dataclasses
+import functools
 import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,7 +139,9 @@ def main() -> None:
     )
     for network in NETWORKS:
         with between(network) as addresses:
-            through = dataclasses.replace(setting, addresses=lambda known=addresses: known)
+            through = dataclasses.replace(
+                setting, addresses=functools.partial(copy.copy, addresses)
+            )
             usage, output = run_job(job, through)
         difference = float(np.abs(output - clear).max())
         print(

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mpc_router.frozen.stacked_routers import StackedRouters
 
 from mpc_router.config.trial import TrialConfig
 from mpc_router.frozen import _arithmetic, _loop
 from mpc_router.frozen._arithmetic import routers_class, why_autograd, why_not_compiled
 from mpc_router.frozen._compiler import _is_private
+from mpc_router.frozen._stacked_routers import StackedRouters
 from mpc_router.frozen.train import Lane
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.results.records import EpochResult, LanesEnded
