@@ -62,7 +62,7 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_wait_for_the_disk() -> Iterator[None]:
-    """Files of tests need not outlive the machine: `fsync`, of which a small sweep does a hundred,
+    """Files of tests need not outlive the machine: `fsync`, of which a small sweep does eighty,
     waits for nothing. Tests of full disks and of crashes replace it, or what calls it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
