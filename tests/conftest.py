@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import os
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_wait_for_the_disk() -> Iterator[None]:
-    """Files of tests need not outlive the machine: `fsync`, of which a small sweep does a hundred,
+    """Files of tests need not outlive the machine: `fsync`, of which a small sweep does eighty,
     waits for nothing. Tests of full disks and of crashes replace it, or what calls it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
@@ -82,10 +83,15 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(question, "__kwdefaults__", fewer)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector looks at it no more."""
+    gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)  # after pytest has left out what `-m` leaves out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first, one that waits for Ray and then two that compute, and so on: beside a
-    wait no core is idle, and what is short fills up the end."""
+    """Slow files come first, one that waits for Ray and then two that compute, and so on: beside a
+    wait no core is idle. The largest of the others come next: what is short fills up the end."""
     waiting, slow = (
         list(dict.fromkeys(item.path for item in items if item.get_closest_marker(mark)))
         for mark in ("waits", "slow")
@@ -93,4 +99,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing = [path for path in slow if path not in waiting]
     places = {path: 3.0 * number for number, path in enumerate(waiting)}
     places |= {path: 1.5 * number + 1 for number, path in enumerate(computing)}
-    items.sort(key=lambda item: places.get(item.path, math.inf))
+    sizes = {item.path: item.path.stat().st_size for item in items}
+    items.sort(key=lambda item: (places.get(item.path, math.inf), -sizes[item.path], item.path))

@@ -185,8 +185,10 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
+@functools.cache
 def code_fingerprint() -> str:
-    """Hashes every source file that trains or orchestrates."""
+    """Hashes every source file that trains or orchestrates, once in a process, which keeps its
+    code."""
     total = hashlib.sha256()
     for package in _PACKAGES:
         for path in sorted((_ROOT / package).rglob("*.py")):

@@ -68,6 +68,7 @@ def covered() -> dict[tuple[str, int, str], float]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("measure", ["score", "over_mix"])
 @pytest.mark.parametrize("kind", [name for name, *_ in ORDINARY])

@@ -655,7 +655,7 @@ def test_two_processes_at_once_prepare_the_same(tmp_path: Path) -> None:
     other = context.Process(target=_prepare_at_once, args=(tmp_path, start, answers))
     other.start()
     _prepare_at_once(tmp_path, start, answers)
-    found = [answers.get(timeout=200) for _ in range(2)]
+    found = [answers.get(timeout=600) for _ in range(2)]
     other.join(timeout=300)
     assert found[0] == found[1]
     assert len(list((tmp_path / "experts").glob("*/model.safetensors"))) == 3

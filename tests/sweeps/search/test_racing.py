@@ -61,6 +61,7 @@ def test_in_a_race_only_points_of_the_front_get_all_seeds(
     assert said.on_front.sum() == len({values[point] for point in front})  # of equal ones one
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_front")
 def test_a_race_killed_around_what_follows_resumes_to_the_same_tables(
     command: Command, made_run: Callable[..., Path], tmp_path: Path

@@ -44,6 +44,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, sample_cache: Path) -> Pat
     return folder / "r"
 
 
+@pytest.mark.slow
 def test_trials_are_stopped_with_their_routes_and_an_ending_of_their_own(stopped: Path) -> None:
     trials = rows(stopped, "trials")
     ends = Counter((trial["status"], trial["epochs"]) for trial in trials)
@@ -203,7 +204,7 @@ def test_a_promoting_run_cut_after_any_event_loses_and_doubles_nothing(
         assert {(trial["key"], trial["epochs"]) for trial in rows(run, "trials")} == wanted
 
 
-@pytest.mark.waits
+@pytest.mark.long  # tests/sweeps/raytune/test_decisions.py has the way of a decision without Ray
 @pytest.mark.slow
 def test_on_ray_the_worker_ends_its_trial_itself_and_every_decision_recomputes(
     stopped: Path, sample_cache: Path, tmp_path: Path
