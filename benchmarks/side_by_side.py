@@ -79,45 +79,28 @@ def product_seconds(work: Work, places: Sequence[str], pool: str) -> dict[str, f
     }
 
 
-def arithmetic(*, features: int, hidden: int, experts: int, batch: int) -> float:
-    """Gives the milliseconds of one step's arithmetic with all of its data in the cache.
+def step_milliseconds(lanes: int) -> tuple[float, float]:
+    """Gives the milliseconds of a step a router, and those that `benchmarks.stack` names its limit.
 
-    Matrix products of the forward pass and of the weights' gradient at the rate of this shape in
-    sgemm, and the 28 bytes a weight that AdamW reads and writes at the rate of a copy in the cache.
+    In a stack of this many, alone on one thread.
     """
-    source = np.random.default_rng(0)
-    left = source.standard_normal((batch, features), dtype=np.float32)
-    right = source.standard_normal((features, hidden), dtype=np.float32)
-    product = np.empty((batch, hidden), np.float32)
-    gemm = _fastest(lambda: np.matmul(left, right, out=product))
-    weights = features * hidden + hidden + hidden * experts + experts
-    state = source.standard_normal(3 * weights, dtype=np.float32)
-    copy = np.empty_like(state)
-    bytes_a_second = 2 * state.nbytes / _fastest(lambda: np.copyto(copy, state))
-    last_layer = experts / features  # of the first one's operations
-    return (2 * gemm * (1 + last_layer) + 28 * weights / bytes_a_second) * 1e3
-
-
-def _fastest(call: Callable[[], object], repeats: int = 400) -> float:
-    """Gives the seconds of the fastest tenth of calls: others' work only makes calls slower."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return float(np.quantile(seconds, 0.1))
-
-
-def step_milliseconds(lanes: int) -> float:
-    """Gives the milliseconds of a step a router, in a stack of this many, alone on one thread."""
     import torch
 
-    from benchmarks.stack import generated, milliseconds, stacked
+    from benchmarks import stack
+    from mpc_router.frozen._compiled_routers import CompiledRouters
 
     torch.set_num_threads(1)
-    step = stacked(generated(), lanes, rates=False)
-    milliseconds(step, steps=2)
-    return min(milliseconds(step, steps=4) for _ in range(3)) / lanes
+    train = stack.stacked(
+        stack.generated(), stack.lanes_of(lanes, supervised=False), CompiledRouters
+    )
+    times = []
+    for run, count in ((train, lanes), (stack.products(), 1), (stack.copy(), 1)):
+        run(2)
+        times.append(
+            min(stack.milliseconds(run, steps=stack.STRETCH, lanes=count) for _ in range(5))
+        )
+    step, products, copy = times
+    return step, products + copy
 
 
 def arrays_of(prepared: Prepared, config: TrialConfig, file: Path) -> int:
@@ -150,8 +133,8 @@ def measure(asked: argparse.Namespace, file: Path) -> dict[str, Any]:
     flags += ["--cache", str(asked.cache)]
     rounds: list[dict[str, Any]] = []
     for number in range(asked.rounds):
-        rounds.append({"limit_ms": arithmetic(features=128, hidden=256, experts=3, batch=32)})
-        rounds[-1]["step_ms"] = step_milliseconds(128)
+        step, limit = step_milliseconds(128)
+        rounds.append({"step_ms": step, "limit_ms": limit})
         _say(number, "product")
         rounds[-1]["product"] = product_seconds(work, flags, asked.pool)
         for name in asked.only or RIVALS:

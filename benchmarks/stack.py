@@ -27,7 +27,6 @@ import torch
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import trial_config
-from mpc_router.frozen._compiled_routers import CompiledRouters
 from mpc_router.frozen._labels import Supervision
 from mpc_router.frozen._stacked_routers import SplitTensors, StackedRouters
 from mpc_router.frozen.lanes import Lane
@@ -187,6 +186,9 @@ def milliseconds(run: Steps, *, steps: int, lanes: int) -> float:
 
 def measure(sizes: Sequence[int], *, rounds: int, supervised: bool) -> dict[str, list[float]]:
     """Milliseconds a step and router of every contender, (rounds,) each."""
+    # imported here: other benchmarks, which run without numba, take stacks from this module
+    from mpc_router.frozen._compiled_routers import CompiledRouters
+
     torch.set_num_threads(1)
     prepared = generated()
     contenders = {

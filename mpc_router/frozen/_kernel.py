@@ -328,4 +328,4 @@ def _mixed_loss(
         by_gate[k] = 0.0
         for c in range(len(mixed)):
             by_gate[k] += mixed[c] * outputs[k, c]
-    return loss
+    return float(loss)
