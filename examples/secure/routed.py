@@ -22,7 +22,7 @@ sys.path.insert(0, _PLAN["programs"])  # the programs of mpc_router.secure, by p
 
 import encoders  # noqa: E402
 import numpy as np  # noqa: E402
-from party import CLIENT, OWNER, Job, Party, compiled  # noqa: E402
+from party import CLIENT, OWNER, Job, Party, compiled, end_with_parent  # noqa: E402
 from scipy import special  # noqa: E402
 
 LIBRARY = encoders.Library(np, special.erf, lambda values: 1 / np.sqrt(values))
@@ -64,6 +64,7 @@ def embedded(name: str, part: Part, arrays: Any, text: int) -> tuple[Any, Any]:
 
 def main() -> None:
     """Answers all texts."""
+    end_with_parent()
     rank = int(sys.argv[2])
     parts = {name: Part(name, plan) for name, plan in _PLAN["parts"].items()}
     numbers = _PLAN["experts"]
@@ -100,8 +101,7 @@ def main() -> None:
                 }
             )
             print(f"{text + 1} of {_PLAN['texts']}: expert {route}", flush=True)
-    if rank == CLIENT:
-        (_FOLDER / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+            (_FOLDER / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
     party.close()
 
 

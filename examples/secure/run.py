@@ -113,7 +113,11 @@ def run_parties(python: Path, folder: Path) -> None:
     for rank in (0, 1):
         log = (folder / f"log.{rank}").open("w+b")
         command = [python, ROUTED, folder, str(rank)]
-        processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment()))
+        processes.append(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment()
+            )
+        )
         logs.append(log)
     try:
         while None in (codes := [process.poll() for process in processes]) and not any(codes):

@@ -152,12 +152,7 @@ def _run_parties(folder: Path, setting: Setting) -> None:
         processes = []
         for rank in (0, 1):
             log = stack.enter_context((folder / f"log.{rank}").open("wb"))
-            command: list[Path | str] = [
-                setting.python.path,
-                _PARTY,
-                folder / "job.json",
-                str(rank),
-            ]
+            command = [str(setting.python.path), str(_PARTY), str(folder / "job.json"), str(rank)]
             processes.append(stack.enter_context(_process(command, log)))
         while None in (codes := [process.poll() for process in processes]):
             if any(codes):
@@ -169,17 +164,20 @@ def _run_parties(folder: Path, setting: Setting) -> None:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[Path | str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a process; it is killed if it still runs as the block ends."""
+def _process(command: Sequence[str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a process; it is killed if it still runs as the block ends.
+
+    Its input is a pipe of ours: a party ends itself when that closes, for we may be killed first.
+    """
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
+        command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment()
     )
     try:
         yield process
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _last_words(log: Path, rank: int, code: int) -> str:

@@ -13,8 +13,10 @@ shapes of `inputs` and `weights` by name, which both parties have to know.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -190,8 +192,20 @@ def most_memory() -> int:
     raise OSError("/proc/self/status has no line VmHWM")
 
 
+def end_with_parent() -> None:
+    """Ends this process as soon as its input closes: the process that started it is gone."""
+
+    def watch() -> None:
+        while os.read(0, 1):  # not sys.stdin, whose lock Python wants at its end
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main(arguments: Sequence[str]) -> None:
     """Runs one party of a job, and writes what it has measured to `result`.RANK."""
+    end_with_parent()
     plain, rank = json.loads(Path(arguments[0]).read_text(encoding="utf-8")), int(arguments[1])
     form = None if plain["form"] is None else Form.of(plain["form"])
     job = Job(plain["kind"], form, plain["inputs"], plain["weights"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from mpc_router.model.experts import BertExpert
+from mpc_router.secure import programs
 from mpc_router.secure.environment import OtherPython, SecureError, environment, other_python
 from mpc_router.secure.jobs import PROTOCOLS, Job, PartyError, Setting, run_job, sent_of
 from mpc_router.secure.pool import NUMPY
@@ -145,3 +148,38 @@ def test_approximations_answer_secretly_as_they_do_in_the_clear(
     assert output == pytest.approx(clear, abs=0.05)
     assert torch.tensor(clear).isfinite().all()
     assert np.abs(clear - exact).max() > 1e-3
+
+
+IMPORTED = {"jax", "numpy", "spu", "encoders"}
+
+
+@pytest.mark.parametrize("name", ["encoders", "party"])
+def test_programs_of_the_other_python_import_nothing_of_ours(name: str) -> None:
+    tree = ast.parse(Path(programs.__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    packages: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            packages |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            packages.add(str(node.module).partition(".")[0])
+    assert packages <= IMPORTED | sys.stdlib_module_names
+    assert name == "party" or "jax" not in packages
+
+
+def test_a_party_ends_with_the_process_that_started_it(real_python: OtherPython) -> None:
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(Path(programs.__file__).parent)!r})\n"
+        "import party; party.end_with_parent(); print('here', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [real_python.path, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"here\n"
+        process.stdin.close()
+        assert process.wait() == 1
