@@ -257,8 +257,8 @@ def _real(workers: int, lanes: int, result: Cost) -> None:
     spent = spend(packs=2 * workers, lanes=lanes, epochs=EPOCHS, workers=workers, pause=1.0)
     simulated = share(workers=workers, epoch=1.0, result=result.served, pack=0.0)
     print(
-        f"  {workers} workers here: {100 * EPOCHS / spent.pack_seconds:.0f} % of a pack's time from "
-        f"its start to its end, simulated {100 * simulated:.0f} %"
+        f"  {workers} workers here: {100 * EPOCHS / spent.pack_seconds:.0f} % of the time from a "
+        f"pack's start to its end, simulated {100 * simulated:.0f} %"
     )
 
 
