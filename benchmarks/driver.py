@@ -36,7 +36,7 @@ from sweeps.driver import _supervisor
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.driver.workers import Workers
-from sweeps.journal.journal import Journal
+from sweeps.journal.journal import Journal, read
 from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.records import JOURNAL_FILE
 from sweeps.study.read import load
@@ -67,6 +67,8 @@ class Spent:
 
     packs: int
     results: int
+    pack_seconds: float
+    """It is the mean time from a pack's start to its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,18 @@ def spend(*, packs: int, lanes: int, epochs: int, workers: int, pause: float = 0
                 ray=watched.get("ray", 0.0),
                 packs=packs,
                 results=packs * epochs,
+                pack_seconds=_pack_seconds(run / JOURNAL_FILE),
             )
+
+
+def _pack_seconds(journal: Path) -> float:
+    """Gives the mean time from a pack's start to its end, by the journal's clock."""
+    times: dict[str, dict[str, float]] = {"started": {}, "ended": {}}
+    for event in read(journal):
+        if event["event"] in times:
+            times[event["event"]][event["pack"]] = event["mono"]
+    spans = [end - times["started"][pack] for pack, end in times["ended"].items()]
+    return sum(spans) / len(spans)
 
 
 def _open(journal: Journal, study: Any) -> None:
@@ -236,16 +249,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ]
             print(f"  {epoch:4g} s  " + "".join(f"{100 * value:7.0f}%" for value in shares))
         if args.real:
-            _real(args.real, lanes, result, pack)
+            _real(args.real, lanes, result)
 
 
-def _real(workers: int, lanes: int, result: Cost, pack: Cost) -> None:
+def _real(workers: int, lanes: int, result: Cost) -> None:
     """Runs workers that wait a second an epoch, and prints their share beside the simulated one."""
     spent = spend(packs=2 * workers, lanes=lanes, epochs=EPOCHS, workers=workers, pause=1.0)
-    start = spend(packs=1, lanes=1, epochs=1, workers=workers)
-    seen = 2 * EPOCHS / (spent.wall - start.wall)
-    simulated = share(workers=workers, epoch=1.0, result=result.served, pack=pack.served, packs=2)
-    print(f"  {workers} workers in truth: {100 * seen:.0f} %, simulated {100 * simulated:.0f} %")
+    simulated = share(workers=workers, epoch=1.0, result=result.served, pack=0.0)
+    print(
+        f"  {workers} workers here: {100 * EPOCHS / spent.pack_seconds:.0f} % of the time from a "
+        f"pack's start to its end, simulated {100 * simulated:.0f} %"
+    )
 
 
 class _Raw(argparse.RawDescriptionHelpFormatter):

@@ -51,6 +51,7 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
         self._messages = run_pack(pack, job, kept=kept)
         self._drop: dict[str, str] | None = None
         self._begun = False
+        self.config: dict[str, Any] = {}  # Tune adds it to each result, and a pack has 100 kB
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Gives the same actor another pack."""

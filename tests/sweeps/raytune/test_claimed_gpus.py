@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from cluster import nodes, state
 from cluster.nodes import Wanted
 from cluster.state import TOKEN
+from sweeps.driver._ledger import Ledger
 from sweeps.journal.journal import read
+from sweeps.records import Message, Pack
 from sweeps.run import main
 from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process, rows
 
@@ -21,10 +24,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 PATIENCE = 300.0
 
 GRID = (
-    *("mrpc_grid", *FIX[1:], "epochs=300", "seeds=[0]", "pack.points=1"),
+    *("mrpc_grid", *FIX[1:], "epochs=20", "seeds=[0]", "pack.points=1"),
     *("--sample", "--no-report", "--quiet"),
 )
-"""Ten packs that take longer than a worker needs to start."""
+"""Ten packs of twenty messages."""
 
 
 @pytest.fixture(scope="module")
@@ -78,22 +81,34 @@ def test_packs_have_gpus_of_the_nodes_and_the_rows_are_the_embedded_run_s(
     words: tuple[str, ...],
     at_once: int,
 ) -> None:
+    run, received = tmp_path / "there", Ledger.received
+
+    def slowly(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
+        if len(nodes_of(run)) < 3:
+            time.sleep(0.5)  # the sweep is not to end before each node has had its worker
+        return received(self, pack, message)
+
+    monkeypatch.setattr(Ledger, "received", slowly)
     already_prepared(monkeypatch, prepared_folder)
     arguments = [word for word in GRID if word != "--quiet"]
     where = ("--out", str(tmp_path), "--name", "there", "--address", address)
     code = main([*arguments, *words, *where])
     lines = capsys.readouterr().err
     assert code == 0, lines
-    run = tmp_path / "there"
     started = [event for event in read(run / "journal.jsonl") if event["event"] == "started"]
     print(words, Counter((event["node"], *event["gpus"]) for event in started), numbers_hash(run))
     assert all(event["gpus"] == ["0"] for event in started)
-    assert {event["node"] for event in started} == {"head", "worker1", "worker2"}
+    assert nodes_of(run) == {"head", "worker1", "worker2"}
     measured = "pack.gpus: a pack takes 0.00 of 0.00 GB of a GPU: its share is 0.375"
     assert (measured in lines) == (words == ("pack.gpus=measured",))
     assert most_at_once(run) <= at_once
     assert numbers_hash(run) == numbers_hash(embedded)
     assert_same_tables(run, embedded)
+
+
+def nodes_of(run: Path) -> set[str]:
+    """Names the nodes that packs have started on."""
+    return {event["node"] for event in read(run / "journal.jsonl") if event["event"] == "started"}
 
 
 def most_at_once(run: Path) -> int:
