@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from mpc_router.commands import tune as door
+from mpc_router.commands import doors
 from mpc_router.config.trial import parse_overrides
 from mpc_router.config.yaml_files import settle
 from mpc_router.tasks import TASKS
@@ -59,20 +58,8 @@ def test_every_file_that_ships_gives_words_that_can_be_read(task: str) -> None:
     parse_overrides([word for word in found[1:] if "=" in word])
 
 
-def test_another_project_s_sweeps_is_named_and_nothing_of_it_is_called(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "sweeps").mkdir()
-    (tmp_path / "sweeps" / "__init__.py").write_text("raise SystemExit('called')")
-    (tmp_path / "sweeps" / "tune.py").write_text("raise SystemExit('called')")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sweeps"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(tmp_path)
-    refused(asked(door.main, capfd, *MRPC, "--sample"), "'sweeps'", str(tmp_path / "sweeps"))
-
-
 def test_the_door_leads_to_the_sweep(ask: Ask, capfd: pytest.CaptureFixture[str]) -> None:
-    refused(asked(door.main, capfd, *MRPC, "--sample", "alpah=1"), "did you mean alpha")
+    refused(asked(doors.tune, capfd, *MRPC, "--sample", "alpah=1"), "did you mean alpha")
 
 
 def test_alphas_and_betas_are_axes() -> None:
