@@ -187,8 +187,7 @@ def commit() -> str | None:
 
 @functools.cache
 def code_fingerprint() -> str:
-    """Hashes every source file that trains or orchestrates, once in a process, which keeps its
-    code."""
+    """Hashes every source file that trains or orchestrates, once: a process keeps its code."""
     total = hashlib.sha256()
     for package in _PACKAGES:
         for path in sorted((_ROOT / package).rglob("*.py")):

@@ -59,6 +59,7 @@ def test_one_seed_is_said_where_a_p_would_stand(
     assert "nan" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["svg", "html"])
 def test_the_picture_is_written_where_it_is_named(
     ending: str, two: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

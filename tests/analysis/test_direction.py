@@ -229,6 +229,7 @@ def test_objectives_are_the_usual_ones_and_fronts_by_them_the_same(pair: Pair) -
     assert tables[0].set_index("point")["on_front"].equals(names)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_reports")
 def test_reports_say_the_direction(mae: Pair, tmp_path: Path) -> None:
     text = write_report(mae.low, tmp_path / "report.html").read_text("utf-8")

@@ -14,6 +14,7 @@ FEWER = {"model_folders": 24}
 """Of kinds whose cases take long: every sound model is run."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bad_input_is_one_message_and_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
     verdicts = [

@@ -183,6 +183,7 @@ def test_a_run_with_a_class_of_optunas_asks_for_it_again() -> None:
         from_tree(tree)
 
 
+@pytest.mark.slow
 def test_the_example_package_passes_its_own_tests(site: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0"]

@@ -69,6 +69,7 @@ def test_sets_that_agree_are_one_pool_and_own_experts_are_pools_of_their_own(run
     assert survey(loaded, resamples=20).joint == (run.name == "both")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_reports")
 def test_its_report_can_be_written(run: Path) -> None:
     text = write_report(load_run(run)).read_text(encoding="utf-8")

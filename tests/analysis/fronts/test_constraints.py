@@ -87,6 +87,7 @@ def test_a_sentence_says_how_many_points_break_which_bound(
     assert f"cost at most {cap:g} ({over} point" in _texts(run, taken)
 
 
+@pytest.mark.slow
 def test_terminal_picture_and_report_mark_what_only_a_bound_keeps_from_the_front(
     capped: tuple[Run, Survey, float], tmp_path: Path
 ) -> None:

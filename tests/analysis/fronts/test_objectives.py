@@ -120,6 +120,7 @@ def told(written: WriteRun, tmp_path: Path) -> Told:
     return made
 
 
+@pytest.mark.slow
 def test_the_report_draws_two_objectives_with_their_front(told: Told) -> None:
     run = told({"f1": "max", "cost_mpc_seconds_as_if": "min"})
     page = _render(run)

@@ -144,6 +144,7 @@ def test_every_share_lies_in_its_own_interval(count: int, seed: int, run_folder:
     assert found["low"].min() >= 0
 
 
+@pytest.mark.slow
 def test_settings_that_move_nothing_have_a_small_p_as_rarely_as_it_says(run_folder: Path) -> None:
     p = []
     for seed in range(5):

@@ -193,6 +193,7 @@ def test_a_constraint_that_no_router_keeps_leaves_a_report(tmp_path: Path) -> No
     assert "What each kind of routers is worth" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_reports")
 def test_the_report_says_which_kind_is_best_where(run: Run, tmp_path: Path) -> None:
     text = write_report(run, tmp_path / "report.html").read_text(encoding="utf-8")

@@ -92,6 +92,7 @@ def test_an_expert_that_sets_share_is_calibrated_once(
         assert both[name].to_numpy(np.float64) == pytest.approx(known, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(
     joint: Run, of_joint: Survey
 ) -> None:

@@ -226,6 +226,7 @@ def two_points(written: WriteRun) -> Path:
     return written("two-points", points=POINTS[:2], seeds=(0,))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_reports")
 def test_the_command_writes_every_picture_and_csv_where_it_is_told(
     written: WriteRun, tmp_path: Path

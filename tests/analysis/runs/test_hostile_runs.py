@@ -56,6 +56,7 @@ def one_message(code: int, err: str) -> None:
     assert not ESCAPES.search(err.rstrip("\n"))
 
 
+@pytest.mark.slow
 def test_markup_and_escapes_in_any_cell_are_text(
     copy: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

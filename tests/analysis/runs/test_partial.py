@@ -74,6 +74,7 @@ def test_where_a_budget_ended_after_the_first_seeds_points_have_the_seeds_that_t
     assert "2 of 4 points have one seed" in _texts(first_seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["one_failed", "first_seeds"])
 def test_every_question_and_command_lives_with_a_partial_front(
     which: str, request: pytest.FixtureRequest, run: Run, tmp_path: Path

@@ -130,6 +130,7 @@ def test_a_pool_of_several_tokenizers_refuses_the_tokens_of_one(exported: Path) 
         model.forward_inference(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", ["joint"], indirect=True)
 def test_latency_is_measured_with_each_experts_own_tokens(
     router: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]

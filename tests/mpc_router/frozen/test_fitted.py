@@ -57,6 +57,7 @@ def test_the_checkpoint_s_router_gives_the_logits_of_the_run(
     assert (left["validation.routes"] == router.decisions.routes(logits.numpy())).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_lane_is_the_same_alone_and_in_company(kind: dict[str, Any], prepared: Prepared) -> None:
     """Lanes of one stack may differ in seed, bias, ridge and costs."""

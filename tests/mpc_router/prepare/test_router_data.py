@@ -118,6 +118,7 @@ def test_outputs_of_a_fold_are_those_of_the_experts_of_the_other_folds(
             assert np.abs(kept - seen).max() > 1e-3  # the expert of all rows says otherwise
 
 
+@pytest.mark.slow
 def test_an_expert_of_other_folds_is_trained_on_their_rows_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def alone(models: Path, name: str, examples: Examples) -> torch.Tensor:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["selection", "validation"])
 def test_each_expert_says_what_it_says_alone_with_its_own_tokenizer(
     families: Path, prepared: Prepared, split: str

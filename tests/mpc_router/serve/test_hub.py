@@ -28,6 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_router_that_was_pushed_is_fetched_and_answers_alike(
     hub: Hub, exported: Path, tmp_path: Path
 ) -> None:

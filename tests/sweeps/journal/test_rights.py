@@ -45,6 +45,7 @@ def of_all(run: Path) -> tuple[set[int], set[int]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_reports")
 @pytest.mark.parametrize(
     ("umask", "folders", "files", "own"),

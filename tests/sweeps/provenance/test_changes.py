@@ -316,6 +316,7 @@ def test_what_is_under_way_takes_the_numbers_of_one_machine(
     assert sum("gave other numbers" in note for note in provenance(killed)["notes"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decided", [1, 2, 3, 4])
 def test_a_bracket_under_way_takes_the_numbers_and_ranks_of_one_machine(
     decided: int,

@@ -60,6 +60,7 @@ def run(folder: Path) -> Path:
     return folder / "r"
 
 
+@pytest.mark.slow
 def test_its_experts_are_quoted_as_they_were_handed_in(run: Path, folder: Path) -> None:
     loaded = load_run(run)
     taken = survey(loaded, resamples=20)

@@ -108,6 +108,7 @@ def test_a_joint_trial_is_replayed_and_equal(
     assert sorted(both.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.long), "killed"])
 def test_an_interrupted_joint_run_goes_on_from_its_newest_epoch_to_the_same_tables(
     both: Path, sample: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str

@@ -138,6 +138,7 @@ JOINT = (
 )
 
 
+@pytest.mark.slow
 def test_a_joint_trial_too_large_for_its_gpu_accumulates_its_batches_from_smaller_ones(
     sample: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
