@@ -1,7 +1,7 @@
-"""Compiles Python loops by numba; what is compiled is kept where only its owner may write.
+"""Compiles Python loops by numba; what is compiled is kept where only its owner may enter.
 
-Numba unpickles what it has kept, so a folder that another user may write to is not used: then every
-process compiles anew. `NUMBA_CACHE_DIR` is heeded under the same condition.
+Numba unpickles what it has kept, so a folder that others may enter is not used: then every process
+compiles anew. `NUMBA_CACHE_DIR` is heeded under the same condition.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def _kept(function: Function, **options: Any) -> Function:
 
 
 def _is_private(folder: Path) -> bool:
-    """Tells whether a folder, which is made where it is missing, is one that only we may write."""
+    """Tells whether a folder, which is made where it is missing, is one that only we may enter."""
     try:
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         status = folder.stat()
     except OSError:
         return False
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)

@@ -130,11 +130,14 @@ def _backward(
 ) -> None:
     """Writes slopes of the loss by the hidden sums (B', H'), given those by the logits (B', K')."""
     _set_zero(hidden_slopes)
-    _add_product(hidden_slopes, slopes, last_layer)
     for b in range(len(hidden)):
-        for h in range(hidden.shape[1]):  # a unit that is 0 lets no slope through
-            slope = hidden_slopes[b, h] * scale
-            hidden_slopes[b, h] = _ZERO if hidden[b, h] == _ZERO else slope
+        for k in range(len(last_layer)):
+            slope = slopes[b, k] * scale
+            for h in range(hidden.shape[1]):
+                hidden_slopes[b, h] += slope * last_layer[k, h]
+        for h in range(hidden.shape[1]):
+            if hidden[b, h] == _ZERO:  # such a unit lets no slope through
+                hidden_slopes[b, h] = _ZERO
 
 
 @inlined
