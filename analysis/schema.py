@@ -277,7 +277,8 @@ _Provenance = dict[str, Any]
 - `splits`: split -> {`rows` (int), `source` ("train" or "validation"), `note` (text or null)}
 - `cost_vector`: the study's; `cost_vectors`: name -> {`unit`, `router`, `experts` (list), `as_if`
   (bool: published numbers put on another pool), `stem_is_expert` (bool: the router looks through
-  the cheapest expert, which is paid once)}
+  the cheapest expert, which is paid once), `basis` (text: what the costs rest on; left out where
+  nothing is known)}
 - `objectives`: name -> "max" or "min"
 - `changes`: what `--resume RUN --force` has let through, list of {`time` (UTC, ISO 8601), `what`
   (`code`, a library, `data`, `experts`, `stem`, `study.yaml` or `part NAME`), `then`, `now`}; runs

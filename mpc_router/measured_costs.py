@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Self, TypeVar
 
 from mpc_router.costs import CONSTANTS, FLOPS, PARAMETERS, PUBLISHED
-from mpc_router.messages import quoted
+from mpc_router.messages import printable, quoted, shortened
 
 FORMAT: Final = "mpc-router costs 1"
 
@@ -38,6 +38,9 @@ HOW: Final = "write one with mpc-router-eval --measure-latency FILE"
 """It is the remedy in messages about a file that cannot be read."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_LONGEST_BASIS: Final = 1000
+"""It limits the characters of the sentence about what costs rest on."""
+
 _TAKEN: Final = (
     *(CONSTANTS, PARAMETERS, FLOPS),
     *(name for published in PUBLISHED for name in (published, f"{published}_as_if")),
@@ -172,7 +175,7 @@ class MeasuredCosts:
             name=first.name,
             unit=first.unit,
             beside=tuple(beside),
-            basis=reader.text(data, "basis") if "basis" in data else "",
+            basis=_shown(reader.text(data, "basis")) if "basis" in data else "",
             task=None if data.get("task") is None else reader.text(data, "task"),
             shared_stem=data.get("shared_stem", False) is True,
             experts=costs,
@@ -300,6 +303,11 @@ class _Reader:
 
 _Cost = TypeVar("_Cost", ExpertCost, RouterCost)
 _Entry = TypeVar("_Entry")
+
+
+def _shown(sentence: str) -> str:
+    """Gives a sentence as a report shows it: printable, and cut."""
+    return shortened(printable(sentence), _LONGEST_BASIS)
 
 
 def _led(cost: _Cost, at: int) -> _Cost:

@@ -27,6 +27,7 @@ from mpc_router.results.assembly import assemble
 from sweeps import run as sweep
 from sweeps.commands import demo, export
 from sweeps.commands import eval as evaluation
+from tests.mpc_router.secure.conftest import played as played
 from tests.sweeps.conftest import LITTLE, without_ray
 
 pytestmark = pytest.mark.slow
@@ -274,3 +275,21 @@ def test_the_installed_names_are_these_commands(
     assert "has no point 'p99'" in said
     assert "nowhere" in refused(doors.export, "--checkpoint", "nowhere", tmp_path / "out")
     assert of_checkpoint.parser().flags() < export.parser().flags()
+
+
+def test_the_pool_of_a_run_is_priced_and_the_run_reported_under_the_price(
+    made: Made, refused: Refused, played: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from analysis import front
+
+    price_flags = ("--protocol", "semi2k", "--tokens", "12", "--python", str(played), "--quiet")
+    out = tmp_path / "price.json"
+    assert "nothing to choose by" in refused(
+        doors.price, "--run", made.folder, "--out", out, *price_flags
+    )
+    point = str(made.run.trials["point"].iloc[0])
+    words = ("--run", str(made.folder), "--point", point, "--out", str(out), *price_flags)
+    assert doors.price(words) == 0
+    capfd.readouterr()
+    assert front.main([str(made.folder), "--costs", f"file:{out}#semi2k_gb"]) == 0
+    assert "GB sent" in capfd.readouterr().out
