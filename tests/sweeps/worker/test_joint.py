@@ -202,8 +202,10 @@ def test_a_joint_trial_goes_on_on_another_node_that_shares_nothing(
             (node / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(run / name, node / name)
         returns.note(fetched[-1])
-        folders = {name: node / name for name in ("parts", "checkpoints", "states")}
-        for message in run_pack(pack, dataclasses.replace(job, **folders), kept=kept):
+        there = dataclasses.replace(
+            job, parts=node / "parts", checkpoints=node / "checkpoints", states=node / "states"
+        )
+        for message in run_pack(pack, there, kept=kept):
             returns.send()
             if pack.attempt == 1 and pack.name == "pack02":
                 (run / "stop").touch()
