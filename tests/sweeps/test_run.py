@@ -475,7 +475,10 @@ def test_help_and_the_list_of_studies_load_no_framework(flag: str) -> None:
         (["mrpc_grid", "--sample", "--force"], "--force needs --resume RUN"),
         (["mrpc_grid", "--sample", "--debug", "--dry-run"], "--debug"),
         (["alpha=7", "--debug", "--key", "k", "--run", "runs/r"], "alpha=7"),
-        (["mrpc_grid", "--sample", "pack.gpus=64"], "pack.gpus is 64, but must be auto, 0, or a"),
+        (
+            ["mrpc_grid", "--sample", "pack.gpus=64"],
+            "pack.gpus is 64, but must be auto, measured, 0, or a",
+        ),
     ],
 )
 def test_what_would_be_passed_over_or_wait_for_ever_is_refused(

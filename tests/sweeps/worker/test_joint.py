@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from mpc_router.tasks import TASKS, evaluate
 from sweeps.driver import session
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay
-from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
+from sweeps.raytune._returning import Arrivals, Returns
+from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Kept, Message, Pack
 from sweeps.run import main
 from sweeps.worker.job import EPOCHS, Job
 from sweeps.worker.pack import run_pack
@@ -181,3 +184,44 @@ def test_what_joint_training_cannot_do_is_refused_before_anything_is_prepared(
     assert said.err.startswith("error: stem=expert goes with frozen experts alone")
     assert said.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_joint_trial_goes_on_on_another_node_that_shares_nothing(
+    both: Path, sample: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, fetched = tmp_path / "runs" / "r", list[list[str]]()
+
+    def call(method: str, *arguments: Any) -> Any:
+        return getattr(Arrivals(run), method)(*arguments)
+
+    def on_a_node(pack: Pack, job: Job, *, kept: Kept | None = None) -> Iterator[Message]:
+        node = tmp_path / f"node{len(fetched)}"
+        node.mkdir()
+        returns = Returns(home=node, call=call, keys=[trial.key for trial in pack.trials])
+        fetched.append(call("epochs", returns.keys))
+        for name in fetched[-1]:
+            (node / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(run / name, node / name)
+        returns.note(fetched[-1])
+        there = dataclasses.replace(
+            job, parts=node / "parts", checkpoints=node / "checkpoints", states=node / "states"
+        )
+        for message in run_pack(pack, there, kept=kept):
+            returns.send()
+            if pack.attempt == 1 and pack.name == "pack02":
+                (run / "stop").touch()
+            yield message
+        returns.send()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "run_pack", lambda *given, **more: _sent(on_a_node(*given, **more)))
+        assert sample(*BOTH, "--name", "r") == 143
+        assert sample("--resume", str(run)) == 0
+    assert [len(names) > 0 for names in fetched] == [False] * 3 + [True, False][: len(fetched) - 3]
+    assert not list(run.rglob(EPOCHS))
+    assert_same_tables(run, both)
+
+
+def _sent(messages: Iterator[Message]) -> Generator[Message, Any, None]:
+    """Makes a generator of messages that takes answers, which nothing here needs."""
+    yield from messages
