@@ -8,6 +8,7 @@ from typing import Final
 
 from cluster import local, slurm
 from mpc_router.flags import Parser
+from mpc_router.messages import quoted
 from mpc_router.streams import Main, command
 
 _PLACES: Final = {"local": local, "slurm": slurm}
@@ -37,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] and words[0] in _PLACES:
         main: Main = _PLACES[words[0]].main
         return main(words[1:])
-    parser().parse_args(words)  # it shows help, or says what is wrong
-    return 0
+    command_line = parser()
+    command_line.parse_args(words)  # it shows help, or says what is wrong
+    command_line.error(f"the first word is {quoted(words[0])}; begin with {' or '.join(_PLACES)}")
 
 
 if __name__ == "__main__":

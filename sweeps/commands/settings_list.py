@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WIDE: Final = 120
 """Counts the columns of a terminal from which on every setting has four cells."""
 
-_PLAIN_WIDTH: Final = 240
+_PLAIN_WIDTH: Final = 500
 """Counts the columns of a file or a pipe, which keeps each setting on a line for grep."""
 
 

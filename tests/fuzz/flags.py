@@ -70,7 +70,7 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
 def _flags(module: str) -> list[str]:
     made = module_of(module).parser()
     found = {flag for action in made._actions for flag in action.option_strings}
-    return sorted(found - {"-h", "--help", "--list"})
+    return sorted(found - {"-h", "--help", "--list", "--settings", "--schema"})
 
 
 def _odd(draw: random.Random, flags: list[str]) -> list[str]:
