@@ -26,7 +26,7 @@ def test_the_answer_to_a_packs_message_reaches_its_worker_before_the_next_epoch(
 
     actor = PackTrainable.__new__(PackTrainable)
     actor._messages, actor._drop, actor._begun = messages(), None, True
-    actor._home = actor._fetched = actor._failure = None
+    actor._returns = actor._fetched = actor._failure = None
     trial = SimpleNamespace(
         config={"pack": json.dumps({"name": "pack0"})},
         temporary_state=SimpleNamespace(
@@ -40,10 +40,10 @@ def test_the_answer_to_a_packs_message_reaches_its_worker_before_the_next_epoch(
         asked.append((word, data))
         return next(answers)
 
-    reporter = tune_loop._Reporter(cast(Any, SimpleNamespace(ask=ask)), tmp_path)
+    reporter = tune_loop._Reporter(cast(Any, SimpleNamespace(ask=ask)))
     for _ in range(2):
         assert reporter.on_trial_result(None, trial, actor.step()) == reporter.CONTINUE
-    message = {"pack": "pack0", "message": Message().to_json()}
+    message = {"pack": "pack0", "message_json": json.dumps(Message().to_json())}
     assert asked == [("heard", message), ("heard", message)]
     actor.step()
     assert heard == [None, DROP]
@@ -52,9 +52,9 @@ def test_the_answer_to_a_packs_message_reaches_its_worker_before_the_next_epoch(
     assert actor.step() == {"done": True}
 
 
-def test_a_pack_ends_where_the_answer_ends_the_run(tmp_path: Path) -> None:
+def test_a_pack_ends_where_the_answer_ends_the_run() -> None:
     pipe = SimpleNamespace(ask=lambda word, **_: {"end": True, "drop": {}})
     trial = SimpleNamespace(config={"pack": json.dumps({"name": "pack0"})})
-    result = {"message": json.dumps(Message().to_json()), "files": [], "done": False}
-    reporter = tune_loop._Reporter(cast(Any, pipe), tmp_path)
+    result = {"message": json.dumps(Message().to_json()), "done": False}
+    reporter = tune_loop._Reporter(cast(Any, pipe))
     assert reporter.on_trial_result(None, trial, result) == reporter.STOP
