@@ -88,6 +88,9 @@ class _Supervisor:
 
         self._node_names: dict[str, str] = {}
         self._node_faults = NodeFaults()
+        self._given_up: dict[str, str] = {}
+        """Gives the node by pack whose surroundings failed before another node had trained."""
+
         self._cancelled: set[str] = set()
         """Holds the packs whose last actor was cancelled before it had started."""
 
@@ -207,12 +210,21 @@ class _Supervisor:
         self._last_message[pack] = self._last_progress = time.monotonic()
         running_pack, worker_message = self._out[pack], Message.from_json(message)
         self._node_faults.trained(self._places[pack])
+        self._take_back(self._places[pack])
         drop = self._ledger.received(running_pack, worker_message)
         end = self._ledger.breaks_off(running_pack, worker_message)
         if end:
             self._ledger.interrupted(running_pack, BUDGET)
             self._forget(pack)
         return {"end": end, "drop": drop if running_pack.stopping == BETWEEN else {}}
+
+    def _take_back(self, node: str) -> None:
+        """Retries the packs that were given up on other nodes, for this one is sound."""
+        for pack in [pack for pack, failed in self._given_up.items() if failed != node]:
+            del self._given_up[pack]
+            self._failed = 0
+            self._batches.requeue(self._ledger.state.packs[pack])
+            self._ledger.lost.pop(pack, None)
 
     def _over(self, pack: str) -> None:
         """Notes that a worker has sent all messages of a pack."""
@@ -242,6 +254,8 @@ class _Supervisor:
             timeout = duration_text(self._workers.timeout)
             reason, how = f"sent no message for {timeout}, pack.timeout", "died"
         sound_elsewhere = how == "failed" and started and self._fails_alone(pack, reason)
+        if how == "failed" and started and not sound_elsewhere:
+            self._given_up[pack] = self._places[pack]
         self._forget(pack)
         if how == "memory":
             self._ledger.failed(lost_pack, f"out of memory on the host: {reason}")

@@ -290,6 +290,15 @@ def test_a_node_that_fails_while_another_trains_is_left_out_and_ends_no_run(
     assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
 
 
+def test_a_pack_that_fails_before_another_node_has_trained_is_tried_again_there(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    code, said = sweep({"pack00": on_bad_node(attempts=1)}, "pack.retries=0")
+    assert code == 0, said
+    assert attempts(tmp_path) == {"pack00": 2, "pack01": 1, "pack02": 1, "pack03": 1}
+    assert {row["status"] for row in rows(tmp_path / "r", "trials")} == {"COMPLETED"}
+
+
 def test_a_node_that_is_alone_ends_the_run_by_failing(sweep: Sweep, tmp_path: Path) -> None:
     faults = {f"pack0{number}": on_bad_node(attempts=9) for number in range(4)}
     code, said = sweep(faults)

@@ -247,6 +247,14 @@ def test_a_node_on_which_packs_fail_is_left_out_and_the_others_train_all(
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "saboteur"), prepend=":")
         patch.setenv("SABOTAGE", ",".join(f"full:pack{number:02d}:99" for number in range(10)))
         site.join("worker2")
+    run, received = tmp_path / "there", Ledger.received
+
+    def slowly(self: Ledger, pack: Pack, message: Message) -> dict[str, str]:
+        if nodes_of(run)["worker2"] < 3:
+            time.sleep(0.5)  # the sweep is not to end before packs have failed three times
+        return received(self, pack, message)
+
+    monkeypatch.setattr(Ledger, "received", slowly)
     already_prepared(monkeypatch, prepared_folder)
     where = ("--out", str(tmp_path), "--name", "there", "--address", site.address)
     code = main([*GRID, *where, "--quiet", "--wait-nodes", "2:200"])
