@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mpc_router.flags import Parser
 from mpc_router.messages import quoted, shown
 from mpc_router.paths import cannot_be_made
 from mpc_router.streams import command, require, say_error
@@ -28,11 +29,17 @@ if TYPE_CHECKING:
     from sweeps.study.study import Study
 
 
+def parser() -> Parser:
+    """Makes the parser of the command line."""
+    # Imported here, for it imports `cluster`, and `command` has just found which one is ours
+    from sweeps.commands import arguments
+
+    return arguments.parser()
+
+
 @command("sweep")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    # Imported here, for these import `cluster`, and `command` has just found which one is ours
-    from sweeps.commands.arguments import parser
     from sweeps.terminal.signals import SESSION_OVER, Terminated, stop_code, terminable
 
     sleep_while_waiting()

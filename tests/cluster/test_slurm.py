@@ -229,5 +229,5 @@ def test_the_line_that_submit_prints_can_be_typed(
     fake_slurm: FakeSlurm, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert slurm.main(["submit", "mrpc_grid", "--run", os.path.relpath(tmp_path / "grid")]) == 0
-    line = re.findall("`(python .*?)`", capsys.readouterr().out)[0]
-    assert slurm.main(shlex.split(line)[3:]) == 0
+    line = re.findall("`(mpc-router-cluster slurm .*?)`", capsys.readouterr().out)[0]
+    assert slurm.main(shlex.split(line)[2:]) == 0
