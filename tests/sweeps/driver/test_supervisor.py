@@ -489,7 +489,7 @@ def test_packs_wait_for_a_node_where_all_have_left_and_a_line_says_so(
     else:
         assert code == 75
         assert "no node of this machine had room for a pack (1 CPU) for 601 s; what was" in said
-        assert f"go on with python -m sweeps.run --resume {tmp_path}" in said
+        assert f"go on with mpc-router-sweep --resume {tmp_path}" in said
 
 
 def test_workers_that_leave_with_their_nodes_as_they_start_do_not_end_the_run(
