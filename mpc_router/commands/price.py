@@ -28,7 +28,6 @@ _EXAMPLES: Final = """\
   mpc-router-price --pool minilm --protocol semi2k --models DIR --out price.json
   mpc-router-price --checkpoint exported/mrpc --protocol cheetah --tokens 64,32 --out price.json
   mpc-router-price --run runs/NAME --knee --protocol semi2k --out price.json
-  mpc-router-report runs/NAME --costs file:price.json#semi2k_gb
 """
 _LARGEST: Final = 25.0
 """Millions of weights in the layers of the largest encoder that is measured whole: MiniLM has 10.6,
