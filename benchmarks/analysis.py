@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fronts.survey import survey
-from analysis.questions import _progress
+from analysis.questions import progress
 from analysis.questions.utilization import utilization
 from analysis.runs.load import load_run
 from analysis.stats.dominance import nondominated
@@ -53,8 +53,8 @@ def tables(folder: Path) -> dict[str, float]:
         ],
         "front and yardsticks": lambda: survey(run, resamples=0),
         "indicators": lambda: (
-            _progress.quality(survey(run, resamples=0)),
-            _progress.history(run, survey(run, resamples=0)),
+            progress.quality(survey(run, resamples=0)),
+            progress.history(run, survey(run, resamples=0)),
         ),
         "utilization": lambda: utilization(run),
     }

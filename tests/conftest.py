@@ -73,12 +73,12 @@ def no_wait_for_the_disk() -> Iterator[None]:
 def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports whose intervals and questions draw less: `analysis/report/test_report.py` makes one
     with everything."""
-    from analysis.questions import _information, _leakage
+    from analysis.questions import information, leakage
     from analysis.stats import resampling
 
     monkeypatch.setattr(resampling, "resamples_for", lambda _: 20)
 
-    for question in (_information.route_information, _leakage.leakage):
+    for question in (information.route_information, leakage.leakage):
         fewer = {**(question.__kwdefaults__ or {}), "permutations": 19}
         monkeypatch.setattr(question, "__kwdefaults__", fewer)
 

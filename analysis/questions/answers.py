@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from analysis.baselines.bias_curves import Operating
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import Survey
-from analysis.questions import _agreement, _information, _leakage, _operating_points, _progress
+from analysis.questions import _operating_points, agreement, information, leakage, progress
 from analysis.questions._calibration import calibration
-from analysis.questions._headroom import Rival, against_cascades, headroom
 from analysis.questions._kind_worth import kind_worth
 from analysis.questions.choice import Choice, pick
+from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.questions.importance import importance, settings_table
 from analysis.questions.kinds import kinds, kinds_of
 from analysis.questions.verdicts import Verdicts, verdicts
@@ -60,7 +60,7 @@ class Answers:
 
     history: pd.DataFrame | None = None
     surfaces: tuple[Surface, ...] | None = None
-    quality: _progress.Quality | None = None
+    quality: progress.Quality | None = None
     objectives: pd.DataFrame | None = None
     """Of a study that optimises more, or other, than score and cost; see `objective_front`."""
 
@@ -98,17 +98,17 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
             f"{run.task.name} is a regression, whose experts do not say how sure they are"
         )
     curves = ask("cost-bias curves", lambda: _curves(run, survey))
-    epochs = ask("from which epoch ranks can be trusted", lambda: _agreement.epoch_agreement(run))
+    epochs = ask("from which epoch ranks can be trusted", lambda: agreement.epoch_agreement(run))
     asked: dict[str, Any] = {
         "verdicts": ask("whether there is anything to route", lambda: verdicts(run, survey)),
         "worth": ask("what the front is worth", lambda: worth(run, survey)),
-        "history": ask("how the front came to be", lambda: _progress.history(run, survey)),
-        "surfaces": ask("what seeds attain", lambda: _progress.surfaces(run, survey)),
-        "quality": ask("indicators", lambda: _progress.quality(survey)),
+        "history": ask("how the front came to be", lambda: progress.history(run, survey)),
+        "surfaces": ask("what seeds attain", lambda: progress.surfaces(run, survey)),
+        "quality": ask("indicators", lambda: progress.quality(survey)),
         "settings": ask("settings", lambda: settings_table(run)),
-        "seeds": ask("agreement of seeds", lambda: _agreement.seed_agreement(run, survey)),
+        "seeds": ask("agreement of seeds", lambda: agreement.seed_agreement(run, survey)),
         "calibration": ask("calibration", lambda: calibration(run, survey)),
-        "moving": ask("who moves along the front", lambda: _agreement.moving_examples(run, survey)),
+        "moving": ask("who moves along the front", lambda: agreement.moving_examples(run, survey)),
     }
     if len(kinds_of(run)) > 1:
         asked["kinds"] = ask(
@@ -131,9 +131,9 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         asked |= {
             "importance": ask("which setting mattered", lambda: importance(run)),
             "information": ask(
-                "what routes depend on", lambda: _information.route_information(run, survey)
+                "what routes depend on", lambda: information.route_information(run, survey)
             ),
-            "leakage": ask("what times leak", lambda: _leakage.leakage(run, survey)),
+            "leakage": ask("what times leak", lambda: leakage.leakage(run, survey)),
         }
     return Answers(
         headroom=table,
@@ -143,7 +143,7 @@ def answers(run: Run, survey: Survey, *, deep: bool = True) -> Answers:
         offers=curves[2] if curves else None,
         routers=curves[3] if curves else (),
         epochs=epochs,
-        trusted=None if epochs is None else _agreement.trusted_epoch(epochs),
+        trusted=None if epochs is None else agreement.trusted_epoch(epochs),
         **asked,
         unanswered=why,
     )

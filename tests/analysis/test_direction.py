@@ -16,9 +16,9 @@ import pytest
 from analysis.fronts.comparison import compare_runs
 from analysis.fronts.objectives import objective_front, own_objectives
 from analysis.fronts.survey import survey
-from analysis.questions._progress import worth
 from analysis.questions.answers import answers
 from analysis.questions.importance import importance
+from analysis.questions.progress import worth
 from analysis.questions.worth import Estimate
 from analysis.report import abstract
 from analysis.report.page import write_report

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from analysis.fronts.survey import survey
-from analysis.questions._agreement import (
+from analysis.questions.agreement import (
     epoch_agreement,
     moving_examples,
     seed_agreement,

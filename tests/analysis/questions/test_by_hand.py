@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions._headroom import headroom
+from analysis.questions.headroom import headroom
 from analysis.questions.worth import worth
 from analysis.runs.load import load_run
 from mpc_router.costs import CostVector

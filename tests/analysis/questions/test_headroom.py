@@ -7,7 +7,7 @@ import pytest
 
 from analysis.fronts.survey import survey
 from analysis.questions import _operating_points
-from analysis.questions._headroom import against_cascades, headroom
+from analysis.questions.headroom import against_cascades, headroom
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions._information import (
+from analysis.questions.information import (
     chance,
     features,
     mutual_information,

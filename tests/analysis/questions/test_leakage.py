@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions._leakage import bucket, leakage
+from analysis.questions.leakage import bucket, leakage
 from analysis.runs.load import Run, load_run
 from tests.analysis.conftest import WriteRun
 

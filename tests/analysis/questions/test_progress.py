@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions._progress import history, quality, surfaces, worth
+from analysis.questions.progress import history, quality, surfaces, worth
 from analysis.runs.load import Run, RunError, load_run
 from analysis.stats.dominance import hypervolume
 from tests.analysis.conftest import WriteRun

@@ -11,8 +11,8 @@ import pytest
 from analysis.fronts.survey import Survey, survey
 from analysis.questions import _operating_points
 from analysis.questions._calibration import calibration
-from analysis.questions._headroom import against_cascades, headroom
 from analysis.questions.answers import answers
+from analysis.questions.headroom import against_cascades, headroom
 from analysis.report._sentences import calibration_sentence
 from analysis.report.page import _render
 from analysis.runs.load import Run, RunError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.fronts.survey import Survey
-from analysis.questions._information import (
+from analysis.questions.information import (
     PERMUTATIONS,
     chance,
     features,
