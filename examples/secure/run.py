@@ -1,4 +1,4 @@
-"""Answers texts through a router without anyone seeing them, and compares with the clear router.
+"""Answers texts through a router on shares of two parties, and compares with the clear router.
 
     python examples/secure/run.py EXPORTED --texts FILE [--count 50] [--tokens 32] [--python PATH]
 
