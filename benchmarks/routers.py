@@ -77,7 +77,7 @@ def compare(path: Path, folder: Path, *, seeds: int, vector: str) -> tuple[Any, 
     Gives the kinds at stated costs, and what each is worth over all of them.
     """
     from analysis import survey
-    from analysis.questions._kind_worth import kind_worth
+    from analysis.questions.kind_worth import kind_worth
     from analysis.questions.kinds import kinds
     from sweeps import run_study
 

@@ -78,6 +78,7 @@ PRIVATE = {
     "optuna": ("sweeps/search/ask.py", "study._storage"),
     "altair": ("analysis/figures/style.py", "schemapi"),
     "torch": ("mpc_router/frozen/_optimizer.py", "torch._fused_adamw_"),
+    "numba": ("mpc_router/frozen/_compiler.py", "loops._cache"),
 }
 """Libraries of which something private is used, and where."""
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from analysis.baselines.bias_curves import Operating
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import Survey
-from analysis.questions import _operating_points, agreement, information, leakage, progress
+from analysis.questions import agreement, information, leakage, operating_points, progress
 from analysis.questions._calibration import calibration
-from analysis.questions._kind_worth import kind_worth
 from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.questions.importance import importance, settings_table
+from analysis.questions.kind_worth import kind_worth
 from analysis.questions.kinds import kinds, kinds_of
 from analysis.questions.verdicts import Verdicts, verdicts
 from analysis.questions.worth import Worth, worth
@@ -157,7 +157,7 @@ def _curves(
     What to run is given for some wanted costs: nothing that breaks a constraint.
     """
     split, vector = survey.split, survey.vector.name
-    curves = _operating_points.bias_curves(run, split=split, vector=vector)
+    curves = operating_points.bias_curves(run, split=split, vector=vector)
     operating, names = curves.front(), tuple(point.point for point in curves.points)
     if any(operating_point.breaks for operating_point in operating):
         return operating, (), (), names

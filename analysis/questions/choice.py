@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.baselines.bias_curves import BiasCurve, route
 from analysis.fronts.constraints import constraints_of
 from analysis.questions._demand import Demand, check_demands, named_point
-from analysis.questions._operating_points import Curves, bias_curves, unbiased_curves
+from analysis.questions.operating_points import Curves, bias_curves, unbiased_curves
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.recorded import answers, examples, expert_outputs, router_logits

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.questions._operating_points import trial_curves
+from analysis.questions.operating_points import trial_curves
 from analysis.runs.load import Run
 from analysis.runs.outcomes import GATED, roster, router_kinds
 from mpc_router.run_names import SELECTION

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.questions._operating_points import Curves, bias_curves
 from analysis.questions._quotes import Quote, Quotes
+from analysis.questions.operating_points import Curves, bias_curves
 from analysis.questions.worth import stated_costs
 from analysis.runs.load import Run, RunError
 from analysis.stats.choice import best_within

@@ -80,10 +80,10 @@ def priced(run: Run, costs: str | None) -> tuple[Run, str | None]:
         raise RunError(
             f"{path} has no cost vector {name!r}; it has {', '.join(vectors)}, name one of these"
         )
-    return _recosted(run, vectors), name or next(iter(vectors))
+    return recosted(run, vectors), name or next(iter(vectors))
 
 
-def _recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
+def recosted(run: Run, vectors: Mapping[str, CostVector]) -> Run:
     """The run with more cost vectors, so that fronts and pictures can be asked for under them.
 
     A vector prices all experts of the run in the order of `run.expert_names`, and every prepared

@@ -6,6 +6,8 @@ compiles anew. `NUMBA_CACHE_DIR` is heeded under the same condition.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -14,10 +16,16 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import platformdirs
+from llvmlite import binding
+from numba.core.caching import FunctionCache, NullCache, UserProvidedCacheLocator
+from numba.core.dispatcher import Dispatcher
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _FOLDER: Final = "mpc-router-compiled"
+
+_SOURCES: Final = ("_kernel.py", "_compiler.py", "_optimizer.py")
+"""The files that compiled loops are made of."""
 
 
 def compiled(function: Function) -> Function:
@@ -37,19 +45,54 @@ def inlined(function: Function) -> Function:
 
 def _kept(function: Function, **options: Any) -> Function:
     """Compiles a function that lets other threads run, and keeps it in the owner's folder."""
-    folder = numba.config.CACHE_DIR
-    path = Path(folder or platformdirs.user_cache_path(_FOLDER))
-    cache = _is_private(path)
-    numba.config.CACHE_DIR = str(path)
+    loops = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
+    folder = _folder()
+    if folder is not None and isinstance(loops, Dispatcher):  # it is not where nothing is compiled
+        loops._cache = _kept_in(folder, loops.py_func)
+    return cast(Function, loops)
+
+
+def _folder() -> Path | None:
+    """Gives the private folder of what is compiled from these files for this processor, if any.
+
+    Numba itself looks at the text of one file alone, and gives what several kinds of processors
+    compile at once the same names.
+    """
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path(_FOLDER))
+    here = Path(__file__).parent
+    texts = [(here / name).read_bytes() for name in _SOURCES]
+    processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    digest = hashlib.sha256(b"\0".join([*texts, processor.encode()])).hexdigest()[:16]
+    return base / digest if _is_private(base) and _is_private(base / digest) else None
+
+
+def _kept_in(folder: Path, function: Callable[..., object]) -> FunctionCache | NullCache:
+    """Gives a cache below this folder alone: numba would go on to folders that others may enter."""
+    before = numba.config.CACHE_DIR, numba.config.CACHE_LOCATOR_CLASSES
+    numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_LOCATOR_CLASSES = UserProvidedCacheLocator.__name__
     try:
-        return cast(
-            Function,
-            numba.njit(
-                nogil=True, error_model="numpy", no_cfunc_wrapper=True, cache=cache, **options
-            )(function),
-        )
+        return _Cache(function)
+    except RuntimeError:  # the folder cannot be written to
+        return NullCache()
     finally:
-        numba.config.CACHE_DIR = folder
+        numba.config.CACHE_DIR, numba.config.CACHE_LOCATOR_CLASSES = before
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
+    """Keeps compiled functions; what cannot be read or written is compiled anew."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Gives what was compiled for a signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever is raised while a damaged file is read
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps what was compiled for a signature, if the disk takes it."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
 
 
 def _is_private(folder: Path) -> bool:

@@ -3,8 +3,9 @@
 Routers learn from the mixed outputs (`router: gated`) or labels made of them (`supervised`).
 
 A single trial is a stack of one. Lanes differ in seed and in `LANE_SETTINGS`; each trains exactly
-as it would alone: its randomness is keyed (`randomness`), its kernels see its own matrices
-(`stacked_routers`), and neither company nor the leaving of neighbours changes a number.
+as it would alone: its randomness is keyed (`randomness`), what trains it sees its own matrices
+(`_compiled_routers`, `_stacked_routers`), and neither company nor the leaving of neighbours changes
+a number.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ class Ledger:
         self._watcher.left_out(node, reason)
 
     def measured(self, gpus: float, text: str) -> None:
-        """Tells of a pack's measured share of a GPU, by which GPU hours are counted from now on."""
+        """Tells of a pack's measured share of a GPU, by which the run's GPU hours are counted."""
         self._gpus = gpus
         self._watcher.measured(text)
 

@@ -170,6 +170,8 @@ class _Supervisor:
         waits = bool(room < 1 and self._out and not self._last_message)
         if waits and not self._waits:
             self._ledger.waits(self._workers.share)
+        if self._waits and not waits:  # there is room again: from now on a worker has time to start
+            self._last_progress = time.monotonic()
         self._waits = waits
         self._watch_packs(self._last_turn)
         return {

@@ -29,6 +29,7 @@ from sweeps.records import (
     Pack,
 )
 from sweeps.run_folder import STOP_FILE
+from sweeps.study.pack_share import MEASURED
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
 from sweeps.terminal.signals import ASKED, TIME, CleanStop
@@ -204,7 +205,7 @@ def _train(
         display,
         ranking=study.ranking,
         budget=study.budget,
-        gpus=common.gpus,
+        gpus=0.0 if study.pack.gpus == MEASURED else common.gpus,  # until `drive` knows it
         refresh=refresh,
         clock=clock,
     )

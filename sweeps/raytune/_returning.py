@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class Arrivals:
 
     def __init__(self, run: Path) -> None:
         self._run = run
+        self._appending = threading.Lock()
+        """A worker that lost its connection may append again while its first bytes are written."""
 
     def begin(self, name: str, sha256: str) -> int:
         """Gives how many bytes of this file with this content have arrived.
@@ -59,7 +62,7 @@ class Arrivals:
             ReachError: bytes before these are missing.
             OSError: the disk refuses.
         """
-        with self._part(name, sha256).open("ab") as file:
+        with self._appending, self._part(name, sha256).open("ab") as file:
             size = file.tell()
             if start > size:
                 raise ReachError(f"{name!r} has arrived up to byte {size}, and not to {start}")
@@ -74,7 +77,6 @@ class Arrivals:
         """
         part, path = self._part(name, sha256), inside(self._run, name)
         with part.open("rb+") as file:
-            file.flush()
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 part.unlink()
                 raise ReachError(f"{name!r} was damaged on its way")

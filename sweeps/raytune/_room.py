@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -17,8 +18,8 @@ _PAUSE: Final = 2.0
 DEMAND: Final = 32
 """It is how many packs wait for a place where an autoscaler starts nodes for them."""
 
-_READ_ONLY: Final = "node_"
-"""The types of nodes begin with it that were started by hand."""
+_BY_HAND: Final = re.compile(r"node_[0-9a-f]{56}")
+"""The types of nodes that were started by hand: `node_` and the node's id."""
 
 
 def alive_nodes() -> list[Mapping[str, Any]]:
@@ -89,6 +90,6 @@ def has_node_types(status_json: bytes | None) -> bool:
     """
     try:
         types = json.loads(status_json or b"{}")["autoscaler_report"]["node_type_mapping"]
-        return any(not str(name).startswith(_READ_ONLY) for name in types.values())
+        return any(not _BY_HAND.fullmatch(str(name)) for name in types.values())
     except (ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -134,7 +134,8 @@ def _machine(wanted: Mapping[str, Any]) -> dict[str, int]:
     """Gives the processors and GPUs of a Ray on this machine: all where a share is measured."""
     if wanted.get("sample") is not None:
         machine = wanted["machine"]
-        return {"num_cpus": int(machine["CPU"]), "num_gpus": int(machine["GPU"])}
+        least = -int(-wanted["cpus"] // 1)  # a pack of more processors than there are runs too
+        return {"num_cpus": max(least, int(machine["CPU"])), "num_gpus": int(machine["GPU"])}
     return {
         "num_cpus": max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
         "num_gpus": _gpus(wanted["count"], wanted["gpus"]),

@@ -24,7 +24,7 @@ class _Stopwatch:
         self.limit = seconds
         self.total = 0
         self.steps = -1
-        """It counts steps without the first one, which includes the warm-up."""
+        """It counts steps without the first ones, which include the warm-up."""
 
         self.began = 0.0
         self.spent = 0.0
@@ -67,7 +67,7 @@ def measured_steps(
     A joint trial whose router begins supervised is measured in the steps in which all trains.
     """
     use_threads(threads)
-    trials = [_gated(trial) if is_joint(trial) else trial for trial in group_trials(pack)[0]]
+    trials = [_measurable(trial) for trial in group_trials(pack)[0]]
     watch = _Stopwatch(seconds)
     try:
         for _ in begin_training(trials, inputs, watch, gpus=gpus):
@@ -79,8 +79,13 @@ def measured_steps(
     return Measurement(step=step, epoch=step * watch.total / epochs)
 
 
-def _gated(trial: Trial) -> Trial:
-    """Gives a trial without the phases in which only a part of it trains."""
+def _measurable(trial: Trial) -> Trial:
+    """Gives a trial of two epochs or more, without phases in which only a part of it trains.
+
+    The first steps, which are not counted, may be all of an epoch.
+    """
     tree = json.loads(trial.config)
-    tree["training"]["router"] = "gated"
+    tree["training"]["epochs"] = max(2, tree["training"]["epochs"])
+    if is_joint(trial):
+        tree["training"]["router"] = "gated"
     return dataclasses.replace(trial, config=json.dumps(tree))

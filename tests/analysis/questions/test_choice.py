@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from analysis import choose, schema, survey
-from analysis.questions._operating_points import bias_curves
 from analysis.questions.choice import Choice
+from analysis.questions.operating_points import bias_curves
 from analysis.runs.load import Run, RunError, load_run
 from mpc_router.tasks import merit
 from tests.analysis.conftest import VECTORS, WriteRun

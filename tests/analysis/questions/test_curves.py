@@ -12,7 +12,6 @@ from analysis import schema
 from analysis.baselines.bias_curves import _turning_biases, route
 from analysis.fronts.survey import survey
 from analysis.questions._calibration import calibration
-from analysis.questions._operating_points import bias_curves
 from analysis.questions.agreement import moving_examples, seed_agreement
 from analysis.questions.answers import answers
 from analysis.questions.choice import choose
@@ -20,6 +19,7 @@ from analysis.questions.curves import curves_table
 from analysis.questions.headroom import against_cascades
 from analysis.questions.information import route_information
 from analysis.questions.leakage import leakage
+from analysis.questions.operating_points import bias_curves
 from analysis.runs.load import Run, load_run
 from mpc_router.costs import CostVector
 from mpc_router.routes import Decisions, prefix_paths, rising_paths

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
-from analysis.questions import _operating_points
+from analysis.questions import operating_points
 from analysis.questions.headroom import against_cascades, headroom
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun
@@ -29,7 +29,7 @@ def test_cascades_are_quoted_as_they_run_and_a_single_expert_lies_on_the_coin(ru
     taken = survey(run, resamples=50)
     table = headroom(run, taken)
     mine = table[table["kind"] == "cascade"]
-    (front,) = _operating_points.cascades(run, split=taken.split, vector=taken.vector.name).values()
+    (front,) = operating_points.cascades(run, split=taken.split, vector=taken.vector.name).values()
     assert sorted(mine["score"]) == pytest.approx(sorted(front.quoted.scores))
     assert sorted(mine["cost"]) == pytest.approx(sorted(front.quoted.costs))
     alone = mine[~mine["label"].str.contains("then")]

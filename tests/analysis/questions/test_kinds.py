@@ -15,11 +15,11 @@ from analysis.baselines.curve_scores import hull_places
 from analysis.baselines.label_blind import hull_area, label_blind, mix_area
 from analysis.baselines.yardsticks import oracle_curve, random_mix
 from analysis.fronts.survey import survey
-from analysis.questions._kind_worth import kind_worth
-from analysis.questions._operating_points import bias_curves
 from analysis.questions._shares import Room
 from analysis.questions.choice import choose
+from analysis.questions.kind_worth import kind_worth
 from analysis.questions.kinds import Kind, _kind_of, kinds, kinds_of
+from analysis.questions.operating_points import bias_curves
 from analysis.questions.worth import worth
 from analysis.report.page import write_report
 from analysis.runs.load import Run, RunError, load_run

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import points
-from analysis.questions._operating_points import bias_curves, cascades
+from analysis.questions.operating_points import bias_curves, cascades
 from analysis.runs.load import Run, RunError, load_run
 from mpc_router.tasks import evaluate
 from tests.analysis.conftest import WriteRun

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.fronts.survey import Survey, survey
-from analysis.questions import _operating_points
+from analysis.questions import operating_points
 from analysis.questions._calibration import calibration
 from analysis.questions.answers import answers
 from analysis.questions.headroom import against_cascades, headroom
@@ -50,7 +50,7 @@ def test_every_set_has_its_cascades_under_its_name(
     mixed: Run, of_mixed: Survey, headroom_of_mixed: pd.DataFrame
 ) -> None:
     taken, table = of_mixed, headroom_of_mixed
-    fronts = _operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
+    fronts = operating_points.cascades(mixed, split=taken.split, vector=taken.vector.name)
     mine = table[table["kind"] == "cascade"]
     assert set(mine["pool"]) == {"pool of 3", "pool of 2"}
     for name, pool in (("e0", "pool of 3"), ("e1", "pool of 2")):
@@ -103,7 +103,7 @@ def test_joint_trials_have_gates_and_no_cascades_and_the_reason_is_said(
     assert len(table) == len(taken.front)
     with pytest.raises(RunError, match="experts train with each trial"):
         against_cascades(joint, taken)
-    assert len(_operating_points.cascades(joint, levels=2)) == len(joint.trials)
+    assert len(operating_points.cascades(joint, levels=2)) == len(joint.trials)
     found = answers(joint, taken, deep=False)
     assert set(found.unanswered) == {"gates beside cascades"}
     page = _render(joint)

@@ -12,12 +12,12 @@ import pytest
 
 from analysis import schema
 from analysis.fronts.survey import survey
-from analysis.questions._operating_points import bias_curves, unbiased_curves
+from analysis.questions.operating_points import bias_curves, unbiased_curves
 from analysis.questions.utilization import utilization
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError, load_run
 from analysis.runs.outcomes import outcomes, roster, router_kinds
-from analysis.runs.recosting import _recosted
+from analysis.runs.recosting import recosted
 from mpc_router.costs import CostVector
 from mpc_router.tasks import score_of
 from tests.analysis.path_runs import SPLITS, VECTORS, World, world, write
@@ -93,7 +93,7 @@ def test_use_is_shown_by_path_and_by_the_experts_that_run(made: World, run: Run)
 
 def test_other_prices_are_paid_by_path(made: World, run: Run) -> None:
     other = CostVector(name="other", unit="s", router=1.5, experts=(3.0, 5.0, 11.0))
-    priced = _recosted(run, {"other": other})
+    priced = recosted(run, {"other": other})
     trials = priced.trials.set_index("key")
     for trial in made.trials:
         wanted = made.cost(trial, "validation", other)

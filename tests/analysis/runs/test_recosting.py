@@ -9,7 +9,7 @@ import pytest
 
 from analysis.fronts.survey import points
 from analysis.runs.load import Run, RunError
-from analysis.runs.recosting import _mean_costs, _read_vectors, _recosted, break_even
+from analysis.runs.recosting import _mean_costs, _read_vectors, break_even, recosted
 from mpc_router.costs import CostVector, to_json
 from tests.analysis.conftest import WriteRun
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_no_json_is_named(text: str | None, tmp_path: Path) -> No
 
 
 def test_a_front_under_new_prices_is_that_of_the_same_routes(run: Run) -> None:
-    found = points(_recosted(run, {"ours": OURS}), vector="ours", resamples=4).set_index("point")
+    found = points(recosted(run, {"ours": OURS}), vector="ours", resamples=4).set_index("point")
     before = points(run, resamples=4).set_index("point")
     assert found["score"].to_numpy() == pytest.approx(before["score"].to_numpy())
     for point in before.index.astype(str):
@@ -76,7 +76,7 @@ def test_a_front_under_new_prices_is_that_of_the_same_routes(run: Run) -> None:
 def test_trials_are_priced_one_by_one_as_their_sweep_would_have(run: Run) -> None:
     """The run's own vector under another name gives the column that the sweep wrote."""
     again = replace(run.cost_vectors["mpc_seconds_as_if"], name="again")
-    trials = _recosted(run, {"again": again}).trials
+    trials = recosted(run, {"again": again}).trials
     for split in ("selection", "validation"):
         written = trials[f"{split}_cost_mpc_seconds_as_if"].to_numpy()
         assert trials[f"{split}_cost_again"].to_numpy() == pytest.approx(written)
@@ -84,7 +84,7 @@ def test_trials_are_priced_one_by_one_as_their_sweep_would_have(run: Run) -> Non
 
 
 def test_the_vectors_of_the_run_are_still_there_and_the_run_is_as_it_was(run: Run) -> None:
-    priced = _recosted(run, {"ours": OURS})
+    priced = recosted(run, {"ours": OURS})
     assert priced.cost_vector("ours") == OURS
     assert priced.cost_vector() == run.cost_vector()
     assert "ours" not in run.cost_vectors
@@ -92,15 +92,15 @@ def test_the_vectors_of_the_run_are_still_there_and_the_run_is_as_it_was(run: Ru
 
 def test_the_same_costs_again_are_no_clash_and_other_costs_are(run: Run) -> None:
     same = run.cost_vector()
-    assert _recosted(run, {same.name: same}).cost_vector() == same
+    assert recosted(run, {same.name: same}).cost_vector() == same
     with pytest.raises(RunError, match="with other costs"):
-        _recosted(run, {same.name: replace(OURS, name=same.name)})
+        recosted(run, {same.name: replace(OURS, name=same.name)})
 
 
 def test_a_vector_of_another_number_of_experts_is_refused(run: Run) -> None:
     short = replace(OURS, experts=(1.0, 2.0))
     with pytest.raises(RunError, match=r"'ours' has 2 experts, the run 3 \(tiny, base, large\)"):
-        _recosted(run, {"ours": short})
+        recosted(run, {"ours": short})
 
 
 def _in_sets(run: Run, counts: dict[int, list[str]]) -> Run:
@@ -120,7 +120,7 @@ def _in_sets(run: Run, counts: dict[int, list[str]]) -> Run:
 
 
 def test_every_set_takes_the_prices_of_its_own_experts(run: Run) -> None:
-    priced = _recosted(_in_sets(run, {3: ["p0", "p1", "p3"], 2: ["p2"]}), {"ours": OURS})
+    priced = recosted(_in_sets(run, {3: ["p0", "p1", "p3"], 2: ["p2"]}), {"ours": OURS})
     assert [each.vectors["ours"].experts for each in priced.sets] == [(0.5, 3.0, 9.0), (0.5, 3.0)]
     assert priced.cost_vector("ours") == OURS
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import TrialConfig
-from mpc_router.frozen import _arithmetic, _loop
+from mpc_router.frozen import _arithmetic, _compiler, _loop
 from mpc_router.frozen._arithmetic import routers_class, why_autograd, why_not_compiled
 from mpc_router.frozen._compiler import _is_private
 from mpc_router.frozen._stacked_routers import StackedRouters
@@ -177,3 +177,49 @@ def test_what_is_compiled_is_kept_only_where_no_other_user_may_enter(tmp_path: P
         folder.chmod(mode)
         assert not _is_private(folder)
     assert not _is_private(Path("/proc/none"))
+
+
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+def test_what_is_kept_is_read_again_and_where_it_is_damaged_compiled_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    first = _compiler.exact(doubled)
+    assert first(3) == 6
+    (kept,) = tmp_path.rglob("*.nbc")
+    again = _compiler.exact(doubled)
+    assert again(4) == 8
+    assert again.stats.cache_hits  # type: ignore[attr-defined]  # a dispatcher of numba
+    kept.write_bytes(b"")  # a machine that lost power
+    damaged = _compiler.exact(doubled)
+    assert damaged(5) == 10
+    assert not damaged.stats.cache_hits  # type: ignore[attr-defined]
+
+
+def test_what_is_compiled_goes_to_no_other_folder_where_its_own_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    folder = _compiler._folder()
+    assert folder is not None
+    assert folder.parent == tmp_path
+    monkeypatch.setattr(_compiler.UserProvidedCacheLocator, "from_function", lambda *_: None)
+    loops = _compiler.exact(doubled)
+    assert loops(3) == 6
+    assert list(tmp_path.rglob("*.nb*")) == []
+    assert not list(Path(__file__).parent.glob("__pycache__/*.nb*"))
+
+
+def test_files_of_other_text_are_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    before = _compiler._folder()
+    monkeypatch.setattr(_compiler, "_SOURCES", ("_kernel.py", "_compiler.py"))
+    assert _compiler._folder() != before

@@ -93,12 +93,17 @@ def test_tune_is_given_as_many_packs_as_the_bound_allows_by_then() -> None:
     assert packs.given == 4
 
 
+BY_HAND = "node_" + 56 * "f"
+"""The type that Ray gives to a node that was started by hand."""
+
+
 @pytest.mark.parametrize(
     ("types", "scaled"),
     [
         (NODE_TYPES, True),
-        ({"id0": "node_ffff", "id1": "small"}, True),
-        ({"id0": "node_ffff"}, False),
+        ({"id0": BY_HAND, "id1": "small"}, True),
+        ({"id0": "node_gpu"}, True),
+        ({"id0": BY_HAND}, False),
         ({}, False),
     ],
 )

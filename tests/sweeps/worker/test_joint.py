@@ -214,7 +214,7 @@ def test_a_joint_trial_goes_on_on_another_node_that_shares_nothing(
         returns.send()
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "run_pack", lambda *given, **more: _sent(on_a_node(*given, **more)))
+        patch.setattr(session, "_run_pack", lambda *given, **more: _sent(on_a_node(*given, **more)))
         assert sample(*BOTH, "--name", "r") == 143
         assert sample("--resume", str(run)) == 0
     assert [len(names) > 0 for names in fetched] == [False] * 3 + [True, False][: len(fetched) - 3]
