@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Final
 
 Completer = Callable[..., Iterable[str]]
@@ -45,6 +44,8 @@ def complete_tasks(prefix: str, **_: object) -> Iterable[str]:
 
 def registration(shell: str) -> str:
     """Gives the lines that have a shell complete every installed command of this project."""
+    from importlib.metadata import entry_points  # it reads e-mail headers, which take time
+
     import argcomplete
 
     names = {point.name for point in entry_points(group="console_scripts")}
