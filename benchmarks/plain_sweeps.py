@@ -152,7 +152,11 @@ def _tune(trainable: Any, points: Sequence[dict[str, float]], *, reuse: bool = F
                 trainable,
                 param_space={"point": tune.grid_search(list(points))},
                 tune_config=tune.TuneConfig(reuse_actors=reuse, max_concurrent_trials=WORKERS),
-                run_config=tune.RunConfig(storage_path=folder, verbose=0),
+                run_config=tune.RunConfig(
+                    storage_path=folder,
+                    verbose=0,
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
             )
             failed = tuner.fit().num_errors
             if failed:

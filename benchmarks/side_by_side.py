@@ -135,13 +135,12 @@ def measure(asked: argparse.Namespace, file: Path) -> dict[str, Any]:
     for number in range(asked.rounds):
         step, limit = step_milliseconds(128)
         rounds.append({"step_ms": step, "limit_ms": limit})
-        _say(number, "product")
         rounds[-1]["product"] = product_seconds(work, flags, asked.pool)
+        _say(number, "product", rounds[-1]["product"])
         for name in asked.only or RIVALS:
-            _say(number, name)
-            rounds[-1][name] = rival_seconds(
-                name, work, min(asked.sample, asked.routers), asked.routers
-            )
+            sampled = min(asked.sample, asked.routers)
+            rounds[-1][name] = rival_seconds(name, work, sampled, asked.routers)
+            _say(number, name, rounds[-1][name])
     return {"routers": asked.routers, "rows": rows, "steps": steps, "rounds": rounds}
 
 
@@ -149,8 +148,8 @@ def _source(folder: Path | None) -> Source:
     return Source(kind="folder", folder=folder) if folder else Source(kind="sample")
 
 
-def _say(number: int, name: str) -> None:
-    print(f"round {number + 1}: {name} ...", file=sys.stderr, flush=True)
+def _say(number: int, name: str, seconds: dict[str, float]) -> None:
+    print(f"round {number + 1}: {name}: {seconds['seconds']:.1f} s", file=sys.stderr, flush=True)
 
 
 def table(measured: dict[str, Any]) -> str:
