@@ -13,7 +13,8 @@ from mpc_router.pricing.measured_file import from_json, read_measured
 from mpc_router.secure.environment import OtherPython
 from mpc_router.secure.jobs import Setting
 from mpc_router.secure.networks import NETWORKS, seconds
-from mpc_router.secure.pool import Measure, Options, PoolMeasure
+from mpc_router.secure.parts import Options
+from mpc_router.secure.pool import Measure, PoolMeasure
 from mpc_router.secure.price_file import (
     CLEAR,
     SECRET,
@@ -99,7 +100,10 @@ def test_the_file_says_what_is_measured_and_what_is_extrapolated() -> None:
     document = price_document(measured(), CONFIG, meta())
     hows = [entry["by_tokens"]["32"]["how"] for entry in document["experts"]]
     assert hows == ["measured", "measured", "extrapolated"]
-    assert document["about"]["predicted_over_measured_bytes"] == pytest.approx([1.25] * 3)
+    ratios = document["about"]["predicted_over_measured"]
+    assert list(ratios) == ["semi2k_seconds_lan", "semi2k_seconds_wan", "semi2k_gb"]
+    for values in ratios.values():
+        assert values == pytest.approx([1.25] * 3)
     for words in (
         "trusted first party",
         "32 tokens",
