@@ -44,16 +44,17 @@ Addresses = tuple[tuple[str, str], tuple[str, str]]
 
 def on_loopback() -> Addresses:
     """Gives two free ports of this machine."""
-    first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
     return (first, second), (first, second)
 
 
-def free_port() -> int:
-    """Gives a port of this machine at which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_ports(count: int) -> list[int]:
+    """Gives different ports of this machine at which nothing listens now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 class PartyError(OSError):

@@ -7,6 +7,8 @@ at every length, stands beside the costs.
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +18,9 @@ from typing import Any, Final
 from mpc_router.cache import write_json
 from mpc_router.config.trial import TrialConfig
 from mpc_router.measured_costs import FORMAT
+from mpc_router.messages import shown
 from mpc_router.pricing.latency import machine
+from mpc_router.secure.environment import SecureError
 from mpc_router.secure.jobs import Setting
 from mpc_router.secure.networks import NETWORKS, seconds
 from mpc_router.secure.parts import Options
@@ -82,9 +86,22 @@ def price_document(measured: PoolMeasure, config: TrialConfig, meta: PriceMeta) 
 
 
 def write_price(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes the file, complete or not at all."""
+    """Writes a new file, complete or not at all.
+
+    Raises:
+        SecureError: there is a file by now; it stays, and the price is in a file beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, document)
+    beside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    write_json(beside, document)
+    try:
+        os.link(beside, path)  # unlike a rename it replaces nothing
+    except FileExistsError as error:
+        raise SecureError(
+            f"{shown(path)} was made by another process meanwhile and is left alone; the price is "
+            f"in {shown(beside)}, rename it"
+        ) from error
+    beside.unlink()
 
 
 def costs(usage: Usage) -> tuple[float, ...]:
