@@ -103,7 +103,10 @@ def measure_pool(
     router = dataclasses.replace(
         first,
         by_tokens={tokens: usage + argmax for tokens, usage in first.by_tokens.items()},
-        predicted={tokens: usage + argmax for tokens, usage in first.predicted.items()},
+        predicted={
+            tokens: dataclasses.replace(usage + argmax, memory_bytes=None, error=None)
+            for tokens, usage in first.predicted.items()
+        },
     )
     return PoolMeasure(router=router, experts=tuple(measures[1:]))
 

@@ -20,30 +20,30 @@ from tests.trained import Trained
 RUN = Path(__file__).resolve().parents[2] / "examples/secure/run.py"
 
 
-@pytest.mark.long
-def test_routes_and_answers_on_shares_are_those_in_the_clear(
-    router: Trained, real_python: OtherPython, tmp_path: Path
-) -> None:
-    exported, texts = tmp_path / "exported", tmp_path / "texts.parquet"
-    assert export.main([*router.flags, str(exported)]) == 0
-    pairs = {
-        "sentence1": ["the dog sees the cat", "a bird sings", "the cat sleeps"],
-        "sentence2": ["the cat is seen by the dog", "no bird sings", "the dog sleeps"],
-    }
-    pq.write_table(pa.table(pairs), texts)
-    words = [exported, "--texts", texts, "--tokens", "12", "--python", real_python.path]
-    done = subprocess.run([sys.executable, RUN, *words], capture_output=True, text=True, check=True)
-    assert "3 texts: routes equal in 3, answers in 3" in done.stdout
-    lines = done.stdout.splitlines()[:3]
-    assert [line.partition(":")[0] for line in lines] == ["1 of 3", "2 of 3", "3 of 3"]
-
-
 @pytest.fixture(scope="module")
 def exported(router: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported router of the sample."""
     folder = tmp_path_factory.mktemp("example") / "exported"
     assert export.main([*router.flags, str(folder)]) == 0
     return folder
+
+
+@pytest.mark.long
+def test_routes_and_answers_on_shares_are_those_in_the_clear(
+    exported: Path, real_python: OtherPython, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.parquet"
+    pairs = {
+        "sentence1": ["the dog sees the cat", "a bird sings", "the cat sleeps"],
+        "sentence2": ["the cat is seen by the dog", "no bird sings", "the dog sleeps"],
+    }
+    pq.write_table(pa.table(pairs), texts)
+    flags = ["--texts", str(texts), "--tokens", "12", "--python", str(real_python.path)]
+    command = [sys.executable, str(RUN), str(exported), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "3 texts: routes equal in 3, answers in 3" in done.stdout
+    lines = done.stdout.splitlines()[:3]
+    assert [line.partition(":")[0] for line in lines] == ["1 of 3", "2 of 3", "3 of 3"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,9 @@ def test_what_is_too_large_is_extrapolated_from_layers_and_says_so(
     hows = [entry["by_tokens"]["12"]["how"] for entry in document["experts"]]
     assert "extrapolated" in hows
     assert "extrapolated from layers" in document["basis"]
+    predicted = answer.out.split("  predicted")[1:]
+    assert predicted
+    assert all(row.split("\n")[0].split()[-3:] == ["-", "-", "extrapolated"] for row in predicted)
 
 
 def test_the_least_length_has_one_token_of_text(ask: Ask, played: Path, tmp_path: Path) -> None:
