@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from mpc_router.secure.environment import other_python
-from mpc_router.secure.jobs import PROTOCOLS, Addresses, Job, Setting, free_port, run_job
+from mpc_router.secure.jobs import PROTOCOLS, Addresses, Job, Setting, free_ports, run_job
 from mpc_router.secure.layers import LayerSize, layer_form, layer_weights
 from mpc_router.secure.networks import NETWORKS, Network, seconds
 from mpc_router.secure.programs.encoders import Form
@@ -97,7 +97,8 @@ def relay(network: Network, doors: list[tuple[int, int]]) -> None:
 @contextlib.contextmanager
 def between(network: Network) -> Iterator[Addresses]:
     """Runs a relay; gives the addresses of parties that speak through it."""
-    doors = [(free_port(), free_port()) for _ in range(2)]
+    ports = free_ports(4)
+    doors = [(ports[0], ports[1]), (ports[2], ports[3])]
     process = multiprocessing.get_context("spawn").Process(target=relay, args=(network, doors))
     process.start()
     known = [tuple(f"127.0.0.1:{port}" for port in pair) for pair in doors]

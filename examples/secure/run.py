@@ -10,55 +10,107 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import re
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from mpc_router.config.rules import ConfigError
+from mpc_router.flags import BAD_INPUT, Parser, number, place
+from mpc_router.messages import one_line, shown
+from mpc_router.model.sources import ModelError
 from mpc_router.results.assembly import assemble_export
+from mpc_router.results.checkpoint import CheckpointError
 from mpc_router.secure import programs
-from mpc_router.secure.environment import environment, other_python
-from mpc_router.secure.jobs import PROTOCOLS, on_loopback
-from mpc_router.secure.pool import Options, SecurePart, secure_parts
+from mpc_router.secure.environment import other_python
+from mpc_router.secure.jobs import PROTOCOLS, PartyError, on_loopback, run_parties
+from mpc_router.secure.parts import (
+    Options,
+    SecurePart,
+    check_lengths,
+    checked_length,
+    secure_parts,
+)
+from mpc_router.streams import say_error
 
 ROUTED = Path(__file__).with_name("routed.py")
 TOKENS = ("input_ids", "token_type_ids", "attention_mask")
 
 
-def main() -> None:
+FAILED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answers as the flags say; gives the exit code: 2 for bad input, 3 for a party that died."""
+    options = parser().parse_args(arguments)
+    try:
+        answer(options)
+    except (ConfigError, ModelError, CheckpointError) as error:
+        return say_error(str(error), BAD_INPUT)
+    except PartyError as error:
+        return say_error(str(error), FAILED)
+    return 0
+
+
+def answer(options: argparse.Namespace) -> None:
     """Prepares files, runs both parties, and compares."""
-    options = parser().parse_args()
+    if options.count < 1:
+        raise ConfigError(f"--count is {options.count}, but must be at least 1")
+    python = other_python(options.python)
     assembled = assemble_export(options.exported)
-    rows = pq.read_table(options.texts, columns=list(assembled.task.columns)).to_pylist()
-    texts = [tuple(row.values()) for row in rows[: options.count]]
     parts = secure_parts(assembled, Options(tokens=(options.tokens,), largest=0))
+    check_lengths(assembled, parts, [options.tokens])
+    texts = read_texts(options.texts, list(assembled.task.columns), options.count)
     names = ["router", *(f"expert{number}" for number in range(len(parts) - 1))]
     encodings = [encoded(assembled.tokenizers[part.tokenizer], texts, options) for part in parts]
-    python = other_python(options.python)
     with tempfile.TemporaryDirectory(prefix="mpc-router-secure-") as name:
         folder = Path(name)
         write_files(folder, dict(zip(names, parts, strict=True)), encodings, options.protocol)
-        run_parties(python.path, folder)
+        run_parties([str(python.path), str(ROUTED), str(folder)], folder, show_answer)
         answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     compare(assembled, encodings, parts, answers)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Gives the parser of the command line."""
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("exported", type=Path)
-    made.add_argument("--texts", type=Path, required=True)
-    made.add_argument("--count", type=int, default=50)
-    made.add_argument("--tokens", type=int, default=32)
-    made.add_argument("--protocol", choices=list(PROTOCOLS), default="semi2k")
-    made.add_argument("--python", type=Path)
-    return made
+    command_line = Parser("run.py", str(__doc__))
+    add = command_line.add_argument
+    add("exported", type=place)
+    add("--texts", type=place, required=True)
+    add("--count", type=number(int), default=50)
+    add("--tokens", type=number(int), default=32)
+    add("--protocol", choices=list(PROTOCOLS), default="semi2k")
+    add("--python", type=place)
+    return command_line
+
+
+def read_texts(path: Path, columns: list[str], count: int) -> list[tuple[str, ...]]:
+    """Gives the first texts of a Parquet file, a tuple a row.
+
+    Raises:
+        ConfigError: it cannot be read, lacks a column, or holds no text.
+    """
+    try:
+        table = pq.read_table(path, columns=columns).slice(0, count)
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(
+            f"--texts {shown(path)} cannot be read ({one_line(str(error))[:200]}); give a Parquet "
+            f"file with the columns {', '.join(columns)}"
+        ) from error
+    rows = [tuple(row[column] for column in columns) for row in table.to_pylist()]
+    if not rows or not all(isinstance(text, str) for row in rows for text in row):
+        raise ConfigError(
+            f"--texts {shown(path)} has no row, or a cell that is no text, in the columns "
+            f"{', '.join(columns)}; give another file"
+        )
+    return rows
 
 
 def encoded(tokenizer: Any, texts: list[tuple[str, ...]], options: argparse.Namespace) -> Any:
@@ -72,7 +124,14 @@ def encoded(tokenizer: Any, texts: list[tuple[str, ...]], options: argparse.Name
         return_token_type_ids=True,
         return_tensors="np",
     )
+    checked_length(encoding["input_ids"], options.tokens)
     return [encoding[name] for name in TOKENS]
+
+
+def show_answer(line: str) -> None:
+    """Prints a line of party 0 if it is of an answer; its library says more."""
+    if re.fullmatch(r"\d+ of \d+: expert \d+", line):
+        print(line, flush=True)
 
 
 def write_files(
@@ -106,31 +165,6 @@ def write_files(
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
 
 
-def run_parties(python: Path, folder: Path) -> None:
-    """Runs both processes; the client's lines are shown."""
-    processes = []
-    logs = []
-    for rank in (0, 1):
-        log = (folder / f"log.{rank}").open("w+b")
-        command = [python, ROUTED, folder, str(rank)]
-        processes.append(
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment()
-            )
-        )
-        logs.append(log)
-    try:
-        while None in (codes := [process.poll() for process in processes]) and not any(codes):
-            time.sleep(0.2)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    if any(codes):
-        last = [(folder / f"log.{rank}").read_text("utf-8", "replace")[-2000:] for rank in (0, 1)]
-        sys.exit(f"a party failed: {last}")
-
-
 def compare(
     assembled: Any, encodings: list[Any], parts: list[SecurePart], answers: list[dict[str, Any]]
 ) -> None:
@@ -155,18 +189,19 @@ def compare(
     routing = np.array([answer["router_seconds"] for answer in answers])
     worked = np.array([answer["worked"] for answer in answers])
     print(f"{len(answers)} texts: routes equal in {same_routes}, answers in {same_answers}")
-    print(f"outputs within {errors.max():.1e} of the clear ones")
+    if len(errors):
+        print(f"outputs within {errors.max():.1e} of the clear ones")
     print(
         f"seconds a text: {seconds.mean():.2f} passed, {routing.mean():.2f} of them for the route"
     )
-    for number in range(len(parts) - 1):
-        rows = np.array([answer["route"] == number for answer in answers])
+    for expert in range(len(parts) - 1):
+        rows = np.array([answer["route"] == expert for answer in answers])
         if rows.any():
             print(
-                f"  expert {number}: {rows.sum()} texts, {seconds[rows].mean():.2f} s passed, "
+                f"  expert {expert}: {rows.sum()} texts, {seconds[rows].mean():.2f} s passed, "
                 f"{worked[rows].mean():.2f} s of the client's work"
             )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

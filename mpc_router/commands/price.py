@@ -124,6 +124,11 @@ def _one_pool(args: argparse.Namespace) -> None:
             f"{'both a pool and a router are' if both else 'neither a pool nor a router is'} "
             "named; give one of --pool NAME, --checkpoint PATH and --run RUN"
         )
+    idle = [flag for flag in ("sample", "data", "cache") if getattr(args, flag)]
+    if args.pool is not None and idle:
+        raise InputError(
+            f"--{idle[0]} belongs to a trained router, and --pool reads no data; leave it out"
+        )
     if args.task is not None and args.pool is None:
         raise InputError("--task belongs to --pool; leave it out, for a router has a task")
 
@@ -137,7 +142,7 @@ def _meta(args: argparse.Namespace) -> PriceMeta:
     """
     from mpc_router.secure.environment import other_python
     from mpc_router.secure.jobs import PROTOCOLS, Setting
-    from mpc_router.secure.pool import Options
+    from mpc_router.secure.parts import Options
     from mpc_router.secure.price_file import EMBEDDINGS, SECRET, PriceMeta
     from mpc_router.secure.programs.encoders import GELUS, SOFTMAXES
 
@@ -152,6 +157,8 @@ def _meta(args: argparse.Namespace) -> PriceMeta:
             raise InputError(f"--{flag} is {quoted(value)}, allowed are {', '.join(allowed)}")
     if args.repeats < 1:
         raise InputError(f"--repeats is {args.repeats}, but must be at least 1")
+    if args.largest < 0:
+        raise InputError(f"--largest is {args.largest:g}, but must be at least 0 (million weights)")
     options = Options(
         tokens=_lengths(args.tokens),
         largest=args.largest,
@@ -171,14 +178,13 @@ def _lengths(text: str) -> tuple[int, ...]:
         InputError: one is no whole number from 1, or stands twice.
     """
     words = text.split(",")
-    if not all(word.isdecimal() and int(word[:9]) >= 1 for word in words) or len(words) > len(
-        set(words)
-    ):
+    lengths = [int(word[:9]) for word in words if word.isascii() and word.isdecimal()]
+    if len(lengths) < len(words) or min(lengths) < 1 or len(set(lengths)) < len(lengths):
         raise InputError(
             f"--tokens is {quoted(text)}, but must be different whole numbers from 1, such as "
             "64,32,16"
         )
-    return tuple(int(word[:9]) for word in words)
+    return tuple(lengths)
 
 
 def _untrained(args: argparse.Namespace) -> Assembled:

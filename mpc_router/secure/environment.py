@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +15,22 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.config.rules import ConfigError
-from mpc_router.messages import one_line, shown
+from mpc_router.messages import one_line, quoted, shown
 
 FOLDER: Final = ".venv-secure"
 """It is the environment that `make secure` makes."""
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
+_LIBRARIES: Final = ("jax", "numpy", "spu")
+_REMEDY: Final = (
+    "`make secure` makes one in a checkout; without a checkout: python3.11 -m venv DIR; "
+    "DIR/bin/pip install spu==0.9.5 jax==0.4.34 jaxlib==0.4.34 numpy==1.26.4; and give "
+    "--python DIR/bin/python"
+)
+_HANDED_ON: Final = re.compile(r"PATH|HOME|TMPDIR|LANG|LC_\w+|LD_LIBRARY_PATH|OMP_\w+")
+"""It names the variables of ours that a party gets. No secret is among them, and no path to our
+packages."""
+
 _VERSIONS: Final = (
     "import json, jax, numpy, spu; "
     "print(json.dumps({part.__name__: part.__version__ for part in (jax, numpy, spu)}))"
@@ -42,27 +53,23 @@ class OtherPython:
 
 
 def other_python(asked: Path | None = None) -> OtherPython:
-    """Gives the Python of `--python`, else that of `make secure`, here or in the checkout.
+    """Gives the Python of `--python`, else that of `make secure` in the checkout.
+
+    The current folder is not searched: a stranger may have written it.
 
     Raises:
         SecureError: there is none, or it lacks a library.
     """
-    bases = (Path(), _CHECKOUT)
-    places = [asked] if asked else [base / FOLDER / "bin" / "python" for base in bases]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise SecureError(
-            f"no Python with spu was found at {' or '.join(map(shown, dict.fromkeys(places)))}; "
-            "`make secure` makes one, or give the Python of an environment that has spu with "
-            "--python PATH"
-        )
+    path = asked or _CHECKOUT / FOLDER / "bin" / "python"
+    if not path.is_file():
+        raise SecureError(f"no Python with spu was found at {shown(path)}; {_REMEDY}")
     try:
         answer = subprocess.run(
             [path.absolute(), "-c", _VERSIONS],
             capture_output=True,
             text=True,
             timeout=_PATIENCE,
-            env=environment(),
+            env={**environment(), "PYTHONSAFEPATH": "1"},  # nothing of the current folder
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -71,20 +78,20 @@ def other_python(asked: Path | None = None) -> OtherPython:
         raise SecureError(_refusal(path, (answer.stderr.strip().splitlines() or ["it failed"])[-1]))
     try:
         versions = json.loads(answer.stdout)
-    except ValueError as error:
-        raise SecureError(_refusal(path, f"it printed {answer.stdout[:80]!r}")) from error
+    except ValueError:
+        versions = None
+    if not isinstance(versions, dict) or not all(
+        isinstance(versions.get(library), str) for library in _LIBRARIES
+    ):
+        raise SecureError(_refusal(path, f"it printed {quoted(answer.stdout[:80])}"))
     return OtherPython(path.absolute(), versions)
 
 
 def environment() -> dict[str, str]:
-    """Gives the variables of a process of the other Python: ours, without paths to our packages."""
-    ours = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
-    variables = {name: value for name, value in os.environ.items() if name not in ours}
+    """Gives the variables of a process of the other Python: few of ours, and no secret."""
+    variables = {name: value for name, value in os.environ.items() if _HANDED_ON.fullmatch(name)}
     return {**variables, "PYTHONNOUSERSITE": "1", "JAX_PLATFORMS": "cpu"}
 
 
 def _refusal(path: Path, reason: str) -> str:
-    return (
-        f"{shown(path)} cannot import spu, jax and numpy ({one_line(reason)[:200]}); `make secure` "
-        "makes an environment that can, or give another --python PATH"
-    )
+    return f"{shown(path)} cannot import spu, jax and numpy ({one_line(reason)[:200]}); {_REMEDY}"

@@ -44,16 +44,17 @@ Addresses = tuple[tuple[str, str], tuple[str, str]]
 
 def on_loopback() -> Addresses:
     """Gives two free ports of this machine."""
-    first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
     return (first, second), (first, second)
 
 
-def free_port() -> int:
-    """Gives a port of this machine at which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_ports(count: int) -> list[int]:
+    """Gives different ports of this machine at which nothing listens now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 class PartyError(OSError):
@@ -113,7 +114,7 @@ def run_job(job: Job, setting: Setting) -> tuple[Usage, NDArray[np.float64]]:
             "result": str(folder / "result"),
         }
         (folder / "job.json").write_text(json.dumps(plain), encoding="utf-8")
-        _run_parties(folder, setting)
+        run_parties([str(setting.python.path), str(_PARTY), str(folder / "job.json")], folder)
         results = [
             json.loads((folder / f"result.{rank}").read_text(encoding="utf-8")) for rank in (0, 1)
         ]
@@ -146,18 +147,32 @@ def sent_of(log: str) -> tuple[int, int]:
     return int(sent), int(messages)
 
 
-def _run_parties(folder: Path, setting: Setting) -> None:
-    """Runs both processes to their end; when one fails, or we are stopped, the other is ended."""
+def run_parties(
+    command: Sequence[str], folder: Path, show: Callable[[str], None] = lambda line: None
+) -> None:
+    """Runs a command once for each party, whose number is its last word, to their end.
+
+    When one fails, or we are stopped, the other is ended. What they say is in `log.RANK` in the
+    folder; `show` is called with each line of party 0 as it comes.
+
+    Raises:
+        PartyError: a party has died.
+    """
     with contextlib.ExitStack() as stack:
         processes = []
         for rank in (0, 1):
             log = stack.enter_context((folder / f"log.{rank}").open("wb"))
-            command = [str(setting.python.path), str(_PARTY), str(folder / "job.json"), str(rank)]
-            processes.append(stack.enter_context(_process(command, log)))
-        while None in (codes := [process.poll() for process in processes]):
-            if any(codes):
-                break
-            time.sleep(_LOOK)
+            processes.append(stack.enter_context(_process([*command, str(rank)], log)))
+        reader = stack.enter_context((folder / "log.0").open(encoding="utf-8", errors="replace"))
+        text, is_running = "", True
+        while is_running:
+            codes = [process.poll() for process in processes]
+            is_running = None in codes and not any(codes)
+            *lines, text = (text + reader.read()).split("\n")
+            for line in lines:
+                show(line)
+            if is_running:
+                time.sleep(_LOOK)
     for rank, code in enumerate(codes):
         if code:
             raise PartyError(_last_words(folder / f"log.{rank}", rank, code))

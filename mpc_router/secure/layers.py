@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from mpc_router.secure.environment import SecureError
 from mpc_router.secure.programs.encoders import Form
 from mpc_router.secure.usage import EXTRAPOLATED, Usage
 
@@ -66,10 +67,20 @@ class LayerSize:
 def smaller_sizes(size: LayerSize) -> list[LayerSize]:
     """Gives the four smaller layers that are measured for a large one: two widths, two lengths.
 
-    Heads keep their width, and inner units their share. A layer of one head stays as wide.
+    Heads keep their width, and inner units their share. Two and three heads become one and two.
+
+    Raises:
+        SecureError: the layer has one head, and so one width.
     """
+    if size.heads < 2:
+        raise SecureError(
+            f"an encoder of width {size.width} is beyond --largest, and its layers have one head: "
+            "they cannot be measured at two smaller widths; give a --largest that measures it whole"
+        )
     head, share = size.width // size.heads, size.inner / size.width
-    heads = sorted({max(1, size.heads // divisor) for divisor in SHARES})
+    fewest, fewer = (size.heads // divisor for divisor in SHARES)
+    fewest = max(1, fewest)
+    heads = (fewest, max(fewest + 1, fewer))
     lengths = sorted({max(1, size.tokens // 2), size.tokens})
     return [
         LayerSize(tokens=tokens, width=head * few, heads=few, inner=round(head * few * share))

@@ -16,15 +16,23 @@ from scipy import special
 
 from mpc_router.progress import Progress
 from mpc_router.results.assembled import Assembled
-from mpc_router.secure.environment import SecureError
 from mpc_router.secure.jobs import Job, Setting, run_job
 from mpc_router.secure.layers import LayerFit, LayerSize, layer_form, layer_weights, smaller_sizes
+from mpc_router.secure.parts import (
+    Options,
+    SecurePart,
+    check_lengths,
+    checked_length,
+    secure_parts,
+)
 from mpc_router.secure.programs import encoders
 from mpc_router.secure.programs.encoders import Form, Library
 from mpc_router.secure.usage import Usage
-from mpc_router.secure.weights import SecureEncoder, secure_expert, secure_router
 
 NUMPY: Final = Library(np, special.erf, lambda values: 1 / np.sqrt(values))
+
+SHARE_BYTES: Final = 8
+"""A party's share of a number: one of a ring of 2^64."""
 
 _TEXTS: Final = (
     "The company said on Monday that it would buy the shop next to its oldest store, and that the "
@@ -37,22 +45,6 @@ _TEXTS: Final = (
 """They are what is measured on: what an example takes does not depend on its words."""
 
 Values = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Holds how a pool is measured."""
-
-    tokens: tuple[int, ...]
-    """Lengths T; costs are those of the first."""
-
-    largest: float
-    """Weights in the layers of the largest encoder that is measured whole, in millions."""
-
-    gelu: str = encoders.EXACT
-    softmax: str = encoders.EXACT
-    lookups: bool = False
-    """Whether the secret lookup of words is measured too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,92 +89,26 @@ def measure_pool(
 
     Raises:
         ModelError: the secure form of a part is not known.
-        SecureError: a length is beyond an encoder's positions.
+        SecureError: a length is no room for a text, or is beyond an encoder's positions, or the
+            layers of a large encoder have one head.
         PartyError: a party has died.
     """
     parts = secure_parts(assembled, options)
-    check_lengths(parts, options.tokens)
+    check_lengths(assembled, parts, options.tokens)
     measuring = _Measuring(assembled, options, setting, progress)
     fit = measuring.fit_of(parts)
     measures = [measuring.of(part, fit) for part in parts]
     argmax = measuring.argmax(len(assembled.config.paths))
     first = measures[0]
-    with_argmax = {tokens: usage + argmax for tokens, usage in first.by_tokens.items()}
-    router = dataclasses.replace(first, by_tokens=with_argmax)
-    return PoolMeasure(router=router, experts=tuple(measures[1:]))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SecurePart:
-    """Holds a part of a pool in its secure form."""
-
-    label: str
-    name: str
-    layers: int
-    tokenizer: int
-    """The number of the tokenizer that its tokens are of."""
-
-    encoder: SecureEncoder
-
-    @property
-    def millions(self) -> float:
-        """Counts the weights of its layers, in millions."""
-        sizes = (
-            values.size for name, values in self.encoder.weights.items() if name.startswith("layer")
-        )
-        return sum(sizes) / 1e6
-
-
-def secure_parts(assembled: Assembled, options: Options) -> list[SecurePart]:
-    """Gives stem with router, then every expert.
-
-    Raises:
-        ModelError: the secure form of one is not known.
-    """
-    model, config = assembled.model, assembled.config.model
-    stem = (config.router_model_name, config.router_stem_layers)
-    if config.stem == "expert":
-        stem = (config.expert_model_names[0], config.expert_layers[0])
-    named = [(*stem, 0, "stem with router", secure_router(model, stem[0]))]
-    experts = zip(
-        config.expert_model_names,
-        config.expert_layers,
-        model.experts.encodings,
-        model.experts.experts,
-        strict=True,
+    router = dataclasses.replace(
+        first,
+        by_tokens={tokens: usage + argmax for tokens, usage in first.by_tokens.items()},
+        predicted={
+            tokens: dataclasses.replace(usage + argmax, memory_bytes=None, error=None)
+            for tokens, usage in first.predicted.items()
+        },
     )
-    for number, (name, layers, encoding, expert) in enumerate(experts):
-        encoder = secure_expert(expert)
-        label = f"expert {number} ({encoder.form.layers} layers of {encoder.form.width})"
-        named.append((name, layers, encoding, label, encoder))
-    return [
-        SecurePart(
-            label=label,
-            name=name,
-            layers=layers,
-            tokenizer=encoding,
-            encoder=dataclasses.replace(
-                encoder,
-                form=dataclasses.replace(encoder.form, gelu=options.gelu, softmax=options.softmax),
-            ),
-        )
-        for name, layers, encoding, label, encoder in named
-    ]
-
-
-def check_lengths(parts: Sequence[SecurePart], lengths: Sequence[int]) -> None:
-    """Refuses lengths that an encoder has no positions for.
-
-    Raises:
-        SecureError: it names the encoder.
-    """
-    part = min(parts, key=lambda part: part.encoder.places)
-    for tokens in lengths:
-        if not 1 <= tokens <= part.encoder.places:
-            raise SecureError(
-                f"--tokens is {tokens}, and {part.name} has positions for 1 to "
-                f"{part.encoder.places}; give lengths in this range"
-            )
+    return PoolMeasure(router=router, experts=tuple(measures[1:]))
 
 
 class _Measuring:
@@ -249,7 +175,7 @@ class _Measuring:
             return_token_type_ids=True,
         )
         return _Example(
-            ids=np.asarray(encoding["input_ids"]),
+            ids=checked_length(np.asarray(encoding["input_ids"]), tokens),
             segments=np.asarray(encoding["token_type_ids"]),
             mask=np.asarray(encoding["attention_mask"], np.float32),
         )
@@ -319,7 +245,8 @@ class _Measuring:
                 kind="lookup", form=dataclasses.asdict(encoder.form), inputs=inputs, weights=held
             )
             label = f"secret lookup in {words} words of {encoder.form.width}"
-            self._lookups[sizes] = self._run(f"{label}, {tokens} tokens", job, clear)
+            usage = self._run(f"{label}, {tokens} tokens", job, clear)
+            self._lookups[sizes] = with_sharing(usage, inputs)
         return self._lookups[sizes]
 
     def _run(self, label: str, job: Job, clear: NDArray[Any]) -> Usage:
@@ -329,6 +256,16 @@ class _Measuring:
         self._progress.advance()
         self._progress.finish()
         return dataclasses.replace(usage, error=float(np.abs(output - clear).max()))
+
+
+def with_sharing(usage: Usage, inputs: Mapping[str, Values]) -> Usage:
+    """Adds what party 0 sends before the program runs: a share of each number that it has.
+
+    A share is a number of a ring of 2^64, 8 bytes. Of one-hot words they are many.
+    """
+    shares = sum(values.size for values in inputs.values())
+    first, second = usage.sent_bytes
+    return dataclasses.replace(usage, sent_bytes=(first + SHARE_BYTES * shares, second))
 
 
 def one_hot(numbers: NDArray[np.int64], choices: int) -> Values:

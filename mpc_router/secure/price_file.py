@@ -7,6 +7,8 @@ at every length, stands beside the costs.
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +18,13 @@ from typing import Any, Final
 from mpc_router.cache import write_json
 from mpc_router.config.trial import TrialConfig
 from mpc_router.measured_costs import FORMAT
+from mpc_router.messages import shown
 from mpc_router.pricing.latency import machine
+from mpc_router.secure.environment import SecureError
 from mpc_router.secure.jobs import Setting
 from mpc_router.secure.networks import NETWORKS, seconds
-from mpc_router.secure.pool import Measure, Options, PoolMeasure
+from mpc_router.secure.parts import Options
+from mpc_router.secure.pool import Measure, PoolMeasure
 from mpc_router.secure.usage import EXTRAPOLATED, Usage
 
 CLEAR: Final = "clear"
@@ -30,10 +35,13 @@ EMBEDDINGS: Final = {
 }
 
 TRUST: Final = {
-    "semi2k": "SEMI2K with multiplication triples of a trusted first party, whose making is free",
+    "semi2k": (
+        "SEMI2K with multiplication triples of a trusted first party: to make them is in party 0's "
+        "work, so that seconds are an upper bound for party 1, and to send them is free"
+    ),
     "cheetah": "Cheetah with its default oblivious transfer, keys and base transfers set up before",
 }
-"""By protocol: what its price leaves out."""
+"""By protocol: what its price holds and leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +86,22 @@ def price_document(measured: PoolMeasure, config: TrialConfig, meta: PriceMeta) 
 
 
 def write_price(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes the file, complete or not at all."""
+    """Writes a new file, complete or not at all.
+
+    Raises:
+        SecureError: there is a file by now; it stays, and the price is in a file beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, document)
+    beside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    write_json(beside, document)
+    try:
+        os.link(beside, path)  # unlike a rename it replaces nothing
+    except FileExistsError as error:
+        raise SecureError(
+            f"{shown(path)} was made by another process meanwhile and is left alone; the price is "
+            f"in {shown(beside)}, rename it"
+        ) from error
+    beside.unlink()
 
 
 def costs(usage: Usage) -> tuple[float, ...]:
@@ -103,9 +124,13 @@ def basis(measured: PoolMeasure, meta: PriceMeta) -> str:
     how = "every part measured whole"
     if guessed:
         how = f"{', '.join(guessed)} extrapolated from layers measured alone, the rest measured"
-    errors = [abs(ratio - 1) for ratio in _fit_ratios(measured)]
+    ratios = _fit_ratios(measured, meta.setting.protocol)
+    errors = [abs(ratio - 1) for values in ratios.values() for ratio in values]
     if guessed and errors:
-        how += f" (the fit is within {100 * max(errors):.0f} % of the bytes of what was measured)"
+        how += (
+            f" (the fit is within {100 * max(errors):.0f} % of every cost of the parts that were "
+            "measured whole)"
+        )
     options = meta.options
     return (
         f"{TRUST[meta.setting.protocol]}, on SPU {meta.setting.python.versions.get('spu')}, "
@@ -136,13 +161,17 @@ def _by_tokens(usages: Mapping[int, Usage]) -> dict[str, Any]:
     return {str(tokens): usage.to_json() for tokens, usage in usages.items()}
 
 
-def _fit_ratios(measured: PoolMeasure) -> list[float]:
-    """Gives predicted over measured bytes of every part that was measured whole."""
-    return [
-        usage.gigabytes / measure.by_tokens[tokens].gigabytes
+def _fit_ratios(measured: PoolMeasure, protocol: str) -> dict[str, list[float]]:
+    """Gives predicted over measured costs, by vector, of every part that was measured whole."""
+    pairs = [
+        (costs(usage), costs(measure.by_tokens[tokens]))
         for measure in (measured.router, *measured.experts)
         for tokens, usage in measure.predicted.items()
     ]
+    return {
+        vector["name"]: [predicted[number] / whole[number] for predicted, whole in pairs]
+        for number, vector in enumerate(_names(protocol))
+    }
 
 
 def _about(measured: PoolMeasure, meta: PriceMeta) -> dict[str, Any]:
@@ -161,7 +190,7 @@ def _about(measured: PoolMeasure, meta: PriceMeta) -> dict[str, Any]:
             for network in NETWORKS
         },
         "seconds": "work of the busier party on one thread + rounds x latency + its bytes",
-        "predicted_over_measured_bytes": _fit_ratios(measured),
+        "predicted_over_measured": _fit_ratios(measured, setting.protocol),
         "repeats": setting.repeats,
         "machine": machine("cpu"),
         "versions": dict(setting.python.versions),

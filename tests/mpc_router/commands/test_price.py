@@ -69,6 +69,16 @@ def test_what_is_too_large_is_extrapolated_from_layers_and_says_so(
     hows = [entry["by_tokens"]["12"]["how"] for entry in document["experts"]]
     assert "extrapolated" in hows
     assert "extrapolated from layers" in document["basis"]
+    predicted = answer.out.split("  predicted")[1:]
+    assert predicted
+    assert all(row.split("\n")[0].split()[-3:] == ["-", "-", "extrapolated"] for row in predicted)
+
+
+def test_the_least_length_has_one_token_of_text(ask: Ask, played: Path, tmp_path: Path) -> None:
+    out = tmp_path / "price.json"
+    answer = ask(*flags(played, out, tokens="4"))
+    assert answer.code == 0, answer.err
+    assert list(json.loads(out.read_text())["router"]["by_tokens"]) == ["4"]
 
 
 def test_a_secret_lookup_is_priced_beside_the_rest(ask: Ask, played: Path, tmp_path: Path) -> None:
@@ -85,7 +95,11 @@ def test_a_secret_lookup_is_priced_beside_the_rest(ask: Ask, played: Path, tmp_p
         ({"protocol": "aby3"}, ["'aby3'", "semi2k and cheetah", "of three"]),
         ({"tokens": "0"}, ["--tokens is '0'"]),
         ({"tokens": "16,16"}, ["different whole numbers"]),
-        ({"tokens": "4000"}, ["--tokens is 4000", "positions for 1 to"]),
+        ({"tokens": "4000"}, ["--tokens is 4000", "lengths are 4", "the positions of"]),
+        ({"tokens": "12,3"}, ["--tokens is 3", "lengths are 4"]),
+        ({"tokens": "12,012"}, ["--tokens is '12,012'", "different whole numbers"]),
+        ({"largest": "-1"}, ["--largest is -1", "at least 0"]),
+        ({"data": "gone"}, ["--data belongs to a trained router"]),
         ({"gelu": "fast"}, ["--gelu is 'fast'", "exact, polynomial, quad"]),
         ({"softmax": "fast"}, ["--softmax is 'fast'", "exact, quad"]),
         ({"embeddings": "none"}, ["--embeddings is 'none'", "clear, secret"]),

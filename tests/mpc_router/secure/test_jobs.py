@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,9 @@ from mpc_router.secure.pool import NUMPY
 from mpc_router.secure.programs import encoders
 from mpc_router.secure.weights import secure_expert
 from tests.mpc_router.secure.test_encoders import TOKENS, bert, distilbert, example
+
+ROOT = Path(__file__).resolve().parents[3]
+VERSIONS = dict.fromkeys(("jax", "numpy", "spu"), "0")
 
 
 def encoder_job(family: str = "bert") -> tuple[Job, np.ndarray]:
@@ -51,7 +56,7 @@ def test_a_party_that_dies_ends_the_other_and_says_its_last_words(tmp_path: Path
     dying = tmp_path / "python"
     dying.write_text(
         "#!/bin/sh\n"
-        'case "$1" in -c) echo "{}"; exit 0;; esac\n'
+        f"case $1 in -c) echo '{json.dumps(VERSIONS)}'; exit 0;; esac\n"
         'if [ "$3" = 0 ]; then exec sleep 600; fi\n'
         "echo first; echo the last of it; exit 7\n"
     )
@@ -71,8 +76,54 @@ def test_no_python_with_spu_is_one_message_that_names_the_remedy(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mpc_router.secure.environment._CHECKOUT", tmp_path / "gone")
-    with pytest.raises(SecureError, match=r"no Python with spu .*make secure.*--python PATH"):
+    with pytest.raises(SecureError, match=r"no Python with spu .*make secure.*--python DIR"):
         other_python()
+
+
+def test_a_python_of_the_current_folder_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = tmp_path / ".venv-secure" / "bin" / "python"
+    strange.parent.mkdir(parents=True)
+    strange.write_text("#!/bin/sh\ntouch ran\n")
+    strange.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mpc_router.secure.environment._CHECKOUT", tmp_path / "gone")
+    with pytest.raises(SecureError, match="no Python with spu"):
+        other_python()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_module_of_the_current_folder_is_never_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SecureError, match="cannot import"):
+        other_python(Path(sys.executable))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "printed", ["[1, 2]", "{}", "no JSON", '{"spu": 1, "jax": "", "numpy": ""}']
+)
+def test_a_python_that_does_not_say_its_versions_is_refused(tmp_path: Path, printed: str) -> None:
+    strange = tmp_path / "python"
+    strange.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    strange.chmod(0o755)
+    with pytest.raises(SecureError, match="it printed"):
+        other_python(strange)
+
+
+def test_the_remedy_installs_the_versions_of_make_secure() -> None:
+    pins = (ROOT / "constraints-secure.txt").read_text(encoding="utf-8").split()
+    guide = (ROOT / "docs/guides/secure.md").read_text(encoding="utf-8")
+    with pytest.raises(SecureError) as refused:
+        other_python(Path("gone"))
+    for text in (str(refused.value), guide):
+        told = re.findall(r"[\w.]+==[\d.]*\d", text)
+        assert len(told) >= 4
+        assert set(told) <= set(pins)
 
 
 def test_a_python_that_cannot_import_spu_is_named_with_the_reason() -> None:
@@ -80,9 +131,15 @@ def test_a_python_that_cannot_import_spu_is_named_with_the_reason() -> None:
         other_python(Path(sys.executable))
 
 
-def test_the_other_python_never_sees_our_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/ours")
-    assert "PYTHONPATH" not in environment()
+def test_the_other_python_gets_few_variables_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = {"PATH": "/bin", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    dropped = {"PYTHONPATH": "/ours", "HF_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x", "MYPATH": "x"}
+    for name, value in {**kept, **dropped}.items():
+        monkeypatch.setenv(name, value)
+    assert kept.items() <= environment().items()
+    assert not dropped.keys() & environment().keys()
 
 
 @pytest.mark.slow

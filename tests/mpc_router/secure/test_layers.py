@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mpc_router.secure.environment import SecureError
 from mpc_router.secure.layers import (
     LayerFit,
     LayerSize,
@@ -61,9 +62,26 @@ def test_rounds_grow_with_every_doubling_of_width_and_tokens() -> None:
         assert fit.of(size).rounds == pytest.approx(usage(size, (1, 1, 1)).rounds)
 
 
+@pytest.mark.parametrize(
+    ("heads", "measured"), [(2, {1, 2}), (3, {1, 2}), (5, {1, 2}), (6, {1, 3})]
+)
+def test_layers_of_few_heads_are_measured_at_two_widths(heads: int, measured: set[int]) -> None:
+    size = LayerSize(tokens=32, width=64 * heads, heads=heads, inner=256 * heads)
+    sizes = smaller_sizes(size)
+    assert {small.heads for small in sizes} == measured
+    assert {small.width for small in sizes} == {64 * few for few in measured}
+    factors = (8.0, 900.0, 500.0)
+    fit = LayerFit(tuple(sizes), tuple(usage(small, factors) for small in sizes))
+    assert fit.of(BASE).sent_bytes == pytest.approx(usage(BASE, factors).sent_bytes, rel=1e-6)
+
+
+def test_layers_of_one_head_are_refused() -> None:
+    with pytest.raises(SecureError, match=r"one head.*--largest"):
+        smaller_sizes(LayerSize(tokens=32, width=64, heads=1, inner=256))
+
+
 def test_a_fit_of_layers_of_one_width_and_length_gives_their_rounds_back() -> None:
-    size = LayerSize(tokens=1, width=8, heads=1, inner=32)
-    (only,) = smaller_sizes(size)
+    size = only = LayerSize(tokens=1, width=8, heads=1, inner=32)
     fit = LayerFit((only,), (usage(only, (1, 0, 1)),))
     assert fit.of(size).rounds == pytest.approx(usage(size, (1, 0, 1)).rounds)
 

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mpc_router.config.trial import trial_config
 from mpc_router.pricing.measured_file import from_json, read_measured
-from mpc_router.secure.environment import OtherPython
+from mpc_router.secure.environment import OtherPython, SecureError
 from mpc_router.secure.jobs import Setting
 from mpc_router.secure.networks import NETWORKS, seconds
-from mpc_router.secure.pool import Measure, Options, PoolMeasure
+from mpc_router.secure.parts import Options
+from mpc_router.secure.pool import Measure, PoolMeasure, with_sharing
 from mpc_router.secure.price_file import (
     CLEAR,
     SECRET,
@@ -85,6 +87,29 @@ def test_the_file_is_three_cost_vectors_of_the_pool(tmp_path: Path) -> None:
         assert vector.experts == pytest.approx(expected)
 
 
+def test_a_file_that_appeared_meanwhile_stays_and_the_price_is_beside_it(tmp_path: Path) -> None:
+    path, document = tmp_path / "price.json", price_document(measured(), CONFIG, meta())
+    path.write_text("mine")
+    with pytest.raises(SecureError, match=r"price\.json was made .* the price is in"):
+        write_price(path, document)
+    assert path.read_text() == "mine"
+    (beside,) = tmp_path.glob("price-*.json")
+    assert json.loads(beside.read_text()) == document
+
+
+def test_a_written_price_is_one_file(tmp_path: Path) -> None:
+    write_price(tmp_path / "price.json", price_document(measured(), CONFIG, meta()))
+    assert [path.name for path in tmp_path.iterdir()] == ["price.json"]
+
+
+def test_shares_of_secret_words_are_party_0s_to_send() -> None:
+    words = {"words": np.zeros((32, 1000), np.float32), "segments": np.zeros((32, 2), np.float32)}
+    before = usage(1)
+    after = with_sharing(before, words)
+    assert after.sent_bytes[0] - before.sent_bytes[0] == 8 * 32 * 1002
+    assert after.sent_bytes[1] == before.sent_bytes[1]
+
+
 def test_a_secret_lookup_is_part_of_the_costs() -> None:
     clear = from_json(price_document(measured(), CONFIG, meta()), origin="x").vectors(CONFIG)
     secret = price_document(measured(), CONFIG, meta(SECRET))
@@ -99,7 +124,10 @@ def test_the_file_says_what_is_measured_and_what_is_extrapolated() -> None:
     document = price_document(measured(), CONFIG, meta())
     hows = [entry["by_tokens"]["32"]["how"] for entry in document["experts"]]
     assert hows == ["measured", "measured", "extrapolated"]
-    assert document["about"]["predicted_over_measured_bytes"] == pytest.approx([1.25] * 3)
+    ratios = document["about"]["predicted_over_measured"]
+    assert list(ratios) == ["semi2k_seconds_lan", "semi2k_seconds_wan", "semi2k_gb"]
+    for values in ratios.values():
+        assert values == pytest.approx([1.25] * 3)
     for words in (
         "trusted first party",
         "32 tokens",
