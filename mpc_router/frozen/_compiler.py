@@ -48,7 +48,7 @@ def _kept(function: Function, **options: Any) -> Function:
     loops = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     folder = _folder()
     if folder is not None and isinstance(loops, Dispatcher):  # it is not where nothing is compiled
-        loops._cache = _kept_in(folder, loops.py_func)
+        loops._cache = _kept_in(folder, loops.py_func)  # type: ignore[attr-defined]  # private
     return cast(Function, loops)
 
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
-from mpc_router.serve.texts import TextError
 from pydantic import BaseModel, Field
 
 from mpc_router import RoutedClassifier
+from mpc_router.serve.texts import TextError
 from router_server.batching import Batcher
 from router_server.counts import Counts
 

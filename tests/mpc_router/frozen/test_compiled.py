@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.caching import UserProvidedCacheLocator
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import TrialConfig
@@ -208,7 +209,7 @@ def test_what_is_compiled_goes_to_no_other_folder_where_its_own_cannot_be_writte
     folder = _compiler._folder()
     assert folder is not None
     assert folder.parent == tmp_path
-    monkeypatch.setattr(_compiler.UserProvidedCacheLocator, "from_function", lambda *_: None)
+    monkeypatch.setattr(UserProvidedCacheLocator, "from_function", lambda *_: None)
     loops = _compiler.exact(doubled)
     assert loops(3) == 6
     assert list(tmp_path.rglob("*.nb*")) == []
