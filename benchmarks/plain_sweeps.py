@@ -180,8 +180,8 @@ def rival_seconds(name: str, work: Work, count: int, routers: int) -> dict[str, 
     few = WORKERS * 2
     walls = {number: _in_own_process(name, work, number) for number in (few, count)}
     a_router = (walls[count] - walls[few]) / (count - few)
-    whole = walls[count] if count == routers else walls[few] + a_router * (routers - few)
-    return {"seconds": whole, "a_router": a_router, "few": walls[few], "sampled": count}
+    seconds = walls[count] if count == routers else walls[few] + a_router * (routers - few)
+    return {"seconds": seconds, "a_router": a_router, "few": walls[few], "sampled": count}
 
 
 def _in_own_process(name: str, work: Work, count: int) -> float:

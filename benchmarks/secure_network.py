@@ -78,12 +78,13 @@ def relay(network: Network, doors: list[tuple[int, int]]) -> None:
                 reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             ) -> None:
                 try:
-                    there, back = await asyncio.open_connection("127.0.0.1", target)
+                    from_target, to_target = await asyncio.open_connection("127.0.0.1", target)
                 except ConnectionError:  # the party does not listen yet, and is asked again
                     writer.close()
                     return
                 await asyncio.gather(
-                    to_party[rank].carry(reader, back), to_party[1 - rank].carry(there, writer)
+                    to_party[rank].carry(reader, to_target),
+                    to_party[1 - rank].carry(from_target, writer),
                 )
 
             server = await asyncio.start_server(on_connection, "127.0.0.1", port)

@@ -43,8 +43,8 @@ class Part:
     def share_weights(self, party: Party, arrays: Any) -> None:
         """Shares the owner's weights, once for all texts."""
         for weight in self._sizes:
-            own = arrays[f"{self.name}.{weight}"] if party.rank == OWNER else None
-            party.share(f"{self.name}.{weight}", OWNER, own)
+            tensor = arrays[f"{self.name}.{weight}"] if party.rank == OWNER else None
+            party.share(f"{self.name}.{weight}", OWNER, tensor)
 
     def run(self, party: Party, hidden: Any, mask: Any) -> None:
         """Shares the client's embedded text, and runs the encoder on it."""

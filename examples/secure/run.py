@@ -178,13 +178,13 @@ def compare(
     )
     with torch.inference_mode():
         outputs, routes = model.forward_inference(ids, mask, segments)
-    said = np.array([answer["outputs"] for answer in answers])
+    secure_outputs = np.array([answer["outputs"] for answer in answers])
     same_routes = sum(
         answer["route"] == int(route) for answer, route in zip(answers, routes, strict=True)
     )
-    same_answers = int((said.argmax(-1) == outputs.numpy().argmax(-1)).sum())
-    kept = np.array([a["route"] for a in answers]) == routes.numpy()
-    errors = np.abs(said - outputs.numpy())[kept]
+    same_answers = int((secure_outputs.argmax(-1) == outputs.numpy().argmax(-1)).sum())
+    is_same_route = np.array([a["route"] for a in answers]) == routes.numpy()
+    errors = np.abs(secure_outputs - outputs.numpy())[is_same_route]
     seconds = np.array([answer["seconds"] for answer in answers])
     routing = np.array([answer["router_seconds"] for answer in answers])
     worked = np.array([answer["worked"] for answer in answers])

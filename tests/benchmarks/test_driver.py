@@ -24,15 +24,15 @@ def test_a_server_that_takes_no_time_keeps_all_workers_busy() -> None:
 def test_one_worker_trains_the_share_of_a_cycle_that_is_an_epoch(
     result: float, pack: float
 ) -> None:
-    found = share(workers=1, epoch=1.0, result=result, pack=pack, packs=100)
-    assert found == pytest.approx(1 / (1 + result + pack / EPOCHS), rel=1e-2)
+    trained_share = share(workers=1, epoch=1.0, result=result, pack=pack, packs=100)
+    assert trained_share == pytest.approx(1 / (1 + result + pack / EPOCHS), rel=1e-2)
 
 
 @pytest.mark.parametrize("workers", [32, 128])
 def test_of_many_workers_the_server_is_the_limit(workers: int) -> None:
     served = EPOCHS * 0.2 + 1.0
-    found = share(workers=workers, epoch=1.0, result=0.2, pack=1.0, packs=100)
-    assert found == pytest.approx(EPOCHS / (workers * served), rel=2e-2)
+    trained_share = share(workers=workers, epoch=1.0, result=0.2, pack=1.0, packs=100)
+    assert trained_share == pytest.approx(EPOCHS / (workers * served), rel=2e-2)
 
 
 def test_more_work_at_the_server_never_gives_workers_more() -> None:

@@ -124,10 +124,10 @@ def test_what_each_run_holds_alone_is_what_the_merged_front_loses_without_it(
             rows["score"].to_numpy(), rows["cost"].to_numpy(), reference=comparison.reference
         )
 
-    whole = volume(comparison.merged)
+    merged_volume = volume(comparison.merged)
     for side in comparison.sides:
-        rest = volume(comparison.merged[comparison.merged["run"] != side.name])
-        assert side.share == pytest.approx(1 - rest / whole)
+        volume_without = volume(comparison.merged[comparison.merged["run"] != side.name])
+        assert side.share == pytest.approx(1 - volume_without / merged_volume)
     assert sum(side.share for side in comparison.sides) <= 1
 
 
