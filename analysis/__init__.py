@@ -10,7 +10,7 @@ _HOMES = {
     "load_run": "runs.load",
     "survey": "fronts.survey",
     "compare_runs": "fronts.comparison",
-    "choose": "questions.choice",
+    "choose": "choices.choice",
     "write_report": "report.page",
 }
 

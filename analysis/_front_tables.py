@@ -164,7 +164,7 @@ def singles_table(survey: Survey) -> Table:
 def closing(run: Run, survey: Survey) -> list[str]:
     from analysis import words
     from analysis.fronts.survey import unit
-    from analysis.questions.worth import worth
+    from analysis.worth.worth import worth
 
     score, cost = survey.oracle
     low, high = survey.hypervolume_interval

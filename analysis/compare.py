@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.streams import command, say_error
+from mpc_router.terminal.flags import Parser, add_trust_flag, place
+from mpc_router.terminal.streams import command, say_error
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced
     from analysis.runs.untrusted import guarded
-    from mpc_router.console import LastingConsole
+    from mpc_router.terminal.console import LastingConsole
 
     try:
         both = []

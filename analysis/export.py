@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.streams import command, say_error
+from mpc_router.terminal.flags import Parser, add_trust_flag, place
+from mpc_router.terminal.streams import command, say_error
 
 if TYPE_CHECKING:
     import pandas as pd

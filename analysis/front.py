@@ -15,8 +15,8 @@ from analysis._front_tables import (
     heading,
     singles_table,
 )
-from mpc_router.flags import Parser, add_choice_flags, add_trust_flag, place
-from mpc_router.streams import command, say_error
+from mpc_router.terminal.flags import Parser, add_choice_flags, add_trust_flag, place
+from mpc_router.terminal.streams import command, say_error
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -122,7 +122,7 @@ def _choice_lines(
         RunError: no router meets it.
     """
     from analysis import words
-    from analysis.questions.choice import choose
+    from analysis.choices.choice import choose
     from analysis.report import abstract
 
     choice = choose(run, **asked, split=split, vector=vector)
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from analysis.runs.load import RunError, load_run
     from analysis.runs.recosting import priced
     from analysis.runs.untrusted import guarded
-    from mpc_router.console import LastingConsole
+    from mpc_router.terminal.console import LastingConsole
 
     console = LastingConsole()
     try:

@@ -37,12 +37,12 @@ from benchmarks.gpu_agreement import agreement
 from benchmarks.stack import EXPERTS, FEATURES, HIDDEN, generated, lanes_of, stacked
 from mpc_router.config.trial import trial_config
 from mpc_router.data.tokens import Tokens, batches
+from mpc_router.experts.finetune import autocast, predict
 from mpc_router.joint._loss import JointLoss, Part
 from mpc_router.joint._parameters import optimizer_of
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter, RouterStem, gumbel_noise
-from mpc_router.prepare.finetune import autocast, predict
 
 LANES: Final = (1, 8, 32, 128, 512, 1024, 2048, 4096)
 BYTES_A_WEIGHT: Final = 28

@@ -30,13 +30,13 @@ from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source
 from mpc_router.data.tokens import Batch, gather
+from mpc_router.experts.finetune import autocast
 from mpc_router.joint._loss import JointLoss, Part
 from mpc_router.joint.start import empty_pool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.losses import balance_loss, cost_loss, mix, task_loss
 from mpc_router.model.router import gumbel_noise
 from mpc_router.model.sources import ModelError, Models
-from mpc_router.prepare.finetune import autocast
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import JointInputs, prepare_joint
 

@@ -125,7 +125,7 @@ def prepare(data: Path, cache: Path, *, door: str, asked: int) -> dict[str, floa
     from mpc_router.data.sources import Source, cut, read, split_fingerprints
     from mpc_router.model.encoders import load_tokenizer
     from mpc_router.model.sources import Models
-    from mpc_router.prepare.recipes import recipes
+    from mpc_router.recipes.recipes import recipes
 
     torch.set_num_threads(1)
     config = trial_config({"pool": "sample", "task": TASK, "max_length": 64})
@@ -158,9 +158,9 @@ def prepare(data: Path, cache: Path, *, door: str, asked: int) -> dict[str, floa
 
 def _ask(recipe: Any, tokens: Any, fingerprint: str, cache: Path) -> None:
     """The pass of an encoder over some examples, as preparing makes it."""
+    from mpc_router.experts.encoder_runs import Bench, Split
     from mpc_router.model.sources import Models
-    from mpc_router.prepare.encoder_runs import Bench, Split
-    from mpc_router.progress import Silence
+    from mpc_router.terminal.progress import Silence
 
     bench = Bench(
         task=TASKS[TASK],

@@ -40,7 +40,7 @@ def record(task: str, seed: int, folders: argparse.Namespace) -> pa.Table:
     from mpc_router.data.sources import Source
     from mpc_router.model.sources import Models
     from mpc_router.prepare.inputs import Places
-    from mpc_router.progress import StepLines
+    from mpc_router.terminal.progress import StepLines
 
     config = trial_config(
         {
@@ -77,8 +77,8 @@ def compare(path: Path, folder: Path, *, seeds: int, vector: str) -> tuple[Any, 
     Gives the kinds at stated costs, and what each is worth over all of them.
     """
     from analysis import survey
-    from analysis.questions.kind_worth import kind_worth
-    from analysis.questions.kinds import kinds
+    from analysis.worth.kind_worth import kind_worth
+    from analysis.worth.kinds import kinds
     from sweeps import run_study
 
     rows = pq.read_table(path)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from cluster import local, slurm
-from mpc_router.flags import Parser
 from mpc_router.messages import quoted
-from mpc_router.streams import Main, command
+from mpc_router.terminal.flags import Parser
+from mpc_router.terminal.streams import Main, command
 
 _PLACES: Final = {"local": local, "slurm": slurm}
 

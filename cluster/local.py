@@ -27,9 +27,9 @@ from cluster import nodes
 from cluster.contract import Condition, Refused, Running
 from cluster.local_cluster import LocalCluster
 from cluster.state import TOKEN, default_folder
-from mpc_router.flags import Parser, place
 from mpc_router.messages import one_line
-from mpc_router.streams import command, tell
+from mpc_router.terminal.flags import Parser, place
+from mpc_router.terminal.streams import command, tell
 
 DESCRIPTION: Final = "Several Ray nodes on this machine's loopback, for trying things."
 

@@ -25,8 +25,8 @@ from cluster.contract import Refused
 from cluster.nodes import SETTINGS, end_processes
 from cluster.processes import boot, processes
 from cluster.state import LocalNodes, Node
-from mpc_router.flags import Parser
-from mpc_router.streams import command, say_error
+from mpc_router.terminal.flags import Parser
+from mpc_router.terminal.streams import command, say_error
 
 _STORE: Final = 200 * 10**6
 """It is the size of a node's object store in bytes; files travel through it in small pieces."""

@@ -26,9 +26,9 @@ from typing import Final
 from cluster.batch_script import Job, batch_script, beside
 from cluster.contract import Condition, Refused, Running
 from cluster.slurm_cluster import SlurmCluster
-from mpc_router.flags import Parser, place
 from mpc_router.messages import quoted
-from mpc_router.streams import command, say_error
+from mpc_router.terminal.flags import Parser, place
+from mpc_router.terminal.streams import command, say_error
 
 DESCRIPTION: Final = "A sweep on Slurm: one batch script, queued again until the sweep is done."
 

@@ -18,8 +18,8 @@ from mpc_router.model.sources import ModelError
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import Places
-from mpc_router.progress import Progress
 from mpc_router.source_error import SourceError
+from mpc_router.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from mpc_router.prepare.joint import JointInputs

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.paths import fault
+from mpc_router.storage.paths import fault
 from sweeps.commands.arguments import check_flags, parser
 from sweeps.records import InputError, SweepError
 from sweeps.run import begin
@@ -50,7 +50,7 @@ def run_study(
             message tells how to go on.
     """
     from analysis import load_run
-    from mpc_router.config.rules import ConfigError
+    from mpc_router.settings.rules import ConfigError
 
     args = parser().parse_args([])
     settings = dict(overrides or {})

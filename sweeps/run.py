@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.flags import Parser
 from mpc_router.messages import quoted, shown
-from mpc_router.paths import cannot_be_made
-from mpc_router.streams import command, require, say_error
+from mpc_router.storage.paths import cannot_be_made
+from mpc_router.terminal.flags import Parser
+from mpc_router.terminal.streams import command, require, say_error
 from mpc_router.threads import sleep_while_waiting
 from sweeps.records import InputError, NodesGone, SweepError
 
@@ -161,11 +161,11 @@ def _list() -> int:
 def _describe(args: argparse.Namespace) -> int:
     """Prints settings, the schema of studies, or a shell's completion; gives exit code 0."""
     if args.completion:
-        from mpc_router.completion import registration
+        from mpc_router.terminal.completion import registration
 
         print(registration(args.completion))
         return 0
-    from mpc_router.console import LastingConsole
+    from mpc_router.terminal.console import LastingConsole
     from sweeps.commands import settings_list
 
     if args.schema:

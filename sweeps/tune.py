@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.completion import answer_shell, is_asked
-from mpc_router.flags import BAD_INPUT, Parser, number, place
-from mpc_router.streams import command, say_error, tell
+from mpc_router.terminal.completion import answer_shell, is_asked
+from mpc_router.terminal.flags import BAD_INPUT, Parser, number, place
+from mpc_router.terminal.streams import command, say_error, tell
 from sweeps import run
 from sweeps.records import InputError
 

@@ -15,8 +15,9 @@ import cluster.local
 import cluster.slurm
 from mpc_router.commands import init, train
 from sweeps import tune
-from sweeps.commands import arguments, demo, export, price, runs
-from sweeps.commands import eval as evaluate
+from sweeps.commands import arguments, runs
+from sweeps.commands.routers import demo, export, price
+from sweeps.commands.routers import eval as evaluate
 
 COMMANDS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "mpc-router-sweep": arguments.parser,

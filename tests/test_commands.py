@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from mpc_router.flags import Parser, number, place
-from mpc_router.streams import command, tell
+from mpc_router.terminal.flags import Parser, number, place
+from mpc_router.terminal.streams import command, tell
 from sweeps import run
 from tests.fuzz.flags import COMMANDS
 from tests.fuzz.harness import module_of

@@ -13,11 +13,11 @@ import argcomplete
 import pytest
 
 from cluster import __main__ as cluster
-from mpc_router import completion
 from mpc_router.commands import train
 from mpc_router.config.sections import SECTIONS
 from mpc_router.config.setting_words import setting_words, trial_forms
 from mpc_router.tasks import TASKS
+from mpc_router.terminal import completion
 from sweeps import tune
 from sweeps.commands import runs
 from sweeps.study.shipped import shipped_studies

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.baselines.bias_curves import Operating
+from analysis.choices import operating_points
+from analysis.choices.choice import Choice, pick
 from analysis.fronts.objectives import objective_front, objective_yardsticks, own_objectives
 from analysis.fronts.survey import Survey
-from analysis.questions import agreement, information, leakage, operating_points, progress
+from analysis.questions import agreement, information, leakage, progress
 from analysis.questions._calibration import calibration
-from analysis.questions.choice import Choice, pick
 from analysis.questions.headroom import Rival, against_cascades, headroom
 from analysis.questions.importance import importance, settings_table
-from analysis.questions.kind_worth import kind_worth
-from analysis.questions.kinds import kinds, kinds_of
 from analysis.questions.verdicts import Verdicts, verdicts
-from analysis.questions.worth import Worth, worth
 from analysis.runs.load import Run, RunError
 from analysis.stats.indicators import Surface
+from analysis.worth.kind_worth import kind_worth
+from analysis.worth.kinds import kinds, kinds_of
+from analysis.worth.worth import Worth, worth
 
 if TYPE_CHECKING:
     import pandas as pd

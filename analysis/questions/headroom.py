@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from analysis.baselines.cascades import CascadeFront, cascade_routes, confidence
 from analysis.baselines.yardsticks import least_room
+from analysis.choices import operating_points
 from analysis.fronts.points import Yards, seed_draws
 from analysis.fronts.survey import ABOVE, BELOW, EQUAL, Survey
-from analysis.questions import operating_points
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, outcomes, roster
 from analysis.runs.recorded import expert_outputs
@@ -93,7 +93,7 @@ def against_cascades(run: Run, survey: Survey) -> list[Rival]:
     if not cascades_of:
         raise RunError(
             f"{run.name}: experts train with each trial, so every trial has cascades of its own "
-            "(analysis.questions.operating_points.cascades gives them); gates are held against "
+            "(analysis.choices.operating_points.cascades gives them); gates are held against "
             "the coin and the oracle of their own experts, and cascades are not shown"
         )
     run_roster = roster(run)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from analysis.report.page import write_figures, write_report
-from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.streams import command, say_error
+from mpc_router.terminal.flags import Parser, add_trust_flag, place
+from mpc_router.terminal.streams import command, say_error
 
 
 def parser() -> Parser:

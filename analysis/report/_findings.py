@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.fronts.survey import ABOVE, Survey, least_seeds, unit
 from analysis.questions.answers import Answers
-from analysis.questions.worth import Estimate, Worth, half_words
 from analysis.words import LARGER, amount, count, number, percent, signed
+from analysis.worth.worth import Estimate, Worth, half_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from analysis.fronts.survey import Survey, unit
 from analysis.questions.answers import Answers
-from analysis.questions.kinds import GATED
-from analysis.questions.worth import half_words
 from analysis.report._tables import (
     LABEL,
     Cell,
@@ -20,6 +18,8 @@ from analysis.report._tables import (
     table_of,
 )
 from analysis.words import amount, number, signed
+from analysis.worth.kinds import GATED
+from analysis.worth.worth import half_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from mpc_router.costs import CostVector, from_json, to_json
-from mpc_router.measured_costs import CostsFileError, MeasuredCosts, called, file_and_vector
+from mpc_router.pricing.measured_costs import CostsFileError, MeasuredCosts, called, file_and_vector
 from mpc_router.run_names import SELECTION
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _read_vectors(path: Path | str, run: Run | None = None) -> dict[str, CostVec
 
     `as_if` and `stem_is_expert` are false unless given. Experts stand cheapest first, as in the
     run. Or the vectors of measured costs, whose experts are those of `run`, by name and layers:
-    see `mpc_router.measured_costs`.
+    see `mpc_router.pricing.measured_costs`.
 
     Raises:
         RunError: the file is missing, no JSON, or neither of both; one sentence.

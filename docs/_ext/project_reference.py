@@ -15,8 +15,8 @@ from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from docutils.statemachine import StringList
 
-from mpc_router.config.allowed import forms_of
-from mpc_router.config.setting_lines import plain_default, texts_of, yaml_text
+from mpc_router.settings.allowed import forms_of
+from mpc_router.settings.setting_lines import plain_default, texts_of, yaml_text
 
 
 def load_object(path: str) -> Any:

@@ -22,8 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mpc_router.config.rules import ConfigError
-from mpc_router.flags import BAD_INPUT, Parser, number, place
 from mpc_router.messages import one_line, shown
 from mpc_router.model.sources import ModelError
 from mpc_router.results.assembly import assemble_export
@@ -38,7 +36,9 @@ from mpc_router.secure.parts import (
     checked_length,
     secure_parts,
 )
-from mpc_router.streams import say_error
+from mpc_router.settings.rules import ConfigError
+from mpc_router.terminal.flags import BAD_INPUT, Parser, number, place
+from mpc_router.terminal.streams import say_error
 
 ROUTED = Path(__file__).with_name("routed.py")
 TOKENS = ("input_ids", "token_type_ids", "attention_mask")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from mpc_router.flags import BAD_INPUT
-from mpc_router.streams import say_error
+from mpc_router.terminal.flags import BAD_INPUT
+from mpc_router.terminal.streams import say_error
 
 DONE: Final = 0
 SURROUNDINGS: Final = 3
@@ -49,9 +49,9 @@ def _of_input(error: Exception) -> bool:
     """Says whether the user can mend it; kinds are imported late, so that `--help` is quick."""
     if isinstance(error, ModuleNotFoundError):
         return False  # asking would need the package too
-    from mpc_router.config.rules import ConfigError
     from mpc_router.data.columns import SourceError
     from mpc_router.model.sources import ModelError
     from mpc_router.results.checkpoint import CheckpointError
+    from mpc_router.settings.rules import ConfigError
 
     return isinstance(error, InputError | CheckpointError | ConfigError | ModelError | SourceError)

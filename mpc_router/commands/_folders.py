@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.cache import write_json
 from mpc_router.commands._exits import InputError
 from mpc_router.config.keys import canonical
 from mpc_router.config.trial import TrialConfig, flatten, to_tree
 from mpc_router.messages import quoted
-from mpc_router.paths import cannot_be_made
 from mpc_router.results.checkpoint import TRIAL_FILE, CheckpointError
 from mpc_router.results.summary import SUMMARY_FILE, read_summary
+from mpc_router.storage.cache import write_json
+from mpc_router.storage.paths import cannot_be_made
 
 RUN_FILE: Final = "run.json"
 

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from mpc_router.progress import StepLines
+from mpc_router.terminal.progress import StepLines
 
 
 class Lines:

@@ -20,9 +20,9 @@ from mpc_router.commands.routers import (
     bias_of,
     refuse_idle_vector,
 )
-from mpc_router.completion import complete_tasks, completed_by
-from mpc_router.flags import Parser, add_trust_flag
-from mpc_router.streams import command
+from mpc_router.terminal.completion import complete_tasks, completed_by
+from mpc_router.terminal.flags import Parser, add_trust_flag
+from mpc_router.terminal.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.results.assembled import Assembled

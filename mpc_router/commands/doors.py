@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from mpc_router.flags import BAD_INPUT
 from mpc_router.messages import shown
-from mpc_router.streams import Main, command, say_error
+from mpc_router.terminal.flags import BAD_INPUT
+from mpc_router.terminal.streams import Main, command, say_error
 
 
 def _door(module_name: str, extra: str) -> Main:
@@ -36,10 +36,10 @@ def _door(module_name: str, extra: str) -> Main:
 sweep = _door("sweeps.run", "sweep")
 tune = _door("sweeps.tune", "sweep")
 runs = _door("sweeps.commands.runs", "sweep")
-evaluate = _door("sweeps.commands.eval", "analysis")
-demo = _door("sweeps.commands.demo", "analysis")
-export = _door("sweeps.commands.export", "analysis")
-price = _door("sweeps.commands.price", "analysis")
+evaluate = _door("sweeps.commands.routers.eval", "analysis")
+demo = _door("sweeps.commands.routers.demo", "analysis")
+export = _door("sweeps.commands.routers.export", "analysis")
+price = _door("sweeps.commands.routers.price", "analysis")
 front = _door("analysis.front", "analysis")
 report = _door("analysis.report.__main__", "analysis")
 compare = _door("analysis.compare", "analysis")

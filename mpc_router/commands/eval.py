@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.commands.routers import Chosen, add_router_flags, assembled_of, vector_of
-from mpc_router.completion import complete_tasks, completed_by
-from mpc_router.flags import Parser, add_trust_flag, place
 from mpc_router.messages import decimal, quoted
-from mpc_router.paths import cannot_be_made
-from mpc_router.streams import command
+from mpc_router.storage.paths import cannot_be_made
+from mpc_router.terminal.completion import complete_tasks, completed_by
+from mpc_router.terminal.flags import Parser, add_trust_flag, place
+from mpc_router.terminal.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.commands._progress import Lines

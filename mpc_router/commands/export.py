@@ -22,9 +22,9 @@ from mpc_router.commands.routers import (
     bias_of,
     refuse_idle_vector,
 )
-from mpc_router.flags import Parser, add_trust_flag, place
-from mpc_router.paths import cannot_be_made
-from mpc_router.streams import command
+from mpc_router.storage.paths import cannot_be_made
+from mpc_router.terminal.flags import Parser, add_trust_flag, place
+from mpc_router.terminal.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.costs import Bias

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from mpc_router.commands._exits import DONE, InputError, ended
-from mpc_router.flags import Parser, place
 from mpc_router.messages import quoted, shown
-from mpc_router.paths import cannot_be_made
 from mpc_router.plain_names import PLAIN, is_plain
-from mpc_router.streams import command, tell
+from mpc_router.storage.paths import cannot_be_made
+from mpc_router.terminal.flags import Parser, place
+from mpc_router.terminal.streams import command, tell
 from mpc_router.threads import sleep_while_waiting
 
 _EXAMPLES: Final = """\

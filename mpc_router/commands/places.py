@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mpc_router.flags import place
+from mpc_router.terminal.flags import place
 
 if TYPE_CHECKING:
     from mpc_router.prepare.inputs import Places

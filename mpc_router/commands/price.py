@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.commands.routers import Chosen, assembled_of
-from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
-from mpc_router.paths import cannot_be_made
-from mpc_router.streams import command
+from mpc_router.storage.paths import cannot_be_made
+from mpc_router.terminal.flags import Parser, add_trust_flag, number, place
+from mpc_router.terminal.streams import command
 
 if TYPE_CHECKING:
     from mpc_router.results.assembled import Assembled

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpc_router.commands._exits import InputError
 from mpc_router.commands.places import places_of
-from mpc_router.flags import number, place
 from mpc_router.messages import quoted
+from mpc_router.terminal.flags import number, place
 
 if TYPE_CHECKING:
     from mpc_router.costs import Bias, CostVector

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.commands._exits import DONE, FAILED, STOPPED, Halted, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
-from mpc_router.completion import completed_by
-from mpc_router.flags import Parser, number, place
 from mpc_router.messages import quoted
-from mpc_router.streams import command
+from mpc_router.terminal.completion import completed_by
+from mpc_router.terminal.flags import Parser, number, place
+from mpc_router.terminal.streams import command
 from mpc_router.threads import sleep_while_waiting
 
 if TYPE_CHECKING:

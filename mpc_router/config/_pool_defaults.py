@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import POOLS, Pool
-from mpc_router.config.rules import ConfigError, one_of
 from mpc_router.config.sections import ModelConfig, TrainingConfig
 from mpc_router.messages import quoted, shown
+from mpc_router.settings.rules import ConfigError, one_of
 
 
 def with_pool(

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mpc_router.config._yaml_text import LARGEST
-from mpc_router.config.allowed import Form, forms_of
-from mpc_router.config.rules import ConfigError
 from mpc_router.config.sections import SECTIONS
 from mpc_router.messages import quoted
+from mpc_router.settings.allowed import Form, forms_of
+from mpc_router.settings.rules import ConfigError
+from mpc_router.settings.yaml_text import LARGEST
 from mpc_router.tasks import Task, TaskError, task_of
 
 WORDS: Final = {

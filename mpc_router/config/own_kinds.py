@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from mpc_router import plugins
 from mpc_router.config.kind_traits import KindTraits
-from mpc_router.config.rules import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.plugins import Part, PartError
+from mpc_router.settings.rules import ConfigError
 
 _parts: Final[dict[str, Part]] = {}
 """Keeps what was loaded and checked, for every configuration asks for its kind."""

@@ -9,9 +9,9 @@ from typing import Final, cast
 
 from mpc_router import plugins
 from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS, Pool
-from mpc_router.config.rules import ConfigError, one_of
 from mpc_router.messages import quoted
 from mpc_router.plugins import Part, PartError
+from mpc_router.settings.rules import ConfigError, one_of
 
 _parts: Final[dict[str, Part]] = {}
 """Keeps what was loaded and checked, for every configuration asks for its pool."""

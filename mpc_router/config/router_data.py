@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from mpc_router.config.allowed import Number, OneOf
-from mpc_router.config.rules import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.run_names import TRAIN
+from mpc_router.settings.allowed import Number, OneOf
+from mpc_router.settings.rules import ConfigError
 
 TRAIN_ROWS: Final = TRAIN
 HELD_OUT: Final = "held_out"

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from mpc_router.config.allowed import Number, OneOf
 from mpc_router.config.kind_traits import KindTraits
 from mpc_router.config.own_kinds import own_traits
-from mpc_router.config.rules import ConfigError, one_of
 from mpc_router.routes import (
     COMBINATIONS,
     LAST,
@@ -20,6 +18,8 @@ from mpc_router.routes import (
     rising_paths,
     single_paths,
 )
+from mpc_router.settings.allowed import Number, OneOf
+from mpc_router.settings.rules import ConfigError, one_of
 
 GATED: Final = "gated"
 PREDICTIVE: Final = "predictive"

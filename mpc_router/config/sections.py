@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from mpc_router.config.allowed import Number, OneOf, Text, check_allowed
 from mpc_router.config.own_pools import named_pool
 from mpc_router.config.pools import CUSTOM, OUTPUTS, POOLS
 from mpc_router.config.router_data import RouterData
 from mpc_router.config.router_kinds import RouterKind
-from mpc_router.config.rules import ConfigError, at_least, check_no_path_fault, one_of
 from mpc_router.messages import quoted
+from mpc_router.settings.allowed import Number, OneOf, Text, check_allowed
+from mpc_router.settings.rules import ConfigError, at_least, check_no_path_fault, one_of
 from mpc_router.tasks import TASKS, Task
 
 _LEAST_TEMPERATURE: Final = 1e-6

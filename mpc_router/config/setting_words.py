@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mpc_router.config.allowed import Form, forms_of
 from mpc_router.config.sections import SECTIONS
+from mpc_router.settings.allowed import Form, forms_of
 
 
 def trial_forms() -> dict[str, Form]:

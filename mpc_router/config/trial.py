@@ -19,7 +19,6 @@ from mpc_router.config._pool_defaults import has_stem, with_pool
 from mpc_router.config._typed import typed
 from mpc_router.config.own_pools import pool_of
 from mpc_router.config.pools import OUTPUTS
-from mpc_router.config.rules import ConfigError, nearest
 from mpc_router.config.sections import (
     SECTIONS,
     DataConfig,
@@ -30,8 +29,9 @@ from mpc_router.config.sections import (
 )
 from mpc_router.costs import CONSTANTS, CostVector, cost_vectors
 from mpc_router.messages import quoted, shown
-from mpc_router.paths import fault
 from mpc_router.routes import Experts
+from mpc_router.settings.rules import ConfigError, nearest
+from mpc_router.storage.paths import fault
 from mpc_router.tasks import Task
 
 __all__ = [
@@ -199,7 +199,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: no such file, not YAML, or not a mapping.
     """
-    from mpc_router.config._yaml_text import YamlError, read
+    from mpc_router.settings.yaml_text import YamlError, read
 
     if (why := fault(str(path))) is not None:
         raise ConfigError(f"{quoted(str(path))} {why}; give a YAML file")
@@ -220,7 +220,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an argument without `=` or whose value is not YAML.
     """
-    from mpc_router.config._yaml_text import YamlError, plain
+    from mpc_router.settings.yaml_text import YamlError, plain
 
     values: dict[str, Any] = {}
     for argument in arguments:

@@ -26,8 +26,8 @@ from mpc_router.config.trial import (
 )
 from mpc_router.costs import names_costs
 from mpc_router.messages import quoted, shown
-from mpc_router.paths import fault
 from mpc_router.plugins import words_of_user
+from mpc_router.storage.paths import fault
 from mpc_router.tasks import TASKS
 
 _INHERITS: Final = "inherits"

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.labels import classes_of, is_glue
 from mpc_router.run_names import TRAIN
 from mpc_router.source_error import SourceError, listed
 from mpc_router.tasks import Task
+from mpc_router.tasks.labels import classes_of, is_glue
 
 _FEW_VALUES: Final = 20
 """It is how many rows of 0 or 1 make a regression's labels the classes of another task."""

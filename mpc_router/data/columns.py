@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from mpc_router.data._label_checks import check_are_scores, check_labels
 from mpc_router.data._rows import Files, Rows, Stored, Table, parquet_rows, table_rows
-from mpc_router.labels import (
+from mpc_router.messages import shortened
+from mpc_router.source_error import LONGEST_LIST, SourceError, listed
+from mpc_router.tasks import Task
+from mpc_router.tasks.labels import (
     check_label_type,
     class_words,
     counts_classes,
@@ -26,9 +29,6 @@ from mpc_router.labels import (
     label_values,
     word_of,
 )
-from mpc_router.messages import shortened
-from mpc_router.source_error import LONGEST_LIST, SourceError, listed
-from mpc_router.tasks import Task
 
 __all__ = [
     "Columns",

@@ -11,12 +11,19 @@ from typing import Any, Final
 from mpc_router.data._rows import Stored
 from mpc_router.data.columns import check_column
 from mpc_router.data.sources import Source
-from mpc_router.labels import NUMERIC, check_one_label, class_words, is_text, label_type, word_of
 from mpc_router.messages import quoted
 from mpc_router.run_names import TRAIN
 from mpc_router.source_error import SourceError
 from mpc_router.tasks import Task
 from mpc_router.tasks.definition import MOST_CLASSES, lists_labels, task_of
+from mpc_router.tasks.labels import (
+    NUMERIC,
+    check_one_label,
+    class_words,
+    is_text,
+    label_type,
+    word_of,
+)
 
 __all__ = ["define"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mpc_router import cache as caching
+from mpc_router.storage import cache as caching
 
 
 def keep(tables: Mapping[str, Any], folder: Path) -> Path:

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.cache import digest
 from mpc_router.config.router_data import CROSS_FITTED, HELD_OUT, UNUSED
 from mpc_router.config.sections import DataConfig
 from mpc_router.source_error import SourceError
+from mpc_router.storage.cache import digest
 
 _VERSION: Final = 1
 """Raised when the same rows would be shared out otherwise."""

@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.cache import digest
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data._dataset_rows import check_named, split_names, split_rows
 from mpc_router.data._glue_files import HUB, files_of, hub_files, sample_table, stored
@@ -29,11 +28,12 @@ from mpc_router.data.router_rows import (
     router_rows,
     salted,
 )
-from mpc_router.labels import is_glue
 from mpc_router.messages import quoted
 from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.source_error import SourceError
+from mpc_router.storage.cache import digest
 from mpc_router.tasks import TASKS, Task
+from mpc_router.tasks.labels import is_glue
 
 __all__ = [
     "Cut",

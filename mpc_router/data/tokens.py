@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mpc_router import cache as caching
 from mpc_router.data.sources import Examples
+from mpc_router.storage import cache as caching
 
 _VERSION: Final = 1
 """Raised when the same text would be tokenised or stored differently."""

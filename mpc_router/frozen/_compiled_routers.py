@@ -19,7 +19,7 @@ from mpc_router.frozen import _kernel
 from mpc_router.frozen._kernel import BLOCK, Floats, Values
 from mpc_router.frozen._stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.frozen.randomness import EpochDraws
-from mpc_router.progress import Progress
+from mpc_router.terminal.progress import Progress
 
 _WIDTH: Final = 16
 """Hidden units are padded to a multiple, so that loops have no remainder."""

@@ -24,7 +24,6 @@ from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.randomness import epoch_draws
 from mpc_router.model.router import temperature_at
 from mpc_router.prepare.frozen import Prepared
-from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import LaneCheckpoint
 from mpc_router.results.evaluate import split_report
 from mpc_router.results.records import (
@@ -38,6 +37,7 @@ from mpc_router.results.records import (
 from mpc_router.routes import Decisions
 from mpc_router.run_names import SELECTION, TRAIN
 from mpc_router.tasks import merit
+from mpc_router.terminal.progress import Progress
 
 
 class Training:

@@ -33,8 +33,8 @@ from mpc_router.model.losses import (
 from mpc_router.model.router import build_router, gumbel_gate, softmax_gate
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.prepare.inputs import SplitOutputs
-from mpc_router.progress import Progress
 from mpc_router.routes import Decisions
+from mpc_router.terminal.progress import Progress
 
 TERMS: Final = ("task", "balance", "cost", "total")
 """Rows of `StackedRouters.step`'s answer; of a supervised router `task` is the focal loss."""

@@ -16,9 +16,9 @@ from mpc_router.config.keys import canonical
 from mpc_router.frozen._loop import Training
 from mpc_router.frozen.lanes import LANE_SETTINGS, Lane, common_settings, stack_key
 from mpc_router.prepare.frozen import Prepared
-from mpc_router.progress import Progress
 from mpc_router.results.records import EpochResult, LanesEnded, StackState
 from mpc_router.run_names import TRAIN
+from mpc_router.terminal.progress import Progress
 
 __all__ = ["LANE_SETTINGS", "Lane", "stack_key", "train"]
 

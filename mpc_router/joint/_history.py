@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 
 from mpc_router.config.trial import TrialConfig, settings
-from mpc_router.files import sync_folder, take_rights
 from mpc_router.results.checkpoint import (
     CheckpointError,
     JointCheckpoint,
@@ -27,6 +26,7 @@ from mpc_router.results.checkpoint import (
     without_optimizer,
 )
 from mpc_router.results.records import ARRAYS, SplitReport
+from mpc_router.storage.files import sync_folder, take_rights
 from mpc_router.tasks import Task, merit
 
 PREFIX: Final = "epoch-"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mpc_router.data.tokens import Batch, batch_count, batches
+from mpc_router.experts.finetune import SMALL_WIDTH, autocast, own_randomness, schedule, threads_for
 from mpc_router.frozen.lanes import Lane
 from mpc_router.frozen.randomness import dropout, gumbel, torch_seed
 from mpc_router.joint._history import report_json
@@ -32,15 +33,14 @@ from mpc_router.joint.start import (
 )
 from mpc_router.model.description import describe
 from mpc_router.model.router import temperature_at
-from mpc_router.prepare.finetune import SMALL_WIDTH, autocast, own_randomness, schedule, threads_for
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.prepare.joint import JointInputs
-from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import JointCheckpoint
 from mpc_router.results.evaluate import split_report
 from mpc_router.results.records import Failure, LanesEnded, Routing, SplitReport
 from mpc_router.routes import Decisions
 from mpc_router.run_names import SELECTION, TRAIN
+from mpc_router.terminal.progress import Progress
 
 STEPS: Final = "steps."
 """Prefix, among an optimizer's tensors, of the loss terms of each epoch's steps."""

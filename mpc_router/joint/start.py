@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.tokens import Tokens, batches, gather
+from mpc_router.experts.encoder_runs import load_trained
 from mpc_router.frozen.randomness import order, starting_weights
 from mpc_router.model.encoders import seeded
 from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import RouterStem, build_router, router_logits
 from mpc_router.model.shared_stem import behind_stem, layers_of
-from mpc_router.prepare.encoder_runs import load_trained
 from mpc_router.prepare.joint import JointInputs, starts_fine_tuned
 from mpc_router.prepare.standardisation import LEAST_DEVIATION
 from mpc_router.run_names import TRAIN

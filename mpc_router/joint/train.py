@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+from mpc_router.experts.finetune import resolve_device
 from mpc_router.frozen import train as frozen_training
 from mpc_router.frozen.lanes import Lane
 from mpc_router.joint._history import History, best_epoch, light, report_of
 from mpc_router.joint._loop import JointTraining, copied
 from mpc_router.joint.start import Beginning
 from mpc_router.messages import quoted
-from mpc_router.prepare.finetune import resolve_device
 from mpc_router.prepare.joint import JointInputs
-from mpc_router.progress import Progress
 from mpc_router.results.checkpoint import CheckpointError, JointCheckpoint, LaneCheckpoint
 from mpc_router.results.records import EpochResult, Failure, LanesEnded
+from mpc_router.terminal.progress import Progress
 
 __all__ = ["train"]
 

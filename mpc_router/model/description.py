@@ -23,8 +23,7 @@ from mpc_router.model.router import RouterStem, rebuilt_router, router_shape
 from mpc_router.model.shared_stem import behind_stem, layers_before
 from mpc_router.model.tied_stem import tie
 from mpc_router.routes import Paths
-from mpc_router.tasks import from_record
-from mpc_router.tensor_files import (
+from mpc_router.storage.tensor_files import (
     CheckpointError,
     OpenTensors,
     read_tensors,
@@ -32,6 +31,7 @@ from mpc_router.tensor_files import (
     write_tensors,
     write_trial,
 )
+from mpc_router.tasks import from_record
 
 Pool = TypeVar("Pool", bound=nn.Module)
 

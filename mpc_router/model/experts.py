@@ -1,6 +1,6 @@
 """The experts: encoders with a head for the task, and the pool that holds K of them.
 
-How one is fine-tuned and asked for a whole split is in `mpc_router.prepare.finetune`. Letters: B
+How one is fine-tuned and asked for a whole split is in `mpc_router.experts.finetune`. Letters: B
 examples, T tokens, F features, C outputs (classes, or 1 for a regression), K experts.
 """
 
@@ -12,7 +12,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from mpc_router.labels import number_of, word_of
 from mpc_router.messages import quoted
 from mpc_router.model.encoders import (
     HEAD_SUFFIX,
@@ -32,6 +31,7 @@ from mpc_router.model.encoders import (
     width_of,
 )
 from mpc_router.model.sources import ModelError, Models, Resolved
+from mpc_router.tasks.labels import number_of, word_of
 
 __all__ = [
     "BertExpert",
@@ -257,7 +257,7 @@ def label_order(id2label: Mapping[int, str], label_names: Sequence[str]) -> list
     """Gives the checkpoint's number of each task label; None where the words do not fit.
 
     Words are compared without case, with `-` and blanks as `_`. Unnamed labels (`LABEL_0`, `0`),
-    or a task without names, leave the order as it is; `mpc_router.prepare._label_order` finds a
+    or a task without names, leave the order as it is; `mpc_router.experts.label_order` finds a
     better one.
     """
     words = [word_of(id2label[number]) for number in sorted(id2label)]

@@ -24,7 +24,7 @@ from mpc_router.model.reading import load_config, load_tokenizer, reading
 from mpc_router.model.sources import ModelError, Models, Resolved, whatever_is_raised
 from mpc_router.prepare._rehearsal import rehearse, two_examples
 from mpc_router.prepare._surroundings import check_surroundings
-from mpc_router.prepare.recipes import recipes, weight_files
+from mpc_router.recipes.recipes import recipes, weight_files
 from mpc_router.run_names import TRAIN
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector, from_json
 from mpc_router.data.sources import Cut
@@ -22,8 +21,9 @@ from mpc_router.prepare.inputs import (
     router_notes,
     split_notes,
 )
-from mpc_router.prepare.recipes import Recipe, Recipes
-from mpc_router.prepare.tokenizers import Tokenizers
+from mpc_router.recipes.pool_tokenizers import Tokenizers
+from mpc_router.recipes.recipes import Recipe, Recipes
+from mpc_router.storage import cache as caching
 from mpc_router.tasks import Task, from_record, to_record
 
 

@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import to_json
 from mpc_router.data.columns import Columns
 from mpc_router.data.router_rows import Fingerprints
 from mpc_router.data.sources import Cut, cut_all
 from mpc_router.data.tokens import tokenise
+from mpc_router.experts.cross_fitting import cross_fitted
+from mpc_router.experts.encoder_runs import Bench, Split, found_order, head_note
 from mpc_router.model.encoders import load_tokenizer
-from mpc_router.prepare._cross_fitting import cross_fitted
 from mpc_router.prepare._facts import describe_recipes
-from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note
 from mpc_router.prepare.inputs import BY_EXPERT, Places
-from mpc_router.prepare.recipes import Recipe, Recipes
 from mpc_router.prepare.standardisation import standardised
-from mpc_router.prepare.tokenizers import Tokenizers
 from mpc_router.pricing.counts import Counted, counted
-from mpc_router.progress import Progress
+from mpc_router.recipes.pool_tokenizers import Tokenizers
+from mpc_router.recipes.recipes import Recipe, Recipes
 from mpc_router.run_names import TRAIN
+from mpc_router.storage import cache as caching
+from mpc_router.terminal.progress import Progress
 
 
 def write_outputs(

@@ -16,14 +16,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from mpc_router.cache import digest, write_json
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.tokens import Tokens
+from mpc_router.experts.finetune import fine_tune, predict, resolve_device
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import SAMPLE_PREFIX, ModelError, Models, whatever_is_raised
 from mpc_router.prepare._surroundings import CHECKS_VERSION
-from mpc_router.prepare.finetune import fine_tune, predict, resolve_device
-from mpc_router.prepare.recipes import Recipe, Recipes
+from mpc_router.recipes.recipes import Recipe, Recipes
+from mpc_router.storage.cache import digest, write_json
 from mpc_router.tasks import Task, label_key
 
 LIKE: Final = 1e-5

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.sources import Examples
 from mpc_router.data.tokens import Tokens, open_tokens, tokenise, tokens_folder
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.tokenizers import Tokenizers
-from mpc_router.progress import Progress
+from mpc_router.recipes.pool_tokenizers import Tokenizers
+from mpc_router.storage import cache as caching
+from mpc_router.terminal.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

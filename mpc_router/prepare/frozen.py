@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router import cache as caching
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, to_json
 from mpc_router.data.columns import Columns
@@ -23,9 +22,10 @@ from mpc_router.model.sources import ModelError
 from mpc_router.prepare._facts import Facts, facts_of
 from mpc_router.prepare._surroundings import CHECKS_VERSION, check_device, check_surroundings
 from mpc_router.prepare.inputs import BY_EXPERT, Places, SplitOutputs, judged_by
-from mpc_router.prepare.recipes import Recipes, recipes
-from mpc_router.prepare.tokenizers import Tokenizers, own_words
-from mpc_router.progress import Progress, Silence, shown
+from mpc_router.recipes.pool_tokenizers import Tokenizers, own_words
+from mpc_router.recipes.recipes import Recipes, recipes
+from mpc_router.storage import cache as caching
+from mpc_router.terminal.progress import Progress, Silence, shown
 
 __all__ = [
     "Prepared",

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, to_json
 from mpc_router.data.columns import Columns
@@ -26,6 +25,7 @@ from mpc_router.prepare.frozen import Prepared, open_prepared
 from mpc_router.prepare.inputs import ExpertInfo, Places, StemInfo, judged_by
 from mpc_router.prepare.standardisation import standardised
 from mpc_router.run_names import TRAIN
+from mpc_router.storage import cache as caching
 from mpc_router.tasks import Task
 
 _VERSION: Final = 1

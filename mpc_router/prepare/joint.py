@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import to_json
 from mpc_router.data.sources import Cut, all_fingerprints, cut_all, read
+from mpc_router.experts.encoder_runs import Bench, Split, found_order, head_note, load_trained
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
 from mpc_router.prepare._checks import check_inputs
@@ -28,14 +28,14 @@ from mpc_router.prepare._split_tokens import (
     tokenised,
 )
 from mpc_router.prepare._surroundings import check_device
-from mpc_router.prepare.encoder_runs import Bench, Split, found_order, head_note, load_trained
 from mpc_router.prepare.frozen import Prepared, open_prepared, prepare
 from mpc_router.prepare.inputs import Places, judged_by
-from mpc_router.prepare.recipes import Recipe, Recipes, recipes
-from mpc_router.prepare.tokenizers import Tokenizers, check_one, tokenizers_of
 from mpc_router.pricing.counts import check_counted
-from mpc_router.progress import Progress, Silence, shown
+from mpc_router.recipes.pool_tokenizers import Tokenizers, check_one, tokenizers_of
+from mpc_router.recipes.recipes import Recipe, Recipes, recipes
 from mpc_router.run_names import TRAIN
+from mpc_router.storage import cache as caching
+from mpc_router.terminal.progress import Progress, Silence, shown
 
 if TYPE_CHECKING:
     from mpc_router.pricing.counts import Counted

@@ -25,7 +25,7 @@ from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import router_logits, sees_outputs
 from mpc_router.model.seen import Seen
 from mpc_router.model.tied_stem import is_first_expert
-from mpc_router.progress import Progress, Silence
+from mpc_router.terminal.progress import Progress, Silence
 
 _EXAMPLES: Final = 64
 """Examples timed in a round unless told."""

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mpc_router.cache import write_json
-from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import COSTS_FILE, CostVector
-from mpc_router.measured_costs import (
+from mpc_router.pricing.measured_costs import (
     FORMAT,
     HOW,
     CostsFileError,
@@ -23,6 +21,8 @@ from mpc_router.measured_costs import (
     called,
     file_and_vector,
 )
+from mpc_router.settings.rules import ConfigError
+from mpc_router.storage.cache import write_json
 
 if TYPE_CHECKING:
     from mpc_router.pricing.latency import Latency, Timing

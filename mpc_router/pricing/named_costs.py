@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS, names_costs
 from mpc_router.messages import quoted
 from mpc_router.model.sources import Models
 from mpc_router.pricing.counts import check_counted, counted
 from mpc_router.pricing.measured_file import read_named
+from mpc_router.settings.rules import ConfigError
 
 _DIGITS: Final = 6
 """Significant digits of a cost: libraries that count a little otherwise give the same key."""

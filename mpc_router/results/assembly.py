@@ -19,6 +19,7 @@ from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_con
 from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.data.columns import SourceError
 from mpc_router.data.sources import read, split_fingerprints
+from mpc_router.experts.encoder_runs import WEIGHTS_FILE
 from mpc_router.messages import quoted
 from mpc_router.model.description import POOL_FILE, filled, read_pool
 from mpc_router.model.encoders import load_tokenizer
@@ -28,10 +29,9 @@ from mpc_router.model.router import RouterStem, build_router
 from mpc_router.model.shared_stem import base_of
 from mpc_router.model.sources import ModelError
 from mpc_router.plain_names import is_plain
-from mpc_router.prepare.encoder_runs import WEIGHTS_FILE
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.recipes import Recipe, Recipes, recipes
-from mpc_router.prepare.tokenizers import tokenizers_of
+from mpc_router.recipes.pool_tokenizers import tokenizers_of
+from mpc_router.recipes.recipes import Recipe, Recipes, recipes
 from mpc_router.results.assembled import Assembled, tokenizer_folder
 from mpc_router.results.bias import read_biases
 from mpc_router.results.checkpoint import (

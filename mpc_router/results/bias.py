@@ -15,7 +15,7 @@ import torch
 from mpc_router.costs import Bias, from_json, to_json
 from mpc_router.model.router import logit_offset
 from mpc_router.results.assembled import Assembled
-from mpc_router.tensor_files import CheckpointError
+from mpc_router.storage.tensor_files import CheckpointError
 
 _VALUE: Final = "value"
 _VECTOR: Final = "vector"

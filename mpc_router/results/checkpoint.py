@@ -17,7 +17,7 @@ from mpc_router.config.trial import ConfigError, TrialConfig, flatten, to_tree, 
 from mpc_router.plugins import part_error
 from mpc_router.routes import Paths
 from mpc_router.run_names import CHECKPOINTS_FOLDER, whole_key
-from mpc_router.tensor_files import (
+from mpc_router.storage.tensor_files import (
     HEAD,
     TRIAL_FILE,
     CheckpointError,

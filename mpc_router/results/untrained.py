@@ -9,7 +9,7 @@ from mpc_router.config.trial import trial_config
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.sources import Models
-from mpc_router.prepare.tokenizers import tokenizers_of
+from mpc_router.recipes.pool_tokenizers import tokenizers_of
 from mpc_router.results.assembled import Assembled
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mpc_router.config.rules import ConfigError
 from mpc_router.messages import one_line, quoted, shown
+from mpc_router.settings.rules import ConfigError
 
 FOLDER: Final = ".venv-secure"
 """It is the environment that `make secure` makes."""

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mpc_router.progress import Progress
 from mpc_router.results.assembled import Assembled
 from mpc_router.secure.jobs import Job, Setting, run_job
 from mpc_router.secure.layers import LayerFit, LayerSize, layer_form, layer_weights, smaller_sizes
@@ -28,6 +27,7 @@ from mpc_router.secure.parts import (
 from mpc_router.secure.programs import encoders
 from mpc_router.secure.programs.encoders import Form, Library
 from mpc_router.secure.usage import Usage
+from mpc_router.terminal.progress import Progress
 
 NUMPY: Final = Library(np, special.erf, lambda values: 1 / np.sqrt(values))
 

@@ -1,8 +1,8 @@
 """Writes what a pool takes under secure computation as a file of measured costs.
 
 It holds three cost vectors, named after the protocol: seconds an example on a LAN, the same on a
-WAN, and gigabytes that both parties send. `mpc_router.measured_costs` reads it. What was measured,
-at every length, stands beside the costs.
+WAN, and gigabytes that both parties send. `mpc_router.pricing.measured_costs` reads it. What was
+measured, at every length, stands beside the costs.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mpc_router.cache import write_json
 from mpc_router.config.trial import TrialConfig
-from mpc_router.measured_costs import FORMAT
 from mpc_router.messages import shown
 from mpc_router.pricing.latency import machine
+from mpc_router.pricing.measured_costs import FORMAT
 from mpc_router.secure.environment import SecureError
 from mpc_router.secure.jobs import Setting
 from mpc_router.secure.networks import NETWORKS, seconds
 from mpc_router.secure.parts import Options
 from mpc_router.secure.pool import Measure, PoolMeasure
 from mpc_router.secure.usage import EXTRAPOLATED, Usage
+from mpc_router.storage.cache import write_json
 
 CLEAR: Final = "clear"
 SECRET: Final = "secret"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from mpc_router.messages import one_line, quoted, shortened
 from mpc_router.model.description import POOL_FILE
 from mpc_router.model.sources import TRANSPORTS, ModelError
-from mpc_router.tensor_files import TRIAL_FILE
+from mpc_router.storage.tensor_files import TRIAL_FILE
 
 CARD_FILE: Final = "README.md"
 

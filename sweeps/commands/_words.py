@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from mpc_router.config.allowed import Form, forms_of
 from mpc_router.config.setting_words import setting_words, trial_forms
+from mpc_router.settings.allowed import Form, forms_of
 from sweeps.study.part_settings import PARTS
 from sweeps.study.shipped import shipped_studies
 

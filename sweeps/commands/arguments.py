@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mpc_router.commands.places import add_place_flags
-from mpc_router.completion import completed_by
-from mpc_router.flags import Parser, add_trust_flag, number, place
 from mpc_router.messages import quoted
+from mpc_router.terminal.completion import completed_by
+from mpc_router.terminal.flags import Parser, add_trust_flag, number, place
 from sweeps.commands.surroundings import check_address
 from sweeps.records import InputError, NodesWanted
 from sweeps.tracking.kinds import KINDS, refuse_missing

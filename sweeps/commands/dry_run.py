@@ -15,7 +15,7 @@ from mpc_router.config.router_data import TRAIN_ROWS
 from mpc_router.config.trial import plain
 from mpc_router.messages import shortened
 from mpc_router.run_names import TRAIN
-from sweeps.commands._text_table import table_lines
+from sweeps.commands.listings.text_table import table_lines
 from sweeps.commands.sweep import pack_share, planner_of
 from sweeps.driver.share import Share
 from sweeps.plan.plan import Plan, estimate

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpc_router.commands.places import places_of
-from mpc_router.paths import cannot_be_made
+from mpc_router.storage.paths import cannot_be_made
 from sweeps.commands.arguments import mode
 from sweeps.commands.sweep import end_orphans, pack_share, planner_of, run_sweep
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError
@@ -41,7 +41,7 @@ def new_folder(args: argparse.Namespace, study: Study) -> Path:
 
 def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: Path) -> int:
     """Begins a run: prepares its sets, opens its journal, trains; gives the exit code."""
-    from mpc_router.files import make_run
+    from mpc_router.storage.files import make_run
     from sweeps.driver.queue import first_plan
     from sweeps.journal.journal import Journal
     from sweeps.plan.preparation import prepare_sets

@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.flags import Parser, number, place
 from mpc_router.messages import one_line, printable, quoted
-from mpc_router.progress import duration
-from mpc_router.streams import command, say_error
-from sweeps.commands._text_table import table_lines
+from mpc_router.terminal.flags import Parser, number, place
+from mpc_router.terminal.progress import duration
+from mpc_router.terminal.streams import command, say_error
+from sweeps.commands.listings.text_table import table_lines
 from sweeps.records import InputError
 
 if TYPE_CHECKING:
-    from sweeps.commands._cache_contents import Entry
-    from sweeps.commands._run_status import RunStatus
+    from sweeps.commands.listings.cache_contents import Entry
+    from sweeps.commands.listings.run_status import RunStatus
 
 _UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 """Gives the bytes of each letter that may follow a number of bytes."""
@@ -136,7 +136,7 @@ def _bytes_text(count: float) -> str:
 
 def _list(args: argparse.Namespace) -> None:
     """Prints a line for each run of a folder."""
-    from sweeps.commands._run_status import run_status, runs_in
+    from sweeps.commands.listings.run_status import run_status, runs_in
 
     rows = [("run", "state", "trials", "failed", "started (UTC)")]
     unreadable = []
@@ -160,13 +160,13 @@ def _list(args: argparse.Namespace) -> None:
 
 def _status(args: argparse.Namespace) -> None:
     """Prints how a run stands."""
-    from sweeps.commands._run_status import run_status
+    from sweeps.commands.listings.run_status import run_status
 
     status = run_status(args.run)
     if args.json:
         print(json.dumps(status.to_json(), indent=1))
         return
-    from mpc_router.console import LastingConsole
+    from mpc_router.terminal.console import LastingConsole
     from sweeps.terminal.display import front_table
 
     for line in _status_lines(status):
@@ -195,8 +195,8 @@ def _status_lines(status: RunStatus) -> list[str]:
 
 def _size(args: argparse.Namespace) -> None:
     """Prints the bytes of runs by part."""
-    from sweeps.commands._run_files import sizes
-    from sweeps.commands._run_status import runs_in
+    from sweeps.commands.listings.run_files import sizes
+    from sweeps.commands.listings.run_status import runs_in
 
     by_run = {run: sizes(run) for run in args.runs or runs_in(args.out)}
     if not by_run:
@@ -220,8 +220,8 @@ def _size(args: argparse.Namespace) -> None:
 
 def _remove(args: argparse.Namespace) -> None:
     """Removes runs, after a question."""
-    from sweeps.commands._run_files import foreign, remove, sizes
-    from sweeps.commands._run_status import RUNNING, run_status
+    from sweeps.commands.listings.run_files import foreign, remove, sizes
+    from sweeps.commands.listings.run_status import RUNNING, run_status
 
     questions = {}
     for run in args.runs:
@@ -257,7 +257,7 @@ def _cache(args: argparse.Namespace) -> None:
     """Prints what the cache holds, or prunes it."""
     import platformdirs
 
-    from sweeps.commands import _cache_contents as contents
+    from sweeps.commands.listings import cache_contents as contents
 
     cache: Path = args.cache or platformdirs.user_cache_path("mpc-router")
     limits = args.older_than is not None or args.keep_bytes is not None
@@ -290,7 +290,7 @@ def _cache(args: argparse.Namespace) -> None:
 
 def _print_cache(cache: Path, all_entries: Sequence[Entry]) -> None:
     """Prints what the cache holds, by what it belongs to."""
-    from sweeps.commands import _cache_contents as contents
+    from sweeps.commands.listings import cache_contents as contents
 
     if not all_entries:
         print(f"{cache} holds nothing")

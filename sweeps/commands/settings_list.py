@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mpc_router.config.allowed import forms_of
 from mpc_router.config.sections import SECTIONS
-from mpc_router.config.setting_lines import line_of, plain_default, texts_of, yaml_text
+from mpc_router.settings.allowed import forms_of
+from mpc_router.settings.setting_lines import line_of, plain_default, texts_of, yaml_text
 from sweeps.study.part_settings import PARTS
 from sweeps.study.schema import study_schema
 

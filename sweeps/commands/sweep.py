@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpc_router.progress import shown
 from mpc_router.run_names import CURVES
+from mpc_router.terminal.progress import shown
 from sweeps.records import NodesGone, SweepError
 from sweeps.terminal.signals import stop_code, tell
 
@@ -176,7 +176,7 @@ def _again(run: Path) -> str:
 
 def _write_curves(loaded: Run) -> None:
     """Writes the table of what routers reach under every bias, where a router has such a knob."""
-    from analysis.questions.curves import curves_table
+    from analysis.choices.curves import curves_table
     from analysis.runs.load import RunError
     from mpc_router.messages import one_line
     from sweeps.journal import tables
@@ -195,8 +195,8 @@ def _show(args: argparse.Namespace, run: Path, display: Display) -> None:
     from analysis.report.page import write_report
     from analysis.runs.load import RunError, load_run
     from analysis.runs.untrusted import guarded
-    from mpc_router.console import LastingConsole
     from mpc_router.messages import one_line
+    from mpc_router.terminal.console import LastingConsole
 
     try:
         with guarded(run):

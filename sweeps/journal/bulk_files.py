@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mpc_router.files import atomic, make_folder
 from mpc_router.messages import quoted
 from mpc_router.routes import Paths
 from mpc_router.run_names import table_file
+from mpc_router.storage.files import atomic, make_folder
 
 EXPERTS: Final = table_file("experts")
 EXAMPLES: Final = table_file("examples")

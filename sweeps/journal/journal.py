@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from mpc_router.files import atomic, sync_folder, take_rights
 from mpc_router.messages import quoted
+from mpc_router.storage.files import atomic, sync_folder, take_rights
 from sweeps.journal import _events
 from sweeps.journal._lines import VERSION, event_of, line_of
 from sweeps.journal.state import Event, JournalError, OddEvent, State, apply

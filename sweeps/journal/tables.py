@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis import schema
-from mpc_router.files import atomic, write_text
 from mpc_router.messages import quoted
 from mpc_router.run_names import CURVES, PATHS
+from mpc_router.storage.files import atomic, write_text
 from sweeps.journal import bulk_files, forced
 from sweeps.journal.journal import Journal
 from sweeps.journal.rows import RowOrder, priced, report_rows, trial_rows, vectors_of

@@ -61,8 +61,8 @@ def prepare_sets(
     Raises:
         InputError: data or models of a set are missing or bad.
     """
-    from mpc_router.cache import in_use
     from mpc_router.sample.examples import NOTICE
+    from mpc_router.storage.cache import in_use
     from mpc_router.trainer import INPUT_ERRORS, check, prepare
 
     places = places_of_study(study, places)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import ray
 from ray.exceptions import ActorUnavailableError
 
-from mpc_router.files import make_folder, sync_folder, take_rights
+from mpc_router.storage.files import make_folder, sync_folder, take_rights
 from sweeps.raytune._ship import CHUNK, ReachError, inside
 from sweeps.records import CHECKPOINTS_FOLDER
 from sweeps.worker.job import EPOCHS

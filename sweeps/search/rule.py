@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
-from mpc_router.config.allowed import OneOf, Whole, check_allowed
-from mpc_router.config.rules import unknown
 from mpc_router.messages import quoted
 from mpc_router.plugins import PartError
+from mpc_router.settings.allowed import OneOf, Whole, check_allowed
+from mpc_router.settings.rules import unknown
 from sweeps.search.samplers import SAMPLERS, sampler_of
 
 _METHODS: Final = ("grid", *SAMPLERS)

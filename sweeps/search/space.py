@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.rules import is_number
 from mpc_router.messages import quoted
+from mpc_router.settings.rules import is_number
 
 LISTED: Final = ("grid", "choice")
 """Names the kinds of axes that list their values; the two mean the same."""

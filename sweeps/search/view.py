@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpc_router.files import take_rights
+from mpc_router.storage.files import take_rights
 from sweeps.search._translation import DIRECTIONS, distributions, frozen_trial, quiet
 from sweeps.search.space import Axis
 

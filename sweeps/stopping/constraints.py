@@ -14,8 +14,8 @@ from analysis.bounds import dead as dead
 from analysis.bounds import reported as reported
 from analysis.bounds import total as total
 from analysis.bounds import violations as violations
-from mpc_router.config.rules import SpaceError, is_number, unknown
 from mpc_router.messages import quoted
+from mpc_router.settings.rules import SpaceError, is_number, unknown
 
 
 def constraints_of(tree: Mapping[Any, Any]) -> tuple[Constraint, ...]:

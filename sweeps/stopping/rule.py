@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from mpc_router.config.allowed import Flag, OneOf, Whole, check_allowed
-from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
 from mpc_router.plugins import PartError
+from mpc_router.settings.allowed import Flag, OneOf, Whole, check_allowed
+from mpc_router.settings.rules import unknown
 from sweeps.stopping.own_rules import OwnRule, check_stopping_rule, rule_of
 
 _METHODS: Final = ("none", "asha", "mo_asha")

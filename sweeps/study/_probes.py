@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mpc_router.config.keys import canonical
-from mpc_router.config.rules import is_number
 from mpc_router.config.sections import SECTIONS
 from mpc_router.config.trial import ConfigError, TrialConfig, plain, settings, trial_config
+from mpc_router.settings.rules import is_number
 from sweeps.search.space import Axis
 from sweeps.study.prepared_sets import DECIDING
 

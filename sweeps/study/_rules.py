@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from mpc_router.config.rules import unknown
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
+from mpc_router.settings.rules import unknown
 from mpc_router.tasks import Task
 from sweeps.search.rule import SearchRule
 from sweeps.search.samplers import SAMPLERS, sampler_of

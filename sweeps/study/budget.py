@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from mpc_router.config.allowed import Number, Whole, check_allowed
-from mpc_router.config.rules import SpaceError, unknown
+from mpc_router.settings.allowed import Number, Whole, check_allowed
+from mpc_router.settings.rules import SpaceError, unknown
 from sweeps.study.lengths import Length, duration_text, seconds
 
 

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mpc_router.config.rules import SpaceError, is_number
 from mpc_router.messages import quoted
+from mpc_router.settings.rules import SpaceError, is_number
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Gives the seconds of each unit of time."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mpc_router.config.rules import unknown
 from mpc_router.config.sections import SECTIONS
 from mpc_router.config.trial import ConfigError, flatten, leaf_of, leaf_paths
 from mpc_router.messages import quoted
+from mpc_router.settings.rules import unknown
 
 KEYS: Final = (
     *("study", "trial", "space", "start", "seeds", "racing", "objectives", "cost_vector"),

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from mpc_router.config.allowed import Number, Whole, check_allowed
-from mpc_router.config.rules import SpaceError, unknown
 from mpc_router.messages import quoted
+from mpc_router.settings.allowed import Number, Whole, check_allowed
+from mpc_router.settings.rules import SpaceError, unknown
 from sweeps.study.lengths import Length, seconds
 
 _AUTO: Final = "auto"

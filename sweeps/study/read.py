@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mpc_router.config.own_pools import named_pool
 from mpc_router.config.pools import POOLS
-from mpc_router.config.rules import SpaceError, unknown
 from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import ConfigError, flatten, parse_overrides, read_yaml
 from mpc_router.messages import quoted, shown
 from mpc_router.plugins import words_of_user
 from mpc_router.pricing.measured_file import Measured, from_json, read_named
 from mpc_router.pricing.own_costs import OwnCosts, own_costs
+from mpc_router.settings.rules import SpaceError, unknown
 from mpc_router.tasks import task_of
 from sweeps.search.rehearsal import rehearse
 from sweeps.search.rule import SearchError, search_of

@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mpc_router.config.allowed import Form, Whole, forms_of
 from mpc_router.config.sections import SECTIONS
-from mpc_router.config.setting_lines import plain_default, texts_of
 from mpc_router.config.trial import plain
 from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS
+from mpc_router.settings.allowed import Form, Whole, forms_of
+from mpc_router.settings.setting_lines import plain_default, texts_of
 from sweeps.search.space import LISTED, RANGES
 from sweeps.study.overrides import KEYS
 from sweeps.study.part_settings import PARTS

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mpc_router.console import LastingConsole
 from mpc_router.messages import decimal, printable
-from mpc_router.progress import MINUTE, StepLines, times
+from mpc_router.terminal.console import LastingConsole
+from mpc_router.terminal.progress import MINUTE, StepLines, times
 from sweeps.journal.journal import Journal
 from sweeps.journal.state import State
 from sweeps.records import FAILED, Message, Pack

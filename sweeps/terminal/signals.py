@@ -18,7 +18,7 @@ from typing import Final
 
 from cluster import allocation
 from cluster.processes import descendants, kill
-from mpc_router.streams import fall_silent, tell
+from mpc_router.terminal.streams import fall_silent, tell
 
 __all__ = [
     "ALLOCATION",

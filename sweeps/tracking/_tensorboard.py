@@ -12,8 +12,8 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from mpc_router.files import make_folder, take_rights
 from mpc_router.run_names import COMPLETED, FAILED, STOPPED
+from mpc_router.storage.files import make_folder, take_rights
 from sweeps.run_folder import RunFolder
 from sweeps.tracking._tracker import Sweep, TrackedTrial
 

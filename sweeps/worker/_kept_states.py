@@ -17,11 +17,16 @@ import numpy as np
 from torch import Tensor
 
 from mpc_router import trainer
-from mpc_router.files import make_folder, sync_folder
 from mpc_router.frozen.state_shapes import misfit, state_shapes
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.results.records import StackState
-from mpc_router.tensor_files import CheckpointError, read_tensors, with_prefix, write_tensors
+from mpc_router.storage.files import make_folder, sync_folder
+from mpc_router.storage.tensor_files import (
+    CheckpointError,
+    read_tensors,
+    with_prefix,
+    write_tensors,
+)
 from sweeps.records import Kept, Pack, Trial, config_of
 from sweeps.worker.job import STATE_PAUSE, Job
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mpc_router.files import make_folder
 from mpc_router.results.checkpoint import save
 from mpc_router.results.records import LanesEnded, SplitReport
 from mpc_router.routes import expert_shares, single_paths
 from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
+from mpc_router.storage.files import make_folder
 from mpc_router.trainer import Inputs
 from sweeps.journal import bulk_files
 from sweeps.records import (

@@ -8,8 +8,8 @@ from functools import partial
 
 import torch
 
-from mpc_router.progress import Progress
 from mpc_router.results.records import StackState
+from mpc_router.terminal.progress import Progress
 from sweeps.records import INSIDE, SELECTION, Kept, Message, Pack, Trial
 from sweeps.stopping import rungs
 from sweeps.stopping.rungs import Ranking

@@ -10,9 +10,9 @@ from typing import Final
 import torch
 
 from mpc_router import trainer
-from mpc_router.files import make_folder
-from mpc_router.progress import Progress
 from mpc_router.results.records import EpochResult, LanesEnded, StackState
+from mpc_router.storage.files import make_folder
+from mpc_router.terminal.progress import Progress
 from mpc_router.trainer import Events, Inputs, Lane, stack_key
 from sweeps.records import Ending, Message, Pack, Report, Trial, config_of
 from sweeps.worker._pack_run import PackRun

@@ -19,10 +19,10 @@ from analysis.fronts.survey import survey
 from analysis.questions.answers import answers
 from analysis.questions.importance import importance
 from analysis.questions.progress import worth
-from analysis.questions.worth import Estimate
 from analysis.report import abstract
 from analysis.report.page import write_report
 from analysis.runs.load import Run, load_run
+from analysis.worth.worth import Estimate
 from mpc_router.tasks import Counts, Metric, metrics, task_of
 from mpc_router.tasks import _values as of_values
 from tests.analysis.conftest import Recipe, write_run

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mpc_router import threads
-from mpc_router.prepare import finetune
+from mpc_router.experts import finetune
 
 
 @pytest.mark.parametrize(

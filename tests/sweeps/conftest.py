@@ -15,10 +15,10 @@ import pytest
 
 from analysis import schema
 from analysis.stats import resampling
-from mpc_router import cache
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import _ARRAYS, Prepared, open_prepared
 from mpc_router.run_names import FURTHER_TABLES, table_file
+from mpc_router.storage import cache
 from sweeps import run
 from sweeps.commands import sweep
 from tests.mpc_router.conftest import random_prepared

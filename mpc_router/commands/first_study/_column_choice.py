@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from mpc_router.commands._exits import InputError
 from mpc_router.data.sources import Source, SourceError
-from mpc_router.labels import class_words, is_text, label_type, word_of
 from mpc_router.messages import printable, quoted, shortened
 from mpc_router.run_names import TRAIN
 from mpc_router.source_error import shown as shown_path
 from mpc_router.tasks.definition import MOST_CLASSES
+from mpc_router.tasks.labels import class_words, is_text, label_type, word_of
 
 _NO_COLUMN: Final = "\0"
 """A name that no column has: the reader answers with those that are there."""

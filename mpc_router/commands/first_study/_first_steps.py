@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mpc_router.data.columns import Columns
 from mpc_router.data.tokens import Tokens
+from mpc_router.experts.finetune import fine_tune, predict
+from mpc_router.experts.label_order import judge
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import Models
-from mpc_router.prepare._label_order import judge
-from mpc_router.prepare.finetune import fine_tune, predict
 from mpc_router.tasks import Task
 
 _ROWS: Final = 1000

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.choices.choice import Choice, choose
 from analysis.figures.settings import _MOST_PLACES, setting_figure
 from analysis.fronts.survey import Survey, survey
 from analysis.questions.answers import Answers, answers
-from analysis.questions.choice import Choice, choose
 from analysis.report import _sentences, _tables
 from analysis.report._findings import findings
 from analysis.runs.load import Run, load_run

@@ -14,8 +14,8 @@ import pytest
 
 from analysis.fronts.survey import survey
 from analysis.questions.headroom import headroom
-from analysis.questions.worth import worth
 from analysis.runs.load import load_run
+from analysis.worth.worth import worth
 from mpc_router.costs import CostVector
 from mpc_router.prepare.inputs import SplitOutputs
 from mpc_router.tasks import TASKS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.choices import operating_points
 from analysis.fronts.survey import survey
-from analysis.questions import operating_points
 from analysis.questions.headroom import against_cascades, headroom
 from analysis.runs.load import Run, RunError, load_run
 from tests.analysis.conftest import WriteRun

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.choices import operating_points
 from analysis.fronts.survey import Survey, survey
-from analysis.questions import operating_points
 from analysis.questions._calibration import calibration
 from analysis.questions.answers import answers
 from analysis.questions.headroom import against_cascades, headroom

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import schema
+from analysis.choices.operating_points import bias_curves, unbiased_curves
 from analysis.fronts.survey import survey
-from analysis.questions.operating_points import bias_curves, unbiased_curves
 from analysis.questions.utilization import utilization
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError, load_run

@@ -26,9 +26,9 @@ from mpc_router.model.sources import Models
 from mpc_router.prepare.frozen import prepare
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import prepare_joint
-from mpc_router.progress import Silence
 from mpc_router.results.assembly import assemble
 from mpc_router.results.records import EpochResult
+from mpc_router.terminal.progress import Silence
 from tests.mpc_router.commands.asking import asked, refused
 from tests.mpc_router.commands.conftest import CONFIGS
 from tests.mpc_router.vocabularies import POOL, save_families

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from mpc_router import GLUEDataLoader
-from mpc_router import cache as caching
 from mpc_router.config.trial import ConfigError
 from mpc_router.data.sources import Examples, Source, SourceError
 from mpc_router.data.tokens import Tokens, batch_count, batches, gather, tokenise
 from mpc_router.sample import encoders
+from mpc_router.storage import cache as caching
 
 
 def examples(count: int = 50, *, split: str = "train", texts: int = 2) -> Examples:

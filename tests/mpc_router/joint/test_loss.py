@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mpc_router.config.sections import LossWeights
 from mpc_router.data.tokens import Batch
+from mpc_router.experts.finetune import autocast
 from mpc_router.joint._loss import JointLoss, Part
 from mpc_router.model.gated_pool import GatedBertPool
-from mpc_router.prepare.finetune import autocast
 from tests.mpc_router.joint_pools import small_pool, some_part
 
 COSTS = (2.0, 7.0, 13.0)

@@ -25,9 +25,9 @@ from mpc_router.model.sources import ModelError, Models
 from mpc_router.prepare import _checks
 from mpc_router.prepare.frozen import Prepared, check_inputs, open_prepared, prepare
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.recipes import recipes
 from mpc_router.prepare.standardisation import moments
 from mpc_router.pricing.counts import counted
+from mpc_router.recipes.recipes import recipes
 from mpc_router.sample import encoders
 
 ARRAYS = ("features", "outputs", "labels", "example", "tokens")
@@ -157,7 +157,7 @@ def test_a_second_call_loads_no_model_and_tokenises_nothing(
     prepared: Prepared, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (
-        "mpc_router.prepare.encoder_runs.BertExpert",
+        "mpc_router.experts.encoder_runs.BertExpert",
         "mpc_router.prepare._frozen_outputs.load_tokenizer",
     ):
         monkeypatch.setattr(name, forbid)
@@ -178,7 +178,7 @@ def test_what_is_prepared_is_checked_and_opened_without_torch(
         "from mpc_router.data.sources import Source\n"
         "from mpc_router.model.sources import Models\n"
         "from mpc_router.prepare.inputs import Places\n"
-        "from mpc_router.progress import Silence\n"
+        "from mpc_router.terminal.progress import Silence\n"
         f"config = trial_config({ {'pool': 'sample', 'task': 'mrpc', **SHORT} })\n"
         f"cache = pathlib.Path({str(places.cache)!r})\n"
         "places = Places(source=Source(kind='sample'), models=Models(), cache=cache)\n"
@@ -272,7 +272,7 @@ def test_vectors_hold_constants_and_what_is_counted_and_are_opened_with_the_rest
 def test_what_prices_a_router_changes_its_vectors_and_no_id(
     prepared: Prepared, places: Places, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.BertExpert", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.BertExpert", forbid)
     other = prepare(config(**change), places)
     assert other.vectors != prepared.vectors
     assert prepare(config(), places).vectors == prepared.vectors
@@ -295,8 +295,8 @@ def test_outputs_do_not_depend_on_how_many_are_in_memory(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Places
 ) -> None:
     shutil.copytree(places.cache / "experts", tmp_path / "experts")
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs._WINDOW", 33)
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs._WINDOW", 33)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     parts = prepare(config(), places_at(tmp_path))
     for name, split in prepared.splits.items():
         for array in ("outputs", "features"):
@@ -316,7 +316,7 @@ def test_a_missing_file_is_made_again_without_training(
     (prepared.folder / "validation.outputs.npy").unlink()
     with pytest.raises(FileNotFoundError):
         open_prepared(prepared.folder)
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     again = prepare(config(), places)
     assert np.array_equal(again.splits["validation"].outputs, before)
 
@@ -324,7 +324,7 @@ def test_a_missing_file_is_made_again_without_training(
 def test_a_pool_of_some_of_the_experts_trains_none_and_asks_none(
     prepared: Prepared, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.BertExpert", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.BertExpert", forbid)
     fewer = prepare(config(expert_model_names=["sample/tiny", "sample/large"]), places)
     whole = prepared.splits["selection"].outputs
     assert np.array_equal(fewer.splits["selection"].outputs, whole[:, [0, 2]])
@@ -335,7 +335,7 @@ def test_a_pool_of_some_of_the_experts_trains_none_and_asks_none(
 def test_more_rows_to_quote_train_nothing(
     prepared: Prepared, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     more = prepare(config(validation_rows=60), places)
     assert more.experts_id == prepared.experts_id
     assert more.data_fingerprint != prepared.data_fingerprint
@@ -514,7 +514,7 @@ def test_waiting_for_another_process_is_said(
 ) -> None:
     from filelock import FileLock
 
-    from mpc_router import cache as caching
+    from mpc_router.storage import cache as caching
 
     monkeypatch.setattr(caching, "WAITING", 0.01)
     folder = tmp_path / "outputs" / prepared.folder.name

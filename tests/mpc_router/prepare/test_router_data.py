@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source, SourceError, all_fingerprints, cut_all, read
 from mpc_router.data.tokens import Tokens, gather, tokenise
+from mpc_router.experts.cross_fitting import fold_recipe
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.sources import Models
-from mpc_router.prepare._cross_fitting import fold_recipe
 from mpc_router.prepare.frozen import Prepared, check_inputs, prepare
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.recipes import recipes
-from mpc_router.progress import Silence
+from mpc_router.recipes.recipes import recipes
+from mpc_router.terminal.progress import Silence
 
 SAMPLE = Source(kind="sample")
 CROSS = {"router_data": "cross_fitted"}
@@ -127,7 +127,7 @@ def test_an_expert_of_other_folds_is_trained_on_their_rows_alone(
     def note(expert: BertExpert, tokens: Tokens, *_: object, **__: object) -> None:
         trained_on.append(set(tokens.example.tolist()))
 
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", note)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", note)
     everywhere = Places(source=SAMPLE, models=Models(), cache=tmp_path)
     for settings in (CROSS, HELD_OUT, UNUSED):
         trained_on.clear()
@@ -183,7 +183,7 @@ def test_progress_names_expert_and_fold(crossed: Prepared, told: Told) -> None:
 def test_what_was_prepared_before_is_opened(
     places: Places, crossed: Prepared, held_out: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.BertExpert", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.BertExpert", forbid)
     for settings, before in ((CROSS, crossed), (HELD_OUT, held_out)):
         again = prepare(config(**settings), places)
         assert again.folder == before.folder
@@ -199,7 +199,7 @@ def test_another_cache_gives_the_same_numbers(tmp_path: Path, crossed: Prepared)
 def test_experts_are_shared_where_they_are_trained_on_the_same_rows(
     places: Places, usual: Prepared, held_out: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     unused = prepare(config(**UNUSED), places)
     assert unused.experts == usual.experts
     assert unused.data_fingerprint != usual.data_fingerprint
@@ -224,7 +224,7 @@ def test_notes_count_the_rows_that_no_expert_has_seen(
 def test_a_part_that_nothing_can_be_learned_from_is_refused_before_anything_is_trained(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mpc_router.prepare.encoder_runs.fine_tune", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     for settings in (
         {**CROSS, "train_rows": 4, "router_folds": 9},
         {**UNUSED, "train_rows": 8000},

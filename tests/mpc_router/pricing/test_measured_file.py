@@ -9,7 +9,7 @@ import pytest
 
 from mpc_router.config.pools import MINILM_MODEL
 from mpc_router.config.trial import ConfigError, trial_config
-from mpc_router.measured_costs import FORMAT
+from mpc_router.pricing.measured_costs import FORMAT
 from mpc_router.pricing.measured_file import from_json, read_measured, read_named
 
 GOOD: dict[str, Any] = {

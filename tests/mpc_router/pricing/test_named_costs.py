@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from mpc_router.config.keys import trial_key
-from mpc_router.config.rules import ConfigError
 from mpc_router.config.trial import trial_config
 from mpc_router.config.yaml_files import settle
 from mpc_router.costs import FLOPS, PARAMETERS
-from mpc_router.measured_costs import FORMAT
 from mpc_router.model.sources import ModelError, Models
 from mpc_router.prepare.inputs import notes_of
 from mpc_router.pricing.counts import counted
+from mpc_router.pricing.measured_costs import FORMAT
 from mpc_router.pricing.named_costs import with_costs
+from mpc_router.settings.rules import ConfigError
 
 SAMPLE = {"pool": "sample", "max_length": 24}
 

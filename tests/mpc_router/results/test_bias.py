@@ -15,7 +15,7 @@ from mpc_router.data.tokens import gather
 from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import assemble
 from mpc_router.results.bias import add, fold, read_biases, recorded
-from mpc_router.tensor_files import CheckpointError
+from mpc_router.storage.tensor_files import CheckpointError
 from tests.trained import Trained
 
 CONSTANTS = CostVector(name="constants", unit="units", router=0.3, experts=(2.0, 7.0, 13.0))

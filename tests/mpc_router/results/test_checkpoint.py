@@ -23,7 +23,7 @@ from mpc_router.results.checkpoint import (
     save,
     without_optimizer,
 )
-from mpc_router.tensor_files import read_tensors, write_tensors
+from mpc_router.storage.tensor_files import read_tensors, write_tensors
 
 
 def a_checkpoint(seed: int = 1) -> LaneCheckpoint:

@@ -20,7 +20,7 @@ from mpc_router.model.shared_stem import base_of
 from mpc_router.results.assembly import assemble
 from mpc_router.results.bias import fold
 from mpc_router.routes import Decisions
-from sweeps.commands import export
+from sweeps.commands.routers import export
 from tests.trained import Train, Trained
 
 KINDS: tuple[dict[str, Any], ...] = (

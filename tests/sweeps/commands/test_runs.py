@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc_router import cache as caching
+from mpc_router.storage import cache as caching
 from sweeps.commands import runs as command
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mpc_router.files import atomic, make_folder
 from mpc_router.joint import _history
+from mpc_router.storage.files import atomic, make_folder
 from tests.sweeps.conftest import FIX
 from tests.sweeps.search.test_searches import FINISHED
 from tests.sweeps.worker.test_joint import BOTH

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mpc_router.config.rules import SpaceError
+from mpc_router.settings.rules import SpaceError
 from sweeps.records import Message, Report
 from sweeps.stopping.constraints import constraints_of, dead, reported, total, violations
 from sweeps.stopping.rungs import means_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpc_router.config.rules import SpaceError
+from mpc_router.settings.rules import SpaceError
 from sweeps.study.budget import Budget
 from sweeps.study.lengths import duration_text
 

@@ -12,7 +12,7 @@ import pytest
 from mpc_router import RoutedClassifier
 from mpc_router.config.trial import trial_config
 from mpc_router.data.sources import Source, load_splits
-from sweeps.commands import export
+from sweeps.commands.routers import export
 from sweeps.study.prepared_sets import sets_of
 from sweeps.study.read import from_tree, load
 from tests.sweeps.conftest import LITTLE, assert_same_tables, rows

@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mpc_router.config._yaml_text import plain
-from mpc_router.config.allowed import forms_of
 from mpc_router.config.sections import SECTIONS
+from mpc_router.settings.allowed import forms_of
+from mpc_router.settings.yaml_text import plain
 from sweeps.study.overrides import KEYS, with_overrides
 from sweeps.study.part_settings import PARTS
 from sweeps.study.read import from_tree, load

@@ -14,10 +14,10 @@ import pytest
 import torch
 import yaml
 
-from mpc_router.config.rules import SpaceError
 from mpc_router.config.trial import to_tree, trial_config
 from mpc_router.frozen.lanes import Lane
 from mpc_router.prepare.frozen import Prepared
+from mpc_router.settings.rules import SpaceError
 from sweeps import run
 from sweeps.driver import share as shares
 from sweeps.driver.cluster_view import ClusterView

@@ -1,0 +1,1 @@
+"""What routing is worth: over yardsticks, by share of an expert, by kind of router."""

@@ -1,0 +1,1 @@
+"""Files on disk: the cache, whole files, tensors in files, what a path may be."""

@@ -1,0 +1,1 @@
+"""What `mpc-router-runs` lists: runs, their states, their files, the cache."""
