@@ -12,7 +12,7 @@ from mpc_router.commands.routers import Chosen
 from mpc_router.plugins import trust
 from mpc_router.run_names import whole_key
 from mpc_router.terminal.flags import BAD_INPUT, Parser, add_choice_flags, number, place
-from mpc_router.terminal.streams import say_error, tell
+from mpc_router.terminal.streams import Main, command, say_error, tell
 from sweeps.records import JOURNAL_FILE, InputError, SweepError
 from sweeps.run_folder import RunFolder
 
@@ -25,7 +25,37 @@ _SURROUNDINGS = 3
 _DEMANDS = ("at_most", "reach", "knee")
 
 
-def add_run_flags(command_line: argparse.ArgumentParser) -> None:
+def door(
+    parser_of_checkpoints: Callable[[], Parser],
+    act: Callable[[argparse.Namespace, Chosen | None], int],
+) -> tuple[Callable[[], Parser], Main]:
+    """Makes the parser and the `main` of a command of `mpc_router` that takes runs too."""
+
+    def parser() -> Parser:
+        """Makes the parser of the command line."""
+        command_line = parser_of_checkpoints()
+        _add_run_flags(command_line)
+        return command_line
+
+    @command("analysis")
+    def main(arguments: Sequence[str] | None = None) -> int:
+        """Runs the command; returns its exit code."""
+        args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+        trust(args.trust)
+        from analysis.runs.untrusted import RunError
+
+        try:
+            chosen = _chosen(args)
+        except (InputError, RunError) as error:
+            return say_error(str(error), BAD_INPUT)
+        except (SweepError, OSError) as error:
+            return say_error(str(error), _SURROUNDINGS)
+        return act(args, chosen)
+
+    return parser, main
+
+
+def _add_run_flags(command_line: argparse.ArgumentParser) -> None:
     """Adds the flags that name a run, and what is taken of it."""
     add = command_line.add_argument
     add("--run", type=place, metavar="RUN", help="take the router of a run's folder, with one of:")
@@ -33,25 +63,6 @@ def add_run_flags(command_line: argparse.ArgumentParser) -> None:
     add("--seed", type=number(int), metavar="SEED", help="with --point")
     add("--key", metavar="KEY", help="a trial by its key, or the start of it")
     add_choice_flags(command_line)
-
-
-def through(
-    command_line: Parser,
-    act: Callable[[argparse.Namespace, Chosen | None], int],
-    arguments: Sequence[str] | None,
-) -> int:
-    """Runs a command of `mpc_router` on what the flags choose; gives its exit code."""
-    args = command_line.parse_args(sys.argv[1:] if arguments is None else arguments)
-    trust(args.trust)
-    from analysis.runs.untrusted import RunError
-
-    try:
-        chosen = _chosen(args)
-    except (InputError, RunError) as error:
-        return say_error(str(error), BAD_INPUT)
-    except (SweepError, OSError) as error:
-        return say_error(str(error), _SURROUNDINGS)
-    return act(args, chosen)
 
 
 def _chosen(args: argparse.Namespace) -> Chosen | None:

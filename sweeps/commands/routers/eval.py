@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from mpc_router.commands.eval import evaluate
-from mpc_router.commands.eval import parser as parser_of_checkpoints
-from mpc_router.terminal.flags import Parser
-from mpc_router.terminal.streams import command
-from sweeps.commands.routers._router_flags import add_run_flags, through
+from mpc_router.commands import eval as of_checkpoints
+from sweeps.commands.routers._router_flags import door
 
-
-def parser() -> Parser:
-    """Makes the parser of the command line."""
-    command_line = parser_of_checkpoints()
-    add_run_flags(command_line)
-    return command_line
-
-
-@command("analysis")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return through(parser(), evaluate, arguments)
-
+parser, main = door(of_checkpoints.parser, of_checkpoints.evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())
