@@ -31,7 +31,7 @@ from mpc_router.messages import one_line
 from mpc_router.terminal.flags import Parser, place
 from mpc_router.terminal.streams import command, tell
 
-DESCRIPTION: Final = "Several Ray nodes on this machine's loopback, for trying things."
+_DESCRIPTION: Final = "Several Ray nodes on this machine's loopback, for trying things."
 
 EXAMPLES: Final = """\
   mpc-router-cluster local up --nodes 3
@@ -43,18 +43,18 @@ _MOST_NODES: Final = 16
 _MOST_RESOURCES: Final = 1024
 
 
-class Terminated(KeyboardInterrupt):
+class _Terminated(KeyboardInterrupt):
     """Interrupts the command on SIGTERM, as Ctrl-C does."""
 
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
-    command_line = Parser("mpc-router-cluster local", DESCRIPTION, EXAMPLES)
-    add_commands(command_line)
+    command_line = Parser("mpc-router-cluster local", _DESCRIPTION, EXAMPLES)
+    _add_commands(command_line)
     return command_line
 
 
-def add_commands(command_line: Parser) -> None:
+def _add_commands(command_line: Parser) -> None:
     """Adds `up`, `status` and `down` to a parser."""
     commands = command_line.add_subparsers(required=True, metavar="up | status | down")
     up = commands.add_parser("up", help="start a head and workers")
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _say(str(error), 3)
     except KeyboardInterrupt as error:
-        return _say("stopped", 143 if isinstance(error, Terminated) else 130)
+        return _say("stopped", 143 if isinstance(error, _Terminated) else 130)
     finally:
         if handles:
             signal.signal(signal.SIGTERM, handler_before)
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _terminate(number: int, frame: object) -> None:
     """Handles SIGTERM."""
-    raise Terminated
+    raise _Terminated
 
 
 def _say(text: str, code: int) -> int:

@@ -28,7 +28,7 @@ COMBINATIONS: Final = (LAST, _AVERAGE, LOGISTIC)
 weighted sum that was fitted."""
 
 Experts = tuple[int, ...]
-Floats = NDArray[np.floating[Any]]
+_Floats = NDArray[np.floating[Any]]
 
 
 def single_paths(experts: int) -> tuple[Experts, ...]:
@@ -139,7 +139,7 @@ class Decisions:
             return self.states.index(after), -1
         return -1, self._open(after)[0]
 
-    def routes(self, logits: Floats) -> NDArray[np.uint8]:
+    def routes(self, logits: _Floats) -> NDArray[np.uint8]:
         """Gives the route of each example, a path's number (...), of logits (..., M).
 
         Of equal paths the first one is taken.
@@ -172,7 +172,7 @@ class Decisions:
             number for number, state in enumerate(self.states) if path[: len(state)] == state
         )
 
-    def price(self, costs: Sequence[float] | Floats) -> NDArray[np.float64]:
+    def price(self, costs: Sequence[float] | _Floats) -> NDArray[np.float64]:
         """Gives the cost of the path of each number, (M,), of costs by path (P,)."""
         return np.asarray(costs, np.float64)[self.entries]
 
@@ -181,7 +181,7 @@ def walk(
     decisions: Decisions,
     rows: int,
     *,
-    logits: Callable[[NDArray[np.intp]], Floats],
+    logits: Callable[[NDArray[np.intp]], _Floats],
     run: Callable[[int, NDArray[np.intp]], None],
 ) -> NDArray[np.uint8]:
     """Routes N examples step by step, (N,): an expert runs only for those whose path has it.
@@ -277,7 +277,7 @@ class Paths:
             runs[row, list(path)] = True
         return runs
 
-    def answer(self, path: int, outputs: Floats, *, regression: bool) -> NDArray[np.float32]:
+    def answer(self, path: int, outputs: _Floats, *, regression: bool) -> NDArray[np.float32]:
         """Gives what one path answers, (N, C), of the outputs (N, K, C) of its experts.
 
         An average of classes is that of their probabilities, as logits; else it is a weighted sum.
@@ -295,7 +295,7 @@ class Paths:
         total += self.offset[path]
         return np.asarray(total, np.float32)
 
-    def answers(self, outputs: Floats, *, regression: bool) -> NDArray[np.float32]:
+    def answers(self, outputs: _Floats, *, regression: bool) -> NDArray[np.float32]:
         """Gives what every path answers, (N, P, C), of the outputs (N, K, C) of all experts."""
         numbers = range(len(self.decisions.paths))
         answers = [self.answer(path, outputs, regression=regression) for path in numbers]

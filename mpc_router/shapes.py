@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 from mpc_router.messages import quoted
 from mpc_router.plain_names import PLAIN, is_plain
 
-Misfit = Callable[[Any, str], str | None]
+_Misfit = Callable[[Any, str], str | None]
 """It tells of a value and its place what is wrong, in words; None where nothing is."""
 
 _PLAIN_NAME: Final = "plain name"
@@ -35,13 +35,13 @@ class Optional:
     kind: Any
 
 
-def fields(wanted: Mapping[str, Any]) -> Misfit:
+def fields(wanted: Mapping[str, Any]) -> _Misfit:
     """Makes the check of a mapping that has these fields, and may have others."""
     return _compiled(tuple(wanted.items()))
 
 
 @functools.cache
-def _compiled(wanted: tuple[tuple[str, Any], ...]) -> Misfit:
+def _compiled(wanted: tuple[tuple[str, Any], ...]) -> _Misfit:
     """Makes the check of a mapping with these fields, once for each set of fields."""
     checks = [
         (name, _misfit(kind.kind if isinstance(kind, Optional) else kind), type(kind) is Optional)
@@ -62,7 +62,7 @@ def _compiled(wanted: tuple[tuple[str, Any], ...]) -> Misfit:
 
 
 @functools.cache
-def _misfit(kind: Any) -> Misfit:
+def _misfit(kind: Any) -> _Misfit:
     """Makes the check that a JSON value is of a type."""
     if kind is Any:
         return lambda _value, _at: None
@@ -114,10 +114,10 @@ def _number(value: Any, at: str) -> str | None:
     return _unlike(value, at, "a finite number")
 
 
-_SCALARS: Final[Mapping[Any, Misfit]] = {str: _text, bool: _flag, int: _count, float: _number}
+_SCALARS: Final[Mapping[Any, _Misfit]] = {str: _text, bool: _flag, int: _count, float: _number}
 
 
-def _list_of(check: Misfit) -> Misfit:
+def _list_of(check: _Misfit) -> _Misfit:
     """Makes the check of a list from the check of its items."""
 
     def check_list(value: Any, at: str) -> str | None:
@@ -131,7 +131,7 @@ def _list_of(check: Misfit) -> Misfit:
     return check_list
 
 
-def _mapping_of(check_key: Misfit, check_value: Misfit) -> Misfit:
+def _mapping_of(check_key: _Misfit, check_value: _Misfit) -> _Misfit:
     """Makes the check of a mapping from the checks of its keys and values."""
 
     def check_mapping(value: Any, at: str) -> str | None:
@@ -146,7 +146,7 @@ def _mapping_of(check_key: Misfit, check_value: Misfit) -> Misfit:
     return check_mapping
 
 
-def _record(kind: Any) -> Misfit:
+def _record(kind: Any) -> _Misfit:
     """Makes the check of a dataclass's plain data: its fields, and no others."""
     hints = get_type_hints(kind, include_extras=True)
     checks = {field.name: _misfit(hints[field.name]) for field in dataclasses.fields(kind)}

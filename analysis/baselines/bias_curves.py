@@ -24,14 +24,14 @@ from mpc_router.costs import CostVector
 from mpc_router.routes import Decisions
 from mpc_router.tasks import Task, score_of
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 BIASES: Final = 49
 """Biases of a curve: few enough to draw, and every one is another share of changed routes."""
 
 
 def route(
-    logits: Values, vector: CostVector, biases: Values, decisions: Decisions | None = None
+    logits: _Values, vector: CostVector, biases: _Values, decisions: Decisions | None = None
 ) -> NDArray[np.intp]:
     """Routes under each bias: logits (N, K), biases (G,) -> (G, N); of equals the first expert.
 
@@ -53,15 +53,15 @@ def route(
     return np.asarray(routes_by_bias, np.intp).reshape(len(biases), len(logits))
 
 
-def _prices(vector: CostVector, decisions: Decisions | None) -> Values:
+def _prices(vector: CostVector, decisions: Decisions | None) -> _Values:
     """Gives what the route of each of a router's numbers adds to the router's cost."""
     routed = np.asarray(vector.routed, np.float64)
     return routed if decisions is None else decisions.price(routed)
 
 
 def _turning_biases(
-    logits: Values, vector: CostVector, decisions: Decisions | None = None
-) -> Values:
+    logits: _Values, vector: CostVector, decisions: Decisions | None = None
+) -> _Values:
     """Finds every bias at which a route can change: those of each state, as of a router alone.
 
     A route follows from what is chosen in the states on its way, so it changes nowhere else.
@@ -72,7 +72,7 @@ def _turning_biases(
     return np.concatenate(turns_by_state)
 
 
-def _turns_of_state(logits: Values, price: Values) -> Values:
+def _turns_of_state(logits: _Values, price: _Values) -> _Values:
     """Finds every bias at which an example's route changes, largest first; twins are kept.
 
     The routes that some bias reaches are the corners of the example's upper concave hull of (cost,
@@ -97,12 +97,12 @@ def _turns_of_state(logits: Values, price: Values) -> Values:
 
 
 def spread_biases(
-    logits: Sequence[Values],
+    logits: Sequence[_Values],
     vector: CostVector,
     *,
     count: int = BIASES,
     decisions: Decisions | None = None,
-) -> Values:
+) -> _Values:
     """Spreads at most `count` rising biases from all-cheapest to all-dearest, 0 among them.
 
     `logits` are those of the trials that share the biases (the seeds of a point), each (N, K).
@@ -127,23 +127,23 @@ def spread_biases(
 class BiasCurve:
     """Holds scores and costs of a router, or the mean of several, under each of its biases."""
 
-    biases: Values
+    biases: _Values
     """(G,) rising: cheaper and cheaper."""
 
-    costs: Values
+    costs: _Values
     """(G,), the router paid."""
 
-    scores: Values
+    scores: _Values
     """(G,)."""
 
-    shares: Values
+    shares: _Values
     """(G, K)."""
 
     low_is_better: bool = False
     """Whether a low score is the better one."""
 
     @property
-    def merits(self) -> Values:
+    def merits(self) -> _Values:
         """Gives the scores so that high is better, (G,)."""
         return 0.0 - self.scores if self.low_is_better else self.scores
 
@@ -157,12 +157,12 @@ class BiasCurve:
 
 def bias_curve(
     task: Task,
-    logits: Values,
-    predictions: Values,
-    labels: Values,
+    logits: _Values,
+    predictions: _Values,
+    labels: _Values,
     *,
     vector: CostVector,
-    biases: Values,
+    biases: _Values,
     decisions: Decisions | None = None,
 ) -> BiasCurve:
     """Measures one router under every bias.

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from analysis.baselines.yardsticks import Curve
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _ROUNDING: Final = 1e-12
 
 
-def _concave_hull(costs: Values, scores: Values) -> Curve:
+def _concave_hull(costs: _Values, scores: _Values) -> Curve:
     """Gives the rising upper concave hull of points: what coins between them reach.
 
     It starts at the cheapest point's best score and ends at the cheapest of the best scores; money
@@ -32,7 +32,7 @@ def _concave_hull(costs: Values, scores: Values) -> Curve:
     return Curve(costs=costs[places], scores=scores[places])
 
 
-def hull_places(costs: Values, scores: Values) -> list[int]:
+def hull_places(costs: _Values, scores: _Values) -> list[int]:
     """Gives the places of the points that the rising upper concave hull turns at, cheapest first.
 
     A coin between two neighbours of them reaches whatever a coin between any points (P,) reaches.
@@ -58,7 +58,7 @@ def _under(
 
 
 def aiq(
-    costs: Values, scores: Values, *, ends: tuple[float, float], floor: float | None = None
+    costs: _Values, scores: _Values, *, ends: tuple[float, float], floor: float | None = None
 ) -> float:
     """Gives the average improvement in quality: the concave hull's mean height between two costs.
 
@@ -92,7 +92,7 @@ def _mean_height(curve: Curve, low: float, high: float) -> float:
     return float(np.trapezoid(curve.at(places), places) / (high - low))
 
 
-def strong_share(costs: Values, *, weak: float, strong: float) -> Values:
+def strong_share(costs: _Values, *, weak: float, strong: float) -> _Values:
     """Puts costs on a scale where the weak expert costs 0 and the strong one 1.
 
     With two experts and a free router this is the share of calls to the strong one; with more, what
@@ -103,7 +103,7 @@ def strong_share(costs: Values, *, weak: float, strong: float) -> Values:
     return np.asarray((np.asarray(costs, np.float64) - weak) / (strong - weak))
 
 
-def pgr(scores: Values, *, weak: float, strong: float) -> Values:
+def pgr(scores: _Values, *, weak: float, strong: float) -> _Values:
     """Gives the gap recovered, (score - weak) / (strong - weak): 0 the weak, 1 the strong expert.
 
     Raises:
@@ -117,7 +117,7 @@ def pgr(scores: Values, *, weak: float, strong: float) -> Values:
     return np.asarray((np.asarray(scores, np.float64) - weak) / (strong - weak))
 
 
-def apgr(shares: Values, gaps: Values) -> float:
+def apgr(shares: _Values, gaps: _Values) -> float:
     """Averages the gap recovered over the share of strong calls from 0 to 1, by trapezoids.
 
     `shares` (P,) and their `gaps` (P,), see `strong_share` and `pgr`. A router that never calls the
@@ -128,7 +128,7 @@ def apgr(shares: Values, gaps: Values) -> float:
     return _mean_height(curve, 0.0, 1.0)
 
 
-def cpt(shares: Values, gaps: Values, *, wanted: float) -> float:
+def cpt(shares: _Values, gaps: _Values, *, wanted: float) -> float:
     """Gives the least share of strong calls that recovers a gap of `wanted` (CPT).
 
     CPT(50) is `wanted=.5`. Between points the gap is linear, and the ends are those of `apgr`; NaN
@@ -150,7 +150,7 @@ def cpt(shares: Values, gaps: Values, *, wanted: float) -> float:
     return float(np.interp(wanted, curve.scores[span], curve.costs[span]))
 
 
-def _gap_curve(shares: Values, gaps: Values) -> Curve:
+def _gap_curve(shares: _Values, gaps: _Values) -> Curve:
     """Orders points by share between 0 and 1 with both ends; of equal shares the best stays."""
     shares, gaps = _points(shares, gaps)
     if shares.min() > 0:
@@ -165,7 +165,7 @@ def _gap_curve(shares: Values, gaps: Values) -> Curve:
     return Curve(costs=kept, scores=curve.at(kept))
 
 
-def _points(costs: Values, scores: Values) -> tuple[Values, Values]:
+def _points(costs: _Values, scores: _Values) -> tuple[_Values, _Values]:
     costs, scores = np.asarray(costs, np.float64), np.asarray(scores, np.float64)
     if costs.shape != scores.shape or costs.ndim != 1 or not len(costs):
         raise ValueError(

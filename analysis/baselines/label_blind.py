@@ -22,7 +22,7 @@ from analysis.stats.resampling import Weights, weighted_scores
 from mpc_router.costs import CostVector
 from mpc_router.tasks import Task, merit, score_of
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _TOLERANCES: Final = 65
 """Tolerances of a regression that are tried, spread evenly over the differences that occur."""
@@ -38,18 +38,18 @@ class LabelBlind:
     tolerance: float
     """How far another expert's value may lie from the best one's to agree; 0 for classes."""
 
-    scores: Values
+    scores: _Values
     """(B,) those of the cheapest experts that agree; for classes the best single expert's own."""
 
-    free: Values
+    free: _Values
     """(B,) mean costs where looking costs nothing."""
 
-    paid: Values
+    paid: _Values
     """(B,) mean costs where the cheapest expert always runs first."""
 
 
 def _agreeing_routes(
-    predictions: Values, expert: int, vector: CostVector, *, tolerance: float = 0.0
+    predictions: _Values, expert: int, vector: CostVector, *, tolerance: float = 0.0
 ) -> NDArray[np.intp]:
     """Routes each example to the cheapest expert that answers as `expert` does: (K, N) -> (N,).
 
@@ -60,7 +60,7 @@ def _agreeing_routes(
     return np.asarray(order[agree[order].argmax(axis=0)], np.intp)
 
 
-def _best_single(task: Task, predictions: Values, labels: Values, vector: CostVector) -> int:
+def _best_single(task: Task, predictions: _Values, labels: _Values, vector: CostVector) -> int:
     """Gives the expert of the best score, of equals the cheapest: predictions (K, N)."""
     merits = merit(task, score_of(task, predictions, labels))
     order = np.lexsort((np.asarray(vector.experts, np.float64), -merits))
@@ -68,7 +68,7 @@ def _best_single(task: Task, predictions: Values, labels: Values, vector: CostVe
 
 
 def _widest_tolerance(
-    task: Task, predictions: Values, labels: Values, *, expert: int, vector: CostVector
+    task: Task, predictions: _Values, labels: _Values, *, expert: int, vector: CostVector
 ) -> float:
     """Gives the largest tolerance at which the agreeing experts score no worse than `expert`.
 
@@ -90,16 +90,16 @@ def _widest_tolerance(
     return 0.0
 
 
-def _routed(predictions: Values, expert: int, vector: CostVector, tolerance: float) -> Values:
+def _routed(predictions: _Values, expert: int, vector: CostVector, tolerance: float) -> _Values:
     routes = _agreeing_routes(predictions, expert, vector, tolerance=tolerance)
     return np.asarray(np.take_along_axis(predictions, routes[None], axis=0)[0], np.float64)
 
 
 def label_blind(
     task: Task,
-    chosen_on: tuple[Values, Values],
-    predictions: Values,
-    labels: Values,
+    chosen_on: tuple[_Values, _Values],
+    predictions: _Values,
+    labels: _Values,
     *,
     vector: CostVector,
     weights: Weights,
@@ -126,7 +126,7 @@ def label_blind(
     )
 
 
-def mix_area(mix: Mix) -> Values:
+def mix_area(mix: Mix) -> _Values:
     """Gives the mean height of the random mix between its cheapest and dearest cost, (B,)."""
     low, high = mix.costs[0], mix.costs[-1]
     if not low < high:
@@ -134,7 +134,9 @@ def mix_area(mix: Mix) -> Values:
     return np.asarray(np.trapezoid(mix.scores, mix.costs, axis=0) / (high - low), np.float64)
 
 
-def hull_area(costs: Values, merits: Values, *, ends: tuple[float, float], floor: Values) -> Values:
+def hull_area(
+    costs: _Values, merits: _Values, *, ends: tuple[float, float], floor: _Values
+) -> _Values:
     """Gives the mean height of the points' concave hull by weighting: twice (P, B) -> (B,).
 
     `floor` (B,) is what can always be had at the low end, the cheapest expert alone. See `aiq`.

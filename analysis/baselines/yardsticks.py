@@ -18,7 +18,7 @@ from analysis.stats.resampling import Weights, mixed_scores, weighted_scores
 from mpc_router.costs import CostVector
 from mpc_router.tasks import Task, evaluate, merit, score_of
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _GRID: Final = 65
 _RANKED_GRID: Final = 17
@@ -34,13 +34,13 @@ _CURVE_POINTS: Final = 48
 class Mix:
     """Holds the best score of a coin between two experts for at most a cost, by weighting."""
 
-    costs: Values
+    costs: _Values
     """(G,) ascending, the experts' own costs among them."""
 
-    scores: Values
+    scores: _Values
     """(G, B), never getting worse along the costs."""
 
-    def at(self, cost: Values) -> Values:
+    def at(self, cost: _Values) -> _Values:
         """Gives the score at costs (P, B) or (P, 1): (P, B); beyond the ends the end's own."""
         inside = np.clip(np.asarray(cost, np.float64), self.costs[0], self.costs[-1])
         if len(self.costs) == 1:
@@ -72,10 +72,10 @@ class Mix:
 class Curve:
     """Holds score over cost, ascending in cost."""
 
-    costs: Values
-    scores: Values
+    costs: _Values
+    scores: _Values
 
-    def at(self, cost: Values) -> Values:
+    def at(self, cost: _Values) -> _Values:
         """Gives the score at a cost: linear between the curve's points, flat beyond its ends."""
         return np.interp(cost, self.costs, self.scores)
 
@@ -89,7 +89,7 @@ class Curve:
 
 
 def random_mix(
-    task: Task, predictions: Values, labels: Values, *, vector: CostVector, weights: Weights
+    task: Task, predictions: _Values, labels: _Values, *, vector: CostVector, weights: Weights
 ) -> Mix:
     """Gives what a coin that ignores the input reaches for at most a cost, no router paid.
 
@@ -132,9 +132,9 @@ def oracle_routes(right: NDArray[np.bool_], vector: CostVector) -> NDArray[np.in
 
 def oracle(
     task: Task,
-    predictions: Values,
+    predictions: _Values,
     right: NDArray[np.bool_],
-    labels: Values,
+    labels: _Values,
     *,
     vector: CostVector,
 ) -> tuple[float, float]:
@@ -145,7 +145,7 @@ def oracle(
     return float(score_of(task, routed_predictions, labels)[0]), float(cost)
 
 
-def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: CostVector) -> Curve:
+def oracle_curve(task: Task, predictions: _Values, labels: _Values, *, vector: CostVector) -> Curve:
     """Starts with all on the cheapest expert and upgrades by gain per added cost; router paid.
 
     An example's gain is becoming right, for a regression the fall of its absolute error. The
@@ -176,15 +176,15 @@ def oracle_curve(task: Task, predictions: Values, labels: Values, *, vector: Cos
 class _Upgrades:
     example: NDArray[np.intp]
     expert: NDArray[np.intp]
-    ratio: Values
+    ratio: _Values
 
 
-def _upgrades(worth: Values, costs: Values) -> _Upgrades:
+def _upgrades(worth: _Values, costs: _Values) -> _Upgrades:
     """Lists steps on each example's upper hull of (cost, worth); ratios fall along it."""
     order = np.argsort(costs, kind="stable")
     examples = worth.shape[1]
     now = np.full(examples, order[0])
-    steps: list[tuple[NDArray[np.intp], NDArray[np.intp], Values]] = []
+    steps: list[tuple[NDArray[np.intp], NDArray[np.intp], _Values]] = []
     everyone = np.arange(examples)
     for _ in range(len(order) - 1):
         gain = worth - worth[now, everyone]
@@ -211,7 +211,7 @@ def _cheapest(vector: CostVector) -> int:
     return int(np.argmin(vector.routed))
 
 
-def majority(task: Task, chosen_on: Values, labels: Values) -> tuple[float, dict[str, float]]:
+def majority(task: Task, chosen_on: _Values, labels: _Values) -> tuple[float, dict[str, float]]:
     """Predicts the commonest label of `chosen_on` for all: (that label, metrics on `labels`).
 
     For a regression the median, of which no constant has a smaller absolute error; correlations of
@@ -242,8 +242,8 @@ def has_bounds(task: Task) -> bool:
 
 
 def captured_headroom(
-    merits: Values, mix: Values, best: Values, *, least: float = _LEAST_ROOM
-) -> Values:
+    merits: _Values, mix: _Values, best: _Values, *, least: float = _LEAST_ROOM
+) -> _Values:
     """Gives (merit - mix) / (oracle curve - mix) at one cost; NaN where there is less room.
 
     All three are merits (`mpc_router.tasks.merit`), of which high is better.
@@ -253,7 +253,7 @@ def captured_headroom(
     return np.where(wide, (np.asarray(merits) - mix) / np.where(wide, room, 1.0), np.nan)
 
 
-def regret(merits: Values, best: Values) -> Values:
+def regret(merits: _Values, best: _Values) -> _Values:
     """Gives how much better the oracle curve is at the same cost, both merits; 0 for an oracle.
 
     For accuracy and absolute errors never under 0: no routing of that cost scores better. For other

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from analysis.questions.answers import Answers
 
-Width = int | str
+_Width = int | str
 
 _EDGE = 0.3
 """Share of the picture at either side in which a name is written towards the middle."""
@@ -51,7 +51,7 @@ def front_figure(
     *,
     found: Answers | None = None,
     marked: str = "",
-    width: Width = 620,
+    width: _Width = 620,
     height: int = 380,
 ) -> alt.LayerChart:
     """Draws score over cost: front, other points, experts, random mix, oracle curve.

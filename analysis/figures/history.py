@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from analysis.fronts.survey import Survey
     from analysis.stats.indicators import Surface
 
-Width = int | str
+_Width = int | str
 
 
 def history_figure(
-    table: pd.DataFrame, *, over: str = "epochs", width: Width = 300, height: int = 220
+    table: pd.DataFrame, *, over: str = "epochs", width: _Width = 300, height: int = 220
 ) -> alt.LayerChart:
     """Draws hypervolume over the `trials`, `epochs` or `hours` spent; a step is a point.
 
@@ -50,7 +50,7 @@ def history_figure(
 
 
 def agreement_figure(
-    table: pd.DataFrame, *, width: Width = 300, height: int = 220
+    table: pd.DataFrame, *, width: _Width = 300, height: int = 220
 ) -> alt.LayerChart:
     """Draws rank correlations of points after each epoch with the last, with intervals."""
     import altair as alt
@@ -88,7 +88,7 @@ def agreement_figure(
 
 
 def attainment_figure(
-    surfaces: tuple[Surface, ...], survey: Survey, *, width: Width = 620, height: int = 260
+    surfaces: tuple[Surface, ...], survey: Survey, *, width: _Width = 620, height: int = 260
 ) -> alt.LayerChart:
     """Draws what a quarter, half and three quarters of the seeds attain, and the coin."""
     import altair as alt

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-Width = int | str
+_Width = int | str
 
 MOST_OBJECTIVES: Final = 4
 """Of more, the first so many are drawn: six pictures."""
@@ -50,7 +50,7 @@ def objective_pictures(
     yards: pd.DataFrame | None,
     split: str,
     *,
-    width: Width,
+    width: _Width,
 ) -> dict[str, alt.LayerChart]:
     """Draws every picture of the study's own objectives, by name; none without `table`."""
     directions = own_objectives(run)
@@ -71,7 +71,7 @@ def _objective_figure(
     *,
     yards: pd.DataFrame | None = None,
     split: str,
-    width: Width = 620,
+    width: _Width = 620,
     height: int = 300,
 ) -> alt.LayerChart:
     """Draws one objective over another: every point, the front's in red with intervals.

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from analysis.fronts.comparison import Comparison
     from analysis.fronts.survey import Survey
 
-Width = int | str
+_Width = int | str
 
 
 def headroom_figure(
-    table: pd.DataFrame, survey: Survey, *, width: Width = 620, height: int = 300
+    table: pd.DataFrame, survey: Survey, *, width: _Width = 620, height: int = 300
 ) -> alt.LayerChart:
     """Draws score above the coin at the same cost: gates, cascades, the oracle's room.
 
@@ -106,7 +106,7 @@ def headroom_figure(
 
 
 def comparison_figure(
-    comparison: Comparison, *, width: Width = 620, height: int = 360
+    comparison: Comparison, *, width: _Width = 620, height: int = 360
 ) -> alt.LayerChart:
     """Draws the fronts of runs over each other; filled points stand on the front of all.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from analysis.runs.load import Run
 
-Width = int | str
+_Width = int | str
 
 _ROOM_FOR_P: Final = 1.25
 """End of the axis of shares, with room for the p of a setting that takes all."""
@@ -27,7 +27,7 @@ _MOST_PLACES: Final = 8
 """Numbers of so few values have a place each: 0, 0.001, 0.01 and 0.1 would be one blob."""
 
 
-def importance_figure(table: pd.DataFrame, *, width: Width = 620) -> alt.LayerChart:
+def importance_figure(table: pd.DataFrame, *, width: _Width = 620) -> alt.LayerChart:
     """Draws shares of importance by setting and objective, with intervals and p.
 
     The table is that of `importance`.
@@ -88,7 +88,7 @@ def _p(value: float) -> str:
 
 
 def setting_figure(
-    table: pd.DataFrame, setting: str, objective: str, *, width: Width = 200, height: int = 150
+    table: pd.DataFrame, setting: str, objective: str, *, width: _Width = 200, height: int = 150
 ) -> alt.LayerChart:
     """Draws score or cost of every point over one setting.
 
@@ -139,7 +139,7 @@ def setting_figure(
 
 
 def parallel_figure(
-    run: Run, table: pd.DataFrame, front: set[str], *, width: Width = 620, height: int = 260
+    run: Run, table: pd.DataFrame, front: set[str], *, width: _Width = 620, height: int = 260
 ) -> alt.LayerChart:
     """Draws a line a point through its settings, score and cost; the front in red.
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-Width = int | str
+_Width = int | str
 
 MOST_POINTS: Final = 40
 """Points shown by a picture with a row a point: the front first."""
@@ -39,7 +39,7 @@ _MOST_CURVES: Final = 80
 
 
 def utilization_figure(
-    run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
+    run: Run, survey: Survey, table: pd.DataFrame, *, width: _Width = 620
 ) -> alt.LayerChart:
     """Draws shares of examples by route, a bar a point, cheapest first; stars mark the front.
 
@@ -104,7 +104,7 @@ def utilization_figure(
 
 
 def runs_figure(
-    run: Run, survey: Survey, table: pd.DataFrame, *, width: Width = 620
+    run: Run, survey: Survey, table: pd.DataFrame, *, width: _Width = 620
 ) -> alt.LayerChart | None:
     """Draws the share of examples that each expert runs for, a row a point as for their routes.
 
@@ -194,7 +194,7 @@ def _place(run: Run, row: Any) -> str:
 
 
 def training_figure(
-    run: Run, survey: Survey, measure: str, *, width: Width = 300, height: int = 220
+    run: Run, survey: Survey, measure: str, *, width: _Width = 300, height: int = 220
 ) -> alt.LayerChart:
     """Draws the mean of a measure (`score` or `cost`) on selection over epochs, by point."""
     import altair as alt

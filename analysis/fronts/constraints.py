@@ -31,7 +31,7 @@ from mpc_router.costs import CostVector
 from mpc_router.routes import expert_shares
 from mpc_router.run_names import SELECTION, STUDY_FILE
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 SCORE, COST, OF_VECTOR = "score", "cost", "cost_"
 
@@ -61,7 +61,7 @@ class Judged:
     """Holds how far each point of a roster breaks each constraint of its study."""
 
     constraints: tuple[Constraint, ...]
-    violation: Values
+    violation: _Values
     """(P, C); 0 or below is kept."""
 
     study_vector: str = ""
@@ -99,13 +99,13 @@ class Judged:
         """Names the constraints that each point breaks, (P,); empty where it keeps all."""
         return [_names(self.constraints, row) for row in self.violation]
 
-    def front(self, merits: Values, costs: Values) -> NDArray[np.bool_]:
+    def front(self, merits: _Values, costs: _Values) -> NDArray[np.bool_]:
         """Marks the points, (P,), that no other eligible point beats; merits and costs are (P,)."""
         on_front = self.eligible.copy()
         on_front[on_front] = nondominated(merits[on_front], costs[on_front])
         return on_front
 
-    def chances(self, merits: Values, costs: Values) -> Values:
+    def chances(self, merits: _Values, costs: _Values) -> _Values:
         """Says how often each point is on the front: merits and costs (P, B), chances (P,).
 
         NaN without resamples, 0 where it may not be.
@@ -203,7 +203,7 @@ def _along(
     trials: Sequence[BiasCurve],
     vectors: Mapping[str, CostVector],
     study_vector: str,
-) -> Values | None:
+) -> _Values | None:
     """Gives what a constraint bounds under each bias, (G,); None where curves do not tell."""
     if name == SCORE:
         return curve.scores
@@ -221,7 +221,7 @@ def _along(
     return np.asarray(vectors[vector].mean(curve.shares), np.float64)
 
 
-def _by_expert(shares: Values, vectors: Mapping[str, CostVector]) -> Values:
+def _by_expert(shares: _Values, vectors: Mapping[str, CostVector]) -> _Values:
     """Gives the shares of examples that experts run for, (G, K), of shares by route."""
     vector = next(iter(vectors.values()))
     return expert_shares(shares, vector.paths, len(vector.experts)) if vector.paths else shares

@@ -21,7 +21,7 @@ from analysis.stats.choice import best_within
 from mpc_router.costs import CostVector
 from mpc_router.tasks import Task, score_of
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Yards:
     mix: Mix
     """Over all experts of a pool: the mean over pools."""
 
-    singles: Values
+    singles: _Values
     """(K, B) of all experts of the run, each the mean over the pools that have it; NaN where no
     whole point's pool does, as in a run that has not ended."""
 
@@ -88,7 +88,9 @@ class Yards:
             curve=Curve.mean([curves[key] for key in pool_keys]),
         )
 
-    def coin(self, run_roster: Roster, measured: Measured, seen: Outcomes) -> tuple[Values, Values]:
+    def coin(
+        self, run_roster: Roster, measured: Measured, seen: Outcomes
+    ) -> tuple[_Values, _Values]:
         """Gives what a coin over a point's own experts reaches: (P, B) and (L, B).
 
         The first is at the point's mean cost over the seeds there are, the second at each
@@ -111,7 +113,7 @@ class Yards:
             rows.append(coins.mean(axis=0))
         return np.asarray(rows), np.concatenate(every)
 
-    def best(self, run: Run, run_roster: Roster, measured: Measured, seen: Outcomes) -> Values:
+    def best(self, run: Run, run_roster: Roster, measured: Measured, seen: Outcomes) -> _Values:
         """Gives what the oracle of each point's experts and router reaches at its cost, (P,).
 
         Where replicates have experts of their own, the mean over replicates at each one's cost.
@@ -136,11 +138,11 @@ class Yards:
 class Measured:
     """Holds means over replicates by weighting: score and cost (P, B), share (P, A)."""
 
-    score: Values
-    cost: Values
-    share: Values
-    lane_score: Values
-    lane_cost: Values
+    score: _Values
+    cost: _Values
+    share: _Values
+    lane_score: _Values
+    lane_cost: _Values
     """(L, B) of each trial under resampled examples."""
 
     @classmethod
@@ -150,7 +152,7 @@ class Measured:
         run_roster: Roster,
         seen: Outcomes,
         vector: CostVector,
-        seeds: dict[int, Values],
+        seeds: dict[int, _Values],
         weights: resampling.Weights,
     ) -> Measured:
         """Scores trials exactly as the task's metrics do, then averages by point.
@@ -187,11 +189,11 @@ class Measured:
 
 
 def by_point(
-    values: Values,
+    values: _Values,
     members: tuple[Point, ...],
-    seeds: dict[int, Values] | None,
-    centre: Values | None = None,
-) -> Values:
+    seeds: dict[int, _Values] | None,
+    centre: _Values | None = None,
+) -> _Values:
     """Averages over each point's trials: (L, B) -> (P, B), like `resampling.over_seeds`.
 
     Plain means where no leans are given. `centre` (P, B): see there. One seed says nothing of
@@ -212,7 +214,7 @@ def by_point(
     return np.asarray(rows)
 
 
-def _pooled_spread(values: Values, members: tuple[Point, ...]) -> float:
+def _pooled_spread(values: _Values, members: tuple[Point, ...]) -> float:
     """Gives the standard deviation between a point's seeds, pooled over points with several.
 
     It is 0 where they differ by no more than examples explain, as in `resampling.over_seeds`.
@@ -228,13 +230,13 @@ def _pooled_spread(values: Values, members: tuple[Point, ...]) -> float:
     return float(np.sqrt(between)) if between > chance else 0.0
 
 
-def by_excess(values: Values, members: tuple[Point, ...]) -> Values:
+def by_excess(values: _Values, members: tuple[Point, ...]) -> _Values:
     """Gives `resampling.seed_excess` of each point's trials (L, B): (P,)."""
     ends = np.cumsum([len(point.keys) for point in members])[:-1]
     return np.asarray([resampling.seed_excess(replicates) for replicates in np.split(values, ends)])
 
 
-def best_keys(run_roster: Roster, merits: Values, costs: Values) -> list[str]:
+def best_keys(run_roster: Roster, merits: _Values, costs: _Values) -> list[str]:
     """Gives each point's trial of the highest merit, of equals the cheapest: (L,) twice -> P keys.
 
     It is the one to run.
@@ -259,7 +261,7 @@ def example_draws(
     return resampling.example_weights(len(seen.labels), count, rng)
 
 
-def seed_draws(run_roster: Roster, count: int, seed: int) -> dict[int, Values]:
+def seed_draws(run_roster: Roster, count: int, seed: int) -> dict[int, _Values]:
     """Draws the same leans for every point with equally many seeds, by that number."""
     rng = np.random.default_rng([seed, 1])
     sizes = sorted({len(point.seeds) for point in run_roster.points})
@@ -269,7 +271,7 @@ def seed_draws(run_roster: Roster, count: int, seed: int) -> dict[int, Values]:
     return leans
 
 
-def lone_leans(run_roster: Roster, count: int, rng: np.random.Generator) -> Values:
+def lone_leans(run_roster: Roster, count: int, rng: np.random.Generator) -> _Values:
     """Draws how many pooled deviations points with one seed move: (1 + count, 1).
 
     Student's t with the degrees of freedom of the points that have several; 0 without such points.

@@ -17,13 +17,13 @@ from mpc_router.run_names import COMPLETED, SELECTION
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _LEAST_POINTS: Final = 4
 _RESAMPLES: Final = 200
 
 
-def spearman(first: Values, second: Values) -> Values:
+def spearman(first: _Values, second: _Values) -> _Values:
     """Gives rank correlations of rows (..., N), ties at their mean rank; NaN where one is flat."""
     from scipy.stats import rankdata
 

@@ -31,7 +31,7 @@ from mpc_router.tasks import merit
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _GATE: Final = "gate"
 _CASCADE: Final = "cascade"
@@ -192,19 +192,19 @@ class _Cascades:
     pool: str
     """The set's name, where the run has several; else empty."""
 
-    scores: Values
+    scores: _Values
     """(T, B) on the quoted split."""
 
-    over: Values
+    over: _Values
     """(T, B): how much better than a coin between the set's single experts of the same cost."""
 
-    chosen_over: Values
+    chosen_over: _Values
     """(T,) the same on selection."""
 
-    merits: Values
+    merits: _Values
     """(T,) scores on selection, so that high is better."""
 
-    best: Values
+    best: _Values
     """(T,) the merit of what the oracle of the set's experts reaches at the cascade's cost."""
 
     def within(self, cap: float) -> int | None:
@@ -318,6 +318,6 @@ def _weights(quoted: Outcomes, survey: Survey) -> resampling.Weights:
     return resampling.example_weights(len(quoted.labels), survey.resamples, rng)
 
 
-def _weighted_means(values: Values, weights: resampling.Weights) -> Values:
+def _weighted_means(values: _Values, weights: resampling.Weights) -> _Values:
     """Averages (T, N) by weights (B, N): (T, B)."""
     return np.asarray(values @ weights.T / weights.sum(axis=1))

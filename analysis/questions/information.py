@@ -14,8 +14,8 @@ from analysis.runs.outcomes import Outcomes, outcomes, roster
 if TYPE_CHECKING:
     import pandas as pd
 
-Codes = NDArray[np.intp]
-Values = NDArray[np.float64]
+_Codes = NDArray[np.intp]
+_Values = NDArray[np.float64]
 
 _BINS: Final = 4
 """Of what is not counted off: quarters of the examples."""
@@ -23,7 +23,7 @@ _BINS: Final = 4
 PERMUTATIONS: Final = 200
 
 
-def mutual_information(first: Codes, second: Codes) -> float:
+def mutual_information(first: _Codes, second: _Codes) -> float:
     """Gives the bits that one code tells of the other: (N,), (N,).
 
     They are never below 0 but for rounding.
@@ -33,26 +33,26 @@ def mutual_information(first: Codes, second: Codes) -> float:
     return _alone(first) + _alone(second) - _entropy(_joint(first, second))
 
 
-def _joint(first: Codes, second: Codes) -> Values:
+def _joint(first: _Codes, second: _Codes) -> _Values:
     """Counts every pair of codes, flat."""
     width = int(second.max()) + 1
     counts = np.bincount(first * width + second, minlength=(int(first.max()) + 1) * width)
     return counts.astype(np.float64)
 
 
-def _alone(code: Codes) -> float:
+def _alone(code: _Codes) -> float:
     """Gives the entropy of one code in bits."""
     return _entropy(np.bincount(code).astype(np.float64))
 
 
-def _entropy(counts: Values) -> float:
+def _entropy(counts: _Values) -> float:
     share = counts[counts > 0] / counts.sum()
     return float(-(share * np.log2(share)).sum())
 
 
 def permuted(
-    first: Codes, second: Codes, *, permutations: int = PERMUTATIONS, seed: int = 0
-) -> Values:
+    first: _Codes, second: _Codes, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> _Values:
     """Gives the information left when one code is shuffled, as by chance: (permutations,)."""
     rng = np.random.default_rng(seed)
     apart = _alone(first) + _alone(second)  # no shuffle changes it
@@ -60,14 +60,14 @@ def permuted(
     return apart - np.array(together)
 
 
-def chance(seen: float, shuffled: Values) -> tuple[float, float, float]:
+def chance(seen: float, shuffled: _Values) -> tuple[float, float, float]:
     """Gives (low, high, p): where chance puts 95 %, and how often it gives as much."""
     low, high = np.percentile(shuffled, [2.5, 97.5])
     p = (1 + int((shuffled >= seen - 1e-12).sum())) / (1 + len(shuffled))
     return float(low), float(high), p
 
 
-def features(run: Run, seen: Outcomes) -> dict[str, Codes]:
+def features(run: Run, seen: Outcomes) -> dict[str, _Codes]:
     """Gives codes (N,) of the quoted examples: `label`, `length`, `difficulty`.
 
     Length is the number of tokens, in quarters. Difficulty is how many experts of the first pool
@@ -144,7 +144,7 @@ def route_information(
     ).reset_index(drop=True)
 
 
-def _quarters(values: Values) -> Codes:
+def _quarters(values: _Values) -> _Codes:
     """Codes values by quantile; equal values share one."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1]))
     return np.searchsorted(edges, values, side="left").astype(np.intp)

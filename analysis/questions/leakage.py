@@ -26,7 +26,7 @@ from analysis.runs.outcomes import outcomes, roster
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _BUCKETS: Final = 2
 """Latencies that are shown when costs are padded to buckets instead of one."""
@@ -85,7 +85,7 @@ def leakage(run: Run, survey: Survey, *, permutations: int = PERMUTATIONS) -> pd
     return pd.DataFrame(rows).sort_values("cost", ignore_index=True)
 
 
-def bucket(paid: Values, buckets: int) -> tuple[float, NDArray[np.intp]]:
+def bucket(paid: _Values, buckets: int) -> tuple[float, NDArray[np.intp]]:
     """Finds the cheapest padding of costs (N,) to a few levels: its mean, and each level (N,).
 
     Every cost is padded up to a level at or above it; the levels are costs that occur. All ways are

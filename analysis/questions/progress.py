@@ -25,7 +25,7 @@ from mpc_router.tasks import merit
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def quality(survey: Survey) -> Quality:
     )
 
 
-def worth(survey: Survey) -> Values:
+def worth(survey: Survey) -> _Values:
     """Gives what the quoted hypervolume loses without each point of the front, (F,).
 
     Points are cheapest first.

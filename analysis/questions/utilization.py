@@ -18,13 +18,13 @@ from analysis.runs.outcomes import Roster, outcomes, recorded_shares, roster
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 DEAD_SHARE: Final = 0.01
 """An expert is dead in a point where it gets less than this share of the examples."""
 
 
-def load_cv2(share: Values) -> Values:
+def load_cv2(share: _Values) -> _Values:
     """Gives the squared coefficient of variation of load over the last axis (variance by K).
 
     0 when the experts are used evenly, K - 1 when one of them takes everything.
@@ -33,7 +33,7 @@ def load_cv2(share: Values) -> Values:
     return np.asarray(share.var(axis=-1) / np.square(mean))
 
 
-def _entropy(share: Values) -> Values:
+def _entropy(share: _Values) -> _Values:
     """Gives -sum p log p over the last axis in nats.
 
     0 log 0 is 0, so one expert alone gives 0.
@@ -42,7 +42,7 @@ def _entropy(share: Values) -> Values:
     return np.asarray(-(share * logs).sum(axis=-1)) + 0.0
 
 
-def dead_experts(share: Values, *, threshold: float = DEAD_SHARE) -> NDArray[np.bool_]:
+def dead_experts(share: _Values, *, threshold: float = DEAD_SHARE) -> NDArray[np.bool_]:
     """Marks experts that get less than the threshold."""
     return np.asarray(share < threshold)
 
@@ -99,7 +99,7 @@ def utilization(
     return pd.DataFrame(rows)
 
 
-def _shares(run: Run, run_roster: Roster, split: str) -> Values:
+def _shares(run: Run, run_roster: Roster, split: str) -> _Values:
     """Gives shares (L, A) counted on the routes; without routes as trials reported them."""
     if not run.routed:
         return recorded_shares(run, run_roster, split)

@@ -26,7 +26,7 @@ from mpc_router.routes import Paths
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 _NO_ROUTE: Final = -1
 
 
@@ -37,7 +37,7 @@ class ExpertSet:
     members: tuple[int, ...]
     """(K,) their numbers among all experts of the run."""
 
-    prediction: Values
+    prediction: _Values
     """(K, N): class numbers, or values of a regression."""
 
     right: NDArray[np.bool_]
@@ -50,12 +50,12 @@ class Outcomes:
 
     split: str
     example: NDArray[np.int64]
-    labels: Values
+    labels: _Values
     routes: NDArray[np.uint16]
     """(L, N): the hard route, a number among the run's alternatives, of which its K experts are the
     first; trials in the order of the roster's keys."""
 
-    predictions: Values
+    predictions: _Values
     """(L, N): what the routed expert or path said; (0, N) as `routes` where none were recorded."""
 
     pools: tuple[ExpertSet, ...]
@@ -122,9 +122,9 @@ class _Spoken:
 
     def __init__(self, run: Run, split: str, experts: dict[str, ExpertSet]) -> None:
         self._run, self._split, self._experts = run, split, experts
-        self._answers: dict[tuple[str, str], Values] = {}
+        self._answers: dict[tuple[str, str], _Values] = {}
 
-    def by_route(self, experts_id: str, paths: Paths | None) -> Values:
+    def by_route(self, experts_id: str, paths: Paths | None) -> _Values:
         """Gives the predictions of experts (K, N), or of the paths of them (P, N)."""
         if paths is None:
             return self._experts[experts_id].prediction
@@ -137,10 +137,10 @@ class _Spoken:
 
 
 def _pools(
-    experts: dict[str, ExpertSet], labels: Values, *, regression: bool
+    experts: dict[str, ExpertSet], labels: _Values, *, regression: bool
 ) -> tuple[tuple[ExpertSet, ...], dict[str, int]]:
     """Gives the pools and the number of each set's: one pool of all where the sets agree."""
-    prediction_of: dict[int, Values] = {}
+    prediction_of: dict[int, _Values] = {}
     right: dict[int, NDArray[np.bool_]] = {}
     for trained in experts.values():
         for row, member in enumerate(trained.members):
@@ -165,7 +165,7 @@ def _of_split(run: Run, table: str, columns: list[str], split: str) -> pa.Table:
     return rows.filter(pc.equal(rows["split"], split))
 
 
-def _examples(run: Run, split: str) -> tuple[NDArray[np.int64], Values]:
+def _examples(run: Run, split: str) -> tuple[NDArray[np.int64], _Values]:
     rows = _of_split(run, "examples", ["example", "label"], split)
     example = rows["example"].to_numpy()
     if not len(example) or len(np.unique(example)) != len(example):
@@ -247,7 +247,7 @@ def _expert_sets(
     return expert_sets
 
 
-def recorded_scores(run: Run, run_roster: Roster, split: str) -> Values:
+def recorded_scores(run: Run, run_roster: Roster, split: str) -> _Values:
     """Gives each trial's own score on a split, (L,).
 
     Raises:
@@ -256,7 +256,7 @@ def recorded_scores(run: Run, run_roster: Roster, split: str) -> Values:
     return recorded_values(run, run_roster, split, "score")
 
 
-def recorded_values(run: Run, run_roster: Roster, split: str, name: str) -> Values:
+def recorded_values(run: Run, run_roster: Roster, split: str, name: str) -> _Values:
     """Gives each trial's own score, or another metric, on a split, (L,).
 
     Raises:
@@ -267,7 +267,7 @@ def recorded_values(run: Run, run_roster: Roster, split: str, name: str) -> Valu
     return _finite(run, "trials", values, run_roster, name)
 
 
-def recorded_shares(run: Run, run_roster: Roster, split: str) -> Values:
+def recorded_shares(run: Run, run_roster: Roster, split: str) -> _Values:
     """Gives the hard routes' shares that each trial reported last on a split, (L, A).
 
     Raises:
@@ -286,7 +286,7 @@ def recorded_shares(run: Run, run_roster: Roster, split: str) -> Values:
     return _finite(run, "reports", shares, run_roster, "share of every expert")
 
 
-def _finite(run: Run, table: str, values: Values, run_roster: Roster, what: str) -> Values:
+def _finite(run: Run, table: str, values: _Values, run_roster: Roster, what: str) -> _Values:
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         raise RunError(

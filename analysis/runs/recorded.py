@@ -19,7 +19,7 @@ from mpc_router.routes import Paths
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Examples:
     number: NDArray[np.int64]
     """(N,): the row's number in its source file."""
 
-    labels: Values
+    labels: _Values
     """(N,)."""
 
 
@@ -37,10 +37,10 @@ class Examples:
 class Experts:
     """Holds what one set of experts predicted for every example."""
 
-    prediction: Values
+    prediction: _Values
     """(K, N): class numbers, or values of a regression."""
 
-    output: Values
+    output: _Values
     """(K, N, C): logits, or the one value of a regression."""
 
 
@@ -61,7 +61,7 @@ def examples(run: Run, split: str) -> Examples:
     return Examples(number=number[order], labels=rows["label"].to_numpy()[order].astype(np.float64))
 
 
-def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, Values]:
+def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, _Values]:
     """Reads logits (N, K) of each trial's router, (N, M) of one with paths; widths may differ.
 
     They are those before noise and temperature.
@@ -152,7 +152,7 @@ def _codes(column: Any, names: Sequence[str]) -> NDArray[np.intp]:
     return np.asarray(positions.to_numpy(), np.intp)
 
 
-def _block(rows: pa.Table, column: str, numbers: NDArray[np.int64], where: str) -> Values:
+def _block(rows: pa.Table, column: str, numbers: NDArray[np.int64], where: str) -> _Values:
     """Reads a list column as (N, width) of rows in ascending order; no example may lack."""
     row_numbers = rows["example"].to_numpy()
     if len(row_numbers) != len(numbers) or (row_numbers != numbers).any():

@@ -23,7 +23,7 @@ from mpc_router.run_names import SELECTION
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 FILE: Final = "file:"
 """Before a path: costs that are not in the run."""
@@ -157,12 +157,12 @@ def _refuse_misfit(run: Run, vector: CostVector) -> None:
             )
 
 
-def _mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> Values:
+def _mean_costs(routes: NDArray[np.integer[Any]], vector: CostVector) -> _Values:
     """Mean cost of routed examples, the router paid: (L, N) -> (L,)."""
     return np.asarray(vector.of_routes(routes).mean(axis=-1))
 
 
-def break_even(share: Values, vector: CostVector) -> Values:
+def break_even(share: _Values, vector: CostVector) -> _Values:
     """The router's cost at which a routing costs as much as the dearest expert alone: (.., K) -> ..
 
     A router that is dearer than this saves nothing, however well it routes; one that looks through

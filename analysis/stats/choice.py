@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from analysis.stats.dominance import nondominated
 from analysis.stats.resampling import interval
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
-def front_chance(scores: Values, costs: Values) -> Values:
+def front_chance(scores: _Values, costs: _Values) -> _Values:
     """Gives the share of the resamples in which each point is on the front: 2 x (P, B) -> (P,).
 
     Paired: column b of all points belongs to one resample of seeds and examples. Of points that are
@@ -68,7 +68,7 @@ class Optimism:
     """95 % interval of `extra` over resamples."""
 
 
-def optimism(selection: Values, quoted: Values, chosen: NDArray[np.bool_]) -> Optimism:
+def optimism(selection: _Values, quoted: _Values, chosen: NDArray[np.bool_]) -> Optimism:
     """Measures the optimism of a choice made on selection.
 
     Scores are (P, B) of both splits, `chosen` is (P,).
@@ -100,7 +100,7 @@ def optimism(selection: Values, quoted: Values, chosen: NDArray[np.bool_]) -> Op
     )
 
 
-def knee(scores: Values, costs: Values) -> int | None:
+def knee(scores: _Values, costs: _Values) -> int | None:
     """Gives the number of the front's point that bulges most over the line between its ends.
 
     Both axes are scaled so that the front spans one (the answer does not depend on units). None
@@ -119,7 +119,7 @@ def knee(scores: Values, costs: Values) -> int | None:
     return int(front[best]) if bulge[best] > 1e-12 else None
 
 
-def best_within(scores: Values, costs: Values, *, cap: float) -> int | None:
+def best_within(scores: _Values, costs: _Values, *, cap: float) -> int | None:
     """Gives the number of the best-scoring point that costs at most `cap`.
 
     Of equals it is the cheapest.
@@ -129,7 +129,7 @@ def best_within(scores: Values, costs: Values, *, cap: float) -> int | None:
     return _first(scores, costs, allowed=np.asarray(costs) <= cap, by_score=True)
 
 
-def cheapest_reaching(scores: Values, costs: Values, *, score: float) -> int | None:
+def cheapest_reaching(scores: _Values, costs: _Values, *, score: float) -> int | None:
     """Gives the number of the cheapest point that scores at least `score`.
 
     Of equals it is the best.
@@ -140,7 +140,7 @@ def cheapest_reaching(scores: Values, costs: Values, *, score: float) -> int | N
 
 
 def _first(
-    scores: Values, costs: Values, *, allowed: NDArray[np.bool_], by_score: bool
+    scores: _Values, costs: _Values, *, allowed: NDArray[np.bool_], by_score: bool
 ) -> int | None:
     """Gives the best allowed point by (score, cost) or by (cost, score); of twins the first."""
     scores, costs = np.asarray(scores, np.float64), np.asarray(costs, np.float64)
@@ -153,7 +153,7 @@ def _first(
     return int(numbers[order[0]])
 
 
-def _finite(*tables: Values) -> None:
+def _finite(*tables: _Values) -> None:
     for table in tables:
         bad = np.argwhere(~np.isfinite(table))
         if len(bad):

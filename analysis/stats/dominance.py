@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from mpc_router.costs import CostVector
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
-def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
+def nondominated(scores: _Values, costs: _Values) -> NDArray[np.bool_]:
     """Marks points that no other beats in score without costing more.
 
     Of equal points the first is marked.
@@ -24,7 +24,7 @@ def nondominated(scores: Values, costs: Values) -> NDArray[np.bool_]:
     return np.asarray(moocore.is_nondominated(table, maximise=[True, False]), np.bool_)
 
 
-def hypervolume(scores: Values, costs: Values, *, reference: tuple[float, float]) -> float:
+def hypervolume(scores: _Values, costs: _Values, *, reference: tuple[float, float]) -> float:
     """Gives the area between points and reference (score, cost); points outside it add nothing.
 
     Raises:
@@ -39,7 +39,7 @@ def hypervolume(scores: Values, costs: Values, *, reference: tuple[float, float]
     return float(moocore.hypervolume(table[inside], ref=reference, maximise=[True, False]))
 
 
-def _finite(scores: Values, costs: Values) -> Values:
+def _finite(scores: _Values, costs: _Values) -> _Values:
     table = np.column_stack([scores, costs]).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(bad):
@@ -51,7 +51,7 @@ def _finite(scores: Values, costs: Values) -> Values:
     return table
 
 
-def default_reference(singles: Values, vector: CostVector) -> tuple[float, float]:
+def default_reference(singles: _Values, vector: CostVector) -> tuple[float, float]:
     """Gives the reference: a score under the worst expert's, and the dearest expert's cost.
 
     The score is the worst single expert's less a tenth of their range; the cost is with router.

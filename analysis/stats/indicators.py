@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from analysis.stats.dominance import default_reference, hypervolume, nondominated
 from mpc_router.costs import CostVector
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _QUARTILES: Final = (0.25, 0.5, 0.75)
 """Shares of the seeds whose attainment surfaces are drawn."""
@@ -45,7 +45,7 @@ class Frame:
             )
 
     @classmethod
-    def of_singles(cls, singles: Values, vector: CostVector) -> Frame:
+    def of_singles(cls, singles: _Values, vector: CostVector) -> Frame:
         """Spans from the default reference to the best single expert's score and least cost.
 
         `singles` (K,) are the single experts' scores. The least cost is the router with the
@@ -60,7 +60,7 @@ class Frame:
             cost=(vector.router + min(vector.routed), most),
         )
 
-    def place(self, scores: Values, costs: Values) -> Values:
+    def place(self, scores: _Values, costs: _Values) -> _Values:
         """Gives (P, 2) in shares of the sides: score from the worst, cost from the least."""
         table = _table(scores, costs)
         corner = np.array([self.score[0], self.cost[0]])
@@ -68,7 +68,7 @@ class Frame:
         return np.asarray((table - corner) / sides)
 
 
-def igd_plus(points: tuple[Values, Values], best: tuple[Values, Values], frame: Frame) -> float:
+def igd_plus(points: tuple[_Values, _Values], best: tuple[_Values, _Values], frame: Frame) -> float:
     """Gives the mean over `best` of how far the nearest point falls short of it.
 
     The unit is shares of the frame.
@@ -83,7 +83,7 @@ def igd_plus(points: tuple[Values, Values], best: tuple[Values, Values], frame: 
     return float(moocore.igd_plus(ours, ref=theirs, maximise=_MAXIMISE))
 
 
-def epsilon(points: tuple[Values, Values], best: tuple[Values, Values], frame: Frame) -> float:
+def epsilon(points: tuple[_Values, _Values], best: tuple[_Values, _Values], frame: Frame) -> float:
     """Gives the least shift, in shares of the frame, that makes `points` cover `best`.
 
     The shift is the same on both axes.
@@ -96,7 +96,7 @@ def epsilon(points: tuple[Values, Values], best: tuple[Values, Values], frame: F
     return float(moocore.epsilon_additive(ours, ref=theirs, maximise=_MAXIMISE))
 
 
-def contributions(scores: Values, costs: Values, *, reference: tuple[float, float]) -> Values:
+def contributions(scores: _Values, costs: _Values, *, reference: tuple[float, float]) -> _Values:
     """Gives what the hypervolume loses without each point, (P,); 0 for dominated ones and twins.
 
     A dominated point counts where the one that beats it is gone, which moocore leaves out unless
@@ -114,7 +114,9 @@ def contributions(scores: Values, costs: Values, *, reference: tuple[float, floa
     return losses
 
 
-def hypervolume_history(scores: Values, costs: Values, *, reference: tuple[float, float]) -> Values:
+def hypervolume_history(
+    scores: _Values, costs: _Values, *, reference: tuple[float, float]
+) -> _Values:
     """Gives the hypervolume of the first 1, 2, .. P points, (P,), which never falls.
 
     The points count in the order given.
@@ -141,10 +143,10 @@ class Surface:
     """Holds what a share of the seeds reaches: the corners of a staircase, cheapest first."""
 
     share: float
-    costs: Values
-    scores: Values
+    costs: _Values
+    scores: _Values
 
-    def at(self, cost: Values) -> Values:
+    def at(self, cost: _Values) -> _Values:
         """Gives the score that so many seeds reach for at most this cost.
 
         It is NaN below the first corner.
@@ -157,7 +159,7 @@ class Surface:
 
 
 def attainment(
-    seeds: Sequence[tuple[Values, Values]], shares: Sequence[float] = _QUARTILES
+    seeds: Sequence[tuple[_Values, _Values]], shares: Sequence[float] = _QUARTILES
 ) -> tuple[Surface, ...]:
     """Gives attainment surfaces: where a share of the seeds has a point as good or better.
 
@@ -184,12 +186,12 @@ def attainment(
     )
 
 
-def _surface(rows: Values, share: float) -> Surface:
+def _surface(rows: _Values, share: float) -> Surface:
     order = np.argsort(rows[:, 1])
     return Surface(share=share, costs=rows[order, 1], scores=-rows[order, 0])
 
 
-def _table(scores: Values, costs: Values) -> Values:
+def _table(scores: _Values, costs: _Values) -> _Values:
     """Gives a table (P, 2) and refuses values that are not finite, which moocore ignores."""
     table = np.column_stack([scores, costs]).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1))

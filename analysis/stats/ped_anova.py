@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _CELLS: Final = 50
 """Of a range of numbers."""
@@ -36,7 +36,7 @@ class Cells:
     """Neighbouring cells are alike: numbers of a range, and not choices."""
 
     @classmethod
-    def of_range(cls, values: Values, *, logarithmic: bool) -> Cells:
+    def of_range(cls, values: _Values, *, logarithmic: bool) -> Cells:
         """Puts numbers, not all the same, in `_CELLS` cells; ties go to the lower one."""
         places = np.log(values) if logarithmic else np.asarray(values, np.float64)
         low, high = places.min(), places.max()
@@ -47,13 +47,13 @@ class Cells:
         """Counts how many of the chosen points lie in each cell, (G,)."""
         return np.bincount(self.index[chosen], minlength=self.count)
 
-    def density(self, counts: NDArray[np.intp]) -> Values:
+    def density(self, counts: NDArray[np.intp]) -> _Values:
         """Gives a smoothed histogram (G,) that sums to one."""
         smooth = _normals if self.ordered else _choices
         return smooth(counts)
 
 
-def best(losses: Values, portion: float) -> NDArray[np.intp]:
+def best(losses: _Values, portion: float) -> NDArray[np.intp]:
     """Marks the points whose loss is among the least `portion`, with all that tie with the last."""
     last = math.ceil(portion * len(losses)) - 1
     return np.flatnonzero(losses <= np.partition(losses, last)[last])
@@ -70,7 +70,7 @@ def divergence(cells: Cells, top: NDArray[np.intp], everyone: NDArray[np.intp]) 
     return float(portion**2 * (below @ (above / below - 1) ** 2))
 
 
-def _choices(counts: NDArray[np.intp]) -> Values:
+def _choices(counts: NDArray[np.intp]) -> _Values:
     """Builds a kernel for each seen choice and one for the prior, with a little weight on all."""
     seen = np.flatnonzero(counts)
     kernels = np.full((len(seen) + 1, len(counts)), 1 / (len(seen) + 1))
@@ -80,7 +80,7 @@ def _choices(counts: NDArray[np.intp]) -> Values:
     return np.asarray(weights / weights.sum() @ kernels)
 
 
-def _normals(counts: NDArray[np.intp]) -> Values:
+def _normals(counts: NDArray[np.intp]) -> _Values:
     """Builds a normal kernel for each seen cell, cut to the grid, and a wide one for the prior."""
     from scipy.special import ndtr
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mpc_router.tasks import Counts, Metric, Task, class_numbers
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
 _RESAMPLES: Final = 1000
@@ -58,7 +58,7 @@ def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> 
     return weights
 
 
-def seed_leans(seeds: int, resamples: int, rng: np.random.Generator) -> Values:
+def seed_leans(seeds: int, resamples: int, rng: np.random.Generator) -> _Values:
     """Gives how far each draw leans towards each seed, (1 + resamples, S).
 
     Rows sum to 0 and the first is 0.
@@ -76,7 +76,7 @@ def seed_leans(seeds: int, resamples: int, rng: np.random.Generator) -> Values:
     return leans
 
 
-def over_seeds(lanes: Values, leans: Values, centre: Values | None = None) -> Values:
+def over_seeds(lanes: _Values, leans: _Values, centre: _Values | None = None) -> _Values:
     """Draws the mean over all seeds and examples: by seed (S, B), leans (B, S) -> (B,).
 
     Draw b is the mean over the seeds there are under resampled examples and, where seeds differ by
@@ -92,7 +92,7 @@ def over_seeds(lanes: Values, leans: Values, centre: Values | None = None) -> Va
     return np.asarray(mean + leans @ lanes[:, 0]) if differ else mean
 
 
-def seed_excess(lanes: Values) -> float:
+def seed_excess(lanes: _Values) -> float:
     """Gives V / C of values by seed (S, B): how much more seeds differ than examples explain.
 
     V is the variance between the seeds' values, C the one that resampled examples alone put
@@ -110,7 +110,7 @@ def seed_excess(lanes: Values) -> float:
     return between / chance if chance > 0 else math.inf
 
 
-def bounded(task: Task, scores: Values) -> Values:
+def bounded(task: Task, scores: _Values) -> _Values:
     """Cuts draws of a score to what it can be: the mean of its metrics' ranges.
 
     Draws of seeds that differ much would leave it.
@@ -120,14 +120,14 @@ def bounded(task: Task, scores: Values) -> Values:
     return np.clip(scores, lowest, highest)
 
 
-def weighted_shares(routes: NDArray[np.integer[Any]], experts: int, weights: Weights) -> Values:
+def weighted_shares(routes: NDArray[np.integer[Any]], experts: int, weights: Weights) -> _Values:
     """Gives the share of examples routed to each expert by weighting: (L, N) -> (L, B, K)."""
     total = weights.sum(axis=1, dtype=np.float64)
     counts = [_sums(routes == expert, weights) / total for expert in range(experts)]
     return np.stack(counts, axis=-1)
 
 
-def interval(values: Values, level: float = _LEVEL) -> tuple[Values, Values]:
+def interval(values: _Values, level: float = _LEVEL) -> tuple[_Values, _Values]:
     """Gives the percentile interval over the last axis, whose first entry is the estimate.
 
     The estimate is no resample.
@@ -141,7 +141,7 @@ def interval(values: Values, level: float = _LEVEL) -> tuple[Values, Values]:
     return np.asarray(low), np.asarray(high)
 
 
-def weighted_scores(task: Task, predictions: Values, labels: Values, weights: Weights) -> Values:
+def weighted_scores(task: Task, predictions: _Values, labels: _Values, weights: Weights) -> _Values:
     """Scores each row of predictions under each weighting: (R, N), (N,), (B, N) -> (R, B).
 
     Raises:
@@ -160,12 +160,12 @@ def weighted_scores(task: Task, predictions: Values, labels: Values, weights: We
 
 def mixed_scores(
     task: Task,
-    pair: tuple[Values, Values],
-    portions: Values,
+    pair: tuple[_Values, _Values],
+    portions: _Values,
     *,
-    labels: Values,
+    labels: _Values,
     weights: Weights,
-) -> Values:
+) -> _Values:
     """Scores a coin that takes the first row of `pair` with 1 - portion, else the second: (J, B).
 
     A coin's outcome for many examples is the split in which each example stands twice, once
@@ -191,7 +191,7 @@ def mixed_scores(
     return np.concatenate(scores) if scores else np.empty((0, len(weights)))
 
 
-def _mixed(first: Counts, second: Counts, portions: Values) -> Counts:
+def _mixed(first: Counts, second: Counts, portions: _Values) -> Counts:
     """Mixes counts (1, B, K) by portions (J,): (J, B, K)."""
     share = portions[:, None, None]
     return Counts(
@@ -202,7 +202,7 @@ def _mixed(first: Counts, second: Counts, portions: Values) -> Counts:
     )
 
 
-def _sums(cells: NDArray[np.bool_], weights: Weights) -> Values:
+def _sums(cells: NDArray[np.bool_], weights: Weights) -> _Values:
     """Sums the weight of the true cells: (R, N), (B, N) -> (R, B), exact for whole weights."""
     return (cells.astype(np.float32) @ weights.T).astype(np.float64)
 
@@ -220,7 +220,7 @@ def _width(task: Task) -> int:
     return 1 if _totals(task) else task.outputs
 
 
-def _counter(task: Task, labels: Values, weights: Weights) -> Callable[[Values], Counts]:
+def _counter(task: Task, labels: _Values, weights: Weights) -> Callable[[_Values], Counts]:
     """Gives what counts rows of predictions (R, N) under the weightings: (R, B, K).
 
     K is 1 where the score needs totals alone.
@@ -228,7 +228,7 @@ def _counter(task: Task, labels: Values, weights: Weights) -> Callable[[Values],
     total = weights.sum(axis=1, dtype=np.float64)
     if _totals(task):
 
-        def count_right(rows: Values) -> Counts:
+        def count_right(rows: _Values) -> Counts:
             right = _sums(rows == labels, weights)
             return Counts.of_totals(right, total - right)
 
@@ -236,7 +236,7 @@ def _counter(task: Task, labels: Values, weights: Weights) -> Callable[[Values],
     if task.outputs == 2:
         true = labels == 1
 
-        def count_two(rows: Values) -> Counts:
+        def count_two(rows: _Values) -> Counts:
             guessed = rows == 1
             tp, fp = _sums(guessed & true, weights), _sums(guessed & ~true, weights)
             fn = _sums(~guessed & true, weights)
@@ -246,14 +246,14 @@ def _counter(task: Task, labels: Values, weights: Weights) -> Callable[[Values],
     return _class_counter(labels, weights, task.outputs)
 
 
-def _class_counter(labels: Values, weights: Weights, classes: int) -> Callable[[Values], Counts]:
+def _class_counter(labels: _Values, weights: Weights, classes: int) -> Callable[[_Values], Counts]:
     """Gives what counts many classes: work and memory grow with examples, not with classes."""
     from scipy import sparse
 
     columns = np.ascontiguousarray(weights.T)
     truth = class_numbers(labels, classes)
 
-    def sums(numbers: NDArray[np.intp], kept: NDArray[np.bool_]) -> Values:
+    def sums(numbers: NDArray[np.intp], kept: NDArray[np.bool_]) -> _Values:
         row, example = np.nonzero(kept)
         places = row * classes + numbers[row, example]
         cells = sparse.csr_matrix(
@@ -266,7 +266,7 @@ def _class_counter(labels: Values, weights: Weights, classes: int) -> Callable[[
     everything = np.ones((1, len(truth)), np.bool_)
     of_labels = sums(truth[None], everything)
 
-    def count_classes(rows: Values) -> Counts:
+    def count_classes(rows: _Values) -> Counts:
         numbers = class_numbers(rows, classes)
         guessed = sums(numbers, np.broadcast_to(everything, numbers.shape))
         return Counts.of_margins(sums(numbers, numbers == truth), guessed, of_labels)
@@ -274,14 +274,14 @@ def _class_counter(labels: Values, weights: Weights, classes: int) -> Callable[[
     return count_classes
 
 
-def _score_of_counts(task: Task, counts: Counts) -> Values:
+def _score_of_counts(task: Task, counts: Counts) -> _Values:
     of_counts = [metric.of_counts for metric in _score_metrics(task)]
     return np.asarray(
         np.mean([metric(counts) for metric in of_counts if metric is not None], axis=0)
     )
 
 
-def _score_of_values(task: Task, rows: Values, labels: Values, weights: Values) -> Values:
+def _score_of_values(task: Task, rows: _Values, labels: _Values, weights: _Values) -> _Values:
     """Gives a regression's score by weighting: (R, M), (M,), (B, M) -> (R, B)."""
     of_values = [metric.of_weighted_values for metric in _score_metrics(task)]
     return np.asarray(

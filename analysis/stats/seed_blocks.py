@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _LEVEL: Final = 0.95
 _ROUNDING: Final = 1e-12
@@ -60,7 +60,7 @@ def _least_p(points: int, seeds: int) -> float:
     return float(math.exp(-(seeds - 1) * math.lgamma(points + 1)))
 
 
-def block_test(values: Values) -> Blocks:
+def block_test(values: _Values) -> Blocks:
     """Tests values (P, S), in which a row is a point and a column is a seed.
 
     F = (S sum_p (m_p - m)^2 / (P - 1)) / (sum_ps (x_ps - m_p - m_s + m)^2 / ((P - 1)(S - 1))), with

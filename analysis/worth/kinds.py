@@ -31,7 +31,7 @@ from mpc_router.tasks import merit
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 GATED: Final = "gated"
 _LAST: Final = "last"
@@ -85,10 +85,10 @@ class Cells:
     places: tuple[tuple[int, int], ...]
     """(C,) the number of the point and that of the bias, in `Curves`."""
 
-    merits: Values
+    merits: _Values
     """(C,)"""
 
-    costs: Values
+    costs: _Values
     """(C,)"""
 
 
@@ -209,7 +209,7 @@ def _rows(run: Run, comparison: Compared, cap: float) -> list[dict[str, Any]]:
     return rows
 
 
-def spread(name: str, draws: Values) -> dict[str, float]:
+def spread(name: str, draws: _Values) -> dict[str, float]:
     """Gives the columns of an estimate of draws (B,): its value, and its interval's ends."""
     low, high = interval(draws)
     return {name: float(draws[0]), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -33,7 +33,7 @@ def cross_fitted(
     outputs = np.empty((len(folds), bench.task.outputs), np.float32)
     for fold, (of_fold, of_others) in enumerate(fingerprints):
         who = f"{place}, fold {fold + 1} of {len(fingerprints)}: {recipe.label}"
-        parts = fold_bench(bench, folds, fold, of_fold=of_fold, of_others=of_others)
+        parts = _fold_bench(bench, folds, fold, of_fold=of_fold, of_others=of_others)
         outputs[folds == fold] = parts.outputs(fold_recipe(recipe, of_others), who)[TRAIN]
     return outputs
 
@@ -43,7 +43,7 @@ def fold_recipe(recipe: Recipe, of_others: str) -> Recipe:
     return dataclasses.replace(recipe, trained_on=of_others)
 
 
-def fold_bench(
+def _fold_bench(
     bench: Bench, folds: NDArray[np.int64], fold: int, *, of_fold: str, of_others: str
 ) -> Bench:
     """Gives a bench that trains on all rows of train but a fold, and asks about the fold."""

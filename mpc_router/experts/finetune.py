@@ -22,7 +22,7 @@ from mpc_router.model.sources import ModelError
 from mpc_router.tasks import Task
 from mpc_router.threads import cores
 
-Advance = Callable[[int], object]
+_Advance = Callable[[int], object]
 """Told after every batch how many batches were done: `Progress.advance` fits."""
 
 _LARGEST_GRADIENT: Final = 1.0
@@ -58,7 +58,7 @@ def fine_tune(
     device: str = "auto",
     weight_decay: float = 0.01,
     warmup: float = 0.1,
-    progress: Advance | None = None,
+    progress: _Advance | None = None,
 ) -> None:
     """Trains the expert in place: AdamW, linear warm-up and decay, gradients clipped.
 
@@ -120,7 +120,7 @@ def predict(
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
-    progress: Advance | None = None,
+    progress: _Advance | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Gives an expert's outputs (N, C) and pooled features (N, F), in the split's order.
 

@@ -28,13 +28,13 @@ VERSION: Final = 1
 ROWS: Final = 1000
 """Rows of train, at most, that an expert is asked about."""
 
-DOUBT: Final = 0.01
+_DOUBT: Final = 0.01
 """An expert is better than chance if chance does as well less often than this, in any order."""
 
-WRONG_WORDS: Final = 0.1
+_WRONG_WORDS: Final = 0.1
 """Accuracy that another order must gain before a head's own words are doubted."""
 
-BATCH: Final = 50
+_BATCH: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Judgement:
         right = round(self.accuracy * self.rows)
         tail = float(binom.sf(right - 1, self.rows, self.majority))
         orders = len(list(itertools.permutations(self.order)))
-        return tail < DOUBT / orders
+        return tail < _DOUBT / orders
 
     @property
     def taken(self) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ def note(name: str, judgement: Judgement, label_names: Sequence[str], *, named: 
             f"{name} does not name its labels: its outputs are taken as {taken}, the order in "
             f"which it is right on {best} of {rows}."
         )
-    if judgement.accuracy - judgement.own > WRONG_WORDS:
+    if judgement.accuracy - judgement.own > _WRONG_WORDS:
         return (
             f"{name} names its labels, which is believed, but is right on {judgement.own:.1%} of "
             f"{rows} so, and on {best} if its outputs were taken as {taken}: mend id2label in its "
@@ -150,8 +150,8 @@ def _ask(expert: BertExpert, tokens: Tokens, device: str) -> Judgement:
     expert.to(place).eval()
     outputs = []
     with torch.inference_mode(), threads_for(expert.width):
-        for start in range(0, len(rows), BATCH):
-            batch = gather(tokens, rows[start : start + BATCH]).to(place)
+        for start in range(0, len(rows), _BATCH):
+            batch = gather(tokens, rows[start : start + _BATCH]).to(place)
             output = expert(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             outputs.append(output.float().cpu().numpy())
     expert.cpu()

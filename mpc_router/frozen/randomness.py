@@ -61,11 +61,11 @@ def dropout(
     seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
 ) -> NDArray[np.float32]:
     """Draws a step's dropout mask (B, H): 0 with this probability, else 1 / (1 - probability)."""
-    kept = kept_units(seed, epoch=epoch, step=step, shape=shape, probability=probability)
+    kept = _kept_units(seed, epoch=epoch, step=step, shape=shape, probability=probability)
     return kept * np.float32(1 / (1 - probability))
 
 
-def kept_units(
+def _kept_units(
     seed: int, *, epoch: int, step: int, shape: tuple[int, int], probability: float
 ) -> NDArray[np.bool_]:
     """Draws which hidden units (B, H) a step's dropout keeps."""
@@ -153,7 +153,7 @@ class EpochDraws:
         size = self.rows_of(place, steps).shape[1] if self.probability else 0
         kept = np.empty((len(steps), size, self.hidden_size), np.bool_)
         for number, step in enumerate(steps if size else ()):
-            kept[number] = kept_units(
+            kept[number] = _kept_units(
                 self.seeds[place],
                 epoch=self.epoch,
                 step=step,

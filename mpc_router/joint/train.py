@@ -30,7 +30,7 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
-Results = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
+_Results = Generator[EpochResult | LanesEnded, Collection[int] | None, None]
 
 
 def train(
@@ -43,7 +43,7 @@ def train(
     checkpoints: Path | None = None,
     resume: bool = False,
     pieces: int = 1,
-) -> Results:
+) -> _Results:
     """Trains the lane; yields an `EpochResult` after every epoch and one `LanesEnded`.
 
     The answer to an `EpochResult` (`drop = yield result`) that names lane 0 ends the training.
@@ -104,7 +104,7 @@ def _epochs(
     *,
     wants_best: bool,
     keep_best: bool,
-) -> Results:
+) -> _Results:
     best: JointCheckpoint | None = None
     if progress is not None:
         progress.start("joint training", run.steps * run.epochs)
@@ -168,7 +168,7 @@ def _result(run: JointTraining, epoch: int) -> EpochResult:
     )
 
 
-def _dead(failure: Failure, run: JointTraining) -> Results:
+def _dead(failure: Failure, run: JointTraining) -> _Results:
     """Yields the last epoch and the ending of a trial that failed."""
     yield EpochResult(epoch=failure.epoch, report=run.no_report(), failures=(failure,))
     yield LanesEnded(

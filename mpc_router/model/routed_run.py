@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mpc_router.model.router import router_logits, sees_outputs
 from mpc_router.routes import Decisions, Paths, walk
 
-Ask = Callable[[int, NDArray[np.intp]], Tensor]
+_Ask = Callable[[int, NDArray[np.intp]], Tensor]
 """Runs an expert on the examples named: outputs (n, C)."""
 
 
@@ -67,7 +67,7 @@ def run_routed(
     router: nn.Module,
     decisions: Decisions,
     features: Tensor | None,
-    ask: Ask,
+    ask: _Ask,
     *,
     rows: int,
     price: NDArray[np.float64] | None = None,

@@ -25,7 +25,7 @@ _NESTED_ON: Final = 0.2
 or missed by chance."""
 
 Words = Sequence[str]
-Switch = tuple[Words, Words]
+_Switch = tuple[Words, Words]
 """The words of a switch that is off, and of one that is on."""
 
 
@@ -55,7 +55,7 @@ class Draw:
         """Gives True with this chance."""
         return self.unit() < chance
 
-    def flip(self, switch: Switch, *, on: bool) -> str:
+    def flip(self, switch: _Switch, *, on: bool) -> str:
         """Gives a word of the switch in this position."""
         return self.pick(switch[on])
 

@@ -26,7 +26,7 @@ from mpc_router.secure import programs
 from mpc_router.secure.environment import OtherPython, environment
 from mpc_router.secure.usage import Usage
 
-Arrays = Mapping[str, NDArray[Any]]
+_Arrays = Mapping[str, NDArray[Any]]
 
 PROTOCOLS: Final = {"semi2k": "SEMI2K", "cheetah": "CHEETAH"}
 """They are protocols of two parties, by the name of the flag, with SPU's name."""
@@ -71,10 +71,10 @@ class Job:
     form: Mapping[str, Any] | None
     """The form of the encoder, as plain JSON."""
 
-    inputs: Arrays
+    inputs: _Arrays
     """What party 0 has, by name, in the order in which the program takes it."""
 
-    weights: Arrays
+    weights: _Arrays
     """What party 1 has."""
 
 
@@ -130,7 +130,7 @@ def run_job(job: Job, setting: Setting) -> tuple[Usage, NDArray[np.float64]]:
     return usage, np.asarray(results[0]["output"], np.float64)
 
 
-def _write_arrays(path: Path, arrays: Arrays) -> None:
+def _write_arrays(path: Path, arrays: _Arrays) -> None:
     np.savez(path, allow_pickle=False, **dict(arrays))
 
 

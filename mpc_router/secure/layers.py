@@ -20,9 +20,9 @@ from mpc_router.secure.environment import SecureError
 from mpc_router.secure.programs.encoders import Form
 from mpc_router.secure.usage import EXTRAPOLATED, Usage
 
-Values = NDArray[np.float32]
+_Values = NDArray[np.float32]
 
-SHARES: Final = (4, 2)
+_SHARES: Final = (4, 2)
 """Layers are measured at a fourth and at half of the heads, and of the tokens at half and all."""
 
 
@@ -78,7 +78,7 @@ def smaller_sizes(size: LayerSize) -> list[LayerSize]:
             "they cannot be measured at two smaller widths; give a --largest that measures it whole"
         )
     head, share = size.width // size.heads, size.inner / size.width
-    fewest, fewer = (size.heads // divisor for divisor in SHARES)
+    fewest, fewer = (size.heads // divisor for divisor in _SHARES)
     fewest = max(1, fewest)
     heads = (fewest, max(fewest + 1, fewer))
     lengths = sorted({max(1, size.tokens // 2), size.tokens})
@@ -155,7 +155,7 @@ def layer_form(size: LayerSize, form: Form) -> Form:
     )
 
 
-def layer_weights(size: LayerSize, generator: np.random.Generator) -> dict[str, Values]:
+def layer_weights(size: LayerSize, generator: np.random.Generator) -> dict[str, _Values]:
     """Draws weights of one layer, normal with BERT's deviation .02."""
     shapes: dict[str, tuple[int, ...]] = {}
     square = (size.width, size.width)

@@ -31,7 +31,7 @@ from mpc_router.terminal.progress import Progress
 
 NUMPY: Final = Library(np, special.erf, lambda values: 1 / np.sqrt(values))
 
-SHARE_BYTES: Final = 8
+_SHARE_BYTES: Final = 8
 """A party's share of a number: one of a ring of 2^64."""
 
 _TEXTS: Final = (
@@ -44,7 +44,7 @@ _TEXTS: Final = (
 )
 """They are what is measured on: what an example takes does not depend on its words."""
 
-Values = NDArray[np.float32]
+_Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +79,7 @@ class _Example:
 
     ids: NDArray[np.int64]
     segments: NDArray[np.int64]
-    mask: Values
+    mask: _Values
 
 
 def measure_pool(
@@ -212,7 +212,7 @@ class _Measuring:
         )
 
     def _answered(
-        self, label: str, form: Form, weights: Mapping[str, Values], hidden: Values, mask: Values
+        self, label: str, form: Form, weights: Mapping[str, _Values], hidden: _Values, mask: _Values
     ) -> Usage:
         """Measures layers and head from embedded tokens (T, F) on."""
         names = [name for name in weights if name.startswith(_kinds(form))]
@@ -237,8 +237,8 @@ class _Measuring:
         if sizes not in self._lookups:
             words, kinds = len(held["word"]), len(held.get("segment", (0,)))
             inputs = {
-                "words": one_hot(example.ids, words),
-                "segments": one_hot(example.segments % kinds, kinds),
+                "words": _one_hot(example.ids, words),
+                "segments": _one_hot(example.segments % kinds, kinds),
             }
             clear = encoders.embedded(held, example.ids, example.segments, encoder.form, NUMPY)
             job = Job(
@@ -258,17 +258,17 @@ class _Measuring:
         return dataclasses.replace(usage, error=float(np.abs(output - clear).max()))
 
 
-def with_sharing(usage: Usage, inputs: Mapping[str, Values]) -> Usage:
+def with_sharing(usage: Usage, inputs: Mapping[str, _Values]) -> Usage:
     """Adds what party 0 sends before the program runs: a share of each number that it has.
 
     A share is a number of a ring of 2^64, 8 bytes. Of one-hot words they are many.
     """
     shares = sum(values.size for values in inputs.values())
     first, second = usage.sent_bytes
-    return dataclasses.replace(usage, sent_bytes=(first + SHARE_BYTES * shares, second))
+    return dataclasses.replace(usage, sent_bytes=(first + _SHARE_BYTES * shares, second))
 
 
-def one_hot(numbers: NDArray[np.int64], choices: int) -> Values:
+def _one_hot(numbers: NDArray[np.int64], choices: int) -> _Values:
     """Gives rows (T, choices) that are 1 at their number (T,), else 0."""
     rows = np.zeros((len(numbers), choices), np.float32)
     rows[np.arange(len(numbers)), numbers] = 1

@@ -109,7 +109,7 @@ def costs(usage: Usage) -> tuple[float, ...]:
     return (*(seconds(usage, network) for network in NETWORKS), usage.gigabytes)
 
 
-def paid(measure: Measure, tokens: int, embeddings: str) -> Usage:
+def _paid(measure: Measure, tokens: int, embeddings: str) -> Usage:
     """Gives what an example takes at a length, with the lookup of its words if that is secret."""
     usage = measure.by_tokens[tokens]
     return usage + measure.lookups[tokens] if embeddings == SECRET else usage
@@ -147,7 +147,7 @@ def _names(protocol: str) -> list[dict[str, str]]:
 
 
 def _entry(measure: Measure, meta: PriceMeta) -> dict[str, Any]:
-    first, *beside = costs(paid(measure, meta.options.tokens[0], meta.embeddings))
+    first, *beside = costs(_paid(measure, meta.options.tokens[0], meta.embeddings))
     return {
         "cost": first,
         "beside": beside,
@@ -205,12 +205,12 @@ def table(measured: PoolMeasure, meta: PriceMeta) -> Sequence[str]:
     parts += [(f"expert {number}", expert) for number, expert in enumerate(measured.experts)]
     for label, measure in parts:
         for tokens in measure.by_tokens:
-            rows.append(_row(label, tokens, paid(measure, tokens, meta.embeddings)))
+            rows.append(_row(label, tokens, _paid(measure, tokens, meta.embeddings)))
             if tokens in measure.predicted:
                 rows.append(_row("  predicted", tokens, measure.predicted[tokens]))
     for number, vector in enumerate(_names(meta.setting.protocol)):
         values = [
-            costs(paid(expert, meta.options.tokens[0], meta.embeddings))[number]
+            costs(_paid(expert, meta.options.tokens[0], meta.embeddings))[number]
             for expert in measured.experts
         ]
         ratios = " : ".join(f"{value / values[0]:.3g}" for value in values)

@@ -23,7 +23,7 @@ from mpc_router.model.router import MLPRouter
 from mpc_router.model.sources import ModelError
 from mpc_router.secure.programs.encoders import Form
 
-Values = NDArray[np.float32]
+_Values = NDArray[np.float32]
 
 _BERT: Final = {
     "word": "embeddings.word_embeddings.weight",
@@ -68,7 +68,7 @@ class SecureEncoder:
     """Holds an encoder with its head as the other Python takes it."""
 
     form: Form
-    weights: Mapping[str, Values]
+    weights: Mapping[str, _Values]
     """By the names of `programs.encoders`; matrices are (inputs, outputs)."""
 
     places: int
@@ -163,7 +163,7 @@ def _secure(
 
 def _body(
     state: Mapping[str, Tensor], family: Mapping[str, str], layers: int, name: str
-) -> dict[str, Values]:
+) -> dict[str, _Values]:
     """Gives the weights of embeddings and layers under their new names.
 
     Raises:
@@ -214,7 +214,7 @@ def _copied(linear: nn.Linear) -> nn.Linear:
     return copy
 
 
-def _numbers(tensor: Tensor) -> Values:
+def _numbers(tensor: Tensor) -> _Values:
     return np.ascontiguousarray(tensor.detach().to(torch.float32).cpu().numpy())
 
 

@@ -15,7 +15,7 @@ from mpc_router.costs import CostVector
 from mpc_router.routes import Decisions
 from mpc_router.tasks import Task
 
-Values = NDArray[np.floating[Any]]
+_Values = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ def answers_of(
     task: Task,
     vector: CostVector,
     decisions: Decisions,
-    logits: Values,
+    logits: _Values,
     routes: NDArray[np.uint8],
-    outputs: Values,
+    outputs: _Values,
 ) -> list[Answer]:
     """Puts answers together of where examples went and what was answered there.
 
@@ -79,7 +79,7 @@ def _ran(decisions: Decisions, vector: CostVector, route: int) -> tuple[int, ...
     return path if not vector.stem_is_expert or path[0] == 0 else (0, *path)
 
 
-def _scores(decisions: Decisions, logits: Values, routes: NDArray[np.uint8]) -> Values:
+def _scores(decisions: Decisions, logits: _Values, routes: NDArray[np.uint8]) -> _Values:
     """Gives softmax of the numbers of the state in which each route was decided, (N, P)."""
     scores = np.zeros((len(routes), len(decisions.paths)))
     for route in np.unique(routes):
@@ -90,7 +90,7 @@ def _scores(decisions: Decisions, logits: Values, routes: NDArray[np.uint8]) -> 
     return scores
 
 
-def softmax(values: Values) -> NDArray[np.float64]:
+def softmax(values: _Values) -> NDArray[np.float64]:
     """Gives softmax over the last axis, in float64."""
     shifted = np.asarray(values, np.float64)
     exponentials = np.exp(shifted - shifted.max(-1, keepdims=True))

@@ -80,7 +80,7 @@ def _check_text(text: object, place: str) -> None:
 def tokens_of(examples: Sequence[tuple[str, ...]], tokenizer: Any, limit: int) -> Tokens:
     """Gives examples as tokens in memory, each cut at `limit` tokens, special ones included."""
     encoded = tokenizer(
-        *columns_of(examples),
+        *_columns_of(examples),
         truncation=True,
         max_length=limit,
         padding=False,
@@ -106,7 +106,7 @@ def excess_of(
     if not full:
         return None
     suspects = [examples[row] for row in full]
-    uncut = tokenizer(*columns_of(suspects), truncation=False, verbose=False)["input_ids"]
+    uncut = tokenizer(*_columns_of(suspects), truncation=False, verbose=False)["input_ids"]
     lengths = [len(row) for row in uncut]
     longest = int(np.argmax(lengths))
     if lengths[longest] <= limit:
@@ -114,6 +114,6 @@ def excess_of(
     return Excess(number=full[longest], tokens=lengths[longest], limit=limit)
 
 
-def columns_of(examples: Sequence[tuple[str, ...]]) -> list[list[str]]:
+def _columns_of(examples: Sequence[tuple[str, ...]]) -> list[list[str]]:
     """Gives a list of N texts for each text column."""
     return [list(column) for column in zip(*examples, strict=True)]

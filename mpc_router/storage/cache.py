@@ -37,7 +37,7 @@ _LEASES: Final = "leases"
 WAITING: Final = 2.0
 """It is the wait for another process, in seconds, after which the log has a line."""
 
-Mapped = np.memmap[Any, np.dtype[Any]]
+_Mapped = np.memmap[Any, np.dtype[Any]]
 
 log = logging.getLogger(__name__)
 
@@ -246,10 +246,10 @@ class Growing:
             raise RuntimeError("numpy's header of a longer array takes more room than before")
 
 
-def blank(folder: Path, name: str, shape: tuple[int, ...], kind: DTypeLike) -> Mapped:
+def blank(folder: Path, name: str, shape: tuple[int, ...], kind: DTypeLike) -> _Mapped:
     """Makes the array `NAME.npy`, memory-mapped, to be filled in without memory of a process."""
     path = folder / f"{name}.npy"
-    array: Mapped = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
+    array: _Mapped = np.lib.format.open_memmap(path, "w+", np.dtype(kind), shape)
     return array
 
 

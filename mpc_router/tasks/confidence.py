@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 _BINS: Final = 15
 """Bins of equal width between 0 and 1 that the calibration error is a mean over."""
@@ -28,10 +28,10 @@ _CELLS: Final = 1 << 22
 class Confidence:
     """Holds what outputs say of their class: with examples along the last axis, (L, N)."""
 
-    surprise: Values
+    surprise: _Values
     """-log of the probability of the label, at most 36.04 (see `_LEAST_PROBABILITY`)."""
 
-    top: Values
+    top: _Values
     """The largest probability, that of the class which is predicted: 1 / C to 1."""
 
     @classmethod
@@ -65,17 +65,17 @@ class Confidence:
         return Confidence(self.surprise[routes, column], self.top[routes, column])
 
 
-def log_loss(confidence: Confidence, right: NDArray[np.bool_]) -> Values:
+def log_loss(confidence: Confidence, right: NDArray[np.bool_]) -> _Values:
     """Gives the mean surprise at the label in nats, (L, N) -> (L,); `right` plays no part."""
     return np.asarray(confidence.surprise.mean(axis=-1), np.float64)
 
 
-def ece(confidence: Confidence, right: NDArray[np.bool_]) -> Values:
+def ece(confidence: Confidence, right: NDArray[np.bool_]) -> _Values:
     """Gives the expected calibration error, (L, N) -> (L,)."""
     return calibration_error(confidence.top, right)
 
 
-def calibration_error(top: Values, right: NDArray[np.bool_]) -> Values:
+def calibration_error(top: _Values, right: NDArray[np.bool_]) -> _Values:
     """Gives the expected calibration error of top probabilities, both (L, N): (L,).
 
     sum over bins of |right answers - summed confidence| / N. The 15 bins have equal width, so each

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mpc_router.messages import quoted
 from mpc_router.tasks import _counts, _values, confidence
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 MEAN: Final = "mean"
 """The score that is the mean of all metrics."""
@@ -39,19 +39,19 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     """The least and the greatest that it can be."""
 
-    of_counts: Callable[[_counts.Counts], Values] | None = None
+    of_counts: Callable[[_counts.Counts], _Values] | None = None
     """Counts (..., K) to values (...)."""
 
     totals: bool = False
     """Whether `of_counts` needs no more than `Counts.of_totals`."""
 
-    of_confidence: Callable[[confidence.Confidence, NDArray[np.bool_]], Values] | None = None
+    of_confidence: Callable[[confidence.Confidence, NDArray[np.bool_]], _Values] | None = None
     """Confidence and what is right, (L, N), to values (L,)."""
 
-    of_values: Callable[[Values, Values], Values] | None = None
+    of_values: Callable[[_Values, _Values], _Values] | None = None
     """Predictions (L, N) and labels (N,) to values (L,)."""
 
-    of_weighted_values: Callable[[Values, Values, Values], Values] | None = None
+    of_weighted_values: Callable[[_Values, _Values, _Values], _Values] | None = None
     """Predictions (L, N), labels (N,) and weights (B, N) to values (L, B)."""
 
     @property

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
-Completer = Callable[..., Iterable[str]]
+_Completer = Callable[..., Iterable[str]]
 """Gives the words that go on from `prefix`; it is called by argcomplete with keywords."""
 
 _ASKED: Final = "_ARGCOMPLETE"
@@ -30,7 +30,7 @@ def answer_shell(parser: argparse.ArgumentParser) -> None:
         argcomplete.autocomplete(parser, always_complete_options="long")
 
 
-def completed_by(action: argparse.Action, completer: Completer) -> None:
+def completed_by(action: argparse.Action, completer: _Completer) -> None:
     """Has the words of an argument completed by a function."""
     action.completer = completer  # type: ignore[attr-defined]  # argcomplete looks for it
 

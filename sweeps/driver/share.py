@@ -14,7 +14,7 @@ from sweeps.study.pack_share import MEASURED, PackSettings, packs_on
 from sweeps.study.study import Study
 from sweeps.worker.gpus import count_gpus
 
-PATIENCE: Final = 600.0
+_PATIENCE: Final = 600.0
 """Limits the seconds without any node that has room for a pack, where no flag says otherwise."""
 
 
@@ -36,7 +36,7 @@ class Share:
     scaled: bool = False
     """Tells whether the cluster has an autoscaler, which starts nodes for packs that wait."""
 
-    patience: float = PATIENCE
+    patience: float = _PATIENCE
     """Limits the seconds without any node that has room for a pack."""
 
     @property
@@ -85,7 +85,7 @@ def share_of(
         workers=max(1, room),
         machine=view.nodes[0] if address is None else None,
         scaled=view.scaled,
-        patience=PATIENCE if wanted is None else wanted.seconds,
+        patience=_PATIENCE if wanted is None else wanted.seconds,
     )
 
 

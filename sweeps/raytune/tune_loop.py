@@ -54,7 +54,7 @@ def main(connection: int, lifeline: int) -> None:
         if wanted["what"] == "nodes":
             _tell_nodes(pipe)
         else:
-            drive(pipe, wanted)
+            _drive(pipe, wanted)
         pipe.ask("done")
     except EOFError:
         return
@@ -147,7 +147,7 @@ def _gpus(count: int, gpus: float) -> int:
     return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
 
 
-def drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
+def _drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     """Trains the packs that the process with the journal gives, as many at a time as have room.
 
     Raises:

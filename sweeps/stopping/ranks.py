@@ -25,7 +25,7 @@ from sweeps.stopping.own_rules import rung_of
 if TYPE_CHECKING:
     from sweeps.stopping.rule import Rule
 
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 _Order = NDArray[np.int64]
 _Ties = Literal["crowding", "epsilon_net"]
 
@@ -195,7 +195,7 @@ def _ranks_of(entries: Sequence[Entry], rule: Rule, *, seed: int) -> _Order:
     )
 
 
-def _ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _Order:
+def _ranks(losses: _Values, violations: _Values, lots: _Values, *, ties: str) -> _Order:
     """Gives ranks from 0, the best, (N,): a permutation that does not depend on the input's order.
 
     Feasible points come first, front by front (non-dominated sorting), within a front by `ties`.
@@ -214,7 +214,7 @@ def _ranks(losses: Values, violations: Values, lots: Values, *, ties: str) -> _O
     return places_by_point
 
 
-def _keys(losses: Values, violations: Values, lots: Values, ties: str) -> tuple[Values, ...]:
+def _keys(losses: _Values, violations: _Values, lots: _Values, ties: str) -> tuple[_Values, ...]:
     """Gives the sort keys, the last one first: class, violation, front, place within the front."""
     import moocore
 
@@ -234,7 +234,7 @@ def _keys(losses: Values, violations: Values, lots: Values, ties: str) -> tuple[
     return within, fronts, np.where(feasible, 0.0, far), kind
 
 
-def crowding(losses: Values, lots: Values) -> Values:
+def crowding(losses: _Values, lots: _Values) -> _Values:
     """Gives places of a front's points from 0 by NSGA-II's crowding distance, largest first, (N,).
 
     The distance is the sum over objectives of the distance between both neighbours, with objectives
@@ -251,7 +251,7 @@ def crowding(losses: Values, lots: Values) -> Values:
     return _places_by(-distances[point_of.ravel()], lots)
 
 
-def epsilon_net(losses: Values, lots: Values) -> Values:
+def epsilon_net(losses: _Values, lots: _Values) -> _Values:
     """Gives places of a front's points from 0, (N,): next is the point farthest from those taken.
 
     It begins with the least first objective; objectives are scaled to the front's range (Salinas et
@@ -269,14 +269,14 @@ def epsilon_net(losses: Values, lots: Values) -> Values:
     return places_by_point
 
 
-def _normalised(losses: Values) -> Values:
+def _normalised(losses: _Values) -> _Values:
     """Scales each objective to 0..1 over the points, (N, M); one that never varies becomes 0."""
     low = losses.min(axis=0)
     span = losses.max(axis=0) - low
     return np.asarray((losses - low) / np.where(span > 0, span, 1.0), np.float64)
 
 
-def _places_by(keys: Values, lots: Values) -> Values:
+def _places_by(keys: _Values, lots: _Values) -> _Values:
     """Gives places from 0 by rising keys, (N,); the lots decide between equal ones."""
     order = np.lexsort((lots, keys))
     places_by_point = np.empty(len(order))

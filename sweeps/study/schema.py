@@ -20,7 +20,7 @@ from sweeps.study.overrides import KEYS
 from sweeps.study.part_settings import PARTS
 from sweeps.study.study import Study
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _AXIS: Final = "axis_"
 """Begins the name of the schema of a setting's axis."""
@@ -87,7 +87,7 @@ def study_schema() -> dict[str, Any]:
         **Whole(0).schema(),
     }
     return {
-        "$schema": DIALECT,
+        "$schema": _DIALECT,
         "title": "A study of mpc-router",
         "type": "object",
         "properties": {name: properties[name] for name in KEYS},

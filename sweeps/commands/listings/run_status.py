@@ -20,9 +20,9 @@ from sweeps.terminal.front_so_far import Standing, front
 from sweeps.terminal.outline import Outline
 
 RUNNING: Final = "running"
-DONE: Final = "done"
-BEGUN: Final = "never begun"
-BROKEN: Final = "broken off"
+_DONE: Final = "done"
+_BEGUN: Final = "never begun"
+_BROKEN: Final = "broken off"
 """Are states of a run; others are `budget spent` and `stopped (REASON)`."""
 
 
@@ -54,7 +54,7 @@ class RunStatus:
     @property
     def resumes(self) -> bool:
         """Tells whether `--resume` has something to do."""
-        return self.state not in (RUNNING, DONE, BEGUN)
+        return self.state not in (RUNNING, _DONE, _BEGUN)
 
     def to_json(self) -> dict[str, Any]:
         """Gives plain data."""
@@ -181,9 +181,9 @@ def _words(state: State, *, running: bool) -> str:
     if running:
         return RUNNING
     if state.opened is None:
-        return BEGUN
+        return _BEGUN
     if state.done:
-        return DONE
+        return _DONE
     if state.closed is None:
-        return BROKEN
+        return _BROKEN
     return "budget spent" if state.closed == BUDGET else f"stopped ({state.closed})"
