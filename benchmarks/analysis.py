@@ -34,7 +34,8 @@ from analysis.questions import progress
 from analysis.questions.utilization import utilization
 from analysis.runs.load import load_run
 from analysis.stats.dominance import nondominated
-from benchmarks.big_run import Size, write_big_run
+from benchmarks.big_run import write_big_run
+from benchmarks.big_search import Size
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]

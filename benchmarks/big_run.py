@@ -26,53 +26,24 @@ import yaml
 from numpy.typing import NDArray
 
 from analysis import schema
-from mpc_router.costs import CostVector, to_json
-from mpc_router.tasks import TASKS, evaluate
+from benchmarks.big_search import (
+    EXPERTS_ID,
+    SKILL,
+    SPACE,
+    SPLITS,
+    STUDIED,
+    TASK,
+    VECTORS,
+    Size,
+    provenance_of,
+    study_of,
+)
+from mpc_router.tasks import evaluate
 
 Values = NDArray[np.float64]
 
-TASK: Final = TASKS["mrpc"]
-SPLITS: Final = {"selection": 367, "validation": 408}
-"""Rows by split, those of MRPC."""
-
-SKILL: Final = (0.70, 0.78, 0.86)
-"""How often each expert is right."""
-
-VECTORS: Final = {
-    "constants": CostVector(name="constants", unit="units", router=0.3, experts=(2.0, 7.0, 13.0)),
-    "mpc_seconds_as_if": CostVector(
-        name="mpc_seconds_as_if",
-        unit="s",
-        router=4.17,
-        experts=(4.11, 69.71, 199.78),
-        as_if=True,
-    ),
-}
-STUDIED: Final = "constants"
-EXPERTS_ID: Final = "e0"
 KINDS: Final = {"alpha": pa.float64(), "beta": pa.float64(), "learning_rate": pa.float64()}
 """Columns of the settings."""
-
-SPACE: Final = {"alpha": (1e-3, 1.0), "beta": (1e-4, 0.3), "learning_rate": (1e-4, 1e-2)}
-"""Drawn loguniformly."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How large a run is."""
-
-    points: int = 10_000
-    seeds: int = 1
-    epochs: int = 9
-    whole: int = 1_000
-    """Trials that trained to the end, with routes; a multiple of `seeds`."""
-
-    def __post_init__(self) -> None:
-        if self.whole % self.seeds or not 0 < self.whole <= self.points * self.seeds:
-            raise ValueError(
-                f"whole is {self.whole}, but must be a multiple of the {self.seeds} seeds up to "
-                f"{self.points * self.seeds}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +89,8 @@ def write_big_run(folder: Path, size: Size) -> Path:
     for name, table in tables.items():
         marked = table.cast(schema.stamped(table.schema, folder.name))
         pq.write_table(marked, folder / schema.table_file(name), compression="zstd")
-    (folder / schema.STUDY_FILE).write_text(yaml.safe_dump(_study(size)), encoding="utf-8")
-    provenance = json.dumps(_provenance(folder.name))
+    (folder / schema.STUDY_FILE).write_text(yaml.safe_dump(study_of(size)), encoding="utf-8")
+    provenance = json.dumps(provenance_of(folder.name))
     (folder / schema.PROVENANCE_FILE).write_text(provenance, encoding="utf-8")
     return folder
 
@@ -306,51 +277,6 @@ def _examples(worlds: dict[str, _World], rng: np.random.Generator) -> pa.Table:
         for split, world in worlds.items()
     ]
     return pa.concat_tables(parts)
-
-
-def _study(size: Size) -> dict[str, Any]:
-    return {
-        "study": "big_search",
-        "trial": {"task": TASK.name, "pool": "sample", "epochs": size.epochs},
-        "space": {name: {"loguniform": list(ends)} for name, ends in SPACE.items()},
-        "start": [],
-        "seeds": list(range(size.seeds)),
-        "objectives": {"score": "max", "cost": "min"},
-        "search": {"method": "tpe", "points": size.points},
-        "stopping": {"method": "mo_asha", "eta": 3, "grace": 1},
-    }
-
-
-def _provenance(name: str) -> dict[str, Any]:
-    names = ("made-up/tiny", "made-up/base", "made-up/large")
-    return {
-        "schema": schema.VERSION,
-        "run": name,
-        "study": "big_search",
-        "task": TASK.name,
-        "pool": "sample",
-        "synthetic": True,
-        "started": "2026-11-23T03:00:00Z",
-        "arguments": ["benchmarks.big_run"],
-        "versions": {},
-        "commit": None,
-        "machine": {},
-        "fingerprints": {"data": "generated", "experts": EXPERTS_ID, "code": ""},
-        "experts": [
-            {"expert": number, "name": expert, "layers": 0, "stand_in": None}
-            for number, expert in enumerate(names)
-        ],
-        "stem": {"name": "made-up/stem", "stand_in": None},
-        "experts_fixed_seed": True,
-        "splits": {
-            split: {"rows": rows, "source": "generated", "note": None}
-            for split, rows in SPLITS.items()
-        },
-        "cost_vector": STUDIED,
-        "cost_vectors": to_json(VECTORS),
-        "objectives": {"score": "max", "cost": "min"},
-        "notes": [],
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -24,11 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import moocore
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.looks import MEASURES, looks
 from benchmarks.one_by_one import Promoting, arriving, one_by_one
 from benchmarks.replay import (
     Asked,
@@ -47,10 +47,6 @@ from sweeps.stopping.rule import _TIES, Rule
 
 BUDGETS: Final = (50, 71, 100, 141, 200, 283, 400, 566, 800, 1131, 1600)
 """Epochs at which hypervolumes are read off; divided by the workers, units of simulated time."""
-
-MEASURES: Final = ("finished", "completed", "reached")
-STRIDE: Final = 5
-"""Epochs between two looks at a trace."""
 
 JOINT_BATCH: Final = 16
 
@@ -173,68 +169,6 @@ def variants() -> list[Variant]:
 def methods() -> dict[str, Method]:
     """Everything that is compared, by name."""
     return {**rivals(), **rivals("qmc"), **{variant.name: variant for variant in variants()}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Looks:
-    """A trace looked at now and then: (L,) each."""
-
-    epochs: Values
-    time: Values
-    with_finish: Values
-    """Epochs when the front of the reports is trained to its end."""
-
-    time_with_finish: Values
-    hypervolume: dict[str, Values]
-    """By measure."""
-
-    def after(self, measure: str, budget: float, *, by_time: bool) -> float:
-        """Hypervolume at the last look that the budget pays for; 0 before the first."""
-        if measure == "finished":
-            paid = self.time_with_finish if by_time else self.with_finish
-        else:
-            paid = self.time if by_time else self.epochs
-        fits = np.flatnonzero(paid <= budget)
-        return float(self.hypervolume[measure][fits[-1]]) if len(fits) else 0.0
-
-
-def looks(trace: Trace, setting: Setting) -> Looks:
-    """Hypervolumes of a trace as it grows."""
-    curves, end = setting.curves, setting.curves.epochs
-    reached = np.zeros(len(curves.settings), np.int64)
-    rows: list[tuple[float, ...]] = []
-    count = len(trace.time)
-    for number in range(count):
-        reached[trace.point[number]] = trace.epoch[number]
-        done = number + 1
-        if done % STRIDE and done != count:
-            continue
-        there = np.flatnonzero(reached)
-        reports = curves.losses[there, reached[there] - 1]
-        front = there[moocore.is_nondominated(reports, keep_weakly=True)]
-        completed = there[reached[there] == end]
-        missing = (end - reached[front]) * setting.speed[front]
-        # workers share what is missing; nobody can be faster than the longest
-        finish = max(float(missing.max()), float(missing.sum()) / setting.workers)
-        rows.append(
-            (
-                done,
-                trace.time[number],
-                done + float((end - reached[front]).sum()),
-                trace.time[number] + finish,
-                curves.percent(curves.losses[np.union1d(front, completed), -1]),
-                curves.percent(curves.losses[completed, -1]),
-                curves.percent(reports),
-            )
-        )
-    found = np.array(rows).T
-    return Looks(
-        epochs=found[0],
-        time=found[1],
-        with_finish=found[2],
-        time_with_finish=found[3],
-        hypervolume=dict(zip(MEASURES, found[4:], strict=True)),
-    )
 
 
 def replayed(name: str, method: Method, setting: Setting) -> list[dict[str, object]]:

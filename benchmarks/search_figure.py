@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.figures.style import styled
-from benchmarks.search import MEASURES, interval, rivals
+from benchmarks.looks import MEASURES
+from benchmarks.search import interval, rivals
 
 if TYPE_CHECKING:
     import altair as alt

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpc_router.commands._exits import DONE, InputError, ended
 from mpc_router.commands.places import add_place_flags, places_of
 from mpc_router.commands.routers import Chosen, add_router_flags, assembled_of, vector_of
-from mpc_router.messages import decimal, quoted
+from mpc_router.messages import quoted
 from mpc_router.storage.paths import cannot_be_made
 from mpc_router.terminal.completion import complete_tasks, completed_by
 from mpc_router.terminal.flags import Parser, add_trust_flag, place
@@ -106,7 +106,9 @@ def _command(args: argparse.Namespace, chosen: Chosen | None) -> int:
     if args.json:
         print(json.dumps(told, indent=1))
         return DONE
-    for line in _lines(told, vector):
+    from mpc_router.commands._evaluation_lines import evaluation_lines
+
+    for line in evaluation_lines(told, vector):
         print(line)
     if target is not None:
         print(f"\n{target}: seconds and memory on this machine; cost_vector=file:{target} takes it")
@@ -299,52 +301,6 @@ def _measure(assembled: Assembled, tokens: Tokens, target: Path, shown: Lines) -
         "router": timed.router.seconds,
         "experts": [timing.seconds for timing in timed.experts],
     }
-
-
-def _lines(told: dict[str, Any], vector: CostVector) -> list[str]:
-    """Gives the result for people: a head, and a table by expert."""
-    from mpc_router.commands._training_log import expert_words
-
-    metrics = ", ".join(f"{name} {decimal(value, 4)}" for name, value in told["metrics"].items())
-    cost, faster = told["cost"][vector.name], told["speed_up"][vector.name]
-    costs = [entry["cost"] for entry in told["experts"]]
-    names = expert_words([(entry["name"], entry["layers"]) for entry in told["experts"]])
-    head = [
-        f"{told['task']}, {told['split']}: {told['examples']} examples"
-        + (" of the embedded synthetic sample" if told["synthetic"] else ""),
-        f"score     {decimal(told['score'], 4)}  ({metrics})",
-        f"cost      {cost:.4g} {vector.unit} an example ({vector.name}, router {vector.router:g} "
-        "paid)",
-        f"speed-up  {faster:.2f}x projected, over sending all to {names[costs.index(max(costs))]}",
-    ]
-    if told["note"]:
-        head.insert(1, f"note: {told['note']}")
-    if told["majority"] is not None:
-        head.append(
-            f"majority  {decimal(told['majority'], 4)}  "
-            f"(the most frequent class of {told['split']})"
-        )
-    head += [
-        f"          cost {value:.4g}, {told['speed_up'][name]:.2f}x under {name}"
-        for name, value in told["cost"].items()
-        if name != vector.name
-    ]
-    head += [f"bias      {entry['bias']:.4g} in {entry['cost_vector']}" for entry in told["biases"]]
-    width = max(len("expert"), *map(len, names))
-    head += ["", f"{'expert':<{width}}    share     cost   alone  routed"]
-    for name, entry in zip(names, told["experts"], strict=True):
-        routed = "-" if entry["score_routed"] is None else decimal(entry["score_routed"], 4)
-        head.append(
-            f"{name:<{width}}  {100 * entry['share']:5.1f} %  {entry['cost']:7.4g}  "
-            f"{decimal(entry['score'], 4):>6}  {routed:>6}"
-        )
-    head += ["alone: its score on the whole split; routed: on the examples that it gets"]
-    if told["paths"]:
-        head += ["", "path" + " " * (width - 4) + "    share"]
-        for entry in told["paths"]:
-            path = " + ".join(names[expert] for expert in entry["experts"])
-            head.append(f"{path:<{width}}  {100 * entry['share']:5.1f} %")
-    return head
 
 
 if __name__ == "__main__":

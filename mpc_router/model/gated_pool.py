@@ -7,8 +7,6 @@ router, K experts, C outputs of an expert.
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mpc_router.model._encoded_inputs import check_count, hold_pairs, warn_without_segments
 from mpc_router.model._named_parts import named_parts
 from mpc_router.model.description import read_pool
-from mpc_router.model.encoders import takes_segments
 from mpc_router.model.experts import Encoded, ExpertPool, encoded
 from mpc_router.model.losses import mix
-from mpc_router.model.routed_run import run_routed
+from mpc_router.model.routed_run import price_of, run_routed
 from mpc_router.model.router import (
     gumbel_gate,
     gumbel_noise,
@@ -209,7 +207,7 @@ class GatedBertPool(nn.Module):
         """
         inputs = (input_ids, attention_mask, token_type_ids)
         for values in inputs:
-            self._check_count(values)
+            check_count(values, self.tokenizers)
         self._heed_segments(token_type_ids)
         states, mask = input_ids, attention_mask
         given = [encoded(values, 0) for values in inputs]
@@ -229,33 +227,14 @@ class GatedBertPool(nn.Module):
             features = features / self.feature_deviation
         return Seen(features, states, mask, token_type_ids, first)
 
-    def _check_count(self, values: Encoded | None) -> None:
-        """Refuses another number of tensors than there are tokenizers."""
-        count = len(values) if isinstance(values, tuple | list) else 1
-        if values is not None and count != self.tokenizers:
-            raise ValueError(
-                f"this pool has {self.tokenizers} tokenizers and was given {count} of each tensor; "
-                "give a tuple with one for each tokenizer, the stem's first"
-            )
-
     def _heed_segments(self, token_type_ids: Encoded | None) -> None:
         """Remembers a training on pairs, and warns where their segments are missing."""
         if token_type_ids is not None:
             if self.training and not self.pairs:
-                numbers = range(self.tokenizers)
-                segments = [encoded(token_type_ids, number) for number in numbers]
-                self.pairs = any(bool(ids.any()) for ids in segments if ids is not None)
-            return
-        if not self.pairs or self._warned:
-            return
-        self._warned = True
-        if any(takes_segments(part) for part in self.modules() if hasattr(part, "config")):
-            warnings.warn(
-                "this pool was trained on pairs, but token_type_ids are missing, so that it cannot "
-                "tell the two texts apart: give those of tokenizer(first, second, "
-                "return_token_type_ids=True) as the third argument",
-                stacklevel=5,  # of `forward_inference`: the line that called it
-            )
+                self.pairs = hold_pairs(token_type_ids, self.tokenizers)
+        elif self.pairs and not self._warned:
+            self._warned = True
+            warn_without_segments(self)
 
     def ask(self, seen: Seen) -> Tensor:
         """Runs every expert on every example that was looked at: outputs (B, K, C)."""
@@ -343,7 +322,8 @@ class GatedBertPool(nn.Module):
         Raises:
             ValueError: a bias is given that is no finite number, or `route_costs` are not known.
         """
-        price = self._price(bias)
+        routes_are = "experts" if self.paths is None else "paths"
+        price = price_of(bias, self.decisions, self.route_costs, routes_are)
         seen = self.look(input_ids, attention_mask, token_type_ids)
         ids = encoded(input_ids, 0)
         assert ids is not None
@@ -356,18 +336,3 @@ class GatedBertPool(nn.Module):
         )
         routes = torch.from_numpy(run.routes.astype(np.int64)).to(ids.device)
         return run.answers(self.paths, regression=self.regression), routes
-
-    def _price(self, bias: float) -> NDArray[np.float64] | None:
-        """Gives what a bias takes from the router's numbers, (M,); None without one."""
-        if not bias:
-            return None
-        if not math.isfinite(bias):
-            raise ValueError(f"bias is {bias}, but must be a finite number")
-        ways = len(self.decisions.paths)
-        if len(self.route_costs) != ways:
-            raise ValueError(
-                f"this pool knows the costs of {len(self.route_costs)} of its {ways} "
-                f"{'experts' if self.paths is None else 'paths'}, so a bias means nothing; set "
-                "route_costs to what a route to each costs"
-            )
-        return bias * self.decisions.price(self.route_costs)

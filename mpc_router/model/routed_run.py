@@ -5,6 +5,7 @@ Letters: N examples, K experts, C outputs of an expert, P paths, M numbers of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -108,3 +109,24 @@ def run_routed(
         run(0, np.arange(rows))
     routes = walk(decisions, rows, logits=logits, run=run)
     return RoutedRun(routes=routes, logits=numbers, outputs=outputs[0], ran=done)
+
+
+def price_of(
+    bias: float, decisions: Decisions, route_costs: Sequence[float], routes_are: str
+) -> NDArray[np.float64] | None:
+    """Gives what a bias takes from the router's numbers, (M,); None without one.
+
+    Raises:
+        ValueError: the bias is no finite number, or the cost of a route is not known.
+    """
+    if not bias:
+        return None
+    if not math.isfinite(bias):
+        raise ValueError(f"bias is {bias}, but must be a finite number")
+    ways = len(decisions.paths)
+    if len(route_costs) != ways:
+        raise ValueError(
+            f"this pool knows the costs of {len(route_costs)} of its {ways} {routes_are}, so a "
+            "bias means nothing; set route_costs to what a route to each costs"
+        )
+    return bias * decisions.price(route_costs)

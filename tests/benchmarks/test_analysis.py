@@ -11,7 +11,8 @@ from analysis.fronts.survey import survey
 from analysis.runs.load import Run, load_run
 from analysis.stats.dominance import nondominated
 from benchmarks.analysis import by_optuna, clouds, fronts, plain_loop, tables
-from benchmarks.big_run import Size, write_big_run
+from benchmarks.big_run import write_big_run
+from benchmarks.big_search import Size
 
 SMALL = Size(points=40, seeds=2, epochs=3, whole=20)
 

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import search, search_figure
 from benchmarks.curves import SPACE, drawn
+from benchmarks.looks import looks
 from benchmarks.one_by_one import Promoting, arriving, one_by_one
 from benchmarks.replay import (
     CHOICE,
@@ -23,7 +24,7 @@ from benchmarks.replay import (
     Trace,
     in_packs,
 )
-from benchmarks.search import Variant, looks
+from benchmarks.search import Variant
 from sweeps.search.rule import SearchRule
 from sweeps.stopping.rule import Rule
 
