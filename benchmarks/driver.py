@@ -34,8 +34,8 @@ import psutil
 
 from sweeps.driver import _supervisor
 from sweeps.driver._ledger import Ledger
+from sweeps.driver._workers import Workers
 from sweeps.driver.queue import Batches
-from sweeps.driver.workers import Workers
 from sweeps.journal.journal import Journal, read
 from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.records import JOURNAL_FILE

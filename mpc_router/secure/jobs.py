@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from mpc_router.messages import one_line
 from mpc_router.secure import programs
+from mpc_router.secure._usage import Usage
 from mpc_router.secure.environment import OtherPython, environment
-from mpc_router.secure.usage import Usage
 
 _Arrays = Mapping[str, NDArray[Any]]
 

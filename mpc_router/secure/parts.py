@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_router.results.assembled import Assembled
+from mpc_router.secure._weights import SecureEncoder, secure_expert, secure_router
 from mpc_router.secure.environment import SecureError
 from mpc_router.secure.programs import encoders
-from mpc_router.secure.weights import SecureEncoder, secure_expert, secure_router
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sweeps.driver._watcher import Watcher
 from sweeps.driver.session_clock import SessionClock
-from sweeps.driver.watcher import Watcher
 from sweeps.journal.journal import Journal
 from sweeps.journal.kept_states import remove_unnamed
 from sweeps.journal.state import State

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sweeps.driver._ledger import Ledger
 from sweeps.driver._node_faults import FAILURES, NodeFaults
+from sweeps.driver._workers import STARTING, Workers
 from sweeps.driver.queue import Batches
-from sweeps.driver.workers import STARTING, Workers
 from sweeps.raytune.process import RayGone, RayProcess, ray_process
 from sweeps.records import BETWEEN, BUDGET, Message, NodesGone, Pack, SweepError
 from sweeps.study.lengths import duration_text

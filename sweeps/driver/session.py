@@ -102,7 +102,7 @@ def train(
     when the session closes.
     """
     from sweeps.driver._supervisor import drive
-    from sweeps.driver.workers import Workers
+    from sweeps.driver._workers import Workers
 
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc_router.threads import cores
-from sweeps.driver.cluster_view import ClusterView, view_of
+from sweeps.driver._cluster_view import ClusterView, view_of
 from sweeps.records import InputError, NodesWanted
 from sweeps.study.lengths import duration_text
 from sweeps.study.pack_share import MEASURED, PackSettings, packs_on

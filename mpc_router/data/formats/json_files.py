@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from mpc_router.data.formats._text_files import encoding_of, in_batches, typed, undecodable
 from mpc_router.data.formats.mapped import mapped
-from mpc_router.data.formats.text_files import encoding_of, in_batches, typed, undecodable
 from mpc_router.messages import quoted, shortened
 from mpc_router.source_error import SourceError, shown
 

@@ -16,7 +16,7 @@ Array = Any
 """An array of numpy, or one of jax, which may stand for shares."""
 
 Weights = Mapping[str, Array]
-"""The weights by name, as `mpc_router.secure.weights` writes them."""
+"""The weights by name, as `mpc_router.secure._weights` writes them."""
 
 EXACT: Final = "exact"
 POLYNOMIAL: Final = "polynomial"

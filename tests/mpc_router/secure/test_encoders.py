@@ -22,9 +22,9 @@ from mpc_router.model.experts import BertExpert, ExpertPool
 from mpc_router.model.gated_pool import GatedBertPool
 from mpc_router.model.router import MLPRouter, RouterStem
 from mpc_router.model.sources import ModelError, Models
+from mpc_router.secure._weights import SecureEncoder, secure_expert, secure_router
 from mpc_router.secure.pool import NUMPY
 from mpc_router.secure.programs import encoders
-from mpc_router.secure.weights import SecureEncoder, secure_expert, secure_router
 from tests.mpc_router.small_models import VOCABULARY, small_config
 
 TOKENS, REAL = 12, 8

@@ -16,11 +16,11 @@ import torch
 
 from mpc_router.model.experts import BertExpert
 from mpc_router.secure import programs
+from mpc_router.secure._weights import secure_expert
 from mpc_router.secure.environment import OtherPython, SecureError, environment, other_python
 from mpc_router.secure.jobs import PROTOCOLS, Job, PartyError, Setting, run_job, sent_of
 from mpc_router.secure.pool import NUMPY
 from mpc_router.secure.programs import encoders
-from mpc_router.secure.weights import secure_expert
 from tests.mpc_router.secure.test_encoders import TOKENS, bert, distilbert, example
 
 ROOT = Path(__file__).resolve().parents[3]

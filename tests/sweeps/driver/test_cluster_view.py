@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.driver import cluster_view
-from sweeps.driver.cluster_view import ClusterView, Wait, view_of
+from sweeps.driver import _cluster_view
+from sweeps.driver._cluster_view import ClusterView, Wait, view_of
 from sweeps.records import InputError, NodesWanted
 
 HEAD = "10.0.0.1:6379"
@@ -83,7 +83,7 @@ def test_a_cluster_is_asked_until_the_nodes_are_there(
     def ray_process(address: str) -> Iterator[Ray]:
         yield Ray()
 
-    monkeypatch.setattr(cluster_view, "ray_process", ray_process)
+    monkeypatch.setattr(_cluster_view, "ray_process", ray_process)
     assert len(view_of(HEAD, wanted, with_a_cpu, lambda _: None).nodes) == count
 
 
@@ -94,6 +94,6 @@ def test_a_cluster_that_refuses_is_a_wrong_input(monkeypatch: pytest.MonkeyPatch
         ray._words = [("failed", {"reason": "the token is wrong"})]
         yield ray
 
-    monkeypatch.setattr(cluster_view, "ray_process", ray_process)
+    monkeypatch.setattr(_cluster_view, "ray_process", ray_process)
     with pytest.raises(InputError, match="the token is wrong"):
         view_of(HEAD, None, with_a_cpu, lambda _: None)

@@ -9,7 +9,7 @@ from unittest.mock import create_autospec
 import pytest
 
 from sweeps.driver._ledger import Ledger
-from sweeps.driver.watcher import Watcher
+from sweeps.driver._watcher import Watcher
 from sweeps.journal.journal import Journal
 from sweeps.records import INTERRUPTED, Message, Pack, Trial
 from sweeps.study.budget import Budget

@@ -20,8 +20,8 @@ from cluster import nodes, state
 from cluster.nodes import Wanted
 from cluster.processes import members, processes
 from cluster.state import TOKEN, LocalNodes
+from sweeps.driver._cluster_view import ClusterView, Wait
 from sweeps.driver._ledger import Ledger
-from sweeps.driver.cluster_view import ClusterView, Wait
 from sweeps.journal.journal import read
 from sweeps.records import Message, Pack
 from sweeps.run import main

@@ -20,7 +20,7 @@ from mpc_router.prepare.frozen import Prepared
 from mpc_router.settings.rules import SpaceError
 from sweeps import run
 from sweeps.driver import share as shares
-from sweeps.driver.cluster_view import ClusterView
+from sweeps.driver._cluster_view import ClusterView
 from sweeps.driver.share import share_of
 from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.raytune import _trainable, tune_loop

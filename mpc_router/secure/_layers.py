@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from mpc_router.secure._usage import EXTRAPOLATED, Usage
 from mpc_router.secure.environment import SecureError
 from mpc_router.secure.programs.encoders import Form
-from mpc_router.secure.usage import EXTRAPOLATED, Usage
 
 _Values = NDArray[np.float32]
 

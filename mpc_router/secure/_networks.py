@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_router.secure.usage import Usage
+from mpc_router.secure._usage import Usage
 
 
 @dataclass(frozen=True, kw_only=True)
