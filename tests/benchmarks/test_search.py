@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import search, search_figure
 from benchmarks.curves import SPACE, drawn
-from benchmarks.looks import looks
+from benchmarks.looks import MEASURES, looks
 from benchmarks.one_by_one import Promoting, arriving, one_by_one
 from benchmarks.replay import (
     CHOICE,
@@ -104,7 +104,7 @@ def test_workers_share_what_is_missing_but_a_point_is_not_shared() -> None:
     assert looks(trace, three).time_with_finish[-1] == pytest.approx(2 + missing.max())
 
 
-@pytest.mark.parametrize("measure", search.MEASURES)
+@pytest.mark.parametrize("measure", MEASURES)
 def test_all_points_at_full_length_are_the_whole(measure: str) -> None:
     here = setting(drawn_curves())
     trace = one_by_one(here, Drawn(setting=here, batch=1), lambda point, epoch: True)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from analysis.choices.choice import Choice, choose
-from analysis.figures.settings import _MOST_PLACES, setting_figure
 from analysis.fronts.survey import Survey, survey
 from analysis.questions.answers import Answers, answers
 from analysis.report import _sentences, _tables
@@ -109,14 +108,3 @@ def test_ranks_that_do_not_last_are_said_with_the_least_correlation(
     assert "chance" not in said
     lasting = _sentences.trust_sentence(replace(whole[2], epochs=epochs, trusted=1))
     assert "after epoch 1 is that after epoch 3" in lasting
-
-
-@pytest.mark.parametrize(("many", "kind"), [(_MOST_PLACES, "nominal"), (40, "quantitative")])
-def test_a_setting_of_few_values_gives_each_a_place(many: int, kind: str) -> None:
-    values = [0.0, *(10.0 ** -(place / 4) for place in range(many - 1))]
-    table = pd.DataFrame({"point": [f"p{n}" for n in range(many)], "beta": values})
-    table["score"] = 0.5
-    x = setting_figure(table, "beta", "score").to_dict()["layer"][0]["encoding"]["x"]
-    assert x["type"] == kind
-    if kind == "nominal":
-        assert [float(text) for text in x["sort"]] == pytest.approx(sorted(values), rel=0.01)

@@ -211,16 +211,6 @@ def test_the_figures_are_valid_for_the_renderer_that_is_inlined(run_folder: Path
     assert "cost per example (units, constants)" in svg
 
 
-def test_pictures_of_another_kind_are_refused(run_folder: Path, tmp_path: Path) -> None:
-    from analysis.figures.front import front_figure
-    from analysis.figures.style import save
-    from analysis.fronts.survey import survey
-
-    run = load_run(run_folder)
-    with pytest.raises(RunError, match=r"write \.svg, \.png, \.pdf or \.html"):
-        save(front_figure(run, survey(run, resamples=20)), tmp_path / "front.gif")
-
-
 def two_points(written: WriteRun) -> Path:
     """A run whose report has few pictures."""
     return written("two-points", points=POINTS[:2], seeds=(0,))

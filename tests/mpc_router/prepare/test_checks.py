@@ -15,7 +15,7 @@ from mpc_router.data.sources import Source
 from mpc_router.model.sources import ModelError, Models
 from mpc_router.prepare._checks import check_inputs, headless
 from mpc_router.prepare.inputs import Places
-from tests.mpc_router.prepare.test_frozen import models_folder
+from tests.mpc_router.prepare.frozen_pools import models_folder
 
 
 def at(tmp_path: Path, models: Path | None = None) -> Places:

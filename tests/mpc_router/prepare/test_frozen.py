@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
-import json
 import multiprocessing
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +12,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mpc_router.config.trial import ConfigError, TrialConfig, trial_config
-from mpc_router.data.sources import Source, SourceError, data_fingerprint, load_splits
-from mpc_router.data.tokens import Tokens, gather, tokenise
-from mpc_router.model.encoders import load_tokenizer, seeded
+from mpc_router.data.sources import Source, data_fingerprint, load_splits
+from mpc_router.data.tokens import Tokens, gather
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.router import RouterStem
-from mpc_router.model.sources import ModelError, Models
-from mpc_router.prepare import _checks
+from mpc_router.model.sources import Models
 from mpc_router.prepare.frozen import Prepared, check_inputs, open_prepared, prepare
 from mpc_router.prepare.inputs import Places
-from mpc_router.prepare.standardisation import moments
 from mpc_router.pricing.counts import counted
 from mpc_router.recipes.recipes import recipes
-from mpc_router.sample import encoders
+from tests.mpc_router.prepare.frozen_pools import (
+    SHORT,
+    config,
+    forbid,
+    places_at,
+    split_tokens,
+)
 
 ARRAYS = ("features", "outputs", "labels", "example", "tokens")
-SHORT = {"train_rows": 96, "validation_rows": 50, "expert_epochs": 1}
-
-
-def config(**settings: Any) -> TrialConfig:
-    return trial_config({"pool": "sample", "task": "mrpc", **SHORT, **settings})
-
-
-def places_at(cache: Path, models: Path | None = None) -> Places:
-    return Places(source=Source(kind="sample"), models=Models(models), cache=cache)
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +40,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
 @pytest.fixture(scope="module")
 def prepared(places: Places) -> Prepared:
     return prepare(config(), places)
-
-
-def split_tokens(
-    chosen: TrialConfig, split: str, cache: Path, models: Path | None = None
-) -> Tokens:
-    return tokenise(
-        load_splits(chosen, Source(kind="sample"))[split],
-        load_tokenizer(
-            chosen.model.tokenizer_model_name or chosen.model.router_model_name, Models(models)
-        ),
-        max_length=chosen.data.max_length,
-        fingerprint="test",
-        cache=cache,
-    )
 
 
 def one_by_one(module: torch.nn.Module, tokens: Tokens, rows: list[int]) -> torch.Tensor:
@@ -81,10 +57,6 @@ def expert_of(prepared: Prepared, number: int, cache: Path) -> BertExpert:
     expert = BertExpert(info.name, prepared.task.outputs, layers=info.layers, pooling="mean")
     expert.load_state_dict(load_file(cache / "experts" / info.hash / "model.safetensors"))
     return expert.eval()
-
-
-def forbid(*_: object, **__: object) -> Any:
-    raise AssertionError("this was to come from the cache")
 
 
 def test_shapes_splits_and_names(prepared: Prepared) -> None:
@@ -190,61 +162,6 @@ def test_what_is_prepared_is_checked_and_opened_without_torch(
     assert done.stdout.splitlines() == [str(prepared.folder), "set()"]
 
 
-def test_inputs_that_have_passed_pass_again_until_a_model_is_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = models_folder(tmp_path / "models", tuned=True)
-    chosen = custom(expert_fine_tuned=True)
-    places = places_at(tmp_path / "cache", models)
-    prepare(chosen, places)
-    looked: list[TrialConfig] = []
-    monkeypatch.setattr(_checks, "check_inputs", lambda config, _: looked.append(config))
-    check_inputs(chosen, places)
-    assert looked == [chosen]  # what is prepared and was not checked is checked
-    monkeypatch.setattr("mpc_router.model.reading.load_config", forbid)
-    check_inputs(chosen, places)
-    assert looked == [chosen]
-    monkeypatch.undo()
-    monkeypatch.setattr(_checks, "check_inputs", lambda config, _: looked.append(config))
-    path = models / "org" / "small" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_act": "relu"}))
-    check_inputs(chosen, places)
-    assert looked == [chosen, chosen]
-
-
-def test_a_stem_that_is_an_expert_needs_no_other_model_to_be_known_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    places = places_at(tmp_path / "cache", models_folder(tmp_path / "models", tuned=True))
-    chosen = config(
-        pool="custom",
-        expert_model_names=["org/small", "org/large"],
-        expert_costs=[1, 3],
-        expert_fine_tuned=True,
-        stem="expert",
-    )
-    unused = dataclasses.replace(chosen.model, router_model_name="org/missing")
-    chosen = dataclasses.replace(chosen, model=unused)
-    prepare(chosen, places)
-    check_inputs(chosen, places)
-    monkeypatch.setattr(_checks, "check_inputs", forbid)
-    check_inputs(chosen, places)
-
-
-def test_checks_that_have_changed_are_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    places = places_at(tmp_path / "cache", models_folder(tmp_path / "models", tuned=True))
-    chosen = custom(expert_fine_tuned=True)
-    prepare(chosen, places)
-    check_inputs(chosen, places)
-    looked: list[TrialConfig] = []
-    monkeypatch.setattr(_checks, "check_inputs", lambda config, _: looked.append(config))
-    monkeypatch.setattr("mpc_router.prepare.frozen.CHECKS_VERSION", 0)
-    check_inputs(chosen, places)
-    assert looked == [chosen]
-
-
 def test_a_worker_opens_the_same(prepared: Prepared) -> None:
     opened = open_prepared(prepared.folder)
     for name in ("experts", "stem", "experts_id", "data_fingerprint", "notes", "synthetic", "task"):
@@ -281,14 +198,6 @@ def test_what_prices_a_router_changes_its_vectors_and_no_id(
         prepared.data_fingerprint,
     )
     assert np.array_equal(other.splits["train"].features, prepared.splits["train"].features)
-
-
-@pytest.mark.parametrize("rows", [1, 7, 96, 1000])
-def test_moments_read_in_parts_are_those_of_the_whole(rows: int) -> None:
-    features = np.random.default_rng(0).standard_normal((96, 5)).astype(np.float32) * 3 + 100
-    mean, deviation = moments(features, rows)
-    np.testing.assert_allclose(mean, features.mean(0, dtype=np.float64), rtol=1e-12)
-    np.testing.assert_allclose(deviation, features.std(0, dtype=np.float64), rtol=1e-9)
 
 
 def test_outputs_do_not_depend_on_how_many_are_in_memory(
@@ -367,32 +276,6 @@ def test_ids_are_known_before_anything_is_trained(prepared: Prepared, tmp_path: 
     assert data_fingerprint(config(), Source(kind="sample")) == prepared.data_fingerprint
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"expert_seed": 1},
-        {"expert_epochs": 2},
-        {"expert_learning_rate": 0.5},
-        {"expert_pooling": "cls"},
-        {"max_length": 16},
-        {"task": "rte"},
-        {"precision": "bfloat16"},
-    ],
-)
-def test_what_decides_the_weights_is_in_the_id(change: dict[str, Any]) -> None:
-    found = recipes(config(**change), Models(), trained_on="rows")
-    assert found.experts_id != recipes(config(), Models(), trained_on="rows").experts_id
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"alpha": 0.5}, {"batch_size": 8}, {"device": "cpu"}, {"router_hidden_size": 3}],
-)
-def test_what_decides_no_weight_is_not(change: dict[str, Any]) -> None:
-    found = recipes(config(**change), Models(), trained_on="rows")
-    assert found.experts_id == recipes(config(), Models(), trained_on="rows").experts_id
-
-
 def test_the_sample_is_labelled_synthetic_and_what_the_splits_are_is_said(
     prepared: Prepared,
 ) -> None:
@@ -441,74 +324,6 @@ def test_progress_hears_every_batch(tmp_path: Path) -> None:
     assert log.finished == len(log.steps)
 
 
-def models_folder(folder: Path, *, tuned: bool) -> Path:
-    """Two encoders and a tokenizer of the sample's words, in the layout of `--models`."""
-    from transformers import BertConfig, BertForSequenceClassification, BertModel
-
-    tokenizer = encoders.tokenizer()
-    for seed, name in enumerate(("small", "large")):
-        shape = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=2 + seed,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=64,
-            initializer_range=0.3,
-        )
-        with seeded(seed):
-            model = BertForSequenceClassification(shape) if tuned else BertModel(shape)
-        model.save_pretrained(folder / "org" / name)
-        tokenizer.save_pretrained(folder / "org" / name)
-    return folder
-
-
-def custom(**settings: Any) -> TrialConfig:
-    return config(
-        pool="custom",
-        expert_model_names=["org/small", "org/large"],
-        expert_costs=[1, 3],
-        router_model_name="org/small",
-        router_cost=0,
-        train_rows=32,
-        validation_rows=20,
-        **settings,
-    )
-
-
-def test_experts_that_come_tuned_are_taken_as_they_are(tmp_path: Path) -> None:
-    from transformers import BertForSequenceClassification
-
-    models = models_folder(tmp_path / "models", tuned=True)
-    chosen = custom(expert_fine_tuned=True)
-    places = places_at(tmp_path / "cache", models)
-    check_inputs(chosen, places)
-    found = prepare(chosen, places)
-    assert not (tmp_path / "cache" / "experts").exists()
-    assert found.split_origin["selection"] == "validation"
-    assert "half of validation" in str(found.split_notes["selection"])
-    model = BertForSequenceClassification.from_pretrained(models / "org" / "large").eval()
-    batch = gather(split_tokens(chosen, "validation", tmp_path / "cache", models), np.arange(5))
-    with torch.inference_mode():
-        logits = model(batch.input_ids, batch.attention_mask, batch.token_type_ids).logits
-    kept = torch.tensor(found.splits["validation"].outputs[:5, 1])
-    torch.testing.assert_close(kept, logits, atol=1e-4, rtol=1e-4)
-
-
-def test_an_expert_of_a_tuned_pool_that_comes_without_a_head_is_noted(tmp_path: Path) -> None:
-    from transformers import BertModel
-
-    models = models_folder(tmp_path / "models", tuned=True)
-    BertModel.from_pretrained(models / "org" / "large").save_pretrained(models / "org" / "large")
-    found = prepare(custom(expert_fine_tuned=True), places_at(tmp_path / "cache", models))
-    noted = [note for note in found.notes if "org/large" in note]
-    assert len(noted) == 1
-    assert "without a head" in noted[0]
-    assert "expert_seed 0" in noted[0]
-    assert "org/small" not in noted[0]
-    assert len(list((tmp_path / "cache" / "experts").glob("*/model.safetensors"))) == 1
-
-
 def test_waiting_for_another_process_is_said(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -535,110 +350,6 @@ def test_waiting_for_another_process_is_said(
     assert log.steps == [("waiting for another process that prepares the same", 1)]
     assert log.done == [1]
     assert log.finished == 1
-
-
-def test_heads_are_trained_anew_where_experts_do_not_come_tuned(tmp_path: Path) -> None:
-    places = places_at(tmp_path / "cache", models_folder(tmp_path / "models", tuned=True))
-    found = prepare(custom(), places)
-    assert len(list((tmp_path / "cache" / "experts").glob("*/model.safetensors"))) == 2
-    assert found.split_origin["selection"] == "train"
-
-
-def test_other_weights_under_the_same_name_are_other_experts(tmp_path: Path) -> None:
-    models = models_folder(tmp_path / "models", tuned=False)
-    first = recipes(custom(), Models(models), trained_on="x", memory=tmp_path / "hashes")
-    again = recipes(custom(), Models(models), trained_on="x", memory=tmp_path / "hashes")
-    weights = models / "org" / "small" / "model.safetensors"
-    raw = bytearray(weights.read_bytes())
-    raw[-1] ^= 1
-    weights.write_bytes(raw)
-    second = recipes(custom(), Models(models), trained_on="x", memory=tmp_path / "hashes")
-    assert first.experts_id == again.experts_id
-    assert first.experts[0].key != second.experts[0].key
-    assert first.experts[1].key == second.experts[1].key
-
-
-def test_moved_models_are_the_same_experts(tmp_path: Path) -> None:
-    models = models_folder(tmp_path / "models", tuned=False)
-    first = recipes(custom(), Models(models), trained_on="x")
-    models.rename(tmp_path / "moved")
-    assert recipes(custom(), Models(tmp_path / "moved"), trained_on="x") == first
-
-
-def lack_weights(models: Path) -> None:
-    (models / "org" / "large" / "model.safetensors").unlink()
-
-
-def lack_tokenizer(models: Path) -> None:
-    for name in ("tokenizer.json", "vocab.txt"):
-        (models / "org" / "large" / name).unlink(missing_ok=True)
-
-
-def few_words(models: Path) -> None:
-    path = models / "org" / "large" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 9}))
-
-
-@pytest.mark.parametrize(
-    ("settings", "damage", "message"),
-    [
-        ({}, lack_weights, "no weights"),
-        ({"tokenizer_model_name": "org/large"}, lack_tokenizer, "no tokenizer"),
-        ({"tokenizer_model_name": "sample/tokenizer"}, few_words, "knows 9 tokens"),
-        ({"expert_layers": [1, 9]}, lambda _: None, "has 3 layers, 9 were asked for"),
-    ],
-)
-def test_models_that_cannot_be_are_found_before_anything_starts(
-    tmp_path: Path,
-    settings: dict[str, Any],
-    damage: Callable[[Path], None],
-    message: str,
-) -> None:
-    models = models_folder(tmp_path / "models", tuned=False)
-    damage(models)
-    with pytest.raises(ModelError, match=message):
-        check_inputs(custom(**settings), places_at(tmp_path / "cache", models))
-    assert not (tmp_path / "cache" / "experts").exists()
-
-
-def test_missing_data_are_found_before_anything_starts(tmp_path: Path) -> None:
-    source = Source(kind="folder", folder=tmp_path)
-    places = Places(source=source, models=Models(), cache=tmp_path / "cache")
-    with pytest.raises(SourceError, match=r"train\.parquet does not exist"):
-        check_inputs(config(), places)
-
-
-def test_sound_inputs_pass_and_train_nothing(tmp_path: Path) -> None:
-    check_inputs(config(), places_at(tmp_path))
-    assert not (tmp_path / "experts").exists()
-
-
-def test_a_cache_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConfigError, match="--cache"):
-        check_inputs(config(), places_at(tmp_path / "file" / "cache"))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu_is_refused(tmp_path: Path) -> None:
-    for call in (check_inputs, prepare):
-        with pytest.raises(ConfigError, match="no GPU"):
-            call(config(device="cuda"), places_at(tmp_path))
-
-
-def test_an_expert_that_nobody_trains_is_refused() -> None:
-    with pytest.raises(ModelError, match="expert_epochs"):
-        recipes(
-            trial_config(
-                {
-                    "pool": "sample",
-                    "expert_model_names": ["sample/tiny", "sample/stem"],
-                    "expert_costs": [1, 2],
-                }
-            ),
-            Models(),
-            trained_on="",
-        )
 
 
 def _prepare_at_once(cache: Path, start: Any, answers: Any) -> None:
