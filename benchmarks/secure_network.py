@@ -2,7 +2,7 @@
 
     python -m benchmarks.secure_network [--protocol semi2k] [--tokens 16] [--python PATH]
 
-A small encoder runs once on loopback, whose measures go into `mpc_router.secure._networks.seconds`,
+A small encoder runs once on loopback, whose measures go into `mpc_router.secure.networks.seconds`,
 and once through a relay for each network. The relay is a process of this machine that holds every
 byte back for the latency and lets no more through than the bandwidth. It needs no root, and no
 `netem` in the kernel. What passes then is printed beside what the formula says.
@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mpc_router.secure._layers import LayerSize, layer_form, layer_weights
-from mpc_router.secure._networks import NETWORKS, Network, seconds
 from mpc_router.secure.environment import other_python
 from mpc_router.secure.jobs import PROTOCOLS, Addresses, Job, Setting, free_ports, run_job
+from mpc_router.secure.layers import LayerSize, layer_form, layer_weights
+from mpc_router.secure.networks import NETWORKS, Network, seconds
 from mpc_router.secure.programs.encoders import Form
 
 _CHUNK = 65_536

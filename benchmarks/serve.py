@@ -31,7 +31,7 @@ import transformers
 from numpy.typing import NDArray
 
 from mpc_router import RoutedClassifier
-from mpc_router.serve._texts import Text
+from mpc_router.serve.texts import Text
 from mpc_router.tasks import from_record
 
 BATCHES = (1, 8, 64)

@@ -1,1 +1,1 @@
-"""Experts are finetuned, cross-fitted and run over the splits here, once for all pools."""
+"""Experts are fine-tuned, cross-fitted and run over the splits here, once for all pools."""

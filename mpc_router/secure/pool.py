@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from mpc_router.results.assembled import Assembled
-from mpc_router.secure._layers import LayerFit, LayerSize, layer_form, layer_weights, smaller_sizes
 from mpc_router.secure._usage import Usage
 from mpc_router.secure.jobs import Job, Setting, run_job
+from mpc_router.secure.layers import LayerFit, LayerSize, layer_form, layer_weights, smaller_sizes
 from mpc_router.secure.parts import (
     Options,
     SecurePart,

@@ -19,10 +19,10 @@ from mpc_router.config.trial import TrialConfig
 from mpc_router.messages import shown
 from mpc_router.pricing.latency import machine
 from mpc_router.pricing.measured_costs import FORMAT
-from mpc_router.secure._networks import NETWORKS, seconds
 from mpc_router.secure._usage import EXTRAPOLATED, Usage
 from mpc_router.secure.environment import SecureError
 from mpc_router.secure.jobs import Setting
+from mpc_router.secure.networks import NETWORKS, seconds
 from mpc_router.secure.parts import Options
 from mpc_router.secure.pool import Measure, PoolMeasure
 from mpc_router.storage.cache import write_json

@@ -28,9 +28,9 @@ from mpc_router.results.assembled import Assembled
 from mpc_router.results.assembly import assemble_export
 from mpc_router.serve._card import LIBRARY, card_of
 from mpc_router.serve._hub import exported_folder
-from mpc_router.serve._texts import Excess, Text, TextError, checked, excess_of, tokens_of
 from mpc_router.serve.answers import Answer, answers_of
 from mpc_router.serve.export import write_export
+from mpc_router.serve.texts import Excess, Text, TextError, checked, excess_of, tokens_of
 from mpc_router.tasks import Task
 
 _BATCH: Final = 32

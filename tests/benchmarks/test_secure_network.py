@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from benchmarks.secure_network import between
-from mpc_router.secure._networks import Network
+from mpc_router.secure.networks import Network
 
 SENT = bytes(range(256)) * 1000
 

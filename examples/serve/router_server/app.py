@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from mpc_router import RoutedClassifier
-from mpc_router.serve._texts import TextError
+from mpc_router.serve.texts import TextError
 from router_server.batching import Batcher
 from router_server.counts import Counts
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpc_router.secure._layers import (
+from mpc_router.secure._usage import EXTRAPOLATED, MEASURED, Usage
+from mpc_router.secure.environment import SecureError
+from mpc_router.secure.layers import (
     LayerFit,
     LayerSize,
     layer_form,
     layer_weights,
     smaller_sizes,
 )
-from mpc_router.secure._networks import NETWORKS, Network, seconds
-from mpc_router.secure._usage import EXTRAPOLATED, MEASURED, Usage
-from mpc_router.secure.environment import SecureError
+from mpc_router.secure.networks import NETWORKS, Network, seconds
 from mpc_router.secure.pool import NUMPY
 from mpc_router.secure.programs.encoders import Form, answered
 

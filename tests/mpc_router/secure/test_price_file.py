@@ -11,10 +11,10 @@ import pytest
 
 from mpc_router.config.trial import trial_config
 from mpc_router.pricing.measured_file import from_json, read_measured
-from mpc_router.secure._networks import NETWORKS, seconds
 from mpc_router.secure._usage import EXTRAPOLATED, Usage
 from mpc_router.secure.environment import OtherPython, SecureError
 from mpc_router.secure.jobs import Setting
+from mpc_router.secure.networks import NETWORKS, seconds
 from mpc_router.secure.parts import Options
 from mpc_router.secure.pool import Measure, PoolMeasure, with_sharing
 from mpc_router.secure.price_file import (

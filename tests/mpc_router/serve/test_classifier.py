@@ -17,8 +17,8 @@ import torch
 from mpc_router import GatedBertPool, RoutedClassifier
 from mpc_router.data.tokens import gather
 from mpc_router.model.lazy_expert import LazyExpert
-from mpc_router.serve._texts import Text
 from mpc_router.serve.answers import Answer
+from mpc_router.serve.texts import Text
 from tests.mpc_router.serve.conftest import Export, pairs_of
 from tests.trained import Train, Trained
 
