@@ -31,7 +31,7 @@ from mpc_router.messages import one_line
 from mpc_router.terminal.flags import Parser, place
 from mpc_router.terminal.streams import command, tell
 
-_DESCRIPTION: Final = "Several Ray nodes on this machine's loopback, for trying things."
+DESCRIPTION: Final = "Several Ray nodes on this machine's loopback, for trying things."
 
 EXAMPLES: Final = """\
   mpc-router-cluster local up --nodes 3
@@ -49,12 +49,12 @@ class _Terminated(KeyboardInterrupt):
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
-    command_line = Parser("mpc-router-cluster local", _DESCRIPTION, EXAMPLES)
-    _add_commands(command_line)
+    command_line = Parser("mpc-router-cluster local", DESCRIPTION, EXAMPLES)
+    add_commands(command_line)
     return command_line
 
 
-def _add_commands(command_line: Parser) -> None:
+def add_commands(command_line: Parser) -> None:
     """Adds `up`, `status` and `down` to a parser."""
     commands = command_line.add_subparsers(required=True, metavar="up | status | down")
     up = commands.add_parser("up", help="start a head and workers")

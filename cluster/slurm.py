@@ -30,7 +30,7 @@ from mpc_router.messages import quoted
 from mpc_router.terminal.flags import Parser, place
 from mpc_router.terminal.streams import command, say_error
 
-_DESCRIPTION: Final = "A sweep on Slurm: one batch script, queued again until the sweep is done."
+DESCRIPTION: Final = "A sweep on Slurm: one batch script, queued again until the sweep is done."
 
 _MOST_NODES: Final = 1024
 _MOST_RESOURCES: Final = 1024
@@ -51,12 +51,12 @@ EXAMPLES: Final = """\
 
 def parser() -> Parser:
     """Makes the parser of the command line."""
-    command_line = Parser("mpc-router-cluster slurm", _DESCRIPTION, EXAMPLES)
-    _add_commands(command_line)
+    command_line = Parser("mpc-router-cluster slurm", DESCRIPTION, EXAMPLES)
+    add_commands(command_line)
     return command_line
 
 
-def _add_commands(command_line: Parser) -> None:
+def add_commands(command_line: Parser) -> None:
     """Adds `render`, `submit` and `status` to a parser."""
     commands = command_line.add_subparsers(required=True, metavar="render | submit | status")
     render = commands.add_parser("render", help="print the batch script")
