@@ -26,10 +26,11 @@ _DEMANDS = ("at_most", "reach", "knee")
 
 
 def door(
+    module: str,
     parser_of_checkpoints: Callable[[], Parser],
     act: Callable[[argparse.Namespace, Chosen | None], int],
 ) -> tuple[Callable[[], Parser], Main]:
-    """Makes the parser and the `main` of a command of `mpc_router` that takes runs too."""
+    """Makes the parser and the `main`, both of `module`, of a command that takes runs too."""
 
     def parser() -> Parser:
         """Makes the parser of the command line."""
@@ -52,6 +53,7 @@ def door(
             return say_error(str(error), _SURROUNDINGS)
         return act(args, chosen)
 
+    parser.__module__ = main.__module__ = module
     return parser, main
 
 

@@ -7,7 +7,7 @@ import sys
 from mpc_router.commands import demo as of_checkpoints
 from sweeps.commands.routers._router_flags import door
 
-parser, main = door(of_checkpoints.parser, of_checkpoints.demo)
+parser, main = door(__name__, of_checkpoints.parser, of_checkpoints.demo)
 
 if __name__ == "__main__":
     sys.exit(main())
