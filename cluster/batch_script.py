@@ -149,7 +149,7 @@ start_nodes() {{ # starts Ray on some nodes, in the background: COUNT WHICH ROLE
     # shellcheck disable=SC2016
     on_nodes "$count" "$which" bash -c \
         'log=$1/$SLURMD_NODENAME.log; shift; exec "$@" --name "$SLURMD_NODENAME" >"$log" 2>&1' \
-        node "$logs" "$python" -m cluster.node "$@" \
+        node "$logs" "$python" -P -m cluster.node "$@" \
         --cpus "$cpus" --gpus "$gpus" --folders "$folders" 2>>"$logs/srun.log" &
     steps+=("$!")
 }}
@@ -195,7 +195,7 @@ train() {{ # gives the sweep's exit code
     local here head tries code words=("${{first[@]}}")
     ! stopped || return 143
     head=$SLURMD_NODENAME
-    here=$("$python" -c 'import ray; print(ray.util.get_node_ip_address())') || return 3
+    here=$("$python" -P -c 'import ray; print(ray.util.get_node_ip_address())') || return 3
     start_nodes 1 "--nodelist=$head" head --port "$port"
     for ((tries = 0; tries < 120; tries++)); do
         [ -z "$ended" ] || return "$ended"
@@ -205,13 +205,13 @@ train() {{ # gives the sweep's exit code
     if [ "$nodes" -gt 1 ]; then
         start_nodes $((nodes - 1)) "--exclude=$head" worker --head "$here:$port"
     fi
-    "$python" -m cluster.probe "$here:$port" "$nodes" 180 >"$logs/probe.log" 2>&1 &
+    "$python" -P -m cluster.probe "$here:$port" "$nodes" 180 >"$logs/probe.log" 2>&1 &
     wait_for "$!" || echo "not all of $nodes nodes are up; the sweep goes on with the others"
     [ -z "$ended" ] || return "$ended"
     ! stopped || return 143
     echo "$here:$port" >"$beside/address"
     [ ! -s "$run/journal.jsonl" ] || words=("${{again[@]}}")
-    "$python" -m sweeps.run "${{words[@]}}" "${{flags[@]}}" --address "$here:$port" &
+    "$python" -P -m sweeps.run "${{words[@]}}" "${{flags[@]}}" --address "$here:$port" &
     sweep=$!
     wait_for "$sweep"
     code=$?

@@ -84,7 +84,7 @@ def _start(words: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
     """Starts Ray's processes in a session of their own."""
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words),
+            *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", *words),
             *(f"--object-store-memory={_STORE}", f"--temp-dir={folder / 'r'}"),
             *("--min-worker-port=0", "--max-worker-port=0"),  # free ones: the host is shared
             *("--include-log-monitor=false", "--disable-usage-stats"),

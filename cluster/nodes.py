@@ -45,9 +45,10 @@ SETTINGS: Final = {
     "RAY_prestart_worker_first_driver": "0",  # the same
 }
 
-_HEAD: Final = ("-m", "ray.scripts.scripts", "start", "--head")
+_HEAD: Final = ("-P", "-m", "ray.scripts.scripts", "start", "--head")
 
 _WORKER: Final = (
+    "-P",
     "-c",
     """\
 import sys, types

@@ -175,7 +175,7 @@ class _Supervisor:
         self._waits = waits
         self._watch_packs(self._last_turn)
         return {
-            "end": self._stopping is not None,
+            "end": self._stopping is not None or (self._spent and not self._last_message),
             "kill": list(self._hanging),
             "leave": self._node_faults.left_out,
         }
@@ -197,14 +197,26 @@ class _Supervisor:
 
     def _started(
         self, pack: str, node: str, pid: int, gpus: Sequence[str] = (), node_id: str = ""
-    ) -> None:
-        """Notes that a worker has started a pack."""
+    ) -> dict[str, Any]:
+        """Notes that a worker has started a pack; says whether the pack ends before it trains."""
+        if self._spent:  # meanwhile: it may have waited long for a node
+            self._forget(pack)
+            return {"end": True}
         self._places[pack] = node_id or node
         self._node_names[node_id or node] = node
         self._last_message[pack] = self._last_progress = time.monotonic()
         self._unstarted = 0
         self._cancelled.clear()
         self._ledger.started(self._out[pack], node=node, gpus=gpus)
+        return {"end": False}
+
+    @property
+    def _spent(self) -> bool:
+        """Tells whether a budget is used up, and this session has trained something.
+
+        A first pack always trains, for a worker's start may take longer than the budget.
+        """
+        return bool(self._ledger.reports) and self._ledger.used_up() is not None
 
     def _received(self, pack: str, message: Mapping[str, Any]) -> dict[str, Any]:
         """Journals a worker's message; says whether the pack ends, and which trials it drops."""

@@ -236,7 +236,7 @@ class _Reporter(NeverCopied, FIFOScheduler):  # type: ignore[misc]
         if "begun" in result:
             place = json.loads(result["begun"])
             node = self._name(place["node"], place["host"])
-            self._pipe.ask(
+            answer = self._pipe.ask(
                 "started",
                 pack=pack,
                 node=node,
@@ -244,7 +244,7 @@ class _Reporter(NeverCopied, FIFOScheduler):  # type: ignore[misc]
                 gpus=place["gpus"],
                 node_id=place["node"],
             )
-            return str(FIFOScheduler.CONTINUE)
+            return str(FIFOScheduler.STOP if answer["end"] else FIFOScheduler.CONTINUE)
         answer = self._pipe.ask("heard", pack=pack, message_json=result["message"])
         if answer["end"]:
             return str(FIFOScheduler.STOP)

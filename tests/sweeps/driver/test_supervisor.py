@@ -75,6 +75,8 @@ class Player:
         """How many packs the nodes have room for."""
 
         self.killed: list[str] = []
+        self.pending: dict[str, Any] | None = None
+        """The pack that waits for a node."""
 
     def play(self) -> None:
         """Until there is nothing left to do, or the line is at its end."""
@@ -100,7 +102,8 @@ class Player:
         if fault is not None and fault.__name__ == "unstarted" and fault(self, pack):
             return
         bad = getattr(fault, "attempts_on_bad_node", 0) >= self.attempts[name]
-        self.line.ask("started", pack=name, node="bad" if bad else "here", pid=1)
+        if self.start(name, node="bad" if bad else "here")["end"]:
+            return
         if bad and not getattr(fault, "after_a_message", False):
             self.line.ask("lost", pack=name, reason="no room on its disk", how="failed")
             return
@@ -111,9 +114,21 @@ class Player:
                 return
         self.line.ask("over", pack=name)
 
+    def start(self, name: str, *, node: str = "here") -> dict[str, Any]:
+        """The answer to a worker that has a pack."""
+        answer: dict[str, Any] = self.line.ask("started", pack=name, node=node, pid=1)
+        return answer
+
 
 LEFT_OUT: list[str] = []
 """The nodes that get no more packs, as the last turn was told."""
+
+
+def waits_beside(player: Player, pack: dict[str, Any]) -> bool:
+    """Another pack waits for a node while this one trains to its end."""
+    if player.pending is None:
+        player.pending = player.line.ask("next")["pack"]
+    return False
 
 
 def on_bad_node(*, attempts: int, after_a_message: bool = False) -> Fault:
@@ -534,3 +549,30 @@ def test_impossible_settings_are_refused(sweep: Sweep, words: list[str], sentenc
     code, said = sweep({}, *words)
     assert code == 2
     assert sentence in said
+
+
+def test_a_pack_that_waits_for_a_node_does_not_keep_a_spent_run_open(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    code, message = sweep({"pack00": waits_beside}, "budget.epochs=4")
+    assert code == 5, message
+    assert attempts(tmp_path) == {"pack00": 1}
+    assert list(read(tmp_path / "r" / "journal.jsonl"))[-1]["outcome"] == "budget"
+
+
+def test_a_pack_whose_node_comes_when_the_budget_is_spent_does_not_train(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    ends: list[bool] = []
+
+    def node_comes(player: Player, pack: dict[str, Any]) -> bool:
+        if player.pending is None:
+            return waits_beside(player, pack)
+        if not ends:  # the second epoch of three routers has spent the budget
+            ends.append(player.start(player.pending["name"])["end"])
+        return False
+
+    code, message = sweep({"pack00": node_comes}, "budget.epochs=4")
+    assert code == 5, message
+    assert ends == [True]
+    assert attempts(tmp_path) == {"pack00": 1}
