@@ -35,7 +35,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["head", "worker1", "worker2"]
 
 slow, long = pytest.mark.slow, pytest.mark.long
-pytestmark = pytest.mark.waits
 
 
 @dataclass(frozen=True, kw_only=True)

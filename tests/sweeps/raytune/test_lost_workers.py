@@ -19,7 +19,7 @@ from sweeps.run import main
 from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process, rows
 
 psutil = pytest.importorskip("psutil", reason="psutil finds the processes to be killed")
-pytestmark = [pytest.mark.slow, pytest.mark.waits]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 300.0
