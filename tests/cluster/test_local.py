@@ -35,7 +35,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["head", "worker1", "worker2"]
 
 slow, long = pytest.mark.slow, pytest.mark.long
-pytestmark = pytest.mark.waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,9 +274,9 @@ def test_a_sweep_joins_by_the_address_finds_the_token_and_leaves_the_cluster_run
     on_disk(tmp_path / "prepared")
     already_prepared(monkeypatch, tmp_path / "prepared")
     monkeypatch.setenv("XDG_CACHE_HOME", str(up.cache))
-    study = ("mrpc_grid", *FIX, "alpha=0.1", "seeds=[0]", "pack.gpus=0", "--sample", "--no-report")
+    study = ("mrpc_grid", *FIX, "alpha=0.1", "seeds=[0]", "pack.gpus=0", "pack.points=2")
     places = ("--out", str(tmp_path), "--cache", str(tmp_path / "cache"), "--name", "r")
-    code = main([*study, *places, "--address", up.cluster().address])
+    code = main([*study, "--sample", "--no-report", *places, "--address", up.cluster().address])
     assert code == 0, capsys.readouterr().err
     assert [trial["status"] for trial in rows(tmp_path / "r", "trials")] == ["COMPLETED"] * 4
     assert len(up.cluster().processes()) > len(NAMES)

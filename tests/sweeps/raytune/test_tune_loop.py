@@ -25,7 +25,7 @@ from sweeps.raytune._environment import LOOPBACK, answers
 from sweeps.run import main
 from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process
 
-pytestmark = [pytest.mark.slow, pytest.mark.waits]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -252,7 +252,6 @@ ray.shutdown()
 """
 
 
-@pytest.mark.waits
 @pytest.mark.slow
 def test_packs_of_a_node_get_gpus_of_their_own_and_who_asks_for_none_sees_none() -> None:
     given = {name: value for name, value in os.environ.items() if name not in HIDE_GPUS}
