@@ -24,6 +24,7 @@ from tests.command_lines import COMMANDS, command_of
 OF_THE_SHELL = ("source", "make", "tensorboard", "pip", "eval")
 """A walk does not call these: they install, or start programs of others."""
 
+SIGNS = "+-\N{MINUS SIGN} "
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
 
@@ -84,11 +85,11 @@ def walk(
     *,
     cache: Path,
     settings: Sequence[str] = (),
-    replaced: Mapping[str, str] = {},  # noqa: B006  it is only read
+    replaced: Mapping[str, str] = {},
 ) -> dict[str, Any]:
     """Follows a page in the current folder; gives the names that its Python has defined.
 
-    `settings` make its sweeps small, and `replaced` puts other texts into its commands and its Python.
+    `settings` make what trains small, and `replaced` puts other texts into commands and Python.
     """
     names: dict[str, Any] = {}
     printed, called = "", False
@@ -134,4 +135,4 @@ def _unprinted(text: str, printed: str) -> list[str]:
 
 def _beginning(line: str) -> str:
     """The words of a line before its first number, without space around them."""
-    return " ".join(re.split(r"[\d.─…]", line, maxsplit=1)[0].split()).rstrip("+-− ")
+    return " ".join(re.split(r"[\d.─…]", line, maxsplit=1)[0].split()).rstrip(SIGNS)
