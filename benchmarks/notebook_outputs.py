@@ -2,7 +2,8 @@
 
     python -m benchmarks.notebook_outputs [--only 01]
 
-They read the recorded runs beside them, and are written in place. Minutes, most of them for intervals.
+They read the recorded runs beside them, and are written in place. It takes some minutes, most of
+them for intervals.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FOLDER: Final = Path(__file__).resolve().parent.parent / "analysis" / "notebooks
 def executed(notebook: Any, folder: Path) -> Any:
     """Runs a notebook from top to bottom in a folder; gives it with outputs, and no times."""
     metadata = dict(notebook.metadata)
-    os.environ["PYTHONPATH"] = str(FOLDER.parent.parent)
+    os.environ |= {"PYTHONPATH": str(FOLDER.parent.parent), "PYTHONWARNINGS": "ignore"}
     client = nbclient.NotebookClient(
         notebook,
         timeout=3600,

@@ -68,7 +68,8 @@ def tickets(reader: Path, sample_cache: Path) -> Path:
     """The tutorial's tickets with two small models below them, which are found there."""
     save_tiny(reader / "tickets/models/small", "bert", num_hidden_layers=1)
     save_tiny(reader / "tickets/models/large", "bert", num_hidden_layers=2)
-    walk(TUTORIALS / "your_data.md", cache=sample_cache, settings=("expert_epochs=1", "epochs=1"))
+    little = ("expert_epochs=1", "epochs=1", "train_rows=200", "validation_rows=100")
+    walk(TUTORIALS / "your_data.md", cache=sample_cache, settings=little)
     return reader
 
 
