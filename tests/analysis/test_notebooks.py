@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,19 +56,28 @@ train.main = lambda words, few=few, whole=train.main: whole([*words, *few])
 
 
 def _executed(path: Path, kernel: KernelManager, run: Path | str | None = None) -> list[Any]:
-    """Every output of a notebook, run from top to bottom, with the variable that names a run."""
+    """The cells of a notebook, run from top to bottom, with the variable that names a run."""
     notebook = nbformat.read(path, as_version=4)
     named = {} if run is None else {"MPC_ROUTER_RUN": str(run)}
     before = "%reset -f\n__import__('os').environ.pop('MPC_ROUTER_RUN', None)\n"
     before += f"__import__('os').environ.update({named})"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
     done = nbclient.NotebookClient(notebook, timeout=300, km=kernel).execute()
-    return [output for cell in done.cells for output in cell.get("outputs", ())]
+    cells: list[Any] = done.cells[1:]
+    return cells
+
+
+def _outputs(cells: list[Any]) -> list[Any]:
+    return [output for cell in cells for output in cell.get("outputs", ())]
 
 
 def _pictures(outputs: list[Any]) -> list[str]:
-    pages = [output.get("data", {}).get("text/html", "") for output in outputs]
-    return [page for page in pages if "vega" in page]
+    return [picture for output in outputs if (picture := output.get("data", {}).get("image/png"))]
+
+
+def _kinds(cell: Any) -> list[list[str]]:
+    """What each output of a cell can be shown as."""
+    return [sorted(output.get("data", {"text": ""})) for output in cell.get("outputs", ())]
 
 
 def test_there_are_five_notebooks() -> None:
@@ -75,20 +85,28 @@ def test_there_are_five_notebooks() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_kept_without_outputs(path: Path) -> None:
-    for cell in nbformat.read(path, as_version=4).cells:
-        assert not cell.get("outputs")
-        assert cell.get("execution_count") is None
+def test_notebooks_are_kept_as_they_were_executed_from_top_to_bottom(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    code = [cell for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    pictures, words = SHOWS[path.stem]
+    assert len(_pictures(outputs)) == pictures
+    assert any(words in output.get("text", "") for output in outputs)
+    assert not any(output.get("name") == "stderr" for output in outputs)
+    assert not re.search(r"/(root|home|tmp|work)/", text)
+    assert len(text) < 500_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run_on_the_recorded_runs(path: Path, kernel: KernelManager) -> None:
-    outputs = _executed(path, kernel)
+    cells = _executed(path, kernel)
+    outputs = _outputs(cells)
     pictures, words = SHOWS[path.stem]
-    shown = _pictures(outputs)
-    assert len(shown) == pictures
-    assert not any('src="http' in page for page in shown)
+    assert len(_pictures(outputs)) == pictures
+    kept = nbformat.read(path, as_version=4).cells
+    assert list(map(_kinds, cells)) == list(map(_kinds, kept))
     assert any(words in output.get("text", "") for output in outputs)
     assert not any(output.get("name") == "stderr" for output in outputs)
 
@@ -100,17 +118,17 @@ def test_notebooks_run_on_the_run_that_they_are_given(
 ) -> None:
     """A regression: the recorded runs are of another kind."""
     run = written("notebook-stsb", task="stsb")
-    assert len(_pictures(_executed(path, kernel, run))) == 2
+    assert len(_pictures(_outputs(_executed(path, kernel, run)))) == 2
 
 
 @pytest.mark.slow
 def test_the_comparison_takes_the_runs_that_it_is_given(kernel: KernelManager) -> None:
     named = os.pathsep.join(str(RECORDED[place]) for place in (1, 0))
-    outputs = _executed(NOTEBOOKS[2], kernel, named)
+    outputs = _outputs(_executed(NOTEBOOKS[2], kernel, named))
     printed = "".join(output.get("text", "") for output in outputs)
     assert "search - grid: " in printed
     assert "grid - search: " not in printed
-    alone = _executed(NOTEBOOKS[2], kernel, RECORDED[0])
+    alone = _outputs(_executed(NOTEBOOKS[2], kernel, RECORDED[0]))
     assert "grid - search: " in "".join(output.get("text", "") for output in alone)
 
 
