@@ -15,6 +15,7 @@ from mpc_router.config.sections import SECTIONS
 from mpc_router.config.setting_lines import plain_default, texts_of
 from mpc_router.config.trial import plain
 from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS
+from mpc_router.run_names import KEEPS
 from sweeps.search.space import LISTED, RANGES
 from sweeps.study.overrides import KEYS
 from sweeps.study.part_settings import PARTS
@@ -78,6 +79,7 @@ def study_schema() -> dict[str, Any]:
             "items": Whole(0).schema(),
             "minItems": 1,
         },
+        "checkpoints": {"description": texts_of(Study)["checkpoints"], "enum": [*KEEPS]},
         "racing": {"description": texts_of(Study)["racing"], **Whole(0).schema()},
     }
     for name, owner in PARTS.items():
