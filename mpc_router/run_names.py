@@ -18,6 +18,10 @@ PARTS_FOLDER: Final = "parts"
 CHECKPOINTS_FOLDER: Final = "checkpoints"
 STATES_FOLDER: Final = "states"
 
+ALL, FRONT, NONE = "all", "front", "none"
+KEEPS: Final = (ALL, FRONT, NONE)
+"""Say which routers a run keeps: a study's `checkpoints`."""
+
 TABLES: Final = ("trials", "reports", "routing", "experts", "examples")
 PATHS: Final = "paths"
 CURVES: Final = "curves"

@@ -122,6 +122,10 @@ class Pack:
         """Gives the name of the bulk file with the paths that its trials route between."""
         return f"{self._stem(number)}.paths.parquet"
 
+    def routers_file(self, number: int = 0) -> str:
+        """Gives the name of the file in `checkpoints/` with the routers of its ended trials."""
+        return routers_file(self.file(number))
+
     def state_file(self, epoch: int) -> str:
         """Gives the name of the file in `states/` with what its lanes are after an epoch."""
         return f"{self._stem(epoch)}.safetensors"
@@ -307,6 +311,11 @@ class Message:
             kept=data["kept"] and kept_from(data["kept"]),
             restarts=data["restarts"],
         )
+
+
+def routers_file(part: str) -> str:
+    """Gives the name of the file in `checkpoints/` with the routers whose routes are in a part."""
+    return f"{part.removesuffix('.parquet')}.safetensors"
 
 
 def report_from(data: Mapping[str, Any]) -> Report:

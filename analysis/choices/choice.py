@@ -95,7 +95,8 @@ def choose(
 
     One demand is given: `at_most` a cost (the best score there), `reach` a score (the least cost),
     `knee` (where a little more cost stops buying much), or the name of a `point`, which runs
-    without a bias, with one of its seeds or the best on selection. `vector` names the cost vector
+    without a bias, with one of its seeds or the best on selection. A run whose study keeps only
+    routers of the front offers only these. `vector` names the cost vector
     (default: the study's), `split` the quoted one (default: the task's first). In a run without
     routes every bias is 0. Nothing that breaks a constraint of the study is chosen.
 
@@ -107,7 +108,7 @@ def choose(
     name = run.split(split)
     if point is None:
         read_curves = bias_curves if run.routed else unbiased_curves
-        curves = read_curves(run, split=name, vector=vector)
+        curves = read_curves(run, split=name, vector=vector, kept=True)
         prices = run.cost_vector(vector)
         choice = pick(run, curves, at_most=at_most, reach=reach, split=name, vector=prices.name)
         if choice is None:

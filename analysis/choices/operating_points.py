@@ -30,6 +30,7 @@ from analysis.baselines.cascades import (
     confidence,
 )
 from analysis.fronts.constraints import constraints_of, judge, judge_curve
+from analysis.fronts.kept import kept_roster
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import (
@@ -103,17 +104,18 @@ def bias_curves(
     vector: str | None = None,
     count: int = BIASES,
     biases: Values | None = None,
+    kept: bool = False,
 ) -> Curves:
     """Computes curves of the points that can be judged, from their routing tables.
 
     A point's biases are spread over the logits of all its seeds on selection, unless `biases` (G,)
     are given. `split` is the quoted one, `vector` the name of a cost vector, `count` the most
-    biases of a curve.
+    biases of a curve. `kept` leaves out points whose routers the study does not keep.
 
     Raises:
         RunError: no point can be judged, or a table lacks rows.
     """
-    run_roster = roster(run)
+    run_roster = kept_roster(run) if kept else roster(run)
     of_trials = trial_curves(
         run,
         run_roster.points,
@@ -169,13 +171,17 @@ def trial_curves(
             )
 
 
-def unbiased_curves(run: Run, *, split: str | None = None, vector: str | None = None) -> Curves:
+def unbiased_curves(
+    run: Run, *, split: str | None = None, vector: str | None = None, kept: bool = False
+) -> Curves:
     """Gives curves whose one bias is 0, from what trials recorded; no routes are needed.
+
+    `kept` is as `bias_curves` has it.
 
     Raises:
         RunError: no point can be judged, or a trial lacks a score or a share.
     """
-    run_roster = roster(run)
+    run_roster = kept_roster(run) if kept else roster(run)
     name, choices = run.cost_vector(vector).name, alternatives(run)
     of_lanes = [
         (list(choices.places[key]), _own_price(run, point.point, key, name))

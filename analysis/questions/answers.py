@@ -158,7 +158,7 @@ def _curves(
     What to run is given for some wanted costs: nothing that breaks a constraint.
     """
     split, vector = survey.split, survey.vector.name
-    curves = operating_points.bias_curves(run, split=split, vector=vector)
+    curves = operating_points.bias_curves(run, split=split, vector=vector, kept=True)
     operating, names = curves.front(), tuple(point.point for point in curves.points)
     if any(operating_point.breaks for operating_point in operating):
         return operating, (), (), names

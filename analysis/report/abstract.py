@@ -24,6 +24,7 @@ from analysis.words import (
     signed,
 )
 from mpc_router.config.pools import OUTPUTS
+from mpc_router.run_names import NONE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,9 +100,10 @@ def export_line(run: Run, survey: Survey) -> str:
 def export_command(run: Run, *words: str) -> str:
     """Gives the command that exports what these words choose of a run.
 
-    Empty where the experts were handed in as tables: then there is no model to export.
+    Empty where the experts were handed in as tables, and where the study keeps no routers: then
+    there is no model to export.
     """
-    if run.provenance["pool"] == OUTPUTS:
+    if run.provenance["pool"] == OUTPUTS or run.study.get("checkpoints") == NONE:
         return ""
     line = ("mpc-router-export", "--run", str(run.path), *words, f"exported/{run.path.name}")
     return shlex.join(line)

@@ -62,6 +62,7 @@ _EXPERT: Final[Mapping[str, Any]] = {"name": str, "expert": int, "layers": int}
 _STUDY: Final[Mapping[str, Any]] = {
     "seeds": Optional(tuple[int, ...]),
     "racing": Optional(int),
+    "checkpoints": Optional(str),
     "space": Optional(Mapping[str, Tree]),
     "start": Optional(tuple[Tree, ...]),
     "search": Optional(Tree),

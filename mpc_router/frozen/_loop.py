@@ -293,20 +293,20 @@ class Training:
 
     def _checkpoint(self, lane: int, result: LaneResult) -> LaneCheckpoint:
         prepared = self.prepared
-        parts: dict[bool, dict[str, Tensor]] = {True: {}, False: {}}
-        for name, value in result.tensors.items():
-            weight = name.startswith("weights.")
-            parts[weight][name.removeprefix("weights.")] = value.cpu().clone()
+        weights = {
+            name.removeprefix("weights."): value.cpu().clone()
+            for name, value in result.tensors.items()
+            if name.startswith("weights.")
+        }
         return LaneCheckpoint(
             config=self.lanes[lane].config,
             seed=self.lanes[lane].seed,
             epoch=result.epoch,
             step=result.epoch * self.steps,
-            weights=parts[True],
+            weights=weights,
             feature_mean=torch.from_numpy(np.array(prepared.feature_mean)),
             feature_deviation=torch.from_numpy(np.array(prepared.feature_deviation)),
             stem=dataclasses.asdict(prepared.stem),
             experts=tuple(dataclasses.asdict(expert) for expert in prepared.experts),
-            optimizer=parts[False],
             paths=self.paths,
         )

@@ -221,7 +221,7 @@ def _refuse_deeper(description: Mapping[str, Any], tensors: int) -> None:
 
 def write_pool(folder: Path, pool: nn.Module, more: Mapping[str, Any]) -> None:
     """Writes a pool into a folder that exists, and `more` (plain JSON) beside it."""
-    sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), form=_EXPORT_FORMAT)
+    sha256 = write_tensors(folder / POOL_FILE, pool.state_dict(), format=_EXPORT_FORMAT)
     write_trial(
         folder,
         {

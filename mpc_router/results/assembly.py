@@ -38,9 +38,9 @@ from mpc_router.results.checkpoint import (
     CheckpointError,
     JointCheckpoint,
     LaneCheckpoint,
-    checkpoint_folder,
     load,
 )
+from mpc_router.results.checkpoint_places import checkpoint_folder
 from mpc_router.results.summary import of_run, read_summary
 from mpc_router.run_names import TRAIN
 

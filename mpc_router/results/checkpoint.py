@@ -3,27 +3,42 @@
 There are two kinds. A lane's checkpoint (frozen experts) holds its router and names the encoders it
 belongs to; a joint one holds stem, router and experts. `trial.json` says which, and everything that
 is no tensor. A checkpoint is written file by file, each of them complete or absent at any time.
+
+The lanes of a run's pack that end together share one file (`mpc_router.storage.lane_files`), and
+`KEY` in the run's folder of checkpoints, which is no folder then, still names each of them.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
-from mpc_router.config.trial import ConfigError, TrialConfig, flatten, to_tree, trial_config
+from mpc_router.config.trial import (
+    ConfigError,
+    TrialConfig,
+    flatten,
+    to_tree,
+    trial_config,
+)
 from mpc_router.plugins import part_error
+from mpc_router.results.checkpoint_places import lane_file_of
 from mpc_router.routes import Paths
-from mpc_router.run_names import CHECKPOINTS_FOLDER, whole_key
+from mpc_router.storage.files import sync_folder
+from mpc_router.storage.lane_files import LaneFile, metadata
 from mpc_router.storage.tensor_files import (
-    HEAD,
     TRIAL_FILE,
     CheckpointError,
-    is_pickle,
+    check_trial,
+    checked_trial,
     read_tensors,
     read_trial,
+    tensors_in,
     with_prefix,
     write_tensors,
     write_trial,
@@ -35,14 +50,14 @@ __all__ = [
     "CheckpointError",
     "JointCheckpoint",
     "LaneCheckpoint",
-    "checkpoint_folder",
     "load",
     "save",
+    "save_lanes",
     "without_optimizer",
 ]
 
 WEIGHTS_FILE: Final = "router.safetensors"
-"""Of a lane: weights, feature moments and the optimizer's."""
+"""Of a lane: weights and feature moments."""
 
 _POOL_FILE: Final = "pool.safetensors"
 _OPTIMIZER_FILE: Final = "optimizer.safetensors"
@@ -81,9 +96,6 @@ class LaneCheckpoint:
 
     experts: tuple[dict[str, Any], ...]
     """`name`, `layers` and `hash` of each expert, cheapest first."""
-
-    optimizer: dict[str, Tensor] | None = None
-    """The optimizer's moments, for going on; None when the lane has ended for good."""
 
     paths: Paths | None = None
     """What the router chooses between, where that is not single experts."""
@@ -130,38 +142,72 @@ class JointCheckpoint:
 def save(checkpoint: LaneCheckpoint | JointCheckpoint, folder: Path) -> None:
     """Writes the checkpoint into `folder`; durable on return, an older one there is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    trial = {
+    if isinstance(checkpoint, LaneCheckpoint):
+        tensors = _lane_tensors(checkpoint)
+        sha256 = write_tensors(folder / WEIGHTS_FILE, tensors, format=_FORMAT)
+        write_trial(folder, _lane_facts(checkpoint) | {"weights_sha256": sha256})
+        return
+    resumable = {"resumable": checkpoint.optimizer is not None}
+    write_trial(folder, _write_joint(checkpoint, folder) | _facts(checkpoint) | resumable)
+
+
+def save_lanes(checkpoints: Mapping[str, LaneCheckpoint], path: Path) -> None:
+    """Writes lanes' checkpoints by key into one file; durable on return.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    tensors: dict[str, Tensor] = {}
+    trials: dict[str, dict[str, Any]] = {}
+    for key, checkpoint in checkpoints.items():
+        of_lane = _lane_tensors(checkpoint)
+        tensors |= {f"{key}.{name}": value for name, value in of_lane.items()}
+        trials[key] = checked_trial(_lane_facts(checkpoint) | {"weights_sha256": _digest(of_lane)})
+    write_tensors(path, tensors, **metadata(trials))
+    sync_folder(path.parent)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Gives the sha256 of tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(memoryview(plain.flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _facts(checkpoint: LaneCheckpoint | JointCheckpoint) -> dict[str, Any]:
+    """Gives what is no tensor in a checkpoint of either kind."""
+    return {
         "seed": checkpoint.seed,
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
-        "resumable": checkpoint.optimizer is not None,
         "stem": checkpoint.stem,
         "experts": list(checkpoint.experts),
         "config": to_tree(checkpoint.config),
     }
-    if isinstance(checkpoint, LaneCheckpoint):
-        trial = _write_lane(checkpoint, folder) | trial
-    else:
-        trial = _write_joint(checkpoint, folder) | trial
-    write_trial(folder, trial)
 
 
-def _write_lane(checkpoint: LaneCheckpoint, folder: Path) -> dict[str, Any]:
+def _lane_facts(checkpoint: LaneCheckpoint) -> dict[str, Any]:
+    """Gives what is no tensor in a lane's checkpoint."""
+    paths = {} if checkpoint.paths is None else {"paths": checkpoint.paths.to_json()}
+    return {"format": _FORMAT, **paths, **_facts(checkpoint)}
+
+
+def _lane_tensors(checkpoint: LaneCheckpoint) -> dict[str, Tensor]:
+    """Gives the tensors of a lane's checkpoint by name."""
     tensors = {f"weights.{name}": value for name, value in checkpoint.weights.items()}
     tensors["feature_mean"] = checkpoint.feature_mean
     tensors["feature_deviation"] = checkpoint.feature_deviation
-    if checkpoint.optimizer is not None:
-        tensors |= {f"optimizer.{name}": value for name, value in checkpoint.optimizer.items()}
-    sha256 = write_tensors(folder / WEIGHTS_FILE, tensors, form=_FORMAT)
-    paths = {} if checkpoint.paths is None else {"paths": checkpoint.paths.to_json()}
-    return {"format": _FORMAT, "weights_sha256": sha256, **paths}
+    return tensors
 
 
 def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {
         "format": _JOINT_FORMAT,
         "weights_sha256": write_tensors(
-            folder / _POOL_FILE, checkpoint.weights, form=_JOINT_FORMAT
+            folder / _POOL_FILE, checkpoint.weights, format=_JOINT_FORMAT
         ),
         "score": checkpoint.score,
         "data_fingerprint": checkpoint.data_fingerprint,
@@ -171,7 +217,7 @@ def _write_joint(checkpoint: JointCheckpoint, folder: Path) -> dict[str, Any]:
     }
     if checkpoint.optimizer is not None:
         content["optimizer_sha256"] = write_tensors(
-            folder / _OPTIMIZER_FILE, checkpoint.optimizer, form=_JOINT_FORMAT
+            folder / _OPTIMIZER_FILE, checkpoint.optimizer, format=_JOINT_FORMAT
         )
     return content
 
@@ -185,12 +231,18 @@ def without_optimizer(folder: Path) -> None:
 
 
 def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
-    """Loads the checkpoint that `save` wrote into `folder`.
+    """Loads what `save` wrote into `folder`, or `save_lanes` beside it for the key of its name.
 
     Raises:
         CheckpointError: a file is missing, damaged, of another format, or a pickle.
     """
-    trial = read_trial(folder, (_FORMAT, _JOINT_FORMAT))
+    lanes = lane_file_of(folder)
+    if lanes is None:
+        path = folder / TRIAL_FILE
+        trial = read_trial(folder, (_FORMAT, _JOINT_FORMAT))
+    else:
+        path = lanes.path
+        trial = check_trial(path, lanes.trials[folder.name], (_FORMAT,))
     try:
         common: dict[str, Any] = {
             "config": trial_config(flatten(trial["config"])),
@@ -200,31 +252,47 @@ def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
             "stem": dict(trial["stem"]),
             "experts": tuple(dict(expert) for expert in trial["experts"]),
         }
-        resumable = bool(trial["resumable"])
+        if lanes is not None:
+            return _lane_of(_tensors_of(lanes, folder.name, trial), trial, common)
         if trial["format"] == _FORMAT:
-            return _read_lane(folder, trial, common, resumable=resumable)
-        return _read_joint(folder, trial, common, resumable=resumable)
+            tensors = read_tensors(folder / WEIGHTS_FILE, trial["weights_sha256"])
+            return _lane_of(tensors, trial, common)
+        return _read_joint(folder, trial, common, resumable=bool(trial["resumable"]))
     except CheckpointError:
         raise
     except _ODD as error:
         if (fault := part_error(error)) is not None:
-            raise CheckpointError(f"{folder / TRIAL_FILE}: {fault}") from error
+            raise CheckpointError(f"{path}: {fault}") from error
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         hint = "it was written by another version" if isinstance(error, ConfigError) else "damaged"
-        raise CheckpointError(f"{folder / TRIAL_FILE}: {reason} ({hint})") from error
+        raise CheckpointError(f"{path}: {reason} ({hint})") from error
 
 
-def _read_lane(
-    folder: Path, trial: dict[str, Any], common: dict[str, Any], *, resumable: bool
+def _tensors_of(file: LaneFile, key: str, trial: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Reads the tensors of one trial out of a file of many.
+
+    Raises:
+        CheckpointError: they are not those that were written.
+    """
+    tensors = tensors_in(file.alone(key), file.path)
+    if _digest(tensors) != trial["weights_sha256"]:
+        raise CheckpointError(
+            f"{file.path} is damaged: the router of {key} has another hash than its header names; "
+            "take another checkpoint or train the trial again"
+        )
+    return tensors
+
+
+def _lane_of(
+    tensors: Mapping[str, Tensor], trial: Mapping[str, Any], common: Mapping[str, Any]
 ) -> LaneCheckpoint:
-    tensors = read_tensors(folder / WEIGHTS_FILE, trial["weights_sha256"])
+    """Makes a lane's checkpoint of what its files hold."""
     paths = Paths.from_json(trial["paths"]) if trial.get("paths") is not None else None
     return LaneCheckpoint(
         **common,
         weights=with_prefix(tensors, "weights."),
         feature_mean=tensors["feature_mean"],
         feature_deviation=tensors["feature_deviation"],
-        optimizer=with_prefix(tensors, "optimizer.") if resumable else None,
         paths=paths,
     )
 
@@ -245,44 +313,3 @@ def _read_joint(
         history=tuple(dict(report) for report in trial["history"]),
         optimizer=optimizer,
     )
-
-
-def checkpoint_folder(path: Path) -> tuple[Path, str | None]:
-    """Gives the folder that a checkpoint's path names, and a sentence where the two differ.
-
-    The published commands name `outputs/mrpc_best_model.pt`: ours is the folder of that name
-    without `.pt`. In a run's `checkpoints` the start of a key names its folder.
-
-    Raises:
-        CheckpointError: the path is a file, which is no checkpoint, and may be a pickle; or it is
-            the start of several keys.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            pickled = is_pickle(file.read(HEAD))
-        what = "a pickle, which can run code, and is not read" if pickled else "a file"
-        raise CheckpointError(
-            f"{path} is {what}; a checkpoint is a folder that holds {TRIAL_FILE}: train the trial "
-            "with mpc-router-train and name the folder it writes"
-        )
-    if path.is_dir():
-        return path, None
-    if path.parent.name == CHECKPOINTS_FOLDER and path.parent.is_dir():
-        return _of_key(path), None
-    if path.suffix != ".pt":
-        return path, None
-    folder = path.with_suffix("")
-    return folder, f"{path} is read as the folder {folder}: checkpoints are folders here"
-
-
-def _of_key(path: Path) -> Path:
-    """Gives the one checkpoint in a run's folder of them whose key begins so.
-
-    Raises:
-        CheckpointError: none does, or several do.
-    """
-    keys = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
-    try:
-        return path.with_name(whole_key(path.name, keys, path.parent))
-    except ValueError as error:
-        raise CheckpointError(str(error)) from error

@@ -34,17 +34,17 @@ class CheckpointError(ValueError):
     """Reports a checkpoint that cannot be read: which file, why, what to do."""
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, form: str) -> str:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> str:
     """Writes tensors under their names; gives the file's sha256 in hex.
 
-    Tensors may be views of others.
+    Tensors may be views of others. The header names the file's `format`, and what else is given.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic(path, sync_name=False) as temporary:
         try:
-            save_file(_unshared(tensors), temporary, metadata={"format": form})
+            save_file(_unshared(tensors), temporary, metadata=metadata)
         except SafetensorError as error:  # the disk refuses: the machine's fault, and no trial's
             raise OSError(f"{path} cannot be written: {error}") from error
         with temporary.open("rb") as file:
@@ -75,10 +75,19 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, another file, no safetensors, or a pickle.
     """
-    from safetensors.torch import load as from_bytes
-
     packed = _bytes_of(path)
     _check_hash(path, hashlib.sha256(packed).hexdigest(), sha256, packed[:HEAD])
+    return tensors_in(packed, path)
+
+
+def tensors_in(packed: bytes, path: Path) -> dict[str, Tensor]:
+    """Reads tensors out of safetensors, which come from a file.
+
+    Raises:
+        CheckpointError: they are no safetensors.
+    """
+    from safetensors.torch import load as from_bytes
+
     try:
         tensors: dict[str, Tensor] = from_bytes(packed)
     except Exception as error:
@@ -156,8 +165,12 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 def write_trial(folder: Path, trial: Mapping[str, Any]) -> None:
     """Writes the JSON file of a checkpoint, and makes all renames in `folder` durable."""
-    with_checksum = {**trial, _CHECK: _check_of(trial)}
-    write_text(folder / TRIAL_FILE, json.dumps(with_checksum, indent=1, allow_nan=False))
+    write_text(folder / TRIAL_FILE, json.dumps(checked_trial(trial), indent=1, allow_nan=False))
+
+
+def checked_trial(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives what is no tensor in a checkpoint with the checksum of all of it."""
+    return {**trial, _CHECK: _check_of(trial)}
 
 
 def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
@@ -175,7 +188,17 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is not JSON ({quoted(error)}); it is damaged, take another checkpoint"
         ) from error
-    if not isinstance(trial, dict) or trial.get("format") not in formats:
+    return check_trial(path, trial, formats)
+
+
+def check_trial(path: Path, content: Any, formats: Collection[str]) -> dict[str, Any]:
+    """Checks what is no tensor in a checkpoint of one of these formats, and gives it.
+
+    Raises:
+        CheckpointError: it is damaged, or of another format.
+    """
+    trial = dict(content) if isinstance(content, dict) else {}
+    if trial.get("format") not in formats:
         allowed = " or ".join(map(repr, formats))
         raise CheckpointError(f"{path} is no checkpoint of a lane or of a joint trial: {allowed}")
     check = trial.pop(_CHECK, None)

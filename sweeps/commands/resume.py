@@ -17,6 +17,7 @@ from sweeps.terminal.live import make_display
 
 if TYPE_CHECKING:
     from sweeps.journal.state import State
+    from sweeps.plan.preparation import Ready
     from sweeps.run_folder import RunFolder
     from sweeps.study.study import Study
 
@@ -82,10 +83,10 @@ def resume_run(args: argparse.Namespace) -> int:
         if note := restore_places(args, journal.state):
             display.say(note)
         share = pack_share(args, study)
-        ready = prepare_sets(study, places_of(args), display, hold=hold)
-        forced += changes.refuse_other_data(
-            journal.state, ready, rebuilds=not (trains or args.repair), force=args.force
-        )
+        ready: tuple[Ready, ...] = ()  # tables of a run without trials left need no experts
+        if trains or args.repair:
+            ready = tuple(prepare_sets(study, places_of(args), display, hold=hold))
+            changes.refuse_other_data(journal.state, ready, force=args.force)
         for change in forced:
             display.say(f"--force: {change_text(change)}", style="yellow")
         parts = changes.changed_parts(journal.state, study.parts)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpc_router.run_names import CURVES
+from mpc_router.run_names import CURVES, FRONT
 from mpc_router.terminal.progress import shown
 from sweeps.records import NodesGone, SweepError
 from sweeps.terminal.signals import stop_code, tell
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sweeps.driver.session import Outcome
     from sweeps.driver.share import Share
     from sweeps.journal.journal import Journal
+    from sweeps.journal.state import State
     from sweeps.plan.plan import Planner
     from sweeps.plan.preparation import Ready
     from sweeps.study.study import Study
@@ -121,7 +122,7 @@ def _run_sweep(
         raise kind(f"{failure}; what was done is safe, go on with {_again(run)}")
     if outcome.signal is not None and outcome.left:
         return _stopped(outcome, outcome.signal, run)
-    _show(args, run, display)
+    _show(args, run, journal.state, display)
     spent = outcome.used_up is not None and not outcome.lost and outcome.left
     if spent:
         tell(_spent(outcome, run))
@@ -189,7 +190,24 @@ def _write_curves(loaded: Run) -> None:
     tables.write_further(loaded.path, CURVES, loaded.name, [] if curves is None else [curves])
 
 
-def _show(args: argparse.Namespace, run: Path, display: Display) -> None:
+def _keep_front(loaded: Run, state: State) -> None:
+    """Removes the routers of a finished run that are on none of its fronts, if its study says so.
+
+    Raises:
+        RunError: no point can be judged.
+        OSError: the disk refuses.
+    """
+    from analysis.fronts.kept import kept_points
+    from sweeps.journal.kept_routers import remove_routers
+
+    if not state.done or state.study.get("checkpoints") != FRONT:
+        return
+    names = kept_points(loaded)
+    keys = {key for name in names for key in state.replicates.get(name, ())}
+    remove_routers(loaded.path, state, keep=keys)
+
+
+def _show(args: argparse.Namespace, run: Path, state: State, display: Display) -> None:
     """Shows the front in the terminal, and writes curves and the report."""
     from analysis.front import print_front
     from analysis.report.page import write_report
@@ -201,9 +219,10 @@ def _show(args: argparse.Namespace, run: Path, display: Display) -> None:
     try:
         with guarded(run):
             loaded = load_run(run)
-            _write_curves(loaded)
             print_front(loaded, LastingConsole())
             tell(f"run: {run}", sys.stdout)
+            _keep_front(loaded, state)
+            _write_curves(loaded)
             if not args.no_report:
                 with display, shown(display, "writing the report"):
                     report = write_report(loaded)

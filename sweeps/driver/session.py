@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpc_router import plugins
+from mpc_router.run_names import NONE
 from sweeps.driver._gain import Standing, no_gain
 from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
@@ -83,6 +84,7 @@ def job(run: Path, study: Study, ready: Sequence[Ready], share: Share) -> Job:
         threads=share.pack.threads,
         gpus=share.gpus,
         ranking=study.ranking,
+        keeps_routers=study.checkpoints != NONE,
         trusted=plugins.trusted(),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sweeps.journal import bulk_files
 from sweeps.journal.journal import Journal
+from sweeps.journal.kept_routers import remove_routers
 from sweeps.journal.kept_states import remove_unnamed
 from sweeps.journal.state import State
 from sweeps.records import (
@@ -30,9 +31,11 @@ def clear(run: Path, state: State) -> None:
     """Removes the temporary files of killed sessions; the caller holds the journal's lock.
 
     A file is written under a temporary name and renamed when it is complete, so a temporary file
-    without a writer is never completed. States of packs that the journal does not name go too.
+    without a writer is never completed. States of packs and routers that the journal does not name
+    go too.
     """
-    folders = (run / PARTS_FOLDER, run / STATES_FOLDER, *_folders_in(run / CHECKPOINTS_FOLDER))
+    checkpoints = run / CHECKPOINTS_FOLDER
+    folders = (run / PARTS_FOLDER, run / STATES_FOLDER, checkpoints, *_folders_in(checkpoints))
     for folder in (run, *folders):
         for path in () if folder != run and folder.is_symlink() else folder.glob(".*.tmp"):
             if path.is_dir() and not path.is_symlink():
@@ -40,6 +43,7 @@ def clear(run: Path, state: State) -> None:
             else:
                 path.unlink(missing_ok=True)
     remove_unnamed(run, state)
+    remove_routers(run, state)
 
 
 def _folders_in(folder: Path) -> list[Path]:

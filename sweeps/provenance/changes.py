@@ -82,25 +82,20 @@ def _origin(record: Mapping[str, Any]) -> str:
     return f"{record.get('package') or 'no package'} {record.get('version')}"
 
 
-def refuse_other_data(
-    state: State, ready: Sequence[Ready], *, rebuilds: bool = False, force: bool = False
-) -> tuple[Change, ...]:
-    """Compares data, experts and stem; gives the changes that were forced.
+def refuse_other_data(state: State, ready: Sequence[Ready], *, force: bool = False) -> None:
+    """Compares data, experts and stem with those that the run began with.
 
-    Other data can be forced only where the session `rebuilds` tables of recorded results. Trials of
-    other data would share examples and baselines with the run's, and tables could not tell them
-    apart.
+    Trials of other data would share examples and baselines with the run's, and tables could not
+    tell them apart, so that no `force` lets them in.
 
     Raises:
         InputError: the fingerprints differ.
     """
     differing = _data_changes(state, ready)
-    if not differing or (rebuilds and force):
-        return differing
+    if not differing:
+        return
     ways = "give the same --data, --models and --cache, or start anew"
-    if rebuilds:
-        ways += ", or give --force: nothing is left to train, and tables come from the journal"
-    elif force:
+    if force:
         ways += "; --force does not allow trials of other data"
     raise InputError(
         f"{'; '.join(map(change_text, differing))}: not what the run began with; {ways}"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpc_router.storage.files import take_rights
 from sweeps.search._translation import DIRECTIONS, distributions, frozen_trial, quiet
@@ -15,6 +15,7 @@ from sweeps.search.space import Axis
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import FrozenTrial
 
     from sweeps.search.rule import Proposal, Result, SearchRule
@@ -54,6 +55,7 @@ def write_view(
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    lines = _lines_in_memory()
     with (
         # in a temporary folder: Optuna's lock beside the file would outlive a killed process
         tempfile.TemporaryDirectory(
@@ -61,18 +63,40 @@ def write_view(
         ) as folder,
         quiet(),
     ):
-        temporary_file = Path(folder) / path.name
-        storage = JournalStorage(JournalFileBackend(str(temporary_file)))
         study = optuna.create_study(
             study_name=name,
-            storage=storage,
+            storage=JournalStorage(lines),
             directions=[DIRECTIONS[direction] for direction in objectives.values()],
         )
         study.set_metric_names(list(objectives))
         optuna_space = distributions(space)
         study.add_trials(_trial_of(point, optuna_space, rule, running=running) for point in points)
+        temporary_file = Path(folder) / path.name
+        JournalFileBackend(str(temporary_file)).append_logs(list(lines.read_logs(0)))
         temporary_file.replace(path)
         take_rights(path)
+
+
+def _lines_in_memory() -> BaseJournalBackend:
+    """Makes a journal of Optuna's in memory; in a file it would lock and sync each trial."""
+    from optuna.storages.journal import BaseJournalBackend
+
+    class Lines(BaseJournalBackend):
+        """Holds the lines of a journal."""
+
+        def __init__(self) -> None:
+            """Begins without lines."""
+            self._lines: list[dict[str, Any]] = []
+
+        def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            """Gives the lines from a number on."""
+            return self._lines[log_number_from:]
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            """Adds lines."""
+            self._lines += logs
+
+    return Lines()
 
 
 def _trial_of(

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mpc_router.config.trial import ConfigError
 from mpc_router.messages import quoted
+from mpc_router.run_names import ALL, FRONT, KEEPS, NONE
 from mpc_router.settings.rules import unknown
 from mpc_router.tasks import Task
 from sweeps.search.rule import SearchRule
@@ -244,6 +245,19 @@ def _check_batches(rule: Rule, search: SearchRule) -> None:
             f"search.points={before_last + rule.eta} or more"
             + (f", or {before_last}" if before_last else "")
             + ", or stopping.method=none"
+        )
+
+
+def check_checkpoints(kept: Any) -> None:
+    """Refuses a word that does not say which routers a run keeps.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    if kept not in KEEPS:
+        raise ConfigError(
+            f"checkpoints is {quoted(kept)}, but must be {FRONT} (routers of the front alone), "
+            f"{ALL} or {NONE}"
         )
 
 

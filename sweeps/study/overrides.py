@@ -13,6 +13,7 @@ from mpc_router.settings.rules import unknown
 KEYS: Final = (
     *("study", "trial", "space", "start", "seeds", "racing", "objectives", "cost_vector"),
     *("measured", "search", "stopping", "budget", "constraints", "pack"),
+    "checkpoints",
     *("dataset", "task_definition", "outputs", "features", "parts"),
 )
 """Names the keys that a study's YAML may have at the top; `parts` is what a run has recorded."""

@@ -14,6 +14,7 @@ from mpc_router.messages import quoted, shown
 from mpc_router.plugins import words_of_user
 from mpc_router.pricing.measured_file import Measured, from_json, read_named
 from mpc_router.pricing.own_costs import OwnCosts, own_costs
+from mpc_router.run_names import ALL
 from mpc_router.settings.rules import SpaceError, unknown
 from mpc_router.tasks import task_of
 from sweeps.search.rehearsal import rehearse
@@ -157,6 +158,7 @@ def from_tree(tree: Mapping[str, Any], surroundings: Surroundings | None = None)
         budget=budget,
         constraints=constraints,
         pack=pack,
+        checkpoints=tree.get("checkpoints", ALL),
     )
     _rehearse(study)
     return study

@@ -13,6 +13,7 @@ from typing import Any, Final
 from mpc_router.config.sections import SECTIONS
 from mpc_router.config.trial import plain
 from mpc_router.costs import COSTS_FILE, FLOPS, PARAMETERS
+from mpc_router.run_names import KEEPS
 from mpc_router.settings.allowed import Form, Whole, forms_of
 from mpc_router.settings.setting_lines import plain_default, texts_of
 from sweeps.search.space import LISTED, RANGES
@@ -78,6 +79,7 @@ def study_schema() -> dict[str, Any]:
             "items": Whole(0).schema(),
             "minItems": 1,
         },
+        "checkpoints": {"description": texts_of(Study)["checkpoints"], "enum": [*KEEPS]},
         "racing": {"description": texts_of(Study)["racing"], **Whole(0).schema()},
     }
     for name, owner in PARTS.items():

@@ -18,6 +18,7 @@ from mpc_router.plain_names import PLAIN, is_plain
 from mpc_router.plugins import Part
 from mpc_router.pricing.measured_file import Measured
 from mpc_router.pricing.own_costs import OwnCosts
+from mpc_router.run_names import ALL
 from mpc_router.tasks import Task, merit, to_record
 from sweeps.records import Point
 from sweeps.search.rule import SearchRule
@@ -29,6 +30,7 @@ from sweeps.study._probes import check_space, examples, starts
 from sweeps.study._rules import (
     MOST_POINTS,
     check_brackets,
+    check_checkpoints,
     check_objectives,
     check_search,
     check_seeds,
@@ -99,10 +101,13 @@ class Study:
     budget: Budget = field(default_factory=Budget)
     constraints: tuple[Constraint, ...] = ()
     pack: PackSettings = field(default_factory=PackSettings)
+    checkpoints: str = ALL
+    """Which routers a run keeps: `all`, those on the `front` of any cost vector, or `none`."""
 
     def __post_init__(self) -> None:
         check_name("the study's name", self.study)
         check_seeds(self.seeds, self.racing)
+        check_checkpoints(self.checkpoints)
         for leaf in set(self.searched) & set(self.trial):
             raise ConfigError(f"{leaf} is fixed in trial and searched in space; keep one")
         check_space(self.space)
@@ -330,6 +335,7 @@ class Study:
             "budget": self.budget.plain(),
             "constraints": {bound.name: bound.plain() for bound in self.constraints},
             "pack": dataclasses.asdict(self.pack),
+            "checkpoints": self.checkpoints,
         }
         if self.dataset is not None:
             tree["dataset"] = dict(self.dataset)

@@ -81,7 +81,7 @@ class StateWriter:
         epoch = stacks[0][1].epoch
         file = self.pack.state_file(epoch)
         make_folder(self.folder)
-        sha256 = write_tensors(self.folder / file, tensors, form=_FORM)
+        sha256 = write_tensors(self.folder / file, tensors, format=_FORM)
         sync_folder(self.folder)
         self._last = self.clock()
         self._seconds = self._last - began

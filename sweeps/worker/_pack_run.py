@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mpc_router.results.checkpoint import save
+from mpc_router.results.checkpoint import JointCheckpoint, LaneCheckpoint, save, save_lanes
 from mpc_router.results.records import LanesEnded, SplitReport
 from mpc_router.routes import expert_shares, single_paths
 from mpc_router.run_names import REPORT_LISTS, REPORT_LOSSES, REPORT_NUMBERS
@@ -52,6 +52,9 @@ class PackRun:
     notes: dict[str, str] = field(default_factory=dict)
     """They are notes on how trials were trained, by key."""
 
+    routers: dict[str, LaneCheckpoint] = field(default_factory=dict)
+    """They are the routers of ended trials on frozen experts, by key."""
+
     written: int = 0
     """It counts the messages whose bulk files are written."""
 
@@ -77,6 +80,9 @@ class PackRun:
         """Adds the trials that have ended since the last message, after writing what they leave."""
         if not self.endings:
             return message
+        if self.routers:
+            make_folder(self.job.checkpoints)
+            save_lanes(self.routers, self.job.checkpoints / self.pack.routers_file(self.written))
         files = {
             self.pack.file(self.written): self.routing,
             self.pack.experts_file(self.written): self.experts,
@@ -92,6 +98,7 @@ class PackRun:
             },
         )
         self.endings, self.routing, self.experts, self.paths = [], [], [], {}
+        self.routers = {}
         self.written += 1
         return settled
 
@@ -137,10 +144,8 @@ class PackRun:
         reports: list[Report] = []
         for place, lane in enumerate(event.lanes):
             trial, checkpoint = trials[int(lane)], event.checkpoints[place]
-            folder = self.job.checkpoints / trial.key
-            make_folder(self.job.checkpoints)
-            make_folder(folder)
-            save(checkpoint, folder)
+            if self.job.keeps_routers:
+                self._keep(trial.key, checkpoint)
             for split in event.reports:
                 reports += self.reports(split, checkpoint.epoch, trials, only_lane=int(lane))
             self.routing += [
@@ -161,6 +166,15 @@ class PackRun:
                 self.paths.setdefault(event.paths.name, bulk_files.paths(event.paths))
             self.endings.append(self._ending(event, trial, checkpoint.epoch))
         return tuple(reports)
+
+    def _keep(self, key: str, checkpoint: LaneCheckpoint | JointCheckpoint) -> None:
+        """Keeps the router of an ended trial; one that is trained with its experts is written."""
+        if isinstance(checkpoint, LaneCheckpoint):
+            self.routers[key] = checkpoint
+            return
+        for folder in (self.job.checkpoints, self.job.checkpoints / key):
+            make_folder(folder)
+        save(checkpoint, self.job.checkpoints / key)
 
     def _ending(self, event: LanesEnded, trial: Trial, epoch: int) -> Ending:
         """Makes the ending of a trial whose checkpoint is of an epoch."""

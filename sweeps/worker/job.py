@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ class Job:
     ranking: Ranking | None = None
     """It defines how packs that are brackets rank their points."""
 
+    keeps_routers: bool = True
+    """Tells whether trials leave their routers in `checkpoints` when they end."""
+
     trusted: tuple[tuple[str, str], ...] = ()
     """They are the parts of one's own that a worker may load (`mpc_router.plugins.trusted`)."""
 
@@ -57,6 +61,7 @@ class Job:
             "threads": self.threads,
             "gpus": self.gpus,
             "ranking": self.ranking and self.ranking.to_json(),
+            "keeps_routers": self.keeps_routers,
             "trusted": self.trusted,
         }
 
@@ -74,6 +79,7 @@ class Job:
             threads=data["threads"],
             gpus=data["gpus"],
             ranking=data["ranking"] and Ranking.from_json(data["ranking"]),
+            keeps_routers=data["keeps_routers"],
             trusted=trusted,
         )
 
@@ -82,3 +88,6 @@ def forget(keys: Iterable[str], job: Job) -> None:
     """Removes the epochs that trials would go on from: the journal has their endings."""
     for key in keys:
         shutil.rmtree(job.checkpoints / key / EPOCHS, ignore_errors=True)
+        if not job.keeps_routers:
+            with contextlib.suppress(OSError):  # there is none
+                (job.checkpoints / key).rmdir()

@@ -30,7 +30,7 @@ _PLACES: Final = {
     "tables": ".*.parquet-*.tmp",
     "texts": ".study.yaml-*.tmp",
     "parts": "parts/.*.tmp",
-    "checkpoints": "checkpoints/*/.*.tmp",
+    "checkpoints": "checkpoints/.*.tmp",
     "view": ".optuna.journal-*.tmp/*",
 }
 """Names of files that are there only while something is being written."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mpc_router.storage.lane_files import files_by_key, metadata
 from sweeps.journal._lines import line_of
 from tests.fuzz.harness import Case
 from tests.sweeps.conftest import on_disk
@@ -55,7 +56,7 @@ class Folder:
     @property
     def key(self) -> str:
         """A trial's."""
-        return min(path.name for path in (self.path / "checkpoints").iterdir())
+        return min(files_by_key(self.path / "checkpoints"))
 
     def odd(self) -> Any:
         """A value that does not belong."""
@@ -207,12 +208,13 @@ def table(run: Folder) -> str:
 
 def checkpoint(run: Folder) -> str:
     """Something in a checkpoint's description is odd; its checksum is right."""
-    path = run.path / "checkpoints" / run.key / "trial.json"
-    trial = json.loads(path.read_text())
-    trial.pop("sha256")
+    key = run.key
+    file = files_by_key(run.path / "checkpoints")[key]
+    trial = {name: value for name, value in file.trials[key].items() if name != "sha256"}
     said = spoilt(trial, run.draw)
-    check = json.dumps(trial, sort_keys=True).encode()
-    path.write_text(json.dumps({**trial, "sha256": hashlib.sha256(check).hexdigest()}))
+    check = hashlib.sha256(json.dumps(trial, sort_keys=True).encode()).hexdigest()
+    trials = {**file.trials, key: {**trial, "sha256": check}}
+    file.path.write_bytes(b"".join(file._packed(file._entries, metadata(trials))))
     return f"checkpoint: {said}"
 
 
@@ -257,7 +259,7 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
 
 def _case(name: str, command: str, run: Path, sound: Path, victim: Path) -> Case:
     out = run.parent / "tables"
-    key = min(path.name for path in (sound / "checkpoints").iterdir())
+    key = min(files_by_key(sound / "checkpoints"))
     calls: dict[str, tuple[str, tuple[str, ...]]] = {
         "resume": ("sweeps.run", ("--resume", str(run), "--quiet")),
         "repair": ("sweeps.run", ("--resume", str(run), "--repair", "--quiet")),

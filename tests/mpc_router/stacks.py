@@ -61,7 +61,7 @@ def arrays(report: SplitReport, lane: int) -> dict[str, Any]:
 
 
 def left_by(ended: LanesEnded, lane: int) -> dict[str, Any]:
-    """What a lane leaves: reports, routes, logits, weights and moments."""
+    """What a lane leaves: reports, routes, logits and weights."""
     place = int(np.flatnonzero(ended.lanes == lane)[0])
     left: dict[str, Any] = {}
     for report in ended.reports:
@@ -71,7 +71,6 @@ def left_by(ended: LanesEnded, lane: int) -> dict[str, Any]:
         left[f"{routing.split}.logits"] = routing.logits[place]
     checkpoint = ended.checkpoints[place]
     left |= {name: value.numpy() for name, value in checkpoint.weights.items()}
-    left |= {name: value.numpy() for name, value in (checkpoint.optimizer or {}).items()}
     return left
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from analysis import schema
 from mpc_router import run_names
+from mpc_router.storage.lane_files import files_by_key
 from sweeps.driver._ledger import Ledger
 from sweeps.journal._lines import line_of
 from sweeps.provenance import places
@@ -81,7 +82,7 @@ def test_a_name_in_a_journal_that_is_no_plain_name_is_refused(
     lab: Laboratory, victim: Path, old: str, new: str
 ) -> None:
     run, before = lab.copy("grid"), contents(victim)
-    key = min(path.name for path in (run / "checkpoints").iterdir())
+    key = min(files_by_key(run / "checkpoints"))
     respelt(run, everywhere(key if old == "KEY" else old, new))
     (run.parent / "victim").unlink(missing_ok=True)
     (run.parent / "victim").symlink_to(victim)
@@ -133,7 +134,7 @@ def test_a_folder_that_is_a_link_is_refused_and_nothing_at_its_end_is_deleted(
     lab: Laboratory, victim: Path, name: str, more: tuple[str, ...]
 ) -> None:
     run = lab.copy("grid")
-    key = min(path.name for path in (run / "checkpoints").iterdir())
+    key = min(files_by_key(run / "checkpoints"))
     path = run / name.replace("KEY", key)
     if path.exists():
         shutil.rmtree(path)

@@ -64,7 +64,7 @@ def test_a_run_is_as_open_as_its_umask_says(
     assert {"report.html", "journal.jsonl", "trials.parquet"} < {
         each.name for each in run.iterdir()
     }
-    assert next(run.glob("checkpoints/*/trial.json")).is_file()
+    assert next(run.glob("checkpoints/*.safetensors")).is_file()
     assert of_all(run) == ({folders}, {files})
 
 
@@ -95,7 +95,7 @@ def test_a_resume_goes_by_the_folders_rights_also_after_a_chmod(
     assert {rights(path) for path in run.iterdir() if path.is_file()} == {0o644}
     assert rights(run / "parts" / "pack00.parquet") == 0o600  # as it was written
     assert rights(run / "parts" / "pack02.parquet") == 0o644
-    assert {rights(path) for path in (run / "checkpoints").iterdir()} == {0o700, 0o755}
+    assert {rights(path) for path in (run / "checkpoints").iterdir()} == {0o600, 0o644}
 
 
 def test_epochs_of_a_joint_trial_are_as_private_as_the_run(

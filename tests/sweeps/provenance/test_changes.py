@@ -222,22 +222,20 @@ def test_other_data_are_refused_though_forced_where_something_is_left_to_train(
     assert (half / "journal.jsonl").read_bytes() == before
 
 
-def test_with_other_data_a_done_run_writes_its_tables_anew_when_forced(
-    done: Path, command: Command, capsys: pytest.CaptureFixture[str], request: Any
+def test_a_done_run_writes_its_tables_anew_without_preparing_anything(
+    done: Path, half: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request.getfixturevalue("other_data")
-    before = rows(done, "trials")
-    (done / "trials.parquet").unlink()
-    capsys.readouterr()
-    assert command("--resume", str(done), *QUIET) == 2
-    assert "or give --force: nothing is left to train" in error(capsys)
+    monkeypatch.setattr(frozen, "prepare", lambda *_: pytest.fail("experts are prepared"))
+    for run, code in ((done, 0), (half, 5)):  # of the half one nothing is left of the budget
+        before = rows(run, "trials")
+        (run / "trials.parquet").unlink()
+        assert command("--resume", str(run), *QUIET) == code
+        assert rows(run, "trials") == before
+
+
+@pytest.mark.usefixtures("other_data")
+def test_a_repair_of_a_done_run_with_other_data_is_refused(done: Path, command: Command) -> None:
     assert command("--resume", str(done), "--force", "--repair", *QUIET) == 2
-    assert command("--resume", str(done), "--force", *QUIET) == 0
-    assert rows(done, "trials") == before
-    (change,) = provenance(done)["changes"]
-    assert (change["what"], change["now"]) == ("data", "other")
-    assert "nothing was trained on it" in provenance(done)["notes"][-1]
-    assert command("--resume", str(done), *QUIET) == 2  # it is let through once, not for good
 
 
 def test_a_journal_of_before_is_resumed(half: Path, done: Path, command: Command) -> None:

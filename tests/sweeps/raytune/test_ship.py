@@ -18,6 +18,7 @@ import pytest
 
 from cluster import local, nodes, state
 from cluster.processes import members, processes
+from mpc_router.storage.lane_files import files_by_key
 from sweeps.journal.journal import read
 from sweeps.raytune import _depot, _ship
 from sweeps.raytune._ship import NodeView, ReachError
@@ -186,7 +187,7 @@ def test_a_sweep_over_a_node_that_sees_nothing_gives_the_rows_of_the_embedded_ru
     run = hidden / "runs" / "there"
     assert_same_tables(run, hidden / "runs" / "here")
     assert set(nodes_of(run)) == {"head", "worker1"}
-    assert len(list(run.glob("checkpoints/*/trial.json"))) == 20
+    assert len(files_by_key(run / "checkpoints")) == 20
     assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
 
 

@@ -15,6 +15,7 @@ from analysis.report.abstract import export_line
 from mpc_router.commands import eval as evaluation
 from mpc_router.config.trial import ConfigError, trial_config
 from mpc_router.data.sources import Source, read
+from mpc_router.storage.lane_files import files_by_key
 from sweeps.run import main
 from sweeps.study.read import from_tree, load
 from tests.sweeps.conftest import assert_same_tables, without_ray
@@ -87,7 +88,7 @@ def test_its_study_is_complete_and_resumes_to_the_same_tables(run: Path, folder:
 def test_a_router_over_tables_cannot_be_run_on_text_and_says_so(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (checkpoint, *_) = sorted((run / "checkpoints").iterdir())
+    checkpoint = run / "checkpoints" / min(files_by_key(run / "checkpoints"))
     assert evaluation.main(["--checkpoint", str(checkpoint), "--sample"]) == 2
     assert "were run elsewhere and handed in as outputs" in capsys.readouterr().err
 

@@ -1,0 +1,57 @@
+"""Says which routers a run keeps whose study keeps those of its fronts alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.fronts.constraints import judge
+from analysis.fronts.objectives import objective_front, own_objectives
+from analysis.fronts.points import Measured, seed_draws
+from analysis.runs.load import Run
+from analysis.runs.outcomes import Roster, outcomes, roster
+from mpc_router.run_names import ALL, FRONT, SELECTION
+from mpc_router.tasks import merit
+
+_DIGITS = 9
+"""It is the number of digits up to which two sums of the same values in another order agree."""
+
+
+def kept_roster(run: Run) -> Roster:
+    """Gives the roster with the points alone whose routers the run keeps; see `kept_points`.
+
+    Raises:
+        RunError: no point can be judged, or a table lacks rows.
+    """
+    if run.study.get("checkpoints", ALL) != FRONT:
+        return roster(run)
+    names = kept_points(run)
+    points = tuple(point for point in roster(run).points if point.point in names)
+    return replace(roster(run), points=points)
+
+
+def kept_points(run: Run) -> set[str]:
+    """Names the points that are on the front under one of the run's own cost vectors.
+
+    These are the fronts of `survey`, with the study's constraints, and that of its own objectives.
+    Vectors that were given later price no front here, for routers are removed once.
+
+    Raises:
+        RunError: no point can be judged, or a table lacks rows.
+    """
+    run_roster = roster(run)
+    seen = outcomes(run, run_roster, SELECTION, need_routes=False)
+    judged, seeds = judge(run, run_roster, seen), seed_draws(run_roster, 0, 0)
+    weights = np.ones((1, len(seen.labels)), np.float32)
+    on_front = np.zeros(len(run_roster.points), np.bool_)
+    for name in run.cost_vectors.keys() - set(run.provenance.get("cost_vectors_given", ())):
+        measured = Measured.of(run, run_roster, seen, run.cost_vector(name), seeds, weights)
+        merits, costs = merit(run.task, measured.score[:, 0]), measured.cost[:, 0]
+        on_front |= judged.front(merits, costs)
+        on_front |= judged.front(merits.round(_DIGITS), costs.round(_DIGITS))
+    names = {point.point for point, held in zip(run_roster.points, on_front, strict=True) if held}
+    if own_objectives(run) and run.routed:
+        table = objective_front(run, resamples=0)
+        names |= set(table["point"][table["on_front"]])
+    return names
