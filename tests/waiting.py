@@ -16,10 +16,10 @@ WAITING_FILES: Final = (
 """In the order in which they run; relative to the repository."""
 
 
-class WaitingInOneProcess(LoadFileScheduling):
+class WaitingInOneProcess(LoadFileScheduling):  # type: ignore[misc]  # it has no types
     """Gives a process a file at a time, but all files that wait at once."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Gives the name of the tests that go to a process together with this one."""
-        file = super()._split_scope(nodeid)
+        file: str = super()._split_scope(nodeid)
         return "what waits for Ray" if file in WAITING_FILES else file

@@ -7,8 +7,9 @@ number is computed. Letters: F features (an encoder's width), H hidden units, K 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -197,22 +198,40 @@ def _shared(config: TrialConfig, models: Models, name: str, shape: Any, *, token
 
 
 def _encoder(shape: Any, name: str, *, tokens: int, head: bool = False) -> _Counts:
-    """Builds embeddings and layers without a pooler; with its `head` as transformers does."""
+    """Counts embeddings and layers without a pooler; with its `head` as transformers does."""
 
     def refusal(reason: str) -> ModelError:
         return ModelError(f"{name} does not run on shapes alone ({reason})")
 
     try:
         with whatever_is_raised(refusal):
-            model = blank_encoder(shape, head=head)
-            width_of(model)
-            if not tokens:
-                return _Counts(sum(weights.numel() for weights in model.parameters()), 0)
-            with torch.device("meta"):
-                # without a mask: all tokens count, and the meta device could not look into one
-                return _counts_of(model, lambda: model(input_ids=_ids(tokens)))
+            settings = shape.to_json_string(use_diff=False)
+            return _counted_once(_Shape(type(shape), settings, shape), tokens, head)
     except ModelError as error:
         raise _Uncountable(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Holds a configuration, equal to another one of the same class and settings."""
+
+    kind: type
+    settings: str
+    """As JSON."""
+
+    of_model: Any = field(compare=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _counted_once(shape: _Shape, tokens: int, head: bool) -> _Counts:
+    """Builds an encoder and counts it, once a process: prepared sets share their encoders."""
+    model = blank_encoder(shape.of_model, head=head)
+    width_of(model)
+    if not tokens:
+        return _Counts(sum(weights.numel() for weights in model.parameters()), 0)
+    with torch.device("meta"):
+        # without a mask: all tokens count, and the meta device could not look into one
+        return _counts_of(model, lambda: model(input_ids=_ids(tokens)))
 
 
 def _linear(features: int, outputs: int) -> _Counts:
