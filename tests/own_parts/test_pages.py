@@ -33,7 +33,7 @@ def follow(tmp_path: Path, sample_cache: Path, monkeypatch: pytest.MonkeyPatch) 
     def followed(name: str, *settings: str, **replaced: str) -> Path:
         forget()
         walk(
-            ROOT / f"docs/guides/{name}.md",
+            f"guides/{name}",
             cache=sample_cache,
             settings=settings or LITTLE,
             replaced=replaced,
