@@ -103,7 +103,13 @@ def export_command(run: Run, *words: str) -> str:
     """
     if run.provenance["pool"] == OUTPUTS:
         return ""
-    line = ("mpc-router-export", "--run", str(run.path), *words, f"exported/{run.path.name}")
+    line = (
+        "mpc-router-export",
+        "--run",
+        str(run.path),
+        *words,
+        f"exported/{run.path.resolve().name}",
+    )
     return shlex.join(line)
 
 
