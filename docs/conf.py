@@ -15,6 +15,7 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_ext", "_static", "API.md"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+highlight_language = "none"  # a block without a language is what a program prints
 html_theme = "furo"
 html_title = "mpc-router"
 html_static_path = ["_static"]

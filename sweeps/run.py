@@ -141,19 +141,18 @@ def _checked_study(args: argparse.Namespace) -> Study:
 
 
 def _list() -> int:
-    """Prints the shipped studies, each with its size and method; gives exit code 0."""
+    """Prints the shipped studies, each with its size and method on a line of 80 columns."""
     from sweeps.study.read import load
     from sweeps.study.shipped import shipped_studies
 
     for name in shipped_studies():
         study = load(name)
         points = study.search.points if study.proposes else len(study.points())
-        facts = [f"{study.task.name}, {points} points x {len(study.first_seeds)} seeds"]
+        facts = [f"{points} points x {len(study.first_seeds)} seeds"]
         if study.proposes:
             facts.append(f"proposed by {study.search.method}")
         if study.stopping.method != "none":
-            epochs = study.base.training.epochs
-            facts.append(f"stopped early by {study.stopping.method} over {epochs} epochs")
+            facts.append(f"stopped early by {study.stopping.method}")
         print(f"{name}: {', '.join(facts)}")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import shlex
@@ -63,6 +64,24 @@ def test_the_published_snippet_runs_as_printed(
     assert names["gating_weights"].shape == (6, 3)
     assert names["chosen_expert"].shape == (6,)
     assert set(names["components"]) == {"task", "balance", "cost"}
+
+
+OURS = ("mpc_router", "sweeps", "analysis", "cluster")
+
+
+def test_what_the_pages_import_of_ours_can_be_imported() -> None:
+    imports = [
+        (node.module, alias.name)
+        for block in blocks("python")
+        if "(" not in block.partition("\n")[0]  # a signature
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if node.module.partition(".")[0] in OURS
+    ]
+    assert len(imports) > 30
+    for module, name in set(imports):
+        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"
 
 
 OF_OTHERS = {"--logdir", "--block", "--partition", "--account"}

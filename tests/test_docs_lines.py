@@ -20,7 +20,7 @@ from tests.command_lines import command_of
 from tests.sweeps.conftest import without_ray
 from tests.test_docs import ROOT, SH_LINES, blocks
 from tests.trained import Trained
-from tests.walks import OF_THE_SHELL, call
+from tests.walks import DOCS, FOLLOWED, OF_THE_SHELL, call, lines_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +34,12 @@ ELSEWHERE = {
     "file:price.json": "needs a measured file; tests/mpc_router/pricing",
     "file:mrpc_seconds.json": "likewise",
     "mpc-router-tune": "tests/sweeps/test_tune.py, and the page of the published code",
+    "--figures": "tests/analysis/report/test_figures.py",
     "mpc-router-init DIR": "needs data; tests/mpc_router/commands/test_init.py",
 }
 """Words of lines that other tests run, with where."""
 
-MADE = ("runs/near_best", "runs/worst", "runs/lengths", "runs/tpe", "runs/first", "runs/search")
-MADE += ("runs/tickets", "exported/first", "exported/tickets", "mrpc_best_model.pt")
-"""What a page has made by then: `walk` runs these lines."""
+FOLLOWED_LINES = {line for name in FOLLOWED for line in lines_of(DOCS / f"{name}.md")}
 
 
 def kind_of(line: str) -> str | None:
@@ -49,14 +48,15 @@ def kind_of(line: str) -> str | None:
     command = command_of(words)
     if command is None or words[0] in OF_THE_SHELL:
         return None
-    if any(text in line for text in (*ELSEWHERE, *MADE)):
+    if line in FOLLOWED_LINES or any(text in line for text in ELSEWHERE):
         return None
     begins = command in ("mpc-router-sweep", "mpc-router-tune", "mpc-router-train")
     alone = {"--list", "--settings", "--schema", "--resume", "--run"} & set(words)
-    return "read" if begins and not alone else "run"
+    return "read" if command == "mpc-router-train" or (begins and not alone) else "run"
 
 
-LINES = {line: kind_of(line) for line in SH_LINES}
+LINES = {line: kind_of(line) for line in {line.partition(" #")[0].strip() for line in SH_LINES}}
+TRIED = {kind: sorted(line for line in LINES if LINES[line] == kind) for kind in ("run", "read")}
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +79,19 @@ def world(
         def called(line: str) -> str:
             words = re.sub(r"\b(KEY|9baf)\b", key, line)
             words = re.sub(r"--(at-most|reach) [\d.]+", "--knee", words)
-            words = re.sub(r"(mpc-router-export .*) (exported/\w+)", r"\1 \2-again", words)
+            words = re.sub(r"(mpc-router-export .*) (exported/\w+)$", r"\1 \2-again", words)
             return call(words.partition(" > ")[0], cache=sample_cache)
 
         yield called
         os.chdir(before)
 
 
-@pytest.mark.parametrize("line", [line for line, kind in LINES.items() if kind == "run"])
+@pytest.mark.parametrize("line", TRIED["run"])
 def test_a_line_about_a_run_is_run(
     line: str, world: Callable[[str], str], quick_reports: None
 ) -> None:
-    shutil.rmtree("exported/NAME-again", ignore_errors=True)
+    for folder in (*Path("exported").glob("*-again"), Path("tables")):
+        shutil.rmtree(folder, ignore_errors=True)
     assert world(line)
 
 
@@ -98,17 +99,13 @@ def test_a_line_about_a_run_is_run(
 def study_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files that the pages' studies name, as printed, and configuration files."""
     monkeypatch.chdir(tmp_path)
-    (tickets,) = [text for text in blocks("yaml") if text.startswith("# tickets.yaml")]
-    for place in (".", "tickets", "path/to"):
-        Path(place).mkdir(parents=True, exist_ok=True)
-    Path("tickets.yaml").write_text(tickets.replace("flops", "[1, 2, 3]"))
-    shutil.copy("tickets.yaml", "tickets/tickets.yaml")
-    mine = next(text for text in blocks("yaml") if "\nstudy: mine\n" in text)
-    Path("path/to/my_study.yaml").write_text(mine)
+    (study,) = [text for text in blocks("yaml") if "\nstudy: mine\n" in text]
+    Path("path/to").mkdir(parents=True)
+    Path("path/to/my_study.yaml").write_text(study)
     Path("configs").symlink_to(ROOT / "configs")
 
 
-@pytest.mark.parametrize("line", [line for line, kind in LINES.items() if kind == "read"])
+@pytest.mark.parametrize("line", TRIED["read"])
 def test_the_study_of_a_line_can_be_read(line: str, study_files: None) -> None:
     command, *words = shlex.split(line, comments=True)
     if command == "mpc-router-train":

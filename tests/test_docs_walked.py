@@ -17,7 +17,6 @@ from tests.sweeps.conftest import LITTLE, without_ray
 from tests.walks import walk
 
 ROOT = Path(__file__).resolve().parent.parent
-TUTORIALS, GUIDES = ROOT / "docs/tutorials", ROOT / "docs/guides"
 
 SMALL = ("train_rows=1200", "validation_rows=300", "expert_epochs=3")
 """Of the sample: as much as its experts need to differ, so that all that is printed is printed."""
@@ -43,7 +42,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def first_sweep(reader: Path, sample_cache: Path) -> Path:
-    walk(TUTORIALS / "first_sweep.md", cache=sample_cache, settings=SMALL)
+    walk("tutorials/first_sweep", cache=sample_cache, settings=SMALL)
     return reader
 
 
@@ -54,7 +53,7 @@ def test_the_first_sweep_ends_with_a_router_that_answers(first_sweep: Path) -> N
 
 @pytest.fixture(scope="module")
 def search(first_sweep: Path, sample_cache: Path) -> Path:
-    walk(TUTORIALS / "a_search.md", cache=sample_cache, settings=SMALL, replaced=FEW_POINTS)
+    walk("tutorials/a_search", cache=sample_cache, settings=SMALL, replaced=FEW_POINTS)
     return first_sweep
 
 
@@ -69,7 +68,7 @@ def tickets(reader: Path, sample_cache: Path) -> Path:
     save_tiny(reader / "tickets/models/small", "bert", num_hidden_layers=1)
     save_tiny(reader / "tickets/models/large", "bert", num_hidden_layers=2)
     little = ("expert_epochs=1", "epochs=1", "train_rows=200", "validation_rows=100")
-    walk(TUTORIALS / "your_data.md", cache=sample_cache, settings=little)
+    walk("tutorials/your_data", cache=sample_cache, settings=little)
     return reader
 
 
@@ -84,7 +83,7 @@ def guide(reader: Path, sample_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda _: sample_cache)
 
     def followed(name: str, replaced: Mapping[str, str]) -> Path:
-        walk(GUIDES / f"{name}.md", cache=sample_cache, settings=LITTLE, replaced=replaced)
+        walk(f"guides/{name}", cache=sample_cache, settings=LITTLE, replaced=replaced)
         return reader
 
     return followed

@@ -21,6 +21,14 @@ from typing import Any
 from sweeps import run
 from tests.command_lines import COMMANDS, command_of
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FOLLOWED = (
+    *("tutorials/first_sweep", "tutorials/your_data", "tutorials/a_search"),
+    *("guides/add_a_metric", "guides/add_a_router", "guides/add_a_sampler", "guides/add_a_task"),
+    *("guides/from_python", "guides/gates", "guides/published_code", "guides/ray_and_optuna"),
+)
+"""The pages that tests follow (test_docs_walked.py, own_parts/test_pages.py)."""
+
 OF_THE_SHELL = ("source", "make", "tensorboard", "pip", "eval")
 """A walk does not call these: they install, or start programs of others."""
 
@@ -32,6 +40,12 @@ _FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
 def blocks_of(page: Path) -> list[tuple[str, str]]:
     """The language and text of every fenced block of a page, in order."""
     return _BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def lines_of(page: Path) -> list[str]:
+    """The commands of a page, without comments."""
+    texts = "".join(text for language, text in blocks_of(page) if language == "sh")
+    return [line.partition(" #")[0].strip() for line in texts.splitlines()]
 
 
 def takes(command: str, flag: str) -> bool:
@@ -81,7 +95,7 @@ def _beside(
 
 
 def walk(
-    page: Path,
+    name: str,
     *,
     cache: Path,
     settings: Sequence[str] = (),
@@ -91,6 +105,8 @@ def walk(
 
     `settings` make what trains small, and `replaced` puts other texts into commands and Python.
     """
+    assert name in FOLLOWED
+    page = DOCS / f"{name}.md"
     names: dict[str, Any] = {}
     printed, called = "", False
     for language, text in blocks_of(page):

@@ -105,7 +105,13 @@ def export_command(run: Run, *words: str) -> str:
     """
     if run.provenance["pool"] == OUTPUTS or run.study.get("checkpoints") == NONE:
         return ""
-    line = ("mpc-router-export", "--run", str(run.path), *words, f"exported/{run.path.name}")
+    line = (
+        "mpc-router-export",
+        "--run",
+        str(run.path),
+        *words,
+        f"exported/{run.path.resolve().name}",
+    )
     return shlex.join(line)
 
 

@@ -143,7 +143,9 @@ def _check_runless(args: argparse.Namespace) -> None:
     }
     for flag, value in flags.items():
         if value is not None:
-            raise InputError(f"{flag} is for a run, and --debug and --dry-run make none")
+            raise InputError(
+                f"{flag} is for a run, and --debug and --dry-run make none; leave it out"
+            )
 
 
 def _session_time(text: str) -> float:

@@ -44,6 +44,13 @@ def test_a_terminal_of_eighty_columns_has_room_for_the_table(run_folder: Path) -
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
 
 
+def test_the_export_of_the_current_folder_is_named_like_it(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run_folder)
+    assert f" exported/{run_folder.name}\n" in _printed(Path())
+
+
 def test_names_in_square_brackets_are_no_markup(written: WriteRun) -> None:
     folder = written("brackets", run="[red]not red[/red]", names=("a/[bold]x", "a/y", "a/z"))
     text = _printed(folder)

@@ -33,7 +33,7 @@ def follow(tmp_path: Path, sample_cache: Path, monkeypatch: pytest.MonkeyPatch) 
     def followed(name: str, *settings: str, **replaced: str) -> Path:
         forget()
         walk(
-            ROOT / f"docs/guides/{name}.md",
+            f"guides/{name}",
             cache=sample_cache,
             settings=settings or LITTLE,
             replaced=replaced,
@@ -46,8 +46,8 @@ def follow(tmp_path: Path, sample_cache: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def scores(run: Path, column: str = "validation_score") -> list[float]:
-    found: list[float] = pq.read_table(run / "trials.parquet")[column].to_pylist()
-    return found
+    values: list[float] = pq.read_table(run / "trials.parquet")[column].to_pylist()
+    return values
 
 
 def test_a_sampler_is_added(follow: Follow) -> None:

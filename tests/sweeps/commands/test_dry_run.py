@@ -188,8 +188,6 @@ def test_searches_are_listed_with_how_they_propose_and_stop(
 
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "mrpc_grid: mrpc, 10 points x 3 seeds" in lines
-    assert (
-        "mrpc_pareto: mrpc, 216 points x 3 seeds, proposed by qmc, stopped early by mo_asha over "
-        "9 epochs" in lines
-    )
+    assert "mrpc_grid: 10 points x 3 seeds" in lines
+    assert "mrpc_pareto: 216 points x 3 seeds, proposed by qmc, stopped early by mo_asha" in lines
+    assert max(map(len, lines)) <= 80
