@@ -6,7 +6,7 @@ A table is read when it is first asked for. Importing this module loads neither 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -198,6 +198,33 @@ class Run:
         if table.nbytes <= _SMALL:
             self._kept[asked] = table
         return table
+
+    def chunks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Reads columns of a table in parts, a row group at a time, of a large one.
+
+        A routing table has a row for each trial and example, and what is made of it is smaller.
+
+        Raises:
+            RunError: as `table` says.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path / table_file(name)
+        if not path.is_file() or path.stat().st_size <= _SMALL:
+            yield self.table(name, columns)
+            return
+        kinds = columns_of(name, self.provenance)
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                if not set(columns) <= set(file.schema_arrow.names):
+                    _read(self.path, name, columns)  # it names the one that is lacking
+                for number in range(file.num_row_groups):
+                    chunk = file.read_row_group(number, columns=list(columns))
+                    check_gaps(path, chunk, kinds)
+                    yield chunk
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise _damaged(path, error) from error
 
     def _frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(name).to_pandas()

@@ -6,6 +6,7 @@ Letters: L trials, P points, N examples, K experts, A alternatives (see `alterna
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -76,12 +77,28 @@ class Outcomes:
 def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) -> Outcomes:
     """Reads routes and predictions of a roster's trials on a split, in any order of rows.
 
+    Those of all trials that can be judged are read once: every question of a report asks for them.
+
     Raises:
         RunError: a trial or an expert lacks examples of the split, or has one twice; the run has no
             routing table, and `need_routes`.
     """
     if need_routes and not run.routed:
         raise RunError(f"{run.name}: no routing table, so nothing is known of single examples")
+    return _of_roster(run, split) if trials is roster(run) else _outcomes(run, trials, split)
+
+
+@lru_cache(maxsize=2)
+def _of_roster(run: Run, split: str) -> Outcomes:
+    """Reads the outcomes of the run's own roster, and keeps those of two splits."""
+    kept = _outcomes(run, roster(run), split)
+    for values in (kept.routes, kept.predictions):
+        values.flags.writeable = False  # many questions share them
+    return kept
+
+
+def _outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
+    """Reads the outcomes of a roster's trials."""
     example, labels = _examples(run, split)
     used = dict(zip(run.trials["key"].astype(str), run.trials["experts_id"], strict=True))
     lanes = [str(used[key]) for key in trials.keys]
@@ -89,7 +106,9 @@ def outcomes(run: Run, trials: Roster, split: str, *, need_routes: bool = True) 
     members = {name: run.sets[number].members for name, number in zip(lanes, sets, strict=True)}
     experts = _expert_sets(run, split, example, members)
     routed = trials.keys if run.routed else ()
-    local = _routes(run, routed, split, example) if routed else np.empty((0, len(example)), np.intp)
+    local = (
+        _routes(run, routed, split, example) if routed else np.empty((0, len(example)), np.int16)
+    )
     routes, predictions = np.empty(local.shape, np.uint16), np.empty(local.shape, np.float64)
     choices, spoken = alternatives(run), _Spoken(run, split, experts)
     for lane, key in enumerate(routed):
@@ -195,20 +214,26 @@ def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArr
 
 def _routes(
     run: Run, keys: tuple[str, ...], split: str, example: NDArray[np.int64]
-) -> NDArray[np.intp]:
+) -> NDArray[np.int16]:
+    """Reads the routes of trials on a split, (L, N)."""
+    import pyarrow.compute as pc
+
     where = f"{run.path / 'routing.parquet'}: split {split!r}"
-    rows = _of_split(run, "routing", ["key", "example", "route"], split)
-    lane = _codes(rows["key"], keys)
-    known_lane = lane >= 0
-    lane = lane[known_lane]
-    position = _positions(rows["example"].to_numpy()[known_lane], example, where)
-    routes = np.full((len(keys), len(example)), _NO_ROUTE, np.intp)
-    routes[lane, position] = rows["route"].to_numpy()[known_lane]
+    routes = np.full((len(keys), len(example)), _NO_ROUTE, np.int16)
+    count = 0
+    for chunk in run.chunks("routing", ["split", "key", "example", "route"]):
+        rows = chunk.filter(pc.equal(chunk["split"], split))
+        lane = _codes(rows["key"], keys)
+        known_lane = lane >= 0
+        lane = lane[known_lane]
+        position = _positions(rows["example"].to_numpy()[known_lane], example, where)
+        routes[lane, position] = rows["route"].to_numpy()[known_lane]
+        count += len(lane)
     lacking = (routes == _NO_ROUTE).sum(axis=1)
-    if lacking.any() or len(lane) != routes.size:
+    if lacking.any() or count != routes.size:
         worst = int(lacking.argmax())
         raise RunError(
-            f"{where}: {len(lane)} rows where {len(keys)} trials x {len(example)} examples make "
+            f"{where}: {count} rows where {len(keys)} trials x {len(example)} examples make "
             f"{routes.size}; trial {keys[worst]} lacks {lacking[worst]}"
         )
     return routes

@@ -69,18 +69,37 @@ def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, _Value
     Raises:
         RunError: a trial lacks examples (it failed, or the run goes on), or its logits are ragged.
     """
-    numbers = examples(run, split).number
-    rows = _rows(run, "routing", ["key", "example", "logits"], {"split": [split], "key": keys})
-    owner = _codes(rows["key"], keys)
-    order = np.lexsort((rows["example"].to_numpy(), owner))
-    ends = np.searchsorted(owner[order], np.arange(len(keys) + 1))
-    rows = rows.take(order).combine_chunks()  # once: a trial's rows are then a slice
-    logits = {}
-    for lane, key in enumerate(keys):
-        trial_rows = rows.slice(ends[lane], ends[lane + 1] - ends[lane])
-        where = f"{run.path / 'routing.parquet'}: split {split!r}: trial {key}"
-        logits[key] = _block(trial_rows, "logits", numbers, where)
-    return logits
+    import pyarrow as pa
+
+    numbers, wanted = examples(run, split).number, {"split": [split], "key": keys}
+
+    def where(key: str) -> str:
+        return f"{run.path / 'routing.parquet'}: split {split!r}: trial {key}"
+
+    logits: dict[str, Values] = {}
+    pieces: dict[str, list[pa.Table]] = {}  # of trials whose rows are in several chunks
+    for chunk in run.chunks("routing", ["split", "key", "example", "logits"]):
+        rows = _among(chunk, wanted)
+        owner = _codes(rows["key"], keys)
+        order = np.lexsort((rows["example"].to_numpy(), owner))
+        ends = np.searchsorted(owner[order], np.arange(len(keys) + 1))
+        rows = rows.take(order).combine_chunks()  # once: a trial's rows are then a slice
+        for lane in np.flatnonzero(np.diff(ends)).tolist():
+            key, trial_rows = keys[lane], rows.slice(ends[lane], ends[lane + 1] - ends[lane])
+            if len(trial_rows) == len(numbers) and key not in logits:
+                logits[key] = _block(trial_rows, "logits", numbers, where(key))
+            else:
+                pieces.setdefault(key, []).append(trial_rows)
+    for key in keys:
+        parts = pieces.get(key, [])
+        if (key in logits) == bool(parts):  # too many rows, or none
+            count = sum(map(len, parts)) + len(numbers) * (key in logits)
+            raise RunError(_mismatch(where(key), count, len(numbers)))
+        if parts:
+            joined = pa.concat_tables(parts)
+            joined = joined.take(np.argsort(joined["example"].to_numpy(), kind="stable"))
+            logits[key] = _block(joined, "logits", numbers, where(key))
+    return {key: logits[key] for key in keys}
 
 
 def expert_outputs(run: Run, experts_id: str, split: str) -> Experts:
@@ -135,13 +154,22 @@ def answers(experts: Experts, paths: Paths, *, regression: bool) -> Experts:
 
 def _rows(run: Run, table: str, columns: list[str], wanted: dict[str, Sequence[str]]) -> pa.Table:
     """Reads columns of the rows whose named columns hold one of the values wanted."""
+    return _among(run.table(table, list(dict.fromkeys([*wanted, *columns]))), wanted)
+
+
+def _among(rows: pa.Table, wanted: dict[str, Sequence[str]]) -> pa.Table:
+    """Gives the rows whose named columns hold one of the values wanted."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = run.table(table, list(dict.fromkeys([*wanted, *columns])))
     for column, values in wanted.items():
         rows = rows.filter(pc.is_in(rows[column], pa.array(list(values), pa.string())))
     return rows
+
+
+def _mismatch(where: str, count: int, examples: int) -> str:
+    """Says that a trial or an expert has other rows than a split has examples."""
+    return f"{where}: {count} rows do not match the split's {examples} examples"
 
 
 def _codes(column: Any, names: Sequence[str]) -> NDArray[np.intp]:
@@ -156,9 +184,7 @@ def _block(rows: pa.Table, column: str, numbers: NDArray[np.int64], where: str) 
     """Reads a list column as (N, width) of rows in ascending order; no example may lack."""
     row_numbers = rows["example"].to_numpy()
     if len(row_numbers) != len(numbers) or (row_numbers != numbers).any():
-        raise RunError(
-            f"{where}: {len(row_numbers)} rows do not match the split's {len(numbers)} examples"
-        )
+        raise RunError(_mismatch(where, len(row_numbers), len(numbers)))
     lists = rows[column].combine_chunks()
     values = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.float64)
     lengths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))

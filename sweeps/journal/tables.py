@@ -269,9 +269,8 @@ def _write(
     stamped = schema.stamped(kind, run_name)
     with (
         atomic(path) as temporary,
-        pq.ParquetWriter(
-            temporary, stamped, compression="zstd", write_page_checksum=True
-        ) as writer,
+        temporary.open("wb") as file,  # where the disk is full, the writer leaves its own open
+        pq.ParquetWriter(file, stamped, compression="zstd", write_page_checksum=True) as writer,
     ):
         for chunk in chunks:
             if len(chunk):  # some readers refuse row groups without rows

@@ -335,8 +335,9 @@ class Study:
             "budget": self.budget.plain(),
             "constraints": {bound.name: bound.plain() for bound in self.constraints},
             "pack": dataclasses.asdict(self.pack),
-            "checkpoints": self.checkpoints,
         }
+        if self.checkpoints != ALL:
+            tree["checkpoints"] = self.checkpoints
         if self.dataset is not None:
             tree["dataset"] = dict(self.dataset)
         if self.outputs:

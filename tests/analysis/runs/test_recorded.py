@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analysis.baselines.bias_curves import bias_curve
 from analysis.runs.load import Run, RunError, load_run
+from analysis.runs.outcomes import outcomes, roster
 from analysis.runs.recorded import examples, expert_outputs, router_logits
+from mpc_router.run_names import SELECTION
 from tests.analysis.conftest import WriteRun
 
 
@@ -90,3 +93,34 @@ def test_experts_that_are_not_there_are_named(run: Run) -> None:
 def test_a_split_that_is_not_there_is_named(run: Run) -> None:
     with pytest.raises(RunError, match=r"split 'test': no row"):
         examples(run, "test")
+
+
+def test_a_table_that_is_read_in_parts_gives_the_same_arrays(
+    run: Run, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copy / "routing.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table, path, row_group_size=len(table) // 7)  # a trial's rows lie in two parts
+    monkeypatch.setattr("analysis.runs.load._SMALL", 0)
+    parts, keys = load_run(copy), roster(run).keys
+    assert len(list(parts.chunks("routing", ["key"]))) > 7
+    for split in (SELECTION, run.task.quoted[0]):
+        whole, pieces = router_logits(run, keys, split), router_logits(parts, keys, split)
+        assert list(pieces) == list(whole)
+        assert all(np.array_equal(pieces[key], whole[key]) for key in keys)
+        one, other = (outcomes(of_run, roster(of_run), split) for of_run in (run, parts))
+        assert np.array_equal(one.routes, other.routes)
+        assert np.array_equal(one.predictions, other.predictions)
+    with pytest.raises(RunError, match="no column nothing"):
+        list(parts.chunks("routing", ["nothing"]))
+    doubled = pa.concat_tables([table, table.slice(0, 1)])
+    pq.write_table(doubled, path, row_group_size=len(table) // 7)
+    with pytest.raises(RunError, match="rows do not match the split"):
+        router_logits(load_run(copy), keys, str(table["split"][0]))
+
+
+def test_outcomes_of_a_run_are_read_once_and_nobody_changes_them(run: Run) -> None:
+    seen = outcomes(run, roster(run), SELECTION)
+    assert outcomes(run, roster(run), SELECTION, need_routes=False) is seen
+    with pytest.raises(ValueError, match="read-only"):
+        seen.routes[0, 0] = 0
