@@ -76,7 +76,7 @@ def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, _Value
     def where(key: str) -> str:
         return f"{run.path / 'routing.parquet'}: split {split!r}: trial {key}"
 
-    logits: dict[str, Values] = {}
+    logits: dict[str, _Values] = {}
     pieces: dict[str, list[pa.Table]] = {}  # of trials whose rows are in several chunks
     for chunk in run.chunks("routing", ["split", "key", "example", "logits"]):
         rows = _among(chunk, wanted)

@@ -14,11 +14,12 @@ from analysis.choices.operating_points import bias_curves
 from analysis.fronts.kept import kept_points
 from analysis.fronts.survey import survey
 from analysis.runs.load import load_run
+from mpc_router.config.trial import ConfigError
 from mpc_router.results.checkpoint import load
 from mpc_router.storage.lane_files import files_by_key
 from sweeps.journal._lines import line_of
 from sweeps.journal.journal import read
-from sweeps.study.read import ConfigError, from_tree
+from sweeps.study.read import from_tree
 from sweeps.study.read import load as load_study
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
 

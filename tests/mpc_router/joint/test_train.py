@@ -230,6 +230,13 @@ def test_a_damaged_epoch_gives_way_to_the_one_before(
     same_ended(again[1], whole[1])
 
 
+def _has_optimizer(place: Path) -> bool:
+    """Tells whether a kept epoch can go on."""
+    checkpoint = load(place)
+    assert isinstance(checkpoint, JointCheckpoint)
+    return checkpoint.optimizer is not None
+
+
 def test_two_epochs_and_the_best_are_kept(
     whole: tuple[list[EpochResult], LanesEnded], tmp_path: Path
 ) -> None:
@@ -243,7 +250,7 @@ def test_two_epochs_and_the_best_are_kept(
     for epoch in range(1, 7):
         history.keep(dataclasses.replace(checkpoint, epoch=epoch), scores[:epoch])
         kept.append(history.epochs())
-        resumable = [each for each in kept[-1] if load(history.place(each)).optimizer is not None]
+        resumable = [n for n in kept[-1] if _has_optimizer(history.place(n))]
         assert resumable == [each for each in (epoch, epoch - 1) if each]
     assert kept == [[1], [2, 1], [3, 2, 1], [4, 3, 1], [5, 4, 1], [6, 5]]
     assert not list(tmp_path.glob(".*"))
