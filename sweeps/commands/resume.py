@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mpc_router.commands.places import places_of
 from sweeps.commands.surroundings import settle
-from sweeps.commands.sweep import check_gpus, end_orphans, pack_share, planner_of, run_sweep
+from sweeps.commands.sweep import (
+    check_gpus,
+    end_orphans,
+    pack_share,
+    planner_of,
+    run_rest,
+    run_sweep,
+)
 from sweeps.journal import repair, tables
 from sweeps.journal.journal import Journal, check_opened, sound_part
 from sweeps.plan.preparation import prepare_sets
@@ -16,10 +24,12 @@ from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError
 from sweeps.terminal.live import make_display
 
 if TYPE_CHECKING:
+    from sweeps.journal.forced import Change
     from sweeps.journal.state import State
     from sweeps.plan.preparation import Ready
     from sweeps.run_folder import RunFolder
     from sweeps.study.study import Study
+    from sweeps.terminal.display import Display
 
 
 def _resumable(args: argparse.Namespace) -> RunFolder:
@@ -49,10 +59,8 @@ def _resumable(args: argparse.Namespace) -> RunFolder:
 
 def resume_run(args: argparse.Namespace) -> int:
     """Runs `--resume RUN`: goes on with a run, or repairs it; gives the exit code."""
-    from sweeps.journal.forced import change_text
     from sweeps.provenance import changes
     from sweeps.provenance.places import restore_places
-    from sweeps.worker.shared_parts import write_shared_parts
 
     folder = _resumable(args)
     settle(args)
@@ -67,7 +75,6 @@ def resume_run(args: argparse.Namespace) -> int:
         end_orphans(display)
         repair.clear(args.resume, journal.state)
         folder.stop.unlink(missing_ok=True)  # it was meant for the last session
-        check_gpus(args, study)
         if not args.repair:
             repair.refuse_damage(args.resume, journal.state)
         trains = repair.trains(
@@ -80,28 +87,48 @@ def resume_run(args: argparse.Namespace) -> int:
         forced = changes.refuse_or_force(
             args.resume, journal.state, trains=trains, force=args.force
         )
+        parts = changes.changed_parts(journal.state, study.parts)
+        if not (trains or args.repair):
+            _say_changes(display, forced, parts)
+            _reopen(args, journal, (), display)
+            journal.append("resumed", budget=study.budget.plain(), forced=(*forced, *parts))
+            return run_rest(args, args.resume, journal, display, study)
+        check_gpus(args, study)
         if note := restore_places(args, journal.state):
             display.say(note)
         share = pack_share(args, study)
-        ready: tuple[Ready, ...] = ()  # tables of a run without trials left need no experts
-        if trains or args.repair:
-            ready = tuple(prepare_sets(study, places_of(args), display, hold=hold))
-            changes.refuse_other_data(journal.state, ready, force=args.force)
-        for change in forced:
-            display.say(f"--force: {change_text(change)}", style="yellow")
-        parts = changes.changed_parts(journal.state, study.parts)
-        for change in parts:
-            display.say(f"--trust: {change_text(change)}", style="yellow")
-        if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
-            shared = write_shared_parts(
-                [prepared.inputs for prepared in ready], args.resume / PARTS_FOLDER
-            )
-            display.say(repair.reopen(journal, damaged, shared), style="yellow")
-        if args.retry_failed:
-            display.say(repair.retry_failed(journal))
+        ready = prepare_sets(study, places_of(args), display, hold=hold)
+        changes.refuse_other_data(journal.state, ready, force=args.force)
+        _say_changes(display, forced, parts)
+        _reopen(args, journal, ready, display)
         planner = planner_of(study, ready, share)
         journal.append("resumed", budget=study.budget.plain(), forced=(*forced, *parts))
         return run_sweep(args, args.resume, journal, display, planner, ready, share)
+
+
+def _reopen(
+    args: argparse.Namespace, journal: Journal, ready: Sequence[Ready], display: Display
+) -> None:
+    """Reopens the trials that --repair and --retry-failed train again, and says which."""
+    from sweeps.worker.shared_parts import write_shared_parts
+
+    if args.repair and (damaged := repair.damaged_parts(args.resume, journal.state)):
+        shared = write_shared_parts(
+            [prepared.inputs for prepared in ready], args.resume / PARTS_FOLDER
+        )
+        display.say(repair.reopen(journal, damaged, shared), style="yellow")
+    if args.retry_failed:
+        display.say(repair.retry_failed(journal))
+
+
+def _say_changes(display: Display, forced: Sequence[Change], parts: Sequence[Change]) -> None:
+    """Says what is not as it was, and was taken because of a flag."""
+    from sweeps.journal.forced import change_text
+
+    for change in forced:
+        display.say(f"--force: {change_text(change)}", style="yellow")
+    for change in parts:
+        display.say(f"--trust: {change_text(change)}", style="yellow")
 
 
 def _resumed_study(args: argparse.Namespace, state: State) -> Study:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,10 +80,33 @@ def run_sweep(
 
     Trackers are told meanwhile, and of the tables and the report in the end.
     """
+    from sweeps.driver import session
+    from sweeps.driver.session_clock import SessionClock
+    from sweeps.journal import tables
+    from sweeps.tracking.process import tracking
+
+    def train() -> Outcome:
+        common = session.job(run, planner.study, ready, share)
+        refresh = tables.Refresh(journal)
+        clock = SessionClock(args.session_end)
+        return session.train(journal, display, planner, common, share, refresh.maybe, clock)
+
+    with tracking(args.track, run, display.say):
+        return _run_sweep(args, run, journal, display, train)
+
+
+def run_rest(
+    args: argparse.Namespace, run: Path, journal: Journal, display: Display, study: Study
+) -> int:
+    """Writes tables and front of a run with nothing left to train; gives the exit code.
+
+    Nothing is prepared for it, and no cluster is asked.
+    """
+    from sweeps.driver import session
     from sweeps.tracking.process import tracking
 
     with tracking(args.track, run, display.say):
-        return _run_sweep(args, run, journal, display, planner, ready, share)
+        return _run_sweep(args, run, journal, display, lambda: session.rest(journal, study))
 
 
 def _run_sweep(
@@ -91,24 +114,17 @@ def _run_sweep(
     run: Path,
     journal: Journal,
     display: Display,
-    planner: Planner,
-    ready: Sequence[Ready],
-    share: Share,
+    train: Callable[[], Outcome],
 ) -> int:
     """Trains what is left, writes the tables, shows the front; gives the exit code."""
-    from sweeps.driver import session
-    from sweeps.driver.session_clock import SessionClock
     from sweeps.journal import tables
     from sweeps.terminal.outline import Outline
 
-    study, clock = planner.study, SessionClock(args.session_end)
     display.study(Outline.of(journal.state.study))
     failure: SweepError | OSError | None = None
     outcome: Outcome | None = None
     try:
-        common = session.job(run, study, ready, share)
-        refresh = tables.Refresh(journal)
-        outcome = session.train(journal, display, planner, common, share, refresh.maybe, clock)
+        outcome = train()
     except (SweepError, OSError) as error:
         failure = error
     try:
@@ -193,16 +209,23 @@ def _write_curves(loaded: Run) -> None:
 def _keep_front(loaded: Run, state: State) -> None:
     """Removes the routers of a finished run that are on none of its fronts, if its study says so.
 
+    While a trial has failed all stay, for the front may be another once it is trained again.
+
     Raises:
-        RunError: no point can be judged.
         OSError: the disk refuses.
     """
     from analysis.fronts.kept import kept_points
+    from analysis.runs.load import RunError
     from sweeps.journal.kept_routers import remove_routers
+    from sweeps.records import FAILED
 
-    if not state.done or state.study.get("checkpoints") != FRONT:
+    failed = any(ending.status == FAILED for ending in state.endings.values())
+    if not state.done or failed or state.study.get("checkpoints") != FRONT:
         return
-    names = kept_points(loaded)
+    try:
+        names = kept_points(loaded)
+    except RunError:  # the front is judged, but no cost vector of the run's own: all stay
+        return
     keys = {key for name in names for key in state.replicates.get(name, ())}
     remove_routers(loaded.path, state, keep=keys)
 

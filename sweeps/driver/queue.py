@@ -17,6 +17,7 @@ from sweeps.driver._proposals import check_space, next_batch, point_name
 from sweeps.driver._results import ranked_inside, result_of
 from sweeps.driver._view import show
 from sweeps.journal.journal import Journal
+from sweeps.journal.state import State
 from sweeps.plan.plan import Asked, Plan, Planner, remaining
 from sweeps.records import (
     BETWEEN,
@@ -97,10 +98,7 @@ class Batches:
     @property
     def unasked(self) -> int:
         """Counts the points of the search that have yet to be asked."""
-        if not self._study.proposes:
-            return 0
-        rule, asked_batches = self._study.search, len(self._journal.state.batches)
-        return max(0, rule.points - asked_batches * rule.batch)
+        return unasked_points(self._study, self._journal.state)
 
     @property
     def complete(self) -> bool:
@@ -298,6 +296,14 @@ class Batches:
             "asked", batch=number, points=planned.points, packs=planned.packs, **search
         )
         self._due.extend(planned.packs)
+
+
+def unasked_points(study: Study, state: State) -> int:
+    """Counts the points of a search that have yet to be asked."""
+    if not study.proposes:
+        return 0
+    rule = study.search
+    return max(0, rule.points - len(state.batches) * rule.batch)
 
 
 def grid(study: Study) -> list[Asked]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from mpc_router import plugins
 from mpc_router.run_names import NONE
 from sweeps.driver._gain import Standing, no_gain
 from sweeps.driver._ledger import Ledger
-from sweeps.driver.queue import Batches
+from sweeps.driver.queue import Batches, unasked_points
 from sweeps.driver.session_clock import SessionClock
 from sweeps.driver.share import Share
 from sweeps.journal.journal import Journal
@@ -123,6 +124,32 @@ def train(
         drive(batches, common, ledger, workers=workers, stopped=stopped)
 
     return _train(journal, display, planner, by_ray, common, refresh, clock)
+
+
+def rest(journal: Journal, study: Study) -> Outcome:
+    """Closes a session of a run with nothing left to train: it is done, or its budget is used up.
+
+    It says what the last session that trained said, and asks neither planner nor search for more.
+    """
+    state, budget = journal.state, study.budget
+    used_up = None
+    if not state.done:  # its clock and its GPUs are those of the session that trained
+        used_up = budget.used_up(time=state.seconds, epochs=state.epochs, gpu_hours=0.0)
+        used_up = used_up or budget.used_up(time=math.inf, epochs=0, gpu_hours=math.inf)
+    journal.append("closed", outcome="done" if state.done else BUDGET)
+    unended, unasked = len(state.unended()), unasked_points(study, state)
+    return Outcome(
+        failed=sum(ending.status == FAILED for ending in state.endings.values()),
+        unended=unended,
+        unasked=unasked,
+        unfinished=not (state.done or unasked or unended),
+        signal=None,
+        stopped="",
+        lost={},
+        used_up=used_up,
+        no_gain="",
+        in_vain=False,
+    )
 
 
 def _may_do_without(study: Study) -> bool:

@@ -111,6 +111,24 @@ def test_a_resume_keeps_what_the_run_has_kept(
     assert_same_tables(run, before)
 
 
+def test_while_a_trial_has_failed_every_router_stays(
+    command: Command, tmp_path: Path, runs: Callable[[str], Path]
+) -> None:
+    """A trial that is trained again may bring its point to the front, with all its seeds."""
+    run = runs("all")
+    study = run / "study.yaml"
+    events = [event for event in read(run / "journal.jsonl") if event["event"] != "closed"]
+    events[0]["study"]["checkpoints"] = "front"
+    ending = next(event for event in events if event["event"] == "ended")["endings"][0]
+    ending.update(status="FAILED", reason="out of memory")
+    lines = (line_of({**event, "n": number}) for number, event in enumerate(events, 1))
+    (run / "journal.jsonl").write_bytes(b"".join(lines))
+    study.write_text(study.read_text().replace("checkpoints: all", "checkpoints: front"))
+    assert command("--resume", str(run), "--force", *QUIET) == 4
+    everything = {row["key"] for row in rows(run, "trials")}
+    assert everything - kept_by(run) <= {ending["key"]}
+
+
 def test_routers_that_no_ending_names_go_when_the_run_goes_on(
     command: Command, runs: Callable[[str], Path]
 ) -> None:

@@ -644,6 +644,8 @@ def test_a_budget_that_leaves_the_front_unfinished_says_so_and_goes_on(
     assert "points of the front were not followed up" in capsys.readouterr().err
     run = tmp_path / "runs" / "f"
     assert state_of(run).closed == "budget"
+    assert command("--resume", str(run), "--no-report", "--quiet") == 5
+    assert "points of the front were not followed up" in capsys.readouterr().err
     assert command("--resume", str(run), "budget.epochs=9999", "--no-report", "--quiet") == 0
     assert state_of(run).following
     assert state_of(run).closed == "done"
