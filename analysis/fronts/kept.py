@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.fronts.constraints import judge
+from analysis.fronts.constraints import Judged, judge
 from analysis.fronts.objectives import objective_front, own_objectives
 from analysis.fronts.points import Measured, seed_draws
 from analysis.runs.load import Run
@@ -49,9 +50,22 @@ def kept_points(run: Run) -> set[str]:
         measured = Measured.of(run, run_roster, seen, run.cost_vector(name), seeds, weights)
         merits, costs = merit(run.task, measured.score[:, 0]), measured.cost[:, 0]
         on_front |= judged.front(merits, costs)
-        on_front |= judged.front(merits.round(_DIGITS), costs.round(_DIGITS))
+        on_front |= _front_with_twins(judged, merits.round(_DIGITS), costs.round(_DIGITS))
     names = {point.point for point, held in zip(run_roster.points, on_front, strict=True) if held}
     if own_objectives(run) and run.routed:
         table = objective_front(run, resamples=0)
         names |= set(table["point"][table["on_front"]])
     return names
+
+
+def _front_with_twins(
+    judged: Judged, merits: NDArray[np.float64], costs: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Marks the front's points, (P,), and those of the same merit and cost as one of them.
+
+    Another sum of the same values may rank either of two such points first.
+    """
+    on_front = judged.front(merits, costs)
+    for merit_there, cost_there in zip(merits[on_front], costs[on_front], strict=True):
+        on_front |= judged.eligible & (merits == merit_there) & (costs == cost_there)
+    return on_front

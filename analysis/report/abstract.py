@@ -24,7 +24,7 @@ from analysis.words import (
     signed,
 )
 from mpc_router.config.pools import OUTPUTS
-from mpc_router.run_names import NONE
+from mpc_router.run_names import FRONT, NONE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,9 +92,16 @@ def recommended(run: Run, survey: Survey) -> pd.Series | None:
 
 
 def export_line(run: Run, survey: Survey) -> str:
-    """Gives the command that exports the recommended point; empty where there is none."""
+    """Gives the command that exports the recommended point; empty where there is none.
+
+    A run that keeps the routers of its own fronts alone may lack the best trade under costs that
+    were given later.
+    """
+    given = survey.vector.name in run.provenance.get("cost_vectors_given", ())
     row = recommended(run, survey)
-    return "" if row is None else export_command(run, "--point", str(row["point"]))
+    if row is None or (given and run.study.get("checkpoints") == FRONT):
+        return ""
+    return export_command(run, "--point", str(row["point"]))
 
 
 def export_command(run: Run, *words: str) -> str:
