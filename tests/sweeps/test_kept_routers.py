@@ -14,11 +14,12 @@ from analysis.fronts.survey import survey
 from analysis.questions.choice import choose
 from analysis.questions.operating_points import bias_curves
 from analysis.runs.load import load_run
+from mpc_router.config.trial import ConfigError
 from mpc_router.lane_files import files_by_key
 from mpc_router.results.checkpoint import load
 from sweeps.journal._lines import line_of
 from sweeps.journal.journal import read
-from sweeps.study.read import ConfigError, from_tree
+from sweeps.study.read import from_tree
 from sweeps.study.read import load as load_study
 from tests.sweeps.conftest import FIX, assert_same_tables, rows
 
