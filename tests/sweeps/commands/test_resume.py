@@ -39,7 +39,7 @@ def test_a_run_with_nothing_left_to_train_prepares_nothing(
     trained = code if "before" in name else 0
     assert command("mrpc_grid", *FIX, "start=[]", *words, *more) == trained
     folder = tmp_path / "runs" / "r"
-    events = list(read(folder / "journal.jsonl"))
+    events = [dict(event) for event in read(folder / "journal.jsonl")]
     events[0]["places"] = {**events[0]["places"], "cache": str(tmp_path / "gone")}
     if "GPU" in name:
         hours = {"gpu_hours": 0.1} if code else {}
