@@ -20,11 +20,10 @@ from tests.command_lines import command_of
 from tests.sweeps.conftest import without_ray
 from tests.test_docs import ROOT, SH_LINES, blocks
 from tests.trained import Trained
-from tests.walks import DOCS, FOLLOWED, OF_THE_SHELL, call, lines_of
+from tests.walks import DOCS, FOLLOWED, OF_THE_SHELL, SMALL, call, lines_of
 
 pytestmark = pytest.mark.slow
 
-LITTLE = ("train_rows=600", "validation_rows=200", "expert_epochs=2", "epochs=2")
 ELSEWHERE = {
     "mpc-router-cluster": "starts a cluster; tests/cluster does",
     "mpc-router-price": "needs the other Python; tests/mpc_router/secure",
@@ -69,7 +68,11 @@ def world(
         without_ray(patch)
         patch.setattr(resampling, "resamples_for", lambda _: 20)
         os.chdir(folder)
-        call("mpc-router-sweep mrpc_grid --sample --name NAME", cache=sample_cache, settings=LITTLE)
+        call(
+            "mpc-router-sweep mrpc_grid --sample --name NAME",
+            cache=sample_cache,
+            settings=(*SMALL, "epochs=2"),
+        )
         for name in "AB":
             shutil.copytree("runs/NAME", f"runs/{name}")
         shutil.copytree(router.folder, "outputs/mrpc_best_model")

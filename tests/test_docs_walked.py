@@ -14,12 +14,9 @@ import pytest
 from analysis.stats import resampling
 from tests.mpc_router.families import save_tiny
 from tests.sweeps.conftest import LITTLE, without_ray
-from tests.walks import walk
+from tests.walks import SMALL, walk
 
 ROOT = Path(__file__).resolve().parent.parent
-
-SMALL = ("train_rows=1200", "validation_rows=300", "expert_epochs=3")
-"""Of the sample: as much as its experts need to differ, so that all that is printed is printed."""
 
 FEW_POINTS = {"search.points=54": "search.points=9 stopping.bracket=9"}
 """What a page's commands say, and what they say here."""

@@ -29,6 +29,9 @@ FOLLOWED = (
 )
 """The pages that tests follow (test_docs_walked.py, own_parts/test_pages.py)."""
 
+SMALL = ("train_rows=1200", "validation_rows=300", "expert_epochs=3")
+"""Of the sample: as much as its experts need to differ, so that all that is printed is printed."""
+
 OF_THE_SHELL = ("source", "make", "tensorboard", "pip", "eval")
 """A walk does not call these: they install, or start programs of others."""
 
