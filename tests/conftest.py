@@ -127,6 +127,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)  # `-p no:xdist` has no such hook
-def pytest_xdist_make_scheduler(config: pytest.Config) -> WaitingInOneProcess | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WaitingInOneProcess | None:
     """With `--dist loadfile` all files that wait go to one process."""
-    return WaitingInOneProcess(config) if config.getoption("dist") == "loadfile" else None
+    return WaitingInOneProcess(config, log) if config.getoption("dist") == "loadfile" else None
