@@ -40,7 +40,7 @@ from mpc_router.results.checkpoint import (
     LaneCheckpoint,
     load,
 )
-from mpc_router.results.checkpoint_places import checkpoint_folder
+from mpc_router.results.checkpoint_places import CheckpointPlace, checkpoint_place
 from mpc_router.results.summary import of_run, read_summary
 from mpc_router.run_names import TRAIN
 
@@ -56,7 +56,7 @@ def assemble(path: Path, places: Places) -> Assembled:
         CheckpointError: there is no checkpoint, it is damaged, or its experts are not to be had.
         ModelError: an encoder or tokenizer that it names cannot be read.
     """
-    return _checked(path, lambda folder, note: _assembled(folder, note, places))
+    return _checked(path, lambda place: _assembled(place, places))
 
 
 def assemble_export(folder: Path, *, lazy: bool = False) -> Assembled:
@@ -70,14 +70,14 @@ def assemble_export(folder: Path, *, lazy: bool = False) -> Assembled:
             f"{folder} is no exported model: it holds no {POOL_FILE}; write one with "
             "mpc-router-export --checkpoint PATH FOLDER"
         )
-    return _checked(folder, lambda folder, note: _exported(folder, note, lazy=lazy))
+    return _checked(folder, lambda place: _exported(place.folder, place.note, lazy=lazy))
 
 
-def _checked(path: Path, load_from: Callable[[Path, str | None], Assembled]) -> Assembled:
-    """Gives what `load_from` makes of a checkpoint's folder, whose parts have to fit."""
-    folder, note = checkpoint_folder(path)
+def _checked(path: Path, load_from: Callable[[CheckpointPlace], Assembled]) -> Assembled:
+    """Gives what `load_from` makes of a checkpoint, whose parts have to fit."""
+    place = checkpoint_place(path)
     try:
-        assembled = load_from(folder, note)
+        assembled = load_from(place)
         _refuse_misfit(assembled)
     except (CheckpointError, ConfigError, ModelError, SourceError, OSError):
         raise
@@ -85,8 +85,8 @@ def _checked(path: Path, load_from: Callable[[Path, str | None], Assembled]) -> 
         # Whatever is raised: a checkpoint may come from elsewhere, its checksums are no signature,
         # and what it says goes into many parts of a model
         raise CheckpointError(
-            f"{folder} cannot be put together ({quoted(error)}); it is damaged, or was not written "
-            "by this program: take another checkpoint"
+            f"{place.folder} cannot be put together ({quoted(error)}); it is damaged, or was not "
+            "written by this program: take another checkpoint"
         ) from error
     return assembled
 
@@ -109,10 +109,11 @@ def _refuse_misfit(assembled: Assembled) -> None:
         raise ValueError(f"experts with {outputs} outputs for {assembled.task.name}")
 
 
-def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
-    if (folder / POOL_FILE).is_file():
-        return _exported(folder, note)
-    checkpoint = load(folder)
+def _assembled(place: CheckpointPlace, places: Places) -> Assembled:
+    folder = place.folder
+    if place.lanes is None and (folder / POOL_FILE).is_file():
+        return _exported(folder, place.note)
+    checkpoint = load(folder, place.lanes)
     if checkpoint.config.model.pool == OUTPUTS:
         raise CheckpointError(
             f"the experts of {folder} were run elsewhere and handed in as outputs, so that there "
@@ -152,7 +153,7 @@ def _assembled(folder: Path, note: str | None, places: Places) -> Assembled:
             "experts": list(checkpoint.experts),
         },
         summary=summary,
-        note=note,
+        note=place.note,
     )
 
 

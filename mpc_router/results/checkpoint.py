@@ -230,13 +230,15 @@ def without_optimizer(folder: Path) -> None:
     (folder / _OPTIMIZER_FILE).unlink(missing_ok=True)
 
 
-def load(folder: Path) -> LaneCheckpoint | JointCheckpoint:
-    """Loads what `save` wrote into `folder`, or `save_lanes` beside it for the key of its name.
+def load(folder: Path, lanes: LaneFile | None = None) -> LaneCheckpoint | JointCheckpoint:
+    """Loads what `save_lanes` wrote beside `folder` for the key of its name, or `save` into it.
+
+    `lanes` is the file with that key where it has been looked for before.
 
     Raises:
         CheckpointError: a file is missing, damaged, of another format, or a pickle.
     """
-    lanes = lane_file_of(folder)
+    lanes = lanes or lane_file_of(folder)
     if lanes is None:
         path = folder / TRIAL_FILE
         trial = read_trial(folder, (_FORMAT, _JOINT_FORMAT))

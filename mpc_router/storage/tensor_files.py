@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mpc_router.messages import quoted
 from mpc_router.storage.files import atomic, write_text
+from mpc_router.storage.json_text import json_value
 
 TRIAL_FILE: Final = "trial.json"
 _CHECK: Final = "sha256"
@@ -181,7 +182,7 @@ def read_trial(folder: Path, formats: Collection[str]) -> dict[str, Any]:
     """
     path = folder / TRIAL_FILE
     try:
-        trial = json.loads(_bytes_of(path), parse_constant=_no_number)
+        trial = json_value(_bytes_of(path))
     except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -202,7 +203,13 @@ def check_trial(path: Path, content: Any, formats: Collection[str]) -> dict[str,
         allowed = " or ".join(map(repr, formats))
         raise CheckpointError(f"{path} is no checkpoint of a lane or of a joint trial: {allowed}")
     check = trial.pop(_CHECK, None)
-    if check is not None and check != _check_of(trial):  # other programs' files have none
+    try:
+        differs = check is not None and check != _check_of(trial)  # other programs' have none
+    except RecursionError as error:
+        raise CheckpointError(
+            f"{path} is nested too deeply; it is damaged, take another checkpoint"
+        ) from error
+    if differs:
         raise CheckpointError(
             f"{path} is not what was written (its checksum differs); it is damaged, take another "
             "checkpoint or train the trial again"
@@ -210,15 +217,6 @@ def check_trial(path: Path, content: Any, formats: Collection[str]) -> dict[str,
     if not isinstance(trial.get("weights_sha256"), str):
         raise CheckpointError(f"{path} does not name the hash of its weights; it is damaged")
     return trial
-
-
-def _no_number(name: str) -> None:
-    """Refuses NaN and infinities, which are not JSON.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _check_of(trial: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ types of their fields.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -162,8 +163,17 @@ def oddity(event: Mapping[str, Any]) -> str | None:
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in KINDS:
         return f"it is of unknown kind {quoted(kind)}"
-    problem = fields(HEAD)(event, "") or fields(KINDS[kind])(event, "")
+    problem = fields(HEAD)(event, "") or _misdated(event["time"]) or fields(KINDS[kind])(event, "")
     return None if problem is None else f"{kind}: {problem}"
+
+
+def _misdated(time: str) -> str | None:
+    """Says in words that a text is no time; None where it is one that every clock can show."""
+    try:
+        datetime.datetime.fromisoformat(time).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return f"time is {quoted(time)}, but must be a time such as 2026-11-30T16:00:00+00:00"
+    return None
 
 
 def missing_in(opened: Mapping[str, Any]) -> str | None:

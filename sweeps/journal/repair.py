@@ -43,7 +43,8 @@ def clear(run: Path, state: State) -> None:
             else:
                 path.unlink(missing_ok=True)
     remove_unnamed(run, state)
-    remove_routers(run, state)
+    if not state.done:  # else nothing was trained since this was called before
+        remove_routers(run, state)
 
 
 def _folders_in(folder: Path) -> list[Path]:

@@ -27,13 +27,14 @@ KINDS: Final = (DRIVER, MACHINE, RAY, WORKER, RAYLET, HEAD)
 _ALONE: Final = (DRIVER, DRIVER, MACHINE, RAY, WORKER)
 
 _PLACES: Final = {
-    "tables": ".*.parquet-*.tmp",
-    "texts": ".study.yaml-*.tmp",
-    "parts": "parts/.*.tmp",
-    "checkpoints": "checkpoints/.*.tmp",
-    "view": ".optuna.journal-*.tmp/*",
+    "tables": (".*.parquet-*.tmp",),
+    "texts": (".study.yaml-*.tmp",),
+    "parts": ("parts/.*.tmp",),
+    "checkpoints": ("checkpoints/.*.tmp", "checkpoints/*/.*.tmp"),
+    "view": (".optuna.journal-*.tmp/*",),
 }
-"""Names of files that are there only while something is being written."""
+"""Names of files that are there only while something is being written. Routers on frozen experts
+are one file, and a joint trial has a folder."""
 
 _IDLE_EVENTS: Final = ("resumed", "closed")
 _TRAINING_WRITES: Final = ("parts", "checkpoints")
@@ -100,7 +101,7 @@ class Blow:
 def _files(run: Path, kind: str) -> set[tuple[str, int]]:
     """Temporary files with the time of their last change."""
     found = set()
-    for path in run.glob(_PLACES[kind]):
+    for path in (path for place in _PLACES[kind] for path in run.glob(place)):
         with contextlib.suppress(FileNotFoundError):
             found.add((path.name, path.lstat().st_mtime_ns))
     return found

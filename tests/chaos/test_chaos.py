@@ -12,7 +12,7 @@ import pytest
 
 from sweeps.journal.journal import Journal
 from tests.chaos import sessions
-from tests.chaos.blows import Course, drawn
+from tests.chaos.blows import DRIVER, Blow, Course, drawn
 from tests.chaos.sessions import LIMIT, ROOT, SILENCE, Place, _watched, forget
 from tests.chaos.variants import VARIANTS
 from tests.sweeps.journal.test_journal import write as short_run
@@ -53,6 +53,18 @@ def test_the_same_seed_draws_the_same_blows() -> None:
     }
     assert {("driver", "file", "tables"), ("machine", "file", "view")} <= kinds
     assert {kind for kind, _, _ in kinds} == {"driver", "machine", "ray", "worker"}
+
+
+@pytest.mark.parametrize("name", [".pack00.safetensors-ab.tmp", "KEY/.pool.safetensors-ab.tmp"])
+def test_routers_are_struck_while_a_file_of_many_or_a_joint_trials_folder_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "checkpoints" / "KEY").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "KEY" / ".old.tmp").touch()
+    has_come = Blow(kind=DRIVER, after="file", what="checkpoints").moment(tmp_path)
+    assert not has_come()
+    (tmp_path / "checkpoints" / name).touch()
+    assert has_come()
 
 
 def test_a_session_that_trains_nothing_is_struck_only_by_what_it_may_see() -> None:

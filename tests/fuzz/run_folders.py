@@ -206,6 +206,13 @@ def table(run: Folder) -> str:
     return f"{name}.{column}: {how}"
 
 
+OFFSETS: Final[tuple[Any, ...]] = (
+    *([], [0], [4, 0], [-4, 4], [0, 10**30], [0, 0], [True, 8], [0.0, 4.0], ["0", "4"], None),
+    [0, 4, 8],
+)
+"""Places of a tensor that is not there."""
+
+
 def checkpoint(run: Folder) -> str:
     """Something in a checkpoint's description is odd; its checksum is right."""
     key = run.key
@@ -214,8 +221,38 @@ def checkpoint(run: Folder) -> str:
     said = spoilt(trial, run.draw)
     check = hashlib.sha256(json.dumps(trial, sort_keys=True).encode()).hexdigest()
     trials = {**file.trials, key: {**trial, "sha256": check}}
-    file.path.write_bytes(b"".join(file._packed(file._entries, metadata(trials))))
+    file.path.write_bytes(b"".join(file._packed(file._spans, metadata(trials))))
     return f"checkpoint: {said}"
+
+
+def routers(run: Folder) -> str:
+    """Something in the header of a file of routers is odd, and the run was killed."""
+    path = run.draw.choice(sorted((run.path / "checkpoints").glob("*.safetensors")))
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    trials = json.loads(header["__metadata__"]["trials"])
+    name = run.draw.choice(sorted(header.keys() - {"__metadata__"}))
+    if run.draw.random() < 0.5:  # of a trial that the run does not have: the file is shortened
+        trials["zz"], header["zz.w"] = {}, {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+    how = run.draw.choice(("entry", "entry", "offsets", "doubled", "trials", "infinity"))
+    if how == "offsets":
+        header[name]["data_offsets"] = run.draw.choice(OFFSETS)
+    elif how == "doubled":
+        header |= {f"{name}.{number}": header[name] for number in range(50)}
+    text = json.dumps(trials)
+    if how == "infinity":
+        text = text.replace("{", run.draw.choice(('{"x": NaN, ', '{"x": 1e999, ')), 2)
+    header["__metadata__"]["trials"] = text
+    said = how
+    if how == "entry":
+        said = spoilt({name: header[name]}, run.draw)
+    elif how == "trials":
+        said = spoilt(header["__metadata__"], run.draw)
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+    run.write(run.events()[:-1])
+    return f"routers: {said}"
 
 
 Spoil = Callable[[Folder], str]
@@ -229,6 +266,7 @@ KINDS: Final[tuple[tuple[Spoil, tuple[str, ...]], ...]] = (
     (study, ("front", "resume", "front", "report")),
     (table, ("front", "compare", "export", "front", "report")),
     (checkpoint, ("eval",)),
+    (routers, ("resume", "repair", "eval")),
 )
 """Ways of spoiling, and the commands that meet what is spoilt."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from analysis.fronts.kept import kept_points
 from analysis.fronts.survey import survey
 from analysis.runs.load import load_run
 from mpc_router.config.trial import ConfigError
-from mpc_router.results.checkpoint import load
-from mpc_router.storage.lane_files import files_by_key
+from mpc_router.results.checkpoint import CheckpointError, load, save
+from mpc_router.storage.lane_files import LaneFile, files_by_key
 from sweeps.journal._lines import line_of
 from sweeps.journal.journal import read
 from sweeps.study.read import from_tree
@@ -144,6 +145,71 @@ def test_routers_that_no_ending_names_go_when_the_run_goes_on(
     assert files.keys() == {row["key"] for row in rows(run, "trials")}
     assert not {files[key].path.name for key in lost} & before
     assert len(list((run / "checkpoints").iterdir())) == len(before)
+
+
+@pytest.mark.usefixtures("no_front")
+@pytest.mark.parametrize("how", ["repaired", "killed"])
+def test_a_folder_that_an_older_version_wrote_goes_with_a_router_that_is_trained_again(
+    command: Command, runs: Callable[[str], Path], how: str
+) -> None:
+    """As if an older version had trained all, or was killed between a router and its ending."""
+    run = runs("all")
+    folder = run / "checkpoints"
+    for key in kept_by(run):
+        save(replace(load(folder / key), epoch=1), folder / key)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    (folder / "zz").mkdir()
+    if how == "repaired":
+        part = min((run / "parts").glob("pack0*.parquet"))
+        part.write_bytes(part.read_bytes()[:-9])
+    else:
+        events = list(read(run / "journal.jsonl"))
+        last = max(place for place, event in enumerate(events) if event["event"] == "ended")
+        (run / "journal.jsonl").write_bytes(b"".join(map(line_of, events[:last])))
+    assert command("--resume", str(run), "--repair", *QUIET) == 0
+    again = kept_by(run)
+    assert again
+    assert {load(folder / key).epoch for key in again} == {2}
+    folders = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert folders == {row["key"] for row in rows(run, "trials")} - again | {"zz"}
+    assert {load(folder / key).epoch for key in folders - {"zz"}} <= {1}
+
+
+@pytest.mark.usefixtures("no_front")
+def test_a_resume_that_trains_nothing_reads_no_router(
+    command: Command, runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs("all")
+    read: list[Path] = []
+    monkeypatch.setattr(LaneFile, "read", read.append)
+    assert command("--resume", str(run), *QUIET) == 0
+    assert read == []
+
+
+@pytest.mark.usefixtures("no_front")
+def test_a_damaged_file_of_routers_hinders_no_resume_and_stays(
+    command: Command, runs: Callable[[str], Path]
+) -> None:
+    run = runs("all")
+    path = min((run / "checkpoints").glob("*.safetensors"))
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    trials = json.loads(header["__metadata__"]["trials"])
+    name = next(name for name in header if name != "__metadata__")
+    header[name]["data_offsets"].reverse()
+    header["zz.w"] = header[name]  # of a trial that is not the run's, so that the file is shortened
+    header["__metadata__"]["trials"] = json.dumps(trials | {"zz": {}})
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    before = path.read_bytes()
+    lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "journal.jsonl").write_bytes(b"".join(lines[:-1]))  # as if it was not closed
+    assert command("--resume", str(run), *QUIET) == 0
+    assert path.read_bytes() == before
+    with pytest.raises(CheckpointError, match="is no sound file of routers"):
+        load(run / "checkpoints" / min(trials))
 
 
 def test_the_setting_is_no_part_of_a_trial_and_survives_its_tree() -> None:

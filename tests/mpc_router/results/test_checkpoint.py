@@ -22,7 +22,7 @@ from mpc_router.results.checkpoint import (
     save,
     without_optimizer,
 )
-from mpc_router.results.checkpoint_places import checkpoint_folder
+from mpc_router.results.checkpoint_places import CheckpointPlace, checkpoint_place
 from mpc_router.storage.tensor_files import read_tensors, write_tensors
 
 
@@ -133,23 +133,23 @@ def test_safetensors_that_begin_like_a_pickle_are_read(
 
 
 def test_a_published_path_names_our_folder(tmp_path: Path) -> None:
-    folder, note = checkpoint_folder(tmp_path / "mrpc_best_model.pt")
-    assert folder == tmp_path / "mrpc_best_model"
-    assert note is not None
-    assert "mrpc_best_model.pt is read as the folder" in note
-    assert checkpoint_folder(tmp_path / "mine") == (tmp_path / "mine", None)
+    place = checkpoint_place(tmp_path / "mrpc_best_model.pt")
+    assert place.folder == tmp_path / "mrpc_best_model"
+    assert place.note is not None
+    assert "mrpc_best_model.pt is read as the folder" in place.note
+    assert checkpoint_place(tmp_path / "mine") == CheckpointPlace(folder=tmp_path / "mine")
     (tmp_path / "odd.pt").mkdir()
-    assert checkpoint_folder(tmp_path / "odd.pt") == (tmp_path / "odd.pt", None)
+    assert checkpoint_place(tmp_path / "odd.pt") == CheckpointPlace(folder=tmp_path / "odd.pt")
 
 
 def test_a_file_at_the_published_path_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mrpc_best_model.pt"
     torch.save({"weights": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="is a pickle, which can run code, and is not read"):
-        checkpoint_folder(path)
+        checkpoint_place(path)
     path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="is a file; a checkpoint is a folder"):
-        checkpoint_folder(path)
+        checkpoint_place(path)
 
 
 def assert_equal_weights(one: LaneCheckpoint, other: LaneCheckpoint) -> None:

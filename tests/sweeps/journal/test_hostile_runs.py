@@ -219,6 +219,8 @@ ODD: dict[str, Spoil] = {
     "a split of its own": first("reported", "reports", 0, "split", value="[/x]"),
     "places that are a list": at(0, "places", value=[]),
     "a clock that is text": first("asked", "mono", value="now"),
+    "a time that is none": first("asked", "time", value="NaN"),
+    "a time before all zones": first("asked", "time", value="0001-01-01T00:00:00+14:00"),
     "an event before its number": first("asked", "n", value=True),
 }
 
