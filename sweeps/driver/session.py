@@ -13,6 +13,8 @@ from mpc_router import plugins
 from mpc_router.run_names import NONE
 from sweeps.driver._gain import Standing, no_gain
 from sweeps.driver._ledger import Ledger
+from sweeps.driver._proposals import check_space
+from sweeps.driver._view import show
 from sweeps.driver.queue import Batches, unasked_points
 from sweeps.driver.session_clock import SessionClock
 from sweeps.driver.share import Share
@@ -30,7 +32,7 @@ from sweeps.records import (
     Message,
     Pack,
 )
-from sweeps.run_folder import STOP_FILE
+from sweeps.run_folder import STOP_FILE, VIEW_FILE
 from sweeps.study.pack_share import MEASURED
 from sweeps.study.study import Study
 from sweeps.terminal.display import Display
@@ -130,8 +132,14 @@ def rest(journal: Journal, study: Study) -> Outcome:
     """Closes a session of a run with nothing left to train: it is done, or its budget is used up.
 
     It says what the last session that trained said, and asks neither planner nor search for more.
+    The view for Optuna's tools is written anew.
+
+    Raises:
+        InputError: the journal's points lie outside of the study's space.
     """
     state, budget = journal.state, study.budget
+    check_space(study, state)
+    show(journal.path.with_name(VIEW_FILE), state, study, running=False)
     used_up = None
     if not state.done:  # its clock and its GPUs are those of the session that trained
         used_up = budget.used_up(time=state.seconds, epochs=state.epochs, gpu_hours=0.0)

@@ -295,7 +295,8 @@ def test_a_study_file_that_stands_for_a_thousand_million_settings_takes_no_time(
     assert lab.resume(run).code in (0, 2)
 
 
-def resumed_without_a_cache(lab: Laboratory, run: Path) -> Answer:
+def repaired_without_a_cache(lab: Laboratory, run: Path) -> Answer:
+    """A repair asks for the experts; a resume with nothing left to train does not."""
     import contextlib
     import io
 
@@ -303,7 +304,7 @@ def resumed_without_a_cache(lab: Laboratory, run: Path) -> Answer:
 
     err = io.StringIO()
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-        code = command.main(["--resume", str(run), "--quiet", "--no-report"])
+        code = command.main(["--resume", str(run), "--repair", "--quiet", "--no-report"])
     return Answer(code=code, out="", err=err.getvalue())
 
 
@@ -323,7 +324,7 @@ def test_a_cache_that_a_journal_names_is_taken_only_if_it_is_one_of_ours(
         cache.chmod(0o777)
     respelt(run, at(0, "places", "cache", value=str(cache)))
     before = contents(tmp_path)
-    refused(resumed_without_a_cache(lab, run), str(cache), "--cache")
+    refused(repaired_without_a_cache(lab, run), str(cache), "--cache")
     assert contents(tmp_path) == before
     assert lab.resume(run).code == 0  # for there it is given
 
@@ -336,7 +337,7 @@ def test_the_cache_of_the_beginning_is_taken_where_it_is_ours(
         (cache / name).mkdir(parents=True)
     cache.chmod(0o755)
     respelt(run, at(0, "places", "cache", value=str(cache)))
-    answer = resumed_without_a_cache(lab, run)
+    answer = repaired_without_a_cache(lab, run)
     assert answer.code == 0, answer.err
     assert f"--cache {cache}" in answer.err
 
