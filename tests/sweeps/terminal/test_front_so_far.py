@@ -54,8 +54,8 @@ def told(values: np.ndarray[Any, np.dtype[np.float64]]) -> State:
         for trial in trials
     ]
     reports = json.loads(json.dumps(Message(reports=tuple(said)).to_json()["reports"]))
-    event = {"v": 1, "n": 1, "time": "", "mono": 0.0, "event": "reported", "pack": "pack00"}
-    apply(state, {**event, "reports": reports})
+    event = {"v": 1, "n": 1, "time": "2026-11-30", "mono": 0.0, "event": "reported"}
+    apply(state, {**event, "pack": "pack00", "reports": reports})
     return state
 
 
