@@ -61,9 +61,10 @@ def test_a_run_keeps_the_routers_of_every_front_with_all_their_seeds(
     run = load_run(every)
     for vector in run.cost_vectors:
         names |= set(survey(run, vector=vector, resamples=10).front["point"])
-    assert points_of(front, kept_by(front)) == names == kept_points(run)
-    assert 0 < len(names) < len({row["point"] for row in rows(every, "trials")})
-    assert kept_by(front) == {row["key"] for row in rows(front, "trials") if row["point"] in names}
+    kept = kept_points(run)  # with points that are equal to one of the front
+    assert points_of(front, kept_by(front)) == kept >= names > set()
+    assert len(kept) < len({row["point"] for row in rows(every, "trials")})
+    assert kept_by(front) == {row["key"] for row in rows(front, "trials") if row["point"] in kept}
     for key in kept_by(front):
         one, other = load(front / "checkpoints" / key), load(every / "checkpoints" / key)
         assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
