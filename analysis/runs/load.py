@@ -87,9 +87,9 @@ class Run:
     @cached_property
     def routed(self) -> bool:
         """Says whether the run has a routing table with a row."""
-        return (self.path / table_file("routing")).is_file() and len(
-            self.table("routing", ["key"])
-        ) > 0
+        return (self.path / table_file("routing")).is_file() and any(
+            len(chunk) for chunk in self.chunks("routing", ["key"])
+        )
 
     @property
     def name(self) -> str:
