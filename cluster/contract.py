@@ -47,7 +47,7 @@ class Status:
     lines: tuple[str, ...]
 
 
-class _Cluster(Protocol):
+class Cluster(Protocol):
     """Describes a place where Ray runs.
 
     A cluster is known by a folder: a second object for the same folder is the same cluster.
