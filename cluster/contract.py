@@ -72,8 +72,8 @@ class Cluster(Protocol):
         """Waits until all nodes are up.
 
         Raises:
-            Refused: it was not started, is broken, or is not up after so many seconds; what runs
-                of it still runs, for `stop` to end it.
+            Refused: it was not started, is broken, or is not up after so many seconds; what has
+                started keeps running until `stop` ends it.
         """
 
     def status(self) -> Status:
