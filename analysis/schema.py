@@ -60,7 +60,7 @@ def trials(
 ) -> pa.Schema:
     """Gives the columns of `trials`: a row is a trial (a point with a seed).
 
-    `settings` are the searched settings by leaf name; `metrics` the task's own metrics (score
+    `settings` are the searched settings by short name; `metrics` the task's own metrics (score
     excepted); `quoted` the quoted splits (`validation`, and for MNLI `validation_mismatched`);
     `vectors` the names of the pool's cost vectors. Per split S of selection and `quoted`:
     `S_score`, `S_<metric>`, `S_cost` (under the study's vector) and `S_cost_<vector>`. Scores and
@@ -152,9 +152,9 @@ def paths(vectors: tuple[str, ...]) -> pa.Schema:
 def curves(quoted: tuple[str, ...]) -> pa.Schema:
     """Gives the columns of `curves`: a row is a trial x cost vector x bias.
 
-    The routes are those of the trial's logits under argmax(z - bias x cost), the bias in nats per
-    unit of the cost vector; at 0 they are the trial's own. Scores and costs are on selection and on
-    the splits `quoted`, the router paid.
+    The routes are those of the trial's logits under argmax(z - bias x cost), the bias in
+    logits per unit of the cost vector; at 0 they are the trial's own. Scores and costs are on
+    selection and on the splits `quoted`, the router paid.
     """
     names = (f"{split}_{name}" for split in (SELECTION, *quoted) for name in ("score", "cost"))
     return pa.schema(
@@ -283,8 +283,8 @@ _Provenance = dict[str, Any]
 - `changes`: what `--resume RUN --force` has let through, list of {`time` (UTC, ISO 8601), `what`
   (`code`, a library, `data`, `experts`, `stem`, `study.yaml` or `part NAME`), `then`, `now`}; runs
   without it have none
-- `parts`: samplers, metrics and cost vectors of one's own, list of {`group` (of entry points),
-  `name`, `package`, `version`} (of a module of no package: null, and a hash of its file); runs
-  without it have used none
+- `parts`: parts of one's own (samplers, metrics, cost vectors, pools, stopping rules, kinds of
+  routers), list of {`group` (of entry points), `name`, `package`, `version`} (of a module of no
+  package: null, and a hash of its file); runs without it have used none
 - `notes`: list of sentences that a reader of the results must know
 """

@@ -19,11 +19,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sweeps.records import SELECTION, Report
 from sweeps.search.ask import ask
 from sweeps.search.rule import Batch, Proposal, Result, SearchRule
 from sweeps.search.space import Axis
 from sweeps.stopping.ranks import Entry, cut
 from sweeps.stopping.rule import Rule
+from sweeps.stopping.rungs import Ranking, entry_of
 
 Values = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -257,10 +259,27 @@ GoesOn = Callable[[int, int], bool]
 """Whether a point goes on after an epoch that is not its last."""
 
 
+_VECTOR: Final = "recorded"
+
+
 def entry(curves: Curves, point: int, epoch: int, objectives: int = 2) -> Entry:
-    """A point at a rung as `sweeps.stopping.ranks` takes it."""
-    losses = tuple(map(float, curves.losses[point, epoch - 1, :objectives]))
-    return Entry(name=f"p{point}", losses=losses)
+    """A point at a rung, as `sweeps.stopping.rungs` makes it of a report."""
+    loss, cost = map(float, curves.losses[point, epoch - 1])
+    report = Report(
+        key=f"p{point}",
+        epoch=epoch,
+        split=SELECTION,
+        metrics={"score": -loss},
+        cost={_VECTOR: cost},
+        losses={},
+        share=(),
+        gate=(),
+        gate_entropy=0.0,
+        seconds=0.0,
+    )
+    directions = dict(list(zip(OBJECTIVES, ("max", "min"), strict=True))[:objectives])
+    ranking = Ranking(rule=Rule(), objectives=directions, cost_vector=_VECTOR, epochs=curves.epochs)
+    return entry_of(report.key, [report], ranking)
 
 
 def in_packs(setting: Setting, proposer: Proposer, rule: Rule) -> Trace:

@@ -1,4 +1,9 @@
-"""`mpc-router-cluster local | slurm` starts Ray where a sweep can run: here, or by a Slurm job."""
+"""`mpc-router-cluster local | slurm` starts Ray where a sweep can run: here, or by a Slurm job.
+
+A place is a module of `_PLACES`, under the word of its commands: it has `DESCRIPTION` (one line of
+help), `EXAMPLES` (lines of the command), `add_commands(parser)`, which adds its commands to the
+place's parser, and `main(arguments)`, which runs one and gives its exit code.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from mpc_router.terminal.streams import Main, command
 
 _PLACES: Final = {"local": local, "slurm": slurm}
 
-_EXAMPLES: Final = local.EXAMPLES + slurm.EXAMPLES
+_EXAMPLES: Final = "".join(place.EXAMPLES for place in _PLACES.values())
 
 
 def parser() -> Parser:

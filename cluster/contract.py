@@ -47,7 +47,7 @@ class Status:
     lines: tuple[str, ...]
 
 
-class _Cluster(Protocol):
+class Cluster(Protocol):
     """Describes a place where Ray runs.
 
     A cluster is known by a folder: a second object for the same folder is the same cluster.
@@ -72,8 +72,8 @@ class _Cluster(Protocol):
         """Waits until all nodes are up.
 
         Raises:
-            Refused: it was not started, is broken, or is not up after so many seconds; what runs
-                of it still runs, for `stop` to end it.
+            Refused: it was not started, is broken, or is not up after so many seconds; what has
+                started keeps running until `stop` ends it.
         """
 
     def status(self) -> Status:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cluster import nodes
+from cluster import local_nodes
 from cluster.contract import Condition, Refused, Running
 from cluster.local_cluster import LocalCluster
 from cluster.state import TOKEN, default_folder
@@ -155,12 +155,12 @@ def _up(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("ray") is None:
         raise Refused("Ray is not installed; install this project with its extra: [sweep]", 3)
 
-    def wanted() -> nodes.Wanted:
-        return nodes.Wanted(
+    def wanted() -> local_nodes.Wanted:
+        return local_nodes.Wanted(
             nodes=args.nodes,
             cpus=args.cpus,
             gpus=args.gpus,
-            port=nodes.free_port(args.port),
+            port=local_nodes.free_port(args.port),
             timeout=args.timeout,
         )
 

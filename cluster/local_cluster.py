@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster import nodes, state
+from cluster import local_nodes, state
 from cluster.contract import Condition, Refused, Running, Status
-from cluster.nodes import Wanted
+from cluster.local_nodes import Wanted
 from cluster.state import LocalNodes
 
 
@@ -39,11 +39,11 @@ class LocalCluster:
             if earlier is not None and earlier.processes():
                 raise Running(f"a cluster is up at {earlier.address}")
             wanted = self._wanted()
-            nodes.end(self.folder, earlier)  # a dead cluster has left its files
+            local_nodes.end(self.folder, earlier)  # a dead cluster has left its files
             try:
-                nodes.start(wanted, self.folder)
+                local_nodes.start(wanted, self.folder)
             except BaseException:
-                nodes.end(self.folder, state.read(self.folder))
+                local_nodes.end(self.folder, state.read(self.folder))
                 raise
 
     def wait(self, seconds: float) -> None:
@@ -55,7 +55,7 @@ class LocalCluster:
         started = self._started()
         if started is None:
             raise Refused("nothing is up", 2)
-        nodes.wait(self.folder, started, seconds)
+        local_nodes.wait(self.folder, started, seconds)
 
     def status(self) -> Status:
         """Asks the machine which nodes live, and Ray which ones it counts."""
@@ -64,7 +64,7 @@ class LocalCluster:
             return Status(condition=Condition.ABSENT, lines=("nothing is up",))
         living, running = started.living(), started.processes()
         head_lives = bool(started.nodes) and started.nodes[0] in living
-        alive = nodes.alive(self.folder, started) if head_lives else {}
+        alive = local_nodes.alive(self.folder, started) if head_lives else {}
         up = [node for node in living if node.name in alive]
         lines = [f"{started.address}: {len(up)} of {len(started.nodes)} nodes are up"]
         for node in started.nodes:
@@ -93,7 +93,7 @@ class LocalCluster:
             started = self._started()
             if started is None:  # then a file `token` in the folder is not this program's
                 return "nothing is up"
-            ended, forced = nodes.end(self.folder, started)
+            ended, forced = local_nodes.end(self.folder, started)
         by_force = f", {forced} of them by SIGKILL" if forced else ""
         count = len(started.nodes)
         return f"ended {count} nodes at {started.address}: {ended} processes{by_force}"

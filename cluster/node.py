@@ -22,7 +22,7 @@ from typing import Final
 
 from cluster import private
 from cluster.contract import Refused
-from cluster.nodes import SETTINGS, end_processes
+from cluster.local_nodes import SETTINGS, end_processes
 from cluster.processes import boot, processes
 from cluster.state import LocalNodes, Node
 from mpc_router.terminal.flags import Parser

@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cluster.batch_script import Job, batch_script, beside
 from cluster.contract import Condition, Refused, Running
 from cluster.slurm_cluster import SlurmCluster
+from cluster.slurm_script import Job, batch_script, beside
 from mpc_router.messages import quoted
 from mpc_router.terminal.flags import Parser, place
 from mpc_router.terminal.streams import command, say_error

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from cluster import private
-from cluster.batch_script import Job, batch_script
 from cluster.contract import Condition, Refused, Running, Status
+from cluster.slurm_script import Job, batch_script
 
 _SCRIPT: Final = "batch.sh"
 _JOB: Final = "job"

@@ -97,7 +97,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """Holds trials that one worker trains together: points with all replicates, of one stack."""
+    """Holds the trials, of one stack, that one worker trains together.
+
+    Replicates of a point that are asked together stay together.
+    """
 
     name: PlainName
     trials: tuple[Trial, ...]

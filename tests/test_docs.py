@@ -22,6 +22,7 @@ import mpc_router
 from analysis import schema
 from mpc_router.config.pools import POOLS
 from mpc_router.config.sections import SECTIONS
+from sweeps.journal import _events
 from sweeps.study.shipped import shipped_studies
 from tests.command_lines import COMMANDS, command_of, examples, parsed, unquoted_patterns
 from tests.mpc_router.small_models import save_classifier, save_encoder, some_tokens
@@ -204,6 +205,38 @@ def test_every_setting_has_a_line_that_explains_it(section: type) -> None:
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", TEXTS[page]):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+OF_READERS = {"build/docs/index.html", "src/train.py", "runs/first/report.html"} | {
+    "tickets/tickets.yaml"
+}
+"""Files that pages name and the repository has not: a build's, the published code's, a reader's."""
+
+OUR_FOLDERS = "mpc_router|sweeps|analysis|cluster|tests|benchmarks|docs|examples|configs"
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_file_of_ours_that_a_page_names_is_there(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    files = re.findall(
+        r"(?<![\w/.:<>~*{-])((?:[\w.-]+/)+[\w-]+\."
+        r"(?:py|md|yaml|toml|json|html|css|js|txt|svg|png|ipynb))\b",
+        prose,
+    )
+    folders = re.findall(rf"`((?:{OUR_FOLDERS})(?:/[\w.-]+)*/?)`", prose)
+    mirror = ROOT / "tests" / page.parent.relative_to(ROOT)
+    for name in {*files, *folders} - OF_READERS:
+        assert any((base / name).exists() for base in (ROOT, page.parent, mirror)), name
+
+
+def test_the_page_of_the_journal_names_every_kind_of_event_and_every_field_of_all() -> None:
+    page = TEXTS[ROOT / "docs/reference/journal.md"]
+    (module,) = re.findall(r"automodule:: (\S+)", page)
+    written = importlib.import_module(module).__doc__ or ""
+    assert re.findall(r"^- `(\w+)`", written, flags=re.MULTILINE) == list(_events.KINDS)
+    assert {name for name in _events.HEAD if f"`{name}`" not in page} == set()
 
 
 def test_every_published_name_is_on_the_api_page_with_its_arguments() -> None:

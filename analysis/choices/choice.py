@@ -171,9 +171,10 @@ def _seeds(curves: Curves, place: tuple[int, int], demand: Demand) -> tuple[str,
 
 
 def _meeting(curves: Curves, demand: Demand) -> list[tuple[int, int]]:
-    """Gives the points and biases that keep all constraints, and have a seed that meets a demand.
+    """Gives the (point, bias) pairs that can be chosen.
 
-    The seed keeps the constraints too.
+    The point keeps all constraints under the bias, and one of its seeds keeps them and meets the
+    demand.
     """
     places: list[tuple[int, int]] = []
     for number, (point, breaks) in enumerate(zip(curves.points, curves.breaks, strict=True)):

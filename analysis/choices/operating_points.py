@@ -276,7 +276,7 @@ def cascades(
             if reader.experts_id(key) in fronts:
                 continue
             price = reader.experts_price(point.point)
-            on, quoted = (reader.world(key, side) for side in (SELECTION, reader.sides[-1]))
+            on, quoted = (reader.split_arrays(key, side) for side in (SELECTION, reader.sides[-1]))
             tried = candidates(on[1], vector=price, levels=levels)
             fronts[reader.experts_id(key)] = cascade_front(
                 run.task, tried, on, quoted, vector=price
@@ -336,7 +336,7 @@ class _Reader:
             self._said[where] = expert_outputs(self._run, *where)
         return self._said[where]
 
-    def world(self, key: str, side: str) -> tuple[Values, Values, Values]:
+    def split_arrays(self, key: str, side: str) -> tuple[Values, Values, Values]:
         """Gives predictions, confidences and labels of a split."""
         outputs = self.experts(key, side)
         return outputs.prediction, confidence(outputs.output), self.examples[side].labels

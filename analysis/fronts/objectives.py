@@ -115,7 +115,10 @@ def objective_yardsticks(run: Run, split: str) -> pd.DataFrame:
     if len(seen.pools) > 1 or len(seen.pools[0].members) < len(run.expert_names):
         raise RunError("trials have different experts, so no one line of them can be drawn")
     if unknown := [name for name in own_objectives(run) if _of_outputs(run, name)]:
-        raise RunError(f"{unknown[0]} is computed of outputs, and a coin between experts has none")
+        raise RunError(
+            f"{unknown[0]} needs the experts' probabilities; a coin that mixes experts has "
+            "predictions only"
+        )
     order = np.argsort(run.cost_vector().experts, kind="stable")
     predictions = seen.pools[0].prediction[order]
     along = {

@@ -51,7 +51,10 @@ def epoch_agreement(run: Run) -> pd.DataFrame:
     reports = run.reports[run.reports["split"] == SELECTION].merge(done[["key", "point"]], on="key")
     last = int(reports["epoch"].max()) if len(reports) else 0
     if last < 2:
-        raise RunError(f"{run.name}: trials have {last} epoch; agreement is between two or more")
+        raise RunError(
+            f"{run.name}: no completed trial has more than {last} epoch{'' if last == 1 else 's'}; "
+            "agreement compares two or more epochs"
+        )
     means = reports.groupby(["point", "epoch"])[["score", "cost"]].mean().unstack("epoch")
     trained = means.dropna()
     if len(trained) < _LEAST_POINTS:

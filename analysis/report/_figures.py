@@ -44,10 +44,14 @@ class Figure:
     """One of `PLACES`."""
 
     text: str
-    """Read aloud in its place."""
+    """Read aloud in its place: says in words what the picture shows."""
 
     chart: alt.LayerChart | None
     """None where the run cannot give it."""
+
+    def __post_init__(self) -> None:
+        if self.place not in PLACES:
+            raise ValueError(f"figure {self.name} stands in {self.place}; allowed: {PLACES}")
 
 
 def figures(run: Run, survey: Survey, use: pd.DataFrame, answered: Answers) -> list[Figure]:
@@ -99,7 +103,8 @@ def figures(run: Run, survey: Survey, use: pd.DataFrame, answered: Answers) -> l
         Figure(
             "agreement",
             "training",
-            "agreement",
+            "Rank correlation of the points after each epoch with their ranks after the last one, "
+            "for score and cost",
             None
             if answered.epochs is None
             else history.agreement_figure(answered.epochs, width=_WIDE),
@@ -107,7 +112,8 @@ def figures(run: Run, survey: Survey, use: pd.DataFrame, answered: Answers) -> l
         Figure(
             "attainment",
             "training",
-            "attainment",
+            "Score over cost that a quarter, half and three quarters of the seeds attain, and the "
+            "coin",
             None
             if answered.surfaces is None
             else history.attainment_figure(answered.surfaces, survey, width=_WIDE, height=220),
@@ -149,10 +155,10 @@ def _of_history(answered: Answers) -> list[Figure]:
         Figure(
             f"history-{over}",
             "training",
-            f"history-{over}",
+            f"Hypervolume of the front on selection over the {spent} so far",
             history.history_figure(answered.history, over=over, width=_WIDE),
         )
-        for over in ("epochs", "hours")
+        for over, spent in (("epochs", "epochs of trials"), ("hours", "hours of packs"))
     ]
 
 
@@ -167,7 +173,12 @@ def _of_settings(run: Run, survey: Survey, table: pd.DataFrame | None) -> list[F
         for objective in ("score", "cost")
     ]
     drawn = [
-        Figure(key, "settings", key, settings.setting_figure(table, name, objective, width=_WIDE))
+        Figure(
+            key,
+            "settings",
+            f"{objective.capitalize()} of every point over its {name}",
+            settings.setting_figure(table, name, objective, width=_WIDE),
+        )
         for key, name, objective in named
     ]
     if len(differ) > 1 and len(table) <= _MOST_LINES:

@@ -1,4 +1,4 @@
-"""Says what stands on a report's first screen: three sentences, four figures and a command."""
+"""Says what stands on a report's first screen: three sentences, four big numbers and a command."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class BigNumber:
     """Holds a number that is written large."""
 
     value: str
@@ -51,7 +51,7 @@ class First:
     """Holds what a reader sees before scrolling, beside the picture of the front."""
 
     sentences: tuple[str, ...]
-    figures: tuple[Figure, ...]
+    big_numbers: tuple[BigNumber, ...]
     command: str
     """It exports the recommended router; empty where none is."""
 
@@ -115,17 +115,19 @@ def _best_single(run: Run, survey: Survey, row: pd.Series, answered: Answers) ->
     )
 
 
-def _of_router(run: Run, survey: Survey, row: pd.Series, answered: Answers) -> tuple[Figure, ...]:
+def _of_router(
+    run: Run, survey: Survey, row: pd.Series, answered: Answers
+) -> tuple[BigNumber, ...]:
     over = f"{signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}"
     return (
-        Figure(number(row["score"]), _score_label(survey), f"95 %: {interval(row, 'score')}"),
-        Figure(
+        BigNumber(number(row["score"]), _score_label(survey), f"95 %: {interval(row, 'score')}"),
+        BigNumber(
             f"{amount(row['cost'])}{unit(survey)}",
             "cost per example",
             f"{row['speed_up']:.2f}\N{MULTIPLICATION SIGN} faster than {_dearest(run, survey)} "
             "(projected)",
         ),
-        Figure(signed(row["over_mix"]), "over a coin", over, row["verdict"]),
+        BigNumber(signed(row["over_mix"]), "over a coin", over, row["verdict"]),
         _blind_room(answered),
     )
 
@@ -135,22 +137,22 @@ def _score_label(survey: Survey) -> str:
     return f"score: {score_words(survey.task).removeprefix('the ')}"
 
 
-def _blind_room(answered: Answers) -> Figure:
+def _blind_room(answered: Answers) -> BigNumber:
     """Gives the front's share of what a router can win that knows no label."""
     label = "of the label-blind room"
     share = None if answered.worth is None else answered.worth.blind_share
     if share is None or share.value != share.value:
-        return Figure("\N{EN DASH}", label, "there is no room to speak of")
+        return BigNumber("\N{EN DASH}", label, "there is no room to speak of")
     ends = f"the whole front; {percent(share.low)} to {percent(share.high)} %"
-    return Figure(f"{percent(share.value)} %", label, ends)
+    return BigNumber(f"{percent(share.value)} %", label, ends)
 
 
-def _of_experts(survey: Survey, answered: Answers) -> tuple[Figure, ...]:
+def _of_experts(survey: Survey, answered: Answers) -> tuple[BigNumber, ...]:
     best = best_single(survey)
     score, cost = survey.oracle
     return (
-        Figure(number(best["score"]), f"best expert: {best['name']}", interval(best, "score")),
-        Figure(number(survey.majority["score"]), constant_words(survey.task), "without looking"),
-        Figure(number(score), "oracle", f"at cost {amount(cost)}{unit(survey)}"),
+        BigNumber(number(best["score"]), f"best expert: {best['name']}", interval(best, "score")),
+        BigNumber(number(survey.majority["score"]), constant_words(survey.task), "without looking"),
+        BigNumber(number(score), "oracle", f"at cost {amount(cost)}{unit(survey)}"),
         _blind_room(answered),
     )

@@ -103,7 +103,7 @@ class Run:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Gives leaf names of the searched settings, in the order of the trials' columns."""
+        """Gives the searched settings by short name, such as `alpha`, in the order of columns."""
         return _settings(self.trials)
 
     @cached_property

@@ -181,7 +181,7 @@ def _codes(column: Any, names: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _block(rows: pa.Table, column: str, numbers: NDArray[np.int64], where: str) -> _Values:
-    """Reads a list column as (N, width) of rows in ascending order; no example may lack."""
+    """Reads a list column as (N, width) of rows in ascending order; no example may be missing."""
     row_numbers = rows["example"].to_numpy()
     if len(row_numbers) != len(numbers) or (row_numbers != numbers).any():
         raise RunError(_mismatch(where, len(row_numbers), len(numbers)))

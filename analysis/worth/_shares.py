@@ -78,9 +78,10 @@ class Room:
         singles: tuple[Values, Values],
         scale: float,
     ) -> Room:
-        """Measures the room; `singles` are costs and scores (K,) of the experts that there are.
+        """Measures how far the yardsticks lie over the coin.
 
-        `scale` is 1, or of a score without bounds the score of the best constant.
+        `singles` are costs and scores (K,) of the single experts; `scale` is 1, or of a score
+        without bounds the score of the best constant.
         """
         ends = float(mix.costs[0]), float(mix.costs[-1])
         floor = np.asarray(merit(task, mix.scores[0]), np.float64)

@@ -70,7 +70,7 @@ def _kind_of(config: Mapping[str, Any]) -> Kind:
 
 
 def kinds_of(run: Run) -> tuple[Kind, ...]:
-    """Gives the kinds of a run's trials, in the order of the trials."""
+    """Gives the different kinds in a run, each once, by first appearance."""
     configs = run.trials["config"].astype(str)
     return tuple(dict.fromkeys(_kind_of(json.loads(config)) for config in configs))
 

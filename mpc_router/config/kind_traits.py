@@ -21,6 +21,10 @@ class KindTraits:
     paths: Callable[[int], tuple[Experts, ...]] | None = None
     """Gives its paths of the number of experts; without it a route is one expert."""
 
+    network: bool = True
+    """Whether a network stands behind the stem, which is priced as a gated router's; a router
+    without one costs its stem alone."""
+
     most_experts: int = 255
     """Experts that it can choose between."""
 

@@ -43,8 +43,8 @@ FITTED_KINDS: Final[Mapping[str, KindTraits]] = {
         classes_only=True,
         settings=frozenset({"router_threshold", "router_ridge"}),
     ),
-    CLUSTERS: KindTraits(settings=frozenset({"router_clusters", "router_gain"})),
-    RANDOM: KindTraits(settings=frozenset({"router_shares"})),
+    CLUSTERS: KindTraits(network=False, settings=frozenset({"router_clusters", "router_gain"})),
+    RANDOM: KindTraits(network=False, settings=frozenset({"router_shares"})),
 }
 """Kinds of routers that are fitted at once; a gated one is trained by steps."""
 
@@ -190,6 +190,14 @@ class RouterKind:
         if self.traits is None or not self.traits.sees_outputs:
             return True
         return self.traits.sees_features and self.router_sees == _OUTPUTS_AND_FEATURES
+
+    def has_network(self, *, stem: str) -> bool:
+        """Whether a network is paid beside the stem.
+
+        Kinds whose stem is the cheapest expert share a prepared set and so its cost vectors: there
+        a network is paid for all of them.
+        """
+        return stem == "expert" or self.traits is None or self.traits.network
 
     def paths(self, experts: int, *, stem: str) -> tuple[Experts, ...]:
         """Gives the paths that the router chooses between, each the experts that run, in order."""

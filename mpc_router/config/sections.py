@@ -105,9 +105,14 @@ class ModelConfig(RouterKind):
         if self.temperature_end:
             at_least("temperature_end", self.temperature_end, _LEAST_TEMPERATURE)
         if self.shared_stem and self.stem == "expert":
-            raise ConfigError("shared_stem=true needs stem=model; set one of the two")
+            raise ConfigError(
+                "shared_stem=true needs stem=model; set stem=model, or shared_stem=false"
+            )
         if self.straight_through and self.gate != "gumbel":
-            raise ConfigError("straight_through=true needs gate=gumbel; set one of the two")
+            raise ConfigError(
+                "straight_through=true needs gate=gumbel; set gate=gumbel, or "
+                "straight_through=false"
+            )
         for name in ("tokenizer_model_name", "router_model_name"):
             check_no_path_fault(name, getattr(self, name))
         for model in self.expert_model_names:

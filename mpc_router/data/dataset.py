@@ -30,7 +30,10 @@ _HOW: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Names one data set: what is read for each split is found when it is read."""
+    """Names a data set.
+
+    Which file or split of it is read is found out when it is read.
+    """
 
     path: str
     """An absolute path, or `org/name` of the hub."""

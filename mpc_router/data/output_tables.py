@@ -156,7 +156,7 @@ def _read(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise SourceError(f"{shown(path)} is no file; name a table of outputs, Parquet or csv")
+        raise SourceError(f"{shown(path)} is not a file; give a Parquet or csv table of outputs")
     try:
         if path.suffix == ".csv":
             return csv.read_csv(path)

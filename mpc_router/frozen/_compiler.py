@@ -44,7 +44,10 @@ def inlined(function: Function) -> Function:
 
 
 def _kept(function: Function, **options: Any) -> Function:
-    """Compiles a function that lets other threads run, and keeps it in the owner's folder."""
+    """Compiles a function that runs without Python's lock, and caches the result.
+
+    The cache is a private folder of this user.
+    """
     loops = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
     folder = _folder()
     if folder is not None and isinstance(loops, Dispatcher):  # it is not where nothing is compiled

@@ -108,7 +108,10 @@ def check_tokenizer_files(folder: Path) -> None:
 
 @contextlib.contextmanager
 def reading(resolved: Resolved, part: str = "") -> Iterator[None]:
-    """Loads quietly inside: any exception becomes a ModelError that names the model."""
+    """Keeps the block quiet: nothing is printed there.
+
+    Any exception inside it becomes a ModelError that names the model.
+    """
 
     def refusal(reason: str) -> ModelError:
         if resolved.kind == "hub" and not _cached(resolved.name):

@@ -202,4 +202,6 @@ def _priced_by(config: TrialConfig) -> list[Any]:
     shared = config.model.shared_stem and config.training.experts == "joint"
     model = config.model
     kind = [model.router_kind] if model.fitted and model.stem == "model" else []
+    if not model.has_network(stem=model.stem):
+        kind = ["no network"]  # the name of the kind stood for prices with one
     return [to_json(config.vectors()), model.router_hidden_size, shared, *kind]

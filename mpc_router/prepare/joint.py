@@ -216,7 +216,10 @@ def _absolute(models: Models) -> Path | None:
 
 
 def _frozen(config: TrialConfig) -> TrialConfig:
-    """Gives the configuration of the supervised router before all trains."""
+    """Gives the configuration under which the router first learns from labels.
+
+    Router and experts train together after that.
+    """
     training = dataclasses.replace(
         config.training, experts="frozen", epochs=config.training.router_epochs
     )

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mpc_router.config.router_kinds import CLUSTERS
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import FLOPS, PARAMETERS, CostVector
 from mpc_router.model.encoders import blank_encoder, cut, depth_of, load_config, width_of
@@ -70,11 +69,11 @@ def counted(config: TrialConfig, models: Models, *, tokens: float | Sequence[flo
     looks into its numbers cannot make: then the vector is left out.
 
     `tokens` is the mean length of the task's examples, rounded to whole tokens: one for all, or
-    (1 + K,) the stem's and each expert's, where their tokenizers differ. An expert is its
-    encoder and head, the router its stem and MLP. Where the stem is the cheapest expert, the router
-    costs that expert and the MLP, and a route to it costs nothing more. Where experts share the
-    stem (`shared_stem` with `experts: joint`), an expert is its layers after the stem's, and its
-    head.
+    (1 + K,) the stem's and each expert's, where their tokenizers differ. An expert is its encoder
+    and head, the router its stem and MLP, if its kind has one. Where the stem is the cheapest
+    expert, the router costs that expert and the MLP, and a route to it costs nothing more. Where
+    experts share the stem (`shared_stem` with `experts: joint`), an expert is its layers after the
+    stem's, and its head.
 
     Raises:
         ModelError: a model cannot be found, or is cut deeper than it is.
@@ -241,13 +240,12 @@ def _linear(features: int, outputs: int) -> _Counts:
 
 
 def _router(config: TrialConfig, features: int) -> _Counts:
-    """Counts the network behind the stem, for every kind of router as a gated one's.
+    """Counts the network behind the stem, if the router has one: that of a gated router.
 
-    Kinds behind one expert share a prepared set, and so its vectors; beside an encoder none of them
-    matters. Clusters behind a stem of their own have no network.
+    Networks of other kinds are counted as a gated one's too, for beside an encoder none matters.
     """
     model = config.model
-    if model.router_kind == CLUSTERS and model.stem == "model":
+    if not model.has_network(stem=model.stem):
         return _Counts(parameters=0, flops=0)
     shape = RouterShape(
         experts=config.experts, hidden_size=model.router_hidden_size, dropout=model.router_dropout

@@ -260,7 +260,7 @@ def _recipes(checkpoint: LaneCheckpoint, places: Places) -> Recipes:
 def _expert(
     recipe: Recipe, named: dict[str, Any], config: TrialConfig, places: Places, folder: Path
 ) -> BertExpert:
-    """Loads an expert with the weights of its hash."""
+    """Loads an expert: its cached weights by hash, or the model's own where it came fine-tuned."""
     task = config.data.definition
     weights = places.cache / "experts" / str(named["hash"]) / WEIGHTS_FILE
     kept = recipe.keep_head and not recipe.epochs

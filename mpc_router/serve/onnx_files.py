@@ -192,7 +192,10 @@ def write_onnx(assembled: Assembled, folder: Path) -> None:
 def _write_router(
     pool: GatedBertPool, tokens: tuple[Tensor, ...], folder: Path
 ) -> tuple[dict[str, Any], Tensor]:
-    """Writes the router; gives what the list says of it, and a shared stem's states if any."""
+    """Writes the router.
+
+    Gives its entry in the list of files, and the shared stem's states if there is one.
+    """
     entry: dict[str, Any] = {"file": _ROUTER_FILE, "tokenizer": tokenizer_folder(0)}
     if not pool.decisions.staged:
         front = _Front(pool).eval()

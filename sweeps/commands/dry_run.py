@@ -47,7 +47,7 @@ class _Stage:
 
     @property
     def epochs(self) -> int:
-        """Gives the cost of the stage in epochs of points."""
+        """Gives how many epochs the stage trains, added up over its points."""
         return self.points * (self.end - self.begin)
 
 

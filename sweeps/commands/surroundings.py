@@ -118,7 +118,7 @@ def _session_end(seconds: float | None, environ: Mapping[str, str]) -> float | N
     """Gives the session's end by the monotonic clock; that of a Slurm allocation by default."""
     if seconds is not None:
         return time.monotonic() + seconds
-    from cluster import allocation
+    from cluster import slurm_allocation
 
-    end = allocation.end_of(environ)
+    end = slurm_allocation.end_of(environ)
     return None if end is None else time.monotonic() + end - time.time() - _AFTERWARDS

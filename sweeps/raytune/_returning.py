@@ -118,7 +118,7 @@ class Arrivals:
 
 
 def _make_durable(path: Path) -> None:
-    """Writes a file's content to the disk."""
+    """Forces a written file onto the disk (fsync)."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

@@ -57,13 +57,13 @@ def ask(
     method that does not learn sees that a point was asked, but not its results.
 
     Args:
-        space: by leaf name.
+        space: by the setting's short name.
         directions: `max` or `min` of each objective.
         rule: how to propose.
         before: batches 0..b-1 in order.
         seed: the study's.
         start: points that are tried first, complete over the space.
-        sampler: is asked in place of that of the rule's method.
+        sampler: used instead of the rule's own sampler.
 
     Raises:
         SearchError: the method is `grid`, which proposes no points.

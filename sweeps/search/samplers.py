@@ -36,31 +36,31 @@ class Sampler:
 
 SAMPLERS: Final[Mapping[str, Sampler]] = {
     "random": Sampler(
-        make=lambda optuna, seed, population: optuna.RandomSampler(seed=seed),
+        make=lambda samplers, seed, population: samplers.RandomSampler(seed=seed),
         learns=False,
         heeds_constraints=False,
     ),
     "qmc": Sampler(
-        make=lambda optuna, seed, population: optuna.QMCSampler(
-            scramble=True, seed=seed, independent_sampler=optuna.RandomSampler(seed=seed)
+        make=lambda samplers, seed, population: samplers.QMCSampler(
+            scramble=True, seed=seed, independent_sampler=samplers.RandomSampler(seed=seed)
         ),
         learns=False,
         heeds_constraints=False,
         one_sequence=True,
     ),
-    "tpe": Sampler(make=lambda optuna, seed, population: optuna.TPESampler(seed=seed)),
+    "tpe": Sampler(make=lambda samplers, seed, population: samplers.TPESampler(seed=seed)),
     "nsga2": Sampler(
-        make=lambda optuna, seed, population: optuna.NSGAIISampler(
+        make=lambda samplers, seed, population: samplers.NSGAIISampler(
             population_size=population, seed=seed
         )
     ),
     "nsga3": Sampler(
-        make=lambda optuna, seed, population: optuna.NSGAIIISampler(
+        make=lambda samplers, seed, population: samplers.NSGAIIISampler(
             population_size=population, seed=seed
         )
     ),
     "gp": Sampler(
-        make=lambda optuna, seed, population: optuna.GPSampler(
+        make=lambda samplers, seed, population: samplers.GPSampler(
             seed=seed, deterministic_objective=False
         )
     ),
@@ -153,9 +153,9 @@ def described(part: Part) -> Sampler:
             "name a class or a function that is called with seed=NUMBER and gives an Optuna sampler"
         )
 
-    def make(optuna: Any, seed: int, population: int) -> BaseSampler:
+    def make(samplers: Any, seed: int, population: int) -> BaseSampler:
         made = thing(seed=seed)
-        if not isinstance(made, optuna.BaseSampler):
+        if not isinstance(made, samplers.BaseSampler):
             raise TypeError(f"it gives {type(made).__name__}, which is no optuna.samplers sampler")
         return cast("BaseSampler", made)
 

@@ -1,4 +1,4 @@
-"""Reads a study's constraints: upper and lower bounds of reported values, and no dead expert."""
+"""Reads a study's constraints: bounds of reported values, and of the number of dead experts."""
 
 from __future__ import annotations
 

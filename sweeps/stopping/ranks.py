@@ -15,7 +15,7 @@ import hashlib
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _Values = NDArray[np.float64]
 _Order = NDArray[np.int64]
-_Ties = Literal["crowding", "epsilon_net"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

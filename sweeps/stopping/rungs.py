@@ -86,6 +86,22 @@ def means_of(
     )
 
 
+def entry_of(name: str, replicates: Sequence[Report | None], ranking: Ranking) -> Entry:
+    """Gives a point's entry at a rung: its means as losses, or NaN if a replicate has no report."""
+    reports = [report for report in replicates if report is not None]
+    if len(reports) < len(replicates):
+        return Entry(name=name, losses=(math.nan,) * len(ranking.objectives))
+    point = means_of(reports, ranking.objectives, ranking.cost_vector, ranking.constraints)
+    return Entry(
+        name=name,
+        losses=tuple(
+            -point.values[objective] if direction == "max" else point.values[objective]
+            for objective, direction in ranking.objectives.items()
+        ),
+        violation=total(point.violations),
+    )
+
+
 def decide_inside(
     pack: Pack, epoch: int, reports: Mapping[str, Report], ranking: Ranking
 ) -> tuple[Decision, ...]:
@@ -105,7 +121,8 @@ def decide_inside(
         points.setdefault(trial.point, []).append(trial.key)
     reached = {name: keys for name, keys in points.items() if any(key in reports for key in keys)}
     entries = [
-        _entry(name, [reports.get(key) for key in keys], ranking) for name, keys in reached.items()
+        entry_of(name, [reports.get(key) for key in keys], ranking)
+        for name, keys in reached.items()
     ]
     verdicts = {
         verdict.name: verdict
@@ -136,9 +153,9 @@ def decide_between(report: Report, earlier: Iterable[Report], ranking: Ranking) 
     if report.epoch not in ranking.rungs(bracket):
         return None
     verdict = arrival(
-        _entry(report.key, [report], ranking),
+        entry_of(report.key, [report], ranking),
         [
-            _entry(past_report.key, [past_report], ranking)
+            entry_of(past_report.key, [past_report], ranking)
             for past_report in earlier
             if past_report.epoch == report.epoch and _bracket(past_report.key, ranking) == bracket
         ],
@@ -169,7 +186,7 @@ def promotion(
     for epoch in sorted({report.epoch for report in arrived}, reverse=True):
         for bracket in range(ranking.rule.brackets):
             entries = [
-                _entry(report.key, [report], ranking)
+                entry_of(report.key, [report], ranking)
                 for report in arrived
                 if report.epoch == epoch and _bracket(report.key, ranking) == bracket
             ]
@@ -208,19 +225,3 @@ def front(
 def _bracket(key: str, ranking: Ranking) -> int:
     """Gives the bracket that a trial draws."""
     return bracket_of(key, ranking.rule, seed=ranking.seed)
-
-
-def _entry(name: str, replicates: Sequence[Report | None], ranking: Ranking) -> Entry:
-    """Gives a point's entry at a rung: its means as losses, or NaN if a replicate has no report."""
-    reports = [report for report in replicates if report is not None]
-    if len(reports) < len(replicates):
-        return Entry(name=name, losses=(math.nan,) * len(ranking.objectives))
-    point = means_of(reports, ranking.objectives, ranking.cost_vector, ranking.constraints)
-    return Entry(
-        name=name,
-        losses=tuple(
-            -point.values[objective] if direction == "max" else point.values[objective]
-            for objective, direction in ranking.objectives.items()
-        ),
-        violation=total(point.violations),
-    )

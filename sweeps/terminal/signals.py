@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final
 
-from cluster import allocation
+from cluster import slurm_allocation
 from cluster.processes import descendants, kill
 from mpc_router.terminal.streams import fall_silent, tell
 
@@ -49,7 +49,7 @@ ALLOCATION: Final = "the Slurm allocation ends"
 
 def _stop_reason(number: signal.Signals) -> str:
     """Names what a signal means here: its own name, or that the Slurm allocation ends."""
-    if number == signal.SIGTERM and allocation.is_ending(os.environ, time.time()):
+    if number == signal.SIGTERM and slurm_allocation.is_ending(os.environ, time.time()):
         return ALLOCATION
     return number.name
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mpc_router.run_names import REPORT_NUMBERS
 from sweeps.journal.rows import results_of
 from sweeps.journal.state import Event, State, apply
 from sweeps.records import INTERRUPTED, SELECTION, Ending, Report
@@ -146,7 +147,7 @@ def _values(report: Report, vector: str) -> Mapping[str, float]:
         "cost": report.cost[vector],
         **{f"cost_{name}": value for name, value in report.cost.items()},
         **report.losses,
-        "gate_entropy": report.gate_entropy,
+        **{name: getattr(report, name) for name in REPORT_NUMBERS},
         **{f"share_{route}_{number}": share for number, share in enumerate(report.share)},
         **{f"gate_{route}_{number}": gate for number, gate in enumerate(report.gate)},
         **{f"runs_expert_{expert}": share for expert, share in enumerate(report.runs)},

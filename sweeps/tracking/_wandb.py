@@ -100,7 +100,7 @@ class Wandb:
         return {**item.values, "epoch": item.epoch, **time}
 
     def _end(self, trial: TrackedTrial, opened: _Open) -> None:
-        """Logs results, status and what was measured on the quoted splits, beside the last row."""
+        """Logs results, status and the numbers of the quoted splits, in the trial's last row."""
         end = trial.end
         assert end is not None
         quoted = {

@@ -68,7 +68,9 @@ def test_a_front_by_metrics_of_a_label_and_of_outputs(own: Run) -> None:
     answered = answers(own, survey(own), deep=False)
     assert answered.objectives is not None
     why = answered.unanswered["yardsticks under the study's own objectives"]
-    assert why == "log_loss is computed of outputs, and a coin between experts has none"
+    assert why == (
+        "log_loss needs the experts' probabilities; a coin that mixes experts has predictions only"
+    )
 
 
 @pytest.mark.usefixtures("quick_reports")

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import pytest
 
-from cluster.contract import Condition, Refused, Running, _Cluster
+from cluster.contract import Cluster, Condition, Refused, Running
 
 PATIENCE: Final = 300.0
 """Limits the wait for nodes, in seconds."""
@@ -20,7 +20,7 @@ PATIENCE: Final = 300.0
 class Case(Protocol):
     """A kind of cluster under test, with nothing started."""
 
-    def cluster(self) -> _Cluster:
+    def cluster(self) -> Cluster:
         """Makes a new object for the same cluster."""
 
     def spoil_start(self) -> Callable[[], None]:

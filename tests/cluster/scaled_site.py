@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.nodes import SETTINGS, free_port
+from cluster.local_nodes import SETTINGS, free_port
 
 PATIENCE = 120.0
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster import nodes, state
-from cluster.batch_script import Job
-from cluster.contract import Condition, Refused, Running, Status, _Cluster
+from cluster import local_nodes, state
+from cluster.contract import Cluster, Condition, Refused, Running, Status
 from cluster.local_cluster import LocalCluster
 from cluster.processes import processes
 from cluster.slurm_cluster import SlurmCluster
+from cluster.slurm_script import Job
 from tests.cluster.conformance import CHECKS, Case
 from tests.cluster.fake_slurm import FakeSlurm
 
@@ -73,7 +73,7 @@ class FakeCase:
     kind: type[FakeCluster] = FakeCluster
     world: World = field(default_factory=World)
 
-    def cluster(self) -> _Cluster:
+    def cluster(self) -> Cluster:
         return self.kind(self.world)
 
     def spoil_start(self) -> Callable[[], None]:
@@ -101,7 +101,7 @@ class SlurmCase:
     def job(self) -> Job:
         return Job(run=self.run, words=("mrpc_grid",), python="python", folder=self.run.parent)
 
-    def cluster(self) -> _Cluster:
+    def cluster(self) -> Cluster:
         return SlurmCluster(self.job.beside, self.job, pause=lambda _: None)
 
     def spoil_start(self) -> Callable[[], None]:
@@ -129,12 +129,12 @@ class LocalCase:
     folder: Path
     spoilt: bool = False
 
-    def cluster(self) -> _Cluster:
-        def wanted() -> nodes.Wanted:
+    def cluster(self) -> Cluster:
+        def wanted() -> local_nodes.Wanted:
             if self.spoilt:
                 raise Refused("the port is taken", 2)
-            port = nodes.free_port()
-            return nodes.Wanted(nodes=2, cpus=1, gpus=0, port=port, timeout=300)
+            port = local_nodes.free_port()
+            return local_nodes.Wanted(nodes=2, cpus=1, gpus=0, port=port, timeout=300)
 
         return LocalCluster(self.folder, wanted)
 

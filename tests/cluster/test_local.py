@@ -21,7 +21,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import local, nodes, state
+from cluster import local, local_nodes, state
 from cluster.addresses import clusters_here
 from cluster.processes import boot, members, processes
 from cluster.state import LocalNodes, Node
@@ -489,7 +489,7 @@ def test_bad_input_is_exit_2_in_a_line_and_starts_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(nodes, "start", lambda *_: pytest.fail("something was started"))
+    monkeypatch.setattr(local_nodes, "start", lambda *_: pytest.fail("something was started"))
     try:
         code: object = local.main(words)
     except SystemExit as error:
@@ -504,7 +504,7 @@ def test_bad_input_is_exit_2_in_a_line_and_starts_nothing(
 def test_a_port_that_is_taken_is_exit_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(nodes, "start", lambda *_: pytest.fail("something was started"))
+    monkeypatch.setattr(local_nodes, "start", lambda *_: pytest.fail("something was started"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -592,7 +592,7 @@ def test_down_ends_what_a_dead_leader_has_left_behind(tmp_path: Path) -> None:
 def test_who_does_not_heed_sigterm_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(nodes, "_GRACE", 0.5)
+    monkeypatch.setattr(local_nodes, "_GRACE", 0.5)
     deaf = subprocess.Popen(
         [
             sys.executable,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.batch_script import Job, batch_script
+from cluster.slurm_script import Job, batch_script
 from sweeps.terminal.signals import SESSION_OVER
 
 FAKE = """#!/bin/bash

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster import slurm
-from cluster.batch_script import Job, batch_script
+from cluster.slurm_script import Job, batch_script
 from sweeps.commands.arguments import check_flags, parser
 from sweeps.terminal.signals import SESSION_OVER
 from tests.cluster.fake_slurm import FakeSlurm

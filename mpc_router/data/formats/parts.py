@@ -56,7 +56,7 @@ def in_order(files: Sequence[Path], where: Path) -> list[Path]:
     """Gives the parts of a split by their numbers, which are compared as numbers: 10 comes after 9.
 
     Raises:
-        SourceError: a name says no number, names belong to several writings of the split, a number
+        SourceError: a name says no number, parts are named in several ways, a number
             is there twice, or one is missing.
     """
     if len(files) == 1 and part_of(files[0]) is None:
@@ -75,8 +75,8 @@ def in_order(files: Sequence[Path], where: Path) -> list[Path]:
     schemes = {part.scheme: part.path.name for part in parts}
     if len(schemes) > 1:
         raise SourceError(
-            f"{shown(where)} holds parts of several writings, {listed(list(schemes.values()))}; "
-            "keep those of one, or write them as one file"
+            f"{shown(where)} holds parts named in several ways ({listed(list(schemes.values()))}), "
+            "as if the split was saved more than once; keep one set, or write one file"
         )
     _check_complete(parts, where)
     return [part.path for part in parts]

@@ -21,7 +21,6 @@ def test_a_further_line_of_the_list_is_a_figure_in_its_place(
 
     def with_one_more(*args: Any) -> list[_figures.Figure]:
         drawn = before(*args)
-        assert {figure.place for figure in drawn} <= set(_figures.PLACES)
         return [*drawn, replace(drawn[0], name="further", place="training", text='a "b"')]
 
     monkeypatch.setattr(_figures, "figures", with_one_more)
@@ -32,3 +31,30 @@ def test_a_further_line_of_the_list_is_a_figure_in_its_place(
     )
     assert page.count('id="front"') == 1
     assert '"further":{' in page
+
+
+def test_a_place_that_the_page_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"figure lost stands in attic; allowed: .*'front'"):
+        _figures.Figure("lost", "attic", "Nothing that anybody sees", None)
+
+
+def test_every_figure_is_said_in_words_to_a_reader_who_cannot_see_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[_figures.Figure] = []
+    figure_class = _figures.Figure
+
+    def noted(*args: Any) -> _figures.Figure:
+        listed.append(figure_class(*args))
+        return listed[-1]
+
+    monkeypatch.setattr(_figures, "Figure", noted)  # those too that this run cannot give
+    _render(run)
+    assert {"agreement", "attainment", "history-epochs", "history-hours"} <= {
+        figure.name for figure in listed
+    }
+    assert any(figure.name.startswith("setting-") for figure in listed)
+    for figure in listed:
+        assert len(figure.text.split()) >= 5, figure.name
+        assert figure.text[0].isupper(), figure.name
+    assert len({figure.text for figure in listed}) >= len(listed) - 1  # pairs of objectives share

@@ -34,11 +34,11 @@ def test_it_says_what_the_recommended_router_reaches(run: Run, answered: Answers
     first = first_screen(run, taken, answered)
     assert len(first.sentences) == 3
     assert first.sentences[0].startswith(f"Recommended: router {row['point']} (alpha ")
-    values = [figure.value for figure in first.figures]
+    values = [figure.value for figure in first.big_numbers]
     assert values[:3] == [number(row["score"]), amount(row["cost"]), signed(row["over_mix"])]
     assert answered.worth is not None
     assert values[3] == f"{percent(answered.worth.blind_share.value)} %"
-    assert first.figures[2].verdict == "above"
+    assert first.big_numbers[2].verdict == "above"
     assert first.command == export_line(run, taken)
 
 
@@ -64,8 +64,8 @@ def test_where_all_points_break_a_constraint_none_is_recommended(
     assert barred.judged.none_feasible
     first = first_screen(run, barred, answered)
     assert first.sentences[0].startswith("There is no best trade")
-    assert (len(first.sentences), len(first.figures), first.command) == (3, 4, "")
-    assert first.figures[0].label == "best expert: large"
+    assert (len(first.sentences), len(first.big_numbers), first.command) == (3, 4, "")
+    assert first.big_numbers[0].label == "best expert: large"
 
 
 def test_where_there_is_nothing_to_route_no_offer_is_made(run: Run, answered: Answers) -> None:

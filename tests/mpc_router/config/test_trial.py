@@ -125,7 +125,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"task": "mrcp"}, "did you mean 'mrpc'"),
     ({"pool": "brt"}, "did you mean 'bert'"),
     ({"gate": "hard"}, "gumbel"),
-    ({"gate": "softmax", "straight_through": True}, "straight_through"),
+    ({"gate": "softmax", "straight_through": True}, "gate=gumbel, or straight_through=false"),
     ({"pool": "custom"}, "expert_model_names"),
     ({"pool": "minilm", "expert_layers": [6, 4, 2]}, "cheapest first"),
     ({"temperature": 1e-300}, "temperature"),
@@ -138,7 +138,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"accumulation": 2.5}, "accumulation"),
     ({"warmup": 1}, "warmup is 1"),
     ({"shared_stem": "maybe"}, "shared_stem"),
-    ({"shared_stem": True, "stem": "expert"}, "set one of the two"),
+    ({"shared_stem": True, "stem": "expert"}, "set stem=model, or shared_stem=false"),
     ({"pool_size": 7}, "2, 3, 4, 5 experts"),
     ({"alpha": 1, "loss_weights.alpha": 2}, "given twice"),
 ]

@@ -132,12 +132,12 @@ IN_DOUBT: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "two writings": (
         f"train/part-{{0:05d}}-{UUID}-c000.parquet",
         lambda parts: copied(parts[0], f"part-00000-{UUID[::-1]}-c000.parquet"),
-        ("several writings", UUID),
+        ("named in several ways", UUID),
     ),
     "two totals": (
         "train-{0:05d}-of-{2:05d}.parquet",
         lambda parts: copied(parts[0], "train-00000-of-00013.parquet"),
-        ("several writings", "of-00013"),
+        ("named in several ways", "of-00013"),
     ),
     "a number twice": (
         "train/{0:04d}.parquet",

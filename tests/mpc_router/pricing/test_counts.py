@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from mpc_router.config.kind_traits import KindTraits
 from mpc_router.config.pools import MINILM_MODEL
-from mpc_router.config.trial import TrialConfig, trial_config
+from mpc_router.config.router_kinds import FITTED_KINDS
+from mpc_router.config.trial import ConfigError, TrialConfig, trial_config
 from mpc_router.costs import FLOPS, PARAMETERS
 from mpc_router.model.experts import BertExpert
+from mpc_router.model.router import build_router
 from mpc_router.model.shared_stem import behind_stem
 from mpc_router.model.sources import ModelError, Models
 from mpc_router.pricing.counts import _counts_of, counted
@@ -150,6 +153,26 @@ def test_kinds_of_routers_that_share_a_set_cost_alike(models: Models) -> None:
         for clusters in (2, 50)
     )
     assert few.vectors == many.vectors
+
+
+@pytest.mark.parametrize("kind", ["gated", *FITTED_KINDS])
+def test_behind_a_stem_of_its_own_a_router_costs_a_network_where_its_kind_has_one(
+    models: Models, kind: str
+) -> None:
+    traits = FITTED_KINDS.get(kind, KindTraits())
+    if traits.sees_outputs:
+        with pytest.raises(ConfigError, match="set stem=expert"):
+            pool("encoder2", "encoder4", router_kind=kind)
+        return
+    vectors = counted(pool("encoder2", "encoder4", router_kind=kind), models, tokens=TOKENS).vectors
+    network = (WIDTH * HIDDEN + HIDDEN) + (HIDDEN * 2 + 2)
+    stem = size(BertExpert("org/encoder1", 2, models=models).body)
+    assert vectors[PARAMETERS].router == pytest.approx((stem + traits.network * network) / 1e6)
+    assert vectors[FLOPS].router == pytest.approx(
+        (layer_flops(TOKENS) + traits.network * mlp_flops(2)) / 1e9
+    )
+    built = build_router(pool("encoder2", "encoder4", router_kind=kind), WIDTH)
+    assert any(True for _ in built.parameters()) == traits.network
 
 
 def test_with_a_shared_stem_experts_are_the_layers_after_it(models: Models) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import nodes, state
-from cluster.nodes import Wanted
+from cluster import local_nodes, state
+from cluster.local_nodes import Wanted
 from cluster.state import TOKEN
 from sweeps.driver._ledger import Ledger
 from sweeps.journal.journal import read
@@ -35,16 +35,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Three nodes of three CPUs that claim a GPU each; their workers' dry steps are made up."""
     folder = tmp_path_factory.mktemp("claimed") / "cluster"
     state.make_private(folder)
-    wanted = Wanted(nodes=3, cpus=3, gpus=1, port=nodes.free_port(), timeout=PATIENCE)
+    wanted = Wanted(nodes=3, cpus=3, gpus=1, port=local_nodes.free_port(), timeout=PATIENCE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "claimed"), prepend=":")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / TOKEN))
         try:
-            cluster = nodes.start(wanted, folder)
-            nodes.wait(folder, cluster, PATIENCE)
+            cluster = local_nodes.start(wanted, folder)
+            local_nodes.wait(folder, cluster, PATIENCE)
             yield cluster.address
         finally:
-            nodes.end(folder, state.read(folder))
+            local_nodes.end(folder, state.read(folder))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import nodes
+from cluster import local_nodes
 from cluster.local import _MOST_NODES
 from sweeps.raytune import folders
 from sweeps.raytune.folders import (
@@ -194,4 +194,7 @@ def test_a_temporary_folder_in_which_others_may_rename_is_not_taken(parent: Path
 def test_the_longest_path_of_a_socket_fits() -> None:
     made_by_ray = "session_2026-11-29_18-44-45_444959_4194304/sockets/plasma_store"
     assert folders._SHORT + len(f"/{PREFIX}12345678/{RAY}/{made_by_ray}") <= 107
-    assert nodes._SHORT + len(f"/{nodes._PREFIX}12345678/{_MOST_NODES - 1}/{made_by_ray}") <= 107
+    assert (
+        local_nodes._SHORT + len(f"/{local_nodes._PREFIX}12345678/{_MOST_NODES - 1}/{made_by_ray}")
+        <= 107
+    )

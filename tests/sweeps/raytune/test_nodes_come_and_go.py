@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import nodes, state
-from cluster.nodes import Wanted
+from cluster import local_nodes, state
+from cluster.local_nodes import Wanted
 from cluster.processes import members, processes
 from cluster.state import TOKEN, LocalNodes
 from sweeps.driver._cluster_view import ClusterView, Wait
@@ -44,7 +44,7 @@ GRID = (
 
 
 def wanted(*, cpus: int) -> Wanted:
-    return Wanted(nodes=1, cpus=cpus, gpus=0, port=nodes.free_port(), timeout=PATIENCE)
+    return Wanted(nodes=1, cpus=cpus, gpus=0, port=local_nodes.free_port(), timeout=PATIENCE)
 
 
 class Nodes:
@@ -53,12 +53,14 @@ class Nodes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         state.make_private(folder)
-        self._cluster = nodes.start(wanted(cpus=0), folder)
+        self._cluster = local_nodes.start(wanted(cpus=0), folder)
         self.address = self._cluster.address
 
     def join(self, name: str) -> None:
-        join = (*nodes._WORKER, f"--address={self.address}")
-        self._cluster = nodes._with_node(wanted(cpus=1), self.folder, self._cluster, name, join)
+        join = (*local_nodes._WORKER, f"--address={self.address}")
+        self._cluster = local_nodes._with_node(
+            wanted(cpus=1), self.folder, self._cluster, name, join
+        )
 
     def leave(self, name: str) -> None:
         leaders = {node.pid: node.start for node in self._cluster.nodes if node.name == name}
@@ -71,7 +73,7 @@ class Nodes:
 
     def end(self) -> None:
         found: LocalNodes | None = state.read(self.folder)
-        nodes.end(self.folder, found)
+        local_nodes.end(self.folder, found)
 
 
 @pytest.fixture
@@ -216,11 +218,11 @@ def test_a_large_file_from_a_node_leaves_the_driver_s_memory_small_and_its_loop_
     (tmp_path / "run").mkdir()
     asking = ("-m", "tests.sweeps.raytune.large_files", site.address)
     end = time.monotonic() + PATIENCE
-    while "worker1" not in nodes.alive(site.folder, site.started):
+    while "worker1" not in local_nodes.alive(site.folder, site.started):
         assert time.monotonic() < end
     sent = subprocess.run(
         [sys.executable, *asking, str(tmp_path / "run"), "450"],
-        env={**os.environ, **nodes.SETTINGS, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **local_nodes.SETTINGS, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cluster import local, nodes, state
+from cluster import local, local_nodes, state
 from cluster.processes import members, processes
 from mpc_router.storage.lane_files import files_by_key
 from sweeps.journal.journal import read
@@ -207,10 +207,10 @@ def test_a_node_that_joins_during_a_run_is_supplied_when_it_comes(
     assert started is not None
     for process in members({node.pid: node.start for node in started.nodes[1:]}, processes()):
         os.kill(process.pid, signal.SIGKILL)
-    wanted = nodes.Wanted(nodes=3, cpus=1, gpus=0, port=0, timeout=60)
-    join = (*nodes._WORKER, f"--address={address}")
+    wanted = local_nodes.Wanted(nodes=3, cpus=1, gpus=0, port=0, timeout=60)
+    join = (*local_nodes._WORKER, f"--address={address}")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    nodes._with_node(wanted, folder, started, "worker2", join)
+    local_nodes._with_node(wanted, folder, started, "worker2", join)
     _, complaints = running.communicate(timeout=400)
     assert running.returncode == 0, complaints
     assert nodes_of(run)["worker2"] > 0

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mpc_router.run_names import REPORT_NUMBERS
 from sweeps.journal import tables
 from sweeps.journal.journal import Journal, read
 from sweeps.records import COMPLETED, INTERRUPTED, STOPPED
+from sweeps.tracking import _fold
 from sweeps.tracking._follow import follow
 from tests.sweeps.conftest import rows
 from tests.sweeps.tracking.conftest import Memory, measured, results, told
@@ -42,6 +44,17 @@ def test_a_tracker_is_told_every_number_of_the_tables_and_no_other(searched: Pat
         COMPLETED,
         STOPPED,
     }
+
+
+def test_a_tracker_is_told_each_number_that_a_report_has_by_name(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fold, "REPORT_NUMBERS", (*REPORT_NUMBERS, "epoch"))  # one more
+    for trial in _followed(searched).trials.values():
+        for item in trial.measurements:
+            numbers = [value for name, value in item.values.items() if name.endswith("/epoch")]
+            assert set(numbers) == {item.epoch}
+            assert any(name.endswith("/gate_entropy") for name in item.values)
 
 
 def test_times_are_those_of_the_journal(searched: Path) -> None:

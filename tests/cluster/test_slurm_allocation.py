@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.allocation import end_of, is_ending
+from cluster.slurm_allocation import end_of, is_ending
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "1000"}
 
