@@ -318,10 +318,12 @@ WriteRun = Callable[..., Path]
 def written(tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
     """`written(name, **recipe)`: the folder of a run of that recipe, written once a session."""
     root = tmp_path_factory.mktemp("runs")
+    recipes: dict[str, Recipe] = {}
 
     def write(name: str, **changes: Any) -> Path:
-        folder = root / name
-        return folder if folder.exists() else write_run(folder, replace(Recipe(), **changes))
+        recipe, folder = replace(Recipe(), **changes), root / name
+        assert recipes.setdefault(name, recipe) == recipe, f"two recipes are called {name}"
+        return folder if folder.exists() else write_run(folder, recipe)
 
     return write
 

@@ -132,7 +132,7 @@ def test_a_regression_has_a_yardstick_within_a_tolerance(written: WriteRun) -> N
 
 def test_seeds_of_one_expert_show_how_much_of_the_oracle_is_luck(written: WriteRun) -> None:
     """Points p2 and p3 get a second seed of experts: a pair of the best one is an oracle too."""
-    folder = written("twins")
+    folder = written("experts of two seeds")
     trials = pd.read_parquet(folder / "trials.parquet")
     later = trials["point"].isin(["p2", "p3"])
     first = pd.read_parquet(folder / "experts.parquet")
