@@ -1,4 +1,4 @@
-"""Checks that a sampler can propose points of a sweep; `mpc_router.testing` offers it."""
+"""Checks that a sampler can propose points of a sweep; `sweeps.testing` offers it."""
 
 from __future__ import annotations
 

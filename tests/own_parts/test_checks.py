@@ -14,11 +14,11 @@ from typing import Any
 import optuna
 import pytest
 
-from mpc_router import plugins, testing
+from mpc_router import plugins
 from mpc_router.config.pools import POOLS
 from mpc_router.config.trial import ConfigError
 from mpc_router.tasks import metrics
-from sweeps import run
+from sweeps import run, testing
 from sweeps.study.read import from_tree, load
 from tests.own_parts.conftest import DEFINITION, EXAMPLE, ROOT, message
 

@@ -7,7 +7,7 @@ from example_parts.router import Neighbours
 from example_parts.sampler import NearBest
 from example_parts.stopping import near_front
 
-from mpc_router.testing import (
+from sweeps.testing import (
     check_cost_vector,
     check_metric,
     check_pool,

@@ -2,7 +2,7 @@
 
 Each function raises AssertionError with one sentence where a part does not conform:
 
-    from mpc_router.testing import check_metric, check_sampler
+    from sweeps.testing import check_metric, check_sampler
 
     def test_my_parts():
         check_sampler(MySampler)
