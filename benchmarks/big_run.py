@@ -1,6 +1,6 @@
 """A generated run folder of a large search: what `benchmarks.analysis` measures on.
 
-    python -m benchmarks.big_run FOLDER [--points 10000] [--seeds 1] [--whole 1000]
+    python -m benchmarks.big_run FOLDER [--points 10000] [--seeds 1] [--ended 1000]
 
 Written with the schema's own functions, as a search writes it: every trial reports every epoch on
 selection, and the trials of the first points trained to the end, so that they have routes on both
@@ -74,7 +74,7 @@ def write_big_run(folder: Path, size: Size) -> Path:
     }
     keys = [f"k{lane:05d}" for lane in range(size.points * size.seeds)]
     logits = {
-        split: _logits(world, {name: values[: size.whole] for name, values in settings.items()})
+        split: _logits(world, {name: values[: size.ended] for name, values in settings.items()})
         for split, world in worlds.items()
     }
     ended = {split: _ended(worlds[split], logits[split]) for split in SPLITS}
@@ -137,7 +137,7 @@ def _courses(
     lanes = len(settings["alpha"])
     last = {name: rng.choice(ended[name], lanes) for name in ("score", *TASK.metrics, "cost")}
     for name, values in last.items():
-        values[: size.whole] = ended[name]
+        values[: size.ended] = ended[name]
     left = np.exp(-np.arange(size.epochs) * rng.uniform(0.3, 1.2, (lanes, 1)))
     left[:, -1] = 0
     begin = {"cost": 7.3} | {name: 0.6 for name in ("score", *TASK.metrics)}
@@ -154,7 +154,7 @@ def _trials(
     size: Size,
 ) -> pa.Table:
     lanes = len(keys)
-    done = np.arange(lanes) < size.whole
+    done = np.arange(lanes) < size.ended
     columns: dict[str, Any] = {
         "key": keys,
         "point": [f"p{lane // size.seeds:05d}" for lane in range(lanes)],
@@ -176,9 +176,9 @@ def _trials(
     kinds = schema.trials(KINDS, metrics=TASK.metrics, quoted=TASK.quoted, vectors=tuple(VECTORS))
     for split, found in ended.items():
         for name in ("score", *TASK.metrics, "cost", *(f"cost_{vector}" for vector in VECTORS)):
-            whole = np.full(lanes, np.nan)
-            whole[: size.whole] = found[name]
-            columns[f"{split}_{name}"] = pa.array(whole, mask=~done)
+            values = np.full(lanes, np.nan)
+            values[: size.ended] = found[name]
+            columns[f"{split}_{name}"] = pa.array(values, mask=~done)
     return pa.table(columns, schema=kinds)
 
 
@@ -199,9 +199,9 @@ def _reports(
         "gate": gate,
     }
     quoted = {
-        "key": np.array(keys[: size.whole]),
-        "epoch": np.full(size.whole, epochs),
-        "split": np.full(size.whole, "validation"),
+        "key": np.array(keys[: size.ended]),
+        "epoch": np.full(size.ended, epochs),
+        "split": np.full(size.ended, "validation"),
         **{name: ended[name] for name in courses},
         "share": ended["share"],
         "gate": ended["gate"],
@@ -285,9 +285,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--whole", type=int, default=1_000)
+    parser.add_argument("--ended", type=int, default=1_000)
     asked = parser.parse_args(arguments)
-    size = Size(points=asked.points, seeds=asked.seeds, epochs=asked.epochs, whole=asked.whole)
+    size = Size(points=asked.points, seeds=asked.seeds, epochs=asked.epochs, ended=asked.ended)
     print(write_big_run(asked.folder, size))
 
 

@@ -40,13 +40,13 @@ class Size:
     points: int = 10_000
     seeds: int = 1
     epochs: int = 9
-    whole: int = 1_000
+    ended: int = 1_000
     """Trials that trained to the end, with routes; a multiple of `seeds`."""
 
     def __post_init__(self) -> None:
-        if self.whole % self.seeds or not 0 < self.whole <= self.points * self.seeds:
+        if self.ended % self.seeds or not 0 < self.ended <= self.points * self.seeds:
             raise ValueError(
-                f"whole is {self.whole}, but must be a multiple of the {self.seeds} seeds up to "
+                f"ended is {self.ended}, but must be a multiple of the {self.seeds} seeds up to "
                 f"{self.points * self.seeds}"
             )
 

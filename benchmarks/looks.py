@@ -52,10 +52,10 @@ def looks(trace: Trace, setting: Setting) -> Looks:
         done = number + 1
         if done % STRIDE and done != count:
             continue
-        there = np.flatnonzero(reached)
-        reports = curves.losses[there, reached[there] - 1]
-        front = there[moocore.is_nondominated(reports, keep_weakly=True)]
-        completed = there[reached[there] == end]
+        started = np.flatnonzero(reached)
+        reports = curves.losses[started, reached[started] - 1]
+        front = started[moocore.is_nondominated(reports, keep_weakly=True)]
+        completed = started[reached[started] == end]
         missing = (end - reached[front]) * setting.speed[front]
         # workers share what is missing; nobody can be faster than the longest
         finish = max(float(missing.max()), float(missing.sum()) / setting.workers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,7 +145,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
     name its labels, their order is found on train.
     """
     task = bench.task
-    expert = _start(recipe, bench)
+    expert = untrained_expert(recipe, bench.task, bench.models)
     if expert.fine_tuned and not task.regression and not expert.labels_named:
         order = _judged(recipe, bench, who, lambda: expert).taken
         expert.label_order.copy_(torch.tensor(order))
@@ -165,7 +166,9 @@ def found_order(recipe: Recipe, bench: Bench, who: str) -> tuple[int, ...] | Non
     task = bench.task
     if not recipe.keep_head or recipe.epochs or task.regression or _named(recipe, bench):
         return None
-    return _judged(recipe, bench, who, lambda: _start(recipe, bench)).taken
+    return _judged(
+        recipe, bench, who, partial(untrained_expert, recipe, bench.task, bench.models)
+    ).taken
 
 
 def head_note(
@@ -182,7 +185,9 @@ def head_note(
     if named and outputs is not None:
         judgement = _label_order.judge(outputs, bench.splits[TRAIN].tokens.labels)
     else:
-        judgement = _judged(recipe, bench, who, lambda: _start(recipe, bench))
+        judgement = _judged(
+            recipe, bench, who, partial(untrained_expert, recipe, bench.task, bench.models)
+        )
     return _label_order.note(recipe.name, judgement, task.label_names, named=named)
 
 
@@ -190,16 +195,15 @@ def _named(recipe: Recipe, bench: Bench) -> bool:
     return names_labels(load_config(bench.models.resolve(recipe.name)).id2label)
 
 
-def _start(recipe: Recipe, bench: Bench) -> BertExpert:
+def untrained_expert(recipe: Recipe, task: Task, models: Models) -> BertExpert:
     """Gives the recipe's expert before it is trained."""
-    task = bench.task
     return BertExpert(
         recipe.name,
         task.outputs,
         layers=recipe.layers,
         pooling=recipe.pooling,
         label_names=task.label_names,
-        models=bench.models,
+        models=models,
         seed=recipe.seed,
         keep_head=recipe.keep_head,
     )

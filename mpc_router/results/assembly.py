@@ -19,7 +19,7 @@ from mpc_router.config.trial import ConfigError, TrialConfig, flatten, trial_con
 from mpc_router.costs import CONSTANTS, from_json
 from mpc_router.data.columns import SourceError
 from mpc_router.data.sources import read, split_fingerprints
-from mpc_router.experts.encoder_runs import WEIGHTS_FILE
+from mpc_router.experts.encoder_runs import WEIGHTS_FILE, untrained_expert
 from mpc_router.messages import quoted
 from mpc_router.model.description import POOL_FILE, filled, read_pool
 from mpc_router.model.encoders import load_tokenizer
@@ -271,16 +271,7 @@ def _expert(
             f"{folder} needs the expert {recipe.label} as it was trained, and {places.cache} does "
             "not hold it; give the --cache of the training, or export the model where it is"
         )
-    expert = BertExpert(
-        recipe.name,
-        task.outputs,
-        layers=recipe.layers,
-        pooling=recipe.pooling,
-        label_names=task.label_names,
-        models=places.models,
-        seed=recipe.seed,
-        keep_head=recipe.keep_head,
-    )
+    expert = untrained_expert(recipe, task, places.models)
     if not kept:
         try:
             expert.load_state_dict(load_file(weights))

@@ -204,6 +204,7 @@ def _setting(run: Path) -> object:
 
 def _statuses(run: Path) -> dict[str, object]:
     """Gives the status by key of a run's trials; nothing where their table cannot be read."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = run / table_file("trials")
@@ -213,6 +214,5 @@ def _statuses(run: Path) -> dict[str, object]:
         table = pq.read_table(path, columns=["key", "status"])
         rows = zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)
         return {key: status for key, status in rows if isinstance(key, str)}
-    except Exception:
-        # Whatever is raised: the table may come from elsewhere, and only explains what is missing
-        return {}
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError):
+        return {}  # the table may come from elsewhere, and only explains what is missing

@@ -14,7 +14,7 @@ from benchmarks.analysis import by_optuna, clouds, fronts, plain_loop, tables
 from benchmarks.big_run import write_big_run
 from benchmarks.big_search import Size
 
-SMALL = Size(points=40, seeds=2, epochs=3, whole=20)
+SMALL = Size(points=40, seeds=2, epochs=3, ended=20)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_a_contender_that_finds_another_front_stops_the_benchmark() -> None:
 
 
 def test_a_size_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="whole is 21, but must be a multiple of the 2 seeds"):
-        Size(points=40, seeds=2, whole=21)
+    with pytest.raises(ValueError, match="ended is 21, but must be a multiple of the 2 seeds"):
+        Size(points=40, seeds=2, ended=21)
 
 
 def test_nothing_is_written_over_another_run(tmp_path: Path) -> None:

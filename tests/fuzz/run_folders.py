@@ -106,11 +106,11 @@ def event(run: Folder) -> str:
     """Something in an event is odd."""
     events = run.events()
     place = run.draw.randrange(len(events))
-    said = spoilt(events[place], run.draw)
+    change = spoilt(events[place], run.draw)
     if "check" in events[place]:
         del events[place]["check"]
     run.write(events)
-    return f"event {place}: {said}"
+    return f"event {place}: {change}"
 
 
 def renamed(run: Folder) -> str:
@@ -164,9 +164,9 @@ def provenance(run: Folder) -> str:
         )
         return "provenance is no provenance"
     data = json.loads(path.read_text())
-    said = spoilt(data, run.draw)
+    change = spoilt(data, run.draw)
     path.write_text(json.dumps(data))
-    return f"provenance: {said}"
+    return f"provenance: {change}"
 
 
 YAMLS: Final = (
@@ -200,9 +200,9 @@ def table(run: Folder) -> str:
         after = before.drop_columns([column])
     else:
         after = before.set_column(place, column, values[how])
-    said = dict(before.schema.metadata)
-    said.pop(b"mpc_router.columns")
-    pq.write_table(after.replace_schema_metadata(said), path)
+    metadata = dict(before.schema.metadata)
+    metadata.pop(b"mpc_router.columns")
+    pq.write_table(after.replace_schema_metadata(metadata), path)
     return f"{name}.{column}: {how}"
 
 
@@ -218,11 +218,11 @@ def checkpoint(run: Folder) -> str:
     key = run.key
     file = files_by_key(run.path / "checkpoints")[key]
     trial = {name: value for name, value in file.trials[key].items() if name != "sha256"}
-    said = spoilt(trial, run.draw)
+    change = spoilt(trial, run.draw)
     check = hashlib.sha256(json.dumps(trial, sort_keys=True).encode()).hexdigest()
     trials = {**file.trials, key: {**trial, "sha256": check}}
     file.path.write_bytes(b"".join(file._packed(file._spans, metadata(trials))))
-    return f"checkpoint: {said}"
+    return f"checkpoint: {change}"
 
 
 def routers(run: Folder) -> str:
@@ -244,15 +244,15 @@ def routers(run: Folder) -> str:
     if how == "infinity":
         text = text.replace("{", run.draw.choice(('{"x": NaN, ', '{"x": 1e999, ')), 2)
     header["__metadata__"]["trials"] = text
-    said = how
+    change = how
     if how == "entry":
-        said = spoilt({name: header[name]}, run.draw)
+        change = spoilt({name: header[name]}, run.draw)
     elif how == "trials":
-        said = spoilt(header["__metadata__"], run.draw)
+        change = spoilt(header["__metadata__"], run.draw)
     changed = json.dumps(header).encode()
     path.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
     run.write(run.events()[:-1])
-    return f"routers: {said}"
+    return f"routers: {change}"
 
 
 Spoil = Callable[[Folder], str]
@@ -289,9 +289,9 @@ def cases(seed: int, count: int, folder: Path) -> Iterator[Case]:
         spoil, commands = KINDS[number % len(KINDS)]
         run = folder / f"run{number}" / "run"
         shutil.copytree(sound, run)
-        said = spoil(Folder(path=run, victim=victim, draw=draw))
+        change = spoil(Folder(path=run, victim=victim, draw=draw))
         command = draw.choice(commands)
-        yield _case(f"{number} {command}: {said}", command, run, sound, victim)
+        yield _case(f"{number} {command}: {change}", command, run, sound, victim)
         shutil.rmtree(run.parent)
 
 

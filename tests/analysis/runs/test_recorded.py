@@ -105,9 +105,9 @@ def test_a_table_that_is_read_in_parts_gives_the_same_arrays(
     parts, keys = load_run(copy), roster(run).keys
     assert len(list(parts.chunks("routing", ["key"]))) > 7
     for split in (SELECTION, run.task.quoted[0]):
-        whole, pieces = router_logits(run, keys, split), router_logits(parts, keys, split)
-        assert list(pieces) == list(whole)
-        assert all(np.array_equal(pieces[key], whole[key]) for key in keys)
+        at_once, in_parts = router_logits(run, keys, split), router_logits(parts, keys, split)
+        assert list(in_parts) == list(at_once)
+        assert all(np.array_equal(in_parts[key], at_once[key]) for key in keys)
         one, other = (outcomes(of_run, roster(of_run), split) for of_run in (run, parts))
         assert np.array_equal(one.routes, other.routes)
         assert np.array_equal(one.predictions, other.predictions)

@@ -65,12 +65,12 @@ def test_a_file_that_is_no_json_is_named(text: str | None, tmp_path: Path) -> No
 
 
 def test_a_front_under_new_prices_is_that_of_the_same_routes(run: Run) -> None:
-    found = points(recosted(run, {"ours": OURS}), vector="ours", resamples=4).set_index("point")
+    dearer = points(recosted(run, {"ours": OURS}), vector="ours", resamples=4).set_index("point")
     before = points(run, resamples=4).set_index("point")
-    assert found["score"].to_numpy() == pytest.approx(before["score"].to_numpy())
+    assert dearer["score"].to_numpy() == pytest.approx(before["score"].to_numpy())
     for point in before.index.astype(str):
         share = np.asarray(before.loc[point, "share"])
-        assert found.loc[point, "cost"] == pytest.approx(OURS.mean(share))
+        assert dearer.loc[point, "cost"] == pytest.approx(OURS.mean(share))
 
 
 def test_trials_are_priced_one_by_one_as_their_sweep_would_have(run: Run) -> None:
