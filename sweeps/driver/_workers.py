@@ -38,8 +38,8 @@ class Workers:
     machine: Mapping[str, float] | None = None
     """Gives this machine's resources by Ray's names; None on a cluster."""
 
-    sample: Pack | None = None
-    """Holds a pack by which the share of a GPU is measured; None where it is decided."""
+    samples: tuple[Pack, ...] = ()
+    """Holds packs by which the share of a GPU is measured; none where it is decided."""
 
     may_do_without: bool = False
     """Tells whether packs may train without the GPUs that there are, where that is faster."""
@@ -53,7 +53,7 @@ class Workers:
             "gpus": self.gpus,
             "scaled": self.scaled,
             "machine": None if self.machine is None else dict(self.machine),
-            "sample": self.sample and dataclasses.asdict(self.sample),
+            "samples": [dataclasses.asdict(pack) for pack in self.samples],
             "may_do_without": self.may_do_without,
         }
 

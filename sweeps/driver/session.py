@@ -120,7 +120,7 @@ def train(
             scaled=share.scaled,
             patience=share.patience,
             machine=share.machine,
-            sample=planner.sample_pack() if share.measures else None,
+            samples=planner.sample_packs() if share.measures else (),
             may_do_without=_may_do_without(planner.study),
         )
         drive(batches, common, ledger, workers=workers, stopped=stopped)

@@ -18,6 +18,9 @@ from sweeps.study.study import Study
 _PACKS_A_WORKER: Final = 2
 """Counts the packs of a worker at least, so that the last one idles half a pack at most."""
 
+_MOST_SAMPLES: Final = 8
+"""Limits the kinds of stacks whose steps are measured before a sweep; each takes some seconds."""
+
 _LANES_A_PACK: Final = 64
 """Limits the lanes of a pack of several points: larger stacks do not fit the cache."""
 
@@ -110,9 +113,21 @@ class Planner:
             ),
         )
 
-    def sample_pack(self) -> Pack:
-        """Gives a pack of the study's first configuration, as large as a pack may be."""
-        point, config = self.study.first
+    def sample_packs(self) -> tuple[Pack, ...]:
+        """Gives packs as large as a pack may be, one for every kind of stack of the study.
+
+        Of more than `_MOST_SAMPLES` kinds it gives those with the most activations: the widest
+        routers and the largest batches.
+        """
+        kinds: dict[str, tuple[Point, TrialConfig]] = {}
+        for point, config in self.study.resolved:
+            kind = f"{self.study.set_of(config).name} {self.stack_key(config)}"
+            kinds.setdefault(kind, (point, config))
+        largest = sorted(kinds.values(), key=lambda kind: -_activations(kind[1]))[:_MOST_SAMPLES]
+        return tuple(self._sample_pack(*kind) for kind in largest)
+
+    def _sample_pack(self, point: Point, config: TrialConfig) -> Pack:
+        """Gives a pack of one configuration, as large as a pack may be."""
         points = self.study.pack.points
         if self.study.stopping.method != "none":
             points = self.study.stopping.bracket
@@ -228,6 +243,11 @@ def trials_of(
         )
         for seed in seeds
     ]
+
+
+def _activations(config: TrialConfig) -> int:
+    """Gives a number that grows with the memory of a stack's step, by which stacks are compared."""
+    return config.training.batch_size * config.model.router_hidden_size
 
 
 def _pack_count(

@@ -132,7 +132,7 @@ def _refusal(address: str, error: Exception) -> str:
 
 def _machine(wanted: Mapping[str, Any]) -> dict[str, int]:
     """Gives the processors and GPUs of a Ray on this machine: all where a share is measured."""
-    if wanted.get("sample") is not None:
+    if wanted.get("samples"):
         machine = wanted["machine"]
         least = -int(-wanted["cpus"] // 1)  # a pack of more processors than there are runs too
         return {"num_cpus": max(least, int(machine["CPU"])), "num_gpus": int(machine["GPU"])}
@@ -166,7 +166,7 @@ def _drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
 
 def _measured(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> Mapping[str, Any]:
     """Gives the settings with a pack's share of a GPU, which is measured where that is wanted."""
-    if wanted["sample"] is None:
+    if not wanted["samples"]:
         return wanted
     gpus, text = measure(wanted, depot_name, lambda: pipe.ask("measuring"))
     settings = {**wanted, "gpus": gpus, "job": {**wanted["job"], "gpus": gpus}}

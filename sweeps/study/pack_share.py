@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -153,6 +153,18 @@ class DryStep:
             f"a pack takes {self.peak / 1e9:.2f} of {self.memory / 1e9:.2f} GB of a GPU: its share "
             f"is {share:g}"
         )
+
+
+def largest_share(steps: Sequence[DryStep], *, may_do_without: bool) -> tuple[float, str]:
+    """Gives the share of a GPU with which every measured kind of pack trains, and why in words.
+
+    `may_do_without` tells whether packs may train on the processor where that is faster; a session
+    has one share, so they do only where all kinds are faster there.
+    """
+    without = may_do_without and not any(step.share(may_do_without=True) for step in steps)
+    largest = max(steps, key=lambda step: step.peak / step.memory)
+    share = largest.share(may_do_without=without)
+    return share, largest.text(share)
 
 
 def packs_on(resources: Mapping[str, float], cpus: float, gpus: float) -> int:

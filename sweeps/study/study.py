@@ -184,7 +184,7 @@ class Study:
         For a search there is a set for every combination of the listed settings that decide what is
         prepared, and no set has points yet.
         """
-        sets = sets_of({point.name: config for point, config in self._resolved}, self.searched)
+        sets = sets_of({point.name: config for point, config in self.resolved}, self.searched)
         if not self.proposes:
             return sets
         return tuple(dataclasses.replace(item, points=()) for item in sets)
@@ -212,7 +212,7 @@ class Study:
     def parts(self) -> tuple[Part, ...]:
         """Gives the parts of one's own that the study uses."""
         pools = (item.config.model.pool for item in self.sets)
-        kinds = [config.model.router_kind for _, config in self._resolved]
+        kinds = [config.model.router_kind for _, config in self.resolved]
         if "router_kind" in self.space:
             kinds += self.space["router_kind"].corners
         return parts_of(
@@ -240,7 +240,7 @@ class Study:
 
         It is the first of a grid; of a search the first start point, or the middle of the space.
         """
-        return self._resolved[0]
+        return self.resolved[0]
 
     @property
     def base(self) -> TrialConfig:
@@ -257,11 +257,11 @@ class Study:
 
         Points that differ in no setting that applies to them are one point.
         """
-        return () if self.proposes else tuple(point for point, _ in self._resolved)
+        return () if self.proposes else tuple(point for point, _ in self.resolved)
 
     def configs(self) -> dict[str, TrialConfig]:
         """Gives the complete configuration of every point of the grid, by the point's name."""
-        return {} if self.proposes else {point.name: config for point, config in self._resolved}
+        return {} if self.proposes else {point.name: config for point, config in self.resolved}
 
     def config(self, searched_settings: Mapping[str, Any]) -> TrialConfig:
         """Gives the complete configuration of a point with these searched settings.
@@ -277,8 +277,11 @@ class Study:
         return Point(name=name, settings={leaf: complete[leaf] for leaf in self.searched})
 
     @functools.cached_property
-    def _resolved(self) -> tuple[tuple[Point, TrialConfig], ...]:
-        """Gives the grid's points, or examples of a search's points, with their configurations."""
+    def resolved(self) -> tuple[tuple[Point, TrialConfig], ...]:
+        """Gives the grid's points, or examples of a search's points, with their configurations.
+
+        Among the examples are the ends and the listed values of every searched setting.
+        """
         if self.proposes:
             configs = examples(self.space, self.trial, self.start_points)
             return tuple(
@@ -317,7 +320,7 @@ class Study:
             "study": self.study,
             "trial": plain(
                 fixed_settings(
-                    [settings(config) for _, config in self._resolved],
+                    [settings(config) for _, config in self.resolved],
                     chosen=self.trial,
                     searched=self.searched,
                 )

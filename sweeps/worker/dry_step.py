@@ -22,6 +22,7 @@ def dry_step(pack: Pack, job: Job) -> DryStep | None:
         return None
     first = group_trials(pack)[0][0]
     inputs = trainer.open_inputs(job.prepared[first.prepared], config_of(first))
+    torch.cuda.empty_cache()  # of the kind of pack that was measured before
     torch.zeros(1, device="cuda")  # CUDA takes its own part at the first use
     free, memory = torch.cuda.mem_get_info()
     taken = memory - free - torch.cuda.memory_reserved()

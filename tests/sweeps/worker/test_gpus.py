@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from mpc_router.config.trial import to_tree, trial_config
-from mpc_router.frozen.lanes import Lane
+from mpc_router.frozen.lanes import Lane, stack_key
 from mpc_router.prepare.frozen import Prepared
 from mpc_router.settings.rules import SpaceError
 from sweeps import run
@@ -26,8 +26,8 @@ from sweeps.plan.plan import Fingerprints, Planner
 from sweeps.raytune import _trainable, tune_loop
 from sweeps.raytune._environment import environment
 from sweeps.raytune._gpus import HIDE_GPUS
-from sweeps.records import FIRST_SET, InputError, NodesWanted, Pack, Trial
-from sweeps.study.pack_share import DryStep, PackSettings, share_of_memory
+from sweeps.records import FIRST_SET, InputError, NodesWanted, Pack, Trial, config_of
+from sweeps.study.pack_share import DryStep, PackSettings, largest_share, share_of_memory
 from sweeps.study.read import from_tree, load
 from sweeps.study.study import Study
 from sweeps.worker import dry_step as dry_steps
@@ -362,4 +362,31 @@ def test_the_pack_that_is_measured_is_as_large_as_any(words: list[str], lanes: i
     study = study_with(*words)
     prints = {item.name: Fingerprints(data="d", models="m") for item in study.sets}
     planner = Planner(study=study, prints=prints, workers=4, stack_key=lambda _: "")
-    assert len(planner.sample_pack().trials) == lanes
+    (sample,) = planner.sample_packs()
+    assert len(sample.trials) == lanes
+
+
+def test_every_kind_of_stack_is_measured_or_else_the_largest() -> None:
+    sizes = [16, 8, 32, 4, 128, 64, 256, 512, 2, 1024]
+
+    def widths(*words: str) -> list[int]:
+        study = study_with("start=[]", *words)
+        prints = {item.name: Fingerprints(data="d", models="m") for item in study.sets}
+        planner = Planner(study=study, prints=prints, workers=4, stack_key=stack_key)
+        packs = planner.sample_packs()
+        for pack in packs:
+            assert len({stack_key(config_of(trial)) for trial in pack.trials}) == 1
+        return [config_of(pack.trials[0]).model.router_hidden_size for pack in packs]
+
+    assert widths("router_hidden_size={grid: [16, 64]}") == [64, 16]
+    assert widths(f"router_hidden_size={{grid: {sizes}}}") == sorted(sizes, reverse=True)[:8]
+
+
+def test_a_session_has_the_share_of_its_largest_kind_of_pack() -> None:
+    small = DryStep(peak=8, memory=80, gpu_seconds=2.0, cpu_seconds=1.0)
+    large = DryStep(peak=30, memory=80, gpu_seconds=1.0, cpu_seconds=2.0)
+    share, words = largest_share([small, large], may_do_without=True)
+    assert share == 3 / 8
+    assert "its share is 0.375" in words
+    assert largest_share([small], may_do_without=True)[0] == 0
+    assert largest_share([small], may_do_without=False)[0] == 1 / 8
