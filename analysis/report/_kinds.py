@@ -110,6 +110,8 @@ def kind_sentence(survey: Survey, answered: Answers) -> str:
         at = f"For at most {amount(row['cap'])}{unit(survey)} selection picks {row['kind']}"
         reached = f"{number(row['score'])} at {amount(row['cost'])} on {survey.split}"
         texts.append(f"{at}: {reached}, {_lead(row)}.")
+    if (seeds := int(answered.kinds["expert_seeds"].max())) > 1:
+        texts.append(f"All are means over {seeds} seeds of experts, a router chosen with each.")
     return " ".join(texts)
 
 

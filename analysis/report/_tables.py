@@ -303,7 +303,9 @@ def _times(factor: float) -> str:
 
 
 def bias_text(bias: float) -> str:
-    """Gives a bias with three significant digits."""
+    """Gives a bias with three significant digits; a dash where seeds of experts have their own."""
+    if bias != bias:
+        return "\N{EN DASH}"
     return f"{bias:.3g}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -5,6 +5,7 @@ Letters: N examples, B weightings, L trials of a point, K experts, P paths.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,11 @@ _STREAM: Final = 3
 """Of the examples' draws: the one that surveys quote with, so that both see the same examples."""
 
 
+ROUTER_SEEDS: Final = 3
+EXPERT_SEEDS: Final = 4
+"""Streams of draws of seeds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Quote:
     """Holds what a point reaches under a bias, and a coin of its cost, by draw, (B,) each."""
@@ -33,6 +39,28 @@ class Quote:
     score: Values
     cost: Values
     coin: Values
+
+    @classmethod
+    def mean(cls, quotes: Sequence[Quote], stream: int) -> Quote:
+        """Gives the mean of quotes with several seeds; see `mean_over_seeds`."""
+        return cls(
+            score=mean_over_seeds([quote.score for quote in quotes], stream),
+            cost=mean_over_seeds([quote.cost for quote in quotes], stream),
+            coin=mean_over_seeds([quote.coin for quote in quotes], stream),
+        )
+
+
+def mean_over_seeds(values: Sequence[Values], stream: int) -> Values:
+    """Gives the mean (B,) of a number over seeds, which are drawn with the examples.
+
+    `values` are S arrays (B,), a seed's each; the first draw takes every seed once. `stream` is
+    `ROUTER_SEEDS` or `EXPERT_SEEDS`: equally many seeds of a stream are drawn alike.
+    """
+    by_seed = np.stack(values)
+    count, draws = by_seed.shape
+    drawn = np.random.default_rng([count, stream]).integers(count, size=(count, draws))
+    drawn[:, 0] = np.arange(count)
+    return np.asarray(by_seed[drawn, np.arange(draws)].mean(axis=0), np.float64)
 
 
 class Quotes:
@@ -61,19 +89,10 @@ class Quotes:
     def quote(self, point: Point, bias: float) -> Quote:
         """Quotes the mean of a point's seeds: seeds are drawn with the examples."""
         lanes = [self._lane(point, key, bias) for key in point.keys]
-        scores, costs, coins = (np.stack(values) for values in zip(*lanes, strict=True))
-        count, draws = len(point.keys), len(self.weights)
-        drawn = np.random.default_rng([count, _STREAM]).integers(count, size=(count, draws))
-        drawn[:, 0] = np.arange(count)
-        columns = np.arange(draws)
-        return Quote(
-            score=scores[drawn, columns].mean(axis=0),
-            cost=costs[drawn, columns].mean(axis=0),
-            coin=coins[drawn, columns].mean(axis=0),
-        )
+        return Quote.mean(lanes, ROUTER_SEEDS)
 
-    def _lane(self, point: Point, key: str, bias: float) -> tuple[Values, Values, Values]:
-        """Gives score, cost and the coin's score of one trial by draw, (B,) each."""
+    def _lane(self, point: Point, key: str, bias: float) -> Quote:
+        """Quotes one trial."""
         run, choices = self._run, alternatives(self._run)
         prices = run.sets[run.set_of_point[point.point]].vectors[self._vector]
         price = choices.own_price(key, prices)
@@ -82,7 +101,7 @@ class Quotes:
         score = weighted_scores(run.task, predictions, self.seen.labels, self.weights)[0]
         total = self.weights.sum(axis=1, dtype=np.float64)
         cost = np.asarray(self.weights @ price.of_routes(routes)[0] / total, np.float64)
-        return score, cost, self.mix(self._pools[key]).at(cost[None])[0]
+        return Quote(score=score, cost=cost, coin=self.mix(self._pools[key]).at(cost[None])[0])
 
     def _answers(self, key: str) -> Values:
         """Gives what a trial's routes answer, (P, N); equal paths are read once."""

@@ -104,18 +104,22 @@ class Room:
     def shares(self, costs: Values, scores: Values) -> tuple[Estimate, Estimate]:
         """Gives the points' share of the label-blind and of the labelled room: (P, B) twice.
 
-        (A(points) - A(coin)) / (A(yardstick) - A(coin)). The interval is that of the numerator, in
+        The interval is that of `share_draws`.
+        """
+        blind, labelled = self.share_draws(costs, scores)
+        return Estimate.of(blind), Estimate.of(labelled)
+
+    def share_draws(self, costs: Values, scores: Values) -> tuple[Values, Values]:
+        """Gives the points' shares of both rooms by draw, (B,) each; NaN where there is no room.
+
+        (A(points) - A(coin)) / (A(yardstick) - A(coin)). The numerator is that of the draw, in
         shares of the room as estimated.
         """
         if math.isnan(self.blind) and math.isnan(self.labelled):
-            return NO_ESTIMATE, NO_ESTIMATE
+            return np.full_like(self.coin, np.nan), np.full_like(self.coin, np.nan)
         merits = np.asarray(merit(self.task, scores))
         over = hull_area(costs, merits, ends=self.ends, floor=self.floor) - self.coin
-        first, second = (
-            NO_ESTIMATE if math.isnan(room) else Estimate.of(over / room)
-            for room in (self.blind, self.labelled)
-        )
-        return first, second
+        return over / self.blind, over / self.labelled
 
 
 def mean_blind(

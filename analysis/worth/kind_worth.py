@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from analysis.fronts.survey import Survey
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import Outcomes, outcomes, roster
 from analysis.stats.choice import cheapest_reaching
-from analysis.worth._shares import Estimate, Room, best_expert, mean_blind, mean_singles
+from analysis.worth._quotes import EXPERT_SEEDS, mean_over_seeds
+from analysis.worth._shares import Room, best_expert, mean_blind, mean_singles
 from analysis.worth.kinds import Cells, Compared, compared, spread
 from analysis.worth.worth import least_merit, score_scale
 from mpc_router.run_names import SELECTION
@@ -28,7 +30,8 @@ def kind_worth(run: Run, survey: Survey) -> pd.DataFrame:
     Columns: `kind` in words, `router_kind`, `combine`, `router_data`.
 
     `price` is what the kind's cheapest point and bias costs that on selection reaches the best
-    single expert's score less half a point (`worth.least_merit`, the same for all kinds),
+    single expert's score less half a point (`worth.least_merit`, the same for all kinds that have
+    the same experts),
     `price_point` and `price_bias` say which that is, `price_score` what it scores, and `of_best` is
     its cost over that expert's; NaN and empty where none reaches it. `cheapest` marks the kind
     whose price is least on selection.
@@ -36,6 +39,10 @@ def kind_worth(run: Run, survey: Survey) -> pd.DataFrame:
     `blind_share` and `labelled_share` are the shares of the room (`shares.Room`) that the hull of
     the kind's points and biases captures, beside the yardsticks of the experts that its own points
     have; the turns of the hull are chosen on selection.
+
+    Of several seeds of experts all is the mean: points are chosen, and shares measured, with each
+    seed; `price_point` names the points of all, and `price_bias` is NaN. A kind reaches a score
+    that it reaches with every seed.
 
     All but names is quoted on the survey's split, estimates with `_low` and `_high` (95 %).
 
@@ -52,10 +59,10 @@ def kind_worth(run: Run, survey: Survey) -> pd.DataFrame:
     rows = [
         {
             **kind.columns,
-            **_price(survey, comparison, chosen, cells),
-            **_shares(survey, comparison, chosen, cells),
+            **_price(survey, comparison, chosen, seeds),
+            **_shares(survey, comparison, chosen, seeds),
         }
-        for kind, cells in comparison.cells.items()
+        for kind, seeds in comparison.cells.items()
     ]
     table = pd.DataFrame(rows)
     price = table.pop("selection_cost").to_numpy(np.float64)
@@ -66,10 +73,13 @@ def kind_worth(run: Run, survey: Survey) -> pd.DataFrame:
     return table
 
 
-def _price(survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells) -> dict[str, Any]:
-    """Gives the columns of the cheapest cell that reaches nearly the best single score."""
-    cell = cheapest_reaching(cells.merits, cells.costs, score=least_merit(survey, chosen))
-    if cell is None:
+def _price(
+    survey: Survey, comparison: Compared, chosen: Outcomes, seeds: Sequence[Cells]
+) -> dict[str, Any]:
+    """Gives the columns of the cheapest cells that reach nearly the best single score."""
+    numbers = [_cheapest(survey, comparison, chosen, cells) for cells in seeds]
+    reached = [cell for cell in numbers if cell is not None]
+    if len(reached) < len(numbers):
         return {
             "price_point": "",
             "price_bias": math.nan,
@@ -78,37 +88,61 @@ def _price(survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells)
             **spread("price", np.full(1, np.nan)),
             **spread("price_score", np.full(1, np.nan)),
         }
-    place, bias = cells.places[cell]
-    quote = comparison.quote((place, bias))
-    expert, _ = best_expert(survey.task, chosen, range(len(chosen.pools)), survey.vector)
-    dear = float(survey.vector.experts[expert])
+    places = [cells.places[cell] for cells, cell in zip(seeds, reached, strict=True)]
+    quote, names = comparison.mean(places), comparison.names(places)
+    dear = np.mean([_dear(survey, comparison, chosen, cells) for cells in seeds])
+    selected = [cells.costs[cell] for cells, cell in zip(seeds, reached, strict=True)]
     return {
-        "price_point": comparison.curves.points[place].point,
-        "price_bias": float(comparison.curves.chosen[place].biases[bias]),
+        "price_point": names["point"],
+        "price_bias": names["bias"],
         "of_best": float(quote.cost[0]) / dear if dear else math.inf,
-        "selection_cost": float(cells.costs[cell]),
+        "selection_cost": float(np.mean(selected)),
         **spread("price", quote.cost),
         **spread("price_score", quote.score),
     }
 
 
+def _cheapest(survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells) -> int | None:
+    """Gives the number of the cheapest cell that reaches nearly its experts' best score."""
+    pools = _pools(comparison, cells)
+    least = least_merit(survey, chosen, pools)
+    return cheapest_reaching(cells.merits, cells.costs, score=least)
+
+
+def _dear(survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells) -> float:
+    """Gives the cost of the best single expert on selection."""
+    expert, _ = best_expert(survey.task, chosen, _pools(comparison, cells), survey.vector)
+    return float(survey.vector.experts[expert])
+
+
 def _shares(
-    survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells
+    survey: Survey, comparison: Compared, chosen: Outcomes, seeds: Sequence[Cells]
 ) -> dict[str, float]:
     """Gives the columns of both shares of a kind's hull."""
-    turns = [cells.places[place] for place in hull_places(cells.costs, cells.merits)]
-    quotes = [comparison.quote(cell) for cell in turns]
-    blind, labelled = _room(survey, comparison, chosen, cells).shares(
-        np.stack([quote.cost for quote in quotes]), np.stack([quote.score for quote in quotes])
-    )
-    return _columns("blind_share", blind) | _columns("labelled_share", labelled)
+    by_seed = []
+    for cells in seeds:
+        turns = [cells.places[place] for place in hull_places(cells.costs, cells.merits)]
+        quotes = [comparison.quote(*cell) for cell in turns]
+        by_seed.append(
+            _room(survey, comparison, chosen, cells).share_draws(
+                np.stack([quote.cost for quote in quotes]),
+                np.stack([quote.score for quote in quotes]),
+            )
+        )
+    blind, labelled = (mean_over_seeds(draws, EXPERT_SEEDS) for draws in zip(*by_seed, strict=True))
+    return spread("blind_share", blind) | spread("labelled_share", labelled)
+
+
+def _pools(comparison: Compared, cells: Cells) -> list[int]:
+    """Gives the numbers of the pools of trained experts that a kind's points have."""
+    points = [comparison.curves.points[number] for number in {place for place, _ in cells.places}]
+    return sorted(set().union(*(comparison.quotes.pools(point) for point in points)))
 
 
 def _room(survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells) -> Room:
     """Measures the room between coin and yardsticks of the experts that a kind's points have."""
     quotes, task, vector = comparison.quotes, survey.task, survey.vector
-    points = [comparison.curves.points[number] for number in {place for place, _ in cells.places}]
-    pools = sorted(set().union(*(quotes.pools(point) for point in points)))
+    pools = _pools(comparison, cells)
     curves = [
         oracle_curve(
             task,
@@ -128,7 +162,3 @@ def _room(survey: Survey, comparison: Compared, chosen: Outcomes, cells: Cells) 
         singles=(costs[known], scores[known]),
         scale=score_scale(survey),
     )
-
-
-def _columns(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -5,12 +5,16 @@ cost the best point and bias of every kind is chosen on selection, by the mean o
 quoted on another split: its score, its lead over a coin of the same cost, and its lead over the
 best gated router there. Intervals are over examples and seeds, the same draws for all.
 
-Letters: B weightings, C cells.
+Where a run searches `expert_seed`, a kind is chosen with each seed of experts, and the mean over
+these seeds is quoted: else the luckiest experts would be chosen with the router.
+
+Letters: B weightings, C cells, S seeds of experts.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -23,7 +27,7 @@ from analysis.choices.operating_points import Curves, bias_curves
 from analysis.runs.load import Run, RunError
 from analysis.stats.choice import best_within
 from analysis.stats.resampling import interval
-from analysis.worth._quotes import Quote, Quotes
+from analysis.worth._quotes import EXPERT_SEEDS, Quote, Quotes
 from analysis.worth.worth import stated_costs
 from mpc_router.run_names import TRAIN
 from mpc_router.tasks import merit
@@ -77,7 +81,7 @@ def kinds_of(run: Run) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cells:
-    """Holds what a kind offers on selection: a cell is a point under a bias.
+    """Holds what a kind offers on selection with one seed of experts: a cell is a point and a bias.
 
     Cells that break a constraint of the study are left out.
     """
@@ -94,19 +98,35 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compared:
-    """Holds what kinds are compared by: curves, quotes, and what every kind offers."""
+    """Holds what kinds are compared by: curves, quotes, and what every kind offers.
+
+    `cells` are those of each seed of experts (S,), without kinds that offer nothing with one of
+    them.
+    """
 
     curves: Curves
     quotes: Quotes
-    cells: dict[Kind, Cells]
-    """Of the kinds that offer any."""
+    cells: dict[Kind, tuple[Cells, ...]]
 
-    def quote(self, cell: tuple[int, int]) -> Quote:
-        """Quotes a point under a bias."""
-        place, bias = cell
+    def quote(self, place: int, bias: int) -> Quote:
+        """Quotes a point under a bias, both by their numbers in `curves`."""
         return self.quotes.quote(
             self.curves.points[place], float(self.curves.chosen[place].biases[bias])
         )
+
+    def mean(self, cells: Sequence[tuple[int, int]]) -> Quote:
+        """Quotes the mean of points under biases, one with each seed of experts."""
+        return Quote.mean([self.quote(*cell) for cell in cells], EXPERT_SEEDS)
+
+    def names(self, cells: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """Gives the columns `point`, `bias` and `expert_seeds` of points under biases."""
+        points = [self.curves.points[place].point for place, _ in cells]
+        biases = [float(self.curves.chosen[place].biases[bias]) for place, bias in cells]
+        return {
+            "point": ", ".join(points),
+            "bias": biases[0] if len(cells) == 1 else math.nan,
+            "expert_seeds": len(cells),
+        }
 
 
 @lru_cache(maxsize=1)
@@ -121,12 +141,22 @@ def compared(run: Run, split: str, vector: str) -> Compared:
     curves = bias_curves(run, split=split, vector=vector)
     trials = run.trials
     configs = dict(zip(trials["key"].astype(str), trials["config"].astype(str), strict=True))
-    members: dict[Kind, list[int]] = {}
+    members: dict[Kind, dict[int, list[int]]] = {}
     for place, point in enumerate(curves.points):
-        members.setdefault(_kind_of(json.loads(configs[point.keys[0]])), []).append(place)
-    offered = {kind: _cells(curves, places) for kind, places in members.items()}
-    cells = {kind: of_kind for kind, of_kind in offered.items() if of_kind.places}
+        config = json.loads(configs[point.keys[0]])
+        by_seed = members.setdefault(_kind_of(config), {})
+        by_seed.setdefault(_expert_seed(run, config), []).append(place)
+    offered = {
+        kind: tuple(_cells(curves, by_seed[seed]) for seed in sorted(by_seed))
+        for kind, by_seed in members.items()
+    }
+    cells = {kind: seeds for kind, seeds in offered.items() if all(one.places for one in seeds)}
     return Compared(curves=curves, quotes=Quotes(run, split, vector), cells=cells)
+
+
+def _expert_seed(run: Run, config: Mapping[str, Any]) -> int:
+    """Gives the seed of a trial's experts, where the run has several."""
+    return int(config["training"]["expert_seed"]) if "expert_seed" in run.settings else 0
 
 
 def _cells(curves: Curves, points: Sequence[int]) -> Cells:
@@ -153,9 +183,11 @@ def kinds(
     """Compares the run's kinds at stated costs; a row is a kind at a cost.
 
     Columns: `kind` in words, `router_kind`, `combine`, `router_data`, `cap` (the stated cost),
-    `point`, `bias`, `selection_score`, and with `_low` and `_high` (95 %): `score`, `cost`,
-    `over_coin` and `over_gated` (how much better than the best gated router at that cost; NaN where
-    there is none). `best` marks the kind that selection picks at a cost.
+    `point`, `bias`, `expert_seeds`, `selection_score`, and with `_low` and `_high` (95 %): `score`,
+    `cost`, `over_coin` and `over_gated` (how much better than the best gated router at that cost;
+    NaN where there is none). `best` marks the kind that selection picks at a cost. Of several seeds of
+    experts (`expert_seeds` of them) the row is the mean, `point` names the points of all, and
+    `bias` is NaN.
 
     Raises:
         RunError: the run has no routes, or a table lacks rows.
@@ -171,34 +203,43 @@ def kinds(
 
 def _rows(run: Run, comparison: Compared, cap: float) -> list[dict[str, Any]]:
     """Gives the rows of a cost: the best of each kind that keeps to it on selection."""
-    chosen: dict[Kind, tuple[int, int]] = {}
-    for kind, cells in comparison.cells.items():
-        if (best := best_within(cells.merits, cells.costs, cap=cap)) is not None:
-            chosen[kind] = cells.places[best]
+    chosen: dict[Kind, list[tuple[int, int]]] = {}
+    for kind, seeds in comparison.cells.items():
+        bests = [best_within(cells.merits, cells.costs, cap=cap) for cells in seeds]
+        cells = [
+            offered.places[best]
+            for offered, best in zip(seeds, bests, strict=True)
+            if best is not None
+        ]
+        if len(cells) == len(seeds):
+            chosen[kind] = cells
     if not chosen:
         return []
-    curves = comparison.curves
+    curves = comparison.curves.chosen
     merits = {  # of equal ones the cheapest
-        kind: (curves.chosen[place].merits[bias], -curves.chosen[place].costs[bias])
-        for kind, (place, bias) in chosen.items()
+        kind: (
+            float(np.mean([curves[place].merits[bias] for place, bias in cells])),
+            -float(np.mean([curves[place].costs[bias] for place, bias in cells])),
+        )
+        for kind, cells in chosen.items()
     }
-    quotes = {kind: comparison.quote(cell) for kind, cell in chosen.items()}
+    quotes = {kind: comparison.mean(cells) for kind, cells in chosen.items()}
     gated = [kind for kind in chosen if kind.router_kind == GATED]
     rival = np.full(1, np.nan)
     if gated:
         rival = merit(run.task, quotes[max(gated, key=merits.__getitem__)].score)
     winner = max(chosen, key=merits.__getitem__)
     rows = []
-    for kind, (place, bias) in chosen.items():
-        curve, quote = curves.chosen[place], quotes[kind]
+    for kind, cells in chosen.items():
+        quote = quotes[kind]
         reached = merit(run.task, quote.score)
+        selected = [curves[place].scores[bias] for place, bias in cells]
         rows.append(
             {
                 **kind.columns,
                 "cap": cap,
-                "point": curves.points[place].point,
-                "bias": float(curve.biases[bias]),
-                "selection_score": float(curve.scores[bias]),
+                **comparison.names(cells),
+                "selection_score": float(np.mean(selected)),
                 **spread("score", quote.score),
                 **spread("cost", quote.cost),
                 **spread("over_coin", reached - merit(run.task, quote.coin)),

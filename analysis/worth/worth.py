@@ -148,12 +148,12 @@ def half_words(survey: Survey) -> str:
     return "half a point" if has_bounds(survey.task) else "half a per cent"
 
 
-def least_merit(survey: Survey, chosen: Outcomes) -> float:
+def least_merit(survey: Survey, chosen: Outcomes, pools: Sequence[int] = ()) -> float:
     """Gives the best single expert's merit on selection less half a point.
 
-    The expert is the best by the mean over pools; see `best_expert`.
+    The expert is the best by the mean over `pools`, or over all; see `best_expert`.
     """
-    pools = range(len(chosen.pools))
+    pools = pools or range(len(chosen.pools))
     _, score = best_expert(survey.task, chosen, pools, survey.vector)
     return float(merit(survey.task, score)) - _HALF_POINT * score_scale(survey)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -327,3 +328,13 @@ def _provenance(made: World) -> dict[str, Any]:
         "objectives": {"score": made.task.direction, "cost": "min"},
         "notes": [],
     }
+
+
+def rewrite(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table of a run anew; columns that it had not are whole numbers."""
+    kept = pq.read_schema(path)
+    for name in set(table.columns) - set(kept.names):
+        kept = kept.insert(kept.get_field_index("config"), pa.field(name, pa.int64()))
+    check = {schema.COLUMNS_KEY: schema.columns_check(kept).encode()}
+    kept = kept.with_metadata({**(kept.metadata or {}), **check})
+    pq.write_table(pa.Table.from_pandas(table, kept, preserve_index=False), path)

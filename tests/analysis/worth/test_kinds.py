@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from analysis.worth.kinds import Kind, _kind_of, kinds, kinds_of
 from analysis.worth.worth import worth
 from mpc_router.costs import CostVector
 from mpc_router.tasks import TASKS
-from tests.analysis.path_runs import ROUTERS, Router, world, write
+from tests.analysis.path_runs import ROUTERS, Router, rewrite, world, write
 
 CAPS = (4.0, 9.0, 40.0)
 
@@ -165,6 +166,51 @@ def test_a_kind_that_is_the_coin_captures_nothing_and_one_that_knows_the_label_a
     # the best expert is never wrong, so that the cheapest that agrees with it is the oracle
     oracle = room.shares(np.full((1, 3), 2.0), np.ones((1, 3)))
     assert [share.value for share in oracle] == pytest.approx([1, 1])
+
+
+def test_of_several_seeds_of_experts_a_kind_is_chosen_with_each_and_their_mean_is_quoted(
+    tmp_path: Path,
+) -> None:
+    later = [replace(router, point=f"q{router.point}") for router in ROUTERS]
+    both = world(routers=[*ROUTERS, *later], examples=60)
+    run = load_run(_seeded(write(tmp_path / "both", both)))
+    alone = []
+    for first in ("p", "q"):
+        trials = tuple(trial for trial in both.trials if trial.router.point.startswith(first))
+        alone.append(load_run(write(tmp_path / first, replace(both, trials=trials))))
+    assert len(kinds_of(run)) == len(ROUTERS)
+    for measures, ask in (
+        (("score", "cost", "over_coin", "selection_score"), lambda run: kinds(run, costs=[9.0])),
+        (("price", "blind_share"), lambda run: kind_worth(run, survey(run))),
+    ):
+        of_both = ask(run).set_index("kind")
+        first, second = (ask(one).set_index("kind") for one in alone)
+        for kind, row in of_both.iterrows():
+            for name in measures:
+                expected = (first[name][kind] + second[name][kind]) / 2
+                assert row[name] == pytest.approx(expected, nan_ok=True)
+        for low, name, high in (tuple(f"{measures[0]}{end}" for end in ("_low", "", "_high")),):
+            reached = of_both[of_both[name].notna()]
+            assert (reached[low] <= reached[name]).all()
+            assert (reached[name] <= reached[high]).all()
+    assert (kinds(run)["expert_seeds"] == 2).all()
+    assert set(kinds(run, costs=[40.0])["point"]) == {f"p{n}, qp{n}" for n in range(len(ROUTERS))}
+
+
+def _seeded(folder: Path) -> Path:
+    """Writes into a run that points of a name with q have experts of another seed."""
+    path = folder / "trials.parquet"
+    trials = pd.read_parquet(path)
+    seeds = trials["point"].str.startswith("q").astype(int)
+    configs = [
+        json.dumps(json.loads(config) | {"training": {"expert_seed": seed}})
+        for config, seed in zip(trials["config"], seeds, strict=True)
+    ]
+    rewrite(path, trials.assign(expert_seed=seeds, config=configs))
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    study["space"]["expert_seed"] = {"grid": [0, 1]}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder
 
 
 def _words(run: Run) -> list[str]:

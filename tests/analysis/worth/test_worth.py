@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -22,6 +20,7 @@ from analysis.words import number
 from analysis.worth.worth import worth
 from mpc_router.run_names import SELECTION
 from tests.analysis.conftest import WriteRun
+from tests.analysis.path_runs import rewrite
 from tests.analysis.several_sets import a_set_a_trial, two_sets
 
 
@@ -143,9 +142,9 @@ def test_seeds_of_one_expert_show_how_much_of_the_oracle_is_luck(written: WriteR
         right=first["right"] ^ flipped,
     )
     both = pd.concat([first, second])
-    _rewrite(folder / "experts.parquet", both)
+    rewrite(folder / "experts.parquet", both)
     seeded = trials.assign(expert_seed=later.astype(int))
-    _rewrite(folder / "trials.parquet", seeded.assign(experts_id=np.where(later, "e1", "e0")))
+    rewrite(folder / "trials.parquet", seeded.assign(experts_id=np.where(later, "e1", "e0")))
     study = yaml.safe_load((folder / schema.STUDY_FILE).read_text())
     study["space"]["expert_seed"] = {"grid": [0, 1]}
     (folder / schema.STUDY_FILE).write_text(yaml.safe_dump(study))
@@ -160,12 +159,3 @@ def test_seeds_of_one_expert_show_how_much_of_the_oracle_is_luck(written: WriteR
     twin = (best[0] | best[1]).mean() - max(one.mean() for one in best)
     leads = [table.any(axis=1).mean() - table.mean(axis=0).max() for table in right.values()]
     assert worth(twins, taken).luck == pytest.approx(twin / np.mean(leads))
-
-
-def _rewrite(path: Path, table: pd.DataFrame) -> None:
-    kept = pq.read_schema(path)
-    for name in set(table.columns) - set(kept.names):
-        kept = kept.insert(kept.get_field_index("config"), pa.field(name, pa.int64()))
-    check = {schema.COLUMNS_KEY: schema.columns_check(kept).encode()}
-    kept = kept.with_metadata({**(kept.metadata or {}), **check})
-    pq.write_table(pa.Table.from_pandas(table, kept, preserve_index=False), path)
