@@ -103,7 +103,8 @@ class RandomRouter(FittedRouter):
 
 def _nearest(inputs: Tensor, centres: Tensor) -> Tensor:
     """Gives the number of the nearest centre, (N,): of |x - c|^2 less |x|^2, the same for all."""
-    return (centres.square().sum(-1) - 2 * inputs @ centres.T).argmin(-1)
+    # twice the centres: twice the inputs would be a second copy of them at every step
+    return (centres.square().sum(-1) - inputs @ (2 * centres).T).argmin(-1)
 
 
 def _lloyd(inputs: Tensor, clusters: int, generator: torch.Generator) -> tuple[Tensor, float]:
