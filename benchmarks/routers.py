@@ -6,7 +6,7 @@ runs a study of all kinds over the recorded outputs, under the pool's constants 
 published seconds of secure computation, and prints at stated costs what each kind reaches and how
 much that is over a coin of the same cost, then the price at which each has nearly the best single
 score, and the shares of the headroom that it captures. `--record` makes such a file of what is
-prepared.
+prepared. A run's folder in the file's place prints the same of the run, and trains nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ import yaml
 
 EXPERTS: Final = ("2 layers", "4 layers", "6 layers")
 COSTS: Final = {"constants": (2.0, 4.0, 6.0), "mpc seconds as if": (4.11, 69.71, 199.78)}
+VECTORS: Final = {"constants": "constants", "mpc seconds as if": "mpc_seconds_as_if"}
+"""What the costs are called in a run of a pool of three."""
+
 CAPS: Final = {"constants": (2.5, 3.0, 4.0), "mpc seconds as if": (15.0, 30.0, 50.0, 70.0)}
 SPACE: Final = {
     "router_kind": ["gated", "predictive", "sequential", "cascade", "clusters", "random"],
@@ -121,10 +124,21 @@ def compare(path: Path, folder: Path, *, seeds: int, vector: str) -> tuple[Any, 
     return kinds(run, costs=CAPS[vector]), kind_worth(run, survey(run))
 
 
+def tables_of_run(folder: Path, vector: str) -> tuple[Any, Any]:
+    """Gives the same tables of a run under one of these costs."""
+    from analysis import load_run, survey
+    from analysis.worth.kind_worth import kind_worth
+    from analysis.worth.kinds import kinds
+
+    run, name = load_run(folder), VECTORS[vector]
+    table = kinds(run, costs=CAPS[vector], vector=name)
+    return table, kind_worth(run, survey(run, vector=name))
+
+
 def parser() -> argparse.ArgumentParser:
     """Gives the command's flags."""
     command = argparse.ArgumentParser(prog="python -m benchmarks.routers", description=__doc__)
-    command.add_argument("file", type=Path, help="recorded outputs, routers_TASK.parquet")
+    command.add_argument("file", type=Path, help="recorded outputs, routers_TASK.parquet, or a run")
     command.add_argument("--seeds", type=int, default=5, help="routers of a kind (default: 5)")
     command.add_argument("--out", type=Path, help="a folder for the tables as csv")
     command.add_argument("--record", type=int, metavar="SEED", help="make FILE of experts' seed")
@@ -145,8 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends = [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
     worth_columns = ["kind", "price_score", "of_best", *ends, "cheapest"]
     for vector in COSTS:
-        with tempfile.TemporaryDirectory() as folder:
-            table, worths = compare(args.file, Path(folder), seeds=args.seeds, vector=vector)
+        if args.file.is_dir():
+            table, worths = tables_of_run(args.file, vector)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                table, worths = compare(args.file, Path(folder), seeds=args.seeds, vector=vector)
         print(f"\n{vector}: at most CAP, chosen on selection, quoted on validation")
         print(table[[*columns, "best"]].round(4).to_string(index=False))
         print(f"\n{vector}: price of the best single score less half a point, and shares")

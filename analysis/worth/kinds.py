@@ -185,8 +185,8 @@ def kinds(
     Columns: `kind` in words, `router_kind`, `combine`, `router_data`, `cap` (the stated cost),
     `point`, `bias`, `expert_seeds`, `selection_score`, and with `_low` and `_high` (95 %): `score`,
     `cost`, `over_coin` and `over_gated` (how much better than the best gated router at that cost;
-    NaN where there is none). `best` marks the kind that selection picks at a cost. Of several seeds of
-    experts (`expert_seeds` of them) the row is the mean, `point` names the points of all, and
+    NaN where there is none). `best` marks the kind that selection picks at a cost. Of several seeds
+    of experts (`expert_seeds` of them) the row is the mean, `point` names the points of all, and
     `bias` is NaN.
 
     Raises:
