@@ -229,7 +229,7 @@ def _rows(run: Run, comparison: Compared, cap: float) -> list[dict[str, Any]]:
     if gated:
         rival = merit(run.task, quotes[max(gated, key=merits.__getitem__)].score)
     winner = max(chosen, key=merits.__getitem__)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind, cells in chosen.items():
         quote = quotes[kind]
         reached = merit(run.task, quote.score)
@@ -237,8 +237,8 @@ def _rows(run: Run, comparison: Compared, cap: float) -> list[dict[str, Any]]:
         rows.append(
             {
                 **kind.columns,
-                "cap": cap,
                 **comparison.names(cells),
+                "cap": cap,
                 "selection_score": float(np.mean(selected)),
                 **spread("score", quote.score),
                 **spread("cost", quote.cost),
