@@ -1,4 +1,4 @@
-"""The module sets how torch's threads share a machine with other processes."""
+"""The module sets how torch's threads, and memory, are shared with a machine's other processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_MEMORY: Final = Path("/proc/meminfo")
 
 
 def sleep_while_waiting() -> None:
@@ -36,4 +37,35 @@ def _quota(folder: Path) -> float:
             time, period = " ".join((folder / name).read_text() for name in names).split()
             if float(time) > 0:
                 return float(time) / float(period)
+    return math.inf
+
+
+def free_memory(memory: Path = _MEMORY, cgroup: Path = _CGROUP) -> float:
+    """Gives the bytes that this process could still take; infinite where nothing says so.
+
+    It is what the machine has available (Linux), and what its container's limit leaves.
+    """
+    available = math.inf
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = memory.read_text().splitlines()
+        available = next(
+            float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+        )
+    return min(available, _memory_left(cgroup))
+
+
+def _memory_left(folder: Path) -> float:
+    """Gives the bytes that a cgroup (version 2 or 1) leaves; infinite without a limit.
+
+    Pages of files count as used there, although they make room where it is needed.
+    """
+    for limit, used, files in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # the limit may be the word max
+            left = float((folder / limit).read_text()) - float((folder / used).read_text())
+            facts = (folder / limit).with_name("memory.stat").read_text().split()
+            reclaimable = dict(zip(facts[::2], facts[1::2], strict=False)).get(files, "0")
+            return left + float(reclaimable)
     return math.inf
