@@ -40,6 +40,11 @@ class SideBySide:
     memory: Callable[[], float] = free_memory
     pays: float = PAYS
 
+    @property
+    def elsewhere(self) -> bool:
+        """Tells that errands are done on this machine."""
+        return False
+
     def run(self, errands: Sequence[Errand], progress: Progress) -> None:
         """Leaves in the cache what errands leave, or does nothing where that pays no other process.
 

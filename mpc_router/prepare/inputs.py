@@ -41,6 +41,10 @@ BY_EXPERT: Final = "tokens_by_expert"
 class ErrandRunner(Protocol):
     """Has encoders trained and asked somewhere; callers implement it."""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Tells whether it does so on other machines, so that it does not matter what is here."""
+
     def run(self, errands: Sequence[Errand], progress: Progress) -> None:
         """Leaves in the cache what errands leave.
 

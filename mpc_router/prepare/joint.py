@@ -132,7 +132,7 @@ def prepare_joint(
         ModelError: a model is missing or bad, diverges, or its stem cannot be shared.
         ConfigError: cuda without a GPU, or a stem that is an expert.
     """
-    check_device(config.training.device)
+    check_device(config.training.device, places)
     _check_stem(config, places.models)
     hears = progress or Silence()
     frozen = None

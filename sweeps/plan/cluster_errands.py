@@ -41,8 +41,9 @@ _PAUSE: Final = 1.0
 class ClusterErrands:
     """Does errands on the nodes of a cluster that is joined; an `ErrandRunner`.
 
-    Little work is left to this process, for which to join a cluster would take longer. Of two
-    sweeps with one cache the first one does an errand, and the other waits for what it leaves.
+    Little work is left to this process, for which to join a cluster would take longer, unless it is
+    to be done on a GPU. Of two sweeps with one cache the first one does an errand, and the other
+    waits for what it leaves.
     """
 
     address: str
@@ -57,6 +58,11 @@ class ClusterErrands:
 
     pays: float = PAYS
 
+    @property
+    def elsewhere(self) -> bool:
+        """Tells that errands are done on other machines."""
+        return True
+
     def run(self, errands: Sequence[Errand], progress: Progress) -> None:
         """Leaves in the cache what errands leave, unless they are little work.
 
@@ -65,7 +71,8 @@ class ClusterErrands:
             SweepError: the cluster cannot be joined, or has lost an errand again and again.
         """
         works = works_of(errands)
-        if sum(work.seconds for work in works.values()) < self.pays:
+        needs_gpu = any(errand.device == "cuda" for errand in errands)  # there may be none here
+        if not needs_gpu and sum(work.seconds for work in works.values()) < self.pays:
             return
         from mpc_router.experts.errands import unfinished  # with torch
 
