@@ -57,7 +57,7 @@ def free_memory(memory: Path = _MEMORY, cgroup: Path = _CGROUP) -> float:
 def _memory_left(folder: Path) -> float:
     """Gives the bytes that a cgroup (version 2 or 1) leaves; infinite without a limit.
 
-    Pages of files count as used there, although they make room where it is needed.
+    Files that were read count as used there, although they make room where it is needed.
     """
     for limit, used, files in (
         ("memory.max", "memory.current", "inactive_file"),
@@ -65,7 +65,13 @@ def _memory_left(folder: Path) -> float:
     ):
         with contextlib.suppress(OSError, ValueError):  # the limit may be the word max
             left = float((folder / limit).read_text()) - float((folder / used).read_text())
-            facts = (folder / limit).with_name("memory.stat").read_text().split()
-            reclaimable = dict(zip(facts[::2], facts[1::2], strict=False)).get(files, "0")
-            return left + float(reclaimable)
+            return left + _reclaimable((folder / limit).with_name("memory.stat"), files)
     return math.inf
+
+
+def _reclaimable(facts: Path, name: str) -> float:
+    """Gives the bytes of files in a cgroup's memory, which is stated under this name."""
+    with contextlib.suppress(OSError, ValueError):
+        words = facts.read_text().split()
+        return float(dict(zip(words[::2], words[1::2], strict=True)).get(name, 0))
+    return 0.0

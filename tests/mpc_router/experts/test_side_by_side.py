@@ -186,13 +186,18 @@ def test_an_interrupt_ends_the_processes_and_leaves_nothing_half_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = watched(monkeypatch)
-    with pytest.raises(KeyboardInterrupt), Children(2, threads=1) as children:
-        for number, key in enumerate("ab"):
-            children.give(number, errand(key, tmp_path, "works"))
-        until(lambda: begun(tmp_path, "ab"))
-        for process in started:
-            os.kill(process.pid, signal.SIGINT)  # as a terminal sends it to all at once
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with Children(2, threads=1) as children:
+            for number, key in enumerate("ab"):
+                children.give(number, errand(key, tmp_path, "works"))
+            until(lambda: begun(tmp_path, "ab"))
+            for process in started:
+                os.kill(process.pid, signal.SIGINT)  # as a terminal sends it to all at once
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [process.returncode for process in started] == [1, 1]
     assert [path for path in (tmp_path / "passes").iterdir() if path.suffix != ".lock"] == []
 
