@@ -63,7 +63,7 @@ class Errand:
 
     device: str
     trained: Path | None = None
-    """Where the expert lies that is trained already, if it is not in this cache."""
+    """Where the expert lies if it is trained already, but in another cache."""
 
     @property
     def key(self) -> str:
@@ -118,20 +118,27 @@ class Errand:
         Raises:
             ModelError: the model is bad, or diverges.
         """
-        if self.trained is not None and not self._expert_folder.exists():
-            self._expert_folder.parent.mkdir(parents=True, exist_ok=True)
-            self._expert_folder.symlink_to(self.trained)
+        trained, expert = self.trained, self._expert_folder
+        if trained is not None and caching.peek(trained) is not None and not expert.exists():
+            expert.parent.mkdir(parents=True, exist_ok=True)
+            expert.symlink_to(trained)
         bench = self.bench(progress)
         if self.splits:
             bench.outputs(self.recipe, self.label)
         else:
             load_trained(self.recipe, bench, self.label)
 
+    def pinned(self) -> Errand:
+        """Gives the errand with its model's folder in place of where models are looked for."""
+        model = self._model_folder
+        pinned = Models() if model is None else Models(copies=((self.recipe.name, model),))
+        return dataclasses.replace(self, models=pinned)
+
     def moved(self, copies: Mapping[str, str], cache: Path | None = None) -> Errand:
-        """Gives the errand for a machine where folders lie elsewhere, and the cache too.
+        """Gives a pinned errand for a machine where folders lie elsewhere, and the cache too.
 
         `copies` are the folders there, by the folder here; a folder that is not named lies at the
-        same path. The model is found by its folder, whatever names lead to there.
+        same path.
         """
 
         def there(folder: Path) -> Path:
@@ -143,15 +150,14 @@ class Errand:
                 split, tokens=dataclasses.replace(split.tokens, folder=folder)
             )
 
-        name, model = self.recipe.name, self._model_folder
-        trained = there(self._expert_folder)
+        models = tuple((name, there(folder)) for name, folder in self.models.copies)
         return dataclasses.replace(
             self,
             splits={name: moved_split(split) for name, split in self.splits.items()},
             train=moved_split(self.train),
-            models=Models() if model is None else Models(copies=((name, there(model)),)),
+            models=Models(copies=models),
             cache=cache or self.cache,
-            trained=trained if trained != self._expert_folder else None,
+            trained=None if cache is None else there(self._expert_folder),
         )
 
     def _pass_folder(self, split: KeptSplit) -> Path:

@@ -57,6 +57,7 @@ class ClusterErrands:
     """Is told which errand is done where."""
 
     pays: float = PAYS
+    now: Callable[[], float] = time.monotonic
 
     @property
     def elsewhere(self) -> bool:
@@ -195,7 +196,7 @@ class _Dispatch:
                 {
                     "name": name,
                     "folders": [str(folder) for folder in errand.folders],
-                    "pickled": base64.b64encode(pickle.dumps(errand)).decode(),
+                    "pickled": base64.b64encode(pickle.dumps(errand.pinned())).decode(),
                 }
                 for name, errand in self._errands.items()
             ],
@@ -216,7 +217,7 @@ class _Dispatch:
         if room > 0:
             self._waits_since = None
             return
-        now = time.monotonic()
+        now = self._runner.now()
         if self._waits_since is None:
             self._waits_since = now
             self._runner.say(f"waiting for a node with room for an encoder ({cpus:g} CPU)")

@@ -153,9 +153,7 @@ def test_an_errand_is_small_to_send_and_the_same_after_it(errands: tuple[Errand,
         assert len(sent) < 5_000  # the tokens alone have more
 
 
-def test_an_errand_is_done_with_copies_of_what_it_reads_in_another_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_errand_is_done_with_copies_of_what_it_reads_in_another_cache(tmp_path: Path) -> None:
     models = models_folder(tmp_path / "models", tuned=False)
     recorder = Recorder()
     here = prepare(
@@ -166,15 +164,16 @@ def test_an_errand_is_done_with_copies_of_what_it_reads_in_another_cache(
     assert {errand.recipe.name for errand in errands} == {"org/small", "org/large"}
     for number, errand in enumerate(errands):
         begun = dataclasses.replace(errand, cache=tmp_path / "empty")
-        copies = {}
+        copies: dict[str, str] = {}
         for folder in begun.folders:
             copy = tmp_path / "there" / str(number) / str(len(copies))
             shutil.copytree(folder, copy)
             copies[str(folder)] = str(copy)
-        there = begun.moved(copies, tmp_path / "cache there")
-        with monkeypatch.context() as patch:
-            patch.setattr("mpc_router.model.sources.Models._in_folder", forbid)
-            there.run(Silence())
+        pinned = begun.pinned()
+        models.rename(tmp_path / "gone")  # as on a machine that does not see them
+        there = pinned.moved(copies, tmp_path / "cache there")
+        there.run(Silence())
+        (tmp_path / "gone").rename(models)
         assert there.is_done
         assert not begun.is_done
     made = sorted((tmp_path / "cache there" / "passes").glob("[!.]*/*.npy"))
@@ -197,7 +196,7 @@ def test_an_expert_that_is_trained_already_is_taken_from_where_it_lies(
     assert [folder.name for folder in trained] == [expert.recipe.key]
     copy = tmp_path / "copy"
     shutil.copytree(trained[0], copy)
-    there = expert.moved({str(trained[0]): str(copy)}, tmp_path / "there")
+    there = expert.pinned().moved({str(trained[0]): str(copy)}, tmp_path / "there")
     monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     there.run(Silence())
     assert there.is_done

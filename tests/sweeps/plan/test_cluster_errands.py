@@ -45,8 +45,8 @@ class Played:
             self._next = self._questions.send(data)
 
 
-def turn(room: int = 1, **facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return "turn", {"facts": facts, "room": room, "cpus": 1}
+def turn(facts: dict[str, Any] | None = None, *, room: int = 1) -> tuple[str, dict[str, Any]]:
+    return "turn", {"facts": facts or {}, "room": room, "cpus": 1}
 
 
 def over(name: str, refused: str | None = None, lost: str | None = None) -> tuple[str, Any]:
@@ -71,10 +71,10 @@ def node_without_the_cache() -> Questions:
     errands = sent_errands(wanted)
     first = next(iter(errands))
     for steps in (2, 1):
-        yield turn(**{first: {"node": f"n{steps}", "gpu": False, "steps": steps}})
+        yield turn({first: {"node": f"n{steps}", "gpu": False, "steps": steps}})
     for name, errand in errands.items():
         dataclasses.replace(errand, device="cpu").moved({}, Path(wanted["staging"])).run(Silence())
-        yield turn(**{name: {"node": "n1", "gpu": True, "steps": 1000}})
+        yield turn({name: {"node": "n1", "gpu": True, "steps": 1000}})
         yield over(name)
     yield "done", {}
 
@@ -206,10 +206,9 @@ def test_an_errand_that_fails_is_one_message_and_leaves_nothing(
 
 
 def test_without_a_node_that_has_room_it_waits_and_then_gives_up(
-    played: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    played: Callable[..., None], tmp_path: Path
 ) -> None:
     times = iter([0.0, 30.0, 59.0, 100.0, 130.0, 159.0, 161.0])
-    monkeypatch.setattr(cluster_errands.time, "monotonic", lambda: next(times))
 
     def questions() -> Questions:
         yield "begun", {}
@@ -218,7 +217,7 @@ def test_without_a_node_that_has_room_it_waits_and_then_gives_up(
     played(questions)
     lines: list[str] = []
     with pytest.raises(NodesGone, match=r"had room for an encoder for 61 s; .* begin again"):
-        prepare(short(), places_at(tmp_path, runner=runner(lines)))
+        prepare(short(), places_at(tmp_path, runner=runner(lines, now=lambda: next(times))))
     assert lines == 2 * ["waiting for a node with room for an encoder (1 CPU)"]
     assert list(times) == []
 
@@ -245,7 +244,7 @@ def test_of_two_sweeps_the_second_waits_for_what_the_first_one_does(
                 given.extend(errands)
                 super().run(errands, progress)
 
-        monkeypatch.setattr(cluster_errands.time, "sleep", other_sweep)
+        monkeypatch.setattr("sweeps.plan.cluster_errands.time.sleep", other_sweep)
         second = Second(**{**vars(runner())})
         steps = Steps()
         made = prepare(short(), places_at(tmp_path, runner=second), steps)

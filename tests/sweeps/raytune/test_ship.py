@@ -14,15 +14,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster import local, local_nodes, state
 from cluster.processes import members, processes
+from mpc_router.prepare.frozen import prepare
 from mpc_router.storage.lane_files import files_by_key
 from sweeps.journal.journal import read
+from sweeps.plan.cluster_errands import ClusterErrands
 from sweeps.raytune import _depot, _ship
 from sweeps.raytune._ship import NodeView, ReachError
 from sweeps.records import COMPLETED
+from tests.mpc_router.prepare.frozen_pools import custom, forbid, models_folder, places_at
 from tests.sweeps.conftest import assert_same_tables, rows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -189,6 +193,31 @@ def test_a_sweep_over_a_node_that_sees_nothing_gives_the_rows_of_the_embedded_ru
     assert set(nodes_of(run)) == {"head", "worker1"}
     assert len(files_by_key(run / "checkpoints")) == 20
     assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hiding", ["worker1"], indirect=True)
+def test_experts_are_trained_on_a_node_that_sees_nothing_and_what_they_say_comes_back(
+    hiding: tuple[str, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, hidden, folder = hiding
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / state.TOKEN))
+    models, lines = models_folder(hidden / "models", tuned=False), list[str]()
+    chosen = custom(expert_epochs=2, expert_learning_rate=1e-3)
+    here = prepare(chosen, places_at(tmp_path / "here", models))
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
+    runner = ClusterErrands(
+        address=address, scaled=False, patience=60.0, say=lines.append, pays=0.0
+    )
+    there = prepare(chosen, places_at(hidden / "cache", models, runner))
+    assert sorted(line.partition(" on node ")[0] for line in lines) == [
+        *("expert 1 of 2: small", "expert 2 of 2: large", "stem: small"),
+    ]
+    assert any(line.endswith(" on node worker1") for line in lines)
+    for name, split in here.splits.items():
+        assert np.array_equal(there.splits[name].outputs, split.outputs)
+        assert np.array_equal(there.splits[name].features, split.features)
+    assert {path.suffix for path in (hidden / "cache" / "errands").iterdir()} == {".lock"}
 
 
 @pytest.mark.long
