@@ -108,7 +108,8 @@ class Children:
         here, there = os.pipe()
         self._lifeline = there
         try:
-            self._children += [_start(here, self._threads) for _ in range(self.count)]
+            for _ in range(self.count):
+                self._children.append(_start(here, self._threads))
         except BaseException:
             self.__exit__(None, None, None)
             raise
