@@ -80,11 +80,11 @@ class ClusterErrands:
         left = tuple(sorted(errands, key=lambda errand: -works[errand.key].seconds))
         while left:
             with _claimed(left) as claimed:
-                mine = unfinished(claimed)  # another sweep may have done one meanwhile
-                if mine:
-                    self._run(mine, works, progress)
+                to_do = unfinished(claimed)  # another sweep may have done one meanwhile
+                if to_do:
+                    self._run(to_do, works, progress)
             left = unfinished(left)
-            if left and not mine:
+            if left and not to_do:
                 _wait_for(left[0], progress)
 
     def _run(
