@@ -232,8 +232,8 @@ def test_experts_are_trained_on_nodes_and_again_where_one_is_lost_and_the_rows_a
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     site.join("worker1")
-    words = ("mrpc_grid", "--sample", "--no-report", *LITTLE, "seeds=[0]", "epochs=2")
-    words = (*words, "pack.points=5")  # however many nodes there are
+    words = ["mrpc_grid", "--sample", "--no-report", *LITTLE, "seeds=[0]", "epochs=2"]
+    words.append("pack.points=5")  # however many nodes there are
     lines, say = list[str](), Display.tell
 
     def tell(display: Display, text: str) -> None:
