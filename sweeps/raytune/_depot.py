@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import shutil
 import threading
@@ -40,6 +41,7 @@ class Depot:
 
         self._sent: dict[str, SentFolders] = {}
         self._actors: dict[str, Any] = {}
+        self._numbers = itertools.count()
 
     def supply(self, node: str, folders: Sequence[str] = ()) -> SentFolders | None:
         """Sends a node what it lacks, unless it has it; gives where it lies, None if it sees all.
@@ -73,7 +75,7 @@ class Depot:
         home = _ship.answer(view.name, actor.folder.remote())
         copies = dict(before.folders)
         for folder in view.missing:
-            number = len(copies)
+            number = next(self._numbers)  # a new one, for an earlier attempt may have begun
             _ship.send(Path(folder), str(number), actor, node=view.name)
             copies[folder] = f"{home}/{number}"
         return SentFolders(folders=copies, writable=None if view.shares else f"{home}/run")
