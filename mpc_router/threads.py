@@ -1,4 +1,4 @@
-"""The module sets how torch's threads share a machine with other processes."""
+"""The module sets how torch's threads, and memory, are shared with a machine's other processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_MEMORY: Final = Path("/proc/meminfo")
 
 
 def sleep_while_waiting() -> None:
@@ -37,3 +38,40 @@ def _quota(folder: Path) -> float:
             if float(time) > 0:
                 return float(time) / float(period)
     return math.inf
+
+
+def free_memory(memory: Path = _MEMORY, cgroup: Path = _CGROUP) -> float:
+    """Gives the bytes that this process could still take; infinite where nothing says so.
+
+    It is what the machine has available (Linux), and what its container's limit leaves.
+    """
+    available = math.inf
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = memory.read_text().splitlines()
+        available = next(
+            float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+        )
+    return min(available, _memory_left(cgroup))
+
+
+def _memory_left(folder: Path) -> float:
+    """Gives the bytes that a cgroup (version 2 or 1) leaves; infinite without a limit.
+
+    Files that were read count as used there, although they make room where it is needed.
+    """
+    for limit, used, files in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # the limit may be the word max
+            left = float((folder / limit).read_text()) - float((folder / used).read_text())
+            return left + _reclaimable((folder / limit).with_name("memory.stat"), files)
+    return math.inf
+
+
+def _reclaimable(facts: Path, name: str) -> float:
+    """Gives the bytes of files in a cgroup's memory, which is stated under this name."""
+    with contextlib.suppress(OSError, ValueError):
+        words = facts.read_text().split()
+        return float(dict(zip(words[::2], words[1::2], strict=True)).get(name, 0))
+    return 0.0

@@ -40,6 +40,33 @@ the stem's first."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptTokens:
+    """Says where tokens are kept: in an entry of a cache, of all its examples or of some.
+
+    It is small where tokens are large, so it is what other processes are given.
+    """
+
+    folder: Path
+    pad: int
+    rows: NDArray[np.int64] | None = None
+    """Which examples of the entry, in this order; None: all."""
+
+    def take(self, rows: NDArray[np.int64]) -> KeptTokens:
+        """Gives these examples of those that are meant."""
+        return dataclasses.replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def open(self) -> Tokens:
+        """Gives the tokens, memory-mapped; some of an entry's in memory of their own."""
+        tokens = open_tokens(self.folder, pad=self.pad)
+        return tokens if self.rows is None else tokens.take(self.rows)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Gives the number of tokens of each example, (N,)."""
+        lengths = np.diff(caching.load(self.folder, "offsets"))
+        return np.asarray(lengths if self.rows is None else lengths[self.rows])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tokens:
     """Holds a tokenised split; example n is `ids[offsets[n] : offsets[n + 1]]`. Memory-mapped.
 
@@ -67,6 +94,9 @@ class Tokens:
     others: tuple[Tokens, ...] = ()
     """The same examples as further tokenizers of a pool give them."""
 
+    kept: KeptTokens | None = None
+    """Where they are kept; None where they are in memory alone."""
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -83,6 +113,7 @@ class Tokens:
             labels=self.labels[start:stop],
             example=self.example[start:stop],
             others=tuple(other.part(start, stop) for other in self.others),
+            kept=None,
         )
 
     def take(self, rows: NDArray[np.int64]) -> Tokens:
@@ -98,6 +129,7 @@ class Tokens:
             labels=self.labels[rows],
             example=self.example[rows],
             others=tuple(other.take(rows) for other in self.others),
+            kept=None if self.kept is None else self.kept.take(rows),
         )
 
 
@@ -202,7 +234,7 @@ def open_tokens(folder: Path, *, pad: int) -> Tokens:
     """Gives the tokens in a whole entry of the cache, memory-mapped."""
     names = ("ids", "segments", "offsets", "labels", "example")
     arrays: dict[str, Any] = {name: caching.load(folder, name) for name in names}
-    return Tokens(**arrays, pad=pad)
+    return Tokens(**arrays, pad=pad, kept=KeptTokens(folder=folder.absolute(), pad=pad))
 
 
 def _write_tokens(new_folder: Path, examples: Examples, tokenizer: Any, max_length: int) -> None:

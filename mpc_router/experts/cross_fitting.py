@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.experts.encoder_runs import Bench, Split
+from mpc_router.experts.encoder_runs import Bench
+from mpc_router.experts.errands import Errand, KeptSplit, errand_of
 from mpc_router.recipes.recipes import Recipe
 from mpc_router.run_names import TRAIN
 
@@ -31,26 +32,38 @@ def cross_fitted(
     what they say, are kept in the cache as all experts are.
     """
     outputs = np.empty((len(folds), bench.task.outputs), np.float32)
+    errands = fold_errands(bench, recipe, place, folds=folds, fingerprints=fingerprints)
+    for fold, errand in enumerate(errands):
+        of_fold = errand.bench(bench.progress).outputs(errand.recipe, errand.label)
+        outputs[folds == fold] = of_fold[TRAIN]
+    return outputs
+
+
+def fold_errands(
+    bench: Bench,
+    recipe: Recipe,
+    place: str,
+    *,
+    folds: NDArray[np.int64],
+    fingerprints: Sequence[tuple[str, str]],
+) -> list[Errand]:
+    """Gives, by fold, what `cross_fitted` asks: a fold, of an expert trained on all others."""
+    errands = []
     for fold, (of_fold, of_others) in enumerate(fingerprints):
         who = f"{place}, fold {fold + 1} of {len(fingerprints)}: {recipe.label}"
-        parts = _fold_bench(bench, folds, fold, of_fold=of_fold, of_others=of_others)
-        outputs[folds == fold] = parts.outputs(fold_recipe(recipe, of_others), who)[TRAIN]
-    return outputs
+        of_all = errand_of(bench, fold_recipe(recipe, of_others), who, [TRAIN])
+        tokens = of_all.splits[TRAIN].tokens
+        inside, others = (np.flatnonzero(chosen) for chosen in (folds == fold, folds != fold))
+        errands.append(
+            dataclasses.replace(
+                of_all,
+                splits={TRAIN: KeptSplit(tokens=tokens.take(inside), fingerprint=of_fold)},
+                train=KeptSplit(tokens=tokens.take(others), fingerprint=of_others),
+            )
+        )
+    return errands
 
 
 def fold_recipe(recipe: Recipe, of_others: str) -> Recipe:
     """Gives the recipe of an expert that is trained on the rows of this fingerprint alone."""
     return dataclasses.replace(recipe, trained_on=of_others)
-
-
-def _fold_bench(
-    bench: Bench, folds: NDArray[np.int64], fold: int, *, of_fold: str, of_others: str
-) -> Bench:
-    """Gives a bench that trains on all rows of train but a fold, and asks about the fold."""
-    tokens = bench.splits[TRAIN].tokens
-    inside, others = (np.flatnonzero(chosen) for chosen in (folds == fold, folds != fold))
-    return dataclasses.replace(
-        bench,
-        splits={TRAIN: Split(tokens=tokens.take(inside), fingerprint=of_fold)},
-        learned=Split(tokens=tokens.take(others), fingerprint=of_others),
-    )

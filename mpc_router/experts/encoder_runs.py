@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 _VERSION: Final = 1
 """Raised when the same weights would give other outputs."""
 
-_BATCH: Final = 64
+PASS_BATCH: Final = 64
 """Examples of a pass at a time; results do not depend on it beyond rounding."""
 
-_WINDOW: Final = 256 * _BATCH
+_WINDOW: Final = 256 * PASS_BATCH
 """Examples whose outputs and features are in memory at a time; batches do not reach across."""
 
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -100,7 +100,7 @@ class Bench:
         if not missing:
             return places
         expert = load_trained(recipe, self, who)
-        total = sum(batch_count(len(self.splits[name].tokens), _BATCH) for name in missing)
+        total = sum(batch_count(len(self.splits[name].tokens), PASS_BATCH) for name in missing)
         self.progress.start(f"{who}: outputs", total)
         for name in missing:
             caching.entry(places[name], lambda folder, name=name: self._run(expert, folder, name))  # type: ignore[misc]
@@ -108,10 +108,13 @@ class Bench:
         return places
 
     def _place(self, recipe: Recipe, split: Split) -> Path:
-        name = caching.digest(
-            _VERSION, recipe.key, label_key(self.task), split.fingerprint, self.tokenizer
+        return pass_folder(
+            self.cache,
+            recipe,
+            self.task,
+            fingerprint=split.fingerprint,
+            tokenizer=self.tokenizer,
         )
-        return self.cache / "passes" / name
 
     def _run(self, expert: BertExpert, new_folder: Path, name: str) -> dict[str, Any]:
         """Writes what the expert says of a split to the entry in the making, as it comes."""
@@ -123,7 +126,7 @@ class Bench:
             arrays = predict(
                 expert,
                 tokens.part(start, start + _WINDOW),
-                batch_size=_BATCH,
+                batch_size=PASS_BATCH,
                 device=self.device,
                 progress=self.progress.advance,
             )
@@ -136,6 +139,19 @@ class Bench:
         for array in (outputs, features):
             array.flush()
         return {"split": name, "expert": expert.name, "layers": expert.layers}
+
+
+def pass_folder(
+    cache: Path, recipe: Recipe, task: Task, *, fingerprint: str, tokenizer: str
+) -> Path:
+    """Names the entry of a cache with what an encoder says of the rows of this fingerprint."""
+    name = caching.digest(_VERSION, recipe.key, label_key(task), fingerprint, tokenizer)
+    return cache / "passes" / name
+
+
+def expert_folder(cache: Path, recipe: Recipe) -> Path:
+    """Names the entry of a cache with an expert's trained weights."""
+    return cache / "experts" / recipe.key
 
 
 def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
@@ -151,7 +167,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
         expert.label_order.copy_(torch.tensor(order))
     if not recipe.epochs or expert.fine_tuned:
         return expert.eval()
-    folder = bench.cache / "experts" / recipe.key
+    folder = expert_folder(bench.cache, recipe)
     caching.entry(
         folder,
         lambda new_folder: _train(expert, recipe, bench, task, new_folder, who),

@@ -69,6 +69,8 @@ class Models:
     """Names the places that models are looked for in; `folder` is `--models`."""
 
     folder: Path | None = None
+    copies: tuple[tuple[str, Path], ...] = ()
+    """Folders of models by name, which win over all other places: copies on another machine."""
 
     def check_place(self) -> None:
         """Makes sure that `--models`, where it is given, is a folder.
@@ -89,12 +91,14 @@ class Models:
     def resolve(self, name: str) -> Resolved:
         """Finds where `name` leads, without reading a file or using the network.
 
-        In order: the sample's own models; `folder`/org/name; `folder`/name (a stand-in, where the
-        name has an organisation); the installed package that carries all-MiniLM-L6-v2; a local
-        path; the hub.
+        In order: the sample's own models; a copy of this name; `folder`/org/name; `folder`/name (a
+        stand-in, where the name has an organisation); the installed package that carries
+        all-MiniLM-L6-v2; a local path; the hub.
         """
         if name.startswith(SAMPLE_PREFIX):
             return Resolved(name=name, path_or_name=name, kind="sample")
+        if (copy := dict(self.copies).get(name)) is not None:
+            return Resolved(name=name, path_or_name=str(copy), kind="folder")
         if not name or name != name.strip():
             raise ModelError(f"{quoted(name)} is no model's name; give org/name or a folder")
         try:

@@ -87,7 +87,8 @@ def check_inputs(config: TrialConfig, places: Places) -> None:
         two_examples(tokenizer, texts, max_length=config.data.max_length, called=called)
         for called, tokenizer in zip(tokenizers.names, read_with, strict=True)
     ]
-    rehearse(config, pool_recipes, places.models, tokens, memory=memory)
+    device = "auto" if places.runner.elsewhere else config.training.device
+    rehearse(config, pool_recipes, places.models, tokens, device=device, memory=memory)
 
 
 def _check_head(config: TrialConfig, shape: Any, name: str, layers: int) -> None:

@@ -18,8 +18,9 @@ from mpc_router.data.columns import Columns
 from mpc_router.data.router_rows import Fingerprints
 from mpc_router.data.sources import Cut, cut_all
 from mpc_router.data.tokens import tokenise
-from mpc_router.experts.cross_fitting import cross_fitted
+from mpc_router.experts.cross_fitting import cross_fitted, fold_errands
 from mpc_router.experts.encoder_runs import Bench, Split, found_order, head_note
+from mpc_router.experts.errands import Errand, errand_of, unfinished
 from mpc_router.model.encoders import load_tokenizer
 from mpc_router.prepare._facts import describe_recipes
 from mpc_router.prepare.inputs import BY_EXPERT, Places
@@ -52,6 +53,8 @@ def write_outputs(
     """
     cut_rows = cut_all(config, files)
     benches = _benches(config, places, cut_rows, prints, pool_recipes, hears)
+    errands = unfinished(asked_of(benches, pool_recipes, cut_rows.folds, prints))
+    places.runner.run(errands, hears)
     _write(new_folder, benches, pool_recipes, cut_rows.folds, prints)
     described = describe_recipes(
         config,
@@ -119,6 +122,26 @@ def _benches(
         )
     progress.finish()
     return tuple(benches)
+
+
+def asked_of(
+    benches: Sequence[Bench],
+    pool_recipes: Recipes,
+    folds: NDArray[np.int64] | None,
+    prints: Fingerprints,
+) -> list[Errand]:
+    """Gives what `_write` asks of experts, their folds' experts and the stem, in its order."""
+    errands = []
+    count = len(pool_recipes.experts)
+    for number, (bench, recipe, who) in enumerate(_asked(benches, pool_recipes), 1):
+        if folds is None:
+            errands.append(errand_of(bench, recipe, who))
+            continue
+        place = f"expert {number} of {count}"
+        errands += fold_errands(bench, recipe, place, folds=folds, fingerprints=prints.folds)
+        errands.append(errand_of(bench.without(TRAIN), recipe, who))
+    stem = pool_recipes.stem
+    return [*errands, errand_of(benches[0], stem, f"stem: {stem.label}")]
 
 
 def _write(

@@ -82,26 +82,28 @@ def rehearse(
     models: Models,
     tokens: Sequence[Tokens],
     *,
+    device: str,
     memory: Path,
 ) -> None:
     """Has every encoder say what two examples are, and learn from them where it will be trained.
 
     `tokens` (N = 2), those of each tokenizer, come from `two_examples`. Encoders for a GPU are
     tried on the CPU first: a wrong index is an error there, and on a GPU the end of the process.
+    `device` is where they are tried, or `auto`.
     `memory` is a folder that remembers what passed, by the model's content, the lengths and the
     libraries.
 
     Raises:
         ModelError: one of them cannot: its name, what it said, what to do.
     """
-    task, device = config.data.definition, resolve_device(config.training.device)
+    task, kind = config.data.definition, resolve_device(device).type
     for part in parts_of(config, pool_recipes):
         recipe = part.recipe
         key = pool_recipes.tokenizers.keys[part.tokenizer]
-        note = memory / f"rehearsed-{_fingerprint(config, part, key, device.type)}.json"
+        note = memory / f"rehearsed-{_fingerprint(config, part, key, kind)}.json"
         if note.exists():
             continue
-        for place in dict.fromkeys(("cpu", device.type)):
+        for place in dict.fromkeys(("cpu", kind)):
             _rehearse(part, task, models, tokens[part.tokenizer], place)
         memory.mkdir(parents=True, exist_ok=True)
         write_json(note, {"model": recipe.name, "layers": recipe.layers})

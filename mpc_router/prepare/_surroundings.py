@@ -21,14 +21,18 @@ def check_surroundings(config: TrialConfig, places: Places) -> None:
     Raises:
         ConfigError, ModelError: one of them cannot be.
     """
-    check_device(config.training.device)
+    check_device(config.training.device, places)
     _check_cache(places.cache)
     places.models.check_place()
 
 
-def check_device(device: str) -> None:
-    """Raises a ConfigError if the device is `cuda` and there is no GPU."""
-    if device != "cuda":
+def check_device(device: str, places: Places) -> None:
+    """Checks that there is a GPU where the device is `cuda` and encoders are trained here.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if device != "cuda" or places.runner.elsewhere:
         return
     import torch  # it takes a second, and nothing else here needs it
 

@@ -123,7 +123,7 @@ def prepare(config: TrialConfig, places: Places, progress: Progress | None = Non
         ModelError: a model is missing or bad, or diverges.
         ConfigError: cuda without a GPU.
     """
-    check_device(config.training.device)
+    check_device(config.training.device, places)
     hears = progress or Silence()
     files = read(config, places.source)
     prints, pool_recipes = _made_of(config, places, files)

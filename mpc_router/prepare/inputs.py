@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,15 @@ from mpc_router.config.sections import DataConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.data.output_tables import GivenOutputs
 from mpc_router.data.sources import Cut, Examples, Source
+from mpc_router.experts.side_by_side import HERE
 from mpc_router.model.sources import Models
 from mpc_router.run_names import SELECTION, TRAIN, VALIDATION
 from mpc_router.source_error import listed
 from mpc_router.tasks import TASKS
+
+if TYPE_CHECKING:
+    from mpc_router.experts.errands import Errand
+    from mpc_router.terminal.progress import Progress
 
 _TRAIN_NOTES: Final = {
     TRAIN_ROWS: "experts were trained on these rows and look better here than on others",
@@ -33,6 +38,23 @@ BY_EXPERT: Final = "tokens_by_expert"
 """An array of prepared splits, where the experts' tokenizers differ."""
 
 
+class ErrandRunner(Protocol):
+    """Has encoders trained and asked somewhere; callers implement it."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tells whether it does so on other machines, so that it does not matter what is here."""
+
+    def run(self, errands: Sequence[Errand], progress: Progress) -> None:
+        """Leaves in the cache what errands leave.
+
+        An errand that it does not do is done by the process that needs what it leaves.
+
+        Raises:
+            ModelError: a model is bad, or diverges.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Places:
     """Says where data and models come from, and where what is made of them is kept."""
@@ -42,6 +64,9 @@ class Places:
     cache: Path
     outputs: GivenOutputs | None = None
     """Experts that were run elsewhere, where the study names some."""
+
+    runner: ErrandRunner = HERE
+    """Who trains encoders and asks them: processes of this machine, or a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)

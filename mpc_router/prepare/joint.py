@@ -16,6 +16,7 @@ from mpc_router.config.trial import ConfigError, TrialConfig
 from mpc_router.costs import to_json
 from mpc_router.data.sources import Cut, all_fingerprints, cut_all, read
 from mpc_router.experts.encoder_runs import Bench, Split, found_order, head_note, load_trained
+from mpc_router.experts.errands import errand_of, unfinished
 from mpc_router.model.shared_stem import check_layers, check_shared_stem
 from mpc_router.model.sources import Models
 from mpc_router.prepare._checks import check_inputs
@@ -131,7 +132,7 @@ def prepare_joint(
         ModelError: a model is missing or bad, diverges, or its stem cannot be shared.
         ConfigError: cuda without a GPU, or a stem that is an expert.
     """
-    check_device(config.training.device)
+    check_device(config.training.device, places)
     _check_stem(config, places.models)
     hears = progress or Silence()
     frozen = None
@@ -169,7 +170,7 @@ def prepare_joint(
         described["notes"] += costs.notes
         described["vectors"] = to_json(config.vectors() | costs.vectors)
         described["frozen"] = str(frozen.folder) if frozen else None
-        _make_ready(_opened(folder, described), described, config.training.device, progress)
+        _make_ready(_opened(folder, described), described, config.training.device, places, hears)
         return described
 
     waiting = shown(hears, "waiting for another process that prepares the same")
@@ -183,14 +184,21 @@ def prepare_joint(
 
 
 def _make_ready(
-    inputs: JointInputs, described: dict[str, Any], device: str, progress: Progress | None
+    inputs: JointInputs, described: dict[str, Any], device: str, places: Places, hears: Progress
 ) -> None:
     """Has experts trained that are to start so, and adds what is found of heads that come along."""
     count = len(inputs.expert_recipes)
     notes: list[str | None] = []
-    for number, recipe in enumerate(inputs.expert_recipes):
-        bench = inputs.bench(device, progress, tokenizer=inputs.tokenizers.experts[number])
-        who = f"expert {number + 1} of {count}: {recipe.label}"
+    benches = [
+        inputs.bench(device, hears, tokenizer=number) for number in inputs.tokenizers.experts
+    ]
+    asked = [
+        (bench, recipe, f"expert {place} of {count}: {recipe.label}")
+        for place, (bench, recipe) in enumerate(zip(benches, inputs.expert_recipes, strict=True), 1)
+    ]
+    trained = [errand_of(bench, recipe, who, ()) for bench, recipe, who in asked if recipe.epochs]
+    places.runner.run(unfinished(trained), hears)
+    for number, (bench, recipe, who) in enumerate(asked):
         if recipe.epochs:
             load_trained(recipe, bench, who)
         notes.append(head_note(recipe, bench, who))

@@ -187,6 +187,26 @@ def entry(
     return new_description
 
 
+def take_in(arrived: Path, folder: Path) -> bool:
+    """Makes the entry at `folder` of one that has arrived on the same disk, which is gone then.
+
+    Nothing is done to one that is not complete, and false is given.
+    """
+    described = peek(arrived)
+    if described is None:
+        return False
+
+    def move(new_folder: Path) -> dict[str, Any]:
+        for path in arrived.iterdir():
+            if path.name != _CONTENTS:
+                path.replace(new_folder / path.name)
+        return described
+
+    entry(folder, move)
+    shutil.rmtree(arrived)
+    return True
+
+
 @contextlib.contextmanager
 def _locked(folder: Path, waiting: AbstractContextManager[object]) -> Iterator[None]:
     """Holds the entry's lock for the time of the block; logs a line where it has to wait."""

@@ -49,6 +49,17 @@ class Silence:
         """Does nothing."""
 
 
+class StepCounts(Silence):
+    """Hands on how many parts are done, and nothing else, as a `Progress`."""
+
+    def __init__(self, advance: Callable[[int], object]) -> None:
+        self._advance = advance
+
+    def advance(self, n: int = 1) -> None:
+        """Hands on that `n` more parts are done."""
+        self._advance(n)
+
+
 class StepLines:
     """Prints a line as a step begins, every minute with an estimate, and as it ends.
 

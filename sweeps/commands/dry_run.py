@@ -16,7 +16,7 @@ from mpc_router.config.trial import plain
 from mpc_router.messages import shortened
 from mpc_router.run_names import TRAIN
 from sweeps.commands.listings.text_table import table_lines
-from sweeps.commands.sweep import pack_share, planner_of
+from sweeps.commands.sweep import pack_share, planner_of, prepared_on
 from sweeps.driver.share import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
@@ -299,7 +299,7 @@ def show_plan(args: argparse.Namespace, study: Study) -> int:
     from sweeps.plan.preparation import prepare_sets
     from sweeps.terminal.live import make_display
 
-    ready = prepare_sets(study, places_of(args), make_display(quiet=args.quiet))
-    share = pack_share(args, study)
+    display, share = make_display(quiet=args.quiet), pack_share(args, study)
+    ready = prepare_sets(study, prepared_on(share, places_of(args), display), display)
     _forecast(study, ready, first_plan(planner_of(study, ready, share)), share)
     return 0

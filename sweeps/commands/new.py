@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mpc_router.commands.places import places_of
 from mpc_router.storage.paths import cannot_be_made
 from sweeps.commands.arguments import mode
-from sweeps.commands.sweep import end_orphans, pack_share, planner_of, run_sweep
+from sweeps.commands.sweep import end_orphans, pack_share, planner_of, prepared_on, run_sweep
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     places = places_of(args)
     with contextlib.ExitStack() as stack:
         share = pack_share(args, study)  # a cluster that refuses does so before hours of training
-        ready = prepare_sets(study, places, display, hold=stack)
+        ready = prepare_sets(study, prepared_on(share, places, display), display, hold=stack)
         planner = planner_of(study, ready, share)
         first_plan(planner)  # an impossible plan is refused before the folder exists
         tree, facts = study.to_tree(), study.facts()

@@ -14,6 +14,7 @@ from sweeps.commands.sweep import (
     end_orphans,
     pack_share,
     planner_of,
+    prepared_on,
     run_rest,
     run_sweep,
 )
@@ -97,7 +98,8 @@ def resume_run(args: argparse.Namespace) -> int:
         if note := restore_places(args, journal.state):
             display.say(note)
         share = pack_share(args, study)
-        ready = prepare_sets(study, places_of(args), display, hold=hold)
+        places = prepared_on(share, places_of(args), display)
+        ready = prepare_sets(study, places, display, hold=hold)
         changes.refuse_other_data(journal.state, ready, force=args.force)
         _say_changes(display, forced, parts)
         _reopen(args, journal, ready, display)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from sweeps.terminal.signals import stop_code, tell
 
 if TYPE_CHECKING:
     from analysis.runs.load import Run
+    from mpc_router.prepare.inputs import Places
     from sweeps.driver.session import Outcome
     from sweeps.driver.share import Share
     from sweeps.journal.journal import Journal
@@ -56,6 +58,21 @@ def pack_share(args: argparse.Namespace, study: Study) -> Share:
     from sweeps.driver.share import share_of
 
     return share_of(study, args.address, args.wait_nodes, tell)
+
+
+def prepared_on(share: Share, places: Places, display: Display) -> Places:
+    """Gives the places with encoders trained on the cluster that packs will train on, if any."""
+    if share.address is None:
+        return places
+    from sweeps.plan.cluster_errands import ClusterErrands
+
+    runner = ClusterErrands(
+        address=share.address,
+        scaled=share.scaled,
+        patience=share.patience,
+        say=display.tell,
+    )
+    return dataclasses.replace(places, runner=runner)
 
 
 def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:

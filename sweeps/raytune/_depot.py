@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import shutil
 import threading
@@ -35,32 +36,46 @@ class Depot:
         self._arrivals = Arrivals(self._run)
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
-        self._sent: dict[str, SentFolders | None] = {}
-        self._actors: dict[str, Any] = {}
+        self._asked: dict[str, set[Path]] = {}
+        """Gives by node the folders that it was asked about, and sent if it lacked them."""
 
-    def supply(self, node: str) -> SentFolders | None:
+        self._sent: dict[str, SentFolders] = {}
+        self._actors: dict[str, Any] = {}
+        self._numbers = itertools.count()
+
+    def supply(self, node: str, folders: Sequence[str] = ()) -> SentFolders | None:
         """Sends a node what it lacks, unless it has it; gives where it lies, None if it sees all.
+
+        It gets all folders of the depot, and these.
 
         Raises:
             ReachError: the node does not answer, or a file was damaged on the way.
         """
+        wanted = [*self._folders, *map(Path, folders)]
         with self._lock:
             lock = self._locks.setdefault(node, threading.Lock())
         with lock:
-            if node not in self._sent:
-                self._sent[node] = self._supply(node)
-            return self._sent[node]
+            asked = self._asked.setdefault(node, set())
+            unknown = [folder for folder in wanted if folder not in asked]
+            if unknown or node not in self._sent:
+                self._sent[node] = self._supply(node, unknown)
+                asked.update(unknown)
+            sent = self._sent[node]
+            return sent if sent.folders or sent.writable else None
 
-    def _supply(self, node: str) -> SentFolders | None:
-        """Sends a node what it lacks."""
-        view = _ship.view_node(node, self._folders, self._run)
+    def _supply(self, node: str, folders: Sequence[Path]) -> SentFolders:
+        """Sends a node what it lacks of these folders, beside what it was sent before."""
+        before = self._sent.get(node, SentFolders(folders={}, writable=None))
+        view = _ship.view_node(node, folders, self._run)
         if view.complete:
-            return None
-        actor = ray.remote(FolderActor).options(**on_node(node)).remote()
-        self._actors[node] = actor
+            return before
+        if node not in self._actors:
+            self._actors[node] = ray.remote(FolderActor).options(**on_node(node)).remote()
+        actor = self._actors[node]
         home = _ship.answer(view.name, actor.folder.remote())
-        copies = {}
-        for number, folder in enumerate(view.missing):
+        copies = dict(before.folders)
+        for folder in view.missing:
+            number = next(self._numbers)  # a new one, for an earlier attempt may have begun
             _ship.send(Path(folder), str(number), actor, node=view.name)
             copies[folder] = f"{home}/{number}"
         return SentFolders(folders=copies, writable=None if view.shares else f"{home}/run")

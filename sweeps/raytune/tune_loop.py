@@ -30,6 +30,7 @@ from cluster.processes import descendants, kill
 from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._dry_step import measure
+from sweeps.raytune._errands import run_errands
 from sweeps.raytune._pack_queue import NeverCopied, PackQueue
 from sweeps.raytune._patches import error_of, job_config, patch_ray
 from sweeps.raytune._pipe import PipeEnd
@@ -53,6 +54,8 @@ def main(connection: int, lifeline: int) -> None:
         begin(wanted)
         if wanted["what"] == "nodes":
             _tell_nodes(pipe)
+        elif wanted["what"] == "errands":
+            run_errands(pipe, wanted)
         else:
             _drive(pipe, wanted)
         pipe.ask("done")

@@ -51,7 +51,7 @@ class Display:
         self.console = LastingConsole(file=file or sys.stderr, highlight=False, soft_wrap=True)
         self.quiet = quiet
         self._every_minute = every_minute and not quiet
-        self._steps = StepLines(self._tell, every_minute=self._every_minute)
+        self._steps = StepLines(self.tell, every_minute=self._every_minute)
         self._outline = Outline()
         self._began = time.monotonic()
         self._epochs_before = 0
@@ -68,7 +68,7 @@ class Display:
         lines = map(printable, text.split("\n"))  # a reason may have several
         self.console.print(Text("\n".join(lines), style=style))
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
         """Prints a line that `--quiet` leaves out."""
         if not self.quiet:
             self.say(text)
@@ -81,7 +81,7 @@ class Display:
         """Shows that workers are started to train what a run has left."""
         self._began, self._epochs_before = time.monotonic(), state.epochs
         self._line_due = self._began + MINUTE
-        self._tell(f"training: {counts(state, self._outline)}; workers are being started ...")
+        self.tell(f"training: {counts(state, self._outline)}; workers are being started ...")
 
     def turn(self, state: State) -> None:
         """Prints every minute how far the training is."""
@@ -190,7 +190,7 @@ class Display:
 
     def measured(self, text: str) -> None:
         """Prints what a dry step has shown of a pack's share of a GPU."""
-        self._tell(f"pack.gpus: {text}")
+        self.tell(f"pack.gpus: {text}")
 
     def waits(self, share: str) -> None:
         """Prints that packs wait for a node; also with `--quiet`, for it may need the user."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -25,10 +26,13 @@ from cluster import local, local_nodes, state
 from cluster.addresses import clusters_here
 from cluster.processes import boot, members, processes
 from cluster.state import LocalNodes, Node
+from mpc_router.prepare.frozen import prepare
 from sweeps.journal.journal import read
+from sweeps.plan.cluster_errands import ClusterErrands
 from sweeps.raytune import _environment
 from sweeps.raytune.folders import PREFIX
 from sweeps.run import main
+from tests.mpc_router.prepare.frozen_pools import config, forbid, places_at
 from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, on_disk, rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -283,6 +287,28 @@ def test_a_sweep_joins_by_the_address_finds_the_token_and_leaves_the_cluster_run
     host, _, port = up.cluster().address.partition(":")
     with socket.socket() as probe:
         assert probe.connect_ex((host, int(port))) == 0
+
+
+@slow
+def test_each_expert_is_trained_once_on_a_node_with_a_gpu_and_none_in_this_process(
+    up: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(up.cache))
+    lines: list[str] = []
+    runner = ClusterErrands(
+        address=up.cluster().address, scaled=False, patience=300.0, say=lines.append, pays=0.0
+    )
+    chosen = config(expert_model_names=["sample/tiny", "sample/base"], stem="expert")
+    here = prepare(chosen, places_at(tmp_path / "here"))
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.predict", forbid)
+    there = prepare(chosen, places_at(tmp_path / "there", runner=runner))
+    labels = [line.partition(" on node ")[0] for line in lines]
+    assert sorted(labels) == ["expert 1 of 2: tiny", "expert 2 of 2: base"]
+    assert all(line.endswith(" (GPU)") for line in lines)
+    for name, split in here.splits.items():
+        assert np.array_equal(there.splits[name].outputs, split.outputs)
+        assert np.array_equal(there.splits[name].features, split.features)
 
 
 @slow

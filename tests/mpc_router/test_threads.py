@@ -76,3 +76,41 @@ def test_a_command_sets_how_threads_wait_before_torch_is_imported(
         [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True
     )
     assert shown.stdout.splitlines()[-1] == f"False {policy}"
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 4096e3),
+        ({"memory.max": "max", "memory.current": "1000"}, 4096e3),
+        ({"memory.max": "3000", "memory.current": "1000"}, 2000),
+        (
+            {
+                "memory.max": "3000",
+                "memory.current": "2500",
+                "memory.stat": "anon 1500\ninactive_file 700\n",
+            },
+            1200,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "9000",
+                "memory/memory.usage_in_bytes": "8000",
+                "memory/memory.stat": "total_inactive_file 500\n",
+            },
+            1500,
+        ),
+        ({"memory.max": "9" * 30, "memory.current": "1000"}, 4096e3),
+    ],
+    ids=["none", "no limit", "a limit", "files make room", "version 1", "more than there is"],
+)
+def test_free_memory_is_what_machine_and_container_leave(
+    files: dict[str, str], free: float, tmp_path: Path
+) -> None:
+    machine = tmp_path / "meminfo"
+    machine.write_text("MemTotal: 8000 kB\nMemFree: 1 kB\nMemAvailable:    4000 kB\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert threads.free_memory(machine, tmp_path) == free
+    assert threads.free_memory(tmp_path / "none", tmp_path / "none") == math.inf

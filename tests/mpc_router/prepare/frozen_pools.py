@@ -8,9 +8,10 @@ from typing import Any
 from mpc_router.config.trial import TrialConfig, trial_config
 from mpc_router.data.sources import Source, load_splits
 from mpc_router.data.tokens import Tokens, tokenise
+from mpc_router.experts.side_by_side import HERE
 from mpc_router.model.encoders import load_tokenizer, seeded
 from mpc_router.model.sources import Models
-from mpc_router.prepare.inputs import Places
+from mpc_router.prepare.inputs import ErrandRunner, Places
 from mpc_router.sample import encoders
 
 SHORT = {"train_rows": 96, "validation_rows": 50, "expert_epochs": 1}
@@ -20,8 +21,9 @@ def config(**settings: Any) -> TrialConfig:
     return trial_config({"pool": "sample", "task": "mrpc", **SHORT, **settings})
 
 
-def places_at(cache: Path, models: Path | None = None) -> Places:
-    return Places(source=Source(kind="sample"), models=Models(models), cache=cache)
+def places_at(cache: Path, models: Path | None = None, runner: ErrandRunner = HERE) -> Places:
+    source = Source(kind="sample")
+    return Places(source=source, models=Models(models), cache=cache, runner=runner)
 
 
 def forbid(*_: object, **__: object) -> Any:

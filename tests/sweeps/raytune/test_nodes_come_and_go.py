@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,14 +21,27 @@ from cluster import local_nodes, state
 from cluster.local_nodes import Wanted
 from cluster.processes import members, processes
 from cluster.state import TOKEN, LocalNodes
+from mpc_router.prepare.inputs import Places
+from sweeps.commands.sweep import prepared_on
 from sweeps.driver._cluster_view import ClusterView, Wait
 from sweeps.driver._ledger import Ledger
+from sweeps.driver.share import Share
 from sweeps.journal.journal import read
+from sweeps.plan.cluster_errands import ClusterErrands
 from sweeps.records import Message, Pack
 from sweeps.run import main
 from sweeps.terminal.display import Display
 from tests.cluster.scaled_site import scaled_site
-from tests.sweeps.conftest import FIX, already_prepared, assert_same_tables, in_process, rows
+from tests.mpc_router.prepare.frozen_pools import forbid
+from tests.sweeps.conftest import (
+    FIX,
+    LITTLE,
+    already_prepared,
+    assert_same_tables,
+    in_process,
+    rows,
+    without_ray,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -209,6 +223,51 @@ def test_a_sweep_begins_on_an_empty_cluster_whose_autoscaler_starts_nodes_for_it
         until(lambda: site.raylets() == 1)  # nodes that nothing waits for are ended again
     assert {row["status"] for row in rows(tmp_path / "there", "trials")} == {"COMPLETED"}
     assert_same_tables(tmp_path / "there", embedded(prepared_folder, tmp_path))
+
+
+def test_experts_are_trained_on_nodes_and_again_where_one_is_lost_and_the_rows_are_the_same(
+    site: Nodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    site.join("worker1")
+    words = ["mrpc_grid", "--sample", "--no-report", *LITTLE, "seeds=[0]", "epochs=2"]
+    words.append("pack.points=5")  # however many nodes there are
+    lines, say = list[str](), Display.tell
+
+    def tell(display: Display, text: str) -> None:
+        say(display, text)
+        if " on node " not in text:
+            return
+        if not lines:
+            site.leave("worker1")
+            site.join("worker2")
+        lines.append(text)
+
+    def eager(share: Share, places: Places, display: Display) -> Places:
+        runner = prepared_on(share, places, display).runner
+        assert isinstance(runner, ClusterErrands)
+        return dataclasses.replace(places, runner=dataclasses.replace(runner, pays=0.0))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "tell", tell)
+        patch.setattr("sweeps.commands.new.prepared_on", eager)
+        patch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
+        where = ("--out", str(tmp_path), "--name", "there", "--address", site.address)
+        cache = ("--cache", str(tmp_path / "there cache"))
+        code = main([*words, *where, *cache, "--wait-nodes", "1:120"])
+        complaints = capsys.readouterr().err
+        print(complaints)
+        assert code == 0, complaints
+    labels = ["expert 1 of 3: tiny", "expert 2 of 3: base", "expert 3 of 3: large", "stem: stem"]
+    assert lines[0].endswith(" on node worker1")
+    assert sorted(line.partition(" on node ")[0] for line in lines[1:]) == labels
+    assert all(line.endswith(" on node worker2") for line in lines[1:])
+    without_ray(monkeypatch)
+    here = ("--out", str(tmp_path), "--cache", str(tmp_path / "here cache"), "--name", "here")
+    assert main([*words, *here, "--quiet"]) == 0
+    assert_same_tables(tmp_path / "there", tmp_path / "here")
 
 
 def test_a_large_file_from_a_node_leaves_the_driver_s_memory_small_and_its_loop_turning(

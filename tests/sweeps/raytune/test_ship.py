@@ -14,15 +14,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster import local, local_nodes, state
 from cluster.processes import members, processes
+from mpc_router.prepare.frozen import prepare
 from mpc_router.storage.lane_files import files_by_key
 from sweeps.journal.journal import read
+from sweeps.plan.cluster_errands import ClusterErrands
 from sweeps.raytune import _depot, _ship
 from sweeps.raytune._ship import NodeView, ReachError
 from sweeps.records import COMPLETED
+from tests.mpc_router.prepare.frozen_pools import custom, forbid, models_folder, places_at
 from tests.sweeps.conftest import assert_same_tables, rows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,20 +57,9 @@ class LocalActor:
         return SimpleNamespace(remote=getattr(self._made, method))
 
 
-@pytest.mark.parametrize("shares", [True, False])
-def test_a_node_is_sent_once_what_it_does_not_see(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
-) -> None:
-    prepared = tmp_path / "prepared"
-    prepared.mkdir()
-    (prepared / "train.npy").write_bytes(b"x" * 1000)
-    (prepared / "empty").touch()
-    views: list[str] = []
-
-    def view(node: str, folders: list[Path], run: Path) -> NodeView:
-        views.append(node)
-        return NodeView(node=node, name="worker", missing=(str(prepared),), shares=shares)
-
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LocalActor]:
+    """A node in a folder of this machine; its actors come here as they are started."""
     actors: list[LocalActor] = []
 
     def remote(made: Any) -> Any:
@@ -78,25 +71,85 @@ def test_a_node_is_sent_once_what_it_does_not_see(
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
     (tmp_path / "node").mkdir()
-    monkeypatch.setattr(_ship, "view_node", view)
     monkeypatch.setattr(_ship, "answer", lambda _, answer: answer)
     monkeypatch.setattr(_ship, "CHUNK", 300)
     monkeypatch.setattr("ray.remote", remote)
     monkeypatch.setattr(_depot, "on_node", lambda _: {})
+    return actors
+
+
+def made_folder(path: Path, *, size: int) -> Path:
+    path.mkdir()
+    (path / "train.npy").write_bytes(b"x" * size)
+    (path / "empty").touch()
+    return path
+
+
+def contents_of(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_node_is_sent_once_what_it_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: list[LocalActor], shares: bool
+) -> None:
+    prepared = made_folder(tmp_path / "prepared", size=1000)
+    views: list[str] = []
+
+    def view(node: str, folders: list[Path], run: Path) -> NodeView:
+        views.append(node)
+        return NodeView(node=node, name="worker", missing=(str(prepared),), shares=shares)
+
+    monkeypatch.setattr(_ship, "view_node", view)
     opened = _depot.Depot([str(prepared)], str(tmp_path / "run"))
     first, second = opened.supply("n1"), opened.supply("n1")
     assert first is not None
     assert first is second
-    assert (views, len(actors)) == (["n1"], 1)
+    assert (views, len(node)) == (["n1"], 1)
     copy = Path(first.folders[str(prepared)])
     assert copy.is_relative_to(tmp_path / "node")
-    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
-        "train.npy": b"x" * 1000,
-        "empty": b"",
-    }
+    assert contents_of(str(copy)) == {"train.npy": b"x" * 1000, "empty": b""}
     assert (first.writable is None) == shares
     opened.close()
     assert not copy.exists()
+
+
+def test_a_node_is_asked_once_about_further_folders_and_a_broken_send_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: list[LocalActor]
+) -> None:
+    tokens = str(made_folder(tmp_path / "tokens", size=500))
+    model = str(made_folder(tmp_path / "model", size=700))
+    asked: list[list[str]] = []
+    broken = [True]
+
+    def view(node: str, folders: list[Path], run: Path) -> NodeView:
+        missing = tuple(map(str, folders))
+        asked.append(list(missing))
+        return NodeView(node=node, name="worker", missing=missing, shares=False)
+
+    def send(folder: Path, name: str, actor: Any, *, node: str) -> None:
+        sent(folder, name, actor, node=node)
+        if broken.pop() if broken else False:
+            raise ReachError("the connection broke")
+
+    sent = _ship.send
+    monkeypatch.setattr(_ship, "view_node", view)
+    monkeypatch.setattr(_ship, "send", send)
+    opened = _depot.Depot([], str(tmp_path / "run"))
+    with pytest.raises(ReachError):
+        opened.supply("n1", [tokens])
+    first = opened.supply("n1", [tokens])
+    second = opened.supply("n1", [tokens, model])
+    assert asked == [[tokens], [tokens], [model]]
+    assert first is not None
+    assert second is not None
+    assert set(first.folders) == {tokens}
+    assert set(second.folders) == {tokens, model}
+    assert contents_of(second.folders[tokens])["train.npy"] == b"x" * 500
+    assert contents_of(second.folders[model])["train.npy"] == b"x" * 700
+    assert len(node) == 1
+    opened.close()
+    assert not any(Path(copy).exists() for copy in second.folders.values())
 
 
 HIDING = """#!/bin/sh
@@ -189,6 +242,31 @@ def test_a_sweep_over_a_node_that_sees_nothing_gives_the_rows_of_the_embedded_ru
     assert set(nodes_of(run)) == {"head", "worker1"}
     assert len(files_by_key(run / "checkpoints")) == 20
     assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hiding", ["worker1"], indirect=True)
+def test_experts_are_trained_on_a_node_that_sees_nothing_and_what_they_say_comes_back(
+    hiding: tuple[str, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, hidden, folder = hiding
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / state.TOKEN))
+    models, lines = models_folder(hidden / "models", tuned=False), list[str]()
+    chosen = custom(expert_epochs=2, expert_learning_rate=1e-3)
+    here = prepare(chosen, places_at(tmp_path / "here", models))
+    monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
+    runner = ClusterErrands(
+        address=address, scaled=False, patience=60.0, say=lines.append, pays=0.0
+    )
+    there = prepare(chosen, places_at(hidden / "cache", models, runner))
+    assert sorted(line.partition(" on node ")[0] for line in lines) == [
+        *("expert 1 of 2: small", "expert 2 of 2: large", "stem: small"),
+    ]
+    assert any(line.endswith(" on node worker1") for line in lines)
+    for name, split in here.splits.items():
+        assert np.array_equal(there.splits[name].outputs, split.outputs)
+        assert np.array_equal(there.splits[name].features, split.features)
+    assert {path.suffix for path in (hidden / "cache" / "errands").iterdir()} == {".lock"}
 
 
 @pytest.mark.long

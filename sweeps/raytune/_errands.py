@@ -1,0 +1,152 @@
+"""The module has errands of preparation done on a cluster, each as a task of Ray.
+
+A task trains an encoder and asks it about its splits. A node that sees the cache writes there; what
+another one leaves comes back in chunks to a folder that the process with the cache takes it from.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+
+from sweeps.raytune import _losses
+from sweeps.raytune._depot import depot
+from sweeps.raytune._gpus import own_gpus
+from sweeps.raytune._pipe import PipeEnd
+from sweeps.raytune._returning import Returns, caller
+from sweeps.raytune._room import Room, alive_nodes
+from sweeps.raytune._ship import on_node
+
+_LOOK: Final = 1.0
+"""It is the time between two looks at what tasks have done, in seconds."""
+
+_RETRIES: Final = 3
+"""It is how often Ray tries an errand again whose node or worker was lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShare:
+    """Holds the share of a node that an errand gets."""
+
+    cpus: int
+    gpus: int
+
+
+def task_share(nodes: Sequence[Mapping[str, float]], errands: int, device: str) -> TaskShare:
+    """Gives the share of an errand: a GPU where a node has one, else an equal share of processors.
+
+    `nodes` are resources by Ray's names. Where there are no nodes yet, a GPU is asked for if the
+    `device` is `cuda`.
+    """
+    has_gpu = any(node.get("GPU", 0.0) >= 1 for node in nodes)
+    if device == "cuda" or (has_gpu and device != "cpu"):
+        return TaskShare(cpus=1, gpus=1)
+    cpus = [int(node.get("CPU", 0.0)) for node in nodes]
+    return TaskShare(cpus=max(1, min(max(cpus, default=1), sum(cpus) // max(1, errands))), gpus=0)
+
+
+class Tally:
+    """Holds where errands are done and how far each is, as an actor of Ray beside the sweep."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def begun(self, name: str, node: str, has_gpu: bool) -> None:
+        """Notes that a node begins with an errand."""
+        self._facts[name] = {"node": node, "gpu": has_gpu, "steps": 0}
+
+    def done(self, name: str, steps: int) -> None:
+        """Notes how many steps of an errand are done."""
+        self._facts[name]["steps"] = steps
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Gives node, GPU and steps by errand that was begun."""
+        return self._facts
+
+
+class _Counter:
+    """Tells the tally of an errand's steps, at most once a second."""
+
+    def __init__(self, tally: Any, name: str) -> None:
+        self._tally, self._name = tally, name
+        self._steps, self._told = 0, time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Counts some more steps."""
+        self._steps += steps
+        if time.monotonic() - self._told >= _LOOK:
+            self._told = time.monotonic()
+            self._tally.done.remote(self._name, self._steps)
+
+
+def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> str | None:
+    """Does an errand as a task of Ray, and gives why it is refused."""
+    gpus = own_gpus()
+    from sweeps.worker.errand import run_errand  # with torch, which Ray's own process does without
+
+    node, name = ray.get_runtime_context().get_node_id(), errand["name"]
+    tally.begun.remote(name, node, bool(gpus))
+    supplier = ray.get_actor(depot_name)
+    sent = ray.get(supplier.supply.remote(node, errand["folders"]))
+    copies = {} if sent is None else sent.folders
+    cache = None if sent is None or sent.writable is None else Path(sent.writable) / name
+    if cache is not None:
+        shutil.rmtree(cache, ignore_errors=True)  # an earlier attempt on this node may have begun
+        cache.mkdir(parents=True)
+    pickled = base64.b64decode(errand["pickled"])
+    refusal = run_errand(pickled, copies, cache, _Counter(tally, name).advance)
+    if cache is not None:
+        if refusal is None:
+            for lock in cache.glob("*/*.lock"):
+                lock.unlink()
+            Returns(home=cache, call=caller(supplier), keys=()).send()
+        shutil.rmtree(cache, ignore_errors=True)
+    return refusal
+
+
+def run_errands(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
+    """Has errands done, and reports over the pipe where, how far they are, and how each ends."""
+    resources = [facts["Resources"] for facts in alive_nodes()]
+    share = task_share(resources, len(wanted["errands"]), wanted["device"])
+    room = Room(cpus=share.cpus, gpus=share.gpus, scaled=wanted["scaled"])
+    here = ray.get_runtime_context().get_node_id()
+    with depot((), Path(wanted["staging"]), lambda: pipe.ask("sending")) as depot_name:
+        tally = ray.remote(Tally).options(**on_node(here)).remote()
+        task = ray.remote(do_errand).options(
+            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=_RETRIES
+        )
+        promises = {
+            task.remote(errand, depot_name, tally): errand["name"] for errand in wanted["errands"]
+        }
+        while promises:
+            ended, _ = ray.wait(list(promises), timeout=_LOOK)
+            pipe.ask("turn", facts=_facts(tally), room=room.packs(), cpus=share.cpus)
+            for promise in ended:
+                refused, lost = _end_of(promise)
+                pipe.ask("over", name=promises.pop(promise), refused=refused, lost=lost)
+
+
+def _facts(tally: Any) -> dict[str, dict[str, Any]]:
+    """Gives the tally's facts, with nodes by their names."""
+    names = {facts["NodeID"]: facts["NodeName"] for facts in ray.nodes()}
+    by_errand = ray.get(tally.facts.remote())
+    return {
+        name: {**facts, "node": names.get(facts["node"], facts["node"])}
+        for name, facts in by_errand.items()
+    }
+
+
+def _end_of(promise: Any) -> tuple[str | None, str | None]:
+    """Gives why an errand is refused, and why it was lost; two times None of one that is done."""
+    try:
+        return ray.get(promise), None
+    except RayError as error:
+        return None, _losses.reason(error)
