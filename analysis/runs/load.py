@@ -88,7 +88,7 @@ class Run:
     def routed(self) -> bool:
         """Says whether the run has a routing table with a row."""
         return (self.path / table_file("routing")).is_file() and any(
-            len(chunk) for chunk in self.chunks("routing", ["key"])
+            len(chunk) for chunk in self.chunks("routing", ["key"], coded=["key"])
         )
 
     @property
@@ -199,10 +199,14 @@ class Run:
             self._kept[asked] = table
         return table
 
-    def chunks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def chunks(
+        self, name: str, columns: Sequence[str], *, coded: Sequence[str] = ()
+    ) -> Iterator[pa.Table]:
         """Reads columns of a table in parts, a row group at a time, of a large one.
 
         A routing table has a row for each trial and example, and what is made of it is smaller.
+        Columns of texts that are `coded` come as a dictionary and numbers into it, as the file
+        holds them: to make a text of each row takes five times as long.
 
         Raises:
             RunError: as `table` says.
@@ -212,11 +216,17 @@ class Run:
 
         path = self.path / table_file(name)
         if not path.is_file() or path.stat().st_size <= _SMALL:
-            yield self.table(name, columns)
+            table = self.table(name, columns)
+            for column in coded:
+                place = table.column_names.index(column)
+                table = table.set_column(place, column, table[column].dictionary_encode())
+            yield table
             return
         kinds = columns_of(name, self.provenance)
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(
+                path, page_checksum_verification=True, read_dictionary=list(coded)
+            ) as file:
                 if not set(columns) <= set(file.schema_arrow.names):
                     _read(self.path, name, columns)  # it names the one that is lacking
                 for number in range(file.num_row_groups):

@@ -111,17 +111,25 @@ def _outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
     )
     routes, predictions = np.empty(local.shape, np.uint16), np.empty(local.shape, np.float64)
     choices, spoken = alternatives(run), _Spoken(run, split, experts)
+    alike: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     for lane, key in enumerate(routed):
-        places, highest = choices.places[key], int(local[lane].max(initial=0))
-        if highest >= len(places):
+        paths = choices.paths.get(key)
+        group = lanes[lane], choices.places[key], "" if paths is None else paths.name
+        alike.setdefault(group, []).append(lane)
+    for (experts_id, places, _), members_of in alike.items():
+        key = routed[members_of[0]]
+        highest = local[members_of].max(axis=1, initial=0)
+        if (highest >= len(places)).any():
             kind = "path" if key in choices.paths else "expert"
+            first = int(highest[highest >= len(places)][0])
             raise RunError(
-                f"{run.path / 'routing.parquet'}: a route to {kind} {highest} of {len(places)}"
+                f"{run.path / 'routing.parquet'}: a route to {kind} {first} of {len(places)}"
             )
-        routes[lane] = np.asarray(places, np.uint16)[local[lane]]
-        predictions[lane] = np.take_along_axis(
-            spoken.by_route(lanes[lane], choices.paths.get(key)), local[lane][None], axis=0
-        )[0]
+        answers_by_route = spoken.by_route(experts_id, choices.paths.get(key))
+        example_place = np.arange(len(example))
+        for lane in members_of:
+            routes[lane] = np.asarray(places, np.uint16)[local[lane]]
+            predictions[lane] = answers_by_route[local[lane], example_place]
     pools, place = _pools(experts, labels, regression=run.task.regression)
     return Outcomes(
         split=split,
@@ -205,29 +213,33 @@ def _positions(
 
 
 def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArray[np.intp]:
+    """Gives the place of each row's text among some names; -1 where it is none of them."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    codes = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
-    return np.asarray(codes.fill_null(-1).to_numpy(), np.intp)
+    place = {name: number for number, name in enumerate(names)}
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = [np.empty(0, np.intp)]
+    for chunk in coded.chunks:
+        texts = chunk.dictionary.to_pylist()
+        numbers = np.array([*(place.get(text, -1) for text in texts), -1], np.intp)
+        codes.append(numbers[chunk.indices.fill_null(len(texts)).to_numpy()])
+    return np.concatenate(codes)
 
 
 def _routes(
     run: Run, keys: tuple[str, ...], split: str, example: NDArray[np.int64]
 ) -> NDArray[np.int16]:
     """Reads the routes of trials on a split, (L, N)."""
-    import pyarrow.compute as pc
-
     where = f"{run.path / 'routing.parquet'}: split {split!r}"
     routes = np.full((len(keys), len(example)), _NO_ROUTE, np.int16)
+    columns = ["split", "key", "example", "route"]
     count = 0
-    for chunk in run.chunks("routing", ["split", "key", "example", "route"]):
-        rows = chunk.filter(pc.equal(chunk["split"], split))
-        lane = _codes(rows["key"], keys)
-        known_lane = lane >= 0
-        lane = lane[known_lane]
-        position = _positions(rows["example"].to_numpy()[known_lane], example, where)
-        routes[lane, position] = rows["route"].to_numpy()[known_lane]
+    for chunk in run.chunks("routing", columns, coded=["split", "key"]):
+        rows = np.flatnonzero(_codes(chunk["split"], [split]) == 0)
+        lane = _codes(chunk["key"], keys)[rows]
+        rows, lane = rows[lane >= 0], lane[lane >= 0]
+        position = _positions(chunk["example"].to_numpy()[rows], example, where)
+        routes[lane, position] = chunk["route"].to_numpy()[rows]
         count += len(lane)
     lacking = (routes == _NO_ROUTE).sum(axis=1)
     if lacking.any() or count != routes.size:
