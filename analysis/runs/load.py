@@ -6,7 +6,7 @@ A table is read when it is first asked for. Importing this module loads neither 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from mpc_router.tasks import Task, TaskError, from_record
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _PATHS_ID: Final = "paths_id"
 _BEFORE_SETTINGS: Final = "experts_id"
@@ -101,7 +102,7 @@ class Run:
         """Gives the task that all trials of the run are of."""
         return from_record(self.provenance)
 
-    @property
+    @cached_property
     def settings(self) -> tuple[str, ...]:
         """Gives the searched settings by short name, such as `alpha`, in the order of columns."""
         return _settings(self.trials)
@@ -200,13 +201,19 @@ class Run:
         return table
 
     def chunks(
-        self, name: str, columns: Sequence[str], *, coded: Sequence[str] = ()
+        self,
+        name: str,
+        columns: Sequence[str],
+        *,
+        coded: Sequence[str] = (),
+        only: Mapping[str, Sequence[str]] | None = None,
     ) -> Iterator[pa.Table]:
         """Reads columns of a table in parts, a row group at a time, of a large one.
 
         A routing table has a row for each trial and example, and what is made of it is smaller.
         Columns of texts that are `coded` come as a dictionary and numbers into it, as the file
-        holds them: to make a text of each row takes five times as long.
+        holds them: to make a text of each row takes five times as long. Parts without a row whose
+        coded columns hold one of the texts of `only` may be left out.
 
         Raises:
             RunError: as `table` says.
@@ -230,6 +237,8 @@ class Run:
                 if not set(columns) <= set(file.schema_arrow.names):
                     _read(self.path, name, columns)  # it names the one that is lacking
                 for number in range(file.num_row_groups):
+                    if only is not None and not _holds(file, number, only):
+                        continue
                     chunk = file.read_row_group(number, columns=list(columns))
                     check_gaps(path, chunk, kinds)
                     yield chunk
@@ -239,6 +248,15 @@ class Run:
     def _frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(name).to_pandas()
         return frame
+
+
+def _holds(file: pq.ParquetFile, number: int, only: Mapping[str, Sequence[str]]) -> bool:
+    """Says whether a row group may hold a row with one of these texts in each of these columns."""
+    import pyarrow.compute as pc
+
+    chunk = file.read_row_group(number, columns=list(only))
+    texts = {name: set(pc.unique(chunk[name]).to_pylist()) for name in only}
+    return all(not texts[name].isdisjoint(wanted) for name, wanted in only.items())
 
 
 def _settings(trials: pd.DataFrame) -> tuple[str, ...]:

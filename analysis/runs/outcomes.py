@@ -20,7 +20,7 @@ from analysis.runs._roster import roster as roster
 from analysis.runs._roster import router_kinds as router_kinds
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
-from analysis.runs.recorded import answers, expert_outputs
+from analysis.runs.recorded import answers, expert_outputs, text_codes
 from analysis.words import setting_text as setting_text
 from mpc_router.routes import Paths
 
@@ -212,20 +212,6 @@ def _positions(
     return position
 
 
-def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArray[np.intp]:
-    """Gives the place of each row's text among some names; -1 where it is none of them."""
-    import pyarrow as pa
-
-    place = {name: number for number, name in enumerate(names)}
-    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    codes = [np.empty(0, np.intp)]
-    for chunk in coded.chunks:
-        texts = chunk.dictionary.to_pylist()
-        numbers = np.array([*(place.get(text, -1) for text in texts), -1], np.intp)
-        codes.append(numbers[chunk.indices.fill_null(len(texts)).to_numpy()])
-    return np.concatenate(codes)
-
-
 def _routes(
     run: Run, keys: tuple[str, ...], split: str, example: NDArray[np.int64]
 ) -> NDArray[np.int16]:
@@ -235,8 +221,8 @@ def _routes(
     columns = ["split", "key", "example", "route"]
     count = 0
     for chunk in run.chunks("routing", columns, coded=["split", "key"]):
-        rows = np.flatnonzero(_codes(chunk["split"], [split]) == 0)
-        lane = _codes(chunk["key"], keys)[rows]
+        rows = np.flatnonzero(text_codes(chunk["split"], [split]) == 0)
+        lane = text_codes(chunk["key"], keys)[rows]
         rows, lane = rows[lane >= 0], lane[lane >= 0]
         position = _positions(chunk["example"].to_numpy()[rows], example, where)
         routes[lane, position] = chunk["route"].to_numpy()[rows]
@@ -259,7 +245,7 @@ def _expert_sets(
     columns = ["experts_id", "expert", "example", "prediction", "right"]
     rows = _of_split(run, "experts", columns, split)
     names = sorted(members)
-    code = _codes(rows["experts_id"], names)
+    code = text_codes(rows["experts_id"], names)
     expert = rows["expert"].to_numpy()
     position = _positions(rows["example"].to_numpy()[code >= 0], example, where)
     places = np.zeros(len(code), np.intp)

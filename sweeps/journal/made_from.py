@@ -1,7 +1,9 @@
 """Records what the tables of a run were made from, so that a resume need not make them again.
 
 The record is in `provenance.json`: the program, a hash of the journal's lines, and the hash of
-every file that was made from them. Tables are up to date where a record made anew is equal.
+every table that was made from them. Tables are up to date where a record made anew is equal. The
+view for Optuna's tools holds times of its writing, so it has no hash; it was written before the
+journal said that the run is done.
 """
 
 from __future__ import annotations
@@ -37,14 +39,19 @@ def record(run: Path, code: str) -> dict[str, Any]:
     for line in read_journal(RunFolder(run).journal).splitlines(keepends=True):
         if _NO_CONTENT.match(line) is None:
             content.update(line)
-    names = [*map(table_file, (*TABLES, PATHS)), VIEW_FILE]
+    names = map(table_file, (*TABLES, PATHS))
     files = {name: digest(run / name) for name in names if (run / name).is_file()}
     return {"code": code, "journal": content.hexdigest(), "files": files}
 
 
 def current(run: Path, code: str) -> Mapping[str, Any] | None:
-    """Gives the record of a run whose tables are whole and up to date; None of any other."""
+    """Gives the record of a run whose tables are whole and up to date; None of any other.
+
+    The run is done.
+    """
     try:
+        if (run / VIEW_FILE).read_bytes()[-1:] != b"\n":
+            return None
         provenance = json.loads((run / PROVENANCE_FILE).read_text(encoding="utf-8"))
         recorded = provenance[KEY]
         if recorded and recorded == record(run, code):
