@@ -23,7 +23,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> Iter
 
 def _places(run: Path) -> dict[str, int]:
     """The inode of each table and of the view: an atomic write gives a file another one."""
-    files = [*run.glob("*.parquet"), run / "optuna.journal"]
+    files = [*run.glob("*.parquet"), *run.glob("optuna.journal")]
     return {path.name: path.stat().st_ino for path in files}
 
 
