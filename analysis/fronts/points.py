@@ -249,8 +249,8 @@ def by_point(
     others: a point with one takes the spread between seeds of the points that have more (pooled).
     """
     if len(values) == len(members):  # each has one seed: the same sums as below, all at once
-        middle = values if centre is None else centre
-        return values.copy() if seeds is None else np.asarray(middle + 0.0 * seeds[1][:, 0])
+        means = values if centre is None else centre
+        return values.copy() if seeds is None else np.asarray(means + 0.0 * seeds[1][:, 0])
     rows, first = [], 0
     spread = 0.0 if seeds is None else _pooled_spread(values, members)
     for number, point in enumerate(members):

@@ -47,7 +47,7 @@ def front_chance(scores: _Values, costs: _Values) -> _Values:
         # a draw's column is spread over the whole table: some draws are put in order at once
         for drawn in np.stack([scores[:, draws].T, costs[:, draws].T], axis=-1):
             times += moocore.is_nondominated(drawn, maximise=[True, False], keep_weakly=True)
-    return times / (scores.shape[1] - 1)
+    return np.asarray(times / (scores.shape[1] - 1), np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
