@@ -299,8 +299,8 @@ def _dots(
         sizes = {POINT: (7, 0.5), BROKEN: (9, 0.6), FRONT: (30, 1.0)}
     for kind, (size, opacity) in sizes.items():
         shown = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
-        said = brief if many and kind != FRONT else tooltip
-        base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=said)
+        texts = brief if many and kind != FRONT else tooltip
+        base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=texts)
         if kind == FRONT:
             layers.append(
                 base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order=alt.Order("cost:Q"))

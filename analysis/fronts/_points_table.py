@@ -147,7 +147,9 @@ class Basis:
         apart = merit(task, second.lane_score - lane_coin)
         over = by_point(apart, members.points, self.seeds, merit(task, plain - coin))
         coin = resampling.bounded(task, by_point(lane_coin, members.points, self.seeds, coin))
-        there = self._yards_there.coin(members.points, first.lane_cost[:, :1], chosen)[0][:, 0]
+        on_selection = self._yards_there.coin(members.points, first.lane_cost[:, :1], chosen)[0][
+            :, 0
+        ]
         best = merit(task, self.yards.best(run, members, second, quoted))
         reached, mixed = merit(task, second.score[:, 0]), merit(task, coin[:, 0])
         room = yardsticks.captured_headroom(reached, mixed, best, least=self._least_room)
@@ -161,7 +163,7 @@ class Basis:
             "speed_up": float(self.yards.mix.costs[-1]) / second.cost[:, 0],
         }
         columns |= spread("selection_score", first.score) | spread("selection_cost", first.cost)
-        columns["selection_over_mix"] = merit(task, first.score[:, 0] - there)
+        columns["selection_over_mix"] = merit(task, first.score[:, 0] - on_selection)
         # without routes the chance in the examples is not known
         columns["seed_excess"] = (
             by_excess(apart, members.points) if run.routed else np.full(len(numbers), np.nan)

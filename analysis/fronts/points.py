@@ -99,7 +99,8 @@ class Yards:
         Where replicates have experts of their own, the first is the mean over replicates.
         """
         mixes = [
-            self.mixes[pool, own] for pool, own in zip(seen.pool_of.tolist(), seen.own, strict=True)
+            self.mixes[pool, members_of]
+            for pool, members_of in zip(seen.pool_of.tolist(), seen.own, strict=True)
         ]
         if all(mix is mixes[0] for mix in mixes):
             return mixes[0].at(by_point(paid, members, None)), mixes[0].at(paid)
@@ -107,12 +108,14 @@ class Yards:
         for point in members:
             lanes = slice(first, first + len(point.keys))
             first += len(point.keys)
-            own, own_paid = mixes[lanes], paid[lanes]
-            if all(mix is own[0] for mix in own):
-                every.append(own[0].at(own_paid))
-                rows.append(own[0].at(own_paid.mean(axis=0)[None])[0])
+            seed_mixes, costs = mixes[lanes], paid[lanes]
+            if all(mix is seed_mixes[0] for mix in seed_mixes):
+                every.append(seed_mixes[0].at(costs))
+                rows.append(seed_mixes[0].at(costs.mean(axis=0)[None])[0])
                 continue
-            coins = np.stack([mix.at(row[None])[0] for mix, row in zip(own, own_paid, strict=True)])
+            coins = np.stack(
+                [mix.at(row[None])[0] for mix, row in zip(seed_mixes, costs, strict=True)]
+            )
             every.append(coins)
             rows.append(coins.mean(axis=0))
         return np.asarray(rows), np.concatenate(every)
