@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from analysis.runs._files import damaged, holds, read_table
 from analysis.runs._sets import PreparedSet, catalogue, keys_of, sets_of, short_names
 from analysis.runs.untrusted import RunError as RunError
 from analysis.runs.untrusted import (
@@ -32,7 +33,6 @@ from mpc_router.tasks import Task, TaskError, from_record
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 _PATHS_ID: Final = "paths_id"
 _BEFORE_SETTINGS: Final = "experts_id"
@@ -194,7 +194,7 @@ class Run:
         asked = name, None if columns is None else tuple(columns)
         if asked in self._kept:
             return self._kept[asked]
-        table = _read(self.path, name, columns)
+        table = read_table(self.path, name, columns)
         check_gaps(self.path / table_file(name), table, columns_of(name, self.provenance))
         if table.nbytes <= _SMALL:
             self._kept[asked] = table
@@ -235,28 +235,19 @@ class Run:
                 path, page_checksum_verification=True, read_dictionary=list(coded)
             ) as file:
                 if not set(columns) <= set(file.schema_arrow.names):
-                    _read(self.path, name, columns)  # it names the one that is lacking
+                    read_table(self.path, name, columns)  # it names the one that is lacking
                 for number in range(file.num_row_groups):
-                    if only is not None and not _holds(file, number, only):
+                    if only is not None and not holds(file, number, only):
                         continue
                     chunk = file.read_row_group(number, columns=list(columns))
                     check_gaps(path, chunk, kinds)
                     yield chunk
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
     def _frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(name).to_pandas()
         return frame
-
-
-def _holds(file: pq.ParquetFile, number: int, only: Mapping[str, Sequence[str]]) -> bool:
-    """Says whether a row group may hold a row with one of these texts in each of these columns."""
-    import pyarrow.compute as pc
-
-    chunk = file.read_row_group(number, columns=list(only))
-    texts = {name: set(pc.unique(chunk[name]).to_pylist()) for name in only}
-    return all(not texts[name].isdisjoint(wanted) for name, wanted in only.items())
 
 
 def _settings(trials: pd.DataFrame) -> tuple[str, ...]:
@@ -329,7 +320,7 @@ def _check_version(path: Path, schema: Any) -> pa.Schema:
             raise pa.ArrowInvalid("its columns were changed after it was written")
         version = metadata.get(schema.VERSION_KEY, b"none").decode()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     _refuse_version(
         path, int(version) if version.isdecimal() and len(version) < 9 else version, schema
     )
@@ -343,30 +334,3 @@ def _refuse_version(path: Path, version: object, schema: Any) -> None:
             f"{path} was written in version {quoted(version)} of the tables, and this program "
             f"reads {readable}; use the version of mpc-router that wrote the run"
         )
-
-
-def _read(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from analysis import schema
-
-    path = folder / schema.table_file(name)
-    try:
-        names = pq.read_schema(path).names
-        lacking = [column for column in columns or () if column not in names]
-        if not lacking:
-            wanted = None if columns is None else list(columns)
-            return pq.read_table(path, columns=wanted, page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: this table is missing; {anew(path)}") from error
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-    raise RunError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(names)}")
-
-
-def _damaged(path: Path, error: Exception) -> RunError:
-    size = path.stat().st_size
-    return RunError(
-        f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); {anew(path)}"
-    )
