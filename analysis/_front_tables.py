@@ -51,8 +51,8 @@ def heading(survey: Survey) -> str:
     over = f" over the {survey.partial} that are there" if survey.partial else ""
     low = f"; score: {score_words(survey.task)}" if survey.task.direction == "min" else ""
     return (
-        f"Front{over}: {len(survey.front)} of {len(survey.points)} points, chosen on selection, "
-        f"quoted on {survey.split} ({survey.examples} examples){low}"
+        f"Front{over}: {len(survey.front)} of {len(survey.replicates)} points, chosen on "
+        f"selection, quoted on {survey.split} ({survey.examples} examples){low}"
     )
 
 

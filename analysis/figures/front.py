@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 _Width = int | str
 
+MANY = 1000
+"""Points above which only those of the front have intervals and long texts in the picture."""
+
 _EDGE = 0.3
 """Share of the picture at either side in which a name is written towards the middle."""
 
@@ -64,7 +67,9 @@ def front_figure(
     """
     import altair as alt
 
-    rows = [_point_record(run, survey, row) for _, row in survey.points.iterrows()]
+    points = survey.points.to_dict("records")
+    many = len(points) > MANY
+    rows = [_point_record(run, survey, row, brief=many and not row["on_front"]) for row in points]
     few = alt.Axis(tickCount=8)
     x = alt.X("cost:Q", title=_cost_title(survey), scale=_cost_scale(survey, rows), axis=few)
     y = alt.Y("score:Q", title=_score_title(survey), scale=_score_scale(survey, rows), axis=few)
@@ -83,8 +88,8 @@ def front_figure(
         *yardsticks.curves(survey, x, y, colour),
         *yardsticks.blind(found, x, y, colour, shape),
         *_offers(more, x, y, colour),
-        *_bars(survey, rows, x, y, colour),
-        *_dots(run, rows, x, y, colour, shape),
+        *_bars(survey, [row for row in rows if not many or row["kind"] == FRONT], x, y, colour),
+        *_dots(run, rows, x, y, colour, shape, many=many),
         *_names(survey, recommended, x, y),
         *yardsticks.experts(survey, x, y, colour, shape),
         *better_arrow(),
@@ -96,14 +101,24 @@ def _any_broken(rows: list[dict[str, Any]], answered: Answers | None) -> bool:
     return any(row["breaks"] for row in rows) or bool(answered and answered.barred)
 
 
-def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
-    shares = zip(alternatives(run).names, row["share"], strict=True)
+def _point_record(run: Run, survey: Survey, row: Any, *, brief: bool = False) -> dict[str, Any]:
+    """Gives what is drawn and said of a point; where it is `brief`, no more than a dot needs."""
     numbers = {
         name: round(float(row[name]), 5)
         for base in ("score", "cost")
-        for name in (base, f"{base}_low", f"{base}_high")
+        for name in (base, *(() if brief else (f"{base}_low", f"{base}_high")))
     }
-    settings = {name: setting_text(row[name]) for name in run.settings}
+    settings = {f"s_{name}": setting_text(row[name]) for name in run.settings}
+    kind = FRONT if row["on_front"] else POINT if row["feasible"] else BROKEN
+    if brief:
+        return {
+            **numbers,
+            "point": str(row["point"]),
+            "kind": kind,
+            "breaks": row["breaks"],
+            **settings,
+        }
+    shares = zip(alternatives(run).names, row["share"], strict=True)
     over = f"{signed(row['over_mix_low'])} to {signed(row['over_mix_high'])}"
     return {
         **numbers,
@@ -111,10 +126,10 @@ def _point_record(run: Run, survey: Survey, row: Any) -> dict[str, Any]:
         "name": short_label(row, run.settings),
         "key": str(row["key"]),
         "verdict": row["verdict"],
-        "kind": FRONT if row["on_front"] else POINT if row["feasible"] else BROKEN,
+        "kind": kind,
         "breaks": row["breaks"],
         "bounds": f"breaks {row['breaks']}" if row["breaks"] else "kept",
-        **{f"s_{name}": value for name, value in settings.items()},
+        **settings,
         "seeds": ", ".join(map(str, row["seeds"])),
         "n": f"{survey.examples} examples x {row['n']} seeds",
         "score interval": (
@@ -141,7 +156,7 @@ def _cost_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
     import altair as alt
 
     ends = [*survey.mix.costs[[0, -1]], *survey.oracle_curve.costs[[0, -1]]]
-    ends += [row["cost_low"] for row in rows] + [row["cost_high"] for row in rows]
+    ends += [row.get(name, row["cost"]) for row in rows for name in ("cost_low", "cost_high")]
     low, high = float(min(ends)), float(max(ends))
     pad = 0.05 * (high - low) or 1.0
     return alt.Scale(domain=[max(0.0, low - pad), high + pad], nice=False, zero=False)
@@ -149,7 +164,7 @@ def _cost_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
 
 def _score_scale(survey: Survey, rows: list[dict[str, Any]]) -> alt.Scale:
     ends = [*survey.singles["score"], *survey.oracle_curve.scores]
-    ends += [row["score_low"] for row in rows] + [row["score_high"] for row in rows]
+    ends += [row.get(name, row["score"]) for row in rows for name in ("score_low", "score_high")]
     task = survey.task
     worst, best = yardsticks.ends(survey, ends)
     if yardsticks.majority_near(survey, worst, best):
@@ -246,13 +261,29 @@ def _bars(
 
 
 def _dots(
-    run: Run, rows: list[dict[str, Any]], x: alt.X, y: alt.Y, colour: alt.Color, shape: alt.Shape
+    run: Run,
+    rows: list[dict[str, Any]],
+    x: alt.X,
+    y: alt.Y,
+    colour: alt.Color,
+    shape: alt.Shape,
+    *,
+    many: bool,
 ) -> list[alt.Chart]:
     import altair as alt
 
-    tooltip = [
+    which = [
         alt.Tooltip("point:N", title="router"),
         *(alt.Tooltip(f"s_{name}:N", title=name) for name in run.settings),
+    ]
+    brief = [
+        *which,
+        alt.Tooltip("score:Q", format=".3f"),
+        alt.Tooltip("cost:Q", format=".4~r"),
+        *([alt.Tooltip("breaks:N")] if any(row["breaks"] for row in rows) else []),
+    ]
+    tooltip = [
+        *which,
         alt.Tooltip("key:N"),
         alt.Tooltip("seeds:N"),
         alt.Tooltip("n:N"),
@@ -263,9 +294,13 @@ def _dots(
         *([alt.Tooltip("bounds:N")] if any(row["breaks"] for row in rows) else []),
     ]
     layers = []
-    for kind, size, opacity in ((POINT, 48, 0.85), (BROKEN, 60, 1.0), (FRONT, 95, 1.0)):
+    sizes = {POINT: (48, 0.85), BROKEN: (60, 1.0), FRONT: (95, 1.0)}
+    if many:  # dots that can be told apart where they crowd, and a front that is not a thick line
+        sizes = {POINT: (7, 0.5), BROKEN: (9, 0.6), FRONT: (30, 1.0)}
+    for kind, (size, opacity) in sizes.items():
         shown = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["cost"])
-        base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=tooltip)
+        texts = brief if many and kind != FRONT else tooltip
+        base = alt.Chart(inline(shown)).encode(x=x, y=y, color=colour, tooltip=texts)
         if kind == FRONT:
             layers.append(
                 base.mark_line(strokeWidth=1.2, opacity=0.6).encode(order=alt.Order("cost:Q"))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _Width = int | str
 
+_MOST_STEPS = 1000
+"""Rows above which those that raise nothing are left out of the picture."""
+
 
 def history_figure(
     table: pd.DataFrame, *, over: str = "epochs", width: _Width = 300, height: int = 220
@@ -32,7 +35,7 @@ def history_figure(
             "hypervolume": round(float(row["hypervolume"]), 6),
             "point": row["point"],
         }
-        for row in table.to_dict("records")
+        for row in _steps(table).to_dict("records")
     ]
     titles = {"trials": "trials", "epochs": "epochs of trials", "hours": "hours of packs"}
     base = alt.Chart(inline(rows)).encode(
@@ -47,6 +50,16 @@ def history_figure(
     line = base.mark_line(interpolate="step-after", color=ACCENT, strokeWidth=1.8)
     layers = [line, base.mark_point(filled=True, size=26, color=ACCENT)]
     return styled(alt.layer(*layers, width=width, height=height))
+
+
+def _steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out of many rows those that raise nothing: the line through them stays as it is."""
+    if len(table) <= _MOST_STEPS:
+        return table
+    volume = table["hypervolume"]
+    kept = volume.diff().fillna(1) != 0
+    kept.iloc[-1] = True
+    return table[kept]
 
 
 def agreement_figure(

@@ -113,6 +113,8 @@ class Judged:
         if merits.shape[1] < 2:
             return np.full(len(merits), np.nan)
         eligible = self.eligible
+        if eligible.all():  # no copies of arrays that may be large
+            return front_chance(merits, costs)
         chances = np.zeros(len(eligible))
         chances[eligible] = front_chance(merits[eligible], costs[eligible])
         return chances

@@ -6,7 +6,7 @@ Letters: L trials, P points, N examples, B weightings, K experts and A alternati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,26 +89,33 @@ class Yards:
         )
 
     def coin(
-        self, run_roster: Roster, measured: Measured, seen: Outcomes
+        self, members: tuple[Point, ...], paid: _Values, seen: Outcomes
     ) -> tuple[_Values, _Values]:
         """Gives what a coin over a point's own experts reaches: (P, B) and (L, B).
 
-        The first is at the point's mean cost over the seeds there are, the second at each
-        trial's own.
+        `paid` (L, B) is the cost of each trial. The first is at the point's mean cost over the
+        seeds there are, the second at each trial's own.
 
         Where replicates have experts of their own, the first is the mean over replicates.
         """
+        mixes = [
+            self.mixes[pool, members_of]
+            for pool, members_of in zip(seen.pool_of.tolist(), seen.own, strict=True)
+        ]
+        if all(mix is mixes[0] for mix in mixes):
+            return mixes[0].at(by_point(paid, members, None)), mixes[0].at(paid)
         rows, every, first = [], [], 0
-        for point in run_roster.points:
-            lanes = range(first, first + len(point.keys))
+        for point in members:
+            lanes = slice(first, first + len(point.keys))
             first += len(point.keys)
-            mixes = [self.mixes[int(seen.pool_of[lane]), seen.own[lane]] for lane in lanes]
-            paid = measured.lane_cost[lanes.start : lanes.stop]
-            if all(mix is mixes[0] for mix in mixes):
-                every.append(mixes[0].at(paid))
-                rows.append(mixes[0].at(paid.mean(axis=0)[None])[0])
+            seed_mixes, costs = mixes[lanes], paid[lanes]
+            if all(mix is seed_mixes[0] for mix in seed_mixes):
+                every.append(seed_mixes[0].at(costs))
+                rows.append(seed_mixes[0].at(costs.mean(axis=0)[None])[0])
                 continue
-            coins = np.stack([mix.at(row[None])[0] for mix, row in zip(mixes, paid, strict=True)])
+            coins = np.stack(
+                [mix.at(row[None])[0] for mix, row in zip(seed_mixes, costs, strict=True)]
+            )
             every.append(coins)
             rows.append(coins.mean(axis=0))
         return np.asarray(rows), np.concatenate(every)
@@ -154,13 +161,15 @@ class Measured:
         vector: CostVector,
         seeds: dict[int, _Values],
         weights: resampling.Weights,
+        *,
+        costs: tuple[float, float] | None = None,
     ) -> Measured:
         """Scores trials exactly as the task's metrics do, then averages by point.
 
         What a route costs is what it costs in the trial's own set. Without routes, scores and
         shares are those that the trials recorded, the same under every weighting of examples. No
         draw leaves the score's range, or costs less than the cheapest route or more than the
-        dearest.
+        dearest; `costs` are these two where the roster is a part of another one.
         """
         task, choices = run.task, alternatives(run)
         if run.routed:
@@ -172,20 +181,63 @@ class Measured:
             score = recorded_scores(run, run_roster, seen.split)[:, None].repeat(times, axis=1)
             shares = recorded_shares(run, run_roster, seen.split)[:, None].repeat(times, axis=1)
         cost = np.empty(score.shape)
-        paid: list[float] = []
         for number in np.unique(seen.set_of):
-            in_set, prepared_set = seen.set_of == number, run.sets[int(number)]
-            places, paths = choices.within(prepared_set.members)
-            price = prepared_set.vectors[vector.name].on(paths)
+            in_set = seen.set_of == number
+            places, price = _price(run, int(number), vector)
             cost[in_set] = price.mean(shares[in_set][..., places])
-            paid += [price.router + route for route in price.routed]
+        least, most = costs or cost_range(run, seen, vector)
         return cls(
             score=resampling.bounded(task, by_point(score, run_roster.points, seeds)),
-            cost=np.clip(by_point(cost, run_roster.points, seeds), min(paid), max(paid)),
+            cost=np.clip(by_point(cost, run_roster.points, seeds), least, most),
             share=by_point(shares[:, 0], run_roster.points, None),
             lane_score=score,
             lane_cost=cost,
         )
+
+
+def _price(run: Run, number: int, vector: CostVector) -> tuple[list[int], CostVector]:
+    """Gives the alternatives of a prepared set by number, and what they cost there."""
+    prepared_set = run.sets[number]
+    places, paths = alternatives(run).within(prepared_set.members)
+    return places, prepared_set.vectors[vector.name].on(paths)
+
+
+def cost_range(run: Run, seen: Outcomes, vector: CostVector) -> tuple[float, float]:
+    """Gives what the cheapest and the dearest route of the outcomes' sets cost an example."""
+    prices = [_price(run, int(number), vector)[1] for number in np.unique(seen.set_of)]
+    paid = [price.router + route for price in prices for route in price.routed]
+    return min(paid), max(paid)
+
+
+def part_of(
+    run_roster: Roster, seen: Outcomes, numbers: NDArray[np.intp]
+) -> tuple[Roster, Outcomes]:
+    """Gives some of a roster's points, by their numbers (Q,), and their trials' outcomes.
+
+    What is measured of a point depends on no other one where all points have one seed or all have
+    several; see `alike`.
+    """
+    starts = np.cumsum([0, *(len(point.keys) for point in run_roster.points)])
+    points = tuple(run_roster.points[number] for number in numbers)
+    ranges = [np.arange(starts[number], starts[number + 1]) for number in numbers]
+    lanes = np.concatenate(ranges) if ranges else np.empty(0, np.intp)
+    routed = lanes[: len(seen.routes)]  # none where no routes were recorded
+    return replace(run_roster, points=points), replace(
+        seen,
+        routes=seen.routes[routed],
+        predictions=seen.predictions[routed],
+        pool_of=seen.pool_of[lanes],
+        set_of=seen.set_of[lanes],
+        own=tuple(seen.own[lane] for lane in lanes),
+    )
+
+
+def alike(members: tuple[Point, ...]) -> bool:
+    """Says whether all points have one seed, or all have several.
+
+    Else those with one take the spread between seeds of the others; see `by_point`.
+    """
+    return len({len(point.keys) > 1 for point in members}) < 2
 
 
 def by_point(
@@ -199,6 +251,9 @@ def by_point(
     Plain means where no leans are given. `centre` (P, B): see there. One seed says nothing of
     others: a point with one takes the spread between seeds of the points that have more (pooled).
     """
+    if len(values) == len(members):  # each has one seed: the same sums as below, all at once
+        means = values if centre is None else centre
+        return values.copy() if seeds is None else np.asarray(means + 0.0 * seeds[1][:, 0])
     rows, first = [], 0
     spread = 0.0 if seeds is None else _pooled_spread(values, members)
     for number, point in enumerate(members):

@@ -12,30 +12,26 @@ Letters: P points, N examples, B weightings, K experts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.baselines import yardsticks
 from analysis.baselines.yardsticks import Curve, Mix
+from analysis.fronts._points_table import ABOVE as ABOVE
+from analysis.fronts._points_table import BELOW as BELOW
+from analysis.fronts._points_table import EQUAL as EQUAL
+from analysis.fronts._points_table import Basis, spread
 from analysis.fronts.constraints import Judged, judge
-from analysis.fronts.points import (
-    Measured,
-    Yards,
-    best_keys,
-    by_excess,
-    by_point,
-    example_draws,
-    seed_draws,
-)
-from analysis.runs.alternatives import alternatives
+from analysis.fronts.points import Yards, example_draws, seed_draws
 from analysis.runs.load import Run, RunError
-from analysis.runs.outcomes import LeftOut, Roster, outcomes, roster
+from analysis.runs.outcomes import LeftOut, outcomes, roster
 from analysis.stats import resampling
-from analysis.stats.choice import Optimism, optimism
+from analysis.stats.choice import Optimism
 from analysis.stats.dominance import default_reference, hypervolume, nondominated
 from analysis.stats.resampling import interval
 from mpc_router.costs import CostVector
@@ -46,9 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _Values = NDArray[np.float64]
-
-ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
-"""How a point stands to the random mix at its cost: by more than its interval, or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +55,15 @@ class Survey:
     vector: CostVector
     examples: int
     resamples: int
-    points: pd.DataFrame
-    """A row is a point; see `points`."""
+    replicates: tuple[int, ...]
+    """(P,) the seeds of each point that can be judged."""
+
+    front: pd.DataFrame
+    """The points of the front, cheapest first; see `points`, of whose columns `chance` is not here.
+    """
+
+    barred: pd.DataFrame
+    """The points that only constraints keep from the front, likewise."""
 
     left_out: tuple[LeftOut, ...]
     judged: Judged
@@ -92,9 +92,6 @@ class Survey:
     reference: tuple[float, float]
     """(score, cost) of the hypervolume's reference."""
 
-    optimism: Optimism
-    """What choosing the front on selection has added to its scores there."""
-
     hypervolume: float
     hypervolume_interval: tuple[float, float]
     expert_sets: int
@@ -106,19 +103,22 @@ class Survey:
     joint: bool
     """Whether experts trained with their trials: single experts are then means over trials."""
 
-    @property
-    def front(self) -> pd.DataFrame:
-        """Gives the points of the front, cheapest first."""
-        chosen: pd.DataFrame = self.points[self.points["on_front"]]
-        return cheapest_first(self.task, chosen)
+    all_points: Callable[[], tuple[pd.DataFrame, Optimism]] = field(repr=False)
+    """Measures the points that are not on the front under every draw too, which may take long."""
+
+    @cached_property
+    def _measured(self) -> tuple[pd.DataFrame, Optimism]:
+        return self.all_points()
 
     @property
-    def barred(self) -> pd.DataFrame:
-        """Gives the points that only constraints keep from the front, cheapest first."""
-        places = self.points[["selection_score", "selection_cost"]].to_numpy(np.float64)
-        beaten_by_none = nondominated(merit(self.task, places[:, 0]), places[:, 1])
-        chosen: pd.DataFrame = self.points[beaten_by_none & ~self.points["on_front"]]
-        return cheapest_first(self.task, chosen[~chosen["feasible"]])
+    def points(self) -> pd.DataFrame:
+        """Gives all points, a row each; see `points`. They are measured when first asked for."""
+        return self._measured[0]
+
+    @property
+    def optimism(self) -> Optimism:
+        """Says what choosing the front on selection has added to its scores there."""
+        return self._measured[1]
 
 
 def cheapest_first(task: Task, rows: pd.DataFrame, last: str = "point") -> pd.DataFrame:
@@ -183,69 +183,60 @@ def survey(
     task, costs = run.task, run.cost_vector(vector)
     count = resampling.resamples_for(task) if resamples is None else resamples
     run_roster = roster(run)
-    seeds = seed_draws(run_roster, count, seed)
     name = run.split(split)
     chosen = outcomes(run, run_roster, SELECTION, need_routes=False)
     quoted = chosen if name == SELECTION else outcomes(run, run_roster, name, need_routes=False)
-    first = Measured.of(
-        run, run_roster, chosen, costs, seeds, example_draws(run, chosen, count, seed, 2)
-    )
     weights = example_draws(run, quoted, count, seed, 3)
-    second = Measured.of(run, run_roster, quoted, costs, seeds, weights)
     yards = Yards.of(task, quoted, costs, weights)
-    judged = judge(run, run_roster, chosen)
-    chosen_merit, quoted_merit = merit(task, first.score), merit(task, second.score)
-    on_front = judged.front(chosen_merit[:, 0], first.cost[:, 0])
+    basis = Basis(
+        run=run,
+        roster=run_roster,
+        vector=costs,
+        seeds=seed_draws(run_roster, count, seed),
+        chosen=chosen,
+        quoted=quoted,
+        chosen_weights=example_draws(run, chosen, count, seed, 2),
+        quoted_weights=weights,
+        yards=yards,
+        judged=judge(run, run_roster, chosen),
+    )
+    part = basis.measure(basis.near_front())
+    merits, paid = basis.on_selection(part)
+    on_front = basis.judged.front(merits, paid)
+    barred = nondominated(merits, paid) & ~on_front & ~basis.judged.feasible
+    rows = basis.rows(part, on_front)
+    held = on_front[part.numbers]
+    scores, spent = part.second.score[held], part.second.cost[held]
     reference = default_reference(merit(task, yards.singles[:, 0]), costs)
     volumes = np.asarray(
         [
-            hypervolume(quoted_merit[on_front, b], second.cost[on_front, b], reference=reference)
+            hypervolume(merit(task, scores[:, b]), spent[:, b], reference=reference)
             for b in range(1 + count)
         ]
     )
     low, high = interval(volumes)
-    once = np.ones((1, len(chosen.labels)), np.float32)
-    coin, lane_coin = yards.coin(run_roster, second, quoted)
-    plain = by_point(second.lane_score, run_roster.points, None)
-    apart = merit(task, second.lane_score - lane_coin)
-    over = by_point(apart, run_roster.points, seeds, merit(task, plain - coin))
-    constant = yardsticks.majority(task, chosen.labels, quoted.labels)[1]
-    coin = resampling.bounded(task, by_point(lane_coin, run_roster.points, seeds, coin))
-    table = _points_table(
-        run,
-        run_roster,
-        first,
-        second,
-        judged=judged,
-        on_front=on_front,
-        coin=coin,
-        over=over,
-        excess=by_excess(apart, run_roster.points),
-        coin_there=Yards.of(task, chosen, costs, once).coin(run_roster, first, chosen)[0][:, 0],
-        best=yards.best(run, run_roster, second, quoted),
-        dearest=float(yards.mix.costs[-1]),
-        least=yardsticks.least_room(task, constant["score"]),
-    )
-    front = _sorted_by_cost(task, table[on_front]).index.to_numpy()
+    front = _sorted_by_cost(task, rows[held])
+    order = np.searchsorted(np.flatnonzero(held), front.index.to_numpy())
     return Survey(
         task=task,
         split=quoted.split,
         vector=costs,
         examples=len(quoted.labels),
         resamples=count,
-        points=table,
+        replicates=tuple(len(point.seeds) for point in run_roster.points),
+        front=front.reset_index(drop=True),
+        barred=cheapest_first(task, rows[barred[part.numbers]]),
         left_out=run_roster.left_out,
-        judged=judged,
+        judged=basis.judged,
         partial=run_roster.partial,
         singles=_singles_table(run, yards.singles, costs),
-        majority=constant,
-        front_scores=second.score[front],
-        front_costs=second.cost[front],
+        majority=yardsticks.majority(task, chosen.labels, quoted.labels)[1],
+        front_scores=scores[order],
+        front_costs=spent[order],
         oracle=yards.oracle,
         mix=yards.mix,
         oracle_curve=yards.curve,
         reference=(merit(task, reference[0]), reference[1]),
-        optimism=optimism(chosen_merit, quoted_merit, on_front),
         hypervolume=float(volumes[0]),
         hypervolume_interval=(float(low), float(high)),
         expert_sets=len(quoted.pools),
@@ -253,66 +244,10 @@ def survey(
             {(prepared_set.members, prepared_set.vectors[costs.name]) for prepared_set in run.sets}
         ),
         joint=any(run.sets[number].joint for number in set(quoted.set_of.tolist())),
-    )
-
-
-def _spread(name: str, values: _Values) -> dict[str, _Values]:
-    low, high = interval(values)
-    return {name: values[:, 0], f"{name}_low": low, f"{name}_high": high}
-
-
-def _points_table(
-    run: Run,
-    run_roster: Roster,
-    first: Measured,
-    second: Measured,
-    *,
-    judged: Judged,
-    on_front: NDArray[np.bool_],
-    coin: _Values,
-    over: _Values,
-    excess: _Values,
-    coin_there: _Values,
-    best: _Values,
-    dearest: float,
-    least: float,
-) -> pd.DataFrame:
-    import pandas as pd
-
-    task = run.task
-    reached, mixed = merit(task, second.score[:, 0]), merit(task, coin[:, 0])
-    over_low, over_high = interval(over)
-    sure = run.routed  # without routes the chance in the examples is not known
-    columns: dict[str, Any] = {
-        "point": [point.point for point in run_roster.points],
-        "label": [point.label for point in run_roster.points],
-    }
-    columns |= {name: [p.settings[name] for p in run_roster.points] for name in run.settings}
-    columns |= {
-        "seeds": [p.seeds for p in run_roster.points],
-        "keys": [p.keys for p in run_roster.points],
-        "key": best_keys(run_roster, merit(task, first.lane_score[:, 0]), first.lane_cost[:, 0]),
-        "n": [len(p.seeds) for p in run_roster.points],
-    }
-    columns |= _spread("score", second.score) | _spread("cost", second.cost)
-    columns |= _spread("mix", coin) | _spread("over_mix", over)
-    columns |= {
-        "verdict": np.select(
-            [sure & (over_low > 0), sure & (over_high < 0)], [ABOVE, BELOW], EQUAL
+        all_points=partial(
+            basis.table, on_front, part if len(part.numbers) == len(on_front) else None
         ),
-        "headroom": yardsticks.captured_headroom(reached, mixed, merit(task, best), least=least),
-        "regret": yardsticks.regret(reached, merit(task, best)),
-        "speed_up": dearest / second.cost[:, 0],
-        "share": list(second.share.tolist()),
-        "runs": list((second.share @ alternatives(run).runs).tolist()),
-    }
-    columns |= _spread("selection_score", first.score) | _spread("selection_cost", first.cost)
-    columns["selection_over_mix"] = merit(task, first.score[:, 0] - coin_there)
-    columns["seed_excess"] = excess if sure else np.nan
-    columns["on_front"] = on_front
-    columns["chance"] = judged.chances(merit(task, first.score), first.cost)
-    columns["feasible"], columns["breaks"] = judged.feasible, judged.breaks
-    return pd.DataFrame(columns)
+    )
 
 
 def _singles_table(run: Run, scores: _Values, vector: CostVector) -> pd.DataFrame:
@@ -328,7 +263,7 @@ def _singles_table(run: Run, scores: _Values, vector: CostVector) -> pd.DataFram
         "name": list(run.expert_names),
         "cost": list(vector.experts),
     }
-    table = pd.DataFrame(fixed | _spread("score", scores))
+    table = pd.DataFrame(fixed | spread("score", scores))
     return table[table["score"].notna()].reset_index(drop=True)
 
 
@@ -339,4 +274,4 @@ def unit(survey: Survey) -> str:
 
 def least_seeds(survey: Survey) -> int:
     """Gives the replicates of the point that has fewest."""
-    return int(survey.points["n"].min())
+    return min(survey.replicates)

@@ -116,6 +116,7 @@ def table_of(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
 def front_table(run: Run, survey: Survey) -> Table:
     """Gives the front in numbers, cheapest first; then what only constraints keep from it."""
     settings = [Column(_plain(name), name, setting_text) for name in run.settings]
+    chances = dict(zip(survey.points["point"], survey.points["chance"], strict=True))
     bounds = [Column("bounds", _bounds, kind=WORDS)] if survey.judged.constraints else []
     columns = [
         *([_point_column(run)] if _has_many_settings(run) else settings),
@@ -126,7 +127,7 @@ def front_table(run: Run, survey: Survey) -> Table:
         Column("against the mix", lambda row: _verdict(row["verdict"]), kind=WORDS),
         Column("headroom", "headroom", share_text),
         Column("speed\N{NON-BREAKING HYPHEN}up", "speed_up", _times),
-        Column("on the front", "chance", share_text),
+        Column("on the front", lambda row: chances[row["point"]], share_text),
         Column("shares", lambda row: _bars(run, row["share"]), kind=WORDS),
         Column("key", lambda row: Cell(row["key"], (row["point"],), copy=True), kind=WORDS),
     ]

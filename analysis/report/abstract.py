@@ -50,7 +50,7 @@ def sentences(run: Run, survey: Survey, answered: Answers | None = None) -> list
 
 def _noise(run: Run, survey: Survey) -> list[str]:
     """Says of a study with few points whether they differ by more than seeds do."""
-    if not 2 <= len(survey.points) <= _MOST_COMPARED or least_seeds(survey) < 2:
+    if not 2 <= len(survey.replicates) <= _MOST_COMPARED or least_seeds(survey) < 2:
         return []
     texts = [
         f"the {effect.name} differs by {amount(effect.test.span)} between the points that lie "
@@ -152,7 +152,7 @@ def _the_front(survey: Survey) -> str:
     over = f" over the {survey.partial} that are there" if survey.partial else ""
     over += ", all of which break a constraint" if survey.judged.none_feasible else ""
     on_front = (
-        f"{len(front)} of {count(len(survey.points), 'point')} "
+        f"{len(front)} of {count(len(survey.replicates), 'point')} "
         f"{'lies' if len(front) == 1 else 'lie'} on the front chosen on selection{over}"
     )
     return (

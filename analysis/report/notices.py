@@ -156,13 +156,13 @@ def _failed(run: Run) -> list[Notice]:
 
 
 def _one_seed(run: Run, survey: Survey) -> list[Notice]:
-    alone = int((survey.points["n"] == 1).sum())
+    alone, points = survey.replicates.count(1), len(survey.replicates)
     if not alone:
         return []
-    if alone < len(survey.points):
+    if alone < points:
         text = (
-            f"{alone} of {count(len(survey.points), 'point')} {'has' if alone == 1 else 'have'} "
-            "one seed: the spread between seeds in their intervals is that of the other points."
+            f"{alone} of {count(points, 'point')} {'has' if alone == 1 else 'have'} one seed: "
+            "the spread between seeds in their intervals is that of the other points."
         )
     elif run.routed:
         text = (

@@ -60,6 +60,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
     from markupsafe import Markup
 
     from analysis.baselines.yardsticks import has_bounds
+    from analysis.figures.front import MANY
     from analysis.fronts.constraints import bounds
     from analysis.fronts.survey import survey as take
     from analysis.questions.answers import answers
@@ -110,6 +111,7 @@ def _render(run: Run, *, split: str | None = None, vector: str | None = None) ->
         specs=Markup(_embedded(specs)),
         trials=Markup(_embedded(trial_table(run, survey))),
         count=len(run.trials),
+        many=MANY,
     )
 
 

@@ -6,12 +6,13 @@ A table is read when it is first asked for. Importing this module loads neither 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from analysis.runs._files import damaged, holds, read_table
 from analysis.runs._sets import PreparedSet, catalogue, keys_of, sets_of, short_names
 from analysis.runs.untrusted import RunError as RunError
 from analysis.runs.untrusted import (
@@ -88,7 +89,7 @@ class Run:
     def routed(self) -> bool:
         """Says whether the run has a routing table with a row."""
         return (self.path / table_file("routing")).is_file() and any(
-            len(chunk) for chunk in self.chunks("routing", ["key"])
+            len(chunk) for chunk in self.chunks("routing", ["key"], coded=["key"])
         )
 
     @property
@@ -101,7 +102,7 @@ class Run:
         """Gives the task that all trials of the run are of."""
         return from_record(self.provenance)
 
-    @property
+    @cached_property
     def settings(self) -> tuple[str, ...]:
         """Gives the searched settings by short name, such as `alpha`, in the order of columns."""
         return _settings(self.trials)
@@ -193,16 +194,26 @@ class Run:
         asked = name, None if columns is None else tuple(columns)
         if asked in self._kept:
             return self._kept[asked]
-        table = _read(self.path, name, columns)
+        table = read_table(self.path, name, columns)
         check_gaps(self.path / table_file(name), table, columns_of(name, self.provenance))
         if table.nbytes <= _SMALL:
             self._kept[asked] = table
         return table
 
-    def chunks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def chunks(
+        self,
+        name: str,
+        columns: Sequence[str],
+        *,
+        coded: Sequence[str] = (),
+        only: Mapping[str, Sequence[str]] | None = None,
+    ) -> Iterator[pa.Table]:
         """Reads columns of a table in parts, a row group at a time, of a large one.
 
         A routing table has a row for each trial and example, and what is made of it is smaller.
+        Columns of texts that are `coded` come as a dictionary and numbers into it, as the file
+        holds them: to make a text of each row takes five times as long. Parts without a row whose
+        coded columns hold one of the texts of `only` may be left out.
 
         Raises:
             RunError: as `table` says.
@@ -212,19 +223,27 @@ class Run:
 
         path = self.path / table_file(name)
         if not path.is_file() or path.stat().st_size <= _SMALL:
-            yield self.table(name, columns)
+            table = self.table(name, columns)
+            for column in coded:
+                place = table.column_names.index(column)
+                table = table.set_column(place, column, table[column].dictionary_encode())
+            yield table
             return
         kinds = columns_of(name, self.provenance)
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(
+                path, page_checksum_verification=True, read_dictionary=list(coded)
+            ) as file:
                 if not set(columns) <= set(file.schema_arrow.names):
-                    _read(self.path, name, columns)  # it names the one that is lacking
+                    read_table(self.path, name, columns)  # it names the one that is lacking
                 for number in range(file.num_row_groups):
+                    if only is not None and not holds(file, number, only):
+                        continue
                     chunk = file.read_row_group(number, columns=list(columns))
                     check_gaps(path, chunk, kinds)
                     yield chunk
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
 
     def _frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(name).to_pandas()
@@ -301,7 +320,7 @@ def _check_version(path: Path, schema: Any) -> pa.Schema:
             raise pa.ArrowInvalid("its columns were changed after it was written")
         version = metadata.get(schema.VERSION_KEY, b"none").decode()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     _refuse_version(
         path, int(version) if version.isdecimal() and len(version) < 9 else version, schema
     )
@@ -315,30 +334,3 @@ def _refuse_version(path: Path, version: object, schema: Any) -> None:
             f"{path} was written in version {quoted(version)} of the tables, and this program "
             f"reads {readable}; use the version of mpc-router that wrote the run"
         )
-
-
-def _read(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from analysis import schema
-
-    path = folder / schema.table_file(name)
-    try:
-        names = pq.read_schema(path).names
-        lacking = [column for column in columns or () if column not in names]
-        if not lacking:
-            wanted = None if columns is None else list(columns)
-            return pq.read_table(path, columns=wanted, page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: this table is missing; {anew(path)}") from error
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-    raise RunError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(names)}")
-
-
-def _damaged(path: Path, error: Exception) -> RunError:
-    size = path.stat().st_size
-    return RunError(
-        f"{path}: truncated or damaged Parquet ({size} bytes, {type(error).__name__}); {anew(path)}"
-    )

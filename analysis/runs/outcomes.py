@@ -20,7 +20,7 @@ from analysis.runs._roster import roster as roster
 from analysis.runs._roster import router_kinds as router_kinds
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
-from analysis.runs.recorded import answers, expert_outputs
+from analysis.runs.recorded import answers, expert_outputs, text_codes
 from analysis.words import setting_text as setting_text
 from mpc_router.routes import Paths
 
@@ -111,17 +111,25 @@ def _outcomes(run: Run, trials: Roster, split: str) -> Outcomes:
     )
     routes, predictions = np.empty(local.shape, np.uint16), np.empty(local.shape, np.float64)
     choices, spoken = alternatives(run), _Spoken(run, split, experts)
+    alike: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     for lane, key in enumerate(routed):
-        places, highest = choices.places[key], int(local[lane].max(initial=0))
-        if highest >= len(places):
+        paths = choices.paths.get(key)
+        group = lanes[lane], choices.places[key], "" if paths is None else paths.name
+        alike.setdefault(group, []).append(lane)
+    for (experts_id, places, _), members_of in alike.items():
+        key = routed[members_of[0]]
+        highest = local[members_of].max(axis=1, initial=0)
+        if (highest >= len(places)).any():
             kind = "path" if key in choices.paths else "expert"
+            first = int(highest[highest >= len(places)][0])
             raise RunError(
-                f"{run.path / 'routing.parquet'}: a route to {kind} {highest} of {len(places)}"
+                f"{run.path / 'routing.parquet'}: a route to {kind} {first} of {len(places)}"
             )
-        routes[lane] = np.asarray(places, np.uint16)[local[lane]]
-        predictions[lane] = np.take_along_axis(
-            spoken.by_route(lanes[lane], choices.paths.get(key)), local[lane][None], axis=0
-        )[0]
+        answers_by_route = spoken.by_route(experts_id, choices.paths.get(key))
+        example_place = np.arange(len(example))
+        for lane in members_of:
+            routes[lane] = np.asarray(places, np.uint16)[local[lane]]
+            predictions[lane] = answers_by_route[local[lane], example_place]
     pools, place = _pools(experts, labels, regression=run.task.regression)
     return Outcomes(
         split=split,
@@ -204,30 +212,20 @@ def _positions(
     return position
 
 
-def _codes(column: pa.ChunkedArray, names: tuple[str, ...] | list[str]) -> NDArray[np.intp]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    codes = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
-    return np.asarray(codes.fill_null(-1).to_numpy(), np.intp)
-
-
 def _routes(
     run: Run, keys: tuple[str, ...], split: str, example: NDArray[np.int64]
 ) -> NDArray[np.int16]:
     """Reads the routes of trials on a split, (L, N)."""
-    import pyarrow.compute as pc
-
     where = f"{run.path / 'routing.parquet'}: split {split!r}"
     routes = np.full((len(keys), len(example)), _NO_ROUTE, np.int16)
+    columns = ["split", "key", "example", "route"]
     count = 0
-    for chunk in run.chunks("routing", ["split", "key", "example", "route"]):
-        rows = chunk.filter(pc.equal(chunk["split"], split))
-        lane = _codes(rows["key"], keys)
-        known_lane = lane >= 0
-        lane = lane[known_lane]
-        position = _positions(rows["example"].to_numpy()[known_lane], example, where)
-        routes[lane, position] = rows["route"].to_numpy()[known_lane]
+    for chunk in run.chunks("routing", columns, coded=["split", "key"]):
+        rows = np.flatnonzero(text_codes(chunk["split"], [split]) == 0)
+        lane = text_codes(chunk["key"], keys)[rows]
+        rows, lane = rows[lane >= 0], lane[lane >= 0]
+        position = _positions(chunk["example"].to_numpy()[rows], example, where)
+        routes[lane, position] = chunk["route"].to_numpy()[rows]
         count += len(lane)
     lacking = (routes == _NO_ROUTE).sum(axis=1)
     if lacking.any() or count != routes.size:
@@ -247,7 +245,7 @@ def _expert_sets(
     columns = ["experts_id", "expert", "example", "prediction", "right"]
     rows = _of_split(run, "experts", columns, split)
     names = sorted(members)
-    code = _codes(rows["experts_id"], names)
+    code = text_codes(rows["experts_id"], names)
     expert = rows["expert"].to_numpy()
     position = _positions(rows["example"].to_numpy()[code >= 0], example, where)
     places = np.zeros(len(code), np.intp)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +78,15 @@ def router_logits(run: Run, keys: Sequence[str], split: str) -> dict[str, _Value
 
     logits: dict[str, _Values] = {}
     pieces: dict[str, list[pa.Table]] = {}  # of trials whose rows are in several chunks
-    for chunk in run.chunks("routing", ["split", "key", "example", "logits"]):
-        rows = _among(chunk, wanted)
-        owner = _codes(rows["key"], keys)
-        order = np.lexsort((rows["example"].to_numpy(), owner))
-        ends = np.searchsorted(owner[order], np.arange(len(keys) + 1))
-        rows = rows.take(order).combine_chunks()  # once: a trial's rows are then a slice
+    columns = ["split", "key", "example", "logits"]
+    for chunk in run.chunks("routing", columns, coded=["split", "key"], only=wanted):
+        owner = text_codes(chunk["key"], keys)
+        kept = np.flatnonzero((owner >= 0) & (text_codes(chunk["split"], [split]) == 0))
+        example = chunk["example"].to_numpy()[kept]
+        order = np.lexsort((example, owner[kept]))
+        ends = np.searchsorted(owner[kept[order]], np.arange(len(keys) + 1))
+        rows = chunk.select(["example", "logits"]).take(kept[order])
+        rows = rows.combine_chunks()  # once: a trial's rows are then a slice
         for lane in np.flatnonzero(np.diff(ends)).tolist():
             key, trial_rows = keys[lane], rows.slice(ends[lane], ends[lane + 1] - ends[lane])
             if len(trial_rows) == len(numbers) and key not in logits:
@@ -172,12 +175,18 @@ def _mismatch(where: str, count: int, examples: int) -> str:
     return f"{where}: {count} rows do not match the split's {examples} examples"
 
 
-def _codes(column: Any, names: Sequence[str]) -> NDArray[np.intp]:
+def text_codes(column: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.intp]:
+    """Gives the place of each row's text among some names; -1 where it is none of them."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    positions = pc.index_in(column, value_set=pa.array(list(names), pa.string()))
-    return np.asarray(positions.to_numpy(), np.intp)
+    place = {name: number for number, name in enumerate(names)}
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    codes = [np.empty(0, np.intp)]
+    for chunk in coded.chunks:
+        texts = chunk.dictionary.to_pylist()
+        numbers = np.array([*(place.get(text, -1) for text in texts), -1], np.intp)
+        codes.append(numbers[chunk.indices.fill_null(len(texts)).to_numpy()])
+    return np.concatenate(codes)
 
 
 def _block(rows: pa.Table, column: str, numbers: NDArray[np.int64], where: str) -> _Values:

@@ -24,6 +24,17 @@ def nondominated(scores: _Values, costs: _Values) -> NDArray[np.bool_]:
     return np.asarray(moocore.is_nondominated(table, maximise=[True, False]), np.bool_)
 
 
+def contenders(scores: _Values, costs: _Values, *, near: float) -> NDArray[np.bool_]:
+    """Marks the points that no other beats by more than `near` in cost: (P,) twice -> (P,).
+
+    Those of the front are among them, also where each cost is wrong by half of `near`.
+    """
+    order = np.argsort(costs, kind="stable")
+    best_up_to = np.maximum.accumulate(np.concatenate([[-np.inf], scores[order]]))
+    cheaper = np.searchsorted(costs[order], costs - near, side="right")
+    return np.asarray(best_up_to[cheaper] < scores, np.bool_)
+
+
 def hypervolume(scores: _Values, costs: _Values, *, reference: tuple[float, float]) -> float:
     """Gives the area between points and reference (score, cost); points outside it add nothing.
 

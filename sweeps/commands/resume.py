@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpc_router.commands.places import places_of
 from sweeps.commands.surroundings import settle
@@ -18,9 +18,10 @@ from sweeps.commands.sweep import (
     run_rest,
     run_sweep,
 )
-from sweeps.journal import repair, tables
+from sweeps.journal import made_from, repair, tables
 from sweeps.journal.journal import Journal, check_opened, sound_part
 from sweeps.plan.preparation import prepare_sets
+from sweeps.provenance.facts import code_fingerprint
 from sweeps.records import JOURNAL_FILE, PARTS_FOLDER, InputError
 from sweeps.terminal.live import make_display
 
@@ -71,6 +72,8 @@ def resume_run(args: argparse.Namespace) -> int:
         if journal.state.opened is None:
             raise InputError(f"{args.resume} was never begun; delete it and start anew")
         check_opened(folder.journal, journal.state)
+        if (recorded := _complete(args, journal.state)) is not None:
+            return _show_again(args, folder, journal, display, recorded)
         study = _resumed_study(args, journal.state)
         tables.check(args.resume, journal.state)
         end_orphans(display)
@@ -106,6 +109,42 @@ def resume_run(args: argparse.Namespace) -> int:
         planner = planner_of(study, ready, share)
         journal.append("resumed", budget=study.budget.plain(), forced=(*forced, *parts))
         return run_sweep(args, args.resume, journal, display, planner, ready, share)
+
+
+def _complete(args: argparse.Namespace, state: State) -> Mapping[str, Any] | None:
+    """Gives what the tables of a run that is done were made from; None where work may be left.
+
+    Work is left where tables are not whole or not those of this journal and this program, and where
+    flags, a budget or parts of one's own may change something.
+    """
+    changing = args.repair or args.retry_failed or args.words or args.trust
+    if changing or state.study.get("parts"):
+        return None
+    return made_from.current(args.resume, code_fingerprint()) if state.done else None
+
+
+def _show_again(
+    args: argparse.Namespace,
+    folder: RunFolder,
+    journal: Journal,
+    display: Display,
+    recorded: Mapping[str, Any],
+) -> int:
+    """Shows a run again that is complete; gives the exit code.
+
+    Ten thousand points are neither resolved nor written again for it.
+    """
+    from sweeps.provenance import changes
+
+    state = journal.state
+    end_orphans(display)
+    repair.clear(args.resume, state)
+    folder.stop.unlink(missing_ok=True)  # it was meant for the last session
+    repair.refuse_damage(args.resume, state)
+    forced = changes.refuse_or_force(args.resume, state, trains=False, force=args.force)
+    _say_changes(display, forced, ())
+    journal.append("resumed", budget=state.study["budget"], forced=forced)
+    return run_rest(args, args.resume, journal, display, None, recorded)
 
 
 def _reopen(

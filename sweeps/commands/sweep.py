@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpc_router.run_names import CURVES, FRONT
 from mpc_router.terminal.progress import shown
@@ -113,17 +113,25 @@ def run_sweep(
 
 
 def run_rest(
-    args: argparse.Namespace, run: Path, journal: Journal, display: Display, study: Study
+    args: argparse.Namespace,
+    run: Path,
+    journal: Journal,
+    display: Display,
+    study: Study | None,
+    recorded: Mapping[str, Any] | None = None,
 ) -> int:
     """Writes tables and front of a run with nothing left to train; gives the exit code.
 
-    Nothing is prepared for it, and no cluster is asked.
+    Nothing is prepared for it, and no cluster is asked. Without a study the run is done, and
+    `recorded` says what its tables, which are up to date, were made from.
     """
     from sweeps.driver import session
     from sweeps.tracking.process import tracking
 
     with tracking(args.track, run, display.say):
-        return _run_sweep(args, run, journal, display, lambda: session.rest(journal, study))
+        return _run_sweep(
+            args, run, journal, display, lambda: session.rest(journal, study), recorded
+        )
 
 
 def _run_sweep(
@@ -132,9 +140,11 @@ def _run_sweep(
     journal: Journal,
     display: Display,
     train: Callable[[], Outcome],
+    recorded: Mapping[str, Any] | None = None,
 ) -> int:
     """Trains what is left, writes the tables, shows the front; gives the exit code."""
     from sweeps.journal import tables
+    from sweeps.provenance.facts import code_fingerprint
     from sweeps.terminal.outline import Outline
 
     display.study(Outline.of(journal.state.study))
@@ -146,7 +156,10 @@ def _run_sweep(
         failure = error
     try:
         with display, shown(display, "writing the tables"):
-            tables.write(run, journal.state)
+            if recorded is None:
+                tables.write(run, journal.state, code=code_fingerprint())
+            else:
+                tables.write_facts(run, journal.state, recorded)
     except (SweepError, OSError) as error:  # the first failure is the one to report
         failure = failure or error
     if failure is not None or outcome is None:

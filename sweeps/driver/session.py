@@ -128,24 +128,26 @@ def train(
     return _train(journal, display, planner, by_ray, common, refresh, clock)
 
 
-def rest(journal: Journal, study: Study) -> Outcome:
+def rest(journal: Journal, study: Study | None) -> Outcome:
     """Closes a session of a run with nothing left to train: it is done, or its budget is used up.
 
     It says what the last session that trained said, and asks neither planner nor search for more.
-    The view for Optuna's tools is written anew.
+    The view for Optuna's tools is written anew. Without a study the run is done and all that was
+    written of it is up to date.
 
     Raises:
         InputError: the journal's points lie outside of the study's space.
     """
-    state, budget = journal.state, study.budget
-    check_space(study, state)
-    show(journal.path.with_name(VIEW_FILE), state, study, running=False)
-    used_up = None
-    if not state.done:  # its clock and its GPUs are those of the session that trained
-        used_up = budget.used_up(time=state.seconds, epochs=state.epochs, gpu_hours=0.0)
-        used_up = used_up or budget.used_up(time=math.inf, epochs=0, gpu_hours=math.inf)
+    state, used_up = journal.state, None
+    unended, unasked = len(state.unended()), 0
+    if study is not None:
+        budget, unasked = study.budget, unasked_points(study, state)
+        check_space(study, state)
+        show(journal.path.with_name(VIEW_FILE), state, study, running=False)
+        if not state.done:  # its clock and its GPUs are those of the session that trained
+            used_up = budget.used_up(time=state.seconds, epochs=state.epochs, gpu_hours=0.0)
+            used_up = used_up or budget.used_up(time=math.inf, epochs=0, gpu_hours=math.inf)
     journal.append("closed", outcome="done" if state.done else BUDGET)
-    unended, unasked = len(state.unended()), unasked_points(study, state)
     return Outcome(
         failed=sum(ending.status == FAILED for ending in state.endings.values()),
         unended=unended,

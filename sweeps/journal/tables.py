@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from analysis import schema
 from mpc_router.messages import quoted
 from mpc_router.run_names import CURVES, PATHS
 from mpc_router.storage.files import atomic, write_text
-from sweeps.journal import bulk_files, forced
+from sweeps.journal import bulk_files, forced, made_from
 from sweeps.journal.journal import Journal
 from sweeps.journal.rows import RowOrder, priced, report_rows, trial_rows, vectors_of
 from sweeps.journal.state import State
@@ -96,8 +96,11 @@ class Refresh:
         self._next = now + max(_LEAST_PAUSE, _PAUSE_FACTOR * (now - write_start))
 
 
-def write(run: Path, state: State) -> None:
+def write(run: Path, state: State, *, code: str = "") -> None:
     """Writes every table, `study.yaml` and `provenance.json`, each atomically.
+
+    `code` is the fingerprint of the program; with it `provenance.json` records what the tables were
+    made from, so that a resume can tell whether they are `current`.
 
     Raises:
         SweepError: a bulk file is missing or damaged.
@@ -113,8 +116,28 @@ def write(run: Path, state: State) -> None:
     write_further(run, CURVES, run_name, [])  # those of before are not of these tables
     examples = _part(run, bulk_files.EXAMPLES, state, schema.EXAMPLES)
     _write(run, "examples", run_name, examples.schema, [examples])
+    _write_facts(run, state, made_from.record(run, code) if code else None)
+
+
+def write_facts(run: Path, state: State, recorded: Mapping[str, Any]) -> None:
+    """Writes `study.yaml` and `provenance.json` alone, of tables that are `current`.
+
+    A table that is made from others, which this program writes afterwards, is removed.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    assert state.opened is not None
+    write_further(run, CURVES, state.opened["run"], [])
+    _write_facts(run, state, recorded)
+
+
+def _write_facts(run: Path, state: State, recorded: Mapping[str, Any] | None) -> None:
+    """Writes what says of the tables what they hold."""
+    made = {} if recorded is None else {made_from.KEY: recorded}
+    text = json.dumps(_provenance(state) | made, indent=1) + "\n"
     write_text(run / schema.STUDY_FILE, forced.study_text(state.study))
-    write_text(run / schema.PROVENANCE_FILE, json.dumps(_provenance(state), indent=1) + "\n")
+    write_text(run / schema.PROVENANCE_FILE, text)
 
 
 def _journal_tables(state: State) -> dict[str, pa.Table]:

@@ -117,6 +117,12 @@ def _score_ends(name: str) -> tuple[str, str]:
     return (other, base) if _is_score(base) else (name, name)
 
 
+def _value(holder: Any, name: str) -> Any:
+    """Gives a field's value; of one that measures when it is first asked for, what it measures."""
+    value = getattr(holder, name)
+    return value() if callable(value) else value
+
+
 def mirrored(low: Any, high: Any, name: str = "") -> None:
     """Fails unless all is equal but scores, which are negatives with their ends exchanged."""
     if isinstance(low, pd.DataFrame):
@@ -127,7 +133,7 @@ def mirrored(low: Any, high: Any, name: str = "") -> None:
         for field in dataclasses.fields(low):
             if field.name not in ("task", "judged"):
                 other, base = _score_ends(field.name)
-                mirrored(getattr(low, field.name), getattr(high, other), base)
+                mirrored(_value(low, field.name), _value(high, other), base)
     elif isinstance(low, dict):
         mirrored(list(low.values()), list(high.values()), "score")
     elif isinstance(low, list | tuple):

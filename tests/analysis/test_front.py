@@ -155,9 +155,9 @@ def test_keys_and_many_settings_are_whole_in_a_terminal_of_any_width(
     run = load_run(run_folder)
     taken = survey(run, resamples=5)
     names = [f"a_setting_of_number_{number}" for number in range(7)]
-    points = taken.points.assign(**dict.fromkeys(names, 0.000123))
+    front = taken.front.assign(**dict.fromkeys(names, 0.000123))
     many: Any = SimpleNamespace(settings=names)
-    tables = front_tables(many, dataclasses.replace(taken, points=points), width)
+    tables = front_tables(many, dataclasses.replace(taken, front=front), width)
     console = Console(width=width, file=io.StringIO(), record=True)
     console.print(*tables)
     text = console.export_text()

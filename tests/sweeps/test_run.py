@@ -32,6 +32,7 @@ from sweeps.journal import tables
 from sweeps.journal._lines import line_of
 from sweeps.journal.journal import read
 from sweeps.journal.state import replay
+from sweeps.provenance.facts import code_fingerprint
 from sweeps.records import COMPLETED, FAILED, INTERRUPTED, Message, Pack
 from sweeps.worker.job import Job
 from sweeps.worker.pack import run_pack
@@ -202,7 +203,8 @@ def test_tables_are_rebuilt_from_journal_and_parts_alone(finished: Path) -> None
     before = {name: (finished / name).read_bytes() for name in files}
     for name in files:
         (finished / name).unlink()
-    tables.write(finished, replay(read(finished / "journal.jsonl")))
+    state = replay(read(finished / "journal.jsonl"))
+    tables.write(finished, state, code=code_fingerprint())
     assert {name: (finished / name).read_bytes() for name in files} == before
 
 

@@ -43,7 +43,12 @@ def test_it_says_what_the_recommended_router_reaches(run: Run, answered: Answers
 
 
 def _as(taken: Survey, verdict: str) -> Survey:
-    return replace(taken, points=taken.points.assign(verdict=verdict))
+    points = taken.points.assign(verdict=verdict)
+    return replace(
+        taken,
+        front=taken.front.assign(verdict=verdict),
+        all_points=lambda: (points, taken.optimism),
+    )
 
 
 def test_what_is_no_better_than_a_coin_is_not_called_recommended(

@@ -77,13 +77,8 @@ def test_a_point_of_many_settings_goes_by_its_name(
 
 def test_what_a_constraint_keeps_from_the_front_comes_last_and_is_marked(run: Run) -> None:
     taken = survey(run)
-    first = taken.points["point"] == taken.front["point"].iloc[0]
-    points = taken.points.assign(
-        breaks=first.map({True: "cost_mpc", False: ""}),
-        feasible=~first,
-        on_front=taken.points["on_front"] & ~first,
-    )
-    table = _tables.front_table(run, replace(taken, points=points))
+    barred = taken.front[:1].assign(breaks="cost_mpc", feasible=False, on_front=False)
+    table = _tables.front_table(run, replace(taken, front=taken.front[1:], barred=barred))
     assert table.broken == (*[False] * (len(taken.front) - 1), True)
 
 
