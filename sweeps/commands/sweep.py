@@ -16,6 +16,7 @@ from sweeps.terminal.signals import stop_code, tell
 
 if TYPE_CHECKING:
     from analysis.runs.load import Run
+    from sweeps.driver.ray_start import RayStart
     from sweeps.driver.session import Outcome
     from sweeps.driver.share import Share
     from sweeps.journal.journal import Journal
@@ -74,7 +75,7 @@ def run_sweep(
     display: Display,
     planner: Planner,
     ready: Sequence[Ready],
-    share: Share,
+    ray: RayStart,
 ) -> int:
     """Trains what is left, writes the tables, shows the front; gives the exit code.
 
@@ -86,10 +87,10 @@ def run_sweep(
     from sweeps.tracking.process import tracking
 
     def train() -> Outcome:
-        common = session.job(run, planner.study, ready, share)
+        common = session.job(run, planner.study, ready, ray.share)
         refresh = tables.Refresh(journal)
         clock = SessionClock(args.session_end)
-        return session.train(journal, display, planner, common, share, refresh.maybe, clock)
+        return session.train(journal, display, planner, common, ray, refresh.maybe, clock)
 
     with tracking(args.track, run, display.say):
         return _run_sweep(args, run, journal, display, train)

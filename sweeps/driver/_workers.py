@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,9 +34,6 @@ class Workers:
     patience: float = STARTING
     """Limits the seconds without any node that has room for a pack."""
 
-    machine: Mapping[str, float] | None = None
-    """Gives this machine's resources by Ray's names; None on a cluster."""
-
     sample: Pack | None = None
     """Holds a pack by which the share of a GPU is measured; None where it is decided."""
 
@@ -48,11 +44,9 @@ class Workers:
         """Gives as plain data what the process with Ray needs of it."""
         return {
             "address": self.address,
-            "count": self.count,
             "cpus": self.cpus,
             "gpus": self.gpus,
             "scaled": self.scaled,
-            "machine": None if self.machine is None else dict(self.machine),
             "sample": self.sample and dataclasses.asdict(self.sample),
             "may_do_without": self.may_do_without,
         }
