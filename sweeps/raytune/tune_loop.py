@@ -30,7 +30,7 @@ from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._dry_step import measure
 from sweeps.raytune._pack_queue import NeverCopied, PackQueue
-from sweeps.raytune._patches import error_of, job_config, patch_ray
+from sweeps.raytune._patches import error_of, job_config, patch_ray, without_unused_processes
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
@@ -93,15 +93,16 @@ def begin(place: Mapping[str, Any]) -> None:
         if address is not None:
             ray.init(address=address, **common)
             return
-        ray.init(
-            address="local",  # never a Ray that runs here already
-            **place["machine"],
-            object_store_memory=100 * 2**20,
-            include_dashboard=False,
-            job_config=job_config(),
-            _temp_dir=f"{place['folder']}/{RAY}",
-            **common,
-        )
+        with without_unused_processes():
+            ray.init(
+                address="local",  # never a Ray that runs here already
+                **place["machine"],
+                object_store_memory=100 * 2**20,
+                include_dashboard=False,
+                job_config=job_config(),
+                _temp_dir=f"{place['folder']}/{RAY}",
+                **common,
+            )
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
             raise SweepError(
