@@ -68,6 +68,15 @@ def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
     return Planner(study=study, prints=prints_of(ready), workers=share.workers, stack_key=stack_key)
 
 
+def workers_of(study: Study, ready: Sequence[Ready], share: Share) -> int:
+    """Gives how many packs to train at once: as many as have room, or fewer where that pays."""
+    from sweeps.plan.workers import paying_workers, training_seconds
+
+    if share.address is not None or share.gpus:
+        return share.workers
+    return paying_workers(share.workers, training_seconds(study, ready))
+
+
 def run_sweep(
     args: argparse.Namespace,
     run: Path,
@@ -85,6 +94,8 @@ def run_sweep(
     from sweeps.driver.session_clock import SessionClock
     from sweeps.journal import tables
     from sweeps.tracking.process import tracking
+
+    ray.workers = workers_of(planner.study, ready, ray.share)
 
     def train() -> Outcome:
         common = session.job(run, planner.study, ready, ray.share)

@@ -44,12 +44,18 @@ class Workers:
         """Gives as plain data what the process with Ray needs of it."""
         return {
             "address": self.address,
+            "most": self.most,
             "cpus": self.cpus,
             "gpus": self.gpus,
             "scaled": self.scaled,
             "sample": self.sample and dataclasses.asdict(self.sample),
             "may_do_without": self.may_do_without,
         }
+
+    @property
+    def most(self) -> int | None:
+        """Gives the most packs at once; None where the room decides or is to be measured."""
+        return self.count if self.address is None and self.sample is None else None
 
     @property
     def share(self) -> str:

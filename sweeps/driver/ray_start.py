@@ -23,6 +23,9 @@ class RayStart:
 
     def __init__(self, share: Share) -> None:
         self.share = share
+        self.workers = share.workers
+        """Counts the packs at once: fewer than have room where the study is small."""
+
         self._hold = contextlib.ExitStack()
         self._process: RayProcess | None = None
 

@@ -115,7 +115,7 @@ def train(
 
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
-            count=planner.workers,
+            count=ray.workers,
             cpus=share.pack.cpus,
             gpus=share.gpus,
             retries=share.pack.retries,

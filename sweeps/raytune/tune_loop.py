@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -161,10 +162,11 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tu
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
     room = Room(cpus=wanted["cpus"], gpus=wanted["gpus"], scaled=wanted["scaled"])
+    most = wanted["most"] or math.inf
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=PackQueue(pipe, wanted["job"], depot_name, room.bound),
+            search_alg=PackQueue(pipe, wanted["job"], depot_name, lambda: min(room.bound(), most)),
             scheduler=_Reporter(pipe),
             num_samples=-1,
             reuse_actors=True,
