@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_batches_of_a_budget_hold_every_text_once_and_no_more_tokens(budget: int
 def test_batches_of_a_size_are_of_like_lengths() -> None:
     groups = by_size(LENGTHS, 64)
     assert [len(rows) for rows in groups] == [64] * 7 + [52]
-    for longer, shorter in zip(groups, groups[1:], strict=False):
+    for longer, shorter in itertools.pairwise(groups):
         assert LENGTHS[longer].min() >= LENGTHS[shorter].max()
 
 
