@@ -80,7 +80,10 @@ class KeptEpochs:
         optimizer: torch.optim.Optimizer,
         order: torch.Generator,
     ) -> None:
-        """Keeps an epoch and removes those before, where enough was trained since the last."""
+        """Keeps an epoch and removes those before, where enough was trained since the last.
+
+        A disk that refuses costs the epoch and not the training.
+        """
         if epoch >= self._epochs or self._now() - self._last < _WORTH:
             return
 
@@ -89,7 +92,11 @@ class KeptEpochs:
             return {**self._facts, "epoch": epoch, "sha256": sha256}
 
         self._remove(self._place(epoch))  # a damaged one
-        caching.entry(self._place(epoch), make)
+        try:
+            caching.entry(self._place(epoch), make)
+        except OSError as error:
+            log.warning("epoch %d of a training is not kept: %s", epoch, error)
+            return
         self.kept, self._last = epoch, self._now()
         self.forget(but=epoch)
 

@@ -28,6 +28,7 @@ class RayStart:
 
         self._hold = contextlib.ExitStack()
         self._process: RayProcess | None = None
+        self._over = threading.Event()
 
     def begin(self) -> None:
         """Starts Ray on this machine, and returns at once; a cluster is joined later.
@@ -39,7 +40,8 @@ class RayStart:
         """
         if self.share.address is None:
             self._start()
-            threading.Thread(target=_import_ahead, daemon=True).start()
+            # no daemon: one that is cut off within an extension may abort the process at its end
+            threading.Thread(target=_import_ahead, args=(self._over,)).start()
 
     def __enter__(self) -> RayProcess:
         """Gives the process, which is started unless it was."""
@@ -51,6 +53,7 @@ class RayStart:
 
     def close(self) -> None:
         """Ends the process and all of Ray's, if it was started and not ended yet."""
+        self._over.set()
         self._process = None
         self._hold.close()
 
@@ -66,8 +69,10 @@ class RayStart:
         return self._process
 
 
-def _import_ahead() -> None:
+def _import_ahead(over: threading.Event) -> None:
     """Imports packages of others alone: they wait for no module that this process imports."""
     for name in _NEEDED_AT_THE_END:
+        if over.is_set():
+            return
         with contextlib.suppress(ImportError):  # the command says so where it needs it
             importlib.import_module(name)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mpc_router.data.tokens import batch_count
-from mpc_router.experts import encoder_runs
+from mpc_router.experts import encoder_runs, kept_epochs
 from mpc_router.experts.encoder_runs import Bench, Split, load_trained
 from mpc_router.experts.finetune import fine_tune
 from mpc_router.experts.kept_epochs import KeptEpochs
@@ -142,6 +142,18 @@ def test_epochs_of_a_training_with_another_key_are_not_its_own(
 def test_short_epochs_are_not_kept(models: Models, tmp_path: Path) -> None:
     assert train(models, kept_in(tmp_path, SlowClock(0.1)))[1] == EPOCHS * STEPS
     assert files(tmp_path) == []
+
+
+def test_a_full_disk_costs_the_epoch_and_not_the_training(
+    models: Models, undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> str:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(kept_epochs, "write_tensors", full)
+    kept = kept_in(tmp_path)
+    assert train(models, kept) == (undisturbed, EPOCHS * STEPS)
+    assert kept.kept == 0
 
 
 def test_a_sentence_says_what_is_kept(models: Models, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -65,6 +67,25 @@ def test_a_cluster_is_joined_when_packs_are_due(starts: Starts) -> None:
     with start:
         assert starts == [("started", CLUSTER.address)]
     assert starts[1:] == [("ended", CLUSTER.address)]
+
+
+def test_nothing_more_is_imported_ahead_for_a_start_that_is_over(
+    starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[str] = []
+    start = RayStart(LOCAL)
+
+    def import_module(name: str) -> None:
+        imported.append(name)
+        if len(imported) == 2:
+            start.close()
+
+    monkeypatch.setattr(ray_start, "importlib", SimpleNamespace(import_module=import_module))
+    start.begin()
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    assert len(imported) == 2
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
