@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from mpc_router.run_names import TRAIN
 from sweeps.plan.preparation import Ready
@@ -50,7 +51,10 @@ def training_seconds(study: Study, ready: Sequence[Ready]) -> float:
 
 def _router_seconds(item: Ready) -> float:
     """Estimates the seconds in which one router of a set trains."""
-    config, (rows, features) = item.prepared_set.config, item.inputs.splits[TRAIN].features.shape
+    config = item.prepared_set.config
+    train: Any = item.inputs.splits[TRAIN]  # of a set with frozen experts: it has features
+    rows, features = train.features.shape
     batch, hidden = config.training.batch_size, config.model.router_hidden_size
     products = batch * hidden * (features + config.experts)
-    return config.training.epochs * -(-rows // batch) * _STEP * products / _STEP_PRODUCTS
+    steps = config.training.epochs * math.ceil(rows / batch)
+    return float(steps * _STEP * products / _STEP_PRODUCTS)
