@@ -38,6 +38,7 @@ from sweeps.driver._workers import Workers
 from sweeps.driver.queue import Batches
 from sweeps.journal.journal import Journal, read
 from sweeps.plan.plan import Fingerprints, Planner
+from sweeps.raytune.process import Machine, ray_process
 from sweeps.records import JOURNAL_FILE
 from sweeps.study.read import load
 from sweeps.terminal.display import Display
@@ -110,13 +111,16 @@ def spend(*, packs: int, lanes: int, epochs: int, workers: int, pause: float = 0
             stop = threading.Event()
             watch = threading.Thread(target=_watch, args=(watched, stop), daemon=True)
             watch.start()
-            _supervisor.drive(
-                Batches(journal, planner),
-                job,
-                ledger,
-                workers=Workers(count=workers, cpus=min(1.0, 2 / workers)),
-                stopped=lambda: False,
-            )
+            cpus = min(1.0, 2 / workers)
+            with ray_process(None, Machine.of(workers, cpus, 0.0)) as ray:
+                _supervisor.drive(
+                    Batches(journal, planner),
+                    job,
+                    ledger,
+                    ray=ray,
+                    workers=Workers(count=workers, cpus=cpus),
+                    stopped=lambda: False,
+                )
             stop.set()
             watch.join()
             return Spent(

@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say_error(f"{error}; what is cached or journaled is safe", 3)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Terminated) else signal.SIGINT
-        return say_error("stopped; what is cached or journaled is safe", stop_code(number))
+        notes = getattr(error, "__notes__", [])  # what an expert's training has kept
+        text = "; ".join(["stopped", *notes, "what is cached or journaled is safe"])
+        return say_error(text, stop_code(number))
 
 
 def _command(args: argparse.Namespace, words: Sequence[str]) -> int:

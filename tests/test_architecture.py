@@ -40,6 +40,16 @@ def test_a_light_import_loads_no_framework(module: str) -> None:
     assert not heavy & loaded_by(f"import {module}")
 
 
+def test_a_worker_imports_torch_and_nothing_else_that_is_heavy() -> None:
+    """Before it trains: numba and scipy come with compiled loops, pandas with Ray Tune."""
+    modules = ("sweeps.worker.pack", "mpc_router.frozen.train", "mpc_router.frozen._loop")
+    heavy = {"transformers", "tokenizers", "datasets", "huggingface_hub", "optuna", "altair"}
+    heavy |= {"ray", "pandas", "sklearn", "matplotlib", "moocore", "scipy"}
+    loaded = loaded_by(f"import {', '.join(modules)}")
+    assert "torch" in loaded
+    assert not heavy & loaded
+
+
 def test_the_published_names_are_all_there() -> None:
     import mpc_router
 

@@ -35,8 +35,9 @@ def ended(command: Callable[[], int], *, stopped: str = "stopped; what is cached
         return command()
     except Halted as error:
         return say_error(str(error), error.code)
-    except KeyboardInterrupt:
-        return say_error(stopped, STOPPED)
+    except KeyboardInterrupt as error:
+        # its notes say what an expert's training has kept
+        return say_error("; ".join([stopped, *getattr(error, "__notes__", [])]), STOPPED)
     except Exception as error:
         if _of_input(error):
             return say_error(str(error), BAD_INPUT)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from mpc_router.data.tokens import Tokens, batch_count
 from mpc_router.experts import label_order as _label_order
 from mpc_router.experts.finetune import fine_tune, predict
+from mpc_router.experts.kept_epochs import KeptEpochs
 from mpc_router.model.encoders import load_config
 from mpc_router.model.experts import BertExpert, names_labels
 from mpc_router.model.sources import ModelError, Models
@@ -173,6 +174,7 @@ def load_trained(recipe: Recipe, bench: Bench, who: str) -> BertExpert:
         lambda new_folder: _train(expert, recipe, bench, task, new_folder, who),
         waiting=shown(bench.progress, f"{who}: waiting for another process that trains it"),
     )
+    KeptEpochs(bench.cache, recipe.key, epochs=recipe.epochs).forget()
     expert.load_state_dict(load_file(folder / WEIGHTS_FILE))
     return expert.eval()
 
@@ -249,23 +251,30 @@ def _train(
     bench.progress.start(
         f"{who}: training", recipe.epochs * batch_count(len(tokens), recipe.batch_size)
     )
-    fine_tune(
-        expert,
-        tokens,
-        task,
-        epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        precision=recipe.precision,
-        weight_decay=recipe.weight_decay,
-        warmup=recipe.warmup,
-        device=bench.device,
-        progress=bench.progress.advance,
-    )
+    facts = {"name": recipe.name, "layers": recipe.layers, "task": task.name}
+    kept = KeptEpochs(bench.cache, recipe.key, epochs=recipe.epochs, facts=facts)
+    try:
+        fine_tune(
+            expert,
+            tokens,
+            task,
+            epochs=recipe.epochs,
+            learning_rate=recipe.learning_rate,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            precision=recipe.precision,
+            weight_decay=recipe.weight_decay,
+            warmup=recipe.warmup,
+            device=bench.device,
+            progress=bench.progress.advance,
+            kept=kept,
+        )
+    except KeyboardInterrupt as error:
+        error.add_note(f"{who}: {kept.sentence()}")
+        raise
     bench.progress.finish()
     save_file(
         {name: value.contiguous() for name, value in expert.state_dict().items()},
         new_folder / WEIGHTS_FILE,
     )
-    return {"name": recipe.name, "layers": recipe.layers, "task": task.name}
+    return facts

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mpc_router.data.tokens import Tokens, batch_count, batches
+from mpc_router.experts.kept_epochs import KeptEpochs
 from mpc_router.model.experts import BertExpert
 from mpc_router.model.losses import task_loss
 from mpc_router.model.sources import ModelError
@@ -59,6 +60,7 @@ def fine_tune(
     weight_decay: float = 0.01,
     warmup: float = 0.1,
     progress: _Advance | None = None,
+    kept: KeptEpochs | None = None,
 ) -> None:
     """Trains the expert in place: AdamW, linear warm-up and decay, gradients clipped.
 
@@ -66,7 +68,8 @@ def fine_tune(
     labels' mean). Weight decay leaves vectors (biases, norms) alone. `seed` decides order and
     dropout; on one machine the same call gives the same weights, and the global random state is as
     before. The expert ends in evaluation mode, on the CPU. There are
-    `epochs * batch_count(N, batch_size)` steps.
+    `epochs * batch_count(N, batch_size)` steps. Training goes on from the epoch that is in `kept`,
+    to the bits of one that never stopped, and `progress` is told of that epoch's batches at once.
 
     Raises:
         DivergedError: the loss is not finite; the expert's weights are of no use then.
@@ -76,11 +79,15 @@ def fine_tune(
     if task.regression and not expert.fine_tuned:
         nn.init.constant_(expert.head.bias, float(np.mean(tokens.labels)))
     optimizer = _optimizer(expert, learning_rate, weight_decay)
-    steps = epochs * batch_count(len(tokens), batch_size)
+    batches_an_epoch = batch_count(len(tokens), batch_size)
+    steps = epochs * batches_an_epoch
     order = torch.Generator().manual_seed(seed)
-    step = 0
     with own_randomness(seed, place), threads_for(expert.width):
-        for _ in range(epochs):
+        done = kept.restore(expert, optimizer, order) if kept is not None else 0
+        step = done * batches_an_epoch
+        if progress is not None and done:
+            progress(step)
+        for epoch in range(done + 1, epochs + 1):
             for batch in batches(tokens, batch_size, generator=order):
                 step += 1
                 for group in optimizer.param_groups:
@@ -97,6 +104,8 @@ def fine_tune(
                 optimizer.step()
                 if progress is not None:
                     progress(1)
+            if kept is not None:
+                kept.keep(epoch, expert, optimizer, order)
     expert.cpu().eval()
 
 

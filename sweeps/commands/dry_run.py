@@ -16,7 +16,7 @@ from mpc_router.config.trial import plain
 from mpc_router.messages import shortened
 from mpc_router.run_names import TRAIN
 from sweeps.commands.listings.text_table import table_lines
-from sweeps.commands.sweep import pack_share, planner_of, prepared_on
+from sweeps.commands.sweep import pack_share, planner_of, prepared_on, workers_of
 from sweeps.driver.share import Share
 from sweeps.plan.plan import Plan, estimate
 from sweeps.plan.preparation import Ready
@@ -70,9 +70,9 @@ def _forecast(study: Study, ready: Sequence[Ready], planned: Plan, share: Share)
 
     For a search `planned` is its first batch, and the other batches count as equal to it.
     """
-    workers = share.workers
+    workers = workers_of(study, ready, share)
     measured = _measured(planned.packs, ready, share)
-    for line in [*_point_lines(study, planned), "", _totals(study, planned, share)]:
+    for line in [*_point_lines(study, planned), "", _totals(study, planned, share, workers)]:
         print(line)
     for line in [*_start_lines(study), *_router_lines(ready)]:
         print(line)
@@ -124,11 +124,13 @@ def _measured(
     return measured
 
 
-def _totals(study: Study, planned: Plan, share: Share) -> str:
-    """Counts points, seeds, trials and packs of all batches, and the workers."""
-    workers = f"{share.workers} workers"
+def _totals(study: Study, planned: Plan, share: Share, count: int) -> str:
+    """Counts points, seeds, trials and packs of all batches, and the workers, `count` of them."""
+    workers = f"{count} worker{'s' * (count > 1)}"
     if share.gpus:
         workers += f" with {share.gpus:g} GPU each"
+    if count < share.workers:
+        workers += f" (a further one would start longer than it would save; {share.workers} fit)"
     seeds, packs = len(study.first_seeds), len(planned.packs)
     if not study.proposes:
         return (

@@ -43,6 +43,7 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     """Begins a run: prepares its sets, opens its journal, trains; gives the exit code."""
     from mpc_router.storage.files import make_run
     from sweeps.driver.queue import first_plan
+    from sweeps.driver.ray_start import RayStart
     from sweeps.journal.journal import Journal
     from sweeps.plan.preparation import prepare_sets
     from sweeps.provenance.facts import provenance
@@ -55,7 +56,9 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
     places = places_of(args)
     with contextlib.ExitStack() as stack:
         share = pack_share(args, study)  # a cluster that refuses does so before hours of training
-        ready = prepare_sets(study, prepared_on(share, places, display), display, hold=stack)
+        ray = stack.enter_context(contextlib.closing(RayStart(share)))
+        places = prepared_on(share, places, display)
+        ready = prepare_sets(study, places, display, hold=stack, checked=ray.begin)
         planner = planner_of(study, ready, share)
         first_plan(planner)  # an impossible plan is refused before the folder exists
         tree, facts = study.to_tree(), study.facts()
@@ -78,4 +81,4 @@ def new_run(args: argparse.Namespace, words: Sequence[str], study: Study, run: P
         except BaseException:
             shutil.rmtree(run, ignore_errors=True)  # the run has not begun, and its name stays free
             raise
-        return run_sweep(args, run, journal, display, planner, ready, share)
+        return run_sweep(args, run, journal, display, planner, ready, ray)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from mpc_router.commands.places import places_of
@@ -18,6 +18,7 @@ from sweeps.commands.sweep import (
     run_rest,
     run_sweep,
 )
+from sweeps.driver.ray_start import RayStart
 from sweeps.journal import made_from, repair, tables
 from sweeps.journal.journal import Journal, check_opened, sound_part
 from sweeps.plan.preparation import prepare_sets
@@ -101,14 +102,15 @@ def resume_run(args: argparse.Namespace) -> int:
         if note := restore_places(args, journal.state):
             display.say(note)
         share = pack_share(args, study)
+        ray = hold.enter_context(closing(RayStart(share)))
         places = prepared_on(share, places_of(args), display)
-        ready = prepare_sets(study, places, display, hold=hold)
+        ready = prepare_sets(study, places, display, hold=hold, checked=ray.begin)
         changes.refuse_other_data(journal.state, ready, force=args.force)
         _say_changes(display, forced, parts)
         _reopen(args, journal, ready, display)
         planner = planner_of(study, ready, share)
         journal.append("resumed", budget=study.budget.plain(), forced=(*forced, *parts))
-        return run_sweep(args, args.resume, journal, display, planner, ready, share)
+        return run_sweep(args, args.resume, journal, display, planner, ready, ray)
 
 
 def _complete(args: argparse.Namespace, state: State) -> Mapping[str, Any] | None:

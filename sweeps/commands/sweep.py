@@ -18,6 +18,7 @@ from sweeps.terminal.signals import stop_code, tell
 if TYPE_CHECKING:
     from analysis.runs.load import Run
     from mpc_router.prepare.inputs import Places
+    from sweeps.driver.ray_start import RayStart
     from sweeps.driver.session import Outcome
     from sweeps.driver.share import Share
     from sweeps.journal.journal import Journal
@@ -84,6 +85,15 @@ def planner_of(study: Study, ready: Sequence[Ready], share: Share) -> Planner:
     return Planner(study=study, prints=prints_of(ready), workers=share.workers, stack_key=stack_key)
 
 
+def workers_of(study: Study, ready: Sequence[Ready], share: Share) -> int:
+    """Gives how many packs to train at once: as many as have room, or fewer where that pays."""
+    from sweeps.plan.workers import paying_workers, training_seconds
+
+    if share.address is not None or share.gpus:
+        return share.workers
+    return paying_workers(share.workers, training_seconds(study, ready))
+
+
 def run_sweep(
     args: argparse.Namespace,
     run: Path,
@@ -91,7 +101,7 @@ def run_sweep(
     display: Display,
     planner: Planner,
     ready: Sequence[Ready],
-    share: Share,
+    ray: RayStart,
 ) -> int:
     """Trains what is left, writes the tables, shows the front; gives the exit code.
 
@@ -102,11 +112,13 @@ def run_sweep(
     from sweeps.journal import tables
     from sweeps.tracking.process import tracking
 
+    ray.workers = workers_of(planner.study, ready, ray.share)
+
     def train() -> Outcome:
-        common = session.job(run, planner.study, ready, share)
+        common = session.job(run, planner.study, ready, ray.share)
         refresh = tables.Refresh(journal)
         clock = SessionClock(args.session_end)
-        return session.train(journal, display, planner, common, share, refresh.maybe, clock)
+        return session.train(journal, display, planner, common, ray, refresh.maybe, clock)
 
     with tracking(args.track, run, display.say):
         return _run_sweep(args, run, journal, display, train)

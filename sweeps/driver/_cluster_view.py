@@ -67,7 +67,7 @@ def _view(address: str, wait: Wait) -> ClusterView:
                 view = ClusterView(nodes=data["nodes"], scaled=data["scaled"])
                 ray.answer({"again": not wait.is_over(view)})
                 continue
-            ray.answer({"what": "nodes", "address": address})
+            ray.answer({"what": "nodes"})
             if word == "done":
                 return view
 

@@ -11,7 +11,7 @@ from sweeps.driver._ledger import Ledger
 from sweeps.driver._node_faults import FAILURES, NodeFaults
 from sweeps.driver._workers import STARTING, Workers
 from sweeps.driver.queue import Batches
-from sweeps.raytune.process import RayGone, RayProcess, ray_process
+from sweeps.raytune.process import RayGone, RayProcess
 from sweeps.records import BETWEEN, BUDGET, Message, NodesGone, Pack, SweepError
 from sweeps.study.lengths import duration_text
 from sweeps.worker.job import Job
@@ -34,6 +34,7 @@ def drive(
     job: Job,
     ledger: Ledger,
     *,
+    ray: RayProcess,
     workers: Workers,
     stopped: Callable[[], bool],
 ) -> None:
@@ -47,14 +48,13 @@ def drive(
         SweepError: Ray could not be started or joined, gave up, or is gone.
         OSError: the journal cannot be written.
     """
-    with ray_process(workers.address) as ray:
-        settings = {
-            "what": "drive",
-            **workers.to_json(),
-            "folder": str(ray.folder),
-            "job": job.to_json(),
-        }
-        _Supervisor(ray, settings, batches, ledger, workers, stopped).run()
+    settings = {
+        "what": "drive",
+        **workers.to_json(),
+        "folder": str(ray.folder),
+        "job": job.to_json(),
+    }
+    _Supervisor(ray, settings, batches, ledger, workers, stopped).run()
 
 
 class _Supervisor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,9 +34,6 @@ class Workers:
     patience: float = STARTING
     """Limits the seconds without any node that has room for a pack."""
 
-    machine: Mapping[str, float] | None = None
-    """Gives this machine's resources by Ray's names; None on a cluster."""
-
     samples: tuple[Pack, ...] = ()
     """Holds packs by which the share of a GPU is measured; none where it is decided."""
 
@@ -48,14 +44,18 @@ class Workers:
         """Gives as plain data what the process with Ray needs of it."""
         return {
             "address": self.address,
-            "count": self.count,
+            "most": self.most,
             "cpus": self.cpus,
             "gpus": self.gpus,
             "scaled": self.scaled,
-            "machine": None if self.machine is None else dict(self.machine),
             "samples": [dataclasses.asdict(pack) for pack in self.samples],
             "may_do_without": self.may_do_without,
         }
+
+    @property
+    def most(self) -> int | None:
+        """Gives the most packs at once; None where the room decides or is to be measured."""
+        return self.count if self.address is None and not self.samples else None
 
     @property
     def share(self) -> str:

@@ -16,6 +16,7 @@ from sweeps.driver._ledger import Ledger
 from sweeps.driver._proposals import check_space
 from sweeps.driver._view import show
 from sweeps.driver.queue import Batches, unasked_points
+from sweeps.driver.ray_start import RayStart
 from sweeps.driver.session_clock import SessionClock
 from sweeps.driver.share import Share
 from sweeps.journal.journal import Journal
@@ -97,21 +98,24 @@ def train(
     display: Display,
     planner: Planner,
     common: Job,
-    share: Share,
+    ray: RayStart,
     refresh: Callable[[], None],
     clock: SessionClock,
 ) -> Outcome:
     """Trains the unended trials of a run by Ray, and journals that the session is closed.
 
+    Ray is ended as soon as nothing is left to train.
     `refresh` is called whenever a pack is over, to keep the run's tables up to date. `clock` tells
     when the session closes.
     """
     from sweeps.driver._supervisor import drive
     from sweeps.driver._workers import Workers
 
+    share = ray.share
+
     def by_ray(batches: Batches, ledger: Ledger, stopped: Callable[[], bool]) -> None:
         workers = Workers(
-            count=planner.workers,
+            count=ray.workers,
             cpus=share.pack.cpus,
             gpus=share.gpus,
             retries=share.pack.retries,
@@ -119,11 +123,11 @@ def train(
             address=share.address,
             scaled=share.scaled,
             patience=share.patience,
-            machine=share.machine,
             samples=planner.sample_packs() if share.measures else (),
             may_do_without=_may_do_without(planner.study),
         )
-        drive(batches, common, ledger, workers=workers, stopped=stopped)
+        with ray as process:
+            drive(batches, common, ledger, ray=process, workers=workers, stopped=stopped)
 
     return _train(journal, display, planner, by_ray, common, refresh, clock)
 

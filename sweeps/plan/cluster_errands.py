@@ -188,7 +188,6 @@ class _Dispatch:
         """Gives what the process with Ray is to do."""
         return {
             "what": "errands",
-            "address": self._runner.address,
             "scaled": self._runner.scaled,
             "device": next(iter(self._errands.values())).device,
             "staging": str(self._staging),

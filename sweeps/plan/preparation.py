@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,10 +53,12 @@ def prepare_sets(
     *,
     only: str | None = None,
     hold: ExitStack | None = None,
+    checked: Callable[[], object] = lambda: None,
 ) -> tuple[Ready, ...]:
     """Prepares the study's sets one after the other; `only` names a single one.
 
-    Until `hold` ends, what they use of the cache is not pruned.
+    Until `hold` ends, what they use of the cache is not pruned. `checked` is called once, as soon
+    as all sets have passed the checks.
 
     Raises:
         InputError: data or models of a set are missing or bad.
@@ -70,6 +72,7 @@ def prepare_sets(
     try:
         for item in sets:
             check(item.config, places, vectors=study.reported_vectors)
+        checked()
         for note in study.notes:
             tell(f"note: {note}")
         if places.source.kind == "sample":

@@ -25,7 +25,7 @@ class PackQueue(NeverCopied, Searcher):  # type: ignore[misc]
     """Gives Tune the packs as they become due, as many at a time as `bound` says by then."""
 
     def __init__(
-        self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str, bound: Callable[[], int]
+        self, pipe: PipeEnd, job: Mapping[str, Any], depot_name: str, bound: Callable[[], float]
     ) -> None:
         super().__init__(metric="training_iteration", mode="max")
         self._pipe, self._bound = pipe, bound

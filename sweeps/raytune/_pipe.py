@@ -1,7 +1,8 @@
 """The module is the pipe between the process with the journal and the process with Ray.
 
-The process with Ray asks, a question at a time, and the process with the journal answers; both in
-JSON. When one of them has ended, the other reads the end of the pipe.
+The process with the journal first tells which Ray there is to be. Then the process with Ray asks,
+a question at a time, and the process with the journal answers; all in JSON. When one of them has
+ended, the other reads the end of the pipe.
 """
 
 from __future__ import annotations
@@ -27,6 +28,22 @@ class PipeEnd:
             EOFError, OSError: the other process has ended.
         """
         self._send([word, data], message_json)
+        return self._receive()[0]
+
+    def tell(self, data: Any) -> None:
+        """Sends data that the other process waits for with `told`.
+
+        Raises:
+            OSError: the other process has ended.
+        """
+        self._send(data)
+
+    def told(self) -> Any:
+        """Waits for the data of the other process's `tell`.
+
+        Raises:
+            EOFError, OSError: the other process has ended.
+        """
         return self._receive()[0]
 
     def question(self, seconds: float) -> tuple[str, dict[str, Any]] | None:

@@ -8,14 +8,15 @@ the run through the process with the journal, and Ray does not end before it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from sweeps.raytune._environment import answers, environment
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune.folders import end_session, lead, session_folder
 from sweeps.records import SweepError
+from sweeps.study.pack_share import packs_a_gpu
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _BLOCKED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -38,6 +40,31 @@ _STUCK: Final = 60
 
 class RayGone(SweepError):
     """Says that Ray has ended, or given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Holds what a Ray on this machine counts as its own."""
+
+    num_cpus: int
+    num_gpus: int
+
+    @staticmethod
+    def of(
+        workers: int, cpus: float, gpus: float, *, everything: Mapping[str, float] | None = None
+    ) -> Machine:
+        """Gives what so many packs at once take, each with so many processors and GPUs.
+
+        Where a pack's share is still to be measured Ray gets `everything`, by Ray's names, and at
+        least the processors of a pack: one that takes more than there are runs too.
+        """
+        if everything is not None:
+            num_cpus = max(math.ceil(cpus), int(everything["CPU"]))
+            return Machine(num_cpus=num_cpus, num_gpus=int(everything["GPU"]))
+        return Machine(
+            num_cpus=max(1, math.ceil(workers * cpus)),
+            num_gpus=math.ceil(workers / packs_a_gpu(gpus)) if gpus else 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +111,10 @@ class RayProcess:
 
 
 @contextlib.contextmanager
-def ray_process(address: str | None) -> Iterator[RayProcess]:
-    """Gives the process for the time of the block, before Ray is started or joined in it.
+def ray_process(address: str | None, machine: Machine | None = None) -> Iterator[RayProcess]:
+    """Gives the process for the time of the block; it starts or joins Ray, and then asks.
+
+    `machine` is what a Ray that is started here counts as its own; a cluster needs none.
 
     Raises:
         SweepError: nothing answers at the address.
@@ -106,6 +135,13 @@ def ray_process(address: str | None) -> Iterator[RayProcess]:
         os.close(lifeline)
         lead(folder, process.pid)
         try:
+            pipe.tell(
+                {
+                    "address": address,
+                    "folder": str(folder),
+                    "machine": None if machine is None else asdict(machine),
+                }
+            )
             yield RayProcess(pipe=pipe, folder=folder, process=process)
         finally:
             pipe.close()  # a wait for an answer ends

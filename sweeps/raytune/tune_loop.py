@@ -32,13 +32,12 @@ from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._dry_step import measure
 from sweeps.raytune._errands import run_errands
 from sweeps.raytune._pack_queue import NeverCopied, PackQueue
-from sweeps.raytune._patches import error_of, job_config, patch_ray
+from sweeps.raytune._patches import error_of, job_config, patch_ray, without_unused_processes
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
 from sweeps.raytune.folders import RAY
 from sweeps.records import SweepError
-from sweeps.study.pack_share import packs_a_gpu
 
 _LOOPBACK: Final = "127.0.0.1"
 _LOOK_PAUSE: Final = 1.0
@@ -46,12 +45,12 @@ _LOOK_PAUSE: Final = 1.0
 
 
 def main(connection: int, lifeline: int) -> None:
-    """Runs with Ray what the first answer asks for; both numbers are of open files."""
+    """Starts or joins Ray, and runs what is then asked for; both numbers are of open files."""
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     pipe = PipeEnd(Connection(connection))
     try:
+        begin(pipe.told())
         wanted = pipe.ask("begun")
-        begin(wanted)
         if wanted["what"] == "nodes":
             _tell_nodes(pipe)
         elif wanted["what"] == "errands":
@@ -86,27 +85,28 @@ def _end_with(lifeline: int) -> None:
     os._exit(1)
 
 
-def begin(wanted: Mapping[str, Any]) -> None:
-    """Starts Ray on this machine, or joins a cluster.
+def begin(place: Mapping[str, Any]) -> None:
+    """Starts Ray on this machine, or joins a cluster, as `ray_process` tells.
 
     Raises:
         SweepError: Ray does not start, or the cluster refuses.
     """
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    address = wanted["address"]
+    address = place["address"]
     try:
         if address is not None:
             ray.init(address=address, **common)
             return
-        ray.init(
-            address="local",  # never a Ray that runs here already
-            **_machine(wanted),
-            object_store_memory=100 * 2**20,
-            include_dashboard=False,
-            job_config=job_config(),
-            _temp_dir=f"{wanted['folder']}/{RAY}",
-            **common,
-        )
+        with without_unused_processes():
+            ray.init(
+                address="local",  # never a Ray that runs here already
+                **place["machine"],
+                object_store_memory=100 * 2**20,
+                include_dashboard=False,
+                job_config=job_config(),
+                _temp_dir=f"{place['folder']}/{RAY}",
+                **common,
+            )
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
             raise SweepError(
@@ -131,23 +131,6 @@ def _refusal(address: str, error: Exception) -> str:
         f"the cluster at {address} cannot be joined ({_losses.last_line(error)}); name its "
         f"token's file with RAY_AUTH_TOKEN_PATH=FILE, and use Ray {ray.__version__} on it"
     )
-
-
-def _machine(wanted: Mapping[str, Any]) -> dict[str, int]:
-    """Gives the processors and GPUs of a Ray on this machine: all where a share is measured."""
-    if wanted.get("samples"):
-        machine = wanted["machine"]
-        least = -int(-wanted["cpus"] // 1)  # a pack of more processors than there are runs too
-        return {"num_cpus": max(least, int(machine["CPU"])), "num_gpus": int(machine["GPU"])}
-    return {
-        "num_cpus": max(1, -int(-wanted["count"] * wanted["cpus"] // 1)),
-        "num_gpus": _gpus(wanted["count"], wanted["gpus"]),
-    }
-
-
-def _gpus(count: int, gpus: float) -> int:
-    """Gives the number of GPUs that so many packs take."""
-    return math.ceil(count / packs_a_gpu(gpus)) if gpus else 0
 
 
 def _drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
@@ -182,10 +165,11 @@ def _tuner(pipe: PipeEnd, wanted: Mapping[str, Any], depot_name: str) -> tune.Tu
     """Makes the tuner that asks for packs over the pipe, and reports over it."""
     end = threading.Event()
     room = Room(cpus=wanted["cpus"], gpus=wanted["gpus"], scaled=wanted["scaled"])
+    most = wanted["most"] or math.inf
     return tune.Tuner(
         tune.with_resources(PackTrainable, {"cpu": wanted["cpus"], "gpu": wanted["gpus"]}),
         tune_config=tune.TuneConfig(
-            search_alg=PackQueue(pipe, wanted["job"], depot_name, room.bound),
+            search_alg=PackQueue(pipe, wanted["job"], depot_name, lambda: min(room.bound(), most)),
             scheduler=_Reporter(pipe),
             num_samples=-1,
             reuse_actors=True,

@@ -85,20 +85,21 @@ def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def without_ray(patch: pytest.MonkeyPatch) -> None:
     """`sweeps.run` trains in this process."""
-    from sweeps.driver import session
+    from sweeps.driver import ray_start, session
 
     def train(
         journal: Any,
         display: Any,
         planner: Any,
         common: Any,
-        share: Any,
+        ray: Any,
         refresh: Any,
         clock: Any,
     ) -> Any:
         return session.train_in_process(journal, display, planner, common, refresh, clock)
 
     patch.setattr(session, "train", train)
+    patch.setattr(ray_start.RayStart, "begin", lambda _: None)
 
 
 def already_prepared(patch: pytest.MonkeyPatch, prepared: Path) -> None:

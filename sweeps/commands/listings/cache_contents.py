@@ -13,7 +13,16 @@ from typing import Any, Final
 
 from mpc_router.storage import cache as caching
 
-_FOLDERS: Final = ("experts", "passes", "orders", "outputs", "joint", "tokens", "frames")
+_FOLDERS: Final = (
+    "experts",
+    "training",
+    "passes",
+    "orders",
+    "outputs",
+    "joint",
+    "tokens",
+    "frames",
+)
 """Names the folders of a cache with entries that can be pruned."""
 
 
@@ -68,7 +77,7 @@ def _entry(folder: Path, label: str) -> Entry:
 
 def _label(kind: str, described: Mapping[str, Any]) -> str:
     """Names what an entry belongs to: an expert where it is one's, else a pool or its kind."""
-    if kind in ("experts", "passes"):
+    if kind in ("experts", "training", "passes"):
         name, layers = described.get("name", described.get("expert")), described.get("layers")
         return f"expert {name}" + (f" [{layers} layers]" if layers else "")
     if kind in ("outputs", "joint"):

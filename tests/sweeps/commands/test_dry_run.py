@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sweeps.commands import dry_run as module
@@ -88,6 +90,8 @@ def said(
     class Ready:
         def __init__(self, prepared_set: Any) -> None:
             self.prepared_set = prepared_set
+            rows = SimpleNamespace(features=np.empty((3301, 128), np.float32))
+            self.inputs = SimpleNamespace(splits={"train": rows})
 
     ready: Any = [Ready(each) for each in study.sets]
     share = Share(pack=study.pack, address=None, gpus=gpus, workers=workers)
@@ -106,7 +110,7 @@ def test_a_search_is_forecast_from_its_first_batch(
     ]
     assert lines[29] == (
         "216 points x 3 seeds = 648 trials of 9 epochs, proposed by tpe in 8 batches of 27, 2 at a "
-        "time, on 1 workers; shown is the first batch"
+        "time, on 1 worker; shown is the first batch"
     )
     assert [" ".join(line.split()) for line in lines[30:34]] == [
         "a bracket's rungs points to epoch epochs of trials about",

@@ -16,12 +16,12 @@ import pytest
 from mpc_router.prepare import frozen
 from mpc_router.prepare.frozen import open_prepared
 from sweeps import run
-from sweeps.driver import _supervisor
+from sweeps.driver import _supervisor, ray_start
 from sweeps.driver._ledger import Ledger
 from sweeps.journal import tables
 from sweeps.journal.journal import read
 from sweeps.raytune._pipe import PipeEnd
-from sweeps.raytune.process import RayProcess
+from sweeps.raytune.process import Machine, RayProcess
 from sweeps.records import Message, Pack, kept_from, pack_from
 from sweeps.terminal import live as display
 from sweeps.terminal.live import LiveDisplay
@@ -225,7 +225,7 @@ def sweep(
 
     def call(faults: Mapping[str, Fault], *more: str) -> tuple[int, str]:
         @contextlib.contextmanager
-        def ray_process(address: str | None) -> Iterator[RayProcess]:
+        def ray_process(address: str | None, machine: Machine | None) -> Iterator[RayProcess]:
             ours, theirs = Pipe()
             player = threading.Thread(target=Player(PipeEnd(theirs), faults, clock).play)
             player.start()
@@ -236,7 +236,7 @@ def sweep(
                 ours.close()
                 player.join()
 
-        monkeypatch.setattr(_supervisor, "ray_process", ray_process)
+        monkeypatch.setattr(ray_start, "ray_process", ray_process)
         monkeypatch.setattr(_supervisor, "time", clock)
         where = ("--sample", "--no-report", "--quiet", "--out", str(tmp_path), "--name", "r")
         code = run.main([*GRID, *more, *where])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import threading
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from ray._private.node import Node
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import (
     ActorDiedError,
@@ -159,3 +161,25 @@ def test_an_actor_that_lost_its_place_before_it_started_never_was() -> None:
     )
     assert _losses.how(error) == "cancelled"
     assert _losses.how(ActorUnschedulableError("no node has so many cpus")) == "failed"
+
+
+def test_only_while_a_ray_starts_here_does_it_start_no_process_that_a_run_does_not_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+    for name in _patches._UNUSED:
+        method = getattr(Node, name)  # with its signature, which is looked at
+        told = functools.wraps(method)(lambda *_, name=name, **__: started.append(name))
+        monkeypatch.setattr(Node, name, told)
+    node = object.__new__(Node)
+    with _patches.without_unused_processes():
+        node.start_api_server(include_dashboard=False, raise_on_failure=False)
+        node.start_monitor()
+        node.start_log_monitor()
+    assert started == []
+    node.start_monitor()
+    assert started == ["start_monitor"]
+    monkeypatch.delattr(Node, "start_api_server")
+    with _patches.without_unused_processes():
+        node.start_monitor()
+    assert started == ["start_monitor", "start_monitor"]

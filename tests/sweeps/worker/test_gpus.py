@@ -23,9 +23,10 @@ from sweeps.driver import share as shares
 from sweeps.driver._cluster_view import ClusterView
 from sweeps.driver.share import share_of
 from sweeps.plan.plan import Fingerprints, Planner
-from sweeps.raytune import _trainable, tune_loop
+from sweeps.raytune import _trainable
 from sweeps.raytune._environment import environment
 from sweeps.raytune._gpus import HIDE_GPUS
+from sweeps.raytune.process import Machine
 from sweeps.records import FIRST_SET, InputError, NodesWanted, Pack, Trial, config_of
 from sweeps.study.pack_share import DryStep, PackSettings, largest_share, share_of_memory
 from sweeps.study.read import from_tree, load
@@ -230,8 +231,16 @@ def test_a_study_keeps_auto_and_old_ones_keep_their_0() -> None:
 
 
 def test_an_embedded_ray_has_the_gpus_that_its_packs_share() -> None:
-    found = [tune_loop._gpus(*each) for each in [(4, 0), (4, 1), (3, 0.5), (3, 0.6), (20, 0.1)]]
-    assert found == [0, 4, 2, 3, 2]
+    shares = [(4, 0), (4, 1), (3, 0.5), (3, 0.6), (20, 0.1)]
+    machines = [Machine.of(count, 1, gpus) for count, gpus in shares]
+    assert [machine.num_gpus for machine in machines] == [0, 4, 2, 3, 2]
+
+
+def test_an_embedded_ray_has_the_processors_of_its_packs_or_all_where_a_share_is_measured() -> None:
+    assert [Machine.of(3, cpus, 0).num_cpus for cpus in (0.2, 0.5, 1, 1.5)] == [1, 2, 3, 5]
+    everything = {"CPU": 8.0, "GPU": 2.0}
+    assert Machine.of(1, 2, 1, everything=everything) == Machine(num_cpus=8, num_gpus=2)
+    assert Machine.of(1, 16, 1, everything=everything) == Machine(num_cpus=16, num_gpus=2)
 
 
 WORKERS = """
@@ -244,7 +253,8 @@ class Worker:
     def looks(self):
         return [own_gpus(), *(os.environ.get(name) for name in HIDE_GPUS)]
 
-tune_loop.begin({"address": None, "count": 2, "cpus": 0.5, "gpus": 1, "folder": sys.argv[1]})
+machine = {"num_cpus": 1, "num_gpus": 2}
+tune_loop.begin({"address": None, "machine": machine, "folder": sys.argv[1]})
 worker = ray.remote(Worker)
 workers = [worker.options(num_cpus=0.1, num_gpus=gpus).remote() for gpus in (1, 0.5, 0.5, 0)]
 print(json.dumps([ray.cluster_resources()["GPU"], *ray.get([w.looks.remote() for w in workers])]))
