@@ -129,8 +129,8 @@ def test_the_largest_errand_comes_first_and_every_step_is_shown_once(
     runner(cores=2).run(errands, steps)
     assert steps.labels == [("3 encoders, 2 at a time", 3 * STEPS)]
     assert (steps.done, steps.finished) == (3 * STEPS, 1)
-    notes = {key: (tmp_path / f"done-{key}").read_text().split() for key in ("small", "large")}
-    assert notes["small"][0] == "2"  # two were done before
+    before, _ = (tmp_path / "done-small").read_text().split()
+    assert int(before) >= 1  # it is given to the first process that has done another
     processes = {path.read_text().split()[1] for path in tmp_path.glob("done-*")}
     assert len(processes) == 2
     assert str(os.getpid()) not in processes

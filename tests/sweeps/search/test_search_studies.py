@@ -259,7 +259,7 @@ def test_a_sampler_without_constraints_is_not_told_of_stopped_points_by_one(
 def test_many_listed_values_are_tried_in_a_moment() -> None:
     values = [f"{leaf}={{choice: {list(range(1, 101))}}}" for leaf in ("batch_size", "epochs")]
     study = load("mrpc_pareto", ["pool=sample", "stopping.method=none", *values])
-    assert len(study._resolved) < 500
+    assert len(study.resolved) < 500
 
 
 def test_a_start_point_whose_default_is_not_searched_is_refused() -> None:

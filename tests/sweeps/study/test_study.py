@@ -93,7 +93,7 @@ def test_the_studies_that_ship_and_their_trials_keys_stay_as_they_were() -> None
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_a_study_of_all_kinds_of_routers(task: str) -> None:
     study = load(f"{task}_routers")
-    kinds = {config.model.router_kind for _, config in study._resolved}
+    kinds = {config.model.router_kind for _, config in study.resolved}
     expected = {"gated", *FITTED_KINDS} - ({"cascade"} if TASKS[task].regression else set())
     assert kinds == expected
     assert study.base.data.router_data == "cross_fitted"
