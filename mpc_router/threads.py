@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _MEMORY: Final = Path("/proc/meminfo")
+_OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
 def sleep_while_waiting() -> None:
@@ -40,10 +42,11 @@ def _quota(folder: Path) -> float:
     return math.inf
 
 
-def free_memory(memory: Path = _MEMORY, cgroup: Path = _CGROUP) -> float:
+def free_memory(memory: Path = _MEMORY, cgroup: Path = _CGROUP, own: Path = _OWN_CGROUP) -> float:
     """Gives the bytes that this process could still take; infinite where nothing says so.
 
-    It is what the machine has available (Linux), and what its container's limit leaves.
+    It is what the machine has available (Linux), and what the limits of its container, of its
+    batch job or of its service leave.
     """
     available = math.inf
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
@@ -51,7 +54,24 @@ def free_memory(memory: Path = _MEMORY, cgroup: Path = _CGROUP) -> float:
         available = next(
             float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
         )
-    return min(available, _memory_left(cgroup))
+    return min(available, *map(_memory_left, _groups(cgroup, own)))
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """Gives the folders of the cgroup (version 2) that this process is in and of those around it.
+
+    The last one is `root`, which is all that a container sees.
+    """
+    name = ""
+    with contextlib.suppress(OSError):
+        lines = own.read_text().splitlines()
+        name = next((line[3:] for line in lines if line.startswith("0::/")), "")
+    inside = PurePosixPath(name.strip("/"))
+    if ".." not in inside.parts:  # else it lies outside of what is seen here
+        for folder in (inside, *inside.parents):
+            if folder.parts:
+                yield root / folder
+    yield root
 
 
 def _memory_left(folder: Path) -> float:

@@ -2,7 +2,8 @@
 
 Ten thousand points under a thousand draws are 80 MB a measure and there are a dozen of them, so no
 more is held at once than a part of the points, and of all points what goes into the table. A point
-in a part is measured to the bit as it is among all.
+in a part is measured to the bit as it is among all. Where some points have one seed and others
+several, the intervals of the former need all of the latter: they are one part.
 
 Letters: P points, Q points of a part, B weightings, A alternatives, K experts.
 """

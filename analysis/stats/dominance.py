@@ -27,8 +27,11 @@ def nondominated(scores: _Values, costs: _Values) -> NDArray[np.bool_]:
 def contenders(scores: _Values, costs: _Values, *, near: float) -> NDArray[np.bool_]:
     """Marks the points that no other beats by more than `near` in cost: (P,) twice -> (P,).
 
-    Those of the front are among them, also where each cost is wrong by half of `near`.
+    Those of the front are among them, also where each cost is wrong by half of `near`. Where `near`
+    is 0 all are marked, for a point would beat itself.
     """
+    if near <= 0:
+        return np.ones(len(costs), np.bool_)
     order = np.argsort(costs, kind="stable")
     best_up_to = np.maximum.accumulate(np.concatenate([[-np.inf], scores[order]]))
     cheaper = np.searchsorted(costs[order], costs - near, side="right")

@@ -54,7 +54,8 @@ def kind_worth(run: Run, survey: Survey) -> pd.DataFrame:
 
     comparison = compared(run, survey.split, survey.vector.name)
     if not comparison.cells:
-        raise RunError("no router under any bias keeps the study's constraints")
+        several = " with each seed of experts" if "expert_seed" in run.settings else ""
+        raise RunError(f"no router under any bias keeps the study's constraints{several}")
     chosen = outcomes(run, roster(run), SELECTION, need_routes=False)
     rows = [
         {

@@ -101,7 +101,7 @@ class Compared:
     """Holds what kinds are compared by: curves, quotes, and what every kind offers.
 
     `cells` are those of each seed of experts (S,), without kinds that offer nothing with one of
-    them.
+    the run's seeds: a kind seen with the luckiest experts alone would be compared with means.
     """
 
     curves: Curves
@@ -150,7 +150,12 @@ def compared(run: Run, split: str, vector: str) -> Compared:
         kind: tuple(_cells(curves, by_seed[seed]) for seed in sorted(by_seed))
         for kind, by_seed in members.items()
     }
-    cells = {kind: seeds for kind, seeds in offered.items() if all(one.places for one in seeds)}
+    count = len(set().union(*members.values()))
+    cells = {
+        kind: seeds
+        for kind, seeds in offered.items()
+        if len(seeds) == count and all(one.places for one in seeds)
+    }
     return Compared(curves=curves, quotes=Quotes(run, split, vector), cells=cells)
 
 

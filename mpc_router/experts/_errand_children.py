@@ -84,8 +84,8 @@ class Children:
         None stands for an errand that is done.
 
         Raises:
-            ModelError: a model is bad or diverges, or a process was killed.
-            OSError: the disk refuses.
+            ModelError: a model is bad or diverges.
+            OSError: the disk refuses, or a process was killed (`ChildProcessError`).
         """
         numbers = {child.pipe: number for number, child in enumerate(self._children)}
         for pipe in wait([child.pipe for child in self._children if child.errand is not None]):
@@ -96,7 +96,7 @@ class Children:
             try:
                 word, *facts = child.pipe.recv()
             except (EOFError, OSError):
-                raise ModelError(_ended(child, errand)) from None
+                raise ChildProcessError(_ended(child, errand)) from None
             if word == STEPS:
                 yield number, errand, int(facts[0])
                 continue
@@ -179,7 +179,7 @@ def _ended(child: _Child, errand: Errand) -> str:
         return (
             f"the process at work on {errand.label} was killed, as the system does where memory "
             "runs out; what is done is cached: free memory, or lower expert_batch_size or "
-            "max_length, and begin again"
+            "max_length, or put `taskset -c 0` in front, and begin again"
         )
     child.output.seek(0)
     lines = child.output.read().decode(errors="replace").strip().splitlines()

@@ -26,6 +26,8 @@ def outcome(errand: Errand, pipe: Connection[Any, Any]) -> tuple[object, ...]:
     except ModelError as error:
         return REFUSED, str(error)
     except OSError as error:
+        if error.errno is None:  # an error that is words alone
+            return DISK, str(error)
         return DISK, error.errno, error.strerror, error.filename
     except Exception:  # whatever it is: the other process is to raise it
         return BUG, traceback.format_exc()

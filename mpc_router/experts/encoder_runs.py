@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mpc_router.data.tokens import Tokens, batch_count
 from mpc_router.experts import label_order as _label_order
@@ -28,6 +28,7 @@ from mpc_router.model.sources import ModelError, Models
 from mpc_router.recipes.recipes import Recipe
 from mpc_router.run_names import TRAIN
 from mpc_router.storage import cache as caching
+from mpc_router.storage.tensor_files import write_tensors
 from mpc_router.tasks import Task, label_key
 from mpc_router.terminal.progress import shown
 
@@ -273,8 +274,5 @@ def _train(
         error.add_note(f"{who}: {kept.sentence()}")
         raise
     bench.progress.finish()
-    save_file(
-        {name: value.contiguous() for name, value in expert.state_dict().items()},
-        new_folder / WEIGHTS_FILE,
-    )
+    write_tensors(new_folder / WEIGHTS_FILE, expert.state_dict())
     return facts

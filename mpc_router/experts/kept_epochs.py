@@ -151,6 +151,8 @@ def _set(
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     if {name: value.shape for name, value in weights.items()} != shapes:
         raise CheckpointError("its weights are those of another model")
+    if not {"order", "cpu", *("cuda" for _ in _cards(model))} <= draws.keys():
+        raise CheckpointError("it was kept on another kind of device")
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in with_prefix(tensors, _MOMENTS).items():
         number, _, moment = name.partition(".")

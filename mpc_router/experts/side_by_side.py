@@ -49,8 +49,8 @@ class SideBySide:
         """Leaves in the cache what errands leave, or does nothing where that pays no other process.
 
         Raises:
-            ModelError: a model is bad, or diverges; or a process was killed.
-            OSError: the disk refuses.
+            ModelError: a model is bad, or diverges.
+            OSError: the disk refuses, or a process was killed.
         """
         count = self._processes(errands)
         if count < 2:

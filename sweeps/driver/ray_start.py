@@ -74,5 +74,5 @@ def _import_ahead(over: threading.Event) -> None:
     for name in _NEEDED_AT_THE_END:
         if over.is_set():
             return
-        with contextlib.suppress(ImportError):  # the command says so where it needs it
+        with contextlib.suppress(Exception):  # whatever is broken says so where it is needed
             importlib.import_module(name)

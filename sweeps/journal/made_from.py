@@ -1,9 +1,9 @@
 """Records what the tables of a run were made from, so that a resume need not make them again.
 
-The record is in `provenance.json`: the program, a hash of the journal's lines, and the hash of
-every table that was made from them. Tables are up to date where a record made anew is equal. The
-view for Optuna's tools holds times of its writing, so it has no hash; it was written before the
-journal said that the run is done.
+The record is in `provenance.json`: the program with the columns of its tables, a hash of the
+journal's lines, and the hash of every table that was made from them. Tables are up to date where a
+record made anew is equal. The view for Optuna's tools holds times of its writing, so it has no
+hash; it was written before the journal said that the run is done.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from analysis import schema
 from mpc_router.run_names import PATHS, PROVENANCE_FILE, TABLES, table_file
 from sweeps.journal.bulk_files import digest
 from sweeps.run_folder import VIEW_FILE, RunFolder, read_journal
@@ -41,7 +42,8 @@ def record(run: Path, code: str) -> dict[str, Any]:
             content.update(line)
     names = map(table_file, (*TABLES, PATHS))
     files = {name: digest(run / name) for name in names if (run / name).is_file()}
-    return {"code": code, "journal": content.hexdigest(), "files": files}
+    columns = digest(Path(str(schema.__file__)))
+    return {"code": code, "columns": columns, "journal": content.hexdigest(), "files": files}
 
 
 def current(run: Path, code: str) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ _PAUSE: Final = 5.0
 """It is the time between two reports of progress, in seconds."""
 
 _LONGEST: Final = 600.0
-"""Limits the seconds until a worker with a GPU has measured the steps."""
+"""Limits the seconds until a worker with a GPU has measured the steps of a pack."""
 
 
 def measure(
@@ -36,7 +36,7 @@ def measure(
     while not ray.wait([promise], timeout=_PAUSE)[0]:
         report_progress()
         waited += _PAUSE
-        if waited > _LONGEST:
+        if waited > _LONGEST * len(wanted["samples"]):
             ray.cancel(promise, force=True)
             return 1.0, "no worker with a GPU has measured it: a pack gets one"
     try:

@@ -114,3 +114,18 @@ def test_free_memory_is_what_machine_and_container_leave(
         (tmp_path / name).write_text(text)
     assert threads.free_memory(machine, tmp_path) == free
     assert threads.free_memory(tmp_path / "none", tmp_path / "none") == math.inf
+
+
+@pytest.mark.parametrize(
+    ("own", "free"),
+    [("/job/step", 700), ("/job", 800), ("/", 5000), ("/../other", 5000)],
+)
+def test_the_limit_of_a_batch_job_around_this_process_counts(
+    own: str, free: float, tmp_path: Path
+) -> None:
+    for folder, limit, used in (("", 9000, 4000), ("job", 1000, 200), ("job/step", 900, 200)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "memory.max").write_text(str(limit))
+        (tmp_path / folder / "memory.current").write_text(str(used))
+    (tmp_path / "own").write_text(f"1:name=systemd:/else\n0::{own}\n")
+    assert threads.free_memory(tmp_path / "none", tmp_path, tmp_path / "own") == free

@@ -77,6 +77,10 @@ def test_the_front_is_known_before_the_other_points_are_measured(
     )
 
 
+def test_where_all_cost_nothing_all_are_contenders() -> None:
+    assert contenders(np.array([0.1, 0.3, 0.2]), np.zeros(3), near=0.0).all()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_costs_are_within_rounding_the_front_is_among_the_contenders(seed: int) -> None:
     rng = np.random.default_rng(seed)

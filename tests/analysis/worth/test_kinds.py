@@ -185,6 +185,10 @@ def test_of_several_seeds_of_experts_a_kind_is_chosen_with_each_and_their_mean_i
     overall = [kind_worth(side, survey(side)) for side in (run, *alone)]
     _check_means(overall, ["price", "blind_share"])
     assert (kinds(run)["expert_seeds"] == 2).all()
+    fewer = tuple(trial for trial in both.trials if trial.router.point != "qp3")
+    lacking = load_run(_seeded(write(tmp_path / "lacking", replace(both, trials=fewer))))
+    (alone_words,) = set(kinds(run)["kind"]) - set(kinds(lacking)["kind"])
+    assert alone_words == "predictive, combine=logistic"  # it has no router with the second seed
     assert set(kinds(run, costs=[40.0])["point"]) == {f"p{n}, qp{n}" for n in range(len(ROUTERS))}
 
 

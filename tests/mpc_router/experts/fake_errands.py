@@ -55,6 +55,8 @@ class FakeErrand:
             raise DivergedError(self.key, 3)
         if self.word == "disk":
             raise OSError(errno.ENOSPC, "No space left on device", str(self.cache))
+        if self.word == "words":
+            raise OSError("it cannot be written: it is full")
         if self.word == "bug":
             raise ZeroDivisionError("by 0")
         if self.word == "killed":

@@ -139,6 +139,15 @@ def test_epochs_of_a_training_with_another_key_are_not_its_own(
     assert train(models, kept) == (undisturbed, EPOCHS * STEPS)
 
 
+def test_an_epoch_that_was_kept_without_a_gpu_is_not_gone_on_from_with_one(
+    models: Models, undisturbed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(models, tmp_path, after=2 * STEPS + 1)
+    monkeypatch.setattr(kept_epochs, "_cards", lambda _: [0])
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda _: torch.zeros(16, dtype=torch.uint8))
+    assert train(models, kept_in(tmp_path)) == (undisturbed, EPOCHS * STEPS)
+
+
 def test_short_epochs_are_not_kept(models: Models, tmp_path: Path) -> None:
     assert train(models, kept_in(tmp_path, SlowClock(0.1)))[1] == EPOCHS * STEPS
     assert files(tmp_path) == []

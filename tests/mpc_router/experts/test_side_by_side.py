@@ -142,8 +142,9 @@ def test_the_largest_errand_comes_first_and_every_step_is_shown_once(
         ("refused", ModelError, "^the loss of expert bad is not finite in step 3$"),
         ("disk", OSError, "No space left on device"),
         ("bug", RuntimeError, "ZeroDivisionError: by 0"),
-        ("killed", ModelError, "at work on expert bad was killed, .* memory runs out.*begin again"),
-        ("leaves", ModelError, "at work on expert bad has ended with exit code 7; .*begin again"),
+        ("words", OSError, "^it cannot be written: it is full$"),
+        ("killed", OSError, "at work on expert bad was killed, .* memory runs out.*begin again"),
+        ("leaves", OSError, "at work on expert bad has ended with exit code 7; .*begin again"),
     ],
 )
 def test_what_goes_wrong_in_a_process_is_raised_here_and_no_process_stays(
