@@ -61,8 +61,9 @@ bench-search: .venv/.bench  ## searches and stopping rules replayed on recorded 
 	$(BIN)/python -m benchmarks.search benchmarks/recorded/*.parquet --out build/search $(BENCH_SEARCH)
 	$(BIN)/python -m benchmarks.search_figure build/search
 
+BENCH_ROUTERS ?= benchmarks/recorded/routers_mrpc.parquet
 bench-routers: .venv/.dev  ## kinds of routers side by side on recorded outputs of real experts (minutes)
-	$(BIN)/python -m benchmarks.routers benchmarks/recorded/routers_mrpc.parquet
+	$(BIN)/python -m benchmarks.routers $(BENCH_ROUTERS)
 
 .venv/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

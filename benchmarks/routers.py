@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,8 +36,11 @@ SPACE: Final = {
 }
 
 
-def record(task: str, seed: int, folders: argparse.Namespace) -> pa.Table:
-    """Gives labels and outputs of every row: of train those of experts that have not seen it."""
+def record(task: str, settings: Mapping[str, Any], folders: argparse.Namespace) -> pa.Table:
+    """Gives labels and outputs of every row: of train those of experts that have not seen it.
+
+    `settings` are those of a trial that differ from cross-fitting on all of train.
+    """
     from mpc_router import trainer
     from mpc_router.config.trial import trial_config
     from mpc_router.data.sources import Source
@@ -47,8 +50,8 @@ def record(task: str, seed: int, folders: argparse.Namespace) -> pa.Table:
 
     config = trial_config(
         {
-            **{"task": task, "pool": "minilm", "stem": "expert", "expert_seed": seed},
-            "router_data": "cross_fitted",
+            **{"task": task, "pool": "minilm", "stem": "expert", "router_data": "cross_fitted"},
+            **settings,
         }
     )
     places = Places(
@@ -138,20 +141,30 @@ def tables_of_run(folder: Path, vector: str) -> tuple[Any, Any]:
 def parser() -> argparse.ArgumentParser:
     """Gives the command's flags."""
     command = argparse.ArgumentParser(prog="python -m benchmarks.routers", description=__doc__)
-    command.add_argument("file", type=Path, help="recorded outputs, routers_TASK.parquet, or a run")
+    command.add_argument(
+        "file", type=Path, help="recorded outputs, routers_TASK[_WORD].parquet, or a run"
+    )
     command.add_argument("--seeds", type=int, default=5, help="routers of a kind (default: 5)")
     command.add_argument("--out", type=Path, help="a folder for the tables as csv")
-    command.add_argument("--record", type=int, metavar="SEED", help="make FILE of experts' seed")
+    command.add_argument(
+        "--record", nargs="*", metavar="KEY=VALUE", help="make FILE, with settings of a trial"
+    )
     for name in ("data", "models", "cache"):
         command.add_argument(f"--{name}", type=Path, help="for --record, as sweeps.run has it")
     return command
+
+
+def _halves(word: str) -> tuple[str, str]:
+    key, _, text = word.partition("=")
+    return key, text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit code."""
     args = parser().parse_args(arguments)
     if args.record is not None:
-        table = record(args.file.stem.removeprefix("routers_"), args.record, args)
+        settings = {key: yaml.safe_load(text) for key, text in map(_halves, args.record)}
+        table = record(args.file.stem.split("_")[1], settings, args)
         pq.write_table(table, args.file, compression="zstd")
         return 0
     columns = ["cap", "kind", "score", "cost", "over_coin", "over_coin_low", "over_coin_high"]
