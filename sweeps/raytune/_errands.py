@@ -7,10 +7,11 @@ another one leaves comes back in chunks to a folder that the process with the ca
 from __future__ import annotations
 
 import base64
+import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,8 +88,22 @@ class _Counter:
             self._tally.done.remote(self._name, self._steps)
 
 
-def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> str | None:
-    """Does an errand as a task of Ray, and gives why it is refused."""
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Tells how an errand has ended."""
+
+    refused: str | None = None
+    lost: str | None = None
+    arrived: str | None = None
+    """It is the folder below the staging folder with what came back; None where nothing had to."""
+
+
+def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> Ending:
+    """Does an errand as a task of Ray.
+
+    What comes back arrives in a folder of this attempt: the files of errands that are done at once
+    do not meet, and neither do those of an attempt whose node is lost and of the next one.
+    """
     gpus = own_gpus()
     from sweeps.worker.errand import run_errand  # with torch, which Ray's own process does without
 
@@ -97,19 +112,20 @@ def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> str | N
     supplier = ray.get_actor(depot_name)
     sent = ray.get(supplier.supply.remote(node, errand["folders"]))
     copies = {} if sent is None else sent.folders
-    cache = None if sent is None or sent.writable is None else Path(sent.writable) / name
-    if cache is not None:
-        shutil.rmtree(cache, ignore_errors=True)  # an earlier attempt on this node may have begun
-        cache.mkdir(parents=True)
-    pickled = base64.b64decode(errand["pickled"])
-    refusal = run_errand(pickled, copies, cache, _Counter(tally, name).advance)
-    if cache is not None:
-        if refusal is None:
-            for lock in cache.glob("*/*.lock"):
-                lock.unlink()
-            Returns(home=cache, call=caller(supplier), keys=()).send()
-        shutil.rmtree(cache, ignore_errors=True)
-    return refusal
+    pickled, advance = base64.b64decode(errand["pickled"]), _Counter(tally, name).advance
+    if sent is None or sent.writable is None:
+        return Ending(refused=run_errand(pickled, copies, None, advance))
+    home, attempt = Path(sent.writable) / name, f"{name}/{secrets.token_hex(8)}"
+    shutil.rmtree(home, ignore_errors=True)  # an earlier attempt on this node may have begun
+    cache = home / attempt
+    cache.mkdir(parents=True)
+    refused = run_errand(pickled, copies, cache, advance)
+    if refused is None:
+        for lock in cache.glob("*/*.lock"):
+            lock.unlink()
+        Returns(home=home, call=caller(supplier), keys=()).send()
+    shutil.rmtree(home, ignore_errors=True)
+    return Ending(refused=refused, arrived=attempt)
 
 
 def run_errands(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
@@ -130,8 +146,7 @@ def run_errands(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
             ended, _ = ray.wait(list(promises), timeout=_LOOK)
             pipe.ask("turn", facts=_facts(tally), room=room.packs(), cpus=share.cpus)
             for promise in ended:
-                refused, lost = _end_of(promise)
-                pipe.ask("over", name=promises.pop(promise), refused=refused, lost=lost)
+                pipe.ask("over", name=promises.pop(promise), **asdict(_end_of(promise)))
 
 
 def _facts(tally: Any) -> dict[str, dict[str, Any]]:
@@ -144,9 +159,10 @@ def _facts(tally: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def _end_of(promise: Any) -> tuple[str | None, str | None]:
-    """Gives why an errand is refused, and why it was lost; two times None of one that is done."""
+def _end_of(promise: Any) -> Ending:
+    """Tells how the errand of a task that has ended did end."""
     try:
-        return ray.get(promise), None
+        ending: Ending = ray.get(promise)
     except RayError as error:
-        return None, _losses.reason(error)
+        return Ending(lost=_losses.reason(error))
+    return ending
