@@ -198,6 +198,7 @@ class _Dispatch:
         """Counts by errand the steps that the progress has not heard of."""
 
         self._steps = {errand.key: works[errand.key].steps for errand in errands}
+        self._memory = {errand.key: works[errand.key].memory for errand in errands}
         self._places: dict[str, str] = {}
         self._waits_since: float | None = None
 
@@ -232,6 +233,7 @@ class _Dispatch:
             "errands": [
                 {
                     "name": name,
+                    "memory": self._memory[name],
                     "folders": [str(folder) for folder in errand.folders],
                     "pickled": base64.b64encode(pickle.dumps(errand.pinned())).decode(),
                 }
@@ -278,7 +280,8 @@ class _Dispatch:
 
         Raises:
             ModelError: it is refused.
-            SweepError: its worker or its node is lost, and Ray has tried it again in vain.
+            SweepError: its worker or its node is lost, or a disk or the way there refuses, and Ray
+                has tried it again in vain; or it has failed in another way.
         """
         errand = self._errands[name]
         if refused is not None:

@@ -24,13 +24,14 @@ from sweeps.raytune._gpus import own_gpus
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._returning import Returns, caller
 from sweeps.raytune._room import Room, alive_nodes
-from sweeps.raytune._ship import on_node
+from sweeps.raytune._ship import ReachError, on_node
+from sweeps.study.pack_share import packs_on
 
 _LOOK: Final = 1.0
 """It is the time between two looks at what tasks have done, in seconds."""
 
 _RETRIES: Final = 3
-"""It is how often Ray tries an errand again whose node or worker was lost."""
+"""It is how often Ray tries an errand again whose node or worker was lost, or refused it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,10 @@ class TaskShare:
 
     cpus: int
     gpus: int
+
+    def fits(self, node: Mapping[str, float]) -> bool:
+        """Tells whether a node with these resources has room for an errand, memory aside."""
+        return packs_on(node, self.cpus, self.gpus) > 0
 
 
 def task_share(nodes: Sequence[Mapping[str, float]], errands: int, device: str) -> TaskShare:
@@ -52,6 +57,26 @@ def task_share(nodes: Sequence[Mapping[str, float]], errands: int, device: str) 
         return TaskShare(cpus=1, gpus=1)
     cpus = [int(node.get("CPU", 0.0)) for node in nodes]
     return TaskShare(cpus=max(1, min(max(cpus, default=1), sum(cpus) // max(1, errands))), gpus=0)
+
+
+def task_options(
+    share: TaskShare, nodes: Sequence[Mapping[str, float]], memory: float
+) -> dict[str, Any]:
+    """Gives Ray's options for the task of an errand that takes about so many bytes of memory.
+
+    It asks for no more memory than the largest of the `nodes` with room for it has, else it would
+    never begin. What a node's disk or the way there refuses is tried again as a lost node is, and
+    tasks are spread, so that another node may get it.
+    """
+    most = max((node.get("memory", 0.0) for node in nodes if share.fits(node)), default=0.0)
+    return {
+        "num_cpus": share.cpus,
+        "num_gpus": share.gpus,
+        "memory": int(min(memory, most)),
+        "max_retries": _RETRIES,
+        "retry_exceptions": [OSError, ReachError],
+        "scheduling_strategy": "SPREAD",
+    }
 
 
 class Tally:
@@ -132,16 +157,25 @@ def run_errands(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     """Has errands done, and reports over the pipe where, how far they are, and how each ends."""
     resources = [facts["Resources"] for facts in alive_nodes()]
     share = task_share(resources, len(wanted["errands"]), wanted["device"])
-    room = Room(cpus=share.cpus, gpus=share.gpus, scaled=wanted["scaled"])
+    options = {
+        errand["name"]: task_options(share, resources, errand["memory"])
+        for errand in wanted["errands"]
+    }
+    promises: dict[Any, str] = {}
+
+    def nodes_for_some() -> list[Mapping[str, Any]]:
+        """Gives the nodes that have the memory for an errand that is left."""
+        least = min((options[name]["memory"] for name in promises.values()), default=0)
+        return [facts for facts in alive_nodes() if facts["Resources"].get("memory", 0.0) >= least]
+
+    room = Room(cpus=share.cpus, gpus=share.gpus, scaled=wanted["scaled"], nodes=nodes_for_some)
     here = ray.get_runtime_context().get_node_id()
     with depot((), Path(wanted["staging"]), lambda: pipe.ask("sending")) as depot_name:
         tally = ray.remote(Tally).options(**on_node(here)).remote()
-        task = ray.remote(do_errand).options(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=_RETRIES
-        )
-        promises = {
-            task.remote(errand, depot_name, tally): errand["name"] for errand in wanted["errands"]
-        }
+        task = ray.remote(do_errand)
+        for errand in wanted["errands"]:
+            promise = task.options(**options[errand["name"]]).remote(errand, depot_name, tally)
+            promises[promise] = errand["name"]
         while promises:
             ended, _ = ray.wait(list(promises), timeout=_LOOK)
             pipe.ask("turn", facts=_facts(tally), room=room.packs(), cpus=share.cpus)

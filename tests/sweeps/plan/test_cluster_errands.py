@@ -68,6 +68,7 @@ def sent_errands(wanted: dict[str, Any]) -> dict[str, Errand]:
         for errand in wanted["errands"]
     }
     for errand in wanted["errands"]:
+        assert errand["memory"] > 5e8  # at least a process with torch
         assert errand["folders"] == [str(path) for path in errands[errand["name"]].folders]
     return errands
 
