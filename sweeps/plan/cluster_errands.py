@@ -234,7 +234,7 @@ class _Dispatch:
                 {
                     "name": name,
                     "memory": self._memory[name],
-                    "folders": [str(folder) for folder in errand.folders],
+                    "folders": {str(folder): names for folder, names in errand.folders.items()},
                     "pickled": base64.b64encode(pickle.dumps(errand.pinned())).decode(),
                 }
                 for name, errand in self._errands.items()

@@ -69,7 +69,8 @@ def sent_errands(wanted: dict[str, Any]) -> dict[str, Errand]:
     }
     for errand in wanted["errands"]:
         assert errand["memory"] > 5e8  # at least a process with torch
-        assert errand["folders"] == [str(path) for path in errands[errand["name"]].folders]
+        folders = errands[errand["name"]].folders
+        assert errand["folders"] == {str(path): names for path, names in folders.items()}
     return errands
 
 
