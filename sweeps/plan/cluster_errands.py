@@ -291,7 +291,8 @@ class _Dispatch:
                 f"{errand.label} was not prepared on the cluster at {self._runner.address} "
                 f"({lost}); what is done is cached, begin again"
             )
-        for kind in _KINDS if arrived is not None else ():
-            for entry in (self._staging / arrived / kind).glob("[!.]*"):
-                caching.take_in(entry, errand.cache / kind / entry.name)
+        if arrived is not None:
+            for kind in _KINDS:
+                for entry in (self._staging / arrived / kind).glob("[!.]*"):
+                    caching.take_in(entry, errand.cache / kind / entry.name)
         self._advance(name, self._steps[name])

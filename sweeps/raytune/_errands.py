@@ -144,12 +144,14 @@ def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> Ending:
     shutil.rmtree(home, ignore_errors=True)  # an earlier attempt on this node may have begun
     cache = home / attempt
     cache.mkdir(parents=True)
-    refused = run_errand(pickled, copies, cache, advance)
-    if refused is None:
-        for lock in cache.glob("*/*.lock"):
-            lock.unlink()
-        Returns(home=home, call=caller(supplier), keys=()).send()
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        refused = run_errand(pickled, copies, cache, advance)
+        if refused is None:
+            for lock in cache.glob("*/*.lock"):
+                lock.unlink()
+            Returns(home=home, call=caller(supplier), keys=()).send()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)  # another node may get the next attempt
     return Ending(refused=refused, arrived=attempt)
 
 
