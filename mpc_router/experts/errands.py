@@ -21,7 +21,7 @@ from mpc_router.experts.encoder_runs import (
     pass_folder,
 )
 from mpc_router.model.sources import Models
-from mpc_router.recipes.recipes import Recipe, weight_files
+from mpc_router.recipes.recipes import Recipe, loaded_files, weight_files
 from mpc_router.storage import cache as caching
 from mpc_router.tasks import Task, label_key
 
@@ -90,12 +90,17 @@ class Errand:
         }
 
     @property
-    def folders(self) -> tuple[Path, ...]:
-        """Gives the folders that the errand reads: tokens, weights, and what is trained already."""
+    def folders(self) -> dict[Path, tuple[str, ...] | None]:
+        """Gives the folders that the errand reads, and the names of the files that it reads there.
+
+        They are folders of tokens, weights, and what is trained already; None: all that is there.
+        """
         kept = [split.tokens.folder for split in (self.train, *self.splits.values())]
-        model = self._model_folder
         expert = [self._expert_folder] if self.recipe.epochs and not self.trains else []
-        return tuple(dict.fromkeys([*kept, *([] if model is None else [model]), *expert]))
+        folders: dict[Path, tuple[str, ...] | None] = dict.fromkeys([*kept, *expert])
+        if (model := self._model_folder) is not None:
+            folders[model] = loaded_files(self.models.resolve(self.recipe.name))
+        return folders
 
     def bench(self, progress: Progress) -> Bench:
         """Gives the bench that the errand is done at."""

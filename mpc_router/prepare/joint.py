@@ -198,7 +198,9 @@ def _make_ready(
     ]
     trained = [errand_of(bench, recipe, who, ()) for bench, recipe, who in asked if recipe.epochs]
     places.runner.run(unfinished(trained), hears)
+    device_here = "auto" if places.runner.elsewhere else device  # a GPU may be there alone
     for number, (bench, recipe, who) in enumerate(asked):
+        bench = dataclasses.replace(bench, device=device_here)
         if recipe.epochs:
             load_trained(recipe, bench, who)
         notes.append(head_note(recipe, bench, who))

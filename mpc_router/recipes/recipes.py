@@ -251,6 +251,24 @@ def weight_files(model: Resolved) -> list[Path]:
     return weights
 
 
+def loaded_files(model: Resolved) -> tuple[str, ...]:
+    """Names the files that loading a model looks for in the folder of its weights.
+
+    Those that are not there are looked for first. A program that trained the model may have left
+    much more beside it.
+
+    Raises:
+        ModelError: as `weight_files`.
+    """
+    weights = weight_files(model)
+    names = [CONFIG_FILE]
+    for name in WEIGHT_FILES:
+        names.append(name)
+        if weights and (weights[0].parent / name).is_file():
+            break
+    return tuple(dict.fromkeys([*names, *(path.name for path in weights)]))
+
+
 def _weights(folder: Path) -> list[Path]:
     """Gives the weight files that transformers would read: one, or an index's parts, or none."""
     for name in WEIGHT_FILES:

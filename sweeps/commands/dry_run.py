@@ -25,7 +25,7 @@ from sweeps.stopping.ranks import places
 from sweeps.stopping.rule import Rule
 from sweeps.study.lengths import duration_text
 from sweeps.study.study import Study
-from sweeps.worker.step_time import Measurement, measured_steps
+from sweeps.worker.step_time import Measurement, check_measurable, measured_steps
 
 _MOST_NAMED: Final = 3
 """It is how many start points a plan names one by one."""
@@ -296,12 +296,17 @@ def _trained_part(prepared: Ready) -> str:
 
 
 def show_plan(args: argparse.Namespace, study: Study) -> int:
-    """Runs `--dry-run`: prints the plan and an estimate; gives exit code 0."""
+    """Runs `--dry-run`: prints the plan and an estimate; gives exit code 0.
+
+    Raises:
+        InputError: steps cannot be measured on this machine.
+    """
     from sweeps.driver.queue import first_plan
     from sweeps.plan.preparation import prepare_sets
     from sweeps.terminal.live import make_display
 
     display, share = make_display(quiet=args.quiet), pack_share(args, study)
+    check_measurable(study.base.training.device)  # before encoders are trained anywhere
     ready = prepare_sets(study, prepared_on(share, places_of(args), display), display)
     _forecast(study, ready, first_plan(planner_of(study, ready, share)), share)
     return 0

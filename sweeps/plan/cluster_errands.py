@@ -7,6 +7,7 @@ import contextlib
 import pickle
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,20 @@ if TYPE_CHECKING:
 _ERRANDS: Final = "errands"
 """Is the folder of a cache with a lock by errand, and with what arrives of those from nodes."""
 
+_ARRIVING: Final = "-arriving"
+"""Ends the name of a folder that entries arrive in."""
+
 _KINDS: Final = ("orders", "experts", "passes")
 """Names the folders of a cache that errands leave entries in."""
 
 _SILENCE: Final = 600.0
 """Limits the seconds until the process with Ray has joined, and in which it asks nothing."""
+
+_ROUNDS: Final = 2
+"""Limits how often an errand is done whose entries are not in the cache then."""
+
+_NAMED: Final = 3
+"""Limits the errands that a message names."""
 
 _PAUSE: Final = 1.0
 """Gives the seconds between two looks at an errand that another sweep does."""
@@ -78,14 +88,33 @@ class ClusterErrands:
         from mpc_router.experts.errands import unfinished  # with torch
 
         left = tuple(sorted(errands, key=lambda errand: -works[errand.key].seconds))
+        over: Counter[str] = Counter()
         while left:
             with _claimed(left) as claimed:
                 to_do = unfinished(claimed)  # another sweep may have done one meanwhile
                 if to_do:
                     self._run(to_do, works, progress)
             left = unfinished(left)
+            over.update(errand.key for errand in to_do)
+            self._check_whole([errand for errand in left if over[errand.key] >= _ROUNDS])
             if left and not to_do:
                 _wait_for(left[0], progress)
+
+    def _check_whole(self, errands: Sequence[Errand]) -> None:
+        """Raises SweepError where the cluster has done errands, but has not left what they leave.
+
+        An errand is given up after some rounds: of a shared folder, this machine may see for
+        seconds what was there before, and the next round then finds all of it.
+        """
+        if errands:
+            labels = ", ".join(errand.label for errand in errands[:_NAMED])
+            more = f" and {len(errands) - _NAMED} more" if len(errands) > _NAMED else ""
+            raise SweepError(
+                f"the cluster at {self.address} has prepared {labels}{more} {_ROUNDS} times, but "
+                f"the cache {errands[0].cache} does not hold all that they leave; look whether its "
+                "disk is full, and whether nodes that share it see what this machine sees, then "
+                "begin again"
+            )
 
     def _run(
         self, errands: Sequence[Errand], works: Mapping[str, Work], progress: Progress
@@ -113,21 +142,30 @@ def _lock_of(errand: Errand) -> Path:
 
 def _arriving(errand: Errand) -> Path:
     """Names the folder that entries arrive in from nodes, of an errand and those beside it."""
-    return errand.cache / _ERRANDS / f".{errand.key}-arriving"
+    return errand.cache / _ERRANDS / f".{errand.key}{_ARRIVING}"
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Removes what has arrived for sweeps that were killed: no process holds its errand's lock."""
+    for orphan in folder.glob(f".*{_ARRIVING}"):
+        with caching.removable(folder / orphan.name[1:].removesuffix(_ARRIVING)) as free:
+            if free:
+                shutil.rmtree(orphan, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _claimed(errands: Sequence[Errand]) -> Iterator[list[Errand]]:
     """Gives the errands that no other sweep does, and keeps others from them for the block.
 
-    What a killed sweep has left of them is removed.
+    What killed sweeps have left is removed.
     """
+    for folder in {_lock_of(errand).parent for errand in errands}:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(folder)
     with contextlib.ExitStack() as stack:
         claimed = []
         for errand in errands:
-            _lock_of(errand).parent.mkdir(parents=True, exist_ok=True)
             if stack.enter_context(caching.removable(_lock_of(errand))):
-                shutil.rmtree(_arriving(errand), ignore_errors=True)
                 claimed.append(errand)
         yield claimed
 
@@ -160,6 +198,7 @@ class _Dispatch:
         """Counts by errand the steps that the progress has not heard of."""
 
         self._steps = {errand.key: works[errand.key].steps for errand in errands}
+        self._memory = {errand.key: works[errand.key].memory for errand in errands}
         self._places: dict[str, str] = {}
         self._waits_since: float | None = None
 
@@ -194,7 +233,8 @@ class _Dispatch:
             "errands": [
                 {
                     "name": name,
-                    "folders": [str(folder) for folder in errand.folders],
+                    "memory": self._memory[name],
+                    "folders": {str(folder): names for folder, names in errand.folders.items()},
                     "pickled": base64.b64encode(pickle.dumps(errand.pinned())).decode(),
                 }
                 for name, errand in self._errands.items()
@@ -233,12 +273,15 @@ class _Dispatch:
             self._left[name] -= new
             self._progress.advance(new)
 
-    def _over(self, name: str, refused: str | None, lost: str | None) -> None:
+    def _over(self, name: str, refused: str | None, lost: str | None, arrived: str | None) -> None:
         """Takes what an errand has left into the cache, or says why it has left nothing.
+
+        `arrived` is the folder below the staging folder that its files came to, and no others'.
 
         Raises:
             ModelError: it is refused.
-            SweepError: its worker or its node is lost, and Ray has tried it again in vain.
+            SweepError: its worker or its node is lost, or a disk or the way there refuses, and Ray
+                has tried it again in vain; or it has failed in another way.
         """
         errand = self._errands[name]
         if refused is not None:
@@ -248,7 +291,8 @@ class _Dispatch:
                 f"{errand.label} was not prepared on the cluster at {self._runner.address} "
                 f"({lost}); what is done is cached, begin again"
             )
-        for kind in _KINDS:
-            for arrived in (self._staging / kind).glob("[!.]*"):
-                caching.take_in(arrived, errand.cache / kind / arrived.name)
+        if arrived is not None:
+            for kind in _KINDS:
+                for entry in (self._staging / arrived / kind).glob("[!.]*"):
+                    caching.take_in(entry, errand.cache / kind / entry.name)
         self._advance(name, self._steps[name])

@@ -7,7 +7,7 @@ import itertools
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import ray
 
 from sweeps.raytune import _ship
 from sweeps.raytune._returning import ARRIVING, Arrivals
-from sweeps.raytune._ship import CHUNK, FolderActor, ReachError, SentFolders, on_node
+from sweeps.raytune._ship import CHUNK, FolderActor, Folders, ReachError, SentFolders, on_node
 
 _AT_ONCE: Final = 16
 """It is how many workers may ask at once; those of a node wait for each other."""
@@ -43,27 +43,30 @@ class Depot:
         self._actors: dict[str, Any] = {}
         self._numbers = itertools.count()
 
-    def supply(self, node: str, folders: Sequence[str] = ()) -> SentFolders | None:
+    def supply(
+        self, node: str, folders: Mapping[str, Sequence[str] | None] | None = None
+    ) -> SentFolders | None:
         """Sends a node what it lacks, unless it has it; gives where it lies, None if it sees all.
 
-        It gets all folders of the depot, and these.
+        It gets all folders of the depot, and these: the files of the given names, None for all.
 
         Raises:
             ReachError: the node does not answer, or a file was damaged on the way.
         """
-        wanted = [*self._folders, *map(Path, folders)]
+        wanted: dict[Path, Sequence[str] | None] = dict.fromkeys(self._folders)
+        wanted |= {Path(folder): names for folder, names in (folders or {}).items()}
         with self._lock:
             lock = self._locks.setdefault(node, threading.Lock())
         with lock:
             asked = self._asked.setdefault(node, set())
-            unknown = [folder for folder in wanted if folder not in asked]
+            unknown = {folder: names for folder, names in wanted.items() if folder not in asked}
             if unknown or node not in self._sent:
                 self._sent[node] = self._supply(node, unknown)
                 asked.update(unknown)
             sent = self._sent[node]
             return sent if sent.folders or sent.writable else None
 
-    def _supply(self, node: str, folders: Sequence[Path]) -> SentFolders:
+    def _supply(self, node: str, folders: Folders) -> SentFolders:
         """Sends a node what it lacks of these folders, beside what it was sent before."""
         before = self._sent.get(node, SentFolders(folders={}, writable=None))
         view = _ship.view_node(node, folders, self._run)
@@ -76,7 +79,8 @@ class Depot:
         copies = dict(before.folders)
         for folder in view.missing:
             number = next(self._numbers)  # a new one, for an earlier attempt may have begun
-            _ship.send(Path(folder), str(number), actor, node=view.name)
+            names = folders[Path(folder)]
+            _ship.send(Path(folder), names, str(number), actor, node=view.name)
             copies[folder] = f"{home}/{number}"
         return SentFolders(folders=copies, writable=None if view.shares else f"{home}/run")
 

@@ -7,10 +7,11 @@ another one leaves comes back in chunks to a folder that the process with the ca
 from __future__ import annotations
 
 import base64
+import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,13 +24,14 @@ from sweeps.raytune._gpus import own_gpus
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._returning import Returns, caller
 from sweeps.raytune._room import Room, alive_nodes
-from sweeps.raytune._ship import on_node
+from sweeps.raytune._ship import ReachError, on_node
+from sweeps.study.pack_share import packs_on
 
 _LOOK: Final = 1.0
 """It is the time between two looks at what tasks have done, in seconds."""
 
 _RETRIES: Final = 3
-"""It is how often Ray tries an errand again whose node or worker was lost."""
+"""It is how often Ray tries an errand again whose node or worker was lost, or refused it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,10 @@ class TaskShare:
 
     cpus: int
     gpus: int
+
+    def fits(self, node: Mapping[str, float]) -> bool:
+        """Tells whether a node with these resources has room for an errand, memory aside."""
+        return packs_on(node, self.cpus, self.gpus) > 0
 
 
 def task_share(nodes: Sequence[Mapping[str, float]], errands: int, device: str) -> TaskShare:
@@ -51,6 +57,26 @@ def task_share(nodes: Sequence[Mapping[str, float]], errands: int, device: str) 
         return TaskShare(cpus=1, gpus=1)
     cpus = [int(node.get("CPU", 0.0)) for node in nodes]
     return TaskShare(cpus=max(1, min(max(cpus, default=1), sum(cpus) // max(1, errands))), gpus=0)
+
+
+def task_options(
+    share: TaskShare, nodes: Sequence[Mapping[str, float]], memory: float
+) -> dict[str, Any]:
+    """Gives Ray's options for the task of an errand that takes about so many bytes of memory.
+
+    It asks for no more memory than the largest of the `nodes` with room for it has, else it would
+    never begin. What a node's disk or the way there refuses is tried again as a lost node is, and
+    tasks are spread, so that another node may get it.
+    """
+    most = max((node.get("memory", 0.0) for node in nodes if share.fits(node)), default=0.0)
+    return {
+        "num_cpus": share.cpus,
+        "num_gpus": share.gpus,
+        "memory": int(min(memory, most)),
+        "max_retries": _RETRIES,
+        "retry_exceptions": [OSError, ReachError],
+        "scheduling_strategy": "SPREAD",
+    }
 
 
 class Tally:
@@ -87,8 +113,22 @@ class _Counter:
             self._tally.done.remote(self._name, self._steps)
 
 
-def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> str | None:
-    """Does an errand as a task of Ray, and gives why it is refused."""
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Tells how an errand has ended."""
+
+    refused: str | None = None
+    lost: str | None = None
+    arrived: str | None = None
+    """It is the folder below the staging folder with what came back; None where nothing had to."""
+
+
+def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> Ending:
+    """Does an errand as a task of Ray.
+
+    What comes back arrives in a folder of this attempt: the files of errands that are done at once
+    do not meet, and neither do those of an attempt whose node is lost and of the next one.
+    """
     gpus = own_gpus()
     from sweeps.worker.errand import run_errand  # with torch, which Ray's own process does without
 
@@ -97,41 +137,52 @@ def do_errand(errand: Mapping[str, Any], depot_name: str, tally: Any) -> str | N
     supplier = ray.get_actor(depot_name)
     sent = ray.get(supplier.supply.remote(node, errand["folders"]))
     copies = {} if sent is None else sent.folders
-    cache = None if sent is None or sent.writable is None else Path(sent.writable) / name
-    if cache is not None:
-        shutil.rmtree(cache, ignore_errors=True)  # an earlier attempt on this node may have begun
-        cache.mkdir(parents=True)
-    pickled = base64.b64decode(errand["pickled"])
-    refusal = run_errand(pickled, copies, cache, _Counter(tally, name).advance)
-    if cache is not None:
-        if refusal is None:
+    pickled, advance = base64.b64decode(errand["pickled"]), _Counter(tally, name).advance
+    if sent is None or sent.writable is None:
+        return Ending(refused=run_errand(pickled, copies, None, advance))
+    home, attempt = Path(sent.writable) / name, f"{name}/{secrets.token_hex(8)}"
+    shutil.rmtree(home, ignore_errors=True)  # an earlier attempt on this node may have begun
+    cache = home / attempt
+    cache.mkdir(parents=True)
+    try:
+        refused = run_errand(pickled, copies, cache, advance)
+        if refused is None:
             for lock in cache.glob("*/*.lock"):
                 lock.unlink()
-            Returns(home=cache, call=caller(supplier), keys=()).send()
-        shutil.rmtree(cache, ignore_errors=True)
-    return refusal
+            Returns(home=home, call=caller(supplier), keys=()).send()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)  # another node may get the next attempt
+    return Ending(refused=refused, arrived=attempt)
 
 
 def run_errands(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:
     """Has errands done, and reports over the pipe where, how far they are, and how each ends."""
     resources = [facts["Resources"] for facts in alive_nodes()]
     share = task_share(resources, len(wanted["errands"]), wanted["device"])
-    room = Room(cpus=share.cpus, gpus=share.gpus, scaled=wanted["scaled"])
+    options = {
+        errand["name"]: task_options(share, resources, errand["memory"])
+        for errand in wanted["errands"]
+    }
+    promises: dict[Any, str] = {}
+
+    def nodes_for_some() -> list[Mapping[str, Any]]:
+        """Gives the nodes that have the memory for an errand that is left."""
+        least = min((options[name]["memory"] for name in promises.values()), default=0)
+        return [facts for facts in alive_nodes() if facts["Resources"].get("memory", 0.0) >= least]
+
+    room = Room(cpus=share.cpus, gpus=share.gpus, scaled=wanted["scaled"], nodes=nodes_for_some)
     here = ray.get_runtime_context().get_node_id()
     with depot((), Path(wanted["staging"]), lambda: pipe.ask("sending")) as depot_name:
         tally = ray.remote(Tally).options(**on_node(here)).remote()
-        task = ray.remote(do_errand).options(
-            num_cpus=share.cpus, num_gpus=share.gpus, max_retries=_RETRIES
-        )
-        promises = {
-            task.remote(errand, depot_name, tally): errand["name"] for errand in wanted["errands"]
-        }
+        task = ray.remote(do_errand)
+        for errand in wanted["errands"]:
+            promise = task.options(**options[errand["name"]]).remote(errand, depot_name, tally)
+            promises[promise] = errand["name"]
         while promises:
             ended, _ = ray.wait(list(promises), timeout=_LOOK)
             pipe.ask("turn", facts=_facts(tally), room=room.packs(), cpus=share.cpus)
             for promise in ended:
-                refused, lost = _end_of(promise)
-                pipe.ask("over", name=promises.pop(promise), refused=refused, lost=lost)
+                pipe.ask("over", name=promises.pop(promise), **asdict(_end_of(promise)))
 
 
 def _facts(tally: Any) -> dict[str, dict[str, Any]]:
@@ -144,9 +195,10 @@ def _facts(tally: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def _end_of(promise: Any) -> tuple[str | None, str | None]:
-    """Gives why an errand is refused, and why it was lost; two times None of one that is done."""
+def _end_of(promise: Any) -> Ending:
+    """Tells how the errand of a task that has ended did end."""
     try:
-        return ray.get(promise), None
+        ending: Ending = ray.get(promise)
     except RayError as error:
-        return None, _losses.reason(error)
+        return Ending(lost=_losses.reason(error))
+    return ending

@@ -39,6 +39,10 @@ The time counts because a node may have prepared other numbers in files of the s
 """
 
 
+Folders = Mapping[Path, Sequence[str] | None]
+"""It gives the names of the files that are read in each folder; None where all below it are."""
+
+
 class ReachError(Exception):
     """Reports in a sentence that a node does not answer, or that a file was damaged on the way."""
 
@@ -63,23 +67,24 @@ class NodeView:
         return self.shares and not self.missing
 
 
-def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Gives size and time of a folder's files; empty where there is no such folder."""
-    stats = {path: path.stat() for path in sorted(folder.rglob("*")) if path.is_file()}
+def listing(folder: Path, names: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
+    """Gives size and time of those of a folder's files that are there; `names` None: of all."""
+    paths = sorted(folder.rglob("*")) if names is None else [folder / name for name in names]
+    stats = {path: path.stat() for path in paths if path.is_file()}
     return {
         path.relative_to(folder).as_posix(): (stat.st_size, int(stat.st_mtime))
         for path, stat in stats.items()
     }
 
 
-def view_node(node: str, folders: Sequence[Path], writable: Path) -> NodeView:
+def view_node(node: str, folders: Folders, writable: Path) -> NodeView:
     """Asks a node which of the folders it sees: those to read, and the one to write to.
 
     Raises:
         ReachError: the node does not answer, or has gone.
     """
     name = next((facts["NodeName"] for facts in ray.nodes() if facts["NodeID"] == node), node)
-    wanted = {str(folder): listing(folder) for folder in folders}
+    wanted = {str(folder): (names, listing(folder, names)) for folder, names in folders.items()}
     token = secrets.token_hex(16)
     probe = writable / f".probe-{token}.tmp"
     probe.write_text(token)
@@ -91,9 +96,13 @@ def view_node(node: str, folders: Sequence[Path], writable: Path) -> NodeView:
     return NodeView(node=node, name=name, missing=tuple(missing), shares=shares)
 
 
-def _view(wanted: Mapping[str, Listing], probe: str, token: str) -> tuple[list[str], bool]:
+def _view(
+    wanted: Mapping[str, tuple[Sequence[str] | None, Listing]], probe: str, token: str
+) -> tuple[list[str], bool]:
     """Tells, on a node, which folders are missing and whether the probe is there."""
-    missing = [folder for folder, files in wanted.items() if listing(Path(folder)) != files]
+    missing = [
+        folder for folder, (names, files) in wanted.items() if listing(Path(folder), names) != files
+    ]
     try:
         shares = Path(probe).read_text() == token
         Path(f"{probe[: -len('.tmp')]}.back.tmp").touch()
@@ -185,13 +194,17 @@ class SentFolders:
         }
 
 
-def send(folder: Path, name_there: str, actor: Any, *, node: str) -> None:
-    """Sends a folder to the actor of the node of this name, and compares the copies.
+def send(
+    folder: Path, names: Sequence[str] | None, name_there: str, actor: Any, *, node: str
+) -> None:
+    """Sends a folder's files to the actor of the node of this name, and compares the copies.
+
+    `names` are the files that are sent if they are there; None: all.
 
     Raises:
         ReachError: the node does not answer, or a file was damaged on the way.
     """
-    for relative in listing(folder):
+    for relative in listing(folder, names):
         name, sha256 = f"{name_there}/{relative}", hashlib.sha256()
         with (folder / relative).open("rb") as file:
             chunk = file.read(CHUNK)

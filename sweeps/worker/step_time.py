@@ -7,8 +7,10 @@ import json
 import time
 from dataclasses import dataclass
 
+import torch
+
 from mpc_router.trainer import Inputs
-from sweeps.records import Pack, Trial, config_of
+from sweeps.records import InputError, Pack, Trial, config_of
 from sweeps.worker.pack import use_threads
 from sweeps.worker.stack import begin_training, group_trials, is_joint
 
@@ -57,6 +59,19 @@ class Measurement:
 
     epoch: float
     """It is the time of all steps of an epoch, in seconds."""
+
+
+def check_measurable(device: str) -> None:
+    """Makes sure that steps on this device can be measured on this machine.
+
+    Raises:
+        InputError: they are to be on a GPU, and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "--dry-run measures steps on this machine and device is 'cuda', but torch sees no GPU "
+            "here; add device=auto to the dry run, or give it on a machine with a GPU"
+        )
 
 
 def measured_steps(

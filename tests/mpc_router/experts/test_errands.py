@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 import shutil
 from collections.abc import Sequence
@@ -165,9 +166,12 @@ def test_an_errand_is_done_with_copies_of_what_it_reads_in_another_cache(tmp_pat
     for number, errand in enumerate(errands):
         begun = dataclasses.replace(errand, cache=tmp_path / "empty")
         copies: dict[str, str] = {}
-        for folder in begun.folders:
+        for folder, names in begun.folders.items():
             copy = tmp_path / "there" / str(number) / str(len(copies))
-            shutil.copytree(folder, copy)
+            copy.mkdir(parents=True)
+            for path in folder.iterdir() if names is None else map(folder.joinpath, names):
+                if path.is_file():
+                    shutil.copy(path, copy)
             copies[str(folder)] = str(copy)
         pinned = begun.pinned()
         models.rename(tmp_path / "gone")  # as on a machine that does not see them
@@ -183,6 +187,24 @@ def test_an_errand_is_done_with_copies_of_what_it_reads_in_another_cache(tmp_pat
             path.read_bytes()
             == (here.folder.parents[1] / path.relative_to(tmp_path / "cache there")).read_bytes()
         )
+
+
+def test_of_a_folder_of_weights_an_errand_reads_no_more_than_loading_does(tmp_path: Path) -> None:
+    models = models_folder(tmp_path / "models", tuned=False)
+    recorder = Recorder()
+    chosen = custom(expert_epochs=1, expert_learning_rate=1e-3)
+    prepare(chosen, places_at(tmp_path / "cache", models, recorder))
+    (errands,) = recorder.lists
+    folder = models / "org" / "small"
+    small = next(errand for errand in errands if errand.recipe.name == "org/small")
+    assert small.folders[folder] == ("config.json", "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"embeddings": "model-1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert small.folders[folder] == (
+        *("config.json", "model.safetensors", "model.safetensors.index.json"),
+        "model-1.safetensors",
+    )
 
 
 def test_an_expert_that_is_trained_already_is_taken_from_where_it_lies(

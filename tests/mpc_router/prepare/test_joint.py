@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from mpc_router.config.trial import ConfigError, TrialConfig, trial_config
 from mpc_router.data.sources import Source
+from mpc_router.experts.errands import Errand
 from mpc_router.joint.start import empty_pool, examine
 from mpc_router.model.encoders import seeded
 from mpc_router.model.sources import ModelError, Models
@@ -18,6 +20,7 @@ from mpc_router.prepare.frozen import prepare
 from mpc_router.prepare.inputs import Places
 from mpc_router.prepare.joint import JointInputs, check_joint, open_joint, prepare_joint
 from mpc_router.sample import encoders
+from mpc_router.terminal.progress import Progress
 
 SHORT = {"train_rows": 64, "validation_rows": 30, "expert_epochs": 1, "experts": "joint"}
 
@@ -109,18 +112,23 @@ def test_a_supervised_router_has_frozen_outputs_and_tuned_experts(places: Places
     assert again.frozen.folder == inputs.frozen.folder
 
 
-def test_a_head_that_comes_along_is_kept_in_the_task_s_order(
-    places: Places, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def headed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two models with heads: their labels are named in two orders."""
     from transformers import BertForSequenceClassification
 
+    folder = tmp_path_factory.mktemp("models")
     orders = {"same": ["not_equivalent", "equivalent"], "turned": ["equivalent", "not_equivalent"]}
     for name, labels in orders.items():
         shape = encoders.encoder_config("sample/base")
         shape.id2label = dict(enumerate(labels))
         with seeded(0):
-            BertForSequenceClassification(shape).save_pretrained(tmp_path / "org" / name)
-    chosen = config(
+            BertForSequenceClassification(shape).save_pretrained(folder / "org" / name)
+    return folder
+
+
+def with_heads(**settings: Any) -> TrialConfig:
+    return config(
         pool="custom",
         expert_model_names=["org/same", "org/turned"],
         expert_costs=[1.0, 2.0],
@@ -128,14 +136,41 @@ def test_a_head_that_comes_along_is_kept_in_the_task_s_order(
         router_model_name="sample/stem",
         router_cost=0.1,
         tokenizer_model_name="sample/tokenizer",
+        **settings,
     )
-    own = dataclasses.replace(places, models=Models(tmp_path), cache=tmp_path / "cache")
+
+
+def test_a_head_that_comes_along_is_kept_in_the_task_s_order(
+    places: Places, headed: Path, tmp_path: Path
+) -> None:
+    chosen = with_heads()
+    own = dataclasses.replace(places, models=Models(headed), cache=tmp_path / "cache")
     inputs = prepare_joint(chosen, own)
     assert any("no better than chance" in note for note in inputs.notes)
     assert [each.label_order for each in inputs.experts] == [None, None]
     pool = empty_pool(chosen, inputs, seed=0)
     said = examine(pool, inputs.splits["validation"].content, 2).outputs
     assert np.allclose(said[:, 0], said[:, 1, ::-1], atol=1e-6)
+
+
+class Elsewhere:
+    """Has nothing left to do on other machines, which have GPUs."""
+
+    elsewhere = True
+
+    def run(self, errands: Sequence[Errand], progress: Progress) -> None:
+        assert not errands
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_heads_are_judged_on_a_machine_without_a_gpu_where_experts_train_elsewhere(
+    places: Places, headed: Path, tmp_path: Path
+) -> None:
+    own = dataclasses.replace(
+        places, models=Models(headed), cache=tmp_path / "cache", runner=Elsewhere()
+    )
+    inputs = prepare_joint(with_heads(device="cuda"), own)
+    assert any("no better than chance" in note for note in inputs.notes)
 
 
 def test_tokens_that_were_deleted_are_made_again(places: Places, tmp_path: Path) -> None:

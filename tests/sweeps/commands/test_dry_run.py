@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -9,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sweeps.commands import dry_run as module
 from sweeps.commands.dry_run import _forecast, _Stage, _stages, _start_lines
 from sweeps.driver.share import Share
 from sweeps.plan.plan import Fingerprints, Plan, trials_of
-from sweeps.records import Pack
+from sweeps.records import InputError, Pack
 from sweeps.stopping.ranks import Entry, cut
 from sweeps.stopping.rule import Rule
 from sweeps.study.read import load
 from sweeps.study.study import Study
 from sweeps.worker.step_time import Measurement
+from tests.mpc_router.prepare.frozen_pools import forbid
 
 Command = Callable[..., int]
 
@@ -174,6 +177,18 @@ def test_a_dry_run_of_a_grid_says_what_stopping_saves(
     printed = capsys.readouterr().out
     assert "a bracket's rungs" in printed
     assert "of 40 epochs of trials" in printed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_dry_run_for_a_cluster_s_gpus_is_refused_before_it_prepares_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = load("mrpc_grid", ["device=cuda"], sample=True)
+    share = Share(pack=study.pack, address="10.0.0.1:6379", gpus=1.0, workers=1)
+    monkeypatch.setattr(module, "pack_share", lambda *_: share)
+    monkeypatch.setattr("sweeps.plan.preparation.prepare_sets", forbid)
+    with pytest.raises(InputError, match=r"^--dry-run measures steps .*; add device=auto"):
+        module.show_plan(argparse.Namespace(quiet=True), study)
 
 
 def test_a_start_point_that_comes_along_unasked_is_named() -> None:

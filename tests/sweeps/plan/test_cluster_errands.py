@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpc_router.experts.encoder_runs import WEIGHTS_FILE
 from mpc_router.experts.errands import Errand
 from mpc_router.model.sources import ModelError
 from mpc_router.prepare.frozen import Prepared, check_inputs, prepare
@@ -49,8 +50,16 @@ def turn(facts: dict[str, Any] | None = None, *, room: int = 1) -> tuple[str, di
     return "turn", {"facts": facts or {}, "room": room, "cpus": 1}
 
 
-def over(name: str, refused: str | None = None, lost: str | None = None) -> tuple[str, Any]:
-    return "over", {"name": name, "refused": refused, "lost": lost}
+def over(name: str, **ending: str | None) -> tuple[str, Any]:
+    return "over", {"name": name, "refused": None, "lost": None, "arrived": None} | ending
+
+
+def leave(wanted: dict[str, Any], name: str, errand: Errand, attempt: str = "1") -> str:
+    """Does an errand in a cache of its own, as a node whose files have arrived; gives where."""
+    arrived = f"{name}/{attempt}"
+    cache = Path(wanted["staging"]) / arrived
+    dataclasses.replace(errand, device="cpu").moved({}, cache).run(Silence())
+    return arrived
 
 
 def sent_errands(wanted: dict[str, Any]) -> dict[str, Errand]:
@@ -59,7 +68,9 @@ def sent_errands(wanted: dict[str, Any]) -> dict[str, Errand]:
         for errand in wanted["errands"]
     }
     for errand in wanted["errands"]:
-        assert errand["folders"] == [str(path) for path in errands[errand["name"]].folders]
+        assert errand["memory"] > 5e8  # at least a process with torch
+        folders = errands[errand["name"]].folders
+        assert errand["folders"] == {str(path): names for path, names in folders.items()}
     return errands
 
 
@@ -73,9 +84,9 @@ def node_without_the_cache() -> Questions:
     for steps in (2, 1):
         yield turn({first: {"node": f"n{steps}", "gpu": False, "steps": steps}})
     for name, errand in errands.items():
-        dataclasses.replace(errand, device="cpu").moved({}, Path(wanted["staging"])).run(Silence())
+        arrived = leave(wanted, name, errand)
         yield turn({name: {"node": "n1", "gpu": True, "steps": 1000}})
-        yield over(name)
+        yield over(name, arrived=arrived)
     yield "done", {}
 
 
@@ -149,6 +160,69 @@ def test_what_nodes_leave_comes_to_the_cache_and_is_what_this_machine_would_have
     left = [path.name for path in (tmp_path / "errands").iterdir()]
     assert all(name.endswith(".lock") for name in left)
     assert len(list((tmp_path / "experts").glob("[!.]*/model.safetensors"))) == 2
+
+
+def test_an_errand_is_taken_in_alone_and_from_its_last_attempt(
+    usual: Prepared, played: Callable[..., None], tmp_path: Path
+) -> None:
+    early: list[str] = []
+
+    def questions() -> Questions:
+        wanted = yield "begun", {}
+        errands = sent_errands(wanted)
+        arrived = {name: leave(wanted, name, errand) for name, errand in errands.items()}
+        first, *others = errands
+        for weights in (Path(wanted["staging"]) / arrived[first]).rglob(WEIGHTS_FILE):
+            weights.write_bytes(b"x" * weights.stat().st_size)  # of a node that is lost
+        arrived[first] = leave(wanted, first, errands[first], "2")
+        yield over(first, arrived=arrived[first])
+        early.extend(path.name for path in (tmp_path / "experts").glob("[!.]*[!k]"))
+        for name in others:
+            yield over(name, arrived=arrived[name])
+        yield "done", {}
+
+    played(questions)
+    made = prepare(short(), places_at(tmp_path, runner=runner()))
+    assert len(early) == 1
+    assert len(list((tmp_path / "experts").glob("[!.]*[!k]"))) == 2
+    for weights in (tmp_path / "experts").glob(f"*/{WEIGHTS_FILE}"):
+        assert weights.read_bytes()[:1] != b"x"
+    for name, split in usual.splits.items():
+        assert np.array_equal(made.splits[name].outputs, split.outputs)
+
+
+def test_an_errand_that_is_over_twice_but_leaves_nothing_is_one_message(
+    played: Callable[..., None], tmp_path: Path
+) -> None:
+    rounds: list[int] = []
+
+    def questions() -> Questions:
+        wanted = yield "begun", {}
+        rounds.append(len(wanted["errands"]))
+        for name, errand in sent_errands(wanted).items():
+            arrived = None if "base" in errand.label else leave(wanted, name, errand)
+            yield over(name, arrived=arrived)
+        yield "done", {}
+
+    played(questions)
+    message = r"has prepared expert 2 of 2: base 2 times, but the cache .* then begin again$"
+    with pytest.raises(SweepError, match=message):
+        prepare(short(), places_at(tmp_path, runner=runner()))
+    assert rounds == [3, 1]
+
+
+def test_what_arrived_for_a_killed_sweep_is_removed_and_for_one_that_goes_on_is_kept(
+    played: Callable[..., None], tmp_path: Path
+) -> None:
+    killed, alive = (tmp_path / "errands" / f".{key}-arriving" for key in ("a1", "b2"))
+    for folder in (killed, alive):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"x")
+    played(node_without_the_cache)
+    with caching.removable(tmp_path / "errands" / "b2") as free:
+        assert free
+        prepare(short(), places_at(tmp_path, runner=runner()))
+    assert [killed.exists(), alive.exists()] == [False, True]
 
 
 def test_little_work_is_left_to_this_process(played: Callable[..., None], tmp_path: Path) -> None:

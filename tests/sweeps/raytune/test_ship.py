@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from mpc_router.storage.lane_files import files_by_key
 from sweeps.journal.journal import read
 from sweeps.plan.cluster_errands import ClusterErrands
 from sweeps.raytune import _depot, _ship
-from sweeps.raytune._ship import NodeView, ReachError
+from sweeps.raytune._ship import Folders, NodeView, ReachError
 from sweeps.records import COMPLETED
 from tests.mpc_router.prepare.frozen_pools import custom, forbid, models_folder, places_at
 from tests.sweeps.conftest import assert_same_tables, rows
@@ -96,7 +96,7 @@ def test_a_node_is_sent_once_what_it_does_not_see(
     prepared = made_folder(tmp_path / "prepared", size=1000)
     views: list[str] = []
 
-    def view(node: str, folders: list[Path], run: Path) -> NodeView:
+    def view(node: str, folders: Folders, run: Path) -> NodeView:
         views.append(node)
         return NodeView(node=node, name="worker", missing=(str(prepared),), shares=shares)
 
@@ -122,13 +122,15 @@ def test_a_node_is_asked_once_about_further_folders_and_a_broken_send_begins_ane
     asked: list[list[str]] = []
     broken = [True]
 
-    def view(node: str, folders: list[Path], run: Path) -> NodeView:
+    def view(node: str, folders: Folders, run: Path) -> NodeView:
         missing = tuple(map(str, folders))
         asked.append(list(missing))
         return NodeView(node=node, name="worker", missing=missing, shares=False)
 
-    def send(folder: Path, name: str, actor: Any, *, node: str) -> None:
-        sent(folder, name, actor, node=node)
+    def send(
+        folder: Path, names: Sequence[str] | None, name: str, actor: Any, *, node: str
+    ) -> None:
+        sent(folder, names, name, actor, node=node)
         if broken.pop() if broken else False:
             raise ReachError("the connection broke")
 
@@ -137,19 +139,32 @@ def test_a_node_is_asked_once_about_further_folders_and_a_broken_send_begins_ane
     monkeypatch.setattr(_ship, "send", send)
     opened = _depot.Depot([], str(tmp_path / "run"))
     with pytest.raises(ReachError):
-        opened.supply("n1", [tokens])
-    first = opened.supply("n1", [tokens])
-    second = opened.supply("n1", [tokens, model])
+        opened.supply("n1", {tokens: None})
+    first = opened.supply("n1", {tokens: None})
+    second = opened.supply("n1", {tokens: None, model: ["train.npy"]})
     assert asked == [[tokens], [tokens], [model]]
     assert first is not None
     assert second is not None
     assert set(first.folders) == {tokens}
     assert set(second.folders) == {tokens, model}
     assert contents_of(second.folders[tokens])["train.npy"] == b"x" * 500
-    assert contents_of(second.folders[model])["train.npy"] == b"x" * 700
+    assert contents_of(second.folders[model]) == {"train.npy": b"x" * 700}
     assert len(node) == 1
     opened.close()
     assert not any(Path(copy).exists() for copy in second.folders.values())
+
+
+def test_a_node_sees_a_folder_where_the_files_that_are_read_are_the_same(tmp_path: Path) -> None:
+    folder = made_folder(tmp_path / "model", size=10)
+    names = ["train.npy", "config.json"]
+    wanted = {str(folder): (names, _ship.listing(folder, names))}
+    assert list(wanted[str(folder)][1]) == ["train.npy"]
+    probe = str(tmp_path / ".probe.tmp")
+    (folder / "checkpoint-500").mkdir()
+    (folder / "checkpoint-500" / "optimizer.pt").write_bytes(b"x")
+    assert _ship._view(wanted, probe, "token") == ([], False)
+    (folder / "config.json").touch()
+    assert _ship._view(wanted, probe, "token") == ([str(folder)], False)
 
 
 HIDING = """#!/bin/sh
