@@ -52,10 +52,13 @@ class SideBySide:
             ModelError: a model is bad, or diverges.
             OSError: the disk refuses, or a process was killed.
         """
-        count = self._processes(errands)
-        if count < 2:
+        most = min(len(errands), self.cores())
+        if most < 2 or not _on_processor(errands):
             return
         works = works_of(errands)
+        count = self._processes([*works.values()], most)
+        if count < 2:
+            return
         order = sorted(errands, key=lambda errand: -works[errand.key].seconds)
         progress.start(
             f"{len(order)} encoders, {count} at a time", sum(work.steps for work in works.values())
@@ -64,12 +67,8 @@ class SideBySide:
             _do(deque(order), works, children, progress)
         progress.finish()
 
-    def _processes(self, errands: Sequence[Errand]) -> int:
+    def _processes(self, works: Sequence[Work], most: int) -> int:
         """Gives how many processes pay; 1 where this process is to do all."""
-        most = min(len(errands), self.cores())
-        if most < 2 or not _on_processor(errands):
-            return 1
-        works = list(works_of(errands).values())
         count = min(most, fitting([work.memory for work in works], _ROOM * self.memory()))
         return count if saved([work.seconds for work in works], count) >= self.pays else 1
 

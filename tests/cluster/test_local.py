@@ -302,13 +302,13 @@ def test_each_expert_is_trained_once_on_a_node_with_a_gpu_and_none_in_this_proce
     here = prepare(chosen, places_at(tmp_path / "here"))
     monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
     monkeypatch.setattr("mpc_router.experts.encoder_runs.predict", forbid)
-    there = prepare(chosen, places_at(tmp_path / "there", runner=runner))
+    on_nodes = prepare(chosen, places_at(tmp_path / "there", runner=runner))
     labels = [line.partition(" on node ")[0] for line in lines]
     assert sorted(labels) == ["expert 1 of 2: tiny", "expert 2 of 2: base"]
     assert all(line.endswith(" (GPU)") for line in lines)
     for name, split in here.splits.items():
-        assert np.array_equal(there.splits[name].outputs, split.outputs)
-        assert np.array_equal(there.splits[name].features, split.features)
+        assert np.array_equal(on_nodes.splits[name].outputs, split.outputs)
+        assert np.array_equal(on_nodes.splits[name].features, split.features)
 
 
 @slow

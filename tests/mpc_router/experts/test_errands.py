@@ -175,10 +175,10 @@ def test_an_errand_is_done_with_copies_of_what_it_reads_in_another_cache(tmp_pat
             copies[str(folder)] = str(copy)
         pinned = begun.pinned()
         models.rename(tmp_path / "gone")  # as on a machine that does not see them
-        there = pinned.moved(copies, tmp_path / "cache there")
-        there.run(Silence())
+        moved = pinned.moved(copies, tmp_path / "cache there")
+        moved.run(Silence())
         (tmp_path / "gone").rename(models)
-        assert there.is_done
+        assert moved.is_done
         assert not begun.is_done
     made = sorted((tmp_path / "cache there" / "passes").glob("[!.]*/*.npy"))
     assert len(made) == 3 * 3 * 2  # three encoders, three splits, outputs and features
@@ -218,10 +218,10 @@ def test_an_expert_that_is_trained_already_is_taken_from_where_it_lies(
     assert [folder.name for folder in trained] == [expert.recipe.key]
     copy = tmp_path / "copy"
     shutil.copytree(trained[0], copy)
-    there = expert.pinned().moved({str(trained[0]): str(copy)}, tmp_path / "there")
+    moved = expert.pinned().moved({str(trained[0]): str(copy)}, tmp_path / "there")
     monkeypatch.setattr("mpc_router.experts.encoder_runs.fine_tune", forbid)
-    there.run(Silence())
-    assert there.is_done
+    moved.run(Silence())
+    assert moved.is_done
 
 
 def test_kept_tokens_of_some_rows_are_those_rows_of_all(errands: tuple[Errand, ...]) -> None:

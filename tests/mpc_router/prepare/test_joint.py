@@ -71,10 +71,10 @@ def test_what_was_prepared_is_opened_again(
 
 
 def test_experts_are_not_trained_before_unless_told(places: Places, tmp_path: Path) -> None:
-    own = dataclasses.replace(places, cache=tmp_path)
-    prepare_joint(config(), own)
+    changed_places = dataclasses.replace(places, cache=tmp_path)
+    prepare_joint(config(), changed_places)
     assert not (tmp_path / "experts").exists()
-    tuned = prepare_joint(config(expert_start="fine_tuned"), own)
+    tuned = prepare_joint(config(expert_start="fine_tuned"), changed_places)
     assert len(list((tmp_path / "experts").glob("*/model.safetensors"))) == 2
     chosen = config(expert_start="fine_tuned")
     one, other = (empty_pool(chosen, tuned, seed).experts.state_dict() for seed in (0, 1))
@@ -144,8 +144,8 @@ def test_a_head_that_comes_along_is_kept_in_the_task_s_order(
     places: Places, headed: Path, tmp_path: Path
 ) -> None:
     chosen = with_heads()
-    own = dataclasses.replace(places, models=Models(headed), cache=tmp_path / "cache")
-    inputs = prepare_joint(chosen, own)
+    changed_places = dataclasses.replace(places, models=Models(headed), cache=tmp_path / "cache")
+    inputs = prepare_joint(chosen, changed_places)
     assert any("no better than chance" in note for note in inputs.notes)
     assert [each.label_order for each in inputs.experts] == [None, None]
     pool = empty_pool(chosen, inputs, seed=0)
@@ -166,21 +166,21 @@ class Elsewhere:
 def test_heads_are_judged_on_a_machine_without_a_gpu_where_experts_train_elsewhere(
     places: Places, headed: Path, tmp_path: Path
 ) -> None:
-    own = dataclasses.replace(
+    changed_places = dataclasses.replace(
         places, models=Models(headed), cache=tmp_path / "cache", runner=Elsewhere()
     )
-    inputs = prepare_joint(with_heads(device="cuda"), own)
+    inputs = prepare_joint(with_heads(device="cuda"), changed_places)
     assert any("no better than chance" in note for note in inputs.notes)
 
 
 def test_tokens_that_were_deleted_are_made_again(places: Places, tmp_path: Path) -> None:
-    own = dataclasses.replace(places, cache=tmp_path)
-    first = prepare_joint(config(), own)
+    changed_places = dataclasses.replace(places, cache=tmp_path)
+    first = prepare_joint(config(), changed_places)
     ids = np.array(first.splits["train"].content.ids)
     shutil.rmtree(tmp_path / "tokens")
     with pytest.raises(FileNotFoundError, match="holds no whole tokens"):
         open_joint(first.folder)
-    again = prepare_joint(config(), own)
+    again = prepare_joint(config(), changed_places)
     assert again.folder == first.folder
     assert np.array_equal(again.splits["train"].content.ids, ids)
 

@@ -132,9 +132,9 @@ def test_a_line_is_no_content_only_where_its_event_stands_in_its_place(
     run = lab.copy("grid")
     before = made_from.record(run, "code")
     path = run / "journal.jsonl"
-    whole = path.read_bytes()
+    journal = path.read_bytes()
     head = b'{"v":1,"n":9,"time":"2026-11-30T16:00:00.000+00:00","mono":1.5,'
-    path.write_bytes(whole + head + b'"event":"%s"}\n' % event.encode())
+    path.write_bytes(journal + head + b'"event":"%s"}\n' % event.encode())
     assert made_from.record(run, "code") == before
-    path.write_bytes(whole + head + b'"event":"told","x":"event:%s"}\n' % event.encode())
+    path.write_bytes(journal + head + b'"event":"told","x":"event:%s"}\n' % event.encode())
     assert made_from.record(run, "code") != before

@@ -273,14 +273,14 @@ def test_experts_are_trained_on_a_node_that_sees_nothing_and_what_they_say_comes
     runner = ClusterErrands(
         address=address, scaled=False, patience=60.0, say=lines.append, pays=0.0
     )
-    there = prepare(chosen, places_at(hidden / "cache", models, runner))
+    on_nodes = prepare(chosen, places_at(hidden / "cache", models, runner))
     assert sorted(line.partition(" on node ")[0] for line in lines) == [
         *("expert 1 of 2: small", "expert 2 of 2: large", "stem: small"),
     ]
     assert any(line.endswith(" on node worker1") for line in lines)
     for name, split in here.splits.items():
-        assert np.array_equal(there.splits[name].outputs, split.outputs)
-        assert np.array_equal(there.splits[name].features, split.features)
+        assert np.array_equal(on_nodes.splits[name].outputs, split.outputs)
+        assert np.array_equal(on_nodes.splits[name].features, split.features)
     assert {path.suffix for path in (hidden / "cache" / "errands").iterdir()} == {".lock"}
 
 
