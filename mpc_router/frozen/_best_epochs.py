@@ -73,6 +73,15 @@ class BestEpochs:
             BEST_NUMBERS: torch.tensor(numbers, dtype=torch.float64),
         }
 
+    def move(self, device: str) -> None:
+        """Takes what is kept to a device."""
+        self.results = {
+            lane: dataclasses.replace(
+                result, tensors={name: value.to(device) for name, value in result.tensors.items()}
+            )
+            for lane, result in self.results.items()
+        }
+
     def restore(self, tensors: Mapping[str, Tensor], *, device: str) -> None:
         """Goes on from what `state` gave of all lanes."""
         for lane in self.scores:

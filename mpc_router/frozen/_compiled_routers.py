@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpc_router.frozen import _kernel
-from mpc_router.frozen._kernel import BLOCK, Floats, Values
+from mpc_router.frozen._kernel import BLOCK, WIDTH, Floats, Values, aligned_zeros
 from mpc_router.frozen._stacked_routers import TERMS, SplitTensors, StackedRouters
 from mpc_router.frozen.randomness import EpochDraws
 from mpc_router.terminal.progress import Progress
-
-_WIDTH: Final = 16
-"""Hidden units are padded to a multiple, so that loops have no remainder."""
 
 _MOST_STEPS: Final = 64
 _MOST_BYTES: Final = 1 << 22
@@ -95,6 +92,7 @@ class CompiledRouters(StackedRouters):
         _kernel.train_steps(
             room.rows,
             room.biases,
+            room.places(batches.features.shape[1]),
             batches.features,
             batches.features_by_column,
             batches.kept,
@@ -169,12 +167,9 @@ class _Room:
         """Makes room for a lane of these stacks (see `StackedRouters.state`)."""
         features, width = stacks["weights.hidden.weight"].shape[1:]
         inputs, outputs = _padded(features + 1), _padded(experts)
-        padded_width = -(-width // _WIDTH) * _WIDTH
-
-        def zeros(*shape: int) -> Floats:
-            return np.zeros(shape, np.float32)
-
-        rows, biases = zeros(3, inputs + outputs, padded_width), zeros(3, 1, outputs)
+        padded_width = -(-width // WIDTH) * WIDTH
+        rows = aligned_zeros(3, inputs + outputs, padded_width)
+        biases = aligned_zeros(3, 1, outputs)
         views = []
         for part, place in (("weights", 0), ("exp_avg", 1), ("exp_avg_sq", 2)):
             views += [
@@ -188,6 +183,11 @@ class _Room:
             biases=biases,
             views=tuple(views),
         )
+
+    def places(self, batch: int) -> tuple[Floats, Floats, Floats]:
+        """Gives places to work in for batches that are padded to a size."""
+        width = self.rows.shape[2]
+        return aligned_zeros(batch, width), aligned_zeros(batch, width), aligned_zeros(BLOCK, width)
 
     def load(self, stacks: dict[str, Floats], lane: int) -> None:
         """Copies a lane in; what is padded is 0 again, whatever became of the last lane."""

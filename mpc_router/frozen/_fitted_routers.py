@@ -99,6 +99,11 @@ class FittedRouters:
     def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
         """Changes nothing, for the routers were fitted when they were made."""
 
+    def move(self, device: str, *, steps: int) -> None:
+        """Takes the weights to a device."""
+        self.device = device
+        self.weights = {name: value.to(device) for name, value in self.weights.items()}
+
     def keep(self, places: Sequence[int]) -> None:
         """Keeps the lanes at these places and drops the others."""
         index = torch.tensor(places, dtype=torch.long, device=self.device)

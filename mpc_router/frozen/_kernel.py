@@ -7,10 +7,15 @@ so what is compiled now and what was kept give the same bits too.
 
 Letters: n steps, B batch, F features, H hidden units, K experts, C outputs of an expert; B', F',
 H', K' are padded with zeros to whole blocks, and what is padded stays 0.
+
+A loop along H' is one of whole vectors (`_width`), and its rows begin where vectors do
+(`aligned_zeros`): the compiler then adds no loop for a remainder, whose numbers would take the
+registers, and no load crosses two lines of the cache.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Final
 
@@ -26,16 +31,38 @@ Values = NDArray[np.float64]
 BLOCK: Final = 4
 """Rows, and terms of their sums, that a product takes at once: B', F' and K' are multiples."""
 
+WIDTH: Final = 16
+"""Numbers of the widest vectors that processors have; H' is a multiple."""
+
+_LINE: Final = 64
+"""Bytes of a line of the cache."""
+
 _ZERO: Final = np.float32(0)
 _NEW: Final = np.float32(1 - BETA1)
 _DECAY: Final = np.float32(BETA2)
 _NEW_SQUARE: Final = np.float32(1 - BETA2)
 
 
+def aligned_zeros(*shape: int) -> Floats:
+    """Gives zeros that begin with a line of the cache."""
+    size = math.prod(shape)
+    room = np.zeros(size + _LINE // 4, np.float32)
+    first = -room.ctypes.data % _LINE // 4
+    return room[first : first + size].reshape(shape)
+
+
+@inlined
+def _width(matrix: Floats) -> int:
+    """Gives H' of a matrix (N, H'), in a form that tells the compiler what it is a multiple of."""
+    columns: int = matrix.shape[1]
+    return columns // WIDTH * WIDTH
+
+
 @compiled
 def train_steps(
     rows: Floats,
     biases: Floats,
+    places: tuple[Floats, Floats, Floats],
     features: Floats,
     features_by_column: Floats,
     kept: NDArray[np.bool_],
@@ -54,6 +81,8 @@ def train_steps(
 
     `rows` (3, F' + K', H') are weights, means and squares: of the hidden layer by feature, of its
     biases, zeros, and of the last layer by expert; `biases` (3, 1, K') are the last layer's.
+    Places to work in are those of the hidden units, of their slopes, both (B', H'), and of a block
+    of the gradient (BLOCK, H').
     `features` (n, B', F') are standardised and end with a column of ones, which meets the biases;
     `features_by_column` (n, F', B') are the same. `kept` (n, B, H) are the hidden units that
     dropout leaves, (n, 0, H) without dropout, `scale` is 1 / (1 - p). Outputs are (n, B, K, C),
@@ -62,12 +91,10 @@ def train_steps(
     """
     weights, means, squares = rows[0], rows[1], rows[2]
     examples, experts = noise.shape[1:]
-    hidden = np.empty((features.shape[1], rows.shape[2]), np.float32)
-    hidden_slopes = np.empty((features.shape[1], rows.shape[2]), np.float32)
+    hidden, hidden_slopes, gradient = places
     logits = np.empty((examples, experts), np.float32)
     slopes = np.zeros((features.shape[1], biases.shape[2]), np.float32)
     slopes_by_expert = np.zeros((biases.shape[2], features.shape[1]), np.float32)
-    gradient = np.empty((BLOCK, rows.shape[2]), np.float32)
     bias_gradient = np.zeros((1, biases.shape[2]), np.float32)
     inputs = features.shape[2]
     last_layer = weights[inputs:]
@@ -77,7 +104,7 @@ def train_steps(
         for b in range(examples):
             for k in range(experts):
                 total = _ZERO
-                for h in range(hidden.shape[1]):
+                for h in range(_width(hidden)):
                     total += hidden[b, h] * last_layer[k, h]
                 logits[b, k] = total + biases[0, 0, k]
         _losses(
@@ -116,7 +143,7 @@ def _forward(
     _set_zero(hidden)
     _add_product(hidden, features, weights)
     for b in range(len(hidden)):
-        for h in range(hidden.shape[1]):
+        for h in range(_width(hidden)):
             if hidden[b, h] < _ZERO:  # what is NaN stays NaN
                 hidden[b, h] = _ZERO
     for b in range(len(kept)):
@@ -133,18 +160,18 @@ def _backward(
     for b in range(len(hidden)):
         for k in range(len(last_layer)):
             slope = slopes[b, k] * scale
-            for h in range(hidden.shape[1]):
+            for h in range(_width(hidden)):
                 hidden_slopes[b, h] += slope * last_layer[k, h]
-        for h in range(hidden.shape[1]):
+        for h in range(_width(hidden)):
             if hidden[b, h] == _ZERO:  # such a unit lets no slope through
                 hidden_slopes[b, h] = _ZERO
 
 
 @inlined
 def _set_zero(matrix: Floats) -> None:
-    """Sets a matrix to 0."""
+    """Sets a matrix (N, H') to 0."""
     for row in range(matrix.shape[0]):
-        for column in range(matrix.shape[1]):
+        for column in range(_width(matrix)):
             matrix[row, column] = _ZERO
 
 
@@ -164,7 +191,7 @@ def _add_product(total: Floats, left: Floats, right: Floats) -> None:
             c0, c1, c2, c3 = left[i, n], left[i, n + 1], left[i, n + 2], left[i, n + 3]
             i = m + 3
             d0, d1, d2, d3 = left[i, n], left[i, n + 1], left[i, n + 2], left[i, n + 3]
-            for h in range(total.shape[1]):
+            for h in range(_width(total)):
                 r0, r1, r2, r3 = right[n, h], right[n + 1, h], right[n + 2, h], right[n + 3, h]
                 total[m, h] += a0 * r0 + a1 * r1 + a2 * r2 + a3 * r3
                 total[m + 1, h] += b0 * r0 + b1 * r1 + b2 * r2 + b3 * r3
@@ -192,12 +219,13 @@ def _adamw(
             w[h] = w[h] * shrink - size * m[h] / (math.sqrt(v[h]) + epsilon)
 
 
+@functools.lru_cache(maxsize=256)  # most lanes of a stack have the same
 def adamw_rates(learning_rate: float, weight_decay: float, *, first: int, steps: int) -> Floats:
     """Gives what AdamW needs in steps first..first + steps - 1, counted from 1: (steps, 3).
 
     w = w (1 - r d) - r / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + e): the rows are 1 - r d, and the
-    numbers before m and of e, both times sqrt(1 - b2^t). Loshchilov and Hutter 2019,
-    arXiv:1711.05101.
+    numbers before m and of e, both times sqrt(1 - b2^t). They are not to be changed. Loshchilov and
+    Hutter 2019, arXiv:1711.05101.
     """
     number = np.arange(first, first + steps, dtype=np.float64)
     root = np.sqrt(1 - BETA2**number)
@@ -239,8 +267,9 @@ def _losses(
             gates[b, k] = logits[b, k] + noise[b, k]
             seen[b, k] = logits[b, k]
         _softmax(gates[b], temperature, soft[b])
-        _softmax(seen[b], 1.0, seen[b])
         _harden(soft[b], straight_through, gates[b])
+        if clean:
+            _softmax(seen[b], 1.0, seen[b])
         for k in range(experts):
             if not clean:
                 seen[b, k] = gates[b, k]
@@ -320,12 +349,13 @@ def _mixed_loss(
         top, total = mixed[0], 0.0
         for c in range(len(mixed)):
             top = max(top, mixed[c])
+        right = mixed[int(label)]
         for c in range(len(mixed)):
-            total += math.exp(mixed[c] - top)
-        normal = top + math.log(total)
-        loss = normal - mixed[int(label)]
+            mixed[c] = math.exp(mixed[c] - top)
+            total += mixed[c]
+        loss = top + math.log(total) - right
         for c in range(len(mixed)):
-            mixed[c] = math.exp(mixed[c] - normal)
+            mixed[c] /= total
         mixed[int(label)] -= 1.0
     for k in range(len(gates)):
         by_gate[k] = 0.0

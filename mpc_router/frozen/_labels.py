@@ -135,6 +135,15 @@ class Supervision:
         """Gives the labels (L, B) of each lane's rows (L, B) of train."""
         return self.labels[self.of_lane.unsqueeze(-1), rows].long()
 
+    def to(self, device: str) -> Supervision:
+        """Gives the same on a device."""
+        return Supervision(
+            labels=self.labels.to(device),
+            of_lane=self.of_lane.to(device),
+            weights=self.weights.to(device),
+            gamma=self.gamma.to(device),
+        )
+
     def keep(self, places: Sequence[int]) -> Supervision:
         """Gives the supervision of the lanes at these places."""
         index = torch.tensor(places, dtype=torch.long, device=self.of_lane.device)

@@ -6,6 +6,7 @@ Letters: L live lanes, N examples, K experts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -63,10 +64,7 @@ class Training:
         self.answers = {
             name: answered(split, self.paths, prepared) for name, split in prepared.splits.items()
         }
-        self.splits = {
-            name: SplitTensors(split, self.answers[name], prepared, device)
-            for name, split in prepared.splits.items()
-        }
+        self.splits = self._splits()
         self.routers = self._routers()
         self.unfitted = getattr(self.routers, "errors", {})
         self.epoch = 0
@@ -84,6 +82,22 @@ class Training:
             self.routers.restore(start.tensors, steps=start.epoch * self.steps)
             if self.best is not None:
                 self.best.restore(start.tensors, device=device)
+
+    def _splits(self) -> dict[str, SplitTensors]:
+        return {
+            name: SplitTensors(split, self.answers[name], self.prepared, self.device)
+            for name, split in self.prepared.splits.items()
+        }
+
+    def move(self, device: str) -> None:
+        """Takes all that it holds to a device, to the bits."""
+        if device == self.device:
+            return
+        self.device = device
+        self.splits = self._splits()
+        self.routers.move(device, steps=self.epoch * self.steps)
+        if self.best is not None:
+            self.best.move(device)
 
     def state(self) -> StackState:
         """Gives what the live lanes are after the present epoch, without a copy."""
@@ -164,7 +178,12 @@ class Training:
             self.best.see(scores, self.live, self.present)
         steps = terms.cpu().numpy()
         return EpochResult(
-            epoch=self.epoch, report=report, failures=failures, steps=steps, state=self.state
+            epoch=self.epoch,
+            report=report,
+            failures=failures,
+            steps=steps,
+            state=self.state,
+            park=functools.partial(self.move, "cpu"),
         )
 
     def _failures(

@@ -39,7 +39,7 @@ from mpc_router.terminal.progress import Progress
 TERMS: Final = ("task", "balance", "cost", "total")
 """Rows of `StackedRouters.step`'s answer; of a supervised router `task` is the focal loss."""
 
-_ROWS: Final = 256
+EVALUATED_ROWS: Final = 256
 """Rows evaluated at once: one number for every stack, so that logits depend on no neighbour."""
 
 
@@ -262,6 +262,15 @@ class StackedRouters:
         self._leaves = {name: moved[f"weights.{name}"] for name in self._leaves}
         self.optimizer.restore(moved, self._leaves, steps=steps)
 
+    def move(self, device: str, *, steps: int) -> None:
+        """Takes weights and moments, after so many steps, and all else to a device, to the bits."""
+        tensors = self.state()
+        self.device = device
+        self.restore(tensors, steps=steps)
+        if self.supervision is not None:
+            self.supervision = self.supervision.to(device)
+        self._settle(self.lanes)
+
     def _folded(self) -> dict[str, Tensor]:
         """Gives the leaves with every lane's bias in its last layer."""
         return self._leaves | {"out.bias": self._leaves["out.bias"].detach() + self._offset}
@@ -288,11 +297,15 @@ class StackedRouters:
             used = {name: _turned(value) for name, value in self._folded().items()}
         lanes = len(next(iter(used.values())))
         logits = np.empty((lanes, len(split), self.config.experts), np.float32)
-        for start in range(0, len(split) if lanes else 0, _ROWS):
+        for start in range(0, len(split) if lanes else 0, EVALUATED_ROWS):
             # expanded, not shared: a shared batch would be multiplied with all lanes at once, by a
             # kernel that depends on their number
-            features = split.standardised(slice(start, start + _ROWS)).expand(lanes, -1, -1)
-            logits[:, start : start + _ROWS] = self._forward_whole(used, features).cpu().numpy()
+            features = split.standardised(slice(start, start + EVALUATED_ROWS)).expand(
+                lanes, -1, -1
+            )
+            logits[:, start : start + EVALUATED_ROWS] = (
+                self._forward_whole(used, features).cpu().numpy()
+            )
         return logits
 
 

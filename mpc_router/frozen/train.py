@@ -36,7 +36,8 @@ def train(
 
     The answer to an `EpochResult` (`drop = yield result`) names lanes to end now; lanes that have
     ended already may be among them, and after the last epoch there is nothing left to drop. The
-    answer to a `LanesEnded` is ignored. `progress` counts steps of the whole stack. With
+    answer to a `LanesEnded` is ignored. Until the next event is asked for, `result.park()` frees
+    what the stack holds of its device. `progress` counts steps of the whole stack. With
     `keep_best` every `LanesEnded` also holds the lanes as they were after their best epoch on
     selection and after their last one; nothing else changes. With `start`, the state of these lanes
     after an epoch, training goes on with the next one, to the bits of one that never paused.
@@ -55,6 +56,7 @@ def train(
             terms = run.train_epoch(epoch, progress)
             result = run.close_epoch(terms)
             answer = yield result
+            run.move(device)  # it may have been parked meanwhile
             drop = _named(answer, len(lanes))
             if result.failures:
                 yield run.failed(result.failures)

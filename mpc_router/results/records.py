@@ -125,6 +125,10 @@ class EpochResult:
     """Gives the lanes that still train, until the next epoch is asked for; its tensors are those
     that training changes. None where experts train too."""
 
+    park: Callable[[], None] | None = None
+    """Takes the lanes to the processor's memory until they train on or end, to the bits. None where
+    experts train too."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LanesEnded:

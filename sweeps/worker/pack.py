@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
+from typing import Final
 
 import torch
 
+from mpc_router.frozen.memory import stay_open
 from mpc_router.results.records import StackState
 from mpc_router.terminal.progress import Progress
 from sweeps.records import INSIDE, SELECTION, Kept, Message, Pack, Trial
@@ -17,6 +20,10 @@ from sweeps.worker._kept_states import StateUnusable, TrialsState, read_stacks
 from sweeps.worker._pack_run import PackRun
 from sweeps.worker.job import Job, forget
 from sweeps.worker.stack import Drop, Stack, group_trials
+
+_ROOM: Final = 0.75
+"""It is the share of a pack's GPU memory for stacks by their estimate: CUDA itself, its allocator's
+reserve and the estimate's error take the rest."""
 
 
 def run_pack(
@@ -98,8 +105,10 @@ def _advance(training: list[Stack], place: int, drop: Drop) -> Message:
 def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[Message]:
     """Trains all stacks epoch by epoch.
 
-    At a rung the worst points leave with all their lanes, before the others train on.
+    At a rung the worst points leave with all their lanes, before the others train on. Of stacks
+    that do not all have room on the GPU some are there only while they train.
     """
+    room = gpu_room(run.job.gpus)
     while any(not stack.over for stack in training):
         advanced = []
         for place in itertools.count():
@@ -107,6 +116,7 @@ def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[
                 break
             if not training[place].over:
                 advanced.append(_advance(training, place, {}))
+                _park_for(training, place, room)
         reports = tuple(report for message in advanced for report in message.reports)
         selection = {report.key: report for report in reports if report.split == SELECTION}
         epoch = max((report.epoch for report in selection.values()), default=0)
@@ -116,7 +126,10 @@ def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[
             else ()
         )
         drop = {decision.key: decision.reason for decision in decisions if not decision.goes_on}
-        dropped = [stack.leave(drop) for stack in training]
+        dropped = []
+        for place, stack in enumerate(training):
+            dropped.append(stack.leave(drop))
+            _park_for(training, place, room)
         yield run.settle(
             Message(
                 reports=(*reports, *(report for message in dropped for report in message.reports)),
@@ -127,6 +140,19 @@ def _bracket(run: PackRun, training: list[Stack], ranking: Ranking) -> Iterator[
             ),
             partial(_states, training),
         )
+
+
+def _park_for(training: Sequence[Stack], place: int, room: float) -> None:
+    """Parks the stack at a place, where the others need its room on the GPU."""
+    if not stay_open([stack.gpu_bytes for stack in training], room)[place]:
+        training[place].park()
+
+
+def gpu_room(gpus: float) -> float:
+    """Gives the bytes of a GPU for the stacks of a pack with this share of it."""
+    if not (gpus and torch.cuda.is_available()):
+        return math.inf
+    return _ROOM * gpus * torch.cuda.get_device_properties(0).total_memory
 
 
 def use_threads(count: int) -> None:

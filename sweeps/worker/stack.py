@@ -10,6 +10,9 @@ from typing import Final
 import torch
 
 from mpc_router import trainer
+from mpc_router.config.trial import TrialConfig
+from mpc_router.frozen.memory import stack_bytes
+from mpc_router.prepare.frozen import Prepared
 from mpc_router.results.records import EpochResult, LanesEnded, StackState
 from mpc_router.storage.files import make_folder
 from mpc_router.terminal.progress import Progress
@@ -52,6 +55,7 @@ class Stack:
             for folder in (run.job.checkpoints, epochs.parent, epochs):
                 make_folder(folder)
         pieces = _PIECES if saving else 1
+        self._on_gpu = device_of(config_of(first), run.job.gpus) != "cpu"
         self._training = begin_training(
             trials,
             self._inputs,
@@ -64,6 +68,7 @@ class Stack:
         self._running_lanes = set(range(len(trials)))
         self._epochs = 0 if start is None else start.epoch
         self._state: Callable[[], StackState] | None = None
+        self._park: Callable[[], None] | None = None
         self._has_trained = False
         self._error: str | None = None
         self.over = False
@@ -114,6 +119,22 @@ class Stack:
         if ended or self._state is None or self._epochs == self._last:
             return None
         return self._trials, self._state()
+
+    @property
+    def gpu_bytes(self) -> int:
+        """Gives the bytes that it takes of a GPU, about; none where it trains on no GPU, or ended.
+
+        Joint trials, which are alone in their packs, are not estimated.
+        """
+        if self.over or not self._on_gpu or not isinstance(self._inputs, Prepared):
+            return 0
+        config = config_of(self._trials[0])
+        return stack_bytes(config, self._inputs, lanes=len(self._running_lanes))
+
+    def park(self) -> None:
+        """Frees what it holds of its GPU, until it trains on or trials leave."""
+        if self._park is not None and not self.over:
+            self._park()
 
     def _events(self, leaving: set[int] | None = None) -> Iterator[EpochResult | LanesEnded]:
         """Gives the next events of the training, from which lanes may leave, until it is over."""
@@ -201,7 +222,8 @@ class Stack:
             self._run.fail(self._trials[failure.lane], epochs=self._epochs, reason=failure.message)
             for failure in event.failures
         )
-        self._epochs, self._state, self._has_trained = event.epoch, event.state, True
+        self._epochs, self._state, self._park = event.epoch, event.state, event.park
+        self._has_trained = True
         self._start = None  # from now on it is not divided
         reports = self._run.reports(event.report, event.epoch, self._trials)
         return Message(reports=reports, endings=endings)
@@ -262,7 +284,7 @@ def begin_training(
     return trainer.train(
         lanes,
         inputs,
-        device=_device(lanes[0], gpus),
+        device=device_of(lanes[0].config, gpus),
         progress=progress,
         checkpoints=checkpoints,
         resume=checkpoints is not None,
@@ -271,9 +293,9 @@ def begin_training(
     )
 
 
-def _device(lane: Lane, gpus: float) -> str:
+def device_of(config: TrialConfig, gpus: float) -> str:
     """Gives the device of a pack with so many GPUs: a pack without trains on the processor."""
-    setting = lane.config.training.device
+    setting = config.training.device
     if setting != "auto":
         return str(setting)
     return "cuda" if gpus and torch.cuda.is_available() else "cpu"

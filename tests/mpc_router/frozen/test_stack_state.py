@@ -60,10 +60,15 @@ class Course:
         drop: Mapping[int, list[int]],
         pause: int | None = None,
         start: StackState | None = None,
+        device: str = "cpu",
+        parked: bool = False,
     ) -> StackState | None:
-        """Trains the lanes of these names; gives a copy of their state after the epoch `pause`."""
+        """Trains the lanes of these names; gives a copy of their state after the epoch `pause`.
+
+        With `parked` they leave their device after every epoch.
+        """
         chosen = [lanes(kind)[name] for name in names]
-        run = train(chosen, prepared, start=start)
+        run = train(chosen, prepared, start=start, device=device)
         answer: list[int] | None = None
         paused: EpochResult | None = None
         while True:
@@ -76,6 +81,8 @@ class Course:
                 assert paused is None  # the lanes to drop end before the next epoch
                 for lane in event.report.lanes:
                     self.reports[event.epoch, names[lane]] = arrays(event.report, int(lane))
+                if parked:
+                    _park(event)
                 answer = [names.index(name) for name in drop.get(event.epoch, []) if name in names]
                 paused = event if event.epoch == pause else None
             elif isinstance(event, LanesEnded):
@@ -113,6 +120,35 @@ def test_a_stack_that_goes_on_gives_the_bits_of_one_that_never_paused(
     assert undisturbed.left.keys() == resumed.left.keys() == {0, 1, 2, 3}
     for lane, left in undisturbed.left.items():
         assert_same(left, resumed.left[lane])
+
+
+def _park(event: EpochResult) -> None:
+    """Parks a stack; the state of one that is trained by steps then lies in other memory."""
+    assert event.state is not None
+    assert event.park is not None
+    before = event.state().tensors
+    event.park()
+    after = event.state().tensors
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.data_ptr() != after[name].data_ptr()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stack_that_is_parked_after_every_epoch_gives_the_same_bits(
+    prepared: Prepared, kind: str
+) -> None:
+    courses = Course(), Course()
+    for course, parked in zip(courses, (False, True), strict=True):
+        device = "cpu:0"  # another name than that of the processor, where what is parked goes
+        drop = {2: [1], 3: [0]}
+        course.follow(kind, prepared, names=[0, 1, 2, 3], drop=drop, device=device, parked=parked)
+    stayed, moved = courses
+    assert stayed.reports.keys() == moved.reports.keys()
+    for place, report in stayed.reports.items():
+        assert_same(report, moved.reports[place])
+    for lane, left in stayed.left.items():
+        assert_same(left, moved.left[lane])
 
 
 @pytest.mark.parametrize("kind", KINDS)

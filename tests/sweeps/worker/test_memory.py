@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from mpc_router.frozen import train as frozen_training
+from mpc_router.frozen._loop import Training
 from mpc_router.joint._loss import JointLoss
 from sweeps.records import COMPLETED, FAILED, STOPPED
+from sweeps.worker import pack as worker_pack
+from sweeps.worker import stack
 from tests.sweeps.conftest import FIX, LITTLE, rows
 
 Command = Callable[..., int]
@@ -185,3 +188,26 @@ def test_a_joint_trial_that_still_does_not_fit_fails_by_name(
     (found,) = rows(tmp_path / "runs" / "r", "trials")
     assert found["status"] == FAILED
     assert found["reason"].startswith(f"out of GPU memory: {CUDA}; take a smaller batch_size")
+
+
+def test_a_bracket_whose_stacks_have_no_room_together_gives_the_same_tables(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # another name than that of the processor, where what is parked goes
+    monkeypatch.setattr(stack, "device_of", lambda *_: "cpu:0")
+    moves: list[str] = []
+    move = Training.move
+
+    def counted(training: Training, device: str) -> None:
+        moves.append(device) if device != training.device else None
+        move(training, device)
+
+    monkeypatch.setattr(Training, "move", counted)
+    assert command(*SEARCH, "--name", "open") == 0
+    assert not moves
+    monkeypatch.setattr(worker_pack, "gpu_room", lambda _: 0.0)
+    assert command(*SEARCH, "--name", "parked") == 0
+    assert moves.count("cpu") == moves.count("cpu:0") > 0
+    open_run, parked_run = (tmp_path / "runs" / name for name in ("open", "parked"))
+    for table in ("trials", "reports", "routing"):
+        same_but_for_the_way(parked_run, open_run, table)
