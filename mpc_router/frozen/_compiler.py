@@ -32,13 +32,15 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 _FOLDER: Final = "mpc-router-compiled"
 
+_REORDERED: Final = frozenset({"contract", "reassoc", "nsz"})
+
 _SOURCES: Final = ("_kernel.py", "_compiler.py", "_optimizer.py")
 """The files that compiled loops are made of."""
 
 
 def compiled(function: Function) -> Function:
     """Compiles a function whose sums may be fused with products, and reordered for vectors."""
-    return _kept(function, fastmath={"contract", "reassoc", "nsz"})
+    return _kept(function, fastmath=set(_REORDERED))
 
 
 def exact(function: Function) -> Function:
@@ -49,6 +51,18 @@ def exact(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """Makes a function part of every compiled function that calls it."""
     return cast(Function, numba.njit(inline="always", error_model="numpy")(function))
+
+
+def inlined_by_reciprocals(function: Function) -> Function:
+    """Makes a function part of every compiled function that calls it, and its divisions products.
+
+    They are products with reciprocals that are right but for the last bits; of what is infinite, or
+    divided by it, becomes NaN.
+    """
+    flags = {*_REORDERED, "arcp", "afn", "ninf"}
+    return cast(
+        Function, numba.njit(forceinline=True, error_model="numpy", fastmath=flags)(function)
+    )
 
 
 def _kept(function: Function, **options: Any) -> Function:

@@ -2,7 +2,7 @@
 
 It is what `StackedRouters.step` does through autograd, written out, with AdamW in the same pass as
 the gradient. Products are float32; gates and losses, which are few numbers, float64. What is
-`inlined` becomes a part of `train_steps`; what is `exact` gives the same bits however it is linked:
+inlined becomes a part of `train_steps`; what is `exact` gives the same bits however it is linked:
 so what is compiled now and what was kept give the same bits too.
 
 Letters: n steps, B batch, F features, H hidden units, K experts, C outputs of an expert; B', F',
@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc_router.frozen._compiler import compiled, exact, inlined
+from mpc_router.frozen._compiler import compiled, exact, inlined, inlined_by_reciprocals
 from mpc_router.frozen._optimizer import BETA1, BETA2, EPSILON
 
 Floats = NDArray[np.float32]
@@ -199,7 +199,7 @@ def _add_product(total: Floats, left: Floats, right: Floats) -> None:
                 total[m + 3, h] += d0 * r0 + d1 * r1 + d2 * r2 + d3 * r3
 
 
-@inlined
+@inlined_by_reciprocals
 def _adamw(
     weights: Floats,
     means: Floats,
