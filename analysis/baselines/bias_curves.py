@@ -19,10 +19,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.baselines._routed import shares_and_scores
 from analysis.stats.choice import best_within
 from mpc_router.costs import CostVector
 from mpc_router.routes import Decisions
-from mpc_router.tasks import Task, score_of
+from mpc_router.tasks import Task
 
 _Values = NDArray[np.float64]
 
@@ -137,7 +138,7 @@ def spread_biases(
     """
     if count < 3 or not logits:
         raise ValueError(f"{count} biases for {len(logits)} trials; need at least 3, and 1 trial")
-    turns = np.unique(np.concatenate([_turning_biases(one, vector, decisions) for one in logits]))
+    turns = np.unique(_turning_biases(np.concatenate(logits), vector, decisions))
     if not len(turns):
         return np.zeros(1)
     room = 0.01 * max(float(turns[-1] - turns[0]), abs(float(turns[-1])), 1e-9)
@@ -208,13 +209,12 @@ def bias_curve(
         )
     biases = np.sort(np.asarray(biases, np.float64))
     routes = route(logits, vector, biases, decisions)
-    places = np.multiply(routes, len(labels), dtype=np.intp) + np.arange(len(labels))
-    counts = [(routes == number).sum(axis=1) for number in range(len(vector.routed))]
+    shares, scores = shares_and_scores(task, routes, predictions, labels)
     return BiasCurve(
         biases=biases,
         costs=vector.of_routes(routes).mean(axis=1),
-        scores=score_of(task, np.take(predictions, places), labels),
-        shares=np.stack(counts, axis=-1) / len(labels),
+        scores=scores,
+        shares=shares,
         low_is_better=task.direction == "min",
     )
 
