@@ -204,9 +204,9 @@ class Basis:
     def _parts(self, part: Part) -> Iterator[Part]:
         """Gives all points, part after part: first the one that was measured before."""
         yield part
-        rest = np.delete(np.arange(len(self.roster.points)), part.numbers)
-        for start in range(0, len(rest), _AT_ONCE):
-            yield self.measure(rest[start : start + _AT_ONCE])
+        unmeasured = np.delete(np.arange(len(self.roster.points)), part.numbers)
+        for start in range(0, len(unmeasured), _AT_ONCE):
+            yield self.measure(unmeasured[start : start + _AT_ONCE])
 
     def _frame(
         self,
