@@ -88,8 +88,8 @@ class CostVector:
 
     def of_routes(self, routes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Gives the cost of every routed example with the router's; same shape as `routes`."""
-        routed = np.asarray(self.routed, np.float64)
-        return np.asarray(self.router + routed[routes], np.float64)
+        costs = self.router + np.asarray(self.routed, np.float64)
+        return np.take(costs, routes)
 
     def mean(self, share: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Gives the mean cost T = router + sum_k share_k * cost_k over the last axis: routes."""

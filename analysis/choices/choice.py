@@ -22,7 +22,7 @@ from analysis.fronts.constraints import constraints_of
 from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.recorded import answers, examples, expert_outputs, router_logits
-from analysis.stats.resampling import example_weights, interval, resamples_for, weighted_scores
+from analysis.stats.resampling import interval, resamples_for, stream_weights, weighted_scores
 from mpc_router.costs import CostVector
 from mpc_router.tasks import merit
 
@@ -301,8 +301,7 @@ def _intervals(run: Run, key: str, bias: float, price: CostVector, split: str) -
     if key in choices.paths:
         spoken = answers(spoken, choices.paths[key], regression=run.task.regression)
     predictions = np.take_along_axis(spoken.prediction, routes, axis=0)
-    rng = np.random.default_rng([0, _STREAM])
-    weights = example_weights(len(labels), resamples_for(run.task), rng)
+    weights = stream_weights(len(labels), resamples_for(run.task), 0, _STREAM)
     scores = weighted_scores(run.task, predictions, labels, weights)[0]
     costs = weights @ price.of_routes(routes)[0] / weights.sum(axis=1, dtype=np.float64)
     ends = (*interval(scores), *interval(costs))

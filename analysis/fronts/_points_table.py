@@ -52,6 +52,9 @@ ABOVE, BELOW, EQUAL = "above", "below", "not distinguishable"
 _AT_ONCE: Final = 512
 """Counts the points that are measured at once: bounds memory."""
 
+_FEW: Final = 48
+"""Counts the points up to which all are measured with those of the front."""
+
 _NEAR: Final = 1e-9
 """Bounds how far two sums of one point's cost may differ, as a share of the dearest route's."""
 
@@ -114,7 +117,7 @@ class Basis:
     def near_front(self) -> _Numbers:
         """Numbers the points among which those of the front and of `Survey.barred` are."""
         first = self._plain[0]
-        if not alike(self.roster.points) or len(first.score) <= _AT_ONCE:
+        if not alike(self.roster.points) or len(first.score) <= _FEW:
             return np.arange(len(first.score))
         merits, costs = merit(self.run.task, first.score[:, 0]), first.cost[:, 0]
         near = _NEAR * cost_range(self.run, self.chosen, self.vector)[1]
@@ -175,9 +178,7 @@ class Basis:
         """Makes the rows of a part's points, without the chance to be on the front."""
         return self._frame(part.columns, part.numbers, on_front)
 
-    def table(
-        self, on_front: NDArray[np.bool_], part: Part | None
-    ) -> tuple[pd.DataFrame, Optimism]:
+    def table(self, on_front: NDArray[np.bool_], part: Part) -> tuple[pd.DataFrame, Optimism]:
         """Makes the rows of all points, and says what choosing the front has added.
 
         `part` is one that was measured before.
@@ -185,26 +186,27 @@ class Basis:
         shape = len(self.roster.points), len(self.chosen_weights)
         first, costs, second = np.empty(shape), np.empty(shape), np.empty(shape)
         columns: dict[str, list[Any]] = {}
+        numbers: list[_Numbers] = []
         for measured in self._parts(part):
+            numbers.append(measured.numbers)
             first[measured.numbers] = merit(self.run.task, measured.first.score)
             costs[measured.numbers] = measured.first.cost
             second[measured.numbers] = merit(self.run.task, measured.second.score)
             for name, values in measured.columns.items():
                 columns.setdefault(name, []).append(values)
-        joined = {name: _joined(parts) for name, parts in columns.items()}
+        order = np.argsort(np.concatenate(numbers))
+        joined = {name: _joined(parts, order) for name, parts in columns.items()}
         table = self._frame(
             joined, np.arange(shape[0]), on_front, self.judged.chances(first, costs)
         )
         return table, optimism(first, second, on_front)
 
-    def _parts(self, part: Part | None) -> Iterator[Part]:
-        """Gives all points, part after part in their order."""
-        count = len(self.roster.points)
-        if part is not None and len(part.numbers) == count:
-            yield part
-            return
-        for start in range(0, count, _AT_ONCE):
-            yield self.measure(np.arange(start, min(start + _AT_ONCE, count)))
+    def _parts(self, part: Part) -> Iterator[Part]:
+        """Gives all points, part after part: first the one that was measured before."""
+        yield part
+        unmeasured = np.delete(np.arange(len(self.roster.points)), part.numbers)
+        for start in range(0, len(unmeasured), _AT_ONCE):
+            yield self.measure(unmeasured[start : start + _AT_ONCE])
 
     def _frame(
         self,
@@ -236,11 +238,12 @@ class Basis:
         return pd.DataFrame(ordered)
 
 
-def _joined(parts: list[Any]) -> Any:
-    """Joins the values of several parts: arrays to an array, lists to a list."""
+def _joined(parts: list[Any], order: _Numbers) -> Any:
+    """Joins the values of several parts in an order: arrays to an array, lists to a list."""
     if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    return [value for part in parts for value in part]
+        return np.concatenate(parts)[order]
+    values = [value for part in parts for value in part]
+    return [values[place] for place in order]
 
 
 def _point_columns(run: Run, members: Roster, first: Measured) -> dict[str, Any]:

@@ -312,8 +312,7 @@ def example_draws(
     """Draws (1 + count, N) resamples; without routes each is the sample as it is."""
     if not run.routed:
         return np.ones((1 + count, len(seen.labels)), np.float32)
-    rng = np.random.default_rng([seed, stream])
-    return resampling.example_weights(len(seen.labels), count, rng)
+    return resampling.stream_weights(len(seen.labels), count, seed, stream)
 
 
 def seed_draws(run_roster: Roster, count: int, seed: int) -> dict[int, _Values]:

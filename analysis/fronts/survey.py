@@ -244,9 +244,7 @@ def survey(
             {(prepared_set.members, prepared_set.vectors[costs.name]) for prepared_set in run.sets}
         ),
         joint=any(run.sets[number].joint for number in set(quoted.set_of.tolist())),
-        all_points=partial(
-            basis.table, on_front, part if len(part.numbers) == len(on_front) else None
-        ),
+        all_points=partial(basis.table, on_front, part),
     )
 
 

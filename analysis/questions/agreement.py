@@ -13,6 +13,7 @@ from analysis.runs.alternatives import alternatives
 from analysis.runs.load import Run, RunError
 from analysis.runs.outcomes import outcomes, roster
 from mpc_router.run_names import COMPLETED, SELECTION
+from mpc_router.tasks import mean_ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,9 +26,7 @@ _RESAMPLES: Final = 200
 
 def spearman(first: _Values, second: _Values) -> _Values:
     """Gives rank correlations of rows (..., N), ties at their mean rank; NaN where one is flat."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(first, axis=-1), rankdata(second, axis=-1)
+    a, b = mean_ranks(first), mean_ranks(second)
     a, b = a - a.mean(axis=-1, keepdims=True), b - b.mean(axis=-1, keepdims=True)
     size = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
     flat = np.full_like(size, np.nan)

@@ -314,8 +314,7 @@ def _experts_ids(run: Run) -> dict[str, str]:
 
 def _weights(quoted: Outcomes, survey: Survey) -> resampling.Weights:
     """Draws the resamples of examples that the survey drew."""
-    rng = np.random.default_rng([0, 3])
-    return resampling.example_weights(len(quoted.labels), survey.resamples, rng)
+    return resampling.stream_weights(len(quoted.labels), survey.resamples, 0, 3)
 
 
 def _weighted_means(values: _Values, weights: resampling.Weights) -> _Values:

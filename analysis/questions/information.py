@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,6 +23,9 @@ _BINS: Final = 4
 """Of what is not counted off: quarters of the examples."""
 
 PERMUTATIONS: Final = 200
+
+_CELLS: Final = 1 << 22
+"""Numbers of permutations that are held at once: bounds memory."""
 
 
 def mutual_information(first: _Codes, second: _Codes) -> float:
@@ -54,10 +59,53 @@ def permuted(
     first: _Codes, second: _Codes, *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> _Values:
     """Gives the information left when one code is shuffled, as by chance: (permutations,)."""
-    rng = np.random.default_rng(seed)
+    width = int(second.max()) + 1
+    pairs = (int(first.max()) + 1) * width
+    together = []
+    for order in _shuffles(len(first), permutations, seed):
+        places = first[order] * width
+        places += second + pairs * np.arange(len(order))[:, None]
+        counts = np.bincount(places.ravel(), minlength=len(order) * pairs)
+        together.append(_entropies(counts.reshape(-1, pairs), len(first)))
     apart = _alone(first) + _alone(second)  # no shuffle changes it
-    together = [_entropy(_joint(rng.permutation(first), second)) for _ in range(permutations)]
-    return apart - np.array(together)
+    return apart - np.concatenate(together)
+
+
+def _shuffles(length: int, permutations: int, seed: int) -> Iterable[_Codes]:
+    """Gives permutations of this length, a row each; they are the same for all codes of a split."""
+    draw = _kept if length * permutations <= _CELLS else _drawn
+    return draw(length, permutations, seed)
+
+
+@lru_cache(maxsize=1)
+def _kept(length: int, permutations: int, seed: int) -> tuple[_Codes, ...]:
+    return tuple(_drawn(length, permutations, seed))
+
+
+def _drawn(length: int, permutations: int, seed: int) -> Iterator[_Codes]:
+    rng = np.random.default_rng(seed)
+    step = max(1, _CELLS // length)
+    for first in range(0, permutations, step):
+        rows = range(first, min(permutations, first + step))
+        yield np.array([rng.permutation(length) for _ in rows], np.intp)
+
+
+def _entropies(counts: _Codes, total: int) -> _Values:
+    """Gives the entropy of each row of counts, in bits: what `_entropy` gives, to the bit.
+
+    A sum is rounded by the order and the number of what it adds, so pairs that never occur may not
+    stand between the others: rows with as many pairs are added together, without the others.
+    """
+    occurs = counts > 0
+    share = np.where(occurs, counts, 1) / total
+    share *= np.log2(share)
+    kinds = occurs.sum(axis=1)
+    entropies = np.empty(len(counts))
+    for kind in np.unique(kinds).tolist():
+        rows = kinds == kind
+        terms = share[rows][occurs[rows]].reshape(-1, kind)
+        entropies[rows] = -terms.sum(axis=1)
+    return entropies
 
 
 def chance(seen: float, shuffled: _Values) -> tuple[float, float, float]:

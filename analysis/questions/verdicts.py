@@ -18,7 +18,7 @@ from analysis.baselines.yardsticks import majority, oracle_routes
 from analysis.fronts.survey import Survey
 from analysis.runs.load import Run
 from analysis.runs.outcomes import Outcomes, outcomes, roster
-from analysis.stats.resampling import Weights, example_weights, interval, weighted_scores
+from analysis.stats.resampling import Weights, interval, stream_weights, weighted_scores
 from mpc_router.costs import CostVector
 from mpc_router.run_names import SELECTION
 from mpc_router.tasks import Task, merit
@@ -138,7 +138,7 @@ def _judged(run: Run, split: str, vector: CostVector, resamples: int) -> Verdict
 
 def _weights(seen: Outcomes, resamples: int, stream: int) -> Weights:
     """Draws the examples that the survey draws too, and also where no route was recorded."""
-    return example_weights(len(seen.labels), resamples, np.random.default_rng([0, stream]))
+    return stream_weights(len(seen.labels), resamples, 0, stream)
 
 
 def _scores(task: Task, seen: Outcomes, experts: int, weights: Weights) -> _Values:

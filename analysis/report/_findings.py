@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.fronts.survey import ABOVE, Survey, least_seeds, unit
-from analysis.questions.answers import Answers
 from analysis.words import LARGER, amount, count, number, percent, signed
 from analysis.worth.worth import Estimate, Worth, half_words
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.questions.answers import Answers
 
 
 def findings(survey: Survey, answered: Answers) -> list[str]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 _HERE: Final = Path(__file__).parent
 
+_SCRIPTS: Final = "mpc-router-scripts"
+"""The folder of the user's cache that bundled scripts are kept in."""
+
+_GLOBAL: Final = "window.vegaEmbed = vegaEmbed;"
+"""What the bundle does besides defining Vega, Vega-Lite and Vega-Embed."""
+
 
 def write_report(
     run: Run | Path,
@@ -161,11 +167,26 @@ def _fixed(chart: alt.LayerChart) -> alt.LayerChart:
 
 @functools.cache
 def _vega_scripts() -> str:
-    """Gives Vega, Vega-Lite and Vega-Embed as one script, `vegaEmbed` made global."""
+    """Gives Vega, Vega-Lite and Vega-Embed as one script, `vegaEmbed` made global.
+
+    To bundle them takes longer than to judge a run, and gives the same text each time: it is kept
+    in a private folder of this user's cache.
+    """
+    from importlib.metadata import version
+
+    import platformdirs
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _vegalite_version())
-    return bundle
+    from mpc_router.storage.private_folder import kept_text
+
+    wanted = _vegalite_version()
+    return kept_text(
+        platformdirs.user_cache_path(_SCRIPTS),
+        lambda: str(vl_convert.javascript_bundle(_GLOBAL, wanted)),
+        version("vl-convert-python"),
+        wanted,
+        _GLOBAL,
+    )
 
 
 def _vegalite_version() -> str:

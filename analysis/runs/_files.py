@@ -22,8 +22,10 @@ def holds(file: pq.ParquetFile, number: int, only: Mapping[str, Sequence[str]]) 
     return all(not texts[name].isdisjoint(wanted) for name, wanted in only.items())
 
 
-def read_table(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Table:
-    """Reads a table of a folder: all columns, or those named.
+def read_table(
+    folder: Path, name: str, columns: Sequence[str] | None, coded: Sequence[str] = ()
+) -> pa.Table:
+    """Reads a table of a folder: all columns, or those named; see `Run.chunks` of `coded` ones.
 
     Raises:
         RunError: it is missing, damaged, or without one of the columns.
@@ -35,11 +37,14 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None) -> pa.Tab
 
     path = folder / schema.table_file(name)
     try:
-        names = pq.read_schema(path).names
-        lacking = [column for column in columns or () if column not in names]
-        if not lacking:
-            wanted = None if columns is None else list(columns)
-            return pq.read_table(path, columns=wanted, page_checksum_verification=True)
+        # not pyarrow's `read_table`: what that imports takes as long as to read a small table
+        with pq.ParquetFile(
+            path, page_checksum_verification=True, read_dictionary=list(coded), pre_buffer=True
+        ) as file:
+            names = file.schema_arrow.names
+            lacking = [column for column in columns or () if column not in names]
+            if not lacking:
+                return file.read(None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise RunError(f"{path}: this table is missing; {anew(path)}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -39,7 +39,7 @@ _BEFORE_SETTINGS: Final = "experts_id"
 _AFTER_SETTINGS: Final = "config"
 
 _SMALL: Final = 1 << 24
-"""Bytes up to which a table stays in memory; larger ones are read again."""
+"""Bytes up to which a column of a table stays in memory; larger ones are read again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +51,11 @@ class Run:
     study: dict[str, Any] = field(repr=False)
     """`study.yaml`, resolved."""
 
-    _kept: dict[tuple[str, tuple[str, ...] | None], pa.Table] = field(
+    _kept: dict[tuple[str, str, bool], pa.ChunkedArray] = field(
         default_factory=dict, init=False, repr=False
     )
-    """Small tables that were read, by name and columns: a report asks for each a hundred times."""
+    """Small columns that were read, by their table and whether they are coded (see `chunks`): a
+    report asks for each a hundred times."""
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -184,20 +185,38 @@ class Run:
             raise RunError(f"{self.name}: no split {wanted!r}; {self.task.name} has {allowed}")
         return wanted
 
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    def table(
+        self, name: str, columns: Sequence[str] | None = None, *, coded: Sequence[str] = ()
+    ) -> pa.Table:
         """Reads a table as Arrow holds it: all columns, or cheaply those named.
+
+        `coded` columns are as `chunks` has them.
 
         Raises:
             RunError: the file is missing, damaged, without one of the columns, or with an empty
                 cell in a column that has a value in every row.
         """
-        asked = name, None if columns is None else tuple(columns)
-        if asked in self._kept:
-            return self._kept[asked]
-        table = read_table(self.path, name, columns)
+        import pyarrow as pa
+
+        if columns is None:
+            return self._read(name, None)
+        asked = {column: (name, column, column in coded) for column in columns}
+        kept = {column: self._kept[key] for column, key in asked.items() if key in self._kept}
+        lacking = [column for column in columns if column not in kept]
+        if lacking:
+            read = self._read(name, lacking, [column for column in coded if column in lacking])
+            kept |= dict(zip(lacking, read.columns, strict=True))
+            for column in lacking:
+                if kept[column].nbytes <= _SMALL:
+                    self._kept[asked[column]] = kept[column]
+        return pa.table({column: kept[column] for column in columns})
+
+    def _read(
+        self, name: str, columns: Sequence[str] | None, coded: Sequence[str] = ()
+    ) -> pa.Table:
+        """Reads columns of a table from its file."""
+        table = read_table(self.path, name, columns, coded)
         check_gaps(self.path / table_file(name), table, columns_of(name, self.provenance))
-        if table.nbytes <= _SMALL:
-            self._kept[asked] = table
         return table
 
     def chunks(
@@ -223,11 +242,7 @@ class Run:
 
         path = self.path / table_file(name)
         if not path.is_file() or path.stat().st_size <= _SMALL:
-            table = self.table(name, columns)
-            for column in coded:
-                place = table.column_names.index(column)
-                table = table.set_column(place, column, table[column].dictionary_encode())
-            yield table
+            yield self.table(name, columns, coded=coded)
             return
         kinds = columns_of(name, self.provenance)
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -48,9 +49,8 @@ class Cells:
         return np.bincount(self.index[chosen], minlength=self.count)
 
     def density(self, counts: NDArray[np.intp]) -> _Values:
-        """Gives a smoothed histogram (G,) that sums to one."""
-        smooth = _normals if self.ordered else _choices
-        return smooth(counts)
+        """Gives a smoothed histogram (G,) that sums to one; it cannot be written to."""
+        return _smoothed(tuple(counts.tolist()), self.ordered)
 
 
 def best(losses: _Values, portion: float) -> NDArray[np.intp]:
@@ -68,6 +68,13 @@ def divergence(cells: Cells, top: NDArray[np.intp], everyone: NDArray[np.intp]) 
     below = cells.density(cells.histogram(everyone)) + _TINY
     portion = len(top) / len(everyone)
     return float(portion**2 * (below @ (above / below - 1) ** 2))
+
+
+@lru_cache(maxsize=1 << 12)  # shuffles of an objective ask for that of all points every time
+def _smoothed(counts: tuple[int, ...], ordered: bool) -> _Values:
+    density = (_normals if ordered else _choices)(np.array(counts, np.intp))
+    density.flags.writeable = False
+    return density
 
 
 def _choices(counts: NDArray[np.intp]) -> _Values:

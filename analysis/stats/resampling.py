@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -56,6 +57,26 @@ def example_weights(examples: int, resamples: int, rng: np.random.Generator) -> 
         rows = weights[first : first + _CHUNK]
         rows[:] = rng.multinomial(examples, even, size=len(rows))
     return weights
+
+
+def stream_weights(examples: int, resamples: int, seed: int, stream: int) -> Weights:
+    """Gives `example_weights` of a seed and a stream; those of small splits are drawn once.
+
+    Questions of one report resample the same examples. What is given cannot be written to.
+    """
+    small = (1 + resamples) * examples <= _CELLS
+    return (_kept_weights if small else _drawn_weights)(examples, resamples, seed, stream)
+
+
+def _drawn_weights(examples: int, resamples: int, seed: int, stream: int) -> Weights:
+    weights = example_weights(examples, resamples, np.random.default_rng([seed, stream]))
+    weights.flags.writeable = False
+    return weights
+
+
+@lru_cache(maxsize=4)
+def _kept_weights(examples: int, resamples: int, seed: int, stream: int) -> Weights:
+    return _drawn_weights(examples, resamples, seed, stream)
 
 
 def seed_leans(seeds: int, resamples: int, rng: np.random.Generator) -> _Values:

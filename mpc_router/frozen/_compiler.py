@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -19,6 +18,8 @@ import platformdirs
 from llvmlite import binding
 from numba.core.caching import FunctionCache, NullCache, UserProvidedCacheLocator
 from numba.core.dispatcher import Dispatcher
+
+from mpc_router.storage.private_folder import is_private
 
 _WIDEST: Final = "-prefer-256-bit"
 """Lets loops use the widest vectors of a processor. Compilers avoid them by default where a few of
@@ -86,9 +87,9 @@ def _folder() -> Path | None:
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path(_FOLDER))
     here = Path(__file__).parent
     texts = [(here / name).read_bytes() for name in _SOURCES]
-    processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+    processor = f"{binding.get_host_cpu_name()} {numba.config.CPU_FEATURES}"
     digest = hashlib.sha256(b"\0".join([*texts, processor.encode()])).hexdigest()[:16]
-    return base / digest if _is_private(base) and _is_private(base / digest) else None
+    return base / digest if is_private(base) and is_private(base / digest) else None
 
 
 def _kept_in(folder: Path, function: Callable[..., object]) -> FunctionCache | NullCache:
@@ -118,13 +119,3 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
         """Keeps what was compiled for a signature, if the disk takes it."""
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
-
-
-def _is_private(folder: Path) -> bool:
-    """Tells whether a folder, which is made where it is missing, is one that only we may enter."""
-    try:
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        status = folder.stat()
-    except OSError:
-        return False
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)

@@ -3,6 +3,7 @@
 from mpc_router.tasks._counts import Counts, class_numbers
 from mpc_router.tasks._evaluation import evaluate, merit, score_of
 from mpc_router.tasks._glue import TASKS, from_record, label_key, to_record
+from mpc_router.tasks._values import mean_ranks
 from mpc_router.tasks.confidence import calibration_error
 from mpc_router.tasks.definition import Task, TaskError, lists_labels, task_of
 from mpc_router.tasks.metrics import OF_CLASS, Metric
@@ -20,6 +21,7 @@ __all__ = [
     "from_record",
     "label_key",
     "lists_labels",
+    "mean_ranks",
     "merit",
     "score_of",
     "task_of",

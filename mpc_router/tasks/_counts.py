@@ -68,8 +68,9 @@ class Counts:
         """
         if classes == 2:
             guessed, true = predictions == 1, labels == 1
-            cells = (guessed & true, guessed & ~true, ~guessed & true, ~guessed & ~true)
-            return cls.of_two(*(np.asarray(cell.sum(axis=-1), np.float64) for cell in cells))
+            tp = np.asarray((guessed & true).sum(axis=-1), np.float64)
+            fp, fn = guessed.sum(axis=-1) - tp, true.sum(axis=-1) - tp
+            return cls.of_two(tp, fp, fn, labels.shape[-1] - tp - fp - fn)
         numbers, truth = class_numbers(predictions, classes), class_numbers(labels, classes)
         lanes = len(numbers)
         places = numbers + classes * np.arange(lanes)[:, None]

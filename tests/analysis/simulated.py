@@ -88,7 +88,9 @@ class Simulated(Run):
 
     tables: dict[str, pa.Table] = field(default_factory=dict, repr=False)
 
-    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    def table(
+        self, name: str, columns: Sequence[str] | None = None, *, coded: Sequence[str] = ()
+    ) -> pa.Table:
         found = self.tables[name]
         return found if columns is None else found.select(list(columns))
 

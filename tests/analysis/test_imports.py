@@ -25,6 +25,7 @@ SHARED = (
     "plugins",
     "routes",
     "config.pools",
+    "storage.private_folder",
 )
 ALLOWED = {f"mpc_router.{name}" for name in SHARED}
 

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from sklearn import metrics
 
-from mpc_router.tasks import Task, TaskError, _evaluation, evaluate, merit, score_of, task_of
+from mpc_router.tasks import (
+    Task,
+    TaskError,
+    _evaluation,
+    evaluate,
+    mean_ranks,
+    merit,
+    score_of,
+    task_of,
+)
 from mpc_router.tasks import confidence as confidences
 from mpc_router.tasks import metrics as registry
 from mpc_router.tasks._counts import Counts
@@ -197,6 +206,20 @@ REGRESSION = task_of(
         "score": "mean_absolute_error",
     }
 )
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (7,), (3, 0), (20, 61), (2, 3, 5)])
+@pytest.mark.parametrize("kinds", [2, 6, 1000])
+def test_mean_ranks_are_scipys_to_the_bit(shape: tuple[int, ...], kinds: int) -> None:
+    values = np.random.default_rng(kinds).integers(-kinds, kinds, shape) / 3.0
+    expected = stats.rankdata(values, axis=-1)
+    assert mean_ranks(values).shape == expected.shape
+    assert mean_ranks(values).tobytes() == expected.tobytes()
+
+
+def test_a_row_with_nan_has_no_ranks() -> None:
+    ranks = mean_ranks(np.array([[2.0, np.nan, 1.0], [2.0, 2.0, 1.0]]))
+    np.testing.assert_array_equal(ranks, [[np.nan] * 3, [2.5, 2.5, 1.0]])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -17,7 +17,7 @@ from analysis.baselines.bias_curves import (
 )
 from analysis.stats.dominance import nondominated
 from mpc_router.costs import CostVector
-from mpc_router.tasks import TASKS, evaluate
+from mpc_router.tasks import TASKS, evaluate, score_of
 
 Values = NDArray[np.float64]
 
@@ -94,6 +94,40 @@ def test_biases_reach_from_all_dearest_to_all_cheapest_with_the_router_itself(co
     routes = route(logits, VECTOR, biases)
     assert (routes[0] == 2).all()
     assert (routes[-1] == 0).all()
+
+
+@pytest.mark.parametrize("task", ["sst2", "mrpc", "cola", "mnli", "stsb"])
+@pytest.mark.parametrize(("experts", "count"), [(1, 3), (2, 1), (3, 49), (5, 3)])
+def test_all_biases_at_once_have_the_bits_of_one_after_another(
+    task: str, experts: int, count: int
+) -> None:
+    rng, of_task = np.random.default_rng(count), TASKS[task]
+    vector = CostVector(
+        name="c", unit="units", router=0.22, experts=tuple(0.7 + 1.3 * k for k in range(experts))
+    )
+    logits = rng.integers(-3, 4, (307, experts)) / 2.0  # often equal
+    biases = np.sort(rng.integers(-4, 5, count) / 2.6)
+    shape = experts, len(logits)
+    values = rng.normal(size=shape), rng.integers(0, of_task.outputs, shape).astype(float)
+    predictions = values[0] if of_task.regression else values[1]
+    labels = predictions[rng.integers(experts)][::-1]
+    curve = bias_curve(of_task, logits, predictions, labels, vector=vector, biases=biases)
+    for place, bias in enumerate(biases):
+        routes = (logits - bias * np.asarray(vector.routed)).argmax(axis=1)
+        answer = predictions[routes, np.arange(len(labels))]
+        shares = [(routes == expert).mean() for expert in range(experts)]
+        assert curve.scores[place] == score_of(of_task, answer[None], labels)[0]
+        assert curve.costs[place] == np.mean(vector.router + np.asarray(vector.routed)[routes])
+        assert curve.shares[place].tolist() == shares
+
+
+def test_a_prediction_that_is_not_finite_is_refused_where_it_is_asked_for() -> None:
+    logits, predictions, labels = _world(0)
+    predictions[2] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        bias_curve(SST2, logits, predictions, labels, vector=VECTOR, biases=np.zeros(1))
+    dear = bias_curve(SST2, logits, predictions, labels, vector=VECTOR, biases=np.full(1, 99.0))
+    assert dear.scores[0] == (predictions[0] == labels).mean()
 
 
 def test_too_few_biases_or_no_trial_are_refused() -> None:

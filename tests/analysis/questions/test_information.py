@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.fronts.survey import survey
+from analysis.questions import information
 from analysis.questions.information import (
     chance,
     features,
@@ -70,6 +71,19 @@ def test_what_depends_is_told_from_what_does_not() -> None:
     low, high, p = chance(found, permuted(one, one % 2))
     assert found > high > low
     assert p == pytest.approx(1 / 201)
+
+
+@pytest.mark.parametrize(("size", "kinds", "others"), [(1, 1, 1), (90, 3, 2), (408, 9, 40)])
+def test_shuffles_are_measured_at_once_to_the_bits_of_one_after_another(
+    size: int, kinds: int, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = codes(0, kinds, size), codes(1, others, size)
+    rng = np.random.default_rng(7)
+    singly = [mutual_information(rng.permutation(one), other) for _ in range(20)]
+    together = permuted(one, other, permutations=20, seed=7)
+    assert together.tolist() == singly
+    monkeypatch.setattr(information, "_CELLS", 3 * size)  # as of a large split: block by block
+    assert permuted(one, other, permutations=20, seed=7).tolist() == singly
 
 
 def test_features_count_experts_that_are_right_and_quarter_lengths(run: Run) -> None:

@@ -58,6 +58,25 @@ def test_the_report_refers_to_nothing_outside(page: str) -> None:
     assert "url(" not in ours
 
 
+def test_scripts_are_bundled_once_for_a_version_and_anew_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snippets: list[str] = []
+
+    def bundle(snippet: str, version: str) -> str:
+        snippets.append(snippet)
+        return f"Vega-Lite {version}"
+
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundle)
+    scripts = report._vega_scripts.__wrapped__
+    assert scripts() == scripts() == f"Vega-Lite {report._vegalite_version()}"
+    assert snippets == ["window.vegaEmbed = vegaEmbed;"]
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "99.0")
+    assert scripts() == f"Vega-Lite {report._vegalite_version()}"
+    assert len(snippets) == 2
+
+
 def test_the_page_forbids_itself_the_network(page: str) -> None:
     policies = [a["content"] for tag, a in _Page(page).elements if "http-equiv" in a]
     assert len(policies) == 1

@@ -45,6 +45,19 @@ def _said(task: str, rows: int, examples: int, seed: int = 0) -> tuple[np.ndarra
     return np.where(rng.random((rows, examples)) < 0.6, labels, noise), labels
 
 
+@pytest.mark.parametrize("cells", [1 << 22, 100])
+def test_weights_of_a_stream_are_drawn_once_for_a_small_split_and_are_the_same_for_a_large_one(
+    cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resampling, "_CELLS", cells)
+    drawn = resampling.example_weights(40, 9, np.random.default_rng([5, 3]))
+    first, second = (resampling.stream_weights(40, 9, 5, 3) for _ in range(2))
+    assert np.array_equal(first, drawn)
+    assert np.array_equal(second, drawn)
+    assert (first is second) == (cells > 400)
+    assert not first.flags.writeable
+
+
 @pytest.mark.parametrize("name", ALL_TASKS)
 def test_weights_of_one_give_the_score_of_the_task(name: str) -> None:
     predictions, labels = _said(name, 4, 90)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from mpc_router.config.trial import TrialConfig
 from mpc_router.frozen import _arithmetic, _compiler, _loop
 from mpc_router.frozen._arithmetic import routers_class, why_autograd, why_not_compiled
-from mpc_router.frozen._compiler import _is_private
 from mpc_router.frozen._stacked_routers import StackedRouters
 from mpc_router.frozen.train import Lane
 from mpc_router.prepare.frozen import Prepared
@@ -168,16 +166,6 @@ def test_without_numba_stacks_are_trained_through_autograd() -> None:
     assert _arithmetic.routers_class(config(), "cpu") is StackedRouters
     _, ended = drained(lanes_of({}), random_prepared())
     assert len(ended) == 3
-
-
-def test_what_is_compiled_is_kept_only_where_no_other_user_may_enter(tmp_path: Path) -> None:
-    folder = tmp_path / "cache" / "compiled"
-    assert _is_private(folder)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for mode in (0o770, 0o702, 0o711):
-        folder.chmod(mode)
-        assert not _is_private(folder)
-    assert not _is_private(Path("/proc/none"))
 
 
 def doubled(number: int) -> int:
