@@ -18,6 +18,7 @@ import platformdirs
 from llvmlite import binding
 from numba.core.caching import FunctionCache, NullCache, UserProvidedCacheLocator
 from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
 
 from mpc_router.storage.private_folder import is_private
 
@@ -26,8 +27,13 @@ _WIDEST: Final = "-prefer-256-bit"
 them slow down what runs beside; these loops are little else (measured: products take 0.7 of the
 time on a processor with vectors of 512 bits)."""
 
-if numba.config.CPU_FEATURES is None:  # else the user has chosen
-    numba.config.CPU_FEATURES = f"{binding.get_host_cpu_features().flatten()},{_WIDEST}"
+
+def _processor() -> tuple[str, ...]:
+    """Gives what numba compiles for in this process; the first to ask decides it."""
+    if numba.config.CPU_FEATURES is None:  # else the user has chosen
+        numba.config.CPU_FEATURES = f"{binding.get_host_cpu_features().flatten()},{_WIDEST}"
+    return tuple(cpu_target.target_context.codegen().magic_tuple())
+
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -87,8 +93,8 @@ def _folder() -> Path | None:
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path(_FOLDER))
     here = Path(__file__).parent
     texts = [(here / name).read_bytes() for name in _SOURCES]
-    processor = f"{binding.get_host_cpu_name()} {numba.config.CPU_FEATURES}"
-    digest = hashlib.sha256(b"\0".join([*texts, processor.encode()])).hexdigest()[:16]
+    processor = " ".join(_processor()).encode()
+    digest = hashlib.sha256(b"\0".join([*texts, processor])).hexdigest()[:16]
     return base / digest if is_private(base) and is_private(base / digest) else None
 
 
