@@ -35,6 +35,9 @@ def _processor() -> tuple[str, ...]:
     return tuple(cpu_target.target_context.codegen().magic_tuple())
 
 
+_PROCESSOR: Final = _processor()
+"""Is decided here, before the first function is made."""
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _FOLDER: Final = "mpc-router-compiled"
@@ -93,7 +96,7 @@ def _folder() -> Path | None:
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path(_FOLDER))
     here = Path(__file__).parent
     texts = [(here / name).read_bytes() for name in _SOURCES]
-    processor = " ".join(_processor()).encode()
+    processor = " ".join(_PROCESSOR).encode()
     digest = hashlib.sha256(b"\0".join([*texts, processor])).hexdigest()[:16]
     return base / digest if is_private(base) and is_private(base / digest) else None
 

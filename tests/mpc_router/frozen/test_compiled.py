@@ -13,7 +13,7 @@ from numba.core.caching import UserProvidedCacheLocator
 from numpy.typing import NDArray
 
 from mpc_router.config.trial import TrialConfig
-from mpc_router.frozen import _arithmetic, _compiler, _loop
+from mpc_router.frozen import _arithmetic, _compiler, _kernel, _loop
 from mpc_router.frozen._arithmetic import routers_class, why_autograd, why_not_compiled
 from mpc_router.frozen._stacked_routers import StackedRouters
 from mpc_router.frozen.train import Lane
@@ -212,3 +212,8 @@ def test_files_of_other_text_are_kept_elsewhere(
     before = _compiler._folder()
     monkeypatch.setattr(_compiler, "_SOURCES", ("_kernel.py", "_compiler.py"))
     assert _compiler._folder() != before
+
+
+def test_loops_are_compiled_for_the_widest_vectors_whatever_is_made_first() -> None:
+    loops: Any = _kernel.train_steps
+    assert loops.targetctx.codegen().magic_tuple()[2].endswith(_compiler._WIDEST)
