@@ -36,7 +36,7 @@ def _processor() -> tuple[str, ...]:
 
 
 _PROCESSOR: Final = _processor()
-"""Is decided here, before the first function is made."""
+"""Says what is compiled for: it is decided here, before the first function is made."""
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -66,8 +66,8 @@ def inlined(function: Function) -> Function:
 def inlined_by_reciprocals(function: Function) -> Function:
     """Makes a function part of every compiled function that calls it, and its divisions products.
 
-    They are products with reciprocals that are right but for the last bits; of what is infinite, or
-    divided by it, becomes NaN.
+    They are products with reciprocals that are right but for the last bits; what is infinite, or
+    divided by something infinite, may become NaN.
     """
     flags = {*_REORDERED, "arcp", "afn", "ninf"}
     return cast(

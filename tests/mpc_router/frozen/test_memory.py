@@ -62,8 +62,8 @@ def test_the_estimate_is_near_what_training_through_autograd_takes(
     prepared = random_prepared(
         rows={"train": 640, "selection": 300, "validation": 300}, features=32
     )
-    each = config(epochs=2, **settings)
-    lanes = [Lane(config=each, seed=seed) for seed in range(count)]
+    trial = config(epochs=2, **settings)
+    lanes = [Lane(config=trial, seed=seed) for seed in range(count)]
     held = Held()
     with held:
         for event in train(lanes, prepared, device="cpu:0"):
@@ -73,7 +73,7 @@ def test_the_estimate_is_near_what_training_through_autograd_takes(
         split.features.nbytes + split.outputs.nbytes + split.labels.nbytes
         for split in prepared.splits.values()
     )  # on a processor they are the arrays themselves
-    estimate = stack_bytes(each, prepared, lanes=count)
+    estimate = stack_bytes(trial, prepared, lanes=count)
     assert 0.5 * estimate < held.peak + splits < 1.2 * estimate
 
 
