@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpc_router.frozen import _kernel
-from mpc_router.frozen._kernel import BLOCK, WIDTH, Floats, Values, aligned_zeros
-from mpc_router.frozen._stacked_routers import TERMS, SplitTensors, StackedRouters
+from mpc_router.frozen._kernel import Values, aligned_zeros
+from mpc_router.frozen._products import BLOCK, WIDTH, Floats
+from mpc_router.frozen._stacked_routers import TERMS, SplitTensors, StackedRouters, turned
 from mpc_router.frozen.randomness import EpochDraws
 from mpc_router.terminal.progress import Progress
 
@@ -26,9 +27,14 @@ _MOST_BYTES: Final = 1 << 22
 """A lane stays in the cache for this many steps at most, and for as many as have this many bytes of
 batches and masks, which lie in the cache too."""
 
+_EVALUATED_BATCH: Final = 32
+_EVALUATED_ROWS: Final = 1024
+"""So many rows are evaluated at once, whose hidden units lie in the innermost cache, and so many
+before the next lane, which lie in the outer ones."""
+
 
 class CompiledRouters(StackedRouters):
-    """Trains as `StackedRouters` does, up to rounding, on a processor in half the time."""
+    """Trains as `StackedRouters` does, up to rounding, on a processor in a third of the time."""
 
     def train_epoch(
         self,
@@ -42,16 +48,20 @@ class CompiledRouters(StackedRouters):
         sharpness = temperatures.T.contiguous().numpy()
         terms = np.empty((len(self), draws.steps, len(TERMS)), np.float32)
         places = self.seed_of_lane.tolist()
+        costs = self.costs.double().numpy()
         room = _Room.of(stacks, self.config.experts)
         for steps in self._stretches(draws):
             for seed in range(len(self.seeds)):
                 batches = _Batches.of(train, draws, seed, steps)
+                working = room.places(batches.features.shape[1])
                 for lane in (lane for lane, place in enumerate(places) if place == seed):
                     room.load(stacks, lane)
                     self._train_lane(
                         lane,
                         room,
+                        working,
                         batches,
+                        costs=costs[lane],
                         temperatures=sharpness[lane, steps.start : steps.stop],
                         terms=terms[lane, steps.start : steps.stop],
                     )
@@ -61,10 +71,30 @@ class CompiledRouters(StackedRouters):
                 progress.advance(len(steps))
         return torch.from_numpy(np.ascontiguousarray(terms.transpose(1, 2, 0)))
 
+    def logits(
+        self, split: SplitTensors, weights: dict[str, Tensor] | None = None
+    ) -> NDArray[np.float32]:
+        """Gives logits (L, N, K) over a split; see `StackedRouters.logits`."""
+        used = self._folded() if weights is None else {n: turned(w) for n, w in weights.items()}
+        stacks = {f"weights.{name}": value.detach().numpy() for name, value in used.items()}
+        lanes = len(stacks["weights.out.bias"])
+        logits = np.empty((lanes, len(split), self.config.experts), np.float32)
+        room = _Room.of(stacks, self.config.experts)
+        hidden, _, _ = room.places(_EVALUATED_BATCH)
+        for start in range(0, len(split) if lanes else 0, _EVALUATED_ROWS):
+            part = slice(start, start + _EVALUATED_ROWS)
+            features = _with_ones(split.standardised(part).numpy(), rows=_EVALUATED_BATCH)
+            for lane in range(lanes):
+                room.load(stacks, lane)
+                _kernel.evaluate(
+                    room.rows[0], room.biases[0, 0], features, hidden, logits[lane, part]
+                )
+        return logits
+
     def _stretches(self, draws: EpochDraws) -> list[range]:
         """Cuts an epoch into stretches of whole batches, and the last batch where it is smaller."""
         features, width = self._leaves["hidden.weight"].shape[1:]
-        bytes_of_step = draws.batch_size * (8 * features + width)
+        bytes_of_step = draws.batch_size * (4 * features + width)
         longest = min(max(1, _MOST_BYTES // bytes_of_step), _MOST_STEPS)
         full_batches = draws.orders.shape[1] // draws.batch_size
         ends = [*range(longest, full_batches, longest), full_batches, draws.steps]
@@ -75,8 +105,10 @@ class CompiledRouters(StackedRouters):
         self,
         lane: int,
         room: _Room,
+        working: tuple[Floats, Floats, Floats],
         batches: _Batches,
         *,
+        costs: Values,
         temperatures: Floats,
         terms: Floats,
     ) -> None:
@@ -92,9 +124,8 @@ class CompiledRouters(StackedRouters):
         _kernel.train_steps(
             room.rows,
             room.biases,
-            room.places(batches.features.shape[1]),
+            working,
             batches.features,
-            batches.features_by_column,
             batches.kept,
             np.float32(1 / (1 - model.router_dropout)),
             batches.outputs,
@@ -103,7 +134,7 @@ class CompiledRouters(StackedRouters):
             temperatures,
             rates,
             (float(self.alpha[lane]), float(self.beta[lane])),
-            self.costs[lane].numpy().astype(np.float64),
+            costs,
             (
                 batches.regression,
                 model.straight_through,
@@ -119,7 +150,6 @@ class _Batches:
     """Holds what the lanes of one seed see in n steps, as `_kernel` wants it."""
 
     features: Floats
-    features_by_column: Floats
     kept: NDArray[np.bool_]
     noise: Floats
     outputs: Floats
@@ -130,17 +160,11 @@ class _Batches:
     def of(cls, train: SplitTensors, draws: EpochDraws, seed: int, steps: range) -> _Batches:
         """Gathers the rows of these steps, and what is drawn for them."""
         rows = torch.from_numpy(draws.rows_of(seed, steps))
-        count, size = rows.shape
-        standardised = train.standardised(rows).numpy()
-        columns = standardised.shape[2]
-        features = np.zeros((count, _padded(size), _padded(columns + 1)), np.float32)
-        features[:, :size, :columns] = standardised
-        features[:, :size, columns] = 1
+        features = _with_ones(train.standardised(rows).numpy(), rows=BLOCK)
         outputs = np.ascontiguousarray(train.answers[rows].numpy())
         noise = draws.noise_of(seed, steps)
         return cls(
             features=features,
-            features_by_column=np.ascontiguousarray(features.transpose(0, 2, 1)),
             kept=draws.kept_of(seed, steps),
             noise=np.zeros(outputs.shape[:3], np.float32) if noise is None else noise,
             outputs=outputs,
@@ -190,11 +214,12 @@ class _Room:
         return aligned_zeros(batch, width), aligned_zeros(batch, width), aligned_zeros(BLOCK, width)
 
     def load(self, stacks: dict[str, Floats], lane: int) -> None:
-        """Copies a lane in; what is padded is 0 again, whatever became of the last lane."""
+        """Copies what there is of a lane in; all else is 0 again, whatever became of the last."""
         self.rows.fill(0)
         self.biases.fill(0)
         for name, view in self.views:
-            view[...] = stacks[name][lane]
+            if name in stacks:
+                view[...] = stacks[name][lane]
 
     def store(self, stacks: dict[str, Floats], lane: int) -> None:
         """Copies the lane back."""
@@ -202,6 +227,19 @@ class _Room:
             stacks[name][lane] = view
 
 
-def _padded(count: int) -> int:
+def _with_ones(features: Floats, *, rows: int) -> Floats:
+    """Gives features (..., N, F) with a column of ones, and then zeros: (..., N', F').
+
+    N' is a multiple of `rows`, F' of a block.
+    """
+    count, columns = features.shape[-2:]
+    shape = (*features.shape[:-2], _padded(count, rows), _padded(columns + 1))
+    padded = np.zeros(shape, np.float32)
+    padded[..., :count, :columns] = features
+    padded[..., :count, columns] = 1
+    return padded
+
+
+def _padded(count: int, block: int = BLOCK) -> int:
     """Gives the least multiple of a block that is not below a count."""
-    return -(-count // BLOCK) * BLOCK
+    return -(-count // block) * block

@@ -35,8 +35,9 @@ def _processor() -> tuple[str, ...]:
     return tuple(cpu_target.target_context.codegen().magic_tuple())
 
 
-_PROCESSOR: Final = _processor()
-"""Says what is compiled for: it is decided here, before the first function is made."""
+PROCESSOR: Final = _processor()
+"""Says what is compiled for, as LLVM's triple, processor, and features: it is decided here, before
+the first function is made."""
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -44,7 +45,7 @@ _FOLDER: Final = "mpc-router-compiled"
 
 _REORDERED: Final = frozenset({"contract", "reassoc", "nsz"})
 
-_SOURCES: Final = ("_kernel.py", "_compiler.py", "_optimizer.py")
+_SOURCES: Final = ("_kernel.py", "_products.py", "_compiler.py", "_optimizer.py")
 """The files that compiled loops are made of."""
 
 
@@ -96,7 +97,7 @@ def _folder() -> Path | None:
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path(_FOLDER))
     here = Path(__file__).parent
     texts = [(here / name).read_bytes() for name in _SOURCES]
-    processor = " ".join(_PROCESSOR).encode()
+    processor = " ".join(PROCESSOR).encode()
     digest = hashlib.sha256(b"\0".join([*texts, processor])).hexdigest()[:16]
     return base / digest if is_private(base) and is_private(base / digest) else None
 

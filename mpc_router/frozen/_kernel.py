@@ -2,8 +2,8 @@
 
 It is what `StackedRouters.step` does through autograd, written out, with AdamW in the same pass as
 the gradient. Products are float32; gates and losses, which are few numbers, float64. What is
-inlined becomes a part of `train_steps`; what is `exact` gives the same bits however it is linked:
-so what is compiled now and what was kept give the same bits too.
+inlined becomes a part of its callers, and is rounded as these are; what is `exact` gives the same
+bits however it is linked: so what is compiled now and what was kept give the same bits too.
 
 Letters: n steps, B batch, F features, H hidden units, K experts, C outputs of an expert; B', F',
 H', K' are padded with zeros to whole blocks, and what is padded stays 0.
@@ -24,20 +24,15 @@ from numpy.typing import NDArray
 
 from mpc_router.frozen._compiler import compiled, exact, inlined, inlined_by_reciprocals
 from mpc_router.frozen._optimizer import BETA1, BETA2, EPSILON
+from mpc_router.frozen._products import BLOCK, WIDTH, Floats, set_product
 
-Floats = NDArray[np.float32]
 Values = NDArray[np.float64]
-
-BLOCK: Final = 4
-"""Rows, and terms of their sums, that a product takes at once: B', F' and K' are multiples."""
-
-WIDTH: Final = 16
-"""Numbers of the widest vectors that processors have; H' is a multiple."""
 
 _LINE: Final = 64
 """Bytes of a line of the cache."""
 
 _ZERO: Final = np.float32(0)
+_ONE: Final = np.float32(1)
 _NEW: Final = np.float32(1 - BETA1)
 _DECAY: Final = np.float32(BETA2)
 _NEW_SQUARE: Final = np.float32(1 - BETA2)
@@ -64,7 +59,6 @@ def train_steps(
     biases: Floats,
     places: tuple[Floats, Floats, Floats],
     features: Floats,
-    features_by_column: Floats,
     kept: NDArray[np.bool_],
     scale: np.float32,
     outputs: Floats,
@@ -83,30 +77,23 @@ def train_steps(
     biases, zeros, and of the last layer by expert; `biases` (3, 1, K') are the last layer's.
     Places to work in are those of the hidden units, of their slopes, both (B', H'), and of a block
     of the gradient (BLOCK, H').
-    `features` (n, B', F') are standardised and end with a column of ones, which meets the biases;
-    `features_by_column` (n, F', B') are the same. `kept` (n, B, H) are the hidden units that
-    dropout leaves, (n, 0, H) without dropout, `scale` is 1 / (1 - p). Outputs are (n, B, K, C),
-    labels (n, B), noise (n, B, K), temperatures (n,), `rates` (n, 3) of `adamw_rates`, costs (K,).
-    For loss weights and form see `_losses`.
+    `features` (n, B', F') are standardised and end with a column of ones, which meets the biases.
+    `kept` (n, B, H) are the hidden units that dropout leaves, (n, 0, H) without dropout, `scale` is
+    1 / (1 - p). Outputs are (n, B, K, C), labels (n, B), noise (n, B, K), temperatures (n,),
+    `rates` (n, 3) of `adamw_rates`, costs (K,). For loss weights and form see `_losses`.
     """
     weights, means, squares = rows[0], rows[1], rows[2]
     examples, experts = noise.shape[1:]
     hidden, hidden_slopes, gradient = places
     logits = np.empty((examples, experts), np.float32)
     slopes = np.zeros((features.shape[1], biases.shape[2]), np.float32)
-    slopes_by_expert = np.zeros((biases.shape[2], features.shape[1]), np.float32)
     bias_gradient = np.zeros((1, biases.shape[2]), np.float32)
     inputs = features.shape[2]
     last_layer = weights[inputs:]
     for step in range(len(terms)):
         shrink, size, epsilon = rates[step, 0], rates[step, 1], rates[step, 2]
         _forward(features[step], kept[step], scale, weights, hidden)
-        for b in range(examples):
-            for k in range(experts):
-                total = _ZERO
-                for h in range(_width(hidden)):
-                    total += hidden[b, h] * last_layer[k, h]
-                logits[b, k] = total + biases[0, 0, k]
+        _combine(hidden, last_layer, biases[0, 0], logits)
         _losses(
             logits,
             noise[step],
@@ -123,16 +110,30 @@ def train_steps(
         for k in range(experts):
             bias_gradient[0, k] = _ZERO
             for b in range(examples):
-                slopes_by_expert[k, b] = slopes[b, k]
                 bias_gradient[0, k] += slopes[b, k]
         _adamw(biases[0], biases[1], biases[2], bias_gradient, 0, shrink, size, epsilon)
         for first in range(0, len(weights), BLOCK):
-            left, right = features_by_column[step, first : first + BLOCK], hidden_slopes
+            left, right = features[step, :, first : first + BLOCK].T, hidden_slopes
             if first >= inputs:
-                left, right = slopes_by_expert[first - inputs : first - inputs + BLOCK], hidden
-            _set_zero(gradient)
-            _add_product(gradient, left, right)
+                left, right = slopes[:, first - inputs : first - inputs + BLOCK].T, hidden
+            set_product(gradient, left, right)
             _adamw(weights, means, squares, gradient, first, shrink, size, epsilon)
+
+
+@compiled
+def evaluate(
+    weights: Floats, biases: Floats, features: Floats, hidden: Floats, logits: Floats
+) -> None:
+    """Writes the logits (N, K) of features (N', F') without noise, temperature and dropout.
+
+    Weights (F' + K', H'), biases (K',) and a place for hidden units (B', H') are those of
+    `train_steps`; N' are whole batches B'.
+    """
+    nothing = np.empty((0, 0), np.bool_)
+    batch = len(hidden)
+    for first in range(0, len(logits), batch):
+        _forward(features[first : first + batch], nothing, _ONE, weights, hidden)
+        _combine(hidden, weights[features.shape[1] :], biases, logits[first : first + batch])
 
 
 @inlined
@@ -140,8 +141,7 @@ def _forward(
     features: Floats, kept: NDArray[np.bool_], scale: np.float32, weights: Floats, hidden: Floats
 ) -> None:
     """Writes the hidden units (B', H') of features (B', F'), after ReLU and dropout."""
-    _set_zero(hidden)
-    _add_product(hidden, features, weights)
+    set_product(hidden, features, weights)
     for b in range(len(hidden)):
         for h in range(_width(hidden)):
             if hidden[b, h] < _ZERO:  # what is NaN stays NaN
@@ -152,51 +152,25 @@ def _forward(
 
 
 @inlined
+def _combine(hidden: Floats, last_layer: Floats, biases: Floats, logits: Floats) -> None:
+    """Writes the logits (B, K) of hidden units (B', H')."""
+    for b in range(logits.shape[0]):
+        for k in range(logits.shape[1]):
+            total = _ZERO
+            for h in range(_width(hidden)):
+                total += hidden[b, h] * last_layer[k, h]
+            logits[b, k] = total + biases[k]
+
+
+@inlined
 def _backward(
     slopes: Floats, last_layer: Floats, hidden: Floats, scale: np.float32, hidden_slopes: Floats
 ) -> None:
     """Writes slopes of the loss by the hidden sums (B', H'), given those by the logits (B', K')."""
-    _set_zero(hidden_slopes)
+    set_product(hidden_slopes, slopes, last_layer)
     for b in range(len(hidden)):
-        for k in range(len(last_layer)):
-            slope = slopes[b, k] * scale
-            for h in range(_width(hidden)):
-                hidden_slopes[b, h] += slope * last_layer[k, h]
-        for h in range(_width(hidden)):
-            if hidden[b, h] == _ZERO:  # such a unit lets no slope through
-                hidden_slopes[b, h] = _ZERO
-
-
-@inlined
-def _set_zero(matrix: Floats) -> None:
-    """Sets a matrix (N, H') to 0."""
-    for row in range(matrix.shape[0]):
-        for column in range(_width(matrix)):
-            matrix[row, column] = _ZERO
-
-
-@inlined
-def _add_product(total: Floats, left: Floats, right: Floats) -> None:
-    """Adds left (M, N) @ right (N, H) to a total (M, H), in blocks; M and N are whole blocks.
-
-    Sixteen products meet four loads and stores of the total, in a loop along H that the compiler
-    makes vectors of.
-    """
-    for m in range(0, left.shape[0], BLOCK):
-        for n in range(0, left.shape[1], BLOCK):
-            a0, a1, a2, a3 = left[m, n], left[m, n + 1], left[m, n + 2], left[m, n + 3]
-            i = m + 1
-            b0, b1, b2, b3 = left[i, n], left[i, n + 1], left[i, n + 2], left[i, n + 3]
-            i = m + 2
-            c0, c1, c2, c3 = left[i, n], left[i, n + 1], left[i, n + 2], left[i, n + 3]
-            i = m + 3
-            d0, d1, d2, d3 = left[i, n], left[i, n + 1], left[i, n + 2], left[i, n + 3]
-            for h in range(_width(total)):
-                r0, r1, r2, r3 = right[n, h], right[n + 1, h], right[n + 2, h], right[n + 3, h]
-                total[m, h] += a0 * r0 + a1 * r1 + a2 * r2 + a3 * r3
-                total[m + 1, h] += b0 * r0 + b1 * r1 + b2 * r2 + b3 * r3
-                total[m + 2, h] += c0 * r0 + c1 * r1 + c2 * r2 + c3 * r3
-                total[m + 3, h] += d0 * r0 + d1 * r1 + d2 * r2 + d3 * r3
+        for h in range(_width(hidden)):  # a unit that is 0 lets no slope through
+            hidden_slopes[b, h] = hidden_slopes[b, h] * scale if hidden[b, h] != _ZERO else _ZERO
 
 
 @inlined_by_reciprocals
@@ -260,105 +234,133 @@ def _losses(
     examples, experts = logits.shape
     gates, by_gate = np.empty((examples, experts)), np.empty((examples, experts))
     soft, seen = np.empty((examples, experts)), np.empty((examples, experts))
-    importance, mixed = np.zeros(experts), np.empty(outputs.shape[2])
+    importance, by_seen = np.zeros(experts), np.empty(experts)
+    mixed = np.empty(outputs.shape[2])
     task, cost, mean, balance = 0.0, 0.0, 0.0, 0.0
     for b in range(examples):
         for k in range(experts):
             gates[b, k] = logits[b, k] + noise[b, k]
             seen[b, k] = logits[b, k]
-        _softmax(gates[b], temperature, soft[b])
-        _harden(soft[b], straight_through, gates[b])
+        _softmax(gates, b, temperature, soft)
+        _harden(soft, b, straight_through, gates)
         if clean:
-            _softmax(seen[b], 1.0, seen[b])
+            _softmax(seen, b, 1.0, seen)
         for k in range(experts):
             if not clean:
                 seen[b, k] = gates[b, k]
             cost += seen[b, k] * costs[k] / examples
             importance[k] += seen[b, k]
             mean += seen[b, k] / experts
-        task += _mixed_loss(gates[b], outputs[b], labels[b], regression, mixed, by_gate[b])
+        task += _mixed_loss(gates, outputs, labels, b, regression, mixed, by_gate)
     count = experts - 1 if unbiased else experts
     for k in range(experts):
         balance += (importance[k] / mean - 1) ** 2 / count
-    for b in range(examples):
-        for k in range(experts):
-            of_balance = 2 / mean * ((importance[k] / mean - 1) / count - balance / experts)
-            by_seen = alpha * of_balance + beta * costs[k] / examples
-            by_gate[b, k] /= examples
-            gates[b, k] = by_seen if clean else 0.0
-            by_gate[b, k] += 0.0 if clean else by_seen
-            slopes[b, k] = _ZERO
-        _add_slopes(soft[b], by_gate[b], temperature, slopes[b])
-        if clean:
-            _add_slopes(seen[b], gates[b], 1.0, slopes[b])
+    for k in range(experts):
+        of_balance = 2 / mean * ((importance[k] / mean - 1) / count - balance / experts)
+        by_seen[k] = alpha * of_balance + beta * costs[k] / examples
+    by_gate /= examples
+    _write_slopes(soft, seen, by_gate, by_seen, temperature, clean, slopes)
     terms[0], terms[1], terms[2] = task / examples, balance, cost
     terms[3] = task / examples + alpha * balance + beta * cost
 
 
-@exact
-def _softmax(values: Values, temperature: float, gates: Values) -> None:
-    """Writes softmax(values / temperature), (K,); the gates may lie where the values do."""
-    top, total = values[0], 0.0
-    for k in range(len(values)):
-        top = max(top, values[k])
-    for k in range(len(values)):
-        gates[k] = math.exp((values[k] - top) / temperature)
-        total += gates[k]
-    for k in range(len(values)):
-        gates[k] /= total
+@inlined
+def _write_slopes(
+    soft: Values,
+    seen: Values,
+    by_gate: Values,
+    by_seen: Values,
+    temperature: float,
+    clean: bool,
+    slopes: Floats,
+) -> None:
+    """Writes slopes (B, K') by the logits, given those by gates (B, K) and those by what is seen.
+
+    Balance and cost see every example alike: theirs, `by_seen`, are (K,).
+    """
+    for b in range(len(by_gate)):
+        for k in range(by_gate.shape[1]):
+            slopes[b, k] = _ZERO
+            if not clean:
+                by_gate[b, k] += by_seen[k]
+        _add_slopes(soft, by_gate, b, temperature, slopes)
+        if clean:
+            by_gate[b] = by_seen
+            _add_slopes(seen, by_gate, b, 1.0, slopes)
 
 
-@exact
-def _harden(soft: Values, straight_through: bool, gates: Values) -> None:
-    """Writes the gates (K,) that answer: the soft ones, or 1 for the largest and 0 for others."""
+@inlined
+def _softmax(values: Values, b: int, temperature: float, gates: Values) -> None:
+    """Writes softmax(values / temperature) of row b, both (B, K); they may be one."""
+    top, total = values[b, 0], 0.0
+    for k in range(values.shape[1]):
+        top = max(top, values[b, k])
+    for k in range(values.shape[1]):
+        gates[b, k] = math.exp((values[b, k] - top) / temperature)
+        total += gates[b, k]
+    for k in range(values.shape[1]):
+        gates[b, k] /= total
+
+
+@inlined
+def _harden(soft: Values, b: int, straight_through: bool, gates: Values) -> None:
+    """Writes row b of the gates that answer: the soft ones, or 1 for the largest, else 0."""
     best = 0
-    for k in range(len(soft)):
-        best = k if soft[k] > soft[best] else best
-    for k in range(len(soft)):
-        gates[k] = soft[k]
+    for k in range(soft.shape[1]):
+        best = k if soft[b, k] > soft[b, best] else best
+    for k in range(soft.shape[1]):
+        gates[b, k] = soft[b, k]
         if straight_through:
-            gates[k] = 1.0 if k == best else 0.0
+            gates[b, k] = 1.0 if k == best else 0.0
 
 
-@exact
-def _add_slopes(gates: Values, by_gate: Values, temperature: float, by_value: Floats) -> None:
-    """Adds slopes by the values of `_softmax` to others, given those by its gates, all (K,)."""
+@inlined
+def _add_slopes(
+    gates: Values, by_gate: Values, b: int, temperature: float, by_value: Floats
+) -> None:
+    """Adds to row b the slopes by the values of `_softmax`, given those by its gates."""
     mean = 0.0
-    for k in range(len(gates)):
-        mean += gates[k] * by_gate[k]
-    for k in range(len(gates)):
-        by_value[k] += gates[k] * (by_gate[k] - mean) / temperature
+    for k in range(gates.shape[1]):
+        mean += gates[b, k] * by_gate[b, k]
+    for k in range(gates.shape[1]):
+        by_value[b, k] += gates[b, k] * (by_gate[b, k] - mean) / temperature
 
 
-@exact
+@inlined
 def _mixed_loss(
-    gates: Values, outputs: Floats, label: float, regression: bool, mixed: Values, by_gate: Values
+    gates: Values,
+    outputs: Floats,
+    labels: Values,
+    b: int,
+    regression: bool,
+    mixed: Values,
+    by_gate: Values,
 ) -> float:
-    """Gives an example's task loss of outputs (K, C) mixed by gates (K,); writes its slopes.
+    """Gives an example's task loss of outputs (B, K, C) mixed by gates (B, K); writes its slopes.
 
-    They are those by the gates (K,); `mixed` (C,) is room to work in.
+    They are those by the gates, in row b; `mixed` (C,) is room to work in.
     """
     for c in range(len(mixed)):
         mixed[c] = 0.0
-        for k in range(len(gates)):
-            mixed[c] += gates[k] * outputs[k, c]
+        for k in range(gates.shape[1]):
+            mixed[c] += gates[b, k] * outputs[b, k, c]
     if regression:
-        loss = (mixed[0] - label) ** 2
-        mixed[0] = 2 * (mixed[0] - label)
+        loss = (mixed[0] - labels[b]) ** 2
+        mixed[0] = 2 * (mixed[0] - labels[b])
     else:
-        top, total = mixed[0], 0.0
+        label, top, total = int(labels[b]), mixed[0], 0.0
         for c in range(len(mixed)):
             top = max(top, mixed[c])
-        right = mixed[int(label)]
+        right = mixed[label]
         for c in range(len(mixed)):
             mixed[c] = math.exp(mixed[c] - top)
             total += mixed[c]
         loss = top + math.log(total) - right
         for c in range(len(mixed)):
             mixed[c] /= total
-        mixed[int(label)] -= 1.0
-    for k in range(len(gates)):
-        by_gate[k] = 0.0
+        mixed[label] -= 1.0
+    for k in range(gates.shape[1]):
+        by_gate[b, k] = 0.0
         for c in range(len(mixed)):
-            by_gate[k] += mixed[c] * outputs[k, c]
+            by_gate[b, k] += mixed[c] * outputs[b, k, c]
     return float(loss)

@@ -112,7 +112,7 @@ class StackedRouters:
             for seed in {lane.seed for lane in lanes}
         }
         self._leaves = {
-            name: _turned(torch.stack([drawn[lane.seed][name] for lane in lanes]))
+            name: turned(torch.stack([drawn[lane.seed][name] for lane in lanes]))
             .contiguous()
             .to(device)
             for name in drawn[lanes[0].seed]
@@ -156,7 +156,7 @@ class StackedRouters:
         Matrices lie transposed in memory, for that is how autograd gives their gradients, and the
         optimizer's kernel wants both in one order.
         """
-        return {name: _turned(value) for name, value in self._leaves.items()}
+        return {name: turned(value) for name, value in self._leaves.items()}
 
     def _of_lanes(self, by_seed: Tensor) -> Tensor:
         """Gives every lane its seed's draws: (S, ...) to (L, ...)."""
@@ -243,7 +243,7 @@ class StackedRouters:
         tensors = {f"weights.{name}": value for name, value in self._folded().items()}
         tensors |= self.optimizer.moments()
         return {
-            name: _turned(value.detach()).clone(memory_format=torch.contiguous_format)
+            name: turned(value.detach()).clone(memory_format=torch.contiguous_format)
             for name, value in tensors.items()
         }
 
@@ -294,7 +294,7 @@ class StackedRouters:
         """
         used = weights
         if used is None:
-            used = {name: _turned(value) for name, value in self._folded().items()}
+            used = {name: turned(value) for name, value in self._folded().items()}
         lanes = len(next(iter(used.values())))
         logits = np.empty((lanes, len(split), self.config.experts), np.float32)
         for start in range(0, len(split) if lanes else 0, EVALUATED_ROWS):
@@ -309,7 +309,7 @@ class StackedRouters:
         return logits
 
 
-def _turned(stack: Tensor) -> Tensor:
+def turned(stack: Tensor) -> Tensor:
     """Transposes the matrices of a stack (L, I, J), and nothing else; it is its own inverse."""
     return stack.mT if stack.ndim == 3 else stack
 
