@@ -258,7 +258,6 @@ def _losses(
     for k in range(experts):
         of_balance = 2 / mean * ((importance[k] / mean - 1) / count - balance / experts)
         by_seen[k] = alpha * of_balance + beta * costs[k] / examples
-    by_gate /= examples
     _write_slopes(soft, seen, by_gate, by_seen, temperature, clean, slopes)
     terms[0], terms[1], terms[2] = task / examples, balance, cost
     terms[3] = task / examples + alpha * balance + beta * cost
@@ -276,16 +275,19 @@ def _write_slopes(
 ) -> None:
     """Writes slopes (B, K') by the logits, given those by gates (B, K) and those by what is seen.
 
-    Balance and cost see every example alike: theirs, `by_seen`, are (K,).
+    The task's mean is over examples, each with slopes of its own; balance and cost see every
+    example alike: theirs, `by_seen`, are (K,).
     """
-    for b in range(len(by_gate)):
-        for k in range(by_gate.shape[1]):
+    examples, experts = by_gate.shape
+    for b in range(examples):
+        for k in range(experts):
             slopes[b, k] = _ZERO
-            if not clean:
-                by_gate[b, k] += by_seen[k]
+            by_gate[b, k] /= examples
+            by_gate[b, k] += 0.0 if clean else by_seen[k]
         _add_slopes(soft, by_gate, b, temperature, slopes)
         if clean:
-            by_gate[b] = by_seen
+            for k in range(experts):
+                by_gate[b, k] = by_seen[k]
             _add_slopes(seen, by_gate, b, 1.0, slopes)
 
 
