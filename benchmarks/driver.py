@@ -176,7 +176,7 @@ def _watch(watched: dict[str, float], stop: threading.Event) -> None:
                 with contextlib.suppress(psutil.Error):
                     spent = child.cpu_times()
                     words = " ".join(child.cmdline()[:4])
-                    kind = "tune" if "tune_loop" in words else "ray"
+                    kind = "tune" if "sweeps.raytune" in words else "ray"
                     if "ray::" not in words:
                         times[kind] += spent.user + spent.system
             for kind, seconds in times.items():

@@ -58,7 +58,7 @@ def _kind_of(pid: int, command_pid: int) -> str:
     if pid == command_pid:
         return "command"
     words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-    if b"raytune.tune_loop" in words:
+    if b"sweeps.raytune" in words:
         return "Ray Tune"
     return "workers" if words.startswith(b"ray::") else "rest of Ray"
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -308,10 +308,22 @@ class Training:
     def _checkpoints(
         self, lanes: Sequence[int], results: Sequence[LaneResult]
     ) -> tuple[LaneCheckpoint, ...]:
-        return tuple(self._checkpoint(*pair) for pair in zip(lanes, results, strict=True))
-
-    def _checkpoint(self, lane: int, result: LaneResult) -> LaneCheckpoint:
         prepared = self.prepared
+        of_all: dict[str, Any] = {
+            "feature_mean": torch.from_numpy(np.array(prepared.feature_mean)),
+            "feature_deviation": torch.from_numpy(np.array(prepared.feature_deviation)),
+            "stem": dataclasses.asdict(prepared.stem),
+            "experts": tuple(dataclasses.asdict(expert) for expert in prepared.experts),
+            "paths": self.paths,
+        }
+        return tuple(
+            self._checkpoint(lane, result, of_all)
+            for lane, result in zip(lanes, results, strict=True)
+        )
+
+    def _checkpoint(
+        self, lane: int, result: LaneResult, of_all: Mapping[str, Any]
+    ) -> LaneCheckpoint:
         weights = {
             name.removeprefix("weights."): value.cpu().clone()
             for name, value in result.tensors.items()
@@ -323,9 +335,5 @@ class Training:
             epoch=result.epoch,
             step=result.epoch * self.steps,
             weights=weights,
-            feature_mean=torch.from_numpy(np.array(prepared.feature_mean)),
-            feature_deviation=torch.from_numpy(np.array(prepared.feature_deviation)),
-            stem=dataclasses.asdict(prepared.stem),
-            experts=tuple(dataclasses.asdict(expert) for expert in prepared.experts),
-            paths=self.paths,
+            **of_all,
         )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpc_router import tasks
+from mpc_router.config.sections import ModelConfig
 from mpc_router.config.trial import TrialConfig
 from mpc_router.costs import CostVector
 from mpc_router.model.losses import balance_of_lanes, cost_loss, mix, task_loss, total_loss
@@ -154,10 +155,14 @@ def _costs(
     configs: Sequence[TrialConfig], share: Values, vectors: Mapping[str, CostVector]
 ) -> dict[str, Values]:
     """Gives mean costs (L,) by vector, lane by lane: a spelled-out pool has its trial's costs."""
-    of_lanes = [
-        {name: vector.on(config.paths) for name, vector in {**vectors, **config.vectors()}.items()}
-        for config in configs
-    ]
+    of_models: dict[ModelConfig, dict[str, CostVector]] = {}  # most lanes have the same
+    for config in configs:
+        if config.model not in of_models:
+            of_models[config.model] = {
+                name: vector.on(config.paths)
+                for name, vector in {**vectors, **config.vectors()}.items()
+            }
+    of_lanes = [of_models[config.model] for config in configs]
     names = list(of_lanes[0]) if of_lanes else []
     return {
         name: np.array(

@@ -109,6 +109,11 @@ class Batches:
         return not self._due and not self.unasked and bool(state.trials) and self._followed_up
 
     @property
+    def over(self) -> bool:
+        """Tells whether every trial has ended, and none can become due."""
+        return self.complete and not self._journal.state.unended()
+
+    @property
     def _finishes(self) -> bool:
         """Tells whether stopped points of the front are to be finished."""
         return self._study.ranking is not None and self._study.stopping.finish

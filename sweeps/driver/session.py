@@ -249,7 +249,7 @@ def _train(
         ranking=study.ranking,
         budget=study.budget,
         gpus=0.0 if study.pack.gpus == MEASURED else common.gpus,  # until `drive` knows it
-        refresh=refresh,
+        refresh=lambda: None if batches.over else refresh(),  # then they are written anyway
         clock=clock,
     )
     joint_sets = {item.name for item in study.sets if item.joint}
@@ -282,13 +282,13 @@ def _train(
             batches.tell()
             batches.conclude()
             batches.show(running=False)
-            unended = len(journal.state.unended())
-            done = not unended and batches.complete
+            done = batches.over
             journal.append("closed", outcome="done" if done else reason)
             if done:
                 forget(journal.state.trials, common)  # of those that waited at a rung
     now = Standing.of(journal.state, joint_sets)
     why = no_gain(before, now, reports=ledger.reports)
+    unended = len(journal.state.unended())
     return Outcome(
         failed=sum(ending.status == FAILED for ending in journal.state.endings.values()),
         unended=unended,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import json
 import os
 import platform
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 
+from sweeps.raytune import _imports
 from sweeps.raytune._depot import fetch
 from sweeps.raytune._gpus import own_gpus
 from sweeps.raytune._returning import Returns, caller
@@ -30,13 +29,13 @@ from sweeps.records import (
 from sweeps.worker.job import Job
 
 
-class PackTrainable(tune.Trainable):  # type: ignore[misc]
+class PackTrainable(_imports.ray_tune().Trainable):  # type: ignore[misc]
     """Trains one pack on an actor; a step is one message of the pack's worker."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begins the pack."""
         self._gpus = own_gpus()
-        run_pack = _training()
+        run_pack = _imports.run_pack()
         pack, job = pack_from(json.loads(config["pack"])), Job.from_json(json.loads(config["job"]))
         self._returns: Returns | None = None
         self._fetched: Path | None = None
@@ -130,17 +129,3 @@ class PackTrainable(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Ends the pack's training at once."""
         self._messages.close()
-
-
-def _training() -> Any:
-    """Imports what trains a pack, with torch, which Ray's own process does without.
-
-    Garbage is not collected meanwhile, which would take a fifth of the time: what is imported
-    stays.
-    """
-    gc.disable()
-    try:
-        from sweeps.worker.pack import run_pack
-    finally:
-        gc.enable()
-    return run_pack

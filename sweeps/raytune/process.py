@@ -30,7 +30,7 @@ from sweeps.study.pack_share import packs_a_gpu
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _BLOCKED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _OUTPUT: Final = "output"
-_PROGRAM: Final = "sweeps.raytune.tune_loop"
+_PROGRAM: Final = "sweeps.raytune"
 _LEAVING: Final = 3.0
 """It is the time that Ray has for leaving a cluster, in seconds."""
 

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -32,7 +31,7 @@ from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._dry_step import measure
 from sweeps.raytune._errands import run_errands
 from sweeps.raytune._pack_queue import NeverCopied, PackQueue
-from sweeps.raytune._patches import error_of, job_config, patch_ray, without_unused_processes
+from sweeps.raytune._patches import error_of, job_config, patch_ray, quick_start
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
@@ -97,7 +96,7 @@ def begin(place: Mapping[str, Any]) -> None:
         if address is not None:
             ray.init(address=address, **common)
             return
-        with without_unused_processes():
+        with quick_start():
             ray.init(
                 address="local",  # never a Ray that runs here already
                 **place["machine"],
@@ -296,7 +295,3 @@ class _Watcher(NeverCopied, tune.Callback):  # type: ignore[misc]
 def _pack_name(trial: Any) -> str:
     """Gives the name of a trial's pack."""
     return str(json.loads(trial.config["pack"])["name"])
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

@@ -17,7 +17,7 @@ _SET_CHILD_SUBREAPER: Final = 36
 WORKER: Final = ("ray::PackTrainable", "ray::ResourceTrainable")
 """What Ray calls the process of an actor that trains packs, idle and at work."""
 
-RAY: Final = "sweeps.raytune.tune_loop"
+RAY: Final = "sweeps.raytune"
 """In the command of the process that Ray lives in."""
 
 AWAITED: Final[set[int]] = set()

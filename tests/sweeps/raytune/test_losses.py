@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 from ray._private.node import Node
+from ray._private.state import GlobalState
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import (
     ActorDiedError,
@@ -172,7 +173,7 @@ def test_only_while_a_ray_starts_here_does_it_start_no_process_that_a_run_does_n
         told = functools.wraps(method)(lambda *_, name=name, **__: started.append(name))
         monkeypatch.setattr(Node, name, told)
     node = object.__new__(Node)
-    with _patches.without_unused_processes():
+    with _patches.quick_start():
         node.start_api_server(include_dashboard=False, raise_on_failure=False)
         node.start_monitor()
         node.start_log_monitor()
@@ -180,6 +181,31 @@ def test_only_while_a_ray_starts_here_does_it_start_no_process_that_a_run_does_n
     node.start_monitor()
     assert started == ["start_monitor"]
     monkeypatch.delattr(Node, "start_api_server")
-    with _patches.without_unused_processes():
+    with _patches.quick_start():
         node.start_monitor()
     assert started == ["start_monitor", "start_monitor"]
+
+
+def test_the_node_that_starts_here_is_seen_as_soon_as_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[str] = []
+
+    def node_table(_: GlobalState) -> list[dict[str, str]]:
+        looks.append("table")
+        return [{"NodeID": "mine"}] if len(looks) >= 3 else [{"NodeID": "other"}]
+
+    def get_node(_: GlobalState, node_id: str) -> str:
+        looks.append(node_id)
+        return "its facts"
+
+    monkeypatch.setattr(GlobalState, "node_table", node_table)
+    monkeypatch.setattr(GlobalState, "get_node", get_node)
+    state = object.__new__(GlobalState)
+    with _patches.quick_start():
+        assert state.get_node("mine") == "its facts"
+        assert looks == ["table", "table", "table", "mine"]
+        monkeypatch.setattr(_patches, "_LONGEST_LOOK", 0.0)
+        assert state.get_node("never") == "its facts"  # Ray itself waits on, and says so in the end
+    assert state.get_node("mine") == "its facts"
+    assert looks[3:] == ["mine", "never", "mine"]
