@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from analysis.fronts.constraints import Judged, judge
 from analysis.fronts.objectives import objective_front, own_objectives
 from analysis.fronts.points import Measured, seed_draws
 from analysis.runs.load import Run
-from analysis.runs.outcomes import Roster, outcomes, roster
+from analysis.runs.outcomes import Outcomes, Point, Roster, outcomes, roster
 from mpc_router.run_names import ALL, FRONT, SELECTION
 from mpc_router.tasks import merit
 
@@ -36,7 +38,9 @@ def kept_points(run: Run) -> set[str]:
     """Names the points that are on the front under one of the run's own cost vectors.
 
     These are the fronts of `survey`, with the study's constraints, and that of its own objectives.
-    Vectors that were given later price no front here, for routers are removed once.
+    Vectors that were given later price no front here, for routers are removed once. Of points that
+    are equal those that route some example of selection elsewhere stay too, and of those that route
+    all alike the first, which is the one that any front names.
 
     Raises:
         RunError: no point can be judged, or a table lacks rows.
@@ -46,11 +50,13 @@ def kept_points(run: Run) -> set[str]:
     judged, seeds = judge(run, run_roster, seen), seed_draws(run_roster, 0, 0)
     weights = np.ones((1, len(seen.labels)), np.float32)
     on_front = np.zeros(len(run_roster.points), np.bool_)
+    firsts = _firsts_of_alike(run_roster.points, seen, judged.eligible)
     for name in run.cost_vectors.keys() - set(run.provenance.get("cost_vectors_given", ())):
         measured = Measured.of(run, run_roster, seen, run.cost_vector(name), seeds, weights)
         merits, costs = merit(run.task, measured.score[:, 0]), measured.cost[:, 0]
         on_front |= judged.front(merits, costs)
-        on_front |= _front_with_twins(judged, merits.round(_DIGITS), costs.round(_DIGITS))
+        twins = _front_with_twins(judged, merits.round(_DIGITS), costs.round(_DIGITS))
+        on_front |= twins & firsts
     names = {point.point for point, held in zip(run_roster.points, on_front, strict=True) if held}
     if own_objectives(run) and run.routed:
         table = objective_front(run, resamples=0)
@@ -69,3 +75,25 @@ def _front_with_twins(
     for merit_there, cost_there in zip(merits[on_front], costs[on_front], strict=True):
         on_front |= judged.eligible & (merits == merit_there) & (costs == cost_there)
     return on_front
+
+
+def _firsts_of_alike(
+    points: Sequence[Point], seen: Outcomes, eligible: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Marks, (P,), the first eligible one of points whose trials do the same with every example.
+
+    In a run that knows no routes every point is one.
+    """
+    firsts, deeds = eligible.copy(), set()
+    if not len(seen.routes):
+        return firsts
+    end = 0
+    for number, point in enumerate(points):
+        lanes = slice(end, end := end + len(point.keys))
+        deed = hashlib.sha256()
+        for values in (seen.set_of, seen.routes, seen.predictions):
+            deed.update(np.ascontiguousarray(values[lanes]).tobytes())
+        firsts[number] &= deed.digest() not in deeds
+        if firsts[number]:
+            deeds.add(deed.digest())
+    return firsts
