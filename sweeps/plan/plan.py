@@ -16,13 +16,17 @@ from sweeps.study.prepared_sets import PreparedSet
 from sweeps.study.study import Study
 
 _PACKS_A_WORKER: Final = 2
-"""Counts the packs of a worker at least, so that the last one idles half a pack at most."""
+"""Counts the packs of a worker, so that the last one idles half a pack at most."""
 
 _MOST_SAMPLES: Final = 8
 """Limits the kinds of stacks whose steps are measured before a sweep; each takes some seconds."""
 
-_LANES_A_PACK: Final = 64
-"""Limits the lanes of a pack of several points: larger stacks do not fit the cache."""
+_LANES_A_PACK: Final = 128
+"""Limits the lanes of a pack of several points: larger stacks are no faster
+(`benchmarks/README.md`), and what a lost worker has trained since it was kept grows with them."""
+
+_SMALLEST: Final = 4
+"""The last packs of many have this part of that limit: fewer lanes cost more a lane."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ class Planner:
                 continue
             chunks += [
                 (INSIDE if stopped else "", [trial for name in chunk for trial in trials[name]])
-                for chunk in _even(names, self._count(len(names), all_points=len(points)))
+                for chunk in _chunks(names, self._sizes(len(names), all_points=len(points)))
             ]
         _check_keys(chunk for _, chunk in chunks)
         return Plan(
@@ -151,7 +155,7 @@ class Planner:
             stacks.setdefault(key, []).append(name)
         chunks: list[list[Trial]] = [[trial] for trial in trials if trial.prepared in joint_sets]
         for names in stacks.values():
-            count = _pack_count(
+            sizes = _pack_sizes(
                 len(names),
                 len(self.study.seeds),
                 workers=self.workers,
@@ -159,7 +163,7 @@ class Planner:
             )
             chunks += [
                 [trial for name in chunk for trial in trials_by_point[name]]
-                for chunk in _even(names, count)
+                for chunk in _chunks(names, sizes)
             ]
         return tuple(
             Pack(name=f"pack{number:02d}", trials=tuple(chunk))
@@ -194,11 +198,11 @@ class Planner:
         if ranked:
             yield None, [point.name for point, _ in points if point.name in ranked]
 
-    def _count(self, points: int, *, all_points: int) -> int:
-        """Gives the number of packs of a group of points."""
+    def _sizes(self, points: int, *, all_points: int) -> list[int]:
+        """Gives how many points each pack of a group has."""
         if self.study.stopping.method != "none":
-            return math.ceil(points / self.study.stopping.bracket)
-        return _pack_count(
+            return _even(points, math.ceil(points / self.study.stopping.bracket))
+        return _pack_sizes(
             points,
             len(self.study.first_seeds),
             workers=self.workers,
@@ -250,19 +254,28 @@ def _activations(config: TrialConfig) -> int:
     return config.training.batch_size * config.model.router_hidden_size
 
 
-def _pack_count(
+def _pack_sizes(
     points: int, seeds: int, *, workers: int, points_a_pack: int = 0, all_points: int = 0
-) -> int:
-    """Gives the number of packs: two a worker, or more to keep to `_LANES_A_PACK`.
+) -> list[int]:
+    """Gives how many points each pack has: two even packs a worker, if `_LANES_A_PACK` allows.
 
-    Points that are some of `all_points` get their share of the workers' packs. `points_a_pack`
-    above 0 decides instead. There are never more packs than points.
+    Else they begin as large as it allows and become smaller, so that workers end together: each is
+    half of a worker's share of what is left (guided self-scheduling, Polychronopoulos and Kuck
+    1987, doi:10.1109/TC.1987.5009495). Points that are some of `all_points` get their share of the
+    workers' packs. `points_a_pack` above 0 decides instead.
     """
     if points_a_pack:
-        return math.ceil(points / points_a_pack)
+        return _even(points, math.ceil(points / points_a_pack))
     most = max(1, _LANES_A_PACK // seeds)
-    share = round(_PACKS_A_WORKER * workers * points / max(points, all_points))
-    return min(points, max(1, share, math.ceil(points / most)))
+    packs = round(_PACKS_A_WORKER * workers * points / max(points, all_points))
+    if points <= max(1, packs) * most:
+        return _even(points, min(points, max(1, packs)))
+    sizes, left = [], points
+    while left:
+        share = math.ceil(left / max(1, packs))
+        sizes.append(min(left, most, max(share, math.ceil(most / _SMALLEST))))
+        left -= sizes[-1]
+    return sizes
 
 
 def remaining(
@@ -306,12 +319,15 @@ def estimate(
     return max(busy)
 
 
-def _even(points: Sequence[str], count: int) -> list[Sequence[str]]:
-    """Cuts names into consecutive chunks whose sizes differ by one at most, the larger first."""
-    size, extra = divmod(len(points), count)
-    chunks, start = [], 0
-    for number in range(count):
-        end = start + size + (number < extra)
-        chunks.append(points[start:end])
-        start = end
-    return chunks
+def _even(points: int, count: int) -> list[int]:
+    """Divides points among packs: their numbers differ by one at most, the larger first."""
+    size, extra = divmod(points, count)
+    return [size + (number < extra) for number in range(count)]
+
+
+def _chunks(points: Sequence[str], sizes: Sequence[int]) -> Iterator[Sequence[str]]:
+    """Cuts names into consecutive chunks of these sizes."""
+    start = 0
+    for size in sizes:
+        yield points[start : start + size]
+        start += size

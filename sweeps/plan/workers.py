@@ -16,7 +16,7 @@ _START: Final = 4.0
 _LEAST_GAIN: Final = 0.25
 """Gives the share of its start that a further worker has to save of the run's time."""
 
-_STEP: Final = 1.6e-4
+_STEP: Final = 1.1e-4
 _STEP_PRODUCTS: Final = 32 * 256 * (128 + 3)
 """A router's step takes so many seconds of a processor, where a batch of 32, 256 hidden units, 128
 features and 3 experts make so many products (`benchmarks/README.md`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeps.driver.queue import grid
-from sweeps.plan.plan import Fingerprints, Plan, Planner, _pack_count, estimate, remaining
+from sweeps.plan.plan import Fingerprints, Plan, Planner, _pack_sizes, estimate, remaining
 from sweeps.records import InputError, config_of
 from sweeps.study.read import load
 
@@ -40,21 +40,37 @@ def test_replicates_are_never_apart_and_nothing_is_lost(workers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "seeds", "workers", "points_a_pack", "count"),
+    ("points", "seeds", "workers", "points_a_pack", "sizes"),
     [
-        (10, 3, 2, 0, 4),
-        (10, 3, 8, 0, 10),
-        (1, 3, 2, 0, 1),
-        (1000, 1, 2, 0, 16),
-        (10, 200, 1, 0, 10),
-        (10, 3, 2, 5, 2),
-        (10, 3, 2, 100, 1),
+        (10, 3, 2, 0, [3, 3, 2, 2]),
+        (10, 3, 8, 0, [1] * 10),
+        (1, 3, 2, 0, [1]),
+        (512, 1, 2, 0, [128] * 4),
+        (10, 200, 1, 0, [1] * 10),
+        (10, 3, 2, 5, [5, 5]),
+        (10, 3, 2, 100, [10]),
+        (324, 3, 2, 0, [42, 42, 42, 42, 39, 30, 22, 17, 12, 11, 11, 11, 3]),
     ],
 )
-def test_packs_keep_workers_busy_and_stacks_in_the_cache(
-    points: int, seeds: int, workers: int, points_a_pack: int, count: int
+def test_packs_keep_workers_busy_to_the_end(
+    points: int, seeds: int, workers: int, points_a_pack: int, sizes: list[int]
 ) -> None:
-    assert _pack_count(points, seeds, workers=workers, points_a_pack=points_a_pack) == count
+    assert _pack_sizes(points, seeds, workers=workers, points_a_pack=points_a_pack) == sizes
+
+
+@pytest.mark.parametrize("points", [513, 1000, 9999])
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_of_many_packs_none_is_larger_than_one_before_or_than_a_pack_may_be(
+    points: int, workers: int
+) -> None:
+    sizes = _pack_sizes(points, 1, workers=workers)
+    assert sum(sizes) == points
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] <= 128
+    busy = [0] * workers
+    for size in sizes:  # whoever is free takes the next
+        busy[busy.index(min(busy))] += size
+    assert max(busy) - min(busy) <= 32
 
 
 @pytest.mark.parametrize(("workers", "points"), [(1, 0), (8, 2), (2, 100)])
