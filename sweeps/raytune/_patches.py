@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import ray
@@ -52,10 +52,11 @@ on, in seconds."""
 
 
 @contextlib.contextmanager
-def quick_start() -> Iterator[None]:
+def quick_start(meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Patches Ray so that it starts only what trains, and at once, for the time of the block.
 
-    A version of Ray without one of these methods does what belongs to it.
+    `meanwhile` is called while its processes begin. A version of Ray without one of these methods
+    does what belongs to it.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(SweepError):
@@ -66,18 +67,19 @@ def quick_start() -> Iterator[None]:
         with contextlib.suppress(SweepError):
             state_class = _patched_class("ray._private.state", "GlobalState", "get_node", 2)
             stack.callback(setattr, state_class, "get_node", state_class.get_node)
-            _patch_look(state_class)
+            _patch_look(state_class, meanwhile)
         yield
 
 
-def _patch_look(state_class: Any) -> None:
-    """Patches Ray's state so that it sees a node as soon as it is there.
+def _patch_look(state_class: Any, meanwhile: Callable[[], object]) -> None:
+    """Patches Ray's state so that it sees a node as soon as it is there, after what is meanwhile.
 
     Ray looks for the node that it has just started once a second, which is about what that takes.
     """
     get_node = state_class.get_node
 
     def get_node_soon(state: Any, node_id: str) -> Any:
+        meanwhile()
         end = time.monotonic() + _LONGEST_LOOK
         while time.monotonic() < end:
             if any(node["NodeID"] == node_id for node in state.node_table()):

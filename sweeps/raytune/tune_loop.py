@@ -1,21 +1,13 @@
-"""The module runs Ray Tune, with packs on reused actors, in a process that keeps no journal.
-
-`sweeps.driver._supervisor` starts the process, sends it the packs over a pipe, gets every message
-of the workers, and ends it with all of Ray's processes. So a hanging or failing Ray cannot block
-the process with the journal.
-"""
+"""The module runs Ray Tune, with packs on reused actors, in a process that keeps no journal."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import os
-import re
 import threading
 import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,31 +17,29 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.schedulers import FIFOScheduler
 
-from cluster.processes import descendants, kill
 from sweeps.raytune import _losses
 from sweeps.raytune._depot import depot, take_up
 from sweeps.raytune._dry_step import measure
 from sweeps.raytune._errands import run_errands
 from sweeps.raytune._pack_queue import NeverCopied, PackQueue
-from sweeps.raytune._patches import error_of, job_config, patch_ray, quick_start
+from sweeps.raytune._patches import error_of, patch_ray
 from sweeps.raytune._pipe import PipeEnd
 from sweeps.raytune._room import Room, alive_nodes, is_scaled
 from sweeps.raytune._trainable import PackTrainable
-from sweeps.raytune.folders import RAY
-from sweeps.records import SweepError
 
-_LOOPBACK: Final = "127.0.0.1"
 _LOOK_PAUSE: Final = 1.0
 """It is the time between two looks at the nodes of a cluster that is waited for, in seconds."""
 
 
-def main(connection: int, lifeline: int) -> None:
-    """Starts or joins Ray, and runs what is then asked for; both numbers are of open files."""
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    pipe = PipeEnd(Connection(connection))
+def run(pipe: PipeEnd) -> None:
+    """Asks what to do in the Ray that this process is in, does it, and says where Ray gave up.
+
+    Raises:
+        SweepError: the surroundings failed.
+        EOFError: the other process has ended.
+    """
+    wanted = pipe.ask("begun")
     try:
-        begin(pipe.told())
-        wanted = pipe.ask("begun")
         if wanted["what"] == "nodes":
             _tell_nodes(pipe)
         elif wanted["what"] == "errands":
@@ -57,13 +47,8 @@ def main(connection: int, lifeline: int) -> None:
         else:
             _drive(pipe, wanted)
         pipe.ask("done")
-    except EOFError:
-        return
-    except SweepError as error:
-        pipe.ask("failed", reason=str(error))
     except (RayError, TuneError, ConnectionError, RuntimeError, ValueError) as error:
         pipe.ask("failed", reason=f"Ray gave up: {_losses.last_line(error.__cause__ or error)}")
-    ray.shutdown()
 
 
 def _tell_nodes(pipe: PipeEnd) -> None:
@@ -75,61 +60,6 @@ def _tell_nodes(pipe: PipeEnd) -> None:
 def _resources() -> list[Any]:
     """Gives the resources of each node by Ray's names."""
     return [facts["Resources"] for facts in alive_nodes()]
-
-
-def _end_with(lifeline: int) -> None:
-    """Ends this process, and all of Ray's, as soon as the process with the journal has ended."""
-    os.read(lifeline, 1)
-    kill(descendants(os.getpid()))
-    os._exit(1)
-
-
-def begin(place: Mapping[str, Any]) -> None:
-    """Starts Ray on this machine, or joins a cluster, as `ray_process` tells.
-
-    Raises:
-        SweepError: Ray does not start, or the cluster refuses.
-    """
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    address = place["address"]
-    try:
-        if address is not None:
-            ray.init(address=address, **common)
-            return
-        with quick_start():
-            ray.init(
-                address="local",  # never a Ray that runs here already
-                **place["machine"],
-                object_store_memory=100 * 2**20,
-                include_dashboard=False,
-                job_config=job_config(),
-                _temp_dir=f"{place['folder']}/{RAY}",
-                **common,
-            )
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        if address is None:
-            raise SweepError(
-                f"Ray could not be started here: {_losses.last_line(error)}"
-            ) from error
-        raise SweepError(_refusal(address, error)) from error
-    ip_address = ray.util.get_node_ip_address()
-    if ip_address != _LOOPBACK:
-        raise SweepError(f"Ray listens on {ip_address} instead of {_LOOPBACK}; it was stopped")
-
-
-def _refusal(address: str, error: Exception) -> str:
-    """Says why a cluster cannot be joined, and what to do."""
-    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
-    if len(versions) == 2:  # the cluster's, and this process's
-        (theirs, their_python), (ours, our_python) = versions
-        return (
-            f"the cluster at {address} runs Ray {theirs} with Python {their_python}, but this "
-            f"command Ray {ours} with Python {our_python}; install the same versions on both"
-        )
-    return (
-        f"the cluster at {address} cannot be joined ({_losses.last_line(error)}); name its "
-        f"token's file with RAY_AUTH_TOKEN_PATH=FILE, and use Ray {ray.__version__} on it"
-    )
 
 
 def _drive(pipe: PipeEnd, wanted: Mapping[str, Any]) -> None:

@@ -246,7 +246,7 @@ def test_an_embedded_ray_has_the_processors_of_its_packs_or_all_where_a_share_is
 WORKERS = """
 import json, os, sys
 import ray
-from sweeps.raytune import tune_loop
+from sweeps.raytune import ray_node
 from sweeps.raytune._gpus import HIDE_GPUS, own_gpus
 
 class Worker:
@@ -254,7 +254,7 @@ class Worker:
         return [own_gpus(), *(os.environ.get(name) for name in HIDE_GPUS)]
 
 machine = {"num_cpus": 1, "num_gpus": 2}
-tune_loop.begin({"address": None, "machine": machine, "folder": sys.argv[1]})
+ray_node.begin({"address": None, "machine": machine, "folder": sys.argv[1]})
 worker = ray.remote(Worker)
 workers = [worker.options(num_cpus=0.1, num_gpus=gpus).remote() for gpus in (1, 0.5, 0.5, 0)]
 print(json.dumps([ray.cluster_resources()["GPU"], *ray.get([w.looks.remote() for w in workers])]))
@@ -366,7 +366,7 @@ def test_a_share_is_measured_where_there_is_a_gpu(machine: Any, gpus: int, measu
 
 @pytest.mark.parametrize(
     ("words", "lanes"),
-    [([], 64), (["pack.points=4"], 12), (["stopping.method=mo_asha", "stopping.bracket=9"], 27)],
+    [([], 128), (["pack.points=4"], 12), (["stopping.method=mo_asha", "stopping.bracket=9"], 27)],
 )
 def test_the_pack_that_is_measured_is_as_large_as_any(words: list[str], lanes: int) -> None:
     study = study_with(*words)
