@@ -127,7 +127,15 @@ def train(
             may_do_without=_may_do_without(planner.study),
         )
         with ray as process:
-            drive(batches, common, ledger, ray=process, workers=workers, stopped=stopped)
+            drive(
+                batches,
+                common,
+                ledger,
+                ray=process,
+                workers=workers,
+                stopped=stopped,
+                begun=ray.import_ahead,
+            )
 
     return _train(journal, display, planner, by_ray, common, refresh, clock)
 
