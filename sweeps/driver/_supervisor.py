@@ -37,9 +37,8 @@ def drive(
     ray: RayProcess,
     workers: Workers,
     stopped: Callable[[], bool],
-    begun: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains the packs by Ray as they become due; `begun` is called when Ray has begun.
+    """Trains the packs by Ray as they become due.
 
     It returns when all packs are over, when no budget is left, or soon after `stopped()` turns
     true. A pack whose worker is lost is retried. One that is given up is noted in `ledger.lost`,
@@ -55,7 +54,7 @@ def drive(
         "folder": str(ray.folder),
         "job": job.to_json(),
     }
-    _Supervisor(ray, settings, batches, ledger, workers, stopped, begun).run()
+    _Supervisor(ray, settings, batches, ledger, workers, stopped).run()
 
 
 class _Supervisor:
@@ -69,10 +68,8 @@ class _Supervisor:
         ledger: Ledger,
         workers: Workers,
         stopped: Callable[[], bool],
-        begun: Callable[[], None],
     ) -> None:
         self._ray, self._settings, self._workers = ray, settings, workers
-        self._has_begun = begun
         self._batches, self._ledger, self._stopped = batches, ledger, stopped
         self._out: dict[str, Pack] = {}
         """Holds the packs that Ray was given, until they are over."""
@@ -126,7 +123,7 @@ class _Supervisor:
     def _answer(self) -> None:
         """Answers one question after the other, and watches the clock between them."""
         answers: dict[str, Callable[..., Any]] = {
-            "begun": self._ray_begun,
+            "begun": lambda: self._settings,
             "measured": self._measured,
             "turn": self._turn,
             "next": self._next,
@@ -150,11 +147,6 @@ class _Supervisor:
             self._last_turn = time.monotonic()  # the time of the answer is no silence of Ray's
             if word == "done":
                 return
-
-    def _ray_begun(self) -> dict[str, Any]:
-        """Gives what Ray's process is to do."""
-        self._has_begun()
-        return self._settings
 
     def _stopped_long_ago(self) -> bool:
         """Tells whether the run was stopped, and Ray has had its time to end the workers."""

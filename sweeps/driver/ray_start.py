@@ -40,16 +40,16 @@ class RayStart:
             self._start()
 
     def __enter__(self) -> RayProcess:
-        """Gives the process, which is started unless it was."""
-        return self._process or self._start()
+        """Gives the process, which is started unless it was.
 
-    def import_ahead(self) -> None:
-        """Imports in a thread what this process needs at its end, once Ray has begun.
-
-        While Ray begins, it would take the processor from it.
+        From now on this process imports in a thread what it needs at its end: while Ray begins, it
+        would take the processor from it.
         """
-        # no daemon: one that is cut off within an extension may abort the process at its end
-        threading.Thread(target=_import_ahead, args=(self._over,)).start()
+        process = self._process or self._start()
+        if self.share.address is None:
+            # no daemon: one that is cut off within an extension may abort the process at its end
+            threading.Thread(target=_import_ahead, args=(self._over,)).start()
+        return process
 
     def __exit__(self, *_: object) -> None:
         """Ends the process."""

@@ -127,15 +127,7 @@ def train(
             may_do_without=_may_do_without(planner.study),
         )
         with ray as process:
-            drive(
-                batches,
-                common,
-                ledger,
-                ray=process,
-                workers=workers,
-                stopped=stopped,
-                begun=ray.import_ahead,
-            )
+            drive(batches, common, ledger, ray=process, workers=workers, stopped=stopped)
 
     return _train(journal, display, planner, by_ray, common, refresh, clock)
 
