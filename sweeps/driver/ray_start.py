@@ -33,23 +33,19 @@ class RayStart:
     def begin(self) -> None:
         """Starts Ray on this machine, and returns at once; a cluster is joined later.
 
+        Meanwhile this process imports in a thread what it needs at its end.
+
         Raises:
             SweepError, OSError: the machine has no room for it.
         """
         if self.share.address is None:
             self._start()
-
-    def __enter__(self) -> RayProcess:
-        """Gives the process, which is started unless it was.
-
-        From now on this process imports in a thread what it needs at its end: while Ray begins, it
-        would take the processor from it.
-        """
-        process = self._process or self._start()
-        if self.share.address is None:
             # no daemon: one that is cut off within an extension may abort the process at its end
             threading.Thread(target=_import_ahead, args=(self._over,)).start()
-        return process
+
+    def __enter__(self) -> RayProcess:
+        """Gives the process, which is started unless it was."""
+        return self._process or self._start()
 
     def __exit__(self, *_: object) -> None:
         """Ends the process."""
