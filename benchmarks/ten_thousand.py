@@ -4,7 +4,10 @@
 
 Each sweep is a grid of alpha and beta on the embedded sample with frozen experts and one epoch, run
 by its command as a user runs it; then it is resumed, though nothing is left, and its report is
-made. Processor seconds are counted by process, so that other work on the machine counts little: the
+made. A sweep of few trials goes before, so that experts are prepared and loops compiled. What a
+further trial costs is told from two sizes, whose starts are alike.
+
+Processor seconds are counted by process, so that other work on the machine counts little: the
 command's own process, Ray Tune's, the workers, and all else that Ray starts. They are read every
 half second, so that the last one of a process may be missing. All include the start.
 """
@@ -28,6 +31,9 @@ import yaml
 
 _MARK: Final = "MPC_ROUTER_MEASURED"
 """Names the variable by which the processes of a command are found, wherever Ray puts them."""
+
+_FEW: Final = 4
+"""Trials of the sweep that goes before."""
 
 _PAUSE: Final = 0.5
 _TICK: Final = os.sysconf("SC_CLK_TCK")
@@ -107,6 +113,25 @@ def measured(arguments: Sequence[str], output: Path) -> dict[str, Any]:
     }
 
 
+def slope(small: dict[str, Any], large: dict[str, Any], command: str) -> float:
+    """Gives the milliseconds of a processor that a trial costs more in the larger of two sweeps."""
+    seconds = large[command]["all"] - small[command]["all"]
+    return float(seconds / (large["trials"] - small["trials"]) * 1e3)
+
+
+def line(figures: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Says what a sweep took, and each further trial of it than of the one before."""
+    trials, words = figures["trials"], []
+    for command in ("run", "resume", "report"):
+        if command in figures:
+            took = figures[command]
+            words.append(f"{command} {took['all']:.1f} s, {took['peak_mb'] / 1e3:.2f} GB")
+            if before is not None:
+                words[-1] += f" ({slope(before, figures, command):.1f} ms a further trial)"
+    kilobytes = figures["bytes_beside_routes"] / trials / 1e3
+    return f"{trials} trials: {', '.join(words)}; {kilobytes:.1f} kB a trial beside routes"
+
+
 def _bytes_below(path: Path) -> int:
     """Counts the bytes of a file, or of all files in a folder."""
     files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
@@ -147,10 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        rows = []
+        sweep(_FEW, folder, reports=False)
+        rows: list[dict[str, Any]] = []
         for trials in options.trials:
             rows.append(sweep(trials, folder, reports=not options.no_report))
-            print(json.dumps(rows[-1]), flush=True)
+            print(line(rows[-1], rows[-2] if len(rows) > 1 else None), flush=True)
             if options.json is not None:
                 options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return 0
