@@ -22,7 +22,9 @@ def keep(tables: Mapping[str, Any], folder: Path) -> Path:
 
     def make(new_folder: Path) -> dict[str, Any]:
         for split, table in tables.items():
-            pq.write_table(table, new_folder / f"{split}.parquet")
+            # where the disk is full, the writer leaves a file of its own open
+            with (new_folder / f"{split}.parquet").open("wb") as file:
+                pq.write_table(table, file)
         return {"splits": sorted(tables)}
 
     caching.entry(target, make)

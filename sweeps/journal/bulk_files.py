@@ -61,7 +61,8 @@ def write(path: Path, tables: Iterable[pa.Table]) -> str:
     """
     make_folder(path.parent)
     with atomic(path) as temporary:
-        pq.write_table(pa.concat_tables(list(tables)), temporary, compression="zstd")
+        with temporary.open("wb") as file:  # where the disk is full, the writer leaves its own open
+            pq.write_table(pa.concat_tables(list(tables)), file, compression="zstd")
         sha256 = digest(temporary)
     return sha256
 
