@@ -125,7 +125,8 @@ def line(figures: dict[str, Any], before: dict[str, Any] | None) -> str:
     for command in ("run", "resume", "report"):
         if command in figures:
             took = figures[command]
-            words.append(f"{command} {took['all']:.1f} s, {took['peak_mb'] / 1e3:.2f} GB")
+            parts = " + ".join(f"{kind} {value:.1f}" for kind, value in took["seconds"].items())
+            words.append(f"{command} {parts} s, {took['peak_mb'] / 1e3:.2f} GB")
             if before is not None:
                 words[-1] += f" ({slope(before, figures, command):.1f} ms a further trial)"
     kilobytes = figures["bytes_beside_routes"] / trials / 1e3
@@ -172,7 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(_FEW, folder, reports=False)
+        before = folder / "before"
+        before.mkdir()
+        sweep(_FEW, before, reports=False)
         rows: list[dict[str, Any]] = []
         for trials in options.trials:
             rows.append(sweep(trials, folder, reports=not options.no_report))

@@ -105,8 +105,8 @@ def train(
     """Trains the unended trials of a run by Ray, and journals that the session is closed.
 
     Ray is ended as soon as nothing is left to train.
-    `refresh` is called whenever a pack is over, to keep the run's tables up to date. `clock` tells
-    when the session closes.
+    `refresh` is called whenever a pack is over and work is left, to keep the run's tables up to
+    date. `clock` tells when the session closes.
     """
     from sweeps.driver._supervisor import drive
     from sweeps.driver._workers import Workers

@@ -16,7 +16,7 @@ from sweeps.study.prepared_sets import PreparedSet
 from sweeps.study.study import Study
 
 _PACKS_A_WORKER: Final = 2
-"""Counts the packs of a worker, so that the last one idles half a pack at most."""
+"""Counts the packs at least into which a worker's share of what is left is cut."""
 
 _MOST_SAMPLES: Final = 8
 """Limits the kinds of stacks whose steps are measured before a sweep; each takes some seconds."""
@@ -26,7 +26,8 @@ _LANES_A_PACK: Final = 128
 (`benchmarks/README.md`), and what a lost worker has trained since it was kept grows with them."""
 
 _SMALLEST: Final = 4
-"""The last packs of many have this part of that limit: fewer lanes cost more a lane."""
+"""Packs have at least this part of that limit where there are enough trials: fewer lanes cost more
+a lane."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Planner:
         return trial_key(config, self.study.seeds[0], data=prints.data, experts=prints.models)
 
     def plan(self, points: Sequence[Asked], *, packs: int = 0) -> Plan:
-        """Cuts points into packs of even size, the replicates of a point together.
+        """Cuts points into packs, the replicates of a point together; see `_pack_sizes`.
 
         Without stopping, a pack is one stack. With stopping, it is a bracket of all points with
         frozen experts, in the order given. A trial whose experts train too is a separate pack.
@@ -99,14 +100,16 @@ class Planner:
         trials = {point.name: self.replicates(point, config, seeds) for point, config in points}
         stopped = self.study.stopping.method != "none"
         chunks: list[tuple[str, list[Trial]]] = []
+        later = len(points)
         for prepared_set, names in self._groups(points):
+            later -= len(names)
             if prepared_set is not None and prepared_set.joint:
                 stopping = BETWEEN if stopped else ""
                 chunks += [(stopping, [trial]) for name in names for trial in trials[name]]
                 continue
             chunks += [
                 (INSIDE if stopped else "", [trial for name in chunk for trial in trials[name]])
-                for chunk in _chunks(names, self._sizes(len(names), all_points=len(points)))
+                for chunk in _chunks(names, self._sizes(len(names), later=later, total=len(points)))
             ]
         _check_keys(chunk for _, chunk in chunks)
         return Plan(
@@ -154,12 +157,15 @@ class Planner:
             key = f"{first.prepared} {self.stack_key(config_of(first))}"
             stacks.setdefault(key, []).append(name)
         chunks: list[list[Trial]] = [[trial] for trial in trials if trial.prepared in joint_sets]
+        later = len(trials_by_point)
         for names in stacks.values():
+            later -= len(names)
             sizes = _pack_sizes(
                 len(names),
                 len(self.study.seeds),
                 workers=self.workers,
-                all_points=len(trials_by_point),
+                later=later,
+                total=len(trials_by_point),
             )
             chunks += [
                 [trial for name in chunk for trial in trials_by_point[name]]
@@ -198,7 +204,7 @@ class Planner:
         if ranked:
             yield None, [point.name for point, _ in points if point.name in ranked]
 
-    def _sizes(self, points: int, *, all_points: int) -> list[int]:
+    def _sizes(self, points: int, *, later: int, total: int) -> list[int]:
         """Gives how many points each pack of a group has."""
         if self.study.stopping.method != "none":
             return _even(points, math.ceil(points / self.study.stopping.bracket))
@@ -207,7 +213,8 @@ class Planner:
             len(self.study.first_seeds),
             workers=self.workers,
             points_a_pack=self.study.pack.points,
-            all_points=all_points,
+            later=later,
+            total=total,
         )
 
 
@@ -255,25 +262,30 @@ def _activations(config: TrialConfig) -> int:
 
 
 def _pack_sizes(
-    points: int, seeds: int, *, workers: int, points_a_pack: int = 0, all_points: int = 0
+    points: int,
+    seeds: int,
+    *,
+    workers: int,
+    points_a_pack: int = 0,
+    later: int = 0,
+    total: int = 0,
 ) -> list[int]:
-    """Gives how many points each pack has: two even packs a worker, if `_LANES_A_PACK` allows.
+    """Gives how many points each pack of a group has.
 
-    Else they begin as large as it allows and become smaller, so that workers end together: each is
-    half of a worker's share of what is left (guided self-scheduling, Polychronopoulos and Kuck
-    1987, doi:10.1109/TC.1987.5009495). Points that are some of `all_points` get their share of the
-    workers' packs. `points_a_pack` above 0 decides instead.
+    Packs become smaller, so that workers end together: each is half of a worker's share of what is
+    left, of this group and the `later` points of those after it (guided self-scheduling,
+    Polychronopoulos and Kuck 1987, doi:10.1109/TC.1987.5009495). None has more than
+    `_LANES_A_PACK`; the least that a pack has is a part of that or, of few points, half of a
+    worker's share of the `total`. `points_a_pack` above 0 decides instead.
     """
     if points_a_pack:
         return _even(points, math.ceil(points / points_a_pack))
-    most = max(1, _LANES_A_PACK // seeds)
-    packs = round(_PACKS_A_WORKER * workers * points / max(points, all_points))
-    if points <= max(1, packs) * most:
-        return _even(points, min(points, max(1, packs)))
+    most, packs = max(1, _LANES_A_PACK // seeds), _PACKS_A_WORKER * workers
+    least = min(math.ceil(most / _SMALLEST), math.ceil(max(points, total) / packs))
     sizes, left = [], points
     while left:
-        share = math.ceil(left / max(1, packs))
-        sizes.append(min(left, most, max(share, math.ceil(most / _SMALLEST))))
+        share = min(most, max(least, math.ceil((left + later) / packs)))
+        sizes.append(math.ceil(left / math.ceil(left / share)))
         left -= sizes[-1]
     return sizes
 

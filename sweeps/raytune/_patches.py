@@ -46,7 +46,7 @@ are shown nowhere. Each takes .8 s of a processor, and Ray's start waits for the
 
 
 _LOOK_PAUSE: Final = 0.02
-_LONGEST_LOOK: Final = 20.0
+_LONGEST_LOOK: Final = 5.0
 """They are the pause between two looks for this machine's node, and the time until Ray itself looks
 on, in seconds."""
 
@@ -79,7 +79,8 @@ def _patch_look(state_class: Any, meanwhile: Callable[[], object]) -> None:
     get_node = state_class.get_node
 
     def get_node_soon(state: Any, node_id: str) -> Any:
-        meanwhile()
+        with contextlib.suppress(Exception):  # whatever it is: its caller sees it in its own time
+            meanwhile()
         end = time.monotonic() + _LONGEST_LOOK
         while time.monotonic() < end:
             if any(node["NodeID"] == node_id for node in state.node_table()):

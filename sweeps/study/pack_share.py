@@ -53,7 +53,7 @@ class PackSettings:
     """Says what share of the machine a pack gets, and how large it is."""
 
     points: Annotated[int, Whole(0)] = 0
-    """Limits the points of a pack, each with all replicates; 0 makes two packs a worker."""
+    """Limits the points of a pack, each with all replicates; 0 makes two or more packs a worker."""
 
     cpus: Annotated[float, Number(0, above=True)] = 1.0
     """Counts the processors of a pack."""

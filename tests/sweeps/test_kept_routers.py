@@ -61,7 +61,7 @@ def test_a_run_keeps_the_routers_of_every_front_with_all_their_seeds(
     run = load_run(every)
     for vector in run.cost_vectors:
         names |= set(survey(run, vector=vector, resamples=10).front["point"])
-    kept = kept_points(run)  # with points that are equal to one of the front
+    kept = kept_points(run)  # with points equal to one of the front that route otherwise
     assert points_of(front, kept_by(front)) == kept >= names > set()
     assert len(kept) < len({row["point"] for row in rows(every, "trials")})
     assert kept_by(front) == {row["key"] for row in rows(front, "trials") if row["point"] in kept}

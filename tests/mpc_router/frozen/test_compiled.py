@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,19 @@ def test_how_many_steps_a_lane_is_trained_for_at_once_changes_no_bit(
             np.testing.assert_array_equal(value, left_by(short[1][lane], lane)[name], err_msg=name)
 
 
+def test_how_many_rows_are_evaluated_at_once_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared, lanes = random_prepared(features=21), lanes_of({})
+    usual = trained(lanes, prepared)
+    monkeypatch.setattr("mpc_router.frozen._compiled_routers._EVALUATED_ROWS", 32)
+    few = trained(lanes, prepared)
+    for one, other in zip(usual[0], few[0], strict=True):
+        for lane in range(len(lanes)):
+            for name, value in arrays(one.report, lane).items():
+                np.testing.assert_array_equal(value, arrays(other.report, lane)[name])
+
+
 def test_a_lane_that_becomes_nan_leaves_nothing_in_the_place_of_the_next() -> None:
     prepared = random_prepared(features=21)
     broken = Lane(config=config(learning_rate=1e30), seed=0)
@@ -210,8 +224,12 @@ def test_files_of_other_text_are_kept_elsewhere(
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     tmp_path.chmod(0o700)
     before = _compiler._folder()
-    monkeypatch.setattr(_compiler, "_SOURCES", ("_kernel.py", "_compiler.py"))
-    assert _compiler._folder() != before
+    for name in _compiler._SOURCES:
+        text = (Path(_compiler.__file__).parent / name).read_text()
+        used = re.findall(r"^from mpc_router\.frozen\.(\w+) import", text, re.MULTILINE)
+        assert {f"{module}.py" for module in used} <= set(_compiler._SOURCES)
+        monkeypatch.setattr(_compiler, "_SOURCES", (*_compiler._SOURCES, name))  # other text
+        assert _compiler._folder() not in (before, None)
 
 
 def test_loops_are_compiled_for_the_widest_vectors_whatever_is_made_first() -> None:

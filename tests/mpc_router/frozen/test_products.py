@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mpc_router.frozen._arithmetic import why_not_compiled
 from mpc_router.frozen._products import BLOCK, WIDTH, Floats, Tile, product
+
+pytestmark = pytest.mark.skipif(bool(why_not_compiled()), reason="nothing is compiled here")
 
 TILES = [Tile(4, 16), Tile(2, 8), Tile(4, 4), Tile(2, 4)]
 """Those of processors with vectors of 512 and 256 bits, and of 128 with many registers and few."""

@@ -14,6 +14,7 @@ from sweeps.driver._ledger import Ledger
 from sweeps.driver.queue import Batches
 from sweeps.driver.session import _ask
 from sweeps.driver.session_clock import SessionClock
+from sweeps.journal import tables
 from sweeps.records import Message, Pack
 from sweeps.terminal.signals import ASKED, TIME, CleanStop
 from sweeps.worker.job import Job
@@ -147,3 +148,22 @@ def test_the_time_of_a_pack_that_hung_is_not_the_time_of_a_first_report(
 
     driven(monkeypatch, drive)
     assert command(*LITTLE, "--session-time", "7000") == 3
+
+
+def test_tables_are_kept_up_to_date_while_work_is_left(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last pack they are written anyway."""
+    events: list[str] = []
+
+    def drive(batches: Batches, ledger: Ledger, job: Job) -> None:
+        while (pack := batches.take()) is not None:
+            ledger.started(pack)
+            trained(pack, ledger, job)
+            events.append("over")
+
+    driven(monkeypatch, drive)
+    monkeypatch.setattr(tables.Refresh, "maybe", lambda _: events.append("refreshed"))
+    assert command(*LITTLE, "pack.points=1") == 0
+    assert len(events) >= 3
+    assert events == ["refreshed", "over"] * (len(events) // 2) + ["over"]

@@ -45,11 +45,11 @@ def test_replicates_are_never_apart_and_nothing_is_lost(workers: int) -> None:
         (10, 3, 2, 0, [3, 3, 2, 2]),
         (10, 3, 8, 0, [1] * 10),
         (1, 3, 2, 0, [1]),
-        (512, 1, 2, 0, [128] * 4),
+        (200, 1, 2, 0, [50, 38, 28, 28, 28, 28]),
         (10, 200, 1, 0, [1] * 10),
         (10, 3, 2, 5, [5, 5]),
         (10, 3, 2, 100, [10]),
-        (324, 3, 2, 0, [42, 42, 42, 42, 39, 30, 22, 17, 12, 11, 11, 11, 3]),
+        (324, 3, 2, 0, [41, 41, 41, 41, 40, 30, 23, 17, 13, 10, 9, 9, 9]),
     ],
 )
 def test_packs_keep_workers_busy_to_the_end(
@@ -58,19 +58,35 @@ def test_packs_keep_workers_busy_to_the_end(
     assert _pack_sizes(points, seeds, workers=workers, points_a_pack=points_a_pack) == sizes
 
 
-@pytest.mark.parametrize("points", [513, 1000, 9999])
-@pytest.mark.parametrize("workers", [1, 2, 7])
-def test_of_many_packs_none_is_larger_than_one_before_or_than_a_pack_may_be(
-    points: int, workers: int
+@pytest.mark.parametrize(
+    "groups", [(513,), (9999,), (200,) * 20, (120,) * 9, (300,) * 6, (130,) * 12, (700, 40, 3)]
+)
+@pytest.mark.parametrize("workers", [1, 2, 7, 16])
+def test_workers_end_within_a_small_pack_of_each_other(
+    groups: tuple[int, ...], workers: int
 ) -> None:
-    sizes = _pack_sizes(points, 1, workers=workers)
-    assert sum(sizes) == points
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] <= 128
+    """Of groups that cannot share a pack too, whoever is free takes the next pack."""
+    total = later = sum(groups)
     busy = [0] * workers
-    for size in sizes:  # whoever is free takes the next
-        busy[busy.index(min(busy))] += size
-    assert max(busy) - min(busy) <= 32
+    for points in groups:
+        later -= points
+        sizes = _pack_sizes(points, 1, workers=workers, later=later, total=total)
+        assert sum(sizes) == points
+        assert max(sizes) <= 128
+        for size in sizes:
+            busy[busy.index(min(busy))] += size
+    assert max(busy) - min(busy) <= 33
+
+
+def test_groups_of_a_plan_have_smaller_packs_to_the_end_of_all() -> None:
+    made = planned(
+        *("balance_variance={grid: [biased, unbiased]}", "beta=0", "start=[]", "seeds=[0]"),
+        f"alpha={{grid: {list(range(250))}}}",
+    )
+    sizes = [len(pack.trials) for pack in made.packs]
+    assert sum(sizes) == 500
+    assert sizes[0] == 125
+    assert max(sizes[-2:]) <= 33
 
 
 @pytest.mark.parametrize(("workers", "points"), [(1, 0), (8, 2), (2, 100)])
