@@ -35,6 +35,9 @@ _MEMORY: Final = 2 * 2**30
 _GRACE: Final = 5.0
 """It is the time between SIGTERM and SIGKILL, in seconds."""
 
+_DYING: Final = 30.0
+"""It is the time for killed processes to end, in seconds; a busy machine takes some."""
+
 SETTINGS: Final = {
     "RAY_AUTH_MODE": "token",  # `ray start` asks for none by default
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every part binds to 127.0.0.1 and not to all
@@ -133,6 +136,8 @@ def _with_node(
     leader.returncode = 0  # it outlives this process: no wait for it, and no warning of it
     running = processes().get(leader.pid)
     if running is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)  # the file does not name what it has started
         raise Refused(f"{name} ended at once: {_last_line(cluster, name)}", 3)
     node = Node(name=name, pid=running.pid, start=running.start)
     cluster = dataclasses.replace(cluster, nodes=(*cluster.nodes, node))
@@ -225,16 +230,20 @@ def end(folder: Path, cluster: LocalNodes | None) -> tuple[int, int]:
     goes last, so that an interrupted call can be repeated.
 
     Raises:
-        Refused: a process outlives SIGKILL.
+        Refused: a process outlives SIGKILL, or Ray's folder cannot be removed.
     """
-    counts = (0, 0)
-    if cluster is not None:
-        counts = end_processes(cluster)
-        temporary = Path(cluster.temporary)
-        if temporary.name.startswith(_PREFIX):
-            with contextlib.suppress(OSError), private.entered(temporary) as number:
-                private.remove(number, temporary)
+    if cluster is None:
+        state.remove(folder)
+        return (0, 0)
+    counts = end_processes(cluster)
+    temporary = Path(cluster.temporary)
+    is_ours = temporary.name.startswith(_PREFIX)
+    if is_ours:
+        with contextlib.suppress(OSError), private.entered(temporary) as number:
+            private.remove(number, temporary)
     state.remove(folder)
+    if is_ours and temporary.exists():
+        raise Refused(f"all nodes have ended, but {temporary} stays; remove it by hand", 3)
     return counts
 
 
@@ -247,7 +256,7 @@ def end_processes(cluster: LocalNodes) -> tuple[int, int]:
         Refused: a process outlives SIGKILL.
     """
     terminated = _signal_all(cluster, signal.SIGTERM, seconds=_GRACE)
-    forced = _signal_all(cluster, signal.SIGKILL, seconds=_GRACE)
+    forced = _signal_all(cluster, signal.SIGKILL, seconds=_DYING)
     if survivors := cluster.processes():
         pids = ", ".join(str(process.pid) for process in survivors)
         raise Refused(f"processes still run after SIGKILL: {pids}; call down again", 3)

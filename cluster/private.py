@@ -7,17 +7,22 @@ by another user meanwhile has no effect.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 _MOST_BYTES: Final = 1 << 20
 """It limits the size of a file that is read."""
+
+_ENDING: Final = 5.0
+"""It is the time in which a folder that is being removed may get new files, in seconds."""
 
 _SECRET: Final = re.compile(
     r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|TOKEN(?!IZE)|PRIVATE|BEARER|COOKIE|AUTH(?!OR)"
@@ -103,15 +108,23 @@ def write(path: Path, text: str) -> None:
 def remove(folder: int, path: Path) -> None:
     """Removes the content of an open folder, then the folder if it still has its name.
 
-    Links are removed, not what they point to.
+    Links are removed, not what they point to. A process that is ending may write meanwhile: what it
+    adds is removed too, for some seconds.
     """
-    for name in os.listdir(folder):
+    end = time.monotonic() + _ENDING
+    while True:
+        for name in os.listdir(folder):
+            try:
+                os.unlink(name, dir_fd=folder)
+            except OSError:  # a folder
+                shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
         try:
-            os.unlink(name, dir_fd=folder)
-        except OSError:  # a folder
-            shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
-    with contextlib.suppress(OSError):
-        path.rmdir()
+            path.rmdir()
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY and os.listdir(folder) and time.monotonic() < end:
+                time.sleep(0.02)
+                continue
+        return
 
 
 def temporary_parent(most: int) -> Path:

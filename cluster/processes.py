@@ -25,7 +25,10 @@ class Process:
 
 
 def processes() -> dict[int, Process]:
-    """Lists all processes of this machine by number, without zombies."""
+    """Lists all processes of this machine by number, without those that have ended.
+
+    Linux calls a process a zombie as soon as its first thread has ended; others may still write.
+    """
     import psutil  # of the extra [sweep]; commands that start no process do without it
 
     boot_time = psutil.boot_time()
@@ -37,7 +40,8 @@ def processes() -> dict[int, Process]:
         with contextlib.suppress(psutil.Error, OSError):  # it has ended meanwhile
             process = psutil.Process(pid)
             with process.oneshot():
-                if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+                if ended and process.num_threads() <= 1:
                     continue
                 # the difference stays the same when the clock is set
                 start = round((process.create_time() - boot_time) * 100)

@@ -22,9 +22,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import local, local_nodes, state
+from cluster import local, local_nodes, private, state
 from cluster.addresses import clusters_here
-from cluster.processes import boot, members, processes
+from cluster.processes import Process, boot, members, processes
 from cluster.state import LocalNodes, Node
 from mpc_router.prepare.frozen import prepare
 from sweeps.journal.journal import read
@@ -490,9 +490,10 @@ def test_nodes_that_do_not_come_up_are_exit_3_and_all_are_ended(
     place = Place(cache=tmp_path)
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
         done = place.local("up", *words, TMPDIR=short, **more)
-        assert list(Path(short).iterdir()) == []
-    assert done.returncode == 3
+        left = sorted(Path(short).rglob("*"))
     assert said in one_line(done)
+    assert done.returncode == 3
+    assert left == []
     assert list(place.folder.iterdir()) == []
 
 
@@ -634,6 +635,51 @@ def test_who_does_not_heed_sigterm_is_killed(
     assert local.main(["down", "--folder", str(tmp_path)]) == 0
     assert deaf.wait(timeout=300) == -signal.SIGKILL
     assert "1 of them by SIGKILL" in capsys.readouterr().out
+
+
+FORKS = """
+import os, pathlib, sys, time
+if not os.fork():
+    new = pathlib.Path(sys.argv[1] + ".new")
+    new.write_text(str(os.getpid()))
+    new.rename(sys.argv[1])
+time.sleep(600)
+"""
+
+
+def test_a_node_that_cannot_be_found_is_ended_with_what_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child"
+    monkeypatch.setattr(local_nodes, "_HEAD", ("-c", FORKS, str(child)))
+
+    def none() -> dict[int, Process]:
+        while not child.exists():
+            time.sleep(0.02)
+        return {}
+
+    monkeypatch.setattr(local_nodes, "processes", none)
+    folder = tmp_path / "cluster"
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        assert local.main(["up", "--folder", str(folder)]) == 3
+        assert list(Path(short).iterdir()) == []
+    assert list(folder.iterdir()) == []
+    until_gone(int(child.read_text()))
+
+
+def test_a_folder_of_ray_that_stays_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(private, "remove", lambda *_: None)
+    place = tmp_path / "mpcr-local-x"
+    place.mkdir(mode=0o700)
+    folder = tmp_path / "cluster"
+    state.make_private(folder)
+    state.write(folder, LocalNodes(address="127.0.0.1:1", temporary=str(place), boot="b"))
+    assert local.main(["down", "--folder", str(folder)]) == 3
+    assert f"all nodes have ended, but {place} stays" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
 
 
 def joined(address: str, **environ: str) -> dict[str, str]:

@@ -95,6 +95,42 @@ def test_what_has_the_folder_s_name_by_now_is_not_removed(folder: Path) -> None:
     assert (folder / "theirs").exists()
 
 
+def test_what_a_process_that_is_ending_still_writes_is_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = [folder / "late" / "log", folder / "later" / "log"]
+    remove_folder = Path.rmdir
+
+    def write_meanwhile(path: Path) -> None:
+        if coming:
+            late = coming.pop()
+            late.parent.mkdir()
+            late.touch()
+        remove_folder(path)
+
+    monkeypatch.setattr(Path, "rmdir", write_meanwhile)
+    with entered(folder) as number:
+        remove(number, folder)
+    assert not folder.exists()
+    assert coming == []
+
+
+def test_a_folder_that_never_stays_empty_is_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_folder = Path.rmdir
+
+    def write_meanwhile(path: Path) -> None:
+        (folder / "again").touch()
+        remove_folder(path)
+
+    monkeypatch.setattr(Path, "rmdir", write_meanwhile)
+    monkeypatch.setattr(private, "_ENDING", 0.1)
+    with entered(folder) as number:
+        remove(number, folder)
+    assert folder.exists()
+
+
 STATE = '{"address": "127.0.0.1:1", "temporary": "/tmp/mpcr-local-x", "boot": "b", "nodes": []}'
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -61,6 +62,25 @@ def test_a_process_that_has_ended_but_was_not_waited_for_is_not_listed(
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
     assert child.pid not in processes()
     assert child.pid not in {process.pid for process in descendants(os.getpid())}
+
+
+FIRST_THREAD_ENDS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone calls such a process a zombie")
+def test_a_process_whose_first_thread_has_ended_is_listed_while_others_run() -> None:
+    with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS]) as process:
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            assert process.poll() is None
+            time.sleep(0.02)
+        assert process.pid in processes()
+        kill([processes()[process.pid]])
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert process.pid not in processes()
 
 
 def test_members_are_the_session_and_all_descendants_and_nothing_of_a_reused_number() -> None:

@@ -27,11 +27,11 @@ from sweeps.raytune.folders import (
 
 
 @pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch) -> Path:
+def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A temporary folder with a path short enough for sockets."""
-    short = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
-    monkeypatch.setattr(tempfile, "tempdir", str(short))
-    return short
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        yield Path(short)
 
 
 @pytest.fixture
